@@ -1,0 +1,44 @@
+use thiserror::Error;
+
+/// What can go wrong with a format: its text, its parameters, or the slices given to a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FormatError {
+    /// The text names no format; `nearest` is a valid text close to it.
+    #[error("unknown format `{text}`: {reason}; did you mean `{nearest}`?")]
+    Parse {
+        /// The text that was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+        /// The valid format text closest to it.
+        nearest: String,
+    },
+    /// A parameter is outside its range.
+    #[error("{format}: {field} is {value}, expected {expected}")]
+    Parameter {
+        /// The kind of format, such as `fixed`.
+        format: &'static str,
+        /// The parameter's name.
+        field: &'static str,
+        /// The value that was given.
+        value: String,
+        /// The values that are allowed.
+        expected: String,
+    },
+    /// Input and output slices differ in length.
+    #[error("input has {input} elements but output has {output}")]
+    Length {
+        /// Length of the input.
+        input: usize,
+        /// Length of the output.
+        output: usize,
+    },
+    /// The operation is not defined for this format.
+    #[error("{format} does not support {operation}")]
+    Unsupported {
+        /// The format, as text.
+        format: String,
+        /// What was asked of it.
+        operation: String,
+    },
+}

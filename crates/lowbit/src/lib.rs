@@ -1,0 +1,1 @@
+//! Low-precision arithmetic and quantization-aware training on Burn.
