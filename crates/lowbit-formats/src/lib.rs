@@ -4,7 +4,9 @@
 //! says how a number between two of them is brought to one. Everything else (limits, codes,
 //! slice kernels) is derived from those two.
 
+mod between;
 mod error;
+pub mod posit;
 pub mod rounding;
 
 pub use error::FormatError;
