@@ -11,8 +11,9 @@ pub(crate) fn moves_on(part: f64, whole: f64, bits: u8, random: u32) -> bool {
     // 2^bits, from its exponent field: exact and without a call to `powi`.
     let steps = f64::from_bits(u64::from(1023 + bits) << 52);
     let random = f64::from(random >> (32 - bits));
-    // floor(a) + r >= s is the same as a >= s - r for integers r and s.
-    part / whole * steps >= steps - random
+    // floor(a) + r >= s is the same as a >= s - r for integers r and s; multiplied by `whole` there
+    // is no quotient to be rounded, and where both sides have at most 53 bits the answer is exact.
+    part * steps >= (steps - random) * whole
 }
 
 #[cfg(test)]

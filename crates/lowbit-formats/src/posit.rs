@@ -2,7 +2,6 @@
 
 use half::bf16;
 
-use crate::between::moves_on;
 use crate::{FormatError, Rounding};
 
 mod activation;
@@ -345,7 +344,8 @@ impl Posit {
     fn rounded_word<const SUBNORMALS: bool>(&self, x: f32, rounding: Rounding, random: u32) -> u32 {
         let negative = x.to_bits() & SIGN != 0;
         let magnitude = x.to_bits() & !SIGN;
-        let bits = if SUBNORMALS && magnitude < 1 << FRACTION {
+        let exactly = SUBNORMALS || matches!(rounding, Rounding::Stochastic { .. });
+        let bits = if exactly && magnitude < 1 << FRACTION {
             // The integer's own float, brought back by the 149 places that it stands for.
             (magnitude as i32 as f32)
                 .to_bits()
@@ -381,23 +381,17 @@ impl Posit {
                 lower | (u32::from(inexact) << cut)
             }
             Rounding::Stochastic { bits, .. } => {
-                let x = if underflows {
-                    f64::from(x.abs())
+                let up = if underflows {
+                    stays_above_zero(exact, smallest, bits, random)
                 } else {
-                    self.word_value(word)
+                    moves_up(word, cut, bits, random)
                 };
-                let (lower, upper) = if underflows {
+                let (lower, step) = if underflows {
                     (0, smallest)
                 } else {
-                    (lower, lower + mask + 1)
+                    (lower, mask + 1)
                 };
-                let lower_value = self.word_value(lower);
-                let whole = self.word_value(upper) - lower_value;
-                if moves_on(x - lower_value, whole, bits, random) {
-                    upper
-                } else {
-                    lower
-                }
+                lower + step * u32::from(up)
             }
         }
     }
@@ -440,6 +434,45 @@ impl Posit {
         let string = ((head << tail_width) | tail) << (64 - length - tail_width);
         (string >> (64 - room)) as u32
     }
+}
+
+/// Whether stochastic rounding takes a word whose lowest `cut` bits go to its upper neighbour.
+///
+/// With `t = 2^32 - random` (only the upper `bits` of `random` count), it does if
+/// `(x - lower) / (upper - lower) * 2^32 >= t`, here multiplied out in integers.
+#[inline(always)]
+fn moves_up(word: u32, cut: u32, bits: u8, random: u32) -> bool {
+    let threshold = stochastic_threshold(bits, random);
+    let rest = word & ((1 << cut) - 1);
+    // Only fraction bits are cut: the value is linear in them.
+    let linear = u64::from(rest) << (32 - cut) >= threshold;
+    // Exponent bits are cut too: lower is 2^a, upper is 2^(a + span), and x is
+    // significand * 2^(a + over - 23).
+    let span = 1u64 << cut.saturating_sub(FRACTION);
+    let over = rest >> FRACTION;
+    let distance = (significand(word) << over) - (1 << FRACTION);
+    let exponential = distance << (32 - FRACTION) >= (threshold << span) - threshold;
+    if cut > FRACTION { exponential } else { linear }
+}
+
+/// The same between zero and the smallest magnitude, whose word is `smallest`.
+#[inline(always)]
+fn stays_above_zero(word: u32, smallest: u32, bits: u8, random: u32) -> bool {
+    let below = (smallest >> FRACTION).wrapping_sub(word >> FRACTION);
+    let part = (significand(word) << (32 - FRACTION)) >> below.min(63);
+    part >= stochastic_threshold(bits, random)
+}
+
+/// `2^32 - random`, of which the upper `bits` count.
+#[inline(always)]
+fn stochastic_threshold(bits: u8, random: u32) -> u64 {
+    (1 << 32) - u64::from(random & (u32::MAX << (32 - u32::from(bits))))
+}
+
+/// The fraction bits of a word with the hidden bit.
+#[inline(always)]
+fn significand(word: u32) -> u64 {
+    u64::from(word & ((1 << FRACTION) - 1) | 1 << FRACTION)
 }
 
 /// `2^exponent`, exact for every posit's exponents (-543 to 543).

@@ -9,11 +9,9 @@ use posit_reference::{Reference, es1, es2, standard};
 /// the posit of one bit more between two neighbours.
 fn boundary_inputs(reference: &Reference) -> Vec<f32> {
     let posit = reference.posit;
-    let finer = lowbit_formats::posit::Posit::new(
-        posit.bits() as u8 + 1,
-        posit.exponent_bits() as u8,
-    )
-    .unwrap();
+    let finer =
+        lowbit_formats::posit::Posit::new(posit.bits() as u8 + 1, posit.exponent_bits() as u8)
+            .unwrap();
     (0..1u32 << finer.bits())
         .map(|code| finer.decode_f32(code))
         .filter(|x| x.is_finite())
@@ -46,6 +44,11 @@ fn agrees() {
                 }
             }
         }
-        println!("({},{}): {wrong} of {}", posit.bits(), posit.exponent_bits(), inputs.len());
+        println!(
+            "({},{}): {wrong} of {}",
+            posit.bits(),
+            posit.exponent_bits(),
+            inputs.len()
+        );
     }
 }

@@ -35,9 +35,24 @@ macro_rules! generic_widths {
 /// posit(8,0), posit(16,1), posit(32,2).
 pub(crate) fn standard() -> Vec<Reference> {
     vec![
-        reference(8, 0, |x| P8E0::from_f32(x).to_bits().into(), |c| P8E0::from_bits(c as u8).to_f64()),
-        reference(16, 1, |x| P16E1::from_f64(x.into()).to_bits().into(), |c| P16E1::from_bits(c as u16).to_f64()),
-        reference(32, 2, |x| P32E2::from_f32(x).to_bits(), |c| P32E2::from_bits(c).to_f64()),
+        reference(
+            8,
+            0,
+            |x| P8E0::from_f32(x).to_bits().into(),
+            |c| P8E0::from_bits(c as u8).to_f64(),
+        ),
+        reference(
+            16,
+            1,
+            |x| P16E1::from_f64(x.into()).to_bits().into(),
+            |c| P16E1::from_bits(c as u16).to_f64(),
+        ),
+        reference(
+            32,
+            2,
+            |x| P32E2::from_f32(x).to_bits(),
+            |c| P32E2::from_bits(c).to_f64(),
+        ),
     ]
 }
 
