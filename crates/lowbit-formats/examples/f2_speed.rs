@@ -48,7 +48,7 @@ fn main() {
                 &mut out,
                 Philox::new(1, 2),
                 #[inline(always)]
-                move |x, r| p.round(x, s, r),
+                move |x, r| p.round(x, Rounding::Stochastic { seed: 1, stream: 2, bits: 32 }, r),
             )
         });
         let words: Vec<f32> = (0..1u32<<14).map(|i| f32::from_bits(i.wrapping_mul(2654435761))).collect();
