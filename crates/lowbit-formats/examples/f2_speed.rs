@@ -48,13 +48,45 @@ fn main() {
                 &mut out,
                 Philox::new(1, 2),
                 #[inline(always)]
-                move |x, r| p.round(x, Rounding::Stochastic { seed: 1, stream: 2, bits: 32 }, r),
+                move |x, r| {
+                    p.round(
+                        x,
+                        Rounding::Stochastic {
+                            seed: 1,
+                            stream: 2,
+                            bits: 32,
+                        },
+                        r,
+                    )
+                },
             )
         });
-        let words: Vec<f32> = (0..1u32<<14).map(|i| f32::from_bits(i.wrapping_mul(2654435761))).collect();
-        let mut o2 = vec![0f32; 1<<14];
-        let t5 = best(|| for _ in 0..100 { kernel::zip(&input[..1<<14], &words, &mut o2, #[inline(always)] move |x, r| p.round(x, Rounding::Stochastic { seed: 1, stream: 2, bits: 32 }, r.to_bits())) }) / 100.0;
-        println!("zip stochastic {:.0} M/s", (1<<14) as f64 / t5 / 1e6);
+        let words: Vec<f32> = (0..1u32 << 14)
+            .map(|i| f32::from_bits(i.wrapping_mul(2654435761)))
+            .collect();
+        let mut o2 = vec![0f32; 1 << 14];
+        let t5 = best(|| {
+            for _ in 0..100 {
+                kernel::zip(
+                    &input[..1 << 14],
+                    &words,
+                    &mut o2,
+                    #[inline(always)]
+                    move |x, r| {
+                        p.round(
+                            x,
+                            Rounding::Stochastic {
+                                seed: 1,
+                                stream: 2,
+                                bits: 32,
+                            },
+                            r.to_bits(),
+                        )
+                    },
+                )
+            }
+        }) / 100.0;
+        println!("zip stochastic {:.0} M/s", (1 << 14) as f64 / t5 / 1e6);
         let t3 = best(|| {
             kernel::map(
                 &input,

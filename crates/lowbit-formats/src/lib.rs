@@ -4,7 +4,9 @@
 //! says how a number between two of them is brought to one. Everything else (limits, codes,
 //! slice kernels) is derived from those two.
 
+pub mod apot;
 mod between;
+pub mod codebook;
 mod error;
 pub mod fixed;
 pub mod float;
@@ -12,8 +14,11 @@ mod format;
 pub mod grid;
 pub mod integer;
 pub mod kernel;
+mod levels;
+pub mod lns;
 pub mod philox;
 pub mod posit;
+pub mod pot;
 pub mod rounding;
 mod text;
 pub mod unit;
