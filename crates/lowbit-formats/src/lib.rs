@@ -4,6 +4,7 @@
 //! says how a number between two of them is brought to one. Everything else (limits, codes,
 //! slice kernels) is derived from those two.
 
+pub mod bench;
 mod error;
 pub mod fixed;
 pub mod float;
@@ -20,7 +21,7 @@ pub use error::FormatError;
 pub use fixed::FixedPoint;
 pub use float::Float;
 pub use format::{Format, Visitor};
-pub use grid::{Grid, ScalarFormat};
+pub use grid::{Grid, Pass, ScalarFormat};
 pub use integer::{Affine, Integer};
 pub use rounding::Rounding;
 pub use unit::UnitGrid;
