@@ -6,10 +6,17 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::apot::AdditivePowerOfTwo;
+use crate::codebook::Codebook;
 use crate::fixed::FixedPoint;
 use crate::float::Float;
-use crate::grid::{self, Grid, ScalarFormat};
+use crate::grid::{
+    Grid, Pass, Quantize, QuantizeInPlace, QuantizeToVec, ScalarFormat, check_slices,
+};
 use crate::integer::Integer;
+use crate::lns::Logarithmic;
+use crate::posit::Posit;
+use crate::pot::PowerOfTwo;
 use crate::text::{Call, Reason, nearest};
 use crate::unit::UnitGrid;
 use crate::{FormatError, Rounding};
@@ -35,6 +42,16 @@ pub enum Format {
     Integer(Integer),
     /// The grid of k bits on 0..1.
     Unit(UnitGrid),
+    /// Posits.
+    Posit(Posit),
+    /// Tables of values.
+    Codebook(Codebook),
+    /// Powers of two.
+    PowerOfTwo(PowerOfTwo),
+    /// Sums of powers of two.
+    AdditivePowerOfTwo(AdditivePowerOfTwo),
+    /// Logarithmic numbers.
+    Logarithmic(Logarithmic),
 }
 
 /// Something to do with a format once its kind is known, so that the kind is looked up once per
@@ -48,7 +65,7 @@ pub trait Visitor {
 }
 
 /// Texts that an error may suggest, at least one of each kind.
-const EXAMPLES: [&str; 19] = [
+const EXAMPLES: [&str; 34] = [
     "fixed(8,6)",
     "fixed(8,6,symmetric)",
     "fixed(8,6,wrap)",
@@ -68,6 +85,21 @@ const EXAMPLES: [&str; 19] = [
     "uint8(narrow)",
     "unit(4)",
     "unit(8)",
+    "posit(8,0)",
+    "posit(8,2)",
+    "posit(16,1)",
+    "posit(16,2,scale_log2=-3)",
+    "posit(32,2)",
+    "pot(4)",
+    "pot(5,max=2)",
+    "apot(5)",
+    "apot(4,alpha=2)",
+    "lns(4,3)",
+    "table(-1,0,0.5,2)",
+    "table(1,2,4,sign)",
+    "table(1,2,4,sign,geometric=0.0001)",
+    "nf4(scale=0.5)",
+    "ternary(thresholds(0.25))",
 ];
 
 impl Format {
@@ -78,7 +110,24 @@ impl Format {
             Self::Float(format) => visitor.visit(format),
             Self::Integer(format) => visitor.visit(format),
             Self::Unit(format) => visitor.visit(format),
+            Self::Posit(format) => visitor.visit(format),
+            Self::Codebook(format) => visitor.visit(format),
+            Self::PowerOfTwo(format) => visitor.visit(format),
+            Self::AdditivePowerOfTwo(format) => visitor.visit(format),
+            Self::Logarithmic(format) => visitor.visit(format),
         }
+    }
+
+    /// Runs `pass` with the format's grid, compiled for its kind.
+    pub fn apply<P: Pass>(&self, pass: P) -> P::Output {
+        struct Apply<P>(P);
+        impl<P: Pass> Visitor for Apply<P> {
+            type Output = P::Output;
+            fn visit<F: ScalarFormat>(self, format: &F) -> P::Output {
+                format.apply(self.0)
+            }
+        }
+        self.visit(Apply(pass))
     }
 
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
@@ -87,6 +136,14 @@ impl Format {
             "fixed" | "ufixed" => FixedPoint::from_call(call).map(Self::Fixed),
             "float" => Float::from_call(call).map(Self::Float),
             "unit" => UnitGrid::from_call(call).map(Self::Unit),
+            "posit" => Posit::from_call(call).map(Self::Posit),
+            "pot" => PowerOfTwo::from_call(call).map(Self::PowerOfTwo),
+            "apot" => AdditivePowerOfTwo::from_call(call).map(Self::AdditivePowerOfTwo),
+            "lns" => Logarithmic::from_call(call).map(Self::Logarithmic),
+            "table" => Codebook::from_call(call).map(Self::Codebook),
+            _ if Codebook::names().any(|known| known == name) => {
+                Codebook::from_call(call).map(Self::Codebook)
+            }
             _ if Float::named(name).is_some() => Float::from_call(call).map(Self::Float),
             _ if name.starts_with("int") || name.starts_with("uint") => {
                 Integer::from_call(call).map(Self::Integer)
@@ -121,14 +178,13 @@ impl Format {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        struct Quantize<'a>(&'a [f32], &'a mut [f32], Rounding);
-        impl Visitor for Quantize<'_> {
-            type Output = Result<(), FormatError>;
-            fn visit<F: ScalarFormat>(self, format: &F) -> Self::Output {
-                grid::quantize(format.grid(), self.0, self.1, self.2)
-            }
-        }
-        self.visit(Quantize(input, output, rounding))
+        check_slices(input.len(), output.len(), rounding)?;
+        self.apply(Quantize {
+            input,
+            output,
+            rounding,
+        });
+        Ok(())
     }
 
     /// As [`quantize`](Self::quantize), in place.
@@ -141,14 +197,9 @@ impl Format {
         data: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        struct InPlace<'a>(&'a mut [f32], Rounding);
-        impl Visitor for InPlace<'_> {
-            type Output = Result<(), FormatError>;
-            fn visit<F: ScalarFormat>(self, format: &F) -> Self::Output {
-                grid::quantize_in_place(format.grid(), self.0, self.1)
-            }
-        }
-        self.visit(InPlace(data, rounding))
+        rounding.validate()?;
+        self.apply(QuantizeInPlace { data, rounding });
+        Ok(())
     }
 
     /// As [`quantize`](Self::quantize), into a new vector whose memory is written once.
@@ -161,14 +212,8 @@ impl Format {
         input: &[f32],
         rounding: Rounding,
     ) -> Result<Vec<f32>, FormatError> {
-        struct ToVec<'a>(&'a [f32], Rounding);
-        impl Visitor for ToVec<'_> {
-            type Output = Result<Vec<f32>, FormatError>;
-            fn visit<F: ScalarFormat>(self, format: &F) -> Self::Output {
-                grid::quantize_to_vec(format.grid(), self.0, self.1)
-            }
-        }
-        self.visit(ToVec(input, rounding))
+        rounding.validate()?;
+        Ok(self.apply(QuantizeToVec { input, rounding }))
     }
 
     /// How many bits a code takes.
@@ -208,7 +253,7 @@ impl Format {
 
     /// Names and texts of formats of every kind, to show or to choose from.
     pub fn examples() -> impl Iterator<Item = &'static str> {
-        Float::names().chain(EXAMPLES)
+        Float::names().chain(Codebook::names()).chain(EXAMPLES)
     }
 }
 
@@ -219,6 +264,11 @@ impl fmt::Display for Format {
             Self::Float(format) => format.fmt(f),
             Self::Integer(format) => format.fmt(f),
             Self::Unit(format) => format.fmt(f),
+            Self::Posit(format) => format.fmt(f),
+            Self::Codebook(format) => format.fmt(f),
+            Self::PowerOfTwo(format) => format.fmt(f),
+            Self::AdditivePowerOfTwo(format) => format.fmt(f),
+            Self::Logarithmic(format) => format.fmt(f),
         }
     }
 }
@@ -273,7 +323,17 @@ macro_rules! from_kind {
     };
 }
 
-from_kind!(Fixed: FixedPoint, Float: Float, Integer: Integer, Unit: UnitGrid);
+from_kind!(
+    Fixed: FixedPoint,
+    Float: Float,
+    Integer: Integer,
+    Unit: UnitGrid,
+    Posit: Posit,
+    Codebook: Codebook,
+    PowerOfTwo: PowerOfTwo,
+    AdditivePowerOfTwo: AdditivePowerOfTwo,
+    Logarithmic: Logarithmic
+);
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! slice kernels) is derived from those two.
 
 pub mod apot;
+pub mod bench;
 mod between;
 pub mod codebook;
 mod error;
@@ -23,11 +24,16 @@ pub mod rounding;
 mod text;
 pub mod unit;
 
+pub use apot::AdditivePowerOfTwo;
+pub use codebook::Codebook;
 pub use error::FormatError;
 pub use fixed::FixedPoint;
 pub use float::Float;
 pub use format::{Format, Visitor};
-pub use grid::{Grid, ScalarFormat};
+pub use grid::{Grid, Pass, ScalarFormat};
 pub use integer::{Affine, Integer};
+pub use lns::Logarithmic;
+pub use posit::Posit;
+pub use pot::PowerOfTwo;
 pub use rounding::Rounding;
 pub use unit::UnitGrid;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::grid::{Grid, ScalarFormat};
+use crate::grid::ScalarFormat;
 use crate::levels::{Boundary, LevelGrid, Levels};
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -199,6 +199,7 @@ impl ScalarFormat for Logarithmic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grid::Grid;
 
     fn nearest(format: &Logarithmic, x: f32) -> f32 {
         format.grid().round(x, Rounding::NearestEven, 0)

@@ -1,7 +1,11 @@
 //! Posits: tapered floating-point numbers with a run-length coded exponent.
 
+use std::fmt;
+
 use half::bf16;
 
+use crate::grid::{Grid, Pass, ScalarFormat};
+use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
 
 mod activation;
@@ -102,11 +106,6 @@ impl Posit {
         Ok(Self { scale_log2, ..self })
     }
 
-    /// Number of bits of a code.
-    pub const fn bits(&self) -> u32 {
-        self.bits as u32
-    }
-
     /// Number of exponent bits (es).
     pub const fn exponent_bits(&self) -> u32 {
         self.exponent_bits as u32
@@ -118,12 +117,12 @@ impl Posit {
     }
 
     /// The largest value: `2^scale_log2 * 2^(2^es * (bits - 2))`.
-    pub fn max(&self) -> f64 {
+    pub fn largest(&self) -> f64 {
         power_of_two(self.max_exponent() + self.scale_log2())
     }
 
     /// The smallest value above zero: `2^scale_log2 * 2^(-2^es * (bits - 2))`.
-    pub fn min_positive(&self) -> f64 {
+    pub fn smallest(&self) -> f64 {
         power_of_two(self.scale_log2() - self.max_exponent())
     }
 
@@ -134,7 +133,7 @@ impl Posit {
             // There is no larger value; the factor to a next one would be unlimited.
             return f64::INFINITY;
         }
-        let one = 1u32 << (self.bits() - 2);
+        let one = 1u32 << (self.width() - 2);
         self.decode(one + 1) / self.decode(one) - 1.0
     }
 
@@ -146,27 +145,11 @@ impl Posit {
     /// `x` rounded to a value of the format. See the [type](Self) for the rules.
     #[inline(always)]
     pub fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
-        let bits = x.to_bits();
-        let magnitude = bits & !SIGN;
-        let (word, value) = if self.fits_f32() {
-            let word = self.rounded_word::<false>(x, rounding, random);
-            (word, word.wrapping_sub(self.word_offset()))
+        if self.fits_f32() {
+            self.round_within::<false>(x, rounding, random)
         } else {
-            let word = self.rounded_word::<true>(x, rounding, random);
-            let value = self.word_value(word.min(self.largest_f32_word()));
-            (word, (value as f32).to_bits())
-        };
-        let signed = value | (bits & SIGN);
-        let number = if magnitude == 0 || word == 0 {
-            0
-        } else {
-            signed
-        };
-        f32::from_bits(if magnitude >= INFINITY {
-            f32::NAN.to_bits()
-        } else {
-            number
-        })
+            self.round_within::<true>(x, rounding, random)
+        }
     }
 
     /// `x` rounded to a value of the format, in and out as bfloat16 (the path that QPyTorch calls
@@ -193,13 +176,13 @@ impl Posit {
         };
         let code = self.word_code(word);
         let signed = if x < 0.0 { code.wrapping_neg() } else { code };
-        signed & (u32::MAX >> (32 - self.bits()))
+        signed & (u32::MAX >> (32 - self.width()))
     }
 
     /// The exact value of a code, NaN for NaR. Bits above the lowest `bits` are ignored.
     pub fn decode(&self, code: u32) -> f64 {
         // The code moved to the top of the word, so that its sign is the word's sign.
-        let top = code << (32 - self.bits());
+        let top = code << (32 - self.width());
         if top == 0 {
             return 0.0;
         }
@@ -250,7 +233,7 @@ impl Posit {
     pub fn values(&self) -> Result<Vec<f64>, FormatError> {
         if self.bits > 16 {
             return Err(FormatError::Unsupported {
-                format: format!("posit({},{})", self.bits, self.exponent_bits),
+                format: self.to_string(),
                 operation: "a list of its values, which takes at most 16 bits".to_owned(),
             });
         }
@@ -259,6 +242,24 @@ impl Posit {
         Ok((1 - half..half)
             .map(|code| self.decode(code as u32))
             .collect())
+    }
+
+    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+        let (numbers, options) = call.split(2)?;
+        let format = Self::new(
+            numbers[0].number("bits")?,
+            numbers[1].number("exponent_bits")?,
+        )?;
+        options
+            .iter()
+            .try_fold(format, |format, option| match option.key() {
+                "scale_log2" => Ok(format.with_scale_log2(option.number("scale_log2")?)?),
+                other => Err(Reason::option(other, "scale_log2=exponent")),
+            })
+    }
+
+    const fn width(&self) -> u32 {
+        self.bits as u32
     }
 
     /// The exponent of the largest magnitude, without the scale.
@@ -271,6 +272,73 @@ impl Posit {
     const fn fits_f32(&self) -> bool {
         let (max, scale) = (self.max_exponent(), self.scale_log2());
         scale - max >= -126 && scale + max <= 127
+    }
+}
+
+impl fmt::Display for Posit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "posit({},{}", self.bits, self.exponent_bits)?;
+        match self.scale_log2 {
+            0 => f.write_str(")"),
+            scale => write!(f, ",scale_log2={scale})"),
+        }
+    }
+}
+
+impl Grid for Posit {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        Self::round(self, x, rounding, random)
+    }
+}
+
+/// A posit whose values are normal `f32`s, which saves a kernel what the others need.
+#[derive(Debug, Clone, Copy)]
+struct NormalPosit(Posit);
+
+impl Grid for NormalPosit {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        self.0.round_within::<false>(x, rounding, random)
+    }
+}
+
+/// A posit with values beyond `f32`.
+#[derive(Debug, Clone, Copy)]
+struct WidePosit(Posit);
+
+impl Grid for WidePosit {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        self.0.round_within::<true>(x, rounding, random)
+    }
+}
+
+impl ScalarFormat for Posit {
+    type Grid<'a> = Self;
+
+    fn grid(&self) -> Self {
+        *self
+    }
+
+    fn apply<P: Pass>(&self, pass: P) -> P::Output {
+        if self.fits_f32() {
+            pass.run(NormalPosit(*self))
+        } else {
+            pass.run(WidePosit(*self))
+        }
+    }
+
+    fn bits(&self) -> u32 {
+        self.bits.into()
+    }
+
+    fn min(&self) -> f32 {
+        -self.max_f32()
+    }
+
+    fn max(&self) -> f32 {
+        self.max_f32()
     }
 }
 
@@ -335,6 +403,31 @@ impl Posit {
         } else {
             cut as u32
         }
+    }
+
+    /// `x` rounded; `BEYOND` says that some values are no normal `f32`s.
+    #[inline(always)]
+    fn round_within<const BEYOND: bool>(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        let bits = x.to_bits();
+        let magnitude = bits & !SIGN;
+        let word = self.rounded_word::<BEYOND>(x, rounding, random);
+        let value = if BEYOND {
+            let value = self.word_value(word.min(self.largest_f32_word()));
+            (value as f32).to_bits()
+        } else {
+            word.wrapping_sub(self.word_offset())
+        };
+        let signed = value | (bits & SIGN);
+        let number = if magnitude == 0 || word == 0 {
+            0
+        } else {
+            signed
+        };
+        f32::from_bits(if magnitude >= INFINITY {
+            f32::NAN.to_bits()
+        } else {
+            number
+        })
     }
 
     /// The word of `x`'s magnitude, rounded. Zero stands for zero. NaN and infinities give some
@@ -421,7 +514,7 @@ impl Posit {
         }
         let tail_width = self.exponent_bits() + FRACTION;
         let regime = (word >> tail_width) as i32 - (self.word_bias() >> self.exponent_bits) as i32;
-        let room = self.bits() - 1;
+        let room = self.width() - 1;
         // Regime and tail as one string, at most 57 bits long, put at the top of 64 bits and then
         // cut to the room there is.
         let tail = u64::from(word & ((1 << tail_width) - 1));

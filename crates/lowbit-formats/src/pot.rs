@@ -283,8 +283,8 @@ mod tests {
         let shifted = widest.with_max_exponent(127).unwrap();
         assert_eq!(nearest(shifted, f32::MAX), 2f32.powi(127));
         assert_eq!(
-            shifted.decode(shifted.encode(-0.3, Rounding::Down, 0)),
-            -0.5
+            shifted.decode(shifted.encode(-3.0, Rounding::Down, 0)),
+            -4.0
         );
         assert!(PowerOfTwo::new(1).is_err() && PowerOfTwo::new(9).is_err());
     }

@@ -2,7 +2,7 @@
 
 mod posit_reference;
 
-use lowbit_formats::Rounding;
+use lowbit_formats::{Rounding, ScalarFormat};
 use posit_reference::{Reference, es1, es2, standard};
 
 /// Finite inputs around all values and all boundaries of a format of up to 16 bits: a boundary is

@@ -10,7 +10,7 @@ mod posit_reference;
 
 use std::time::Instant;
 
-use lowbit_formats::Rounding;
+use lowbit_formats::{Rounding, ScalarFormat};
 use posit_reference::{Reference, es1, es2, standard};
 use rayon::prelude::*;
 

@@ -64,12 +64,19 @@ pub(super) fn map_random<F: Fn(f32, u32) -> f32>(
     first: u64,
     f: F,
 ) {
-    let groups = input.chunks(GROUP).zip(output.chunks_mut(GROUP));
-    for ((x, y), group) in groups.zip(first / GROUP as u64..) {
+    let (blocks, rest) = input.as_chunks::<GROUP>();
+    let (output, rest_output) = output.as_chunks_mut::<GROUP>();
+    let mut group = first / GROUP as u64;
+    for (y, x) in output.iter_mut().zip(blocks) {
         let words = philox.group(group);
-        for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
-            y.write(f(x, word));
+        for lane in 0..GROUP {
+            y[lane].write(f(x[lane], words[lane]));
         }
+        group += 1;
+    }
+    let words = philox.group(group);
+    for ((y, &x), word) in rest_output.iter_mut().zip(rest).zip(words) {
+        y.write(f(x, word));
     }
 }
 
@@ -85,11 +92,18 @@ pub(super) fn map_random_in_place<F: Fn(f32, u32) -> f32>(
     first: u64,
     f: F,
 ) {
-    for (x, group) in data.chunks_mut(GROUP).zip(first / GROUP as u64..) {
+    let (blocks, rest) = data.as_chunks_mut::<GROUP>();
+    let mut group = first / GROUP as u64;
+    for x in blocks {
         let words = philox.group(group);
-        for (x, word) in x.iter_mut().zip(words) {
-            *x = f(*x, word);
+        for lane in 0..GROUP {
+            x[lane] = f(x[lane], words[lane]);
         }
+        group += 1;
+    }
+    let words = philox.group(group);
+    for (x, word) in rest.iter_mut().zip(words) {
+        *x = f(*x, word);
     }
 }
 
