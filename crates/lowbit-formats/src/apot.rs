@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::codebook::Codebook;
-use crate::grid::ScalarFormat;
+use crate::grid::{Pass, ScalarFormat};
 use crate::levels::LevelGrid;
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -119,6 +119,10 @@ impl ScalarFormat for AdditivePowerOfTwo {
 
     fn grid(&self) -> LevelGrid<'_> {
         self.table.grid()
+    }
+
+    fn apply<P: Pass>(&self, pass: P) -> P::Output {
+        self.grid().apply(pass)
     }
 
     fn bits(&self) -> u32 {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::Rounding;
 use crate::between::moves_on;
-use crate::grid::Grid;
+use crate::grid::{Grid, Pass};
 
 /// Buckets of a search, at most.
 const BUCKETS: usize = 2048;
@@ -22,6 +22,8 @@ pub(crate) struct Levels {
     nearest_even: Search,
     /// Finds the nearest value, ties away from zero.
     nearest_away: Search,
+    /// The two nearest modes by one comparison, where that is enough.
+    steps: Option<[Box<Steps>; 2]>,
 }
 
 /// Where nearest rounding goes over from a value to the next: the smallest number that is rounded
@@ -69,12 +71,22 @@ impl Levels {
     /// `boundaries` lie between each two.
     pub(crate) fn new(entries: &[(f32, u32)], boundaries: &[Boundary]) -> Self {
         let values: Vec<f32> = entries.iter().map(|entry| entry.0).collect();
+        let even: Vec<f32> = boundaries.iter().map(|b| b.even).collect();
+        let away: Vec<f32> = boundaries.iter().map(|b| b.away).collect();
+        let steps = [Bucket::line, Bucket::bits].into_iter().find_map(|bucket| {
+            let bucket = bucket(&even);
+            Some([
+                Steps::new(&even, &values, bucket)?,
+                Steps::new(&away, &values, bucket)?,
+            ])
+        });
         Self {
             floor: Search::new(values[1..].to_vec()),
-            nearest_even: Search::new(boundaries.iter().map(|b| b.even).collect()),
-            nearest_away: Search::new(boundaries.iter().map(|b| b.away).collect()),
+            nearest_even: Search::new(even),
+            nearest_away: Search::new(away),
             codes: entries.iter().map(|entry| entry.1).collect(),
             values,
+            steps,
         }
     }
 
@@ -134,10 +146,97 @@ impl fmt::Debug for Levels {
 #[derive(Debug, Clone, Copy)]
 pub struct LevelGrid<'a>(pub(crate) &'a Levels);
 
+impl LevelGrid<'_> {
+    /// Runs a pass with the fastest grid that the levels allow.
+    pub(crate) fn apply<P: Pass>(self, pass: P) -> P::Output {
+        let levels = self.0;
+        match &levels.steps {
+            None => pass.run(self),
+            Some(steps) if matches!(steps[0].bucket, Bucket::Line { .. }) => {
+                pass.run(StepGrid::<true> { steps, levels })
+            }
+            Some(steps) => pass.run(StepGrid::<false> { steps, levels }),
+        }
+    }
+}
+
 impl Grid for LevelGrid<'_> {
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
         let value = self.0.values[self.0.index(x, rounding, random)];
+        if x.is_nan() { x } else { value }
+    }
+}
+
+/// Levels with [`Steps`], whose buckets are lines or not as `LINE` says.
+#[derive(Clone, Copy)]
+struct StepGrid<'a, const LINE: bool> {
+    steps: &'a [Box<Steps>; 2],
+    levels: &'a Levels,
+}
+
+impl<const LINE: bool> Grid for StepGrid<'_, LINE> {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        match rounding {
+            Rounding::NearestEven => self.steps[0].round::<LINE>(x),
+            Rounding::NearestAway => self.steps[1].round::<LINE>(x),
+            _ => LevelGrid(self.levels).round(x, rounding, random),
+        }
+    }
+}
+
+/// A step function with at most one step in each [`Bucket`]: two loads and no branch.
+struct Steps {
+    bucket: Bucket,
+    /// Where the step is; NaN after the last.
+    threshold: [f32; BUCKETS],
+    /// The levels below and from there on.
+    values: [[f32; 2]; BUCKETS],
+    /// The level of zero.
+    zero: f32,
+}
+
+impl Steps {
+    /// `list[i]` is where `levels[i]` gives way to `levels[i + 1]`. None if two of the list share a
+    /// bucket.
+    fn new(list: &[f32], levels: &[f32], bucket: Bucket) -> Option<Box<Self>> {
+        let (mut list, mut levels) = (list.to_vec(), levels.to_vec());
+        let zero = list.iter().filter(|&&x| 0.0 >= x).count();
+        let mut steps = Box::new(Self {
+            bucket,
+            threshold: [f32::NAN; BUCKETS],
+            values: [[0.0; 2]; BUCKETS],
+            zero: levels[zero],
+        });
+        // Zero is looked at by itself; a level for zero alone is none of the others' steps.
+        if zero > 0 && list[zero - 1] == 0.0 && list.get(zero) == Some(&f32::from_bits(1)) {
+            list.remove(zero - 1);
+            levels.remove(zero);
+        }
+        let mut below = 0;
+        for index in 0..BUCKETS {
+            let next = list.get(below).copied().unwrap_or(f32::NAN);
+            steps.threshold[index] = next;
+            steps.values[index] = [levels[below], levels[(below + 1).min(list.len())]];
+            let here = list[below..]
+                .iter()
+                .take_while(|&&x| bucket.of(x) == index)
+                .count();
+            if here > 1 {
+                return None;
+            }
+            below += here;
+        }
+        Some(steps)
+    }
+
+    #[inline(always)]
+    fn round<const LINE: bool>(&self, x: f32) -> f32 {
+        let bucket = self.bucket.of_kind::<LINE>(x) % BUCKETS;
+        let upper = usize::from(x >= self.threshold[bucket]);
+        let value = self.values[bucket][upper];
+        let value = if x == 0.0 { self.zero } else { value };
         if x.is_nan() { x } else { value }
     }
 }
@@ -152,58 +251,105 @@ impl Grid for LevelGrid<'_> {
 struct Search {
     /// The list, and after it NaNs, which are above nothing.
     list: Vec<f32>,
+    bucket: Bucket,
     /// How many numbers of the list lie in lower buckets, for each bucket.
     start: Vec<u16>,
-    bucket: Bucket,
     /// The first stride of the binary search, a power of two, or zero.
     stride: usize,
 }
 
 #[derive(Clone, Copy)]
 enum Bucket {
+    /// By `(x - origin) * per_unit`.
     Line { origin: f32, per_unit: f32 },
-    Bits { origin: i32, shift: u32 },
+    /// By a number's bits read as an integer, of which the lowest `shift` do not count, and from
+    /// which magnitudes up to the one of bits `flat` are taken out, counted from `first`.
+    Bits { flat: u32, first: i32, shift: u32 },
 }
 
 impl Bucket {
     #[inline(always)]
     fn of(self, x: f32) -> usize {
-        let bucket = match self {
-            // The conversion takes what is out of range to the ends.
-            Self::Line { origin, per_unit } => ((x - origin) * per_unit) as i32,
-            Self::Bits { origin, shift } => ordered(x).saturating_sub(origin) >> shift,
-        };
-        bucket.clamp(0, BUCKETS as i32 - 1) as usize
+        match self {
+            Self::Line { .. } => self.of_kind::<true>(x),
+            Self::Bits { .. } => self.of_kind::<false>(x),
+        }
+    }
+
+    /// The bucket of `x`; the kind must be the one that `LINE` says.
+    #[inline(always)]
+    fn of_kind<const LINE: bool>(self, x: f32) -> usize {
+        match self {
+            Self::Line { origin, per_unit } if LINE => {
+                let place = (x - origin) * per_unit;
+                let place = if place > 0.0 { place } else { 0.0 };
+                let last = (BUCKETS - 1) as f32;
+                let place = if place < last { place } else { last };
+                // 2^23 leaves no place after the point, so the fraction bits are the integer.
+                ((place + 8_388_608.0).to_bits() & 0x7f_ffff) as usize
+            }
+            Self::Bits { flat, first, shift } if !LINE => {
+                let bucket = (ordered(x, flat) >> shift) - first;
+                bucket.clamp(0, BUCKETS as i32 - 1) as usize
+            }
+            _ => 0,
+        }
+    }
+
+    /// The line that spreads the buckets over a list.
+    fn line(list: &[f32]) -> Self {
+        let (first, last) = ends(list);
+        Self::Line {
+            origin: first,
+            per_unit: ((BUCKETS - 1) as f32 / (last - first)).clamp(0.0, f32::MAX),
+        }
+    }
+
+    /// The bits that spread the buckets over a list.
+    fn bits(list: &[f32]) -> Self {
+        let magnitudes = list.iter().map(|x| x.abs().to_bits());
+        let flat = magnitudes.filter(|&bits| bits > 1).min().unwrap_or(1) - 1;
+        let (first, last) = ends(list);
+        let origin = ordered(first, flat);
+        let range = i64::from(ordered(last, flat)) - i64::from(origin);
+        // Above zero, so that the difference of two shifted numbers does not overflow.
+        let shift = (range / BUCKETS as i64 + 1).ilog2() + 1;
+        Self::Bits {
+            flat,
+            first: origin >> shift,
+            shift,
+        }
     }
 }
 
-/// An integer that orders as numbers do.
+/// First and last number, zeros for an empty list.
+fn ends(list: &[f32]) -> (f32, f32) {
+    (
+        list.first().copied().unwrap_or(0.0),
+        list.last().copied().unwrap_or(0.0),
+    )
+}
+
+/// An integer that orders as numbers do; magnitudes whose bits are up to `flat` count as zero.
 #[inline(always)]
-fn ordered(x: f32) -> i32 {
-    let bits = x.to_bits() as i32;
-    bits ^ ((bits >> 31) as u32 >> 1) as i32
+fn ordered(x: f32, flat: u32) -> i32 {
+    let magnitude = (x.to_bits() & 0x7fff_ffff).saturating_sub(flat) as i32;
+    if x.is_sign_negative() {
+        -magnitude
+    } else {
+        magnitude
+    }
 }
 
 impl Search {
     fn new(mut list: Vec<f32>) -> Self {
-        let (&first, &last) = match (list.first(), list.last()) {
-            (Some(first), Some(last)) => (first, last),
-            _ => (&0.0, &0.0),
+        let candidates = [Bucket::line(&list), Bucket::bits(&list)];
+        let [line, bits] = candidates.map(|bucket| crowd(&list, bucket));
+        let (most, bucket) = if line <= bits {
+            (line, candidates[0])
+        } else {
+            (bits, candidates[1])
         };
-        let line = Bucket::Line {
-            origin: first,
-            per_unit: ((BUCKETS - 1) as f32 / (last - first)).clamp(0.0, f32::MAX),
-        };
-        let range = (i64::from(ordered(last)) - i64::from(ordered(first))).min(i32::MAX.into());
-        let bits = Bucket::Bits {
-            origin: ordered(first),
-            shift: (range / BUCKETS as i64 + 1).ilog2() + 1,
-        };
-        let (fewest, bucket) = [line, bits]
-            .map(|bucket| (crowd(&list, bucket), bucket))
-            .into_iter()
-            .min_by_key(|(most, _)| *most)
-            .unwrap_or((0, line));
         let mut members = [0u16; BUCKETS];
         for &x in &list {
             members[bucket.of(x)] += 1;
@@ -216,12 +362,12 @@ impl Search {
                 below - count
             })
             .collect();
-        let stride = (fewest + 1).next_power_of_two() / 2;
+        let stride = (most + 1).next_power_of_two() / 2;
         list.resize(list.len() + 2 * stride, f32::NAN);
         Self {
             list,
-            start,
             bucket,
+            start,
             stride,
         }
     }
@@ -231,9 +377,8 @@ impl Search {
         let mut count = usize::from(self.start[self.bucket.of(x)]);
         let mut stride = self.stride;
         while stride > 0 {
-            if x >= self.list[count + stride - 1] {
-                count += stride;
-            }
+            // Without a branch, which could not be foretold.
+            count += stride * usize::from(x >= self.list[count + stride - 1]);
             stride /= 2;
         }
         count
@@ -257,6 +402,41 @@ mod tests {
             .map(|pair| Boundary::midpoint(pair[0].0, pair[1].0, pair[1].1 % 2 == 0))
             .collect();
         Levels::new(entries, &boundaries)
+    }
+
+    /// The grid with steps against the one that searches, around every step.
+    #[test]
+    fn steps_are_the_search() {
+        for list in lists().into_iter().filter(|list| list.len() > 1) {
+            let entries: Vec<(f32, u32)> = list.iter().copied().zip(0..).collect();
+            let levels = halfway(&entries);
+            let Some(steps) = &levels.steps else {
+                continue;
+            };
+            let middles = levels.nearest_even.list.iter().filter(|x| x.is_finite());
+            let nearby = middles.flat_map(|x| [x.next_down(), *x, x.next_up()]);
+            let numbers = (0..u32::MAX / 65_521).map(|i| f32::from_bits(i * 65_521));
+            for x in nearby.chain(numbers).chain([0.0, -0.0, f32::from_bits(1)]) {
+                for mode in [Rounding::NearestEven, Rounding::NearestAway] {
+                    let expected = LevelGrid(&levels).round(x, mode, 0);
+                    let line = matches!(steps[0].bucket, Bucket::Line { .. });
+                    let stepped = if line {
+                        StepGrid::<true> {
+                            steps,
+                            levels: &levels,
+                        }
+                        .round(x, mode, 0)
+                    } else {
+                        StepGrid::<false> {
+                            steps,
+                            levels: &levels,
+                        }
+                        .round(x, mode, 0)
+                    };
+                    assert_eq!(stepped.to_bits(), expected.to_bits(), "{x}");
+                }
+            }
+        }
     }
 
     /// Lists that favour the one and the other bucket, and lists that are bad for both.

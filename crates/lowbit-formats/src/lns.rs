@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::grid::ScalarFormat;
+use crate::grid::{Pass, ScalarFormat};
 use crate::levels::{Boundary, LevelGrid, Levels};
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -180,6 +180,10 @@ impl ScalarFormat for Logarithmic {
 
     fn grid(&self) -> LevelGrid<'_> {
         LevelGrid(&self.levels)
+    }
+
+    fn apply<P: Pass>(&self, pass: P) -> P::Output {
+        self.grid().apply(pass)
     }
 
     fn bits(&self) -> u32 {
