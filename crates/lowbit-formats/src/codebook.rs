@@ -45,8 +45,9 @@ pub enum Decision {
 /// `NearestEven` and `NearestAway` follow the [`Decision`]; a number as near to both neighbours
 /// goes to the even code, or away from zero. In a table with a sign and without zero, the nearest
 /// modes of [`Decision::Nearest`] give zero for zero only, as QPyTorch does: other numbers keep
-/// at least the smallest magnitude. `TowardZero`, `Down`, `Up`, `ToOdd` (the neighbour with the
-/// odd code) and `Stochastic` (probability proportional to the distance from the other neighbour)
+/// at least the smallest magnitude. `TowardZero` (the neighbour of the smaller magnitude, the
+/// upper one of two that are as far from zero), `Down`, `Up`, `ToOdd` (the neighbour with the odd
+/// code) and `Stochastic` (probability proportional to the distance from the other neighbour)
 /// look at the neighbouring values only. Numbers beyond the table, also infinite ones, go to its
 /// ends, -0.0 counts as 0.0, subnormals are numbers like any other, and NaN stays NaN; as a code
 /// it is that of zero rounded.

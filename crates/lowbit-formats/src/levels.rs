@@ -123,7 +123,7 @@ impl Levels {
         let inexact = x > lower;
         let up = match rounding {
             Rounding::Up => inexact,
-            Rounding::TowardZero => inexact && x < 0.0,
+            Rounding::TowardZero => inexact && upper.abs() <= lower.abs(),
             Rounding::ToOdd => inexact && self.codes[index].is_multiple_of(2),
             Rounding::Stochastic { bits, .. } => {
                 let part = f64::from(x) - f64::from(lower);
@@ -308,15 +308,18 @@ impl Bucket {
     /// The bits that spread the buckets over a list.
     fn bits(list: &[f32]) -> Self {
         let magnitudes = list.iter().map(|x| x.abs().to_bits());
-        let flat = magnitudes.filter(|&bits| bits > 1).min().unwrap_or(1) - 1;
+        let smallest = magnitudes.filter(|&bits| bits > 1).min().unwrap_or(1);
         let (first, last) = ends(list);
-        let origin = ordered(first, flat);
-        let range = i64::from(ordered(last, flat)) - i64::from(origin);
-        // Above zero, so that the difference of two shifted numbers does not overflow.
-        let shift = (range / BUCKETS as i64 + 1).ilog2() + 1;
+        let range =
+            i64::from(ordered(last, smallest - 1)) - i64::from(ordered(first, smallest - 1));
+        // The buckets and four more fit into the range shifted. The shift is not zero, so that the
+        // difference of two shifted numbers does not overflow.
+        let shift = (range / (BUCKETS as i64 - 4) + 1).ilog2() + 1;
+        // Two buckets below the smallest magnitude keep it apart from zero.
+        let flat = smallest.saturating_sub(1 + (2 << shift));
         Self::Bits {
             flat,
-            first: origin >> shift,
+            first: ordered(first, flat) >> shift,
             shift,
         }
     }

@@ -135,7 +135,6 @@ impl ScalarFormat for PowerOfTwo {
         PowerOfTwoGrid {
             smallest: power_of_two(self.min_exponent()).to_bits(),
             largest: power_of_two(self.max_exponent()).to_bits(),
-            per_smallest: f64::from(power_of_two(self.min_exponent())).recip() * 4_294_967_296.0,
         }
     }
 
@@ -159,8 +158,23 @@ pub struct PowerOfTwoGrid {
     smallest: u32,
     /// The largest power's bits.
     largest: u32,
-    /// 2^32 over the smallest power.
-    per_smallest: f64,
+}
+
+impl PowerOfTwoGrid {
+    /// A magnitude over the smallest power, which it is below, in 2^-32, rounded down.
+    #[inline(always)]
+    fn part_of_smallest(&self, magnitude: u32) -> u32 {
+        // Subnormals have the exponent of the smallest normal numbers, and no hidden bit.
+        let exponent = (magnitude >> FRACTION).max(1);
+        let hidden = u32::from(magnitude >> FRACTION != 0) << FRACTION;
+        let significand = (magnitude & ((1 << FRACTION) - 1) | hidden) << (31 - FRACTION);
+        let below = (self.smallest >> FRACTION).wrapping_sub(exponent);
+        match below {
+            0 => significand << 1,
+            1..=32 => significand >> (below - 1),
+            _ => 0,
+        }
+    }
 }
 
 impl Grid for PowerOfTwoGrid {
@@ -176,7 +190,7 @@ impl Grid for PowerOfTwoGrid {
         };
         // How far from lower to upper, in 2^-32.
         let fraction = if small {
-            (f64::from(f32::from_bits(magnitude)) * self.per_smallest) as u32
+            self.part_of_smallest(magnitude)
         } else {
             magnitude << (32 - FRACTION)
         };
