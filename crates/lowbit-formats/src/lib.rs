@@ -5,19 +5,25 @@
 //! slice kernels) is derived from those two.
 
 pub mod bench;
+mod codes;
 mod error;
+pub mod facts;
 pub mod fixed;
 pub mod float;
+mod float_grid;
 mod format;
 pub mod grid;
 pub mod integer;
 pub mod kernel;
+pub mod pack;
 pub mod philox;
 pub mod rounding;
 mod text;
 pub mod unit;
 
+pub use codes::Half;
 pub use error::FormatError;
+pub use facts::Facts;
 pub use fixed::FixedPoint;
 pub use float::Float;
 pub use format::{Format, Visitor};
