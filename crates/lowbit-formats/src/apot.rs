@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::codebook::Codebook;
+use crate::facts::{Extent, Facts};
 use crate::grid::{Pass, ScalarFormat};
 use crate::levels::LevelGrid;
 use crate::text::{Call, Reason};
@@ -123,6 +124,22 @@ impl ScalarFormat for AdditivePowerOfTwo {
 
     fn apply<P: Pass>(&self, pass: P) -> P::Output {
         self.grid().apply(pass)
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        Self::encode(self, value, Rounding::NearestEven, 0)
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        Self::decode(self, code)
+    }
+
+    fn facts(&self) -> Facts {
+        let extent = Extent {
+            values: self.values().len() as u64,
+            ..Extent::of_steps(self.min(), self.max())
+        };
+        Facts::new(self, extent)
     }
 
     fn bits(&self) -> u32 {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::facts::{Extent, Facts};
 use crate::grid::{Pass, ScalarFormat};
 use crate::levels::{Boundary, LevelGrid, Levels};
 use crate::text::{Argument, Call, Reason};
@@ -172,9 +173,10 @@ impl Codebook {
         self.levels.encode(x, rounding, random)
     }
 
-    /// The number of a code, NaN for a code that the table does not reach.
+    /// The number of a code, NaN for a code that no number has (beyond the table, or minus zero).
+    /// Bits above the lowest [`bits`](ScalarFormat::bits) are ignored.
     pub fn decode(&self, code: u32) -> f32 {
-        self.levels.decode(code)
+        self.levels.decode(code & (u32::MAX >> (32 - self.bits())))
     }
 
     fn build(
@@ -431,6 +433,22 @@ impl ScalarFormat for Codebook {
 
     fn apply<P: Pass>(&self, pass: P) -> P::Output {
         self.grid().apply(pass)
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        Self::encode(self, value, Rounding::NearestEven, 0)
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        Self::decode(self, code)
+    }
+
+    fn facts(&self) -> Facts {
+        let extent = Extent {
+            values: self.values().len() as u64,
+            ..Extent::of_steps(self.min(), self.max())
+        };
+        Facts::new(self, extent)
     }
 
     fn bits(&self) -> u32 {

@@ -1,5 +1,6 @@
 //! What every scalar format offers, and the passes that apply one to a slice.
 
+use crate::facts::Facts;
 use crate::philox::Philox;
 use crate::{FormatError, Rounding, kernel};
 
@@ -13,7 +14,7 @@ pub trait Grid: Copy + Send + Sync {
 }
 
 /// A format in which each number is stored by itself, without regard to its neighbours.
-pub trait ScalarFormat {
+pub trait ScalarFormat: Sync {
     /// The prepared form; borrows what does not fit into registers.
     type Grid<'a>: Grid
     where
@@ -29,6 +30,18 @@ pub trait ScalarFormat {
 
     /// How many bits a code takes.
     fn bits(&self) -> u32;
+
+    /// The code of a value, in the lowest [`bits`](Self::bits) bits.
+    ///
+    /// `value` must be one that rounding gives; another one gets the code of some value near it.
+    /// NaN has the code of zero if it has none of its own.
+    fn encode(&self, value: f32) -> u32;
+
+    /// The value that a code stands for. Bits above the lowest [`bits`](Self::bits) are ignored.
+    fn decode(&self, code: u32) -> f32;
+
+    /// What there is to know about the format.
+    fn facts(&self) -> Facts;
 
     /// The smallest number that rounding gives; minus infinity where the format has it.
     fn min(&self) -> f32;

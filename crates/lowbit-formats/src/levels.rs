@@ -16,6 +16,8 @@ pub(crate) struct Levels {
     values: Vec<f32>,
     /// The code of each value.
     codes: Vec<u32>,
+    /// The value of each code, NaN for codes that no value has.
+    decoded: Vec<f32>,
     /// Finds the largest value not above a number.
     floor: Search,
     /// Finds the nearest value, ties to an even code.
@@ -80,7 +82,13 @@ impl Levels {
                 Steps::new(&away, &values, bucket)?,
             ])
         });
+        let codes = entries.iter().map(|entry| entry.1 as usize);
+        let mut decoded = vec![f32::NAN; codes.max().unwrap_or(0) + 1];
+        for &(value, code) in entries {
+            decoded[code as usize] = value;
+        }
         Self {
+            decoded,
             floor: Search::new(values[1..].to_vec()),
             nearest_even: Search::new(even),
             nearest_away: Search::new(away),
@@ -103,8 +111,7 @@ impl Levels {
 
     /// The value of a code, NaN if no value has it.
     pub(crate) fn decode(&self, code: u32) -> f32 {
-        let index = self.codes.iter().position(|&c| c == code);
-        index.map_or(f32::NAN, |index| self.values[index])
+        self.decoded.get(code as usize).copied().unwrap_or(f32::NAN)
     }
 
     /// The index of the value to which `x` is rounded.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::facts::{Extent, Facts};
 use crate::grid::{Pass, ScalarFormat};
 use crate::levels::{Boundary, LevelGrid, Levels};
 use crate::text::{Call, Reason};
@@ -184,6 +185,22 @@ impl ScalarFormat for Logarithmic {
 
     fn apply<P: Pass>(&self, pass: P) -> P::Output {
         self.grid().apply(pass)
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        Self::encode(self, value, Rounding::NearestEven, 0)
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        Self::decode(self, code)
+    }
+
+    fn facts(&self) -> Facts {
+        let extent = Extent {
+            values: self.values().len() as u64,
+            ..Extent::of_steps(self.min(), self.max())
+        };
+        Facts::new(self, extent)
     }
 
     fn bits(&self) -> u32 {

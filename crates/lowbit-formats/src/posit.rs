@@ -4,6 +4,7 @@ use std::fmt;
 
 use half::bf16;
 
+use crate::facts::{Extent, Facts};
 use crate::grid::{Grid, Pass, ScalarFormat};
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -327,6 +328,24 @@ impl ScalarFormat for Posit {
         } else {
             pass.run(WidePosit(*self))
         }
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        Self::encode(self, value, Rounding::NearestEven, 0)
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        self.decode_f32(code)
+    }
+
+    fn facts(&self) -> Facts {
+        let extent = Extent {
+            // NaR is no value.
+            values: (1 << self.bits) - 1,
+            nan: true,
+            ..Extent::of_steps(-self.max_f32(), self.max_f32())
+        };
+        Facts::new(self, extent)
     }
 
     fn bits(&self) -> u32 {

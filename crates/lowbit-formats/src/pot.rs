@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::facts::{Extent, Facts};
 use crate::grid::{Grid, ScalarFormat, power_of_two};
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -136,6 +137,22 @@ impl ScalarFormat for PowerOfTwo {
             smallest: power_of_two(self.min_exponent()).to_bits(),
             largest: power_of_two(self.max_exponent()).to_bits(),
         }
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        Self::encode(self, value, Rounding::NearestEven, 0)
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        Self::decode(self, code)
+    }
+
+    fn facts(&self) -> Facts {
+        let extent = Extent {
+            values: self.values().len() as u64,
+            ..Extent::of_steps(self.min(), self.max())
+        };
+        Facts::new(self, extent)
     }
 
     fn bits(&self) -> u32 {

@@ -64,10 +64,14 @@ fn sweep_all(references: &[Reference]) {
             start.elapsed().as_secs_f64()
         );
         for x in first.iter().copied().map(f32::from_bits) {
-            let code = posit.encode(x, Rounding::NearestEven, 0);
+            let (code, expected) = (
+                posit.encode(x, Rounding::NearestEven, 0),
+                (reference.encode)(x),
+            );
             println!(
-                "  {x:e}: code {code:#x}, reference {:#x}",
-                (reference.encode)(x)
+                "  {x:e}: code {code:#x} ({:e}), reference {expected:#x} ({:e})",
+                posit.decode(code),
+                (reference.decode)(expected)
             );
         }
         assert!(mismatches == 0 || REFERENCE_ERRS.contains(&(bits, es)));

@@ -18,20 +18,9 @@ pub(super) const LANES: usize = 32;
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn map<F: Fn(f32) -> f32>(input: &[f32], output: &mut [MaybeUninit<f32>], f: F) {
+pub(super) fn map<T: Copy, U, F: Fn(T) -> U>(input: &[T], output: &mut [MaybeUninit<U>], f: F) {
     for (y, &x) in output.iter_mut().zip(input) {
         y.write(f(x));
-    }
-}
-
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn map_in_place<F: Fn(f32) -> f32>(data: &mut [f32], f: F) {
-    for x in data {
-        *x = f(*x);
     }
 }
 
@@ -57,9 +46,9 @@ pub(super) fn zip<F: Fn(f32, f32) -> f32>(
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn map_random<F: Fn(f32, u32) -> f32>(
-    input: &[f32],
-    output: &mut [MaybeUninit<f32>],
+pub(super) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
+    input: &[T],
+    output: &mut [MaybeUninit<U>],
     philox: Philox,
     first: u64,
     f: F,
@@ -77,33 +66,6 @@ pub(super) fn map_random<F: Fn(f32, u32) -> f32>(
     let words = philox.group(group);
     for ((y, &x), word) in rest_output.iter_mut().zip(rest).zip(words) {
         y.write(f(x, word));
-    }
-}
-
-/// As [`map_random`], in place.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn map_random_in_place<F: Fn(f32, u32) -> f32>(
-    data: &mut [f32],
-    philox: Philox,
-    first: u64,
-    f: F,
-) {
-    let (blocks, rest) = data.as_chunks_mut::<GROUP>();
-    let mut group = first / GROUP as u64;
-    for x in blocks {
-        let words = philox.group(group);
-        for lane in 0..GROUP {
-            x[lane] = f(x[lane], words[lane]);
-        }
-        group += 1;
-    }
-    let words = philox.group(group);
-    for (x, word) in rest.iter_mut().zip(words) {
-        *x = f(*x, word);
     }
 }
 

@@ -21,15 +21,15 @@ fn reference(bits: u8, es: u8, encode: fn(f32) -> u32, decode: fn(u32) -> f64) -
 }
 
 macro_rules! generic_widths {
-    ($list:ident, $type:ident, $es:literal, $($bits:literal)*) => {$(
-        $list.push(reference(
+    ($type:ident, $es:literal, $($bits:literal)*) => {
+        vec![$(reference(
             $bits,
             $es,
             // The generic types keep their code in the upper bits of a word.
             |x| $type::<$bits>::from_f32(x).to_bits() >> (32 - $bits),
             |code| $type::<$bits>::from_bits(code << (32 - $bits)).to_f64(),
-        ));
-    )*};
+        )),*]
+    };
 }
 
 /// posit(8,0), posit(16,1), posit(32,2).
@@ -58,14 +58,10 @@ pub(crate) fn standard() -> Vec<Reference> {
 
 /// posit(n,1) for n from 3 to 16.
 pub(crate) fn es1() -> Vec<Reference> {
-    let mut list = Vec::new();
-    generic_widths!(list, PxE1, 1, 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
-    list
+    generic_widths!(PxE1, 1, 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
 }
 
 /// posit(n,2) for n from 3 to 16.
 pub(crate) fn es2() -> Vec<Reference> {
-    let mut list = Vec::new();
-    generic_widths!(list, PxE2, 2, 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
-    list
+    generic_widths!(PxE2, 2, 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
 }
