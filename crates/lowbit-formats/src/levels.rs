@@ -6,8 +6,11 @@ use crate::Rounding;
 use crate::between::moves_on;
 use crate::grid::{Grid, Pass};
 
-/// Buckets of a search, at most.
+/// Buckets of a search, and of steps that stay in the first cache.
 const BUCKETS: usize = 2048;
+
+/// Buckets of steps that need more of them.
+const MANY_BUCKETS: usize = 16384;
 
 /// A table of values, ready for rounding: its values in order, their codes, and where one gives
 /// way to the next.
@@ -25,7 +28,9 @@ pub(crate) struct Levels {
     /// Finds the nearest value, ties away from zero.
     nearest_away: Search,
     /// The two nearest modes by one comparison, where that is enough.
-    steps: Option<[Box<Steps>; 2]>,
+    steps: Option<[Box<Steps<BUCKETS>>; 2]>,
+    /// The same with more buckets, where those are too few.
+    many_steps: Option<[Box<Steps<MANY_BUCKETS>>; 2]>,
 }
 
 /// Where nearest rounding goes over from a value to the next: the smallest number that is rounded
@@ -75,13 +80,11 @@ impl Levels {
         let values: Vec<f32> = entries.iter().map(|entry| entry.0).collect();
         let even: Vec<f32> = boundaries.iter().map(|b| b.even).collect();
         let away: Vec<f32> = boundaries.iter().map(|b| b.away).collect();
-        let steps = [Bucket::line, Bucket::bits].into_iter().find_map(|bucket| {
-            let bucket = bucket(&even);
-            Some([
-                Steps::new(&even, &values, bucket)?,
-                Steps::new(&away, &values, bucket)?,
-            ])
-        });
+        let steps = Steps::pair(&even, &away, &values);
+        let many_steps = match steps {
+            Some(_) => None,
+            None => Steps::pair(&even, &away, &values),
+        };
         let codes = entries.iter().map(|entry| entry.1 as usize);
         let mut decoded = vec![f32::NAN; codes.max().unwrap_or(0) + 1];
         for &(value, code) in entries {
@@ -95,6 +98,7 @@ impl Levels {
             codes: entries.iter().map(|entry| entry.1).collect(),
             values,
             steps,
+            many_steps,
         }
     }
 
@@ -157,12 +161,10 @@ impl LevelGrid<'_> {
     /// Runs a pass with the fastest grid that the levels allow.
     pub(crate) fn apply<P: Pass>(self, pass: P) -> P::Output {
         let levels = self.0;
-        match &levels.steps {
-            None => pass.run(self),
-            Some(steps) if matches!(steps[0].bucket, Bucket::Line { .. }) => {
-                pass.run(StepGrid::<true> { steps, levels })
-            }
-            Some(steps) => pass.run(StepGrid::<false> { steps, levels }),
+        match (&levels.steps, &levels.many_steps) {
+            (Some(steps), _) => StepGrid::<true, BUCKETS>::apply(steps, levels, pass),
+            (_, Some(steps)) => StepGrid::<true, MANY_BUCKETS>::apply(steps, levels, pass),
+            _ => pass.run(self),
         }
     }
 }
@@ -177,12 +179,22 @@ impl Grid for LevelGrid<'_> {
 
 /// Levels with [`Steps`], whose buckets are lines or not as `LINE` says.
 #[derive(Clone, Copy)]
-struct StepGrid<'a, const LINE: bool> {
-    steps: &'a [Box<Steps>; 2],
+struct StepGrid<'a, const LINE: bool, const N: usize> {
+    steps: &'a [Box<Steps<N>>; 2],
     levels: &'a Levels,
 }
 
-impl<const LINE: bool> Grid for StepGrid<'_, LINE> {
+impl<'a, const N: usize> StepGrid<'a, true, N> {
+    /// Runs a pass with the grid for the kind of the steps' buckets.
+    fn apply<P: Pass>(steps: &'a [Box<Steps<N>>; 2], levels: &'a Levels, pass: P) -> P::Output {
+        match steps[0].bucket {
+            Bucket::Line { .. } => pass.run(Self { steps, levels }),
+            Bucket::Bits { .. } => pass.run(StepGrid::<'a, false, N> { steps, levels }),
+        }
+    }
+}
+
+impl<const LINE: bool, const N: usize> Grid for StepGrid<'_, LINE, N> {
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
         match rounding {
@@ -194,17 +206,28 @@ impl<const LINE: bool> Grid for StepGrid<'_, LINE> {
 }
 
 /// A step function with at most one step in each [`Bucket`]: two loads and no branch.
-struct Steps {
+struct Steps<const N: usize> {
     bucket: Bucket,
     /// Where the step is; NaN after the last.
-    threshold: [f32; BUCKETS],
+    threshold: [f32; N],
     /// The levels below and from there on.
-    values: [[f32; 2]; BUCKETS],
+    values: [[f32; 2]; N],
     /// The level of zero.
     zero: f32,
 }
 
-impl Steps {
+impl<const N: usize> Steps<N> {
+    /// The steps of both lists, with buckets of the same kind.
+    fn pair(even: &[f32], away: &[f32], levels: &[f32]) -> Option<[Box<Self>; 2]> {
+        [Bucket::line, Bucket::bits].into_iter().find_map(|bucket| {
+            let bucket = bucket(even, N);
+            Some([
+                Self::new(even, levels, bucket)?,
+                Self::new(away, levels, bucket)?,
+            ])
+        })
+    }
+
     /// `list[i]` is where `levels[i]` gives way to `levels[i + 1]`. None if two of the list share a
     /// bucket.
     fn new(list: &[f32], levels: &[f32], bucket: Bucket) -> Option<Box<Self>> {
@@ -212,8 +235,8 @@ impl Steps {
         let zero = list.iter().filter(|&&x| 0.0 >= x).count();
         let mut steps = Box::new(Self {
             bucket,
-            threshold: [f32::NAN; BUCKETS],
-            values: [[0.0; 2]; BUCKETS],
+            threshold: [f32::NAN; N],
+            values: [[0.0; 2]; N],
             zero: levels[zero],
         });
         // Zero is looked at by itself; a level for zero alone is none of the others' steps.
@@ -222,13 +245,13 @@ impl Steps {
             levels.remove(zero);
         }
         let mut below = 0;
-        for index in 0..BUCKETS {
+        for index in 0..N {
             let next = list.get(below).copied().unwrap_or(f32::NAN);
             steps.threshold[index] = next;
             steps.values[index] = [levels[below], levels[(below + 1).min(list.len())]];
             let here = list[below..]
                 .iter()
-                .take_while(|&&x| bucket.of(x) == index)
+                .take_while(|&&x| bucket.of(x, N) == index)
                 .count();
             if here > 1 {
                 return None;
@@ -240,7 +263,7 @@ impl Steps {
 
     #[inline(always)]
     fn round<const LINE: bool>(&self, x: f32) -> f32 {
-        let bucket = self.bucket.of_kind::<LINE>(x) % BUCKETS;
+        let bucket = self.bucket.of_kind::<LINE>(x, N) % N;
         let upper = usize::from(x >= self.threshold[bucket]);
         let value = self.values[bucket][upper];
         let value = if x == 0.0 { self.zero } else { value };
@@ -276,44 +299,44 @@ enum Bucket {
 
 impl Bucket {
     #[inline(always)]
-    fn of(self, x: f32) -> usize {
+    fn of(self, x: f32, buckets: usize) -> usize {
         match self {
-            Self::Line { .. } => self.of_kind::<true>(x),
-            Self::Bits { .. } => self.of_kind::<false>(x),
+            Self::Line { .. } => self.of_kind::<true>(x, buckets),
+            Self::Bits { .. } => self.of_kind::<false>(x, buckets),
         }
     }
 
     /// The bucket of `x`; the kind must be the one that `LINE` says.
     #[inline(always)]
-    fn of_kind<const LINE: bool>(self, x: f32) -> usize {
+    fn of_kind<const LINE: bool>(self, x: f32, buckets: usize) -> usize {
         match self {
             Self::Line { origin, per_unit } if LINE => {
                 let place = (x - origin) * per_unit;
                 let place = if place > 0.0 { place } else { 0.0 };
-                let last = (BUCKETS - 1) as f32;
+                let last = (buckets - 1) as f32;
                 let place = if place < last { place } else { last };
                 // 2^23 leaves no place after the point, so the fraction bits are the integer.
                 ((place + 8_388_608.0).to_bits() & 0x7f_ffff) as usize
             }
             Self::Bits { flat, first, shift } if !LINE => {
                 let bucket = (ordered(x, flat) >> shift) - first;
-                bucket.clamp(0, BUCKETS as i32 - 1) as usize
+                bucket.clamp(0, buckets as i32 - 1) as usize
             }
             _ => 0,
         }
     }
 
     /// The line that spreads the buckets over a list.
-    fn line(list: &[f32]) -> Self {
+    fn line(list: &[f32], buckets: usize) -> Self {
         let (first, last) = ends(list);
         Self::Line {
             origin: first,
-            per_unit: ((BUCKETS - 1) as f32 / (last - first)).clamp(0.0, f32::MAX),
+            per_unit: ((buckets - 1) as f32 / (last - first)).clamp(0.0, f32::MAX),
         }
     }
 
     /// The bits that spread the buckets over a list.
-    fn bits(list: &[f32]) -> Self {
+    fn bits(list: &[f32], buckets: usize) -> Self {
         let magnitudes = list.iter().map(|x| x.abs().to_bits());
         let smallest = magnitudes.filter(|&bits| bits > 1).min().unwrap_or(1);
         let (first, last) = ends(list);
@@ -321,7 +344,7 @@ impl Bucket {
             i64::from(ordered(last, smallest - 1)) - i64::from(ordered(first, smallest - 1));
         // The buckets and four more fit into the range shifted. The shift is not zero, so that the
         // difference of two shifted numbers does not overflow.
-        let shift = (range / (BUCKETS as i64 - 4) + 1).ilog2() + 1;
+        let shift = (range / (buckets as i64 - 4) + 1).ilog2() + 1;
         // Two buckets below the smallest magnitude keep it apart from zero.
         let flat = smallest.saturating_sub(1 + (2 << shift));
         Self::Bits {
@@ -353,7 +376,7 @@ fn ordered(x: f32, flat: u32) -> i32 {
 
 impl Search {
     fn new(mut list: Vec<f32>) -> Self {
-        let candidates = [Bucket::line(&list), Bucket::bits(&list)];
+        let candidates = [Bucket::line(&list, BUCKETS), Bucket::bits(&list, BUCKETS)];
         let [line, bits] = candidates.map(|bucket| crowd(&list, bucket));
         let (most, bucket) = if line <= bits {
             (line, candidates[0])
@@ -362,7 +385,7 @@ impl Search {
         };
         let mut members = [0u16; BUCKETS];
         for &x in &list {
-            members[bucket.of(x)] += 1;
+            members[bucket.of(x, BUCKETS)] += 1;
         }
         let mut below = 0;
         let start = members
@@ -384,7 +407,7 @@ impl Search {
 
     #[inline(always)]
     fn find(&self, x: f32) -> usize {
-        let mut count = usize::from(self.start[self.bucket.of(x)]);
+        let mut count = usize::from(self.start[self.bucket.of(x, BUCKETS)]);
         let mut stride = self.stride;
         while stride > 0 {
             // Without a branch, which could not be foretold.
@@ -397,7 +420,7 @@ impl Search {
 
 /// How many numbers of a list fall into one bucket, at most.
 fn crowd(list: &[f32], bucket: Bucket) -> usize {
-    let groups = list.chunk_by(|a, b| bucket.of(*a) == bucket.of(*b));
+    let groups = list.chunk_by(|a, b| bucket.of(*a, BUCKETS) == bucket.of(*b, BUCKETS));
     groups.map(<[f32]>::len).max().unwrap_or(0)
 }
 
@@ -414,39 +437,47 @@ mod tests {
         Levels::new(entries, &boundaries)
     }
 
+    /// Rounds a few numbers with whatever grid it is given.
+    struct RoundAll<'a>(&'a [f32], Rounding);
+
+    impl Pass for RoundAll<'_> {
+        type Output = Vec<u32>;
+        fn run<G: Grid>(self, grid: G) -> Vec<u32> {
+            self.0
+                .iter()
+                .map(|&x| grid.round(x, self.1, 0).to_bits())
+                .collect()
+        }
+    }
+
     /// The grid with steps against the one that searches, around every step.
     #[test]
     fn steps_are_the_search() {
+        let mut kinds = [0; 3];
         for list in lists().into_iter().filter(|list| list.len() > 1) {
             let entries: Vec<(f32, u32)> = list.iter().copied().zip(0..).collect();
             let levels = halfway(&entries);
-            let Some(steps) = &levels.steps else {
-                continue;
-            };
+            kinds[0] += usize::from(levels.steps.is_some());
+            kinds[1] += usize::from(levels.many_steps.is_some());
+            kinds[2] += 1;
             let middles = levels.nearest_even.list.iter().filter(|x| x.is_finite());
             let nearby = middles.flat_map(|x| [x.next_down(), *x, x.next_up()]);
             let numbers = (0..u32::MAX / 65_521).map(|i| f32::from_bits(i * 65_521));
-            for x in nearby.chain(numbers).chain([0.0, -0.0, f32::from_bits(1)]) {
-                for mode in [Rounding::NearestEven, Rounding::NearestAway] {
-                    let expected = LevelGrid(&levels).round(x, mode, 0);
-                    let line = matches!(steps[0].bucket, Bucket::Line { .. });
-                    let stepped = if line {
-                        StepGrid::<true> {
-                            steps,
-                            levels: &levels,
-                        }
-                        .round(x, mode, 0)
-                    } else {
-                        StepGrid::<false> {
-                            steps,
-                            levels: &levels,
-                        }
-                        .round(x, mode, 0)
-                    };
-                    assert_eq!(stepped.to_bits(), expected.to_bits(), "{x}");
-                }
+            let inputs: Vec<f32> = nearby
+                .chain(numbers)
+                .chain([0.0, -0.0, f32::from_bits(1)])
+                .collect();
+            for mode in [Rounding::NearestEven, Rounding::NearestAway] {
+                let grid = LevelGrid(&levels);
+                let searched = RoundAll(&inputs, mode).run(grid);
+                assert!(grid.apply(RoundAll(&inputs, mode)) == searched, "{list:?}");
             }
         }
+        // Both kinds of steps, and lists for neither, were there.
+        assert!(
+            kinds[0] > 0 && kinds[1] > 0 && kinds[0] + kinds[1] < kinds[2],
+            "{kinds:?}"
+        );
     }
 
     /// Lists that favour the one and the other bucket, and lists that are bad for both.
@@ -462,6 +493,7 @@ mod tests {
         let crowded = (0..300).map(|i| f32::from_bits(0x3f80_0000 + i));
         let far = crowded.clone().chain([1e30, f32::MAX]);
         let wide = vec![-f32::MAX, f32::MAX];
+        let many = (0..3000).map(|i| i as f32 / 1000.0).collect();
         vec![
             vec![],
             vec![0.5],
@@ -470,6 +502,7 @@ mod tests {
             crowded.collect(),
             far.collect(),
             wide,
+            many,
         ]
     }
 
