@@ -6,12 +6,16 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::e8m0::E8M0;
 use crate::fixed::FixedPoint;
 use crate::float::Float;
 use crate::grid::{
     Grid, Pass, Quantize, QuantizeInPlace, QuantizeToVec, ScalarFormat, check_slices,
 };
 use crate::integer::Integer;
+use crate::p3109::P3109;
+use crate::philox::GROUP;
+use crate::qpytorch::QPyTorch;
 use crate::text::{Call, Reason, nearest};
 use crate::unit::UnitGrid;
 use crate::{FormatError, Rounding};
@@ -37,6 +41,12 @@ pub enum Format {
     Integer(Integer),
     /// The grid of k bits on 0..1.
     Unit(UnitGrid),
+    /// Floating point of IEEE P3109.
+    P3109(P3109),
+    /// QPyTorch's floating point.
+    QPyTorch(QPyTorch),
+    /// Powers of two.
+    E8M0(E8M0),
 }
 
 /// Something to do with a format once its kind is known, so that the kind is looked up once per
@@ -50,7 +60,7 @@ pub trait Visitor {
 }
 
 /// Texts that an error may suggest, at least one of each kind.
-const EXAMPLES: [&str; 19] = [
+const EXAMPLES: [&str; 27] = [
     "fixed(8,6)",
     "fixed(8,6,symmetric)",
     "fixed(8,6,wrap)",
@@ -70,6 +80,14 @@ const EXAMPLES: [&str; 19] = [
     "uint8(narrow)",
     "unit(4)",
     "unit(8)",
+    "p3109(8,4)",
+    "p3109(8,3,finite)",
+    "p3109(8,4,unsigned)",
+    "p3109(8,3,unsigned,finite,saturate)",
+    "p3109(8,1)",
+    "qpytorch(5,2)",
+    "qpytorch(8,7)",
+    "e8m0",
 ];
 
 impl Format {
@@ -80,6 +98,9 @@ impl Format {
             Self::Float(format) => visitor.visit(format),
             Self::Integer(format) => visitor.visit(format),
             Self::Unit(format) => visitor.visit(format),
+            Self::P3109(format) => visitor.visit(format),
+            Self::QPyTorch(format) => visitor.visit(format),
+            Self::E8M0(format) => visitor.visit(format),
         }
     }
 
@@ -101,6 +122,15 @@ impl Format {
             "fixed" | "ufixed" => FixedPoint::from_call(call).map(Self::Fixed),
             "float" => Float::from_call(call).map(Self::Float),
             "unit" => UnitGrid::from_call(call).map(Self::Unit),
+            "p3109" => P3109::from_call(call).map(Self::P3109),
+            "qpytorch" => QPyTorch::from_call(call).map(Self::QPyTorch),
+            "e8m0" => match call.split(0)?.1 {
+                [] => Ok(Self::E8M0(E8M0)),
+                [option, ..] => Err(Reason(format!(
+                    "`{}` is one argument too many",
+                    option.key()
+                ))),
+            },
             _ if Float::named(name).is_some() => Float::from_call(call).map(Self::Float),
             _ if name.starts_with("int") || name.starts_with("uint") => {
                 Integer::from_call(call).map(Self::Integer)
@@ -135,13 +165,7 @@ impl Format {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        check_slices(input.len(), output.len(), rounding)?;
-        self.apply(Quantize {
-            input,
-            output,
-            rounding,
-        });
-        Ok(())
+        self.quantize_from(0, input, output, rounding)
     }
 
     /// As [`quantize`](Self::quantize), in place.
@@ -155,7 +179,48 @@ impl Format {
         rounding: Rounding,
     ) -> Result<(), FormatError> {
         rounding.validate()?;
-        self.apply(QuantizeInPlace { data, rounding });
+        self.quantize_part(data, rounding, 0);
+        Ok(())
+    }
+
+    /// In place, with the random words that follow `skipped` groups; `rounding` is valid.
+    pub(crate) fn quantize_part(&self, data: &mut [f32], rounding: Rounding, skipped: u64) {
+        self.apply(QuantizeInPlace {
+            data,
+            rounding,
+            skipped,
+        });
+    }
+
+    /// As [`quantize`](Self::quantize) for the part of a tensor that begins at element `first`: a
+    /// tensor that is passed in parts gets the numbers that it gets in one pass.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize), and [`FormatError::Parameter`] if `first` is not a
+    /// multiple of 32.
+    pub fn quantize_from(
+        &self,
+        first: u64,
+        input: &[f32],
+        output: &mut [f32],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        check_slices(input.len(), output.len(), rounding)?;
+        if !first.is_multiple_of(GROUP as u64) {
+            return Err(FormatError::Parameter {
+                format: "quantize_from",
+                field: "first",
+                value: first.to_string(),
+                expected: format!("a multiple of {GROUP}"),
+            });
+        }
+        self.apply(Quantize {
+            input,
+            output,
+            rounding,
+            skipped: first / GROUP as u64,
+        });
         Ok(())
     }
 
@@ -221,6 +286,9 @@ impl fmt::Display for Format {
             Self::Float(format) => format.fmt(f),
             Self::Integer(format) => format.fmt(f),
             Self::Unit(format) => format.fmt(f),
+            Self::P3109(format) => format.fmt(f),
+            Self::QPyTorch(format) => format.fmt(f),
+            Self::E8M0(format) => format.fmt(f),
         }
     }
 }
@@ -275,7 +343,15 @@ macro_rules! from_kind {
     };
 }
 
-from_kind!(Fixed: FixedPoint, Float: Float, Integer: Integer, Unit: UnitGrid);
+from_kind!(
+    Fixed: FixedPoint,
+    Float: Float,
+    Integer: Integer,
+    Unit: UnitGrid,
+    P3109: P3109,
+    QPyTorch: QPyTorch,
+    E8M0: E8M0
+);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 
 pub mod bench;
 mod codes;
+pub mod e8m0;
 mod error;
 pub mod facts;
 pub mod fixed;
@@ -15,13 +16,16 @@ mod format;
 pub mod grid;
 pub mod integer;
 pub mod kernel;
+pub mod p3109;
 pub mod pack;
 pub mod philox;
+pub mod qpytorch;
 pub mod rounding;
 mod text;
 pub mod unit;
 
 pub use codes::Half;
+pub use e8m0::E8M0;
 pub use error::FormatError;
 pub use facts::Facts;
 pub use fixed::FixedPoint;
@@ -29,5 +33,7 @@ pub use float::Float;
 pub use format::{Format, Visitor};
 pub use grid::{Grid, Pass, ScalarFormat};
 pub use integer::{Affine, Integer};
+pub use p3109::P3109;
+pub use qpytorch::QPyTorch;
 pub use rounding::Rounding;
 pub use unit::UnitGrid;
