@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::apot::AdditivePowerOfTwo;
 use crate::codebook::Codebook;
+use crate::e8m0::E8M0;
 use crate::fixed::FixedPoint;
 use crate::float::Float;
 use crate::grid::{
@@ -15,8 +16,11 @@ use crate::grid::{
 };
 use crate::integer::Integer;
 use crate::lns::Logarithmic;
+use crate::p3109::P3109;
+use crate::philox::GROUP;
 use crate::posit::Posit;
 use crate::pot::PowerOfTwo;
+use crate::qpytorch::QPyTorch;
 use crate::text::{Call, Reason, nearest};
 use crate::unit::UnitGrid;
 use crate::{FormatError, Rounding};
@@ -52,6 +56,12 @@ pub enum Format {
     AdditivePowerOfTwo(AdditivePowerOfTwo),
     /// Logarithmic numbers.
     Logarithmic(Logarithmic),
+    /// Floating point of IEEE P3109.
+    P3109(P3109),
+    /// QPyTorch's floating point.
+    QPyTorch(QPyTorch),
+    /// Powers of two.
+    E8M0(E8M0),
 }
 
 /// Something to do with a format once its kind is known, so that the kind is looked up once per
@@ -65,7 +75,7 @@ pub trait Visitor {
 }
 
 /// Texts that an error may suggest, at least one of each kind.
-const EXAMPLES: [&str; 34] = [
+const EXAMPLES: [&str; 42] = [
     "fixed(8,6)",
     "fixed(8,6,symmetric)",
     "fixed(8,6,wrap)",
@@ -100,6 +110,14 @@ const EXAMPLES: [&str; 34] = [
     "table(1,2,4,sign,geometric=0.0001)",
     "nf4(scale=0.5)",
     "ternary(thresholds(0.25))",
+    "p3109(8,4)",
+    "p3109(8,3,finite)",
+    "p3109(8,4,unsigned)",
+    "p3109(8,3,unsigned,finite,saturate)",
+    "p3109(8,1)",
+    "qpytorch(5,2)",
+    "qpytorch(8,7)",
+    "e8m0",
 ];
 
 impl Format {
@@ -115,6 +133,9 @@ impl Format {
             Self::PowerOfTwo(format) => visitor.visit(format),
             Self::AdditivePowerOfTwo(format) => visitor.visit(format),
             Self::Logarithmic(format) => visitor.visit(format),
+            Self::P3109(format) => visitor.visit(format),
+            Self::QPyTorch(format) => visitor.visit(format),
+            Self::E8M0(format) => visitor.visit(format),
         }
     }
 
@@ -144,6 +165,15 @@ impl Format {
             _ if Codebook::names().any(|known| known == name) => {
                 Codebook::from_call(call).map(Self::Codebook)
             }
+            "p3109" => P3109::from_call(call).map(Self::P3109),
+            "qpytorch" => QPyTorch::from_call(call).map(Self::QPyTorch),
+            "e8m0" => match call.split(0)?.1 {
+                [] => Ok(Self::E8M0(E8M0)),
+                [option, ..] => Err(Reason(format!(
+                    "`{}` is one argument too many",
+                    option.key()
+                ))),
+            },
             _ if Float::named(name).is_some() => Float::from_call(call).map(Self::Float),
             _ if name.starts_with("int") || name.starts_with("uint") => {
                 Integer::from_call(call).map(Self::Integer)
@@ -178,13 +208,7 @@ impl Format {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        check_slices(input.len(), output.len(), rounding)?;
-        self.apply(Quantize {
-            input,
-            output,
-            rounding,
-        });
-        Ok(())
+        self.quantize_from(0, input, output, rounding)
     }
 
     /// As [`quantize`](Self::quantize), in place.
@@ -198,7 +222,48 @@ impl Format {
         rounding: Rounding,
     ) -> Result<(), FormatError> {
         rounding.validate()?;
-        self.apply(QuantizeInPlace { data, rounding });
+        self.quantize_part(data, rounding, 0);
+        Ok(())
+    }
+
+    /// In place, with the random words that follow `skipped` groups; `rounding` is valid.
+    pub(crate) fn quantize_part(&self, data: &mut [f32], rounding: Rounding, skipped: u64) {
+        self.apply(QuantizeInPlace {
+            data,
+            rounding,
+            skipped,
+        });
+    }
+
+    /// As [`quantize`](Self::quantize) for the part of a tensor that begins at element `first`: a
+    /// tensor that is passed in parts gets the numbers that it gets in one pass.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize), and [`FormatError::Parameter`] if `first` is not a
+    /// multiple of 32.
+    pub fn quantize_from(
+        &self,
+        first: u64,
+        input: &[f32],
+        output: &mut [f32],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        check_slices(input.len(), output.len(), rounding)?;
+        if !first.is_multiple_of(GROUP as u64) {
+            return Err(FormatError::Parameter {
+                format: "quantize_from",
+                field: "first",
+                value: first.to_string(),
+                expected: format!("a multiple of {GROUP}"),
+            });
+        }
+        self.apply(Quantize {
+            input,
+            output,
+            rounding,
+            skipped: first / GROUP as u64,
+        });
         Ok(())
     }
 
@@ -269,6 +334,9 @@ impl fmt::Display for Format {
             Self::PowerOfTwo(format) => format.fmt(f),
             Self::AdditivePowerOfTwo(format) => format.fmt(f),
             Self::Logarithmic(format) => format.fmt(f),
+            Self::P3109(format) => format.fmt(f),
+            Self::QPyTorch(format) => format.fmt(f),
+            Self::E8M0(format) => format.fmt(f),
         }
     }
 }
@@ -332,7 +400,10 @@ from_kind!(
     Codebook: Codebook,
     PowerOfTwo: PowerOfTwo,
     AdditivePowerOfTwo: AdditivePowerOfTwo,
-    Logarithmic: Logarithmic
+    Logarithmic: Logarithmic,
+    P3109: P3109,
+    QPyTorch: QPyTorch,
+    E8M0: E8M0
 );
 
 #[cfg(test)]
