@@ -1,0 +1,388 @@
+//! Passes for formats whose elements share a scale: a reduction over each block, then rounding,
+//! while the block is in cache.
+//!
+//! Results do not depend on threads or chunks: the reductions are associative and commutative,
+//! and a random word belongs to its element's index in the tensor.
+
+mod lanes;
+
+use rayon::prelude::*;
+
+use crate::granularity::{Extent, Granularity};
+use crate::kernel::{CHUNK, PARALLEL};
+use crate::philox::Philox;
+use crate::{FormatError, Rounding};
+
+/// A format whose elements share a scale.
+///
+/// The methods are `#[inline(always)]` and free of data-dependent branches, so that the passes
+/// become vector code.
+pub(crate) trait Shared: Copy + Send + Sync {
+    /// What is gathered from a block to choose its scale, such as the largest magnitude.
+    type Range: Copy + Send + Sync;
+
+    /// What the elements of a block share.
+    type Scale: Copy + Send + Sync;
+
+    /// The range of no elements.
+    const EMPTY: Self::Range;
+
+    /// The range with one more element; associative with [`Shared::join`].
+    fn include(range: Self::Range, x: f32) -> Self::Range;
+
+    /// The range of the elements of both.
+    fn join(a: Self::Range, b: Self::Range) -> Self::Range;
+
+    /// The scale of a block.
+    fn scale(&self, range: Self::Range) -> Self::Scale;
+
+    /// The member of the block's set of numbers to which `x` is rounded.
+    fn round(&self, x: f32, scale: Self::Scale, rounding: Rounding, random: u32) -> f32;
+}
+
+/// Runs from this length on are worth a loop of their own along a dimension.
+const LONG_RUN: usize = 64;
+
+/// `output[i]` is `input[i]` rounded with the scale of its block.
+///
+/// # Errors
+///
+/// [`FormatError::Length`], [`FormatError::Shape`], or [`FormatError::Parameter`] for the number
+/// of random bits or an empty block.
+pub(crate) fn quantize<S: Shared>(
+    format: S,
+    granularity: Granularity,
+    input: &[f32],
+    shape: &[usize],
+    output: &mut [f32],
+    rounding: Rounding,
+) -> Result<(), FormatError> {
+    if input.len() != output.len() {
+        return Err(FormatError::Length {
+            input: input.len(),
+            output: output.len(),
+        });
+    }
+    run(format, granularity, shape, Pair(input, output), rounding)
+}
+
+/// As [`quantize`], in place.
+///
+/// # Errors
+///
+/// As [`quantize`].
+pub(crate) fn quantize_in_place<S: Shared>(
+    format: S,
+    granularity: Granularity,
+    data: &mut [f32],
+    shape: &[usize],
+    rounding: Rounding,
+) -> Result<(), FormatError> {
+    run(format, granularity, shape, InPlace(data), rounding)
+}
+
+/// The range of every block, in the order of [`Granularity::scales`].
+///
+/// # Errors
+///
+/// As [`Granularity::check`].
+pub(crate) fn ranges<S: Shared>(
+    granularity: Granularity,
+    input: &[f32],
+    shape: &[usize],
+) -> Result<Vec<S::Range>, FormatError> {
+    granularity.check(input.len(), shape)?;
+    let extent = granularity.extent(shape)?;
+    if granularity == Granularity::Tensor {
+        return Ok(vec![reduce::<S>(input); granularity.scales(shape)?]);
+    }
+    let mut ranges = vec![S::EMPTY; granularity.scales(shape)?];
+    for (i, &x) in input.iter().enumerate() {
+        let range = &mut ranges[scale_of(granularity, extent, i)];
+        *range = S::include(*range, x);
+    }
+    Ok(ranges)
+}
+
+/// The index of element `i`'s scale, in the order of [`Granularity::scales`].
+pub(crate) fn scale_of(granularity: Granularity, extent: Extent, i: usize) -> usize {
+    let Extent { length, inner, .. } = extent;
+    let (outer, middle, column) = (i / inner / length, i / inner % length, i % inner);
+    match granularity {
+        Granularity::Tensor => 0,
+        Granularity::Dimension(_) => middle,
+        Granularity::Block { size, .. } => {
+            let size = size as usize;
+            (outer * length.div_ceil(size) + middle / size) * inner + column
+        }
+    }
+}
+
+/// The range of all elements, in parallel.
+pub(crate) fn reduce<S: Shared>(input: &[f32]) -> S::Range {
+    if input.len() < PARALLEL {
+        return lanes::reduce::<S>(input);
+    }
+    input
+        .par_chunks(CHUNK)
+        .map(lanes::reduce::<S>)
+        .reduce(|| S::EMPTY, S::join)
+}
+
+/// Calls the passes with the rounding as a constant, so that each mode is a kernel of its own.
+fn run<S: Shared>(
+    format: S,
+    granularity: Granularity,
+    shape: &[usize],
+    buffer: impl Buffer,
+    rounding: Rounding,
+) -> Result<(), FormatError> {
+    rounding.validate()?;
+    granularity.check(buffer.input().len(), shape)?;
+    if buffer.input().is_empty() {
+        return Ok(());
+    }
+    let extent = granularity.extent(shape)?;
+    macro_rules! plain {
+        ($mode:ident) => {
+            passes::<S, false>(
+                format,
+                granularity,
+                extent,
+                buffer,
+                Philox::new(0, 0),
+                #[inline(always)]
+                move |x, scale, _| format.round(x, scale, Rounding::$mode, 0),
+            )
+        };
+    }
+    match rounding {
+        Rounding::NearestEven => plain!(NearestEven),
+        Rounding::NearestAway => plain!(NearestAway),
+        Rounding::TowardZero => plain!(TowardZero),
+        Rounding::Down => plain!(Down),
+        Rounding::Up => plain!(Up),
+        Rounding::ToOdd => plain!(ToOdd),
+        Rounding::Stochastic { seed, stream, bits } => passes::<S, true>(
+            format,
+            granularity,
+            extent,
+            buffer,
+            Philox::new(seed, stream),
+            #[inline(always)]
+            move |x, scale, random| {
+                let rounding = Rounding::Stochastic { seed, stream, bits };
+                format.round(x, scale, rounding, random)
+            },
+        ),
+    }
+    Ok(())
+}
+
+fn passes<S: Shared, const RANDOM: bool>(
+    format: S,
+    granularity: Granularity,
+    extent: Extent,
+    buffer: impl Buffer,
+    philox: Philox,
+    f: impl Fn(f32, S::Scale, u32) -> f32 + Sync + Copy,
+) {
+    let Extent { outer, length, inner } = extent;
+    match granularity {
+        Granularity::Tensor => {
+            let scale = format.scale(reduce::<S>(buffer.input()));
+            let elements = extent.elements();
+            runs::<S, RANDOM>(&[scale], elements, buffer, philox, f);
+        }
+        Granularity::Dimension(_) if inner >= LONG_RUN || outer == 1 => {
+            let ranges = run_ranges::<S>(buffer.input(), length, inner);
+            let scales: Vec<_> = ranges.into_iter().map(|r| format.scale(r)).collect();
+            runs::<S, RANDOM>(&scales, inner, buffer, philox, f);
+        }
+        Granularity::Dimension(_) => {
+            let columns = length * inner;
+            let ranges = column_ranges::<S>(buffer.input(), columns);
+            let scale = |group: &[S::Range]| {
+                format.scale(group.iter().copied().fold(S::EMPTY, S::join))
+            };
+            let scales: Vec<_> = ranges
+                .chunks(inner)
+                .flat_map(|group| std::iter::repeat_n(scale(group), inner))
+                .collect();
+            let rows = Cut { row: columns, piece: columns };
+            rows.for_each(buffer, &|first, input, output| {
+                let rows = input.chunks(columns).zip(output.chunks_mut(columns));
+                for ((input, output), first) in rows.zip((first..).step_by(columns)) {
+                    lanes::columns::<S, RANDOM, _>(input, output, &scales, philox, first, f);
+                }
+            });
+        }
+        Granularity::Block { size, .. } => {
+            let size = (size as usize).min(length);
+            let blocks = Cut { row: length * inner, piece: size * inner };
+            blocks.for_each(buffer, &|first, input, output| {
+                // Where a row is not cut evenly, its last block is shorter: a row at a time.
+                let even = length.is_multiple_of(size);
+                let mut done = 0;
+                while done < input.len() {
+                    let row = blocks.row - (first + done) % blocks.row;
+                    let end = if even { input.len() } else { input.len().min(done + row) };
+                    let (x, y) = (&input[done..end], &mut output[done..end]);
+                    let first = first + done;
+                    if inner == 1 {
+                        lanes::blocks::<S, RANDOM, _>(format, x, y, size, philox, first, f);
+                    } else {
+                        let shape = (blocks.piece, inner);
+                        lanes::panels::<S, RANDOM, _>(format, x, y, shape, philox, first, f);
+                    }
+                    done = end;
+                }
+            });
+        }
+    }
+}
+
+/// Rounds runs of `inner` elements that take the scales in turn.
+fn runs<S: Shared, const RANDOM: bool>(
+    scales: &[S::Scale],
+    inner: usize,
+    buffer: impl Buffer,
+    philox: Philox,
+    f: impl Fn(f32, S::Scale, u32) -> f32 + Sync + Copy,
+) {
+    let pieces = Cut { row: inner, piece: inner.min(CHUNK) };
+    pieces.for_each(buffer, &|first, input, output| {
+        let mut done = 0;
+        while done < input.len() {
+            let index = first + done;
+            let end = input.len().min(done + inner - index % inner);
+            let scale = scales[index / inner % scales.len()];
+            let (x, y) = (&input[done..end], &mut output[done..end]);
+            lanes::run::<S, RANDOM, _>(x, y, scale, philox, index, f);
+            done = end;
+        }
+    });
+}
+
+/// The range of every index of a dimension whose runs have `inner` elements.
+fn run_ranges<S: Shared>(input: &[f32], length: usize, inner: usize) -> Vec<S::Range> {
+    let serial = input.len() < PARALLEL;
+    let runs: Vec<S::Range> = if serial {
+        input.chunks(inner).map(lanes::reduce::<S>).collect()
+    } else {
+        input.par_chunks(inner).map(reduce::<S>).collect()
+    };
+    let index = |i| runs[i..].iter().step_by(length).copied().fold(S::EMPTY, S::join);
+    (0..length).map(index).collect()
+}
+
+/// The range of every column of a matrix with rows of `columns` elements.
+fn column_ranges<S: Shared>(input: &[f32], columns: usize) -> Vec<S::Range> {
+    let add = |mut ranges: Vec<S::Range>, rows: &[f32]| {
+        lanes::include_rows::<S>(&mut ranges, rows);
+        ranges
+    };
+    let empty = || vec![S::EMPTY; columns];
+    if input.len() < PARALLEL {
+        return add(empty(), input);
+    }
+    let join = |a: Vec<S::Range>, b: Vec<S::Range>| {
+        a.into_iter().zip(b).map(|(a, b)| S::join(a, b)).collect()
+    };
+    let rows = CHUNK.div_ceil(columns);
+    input
+        .par_chunks(rows * columns)
+        .fold(empty, add)
+        .reduce(empty, join)
+}
+
+/// A tensor cut into rows, and each row into pieces of which the last may be shorter.
+#[derive(Clone, Copy)]
+struct Cut {
+    row: usize,
+    piece: usize,
+}
+
+impl Cut {
+    /// The offset of a piece.
+    fn offset(&self, piece: usize) -> usize {
+        let pieces = self.row.div_ceil(self.piece);
+        piece / pieces * self.row + (piece % pieces * self.piece).min(self.row)
+    }
+
+    /// Calls `leaf` with consecutive pieces, in parallel: the offset of the first element, the
+    /// input and the output.
+    fn for_each<B: Buffer, F>(&self, buffer: B, leaf: &F)
+    where
+        F: Fn(usize, &[f32], &mut [f32]) + Sync,
+    {
+        let elements = buffer.input().len();
+        let pieces = elements / self.row * self.row.div_ceil(self.piece);
+        if elements < PARALLEL {
+            buffer.leaf(|input, output| leaf(0, input, output));
+        } else {
+            self.split(buffer, 0, pieces, leaf);
+        }
+    }
+
+    fn split<B: Buffer, F>(&self, buffer: B, first: usize, end: usize, leaf: &F)
+    where
+        F: Fn(usize, &[f32], &mut [f32]) + Sync,
+    {
+        let start = self.offset(first);
+        if end - first == 1 || buffer.input().len() <= CHUNK {
+            return buffer.leaf(|input, output| leaf(start, input, output));
+        }
+        let middle = first + (end - first) / 2;
+        let (left, right) = buffer.split_at(self.offset(middle) - start);
+        rayon::join(
+            || self.split(left, first, middle, leaf),
+            || self.split(right, middle, end, leaf),
+        );
+    }
+}
+
+/// Where a pass reads and writes.
+trait Buffer: Send + Sized {
+    fn input(&self) -> &[f32];
+    fn split_at(self, middle: usize) -> (Self, Self);
+    fn leaf(self, f: impl FnOnce(&[f32], &mut [f32]));
+}
+
+struct Pair<'a>(&'a [f32], &'a mut [f32]);
+
+impl Buffer for Pair<'_> {
+    fn input(&self) -> &[f32] {
+        self.0
+    }
+
+    fn split_at(self, middle: usize) -> (Self, Self) {
+        let (x, input) = self.0.split_at(middle);
+        let (y, output) = self.1.split_at_mut(middle);
+        (Pair(x, y), Pair(input, output))
+    }
+
+    fn leaf(self, f: impl FnOnce(&[f32], &mut [f32])) {
+        f(self.0, self.1)
+    }
+}
+
+struct InPlace<'a>(&'a mut [f32]);
+
+impl Buffer for InPlace<'_> {
+    fn input(&self) -> &[f32] {
+        self.0
+    }
+
+    fn split_at(self, middle: usize) -> (Self, Self) {
+        let (left, right) = self.0.split_at_mut(middle);
+        (InPlace(left), InPlace(right))
+    }
+
+    // A copy of what one thread has in cache costs little beside the memory traffic, and leaves
+    // the passes with one form.
+    fn leaf(self, f: impl FnOnce(&[f32], &mut [f32])) {
+        let input = self.0.to_vec();
+        f(&input, self.0)
+    }
+}
