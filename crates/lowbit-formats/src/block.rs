@@ -75,7 +75,10 @@ impl BlockFloat {
     /// [`FormatError::Shape`] if the shape does not fit.
     pub fn exponents(&self, input: &[f32], shape: &[usize]) -> Result<Vec<i8>, FormatError> {
         let ranges = blockwise::ranges::<Words>(self.granularity, input, shape)?;
-        Ok(ranges.into_iter().map(|r| (exponent(r) as i32 - 127) as i8).collect())
+        Ok(ranges
+            .into_iter()
+            .map(|r| (exponent(r) as i32 - 127) as i8)
+            .collect())
     }
 
     pub(crate) fn words(&self) -> Words {
@@ -112,13 +115,18 @@ pub(crate) struct Words(FixedGrid);
 impl Shared for Words {
     type Range = u32;
     type Scale = PowerOfTwo;
+    const BLOCK: usize = 16;
     const EMPTY: u32 = 0;
 
     #[inline(always)]
     fn include(range: u32, x: f32) -> u32 {
         let magnitude = x.abs().to_bits();
         let finite = magnitude.min(f32::MAX.to_bits());
-        let known = if magnitude > f32::INFINITY.to_bits() { 0 } else { finite };
+        let known = if magnitude > f32::INFINITY.to_bits() {
+            0
+        } else {
+            finite
+        };
         range.max(known)
     }
 

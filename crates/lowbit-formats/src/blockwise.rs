@@ -24,6 +24,9 @@ pub(crate) trait Shared: Copy + Send + Sync {
     /// What the elements of a block share.
     type Scale: Copy + Send + Sync;
 
+    /// The block size for which there is a loop of its own.
+    const BLOCK: usize;
+
     /// The range of no elements.
     const EMPTY: Self::Range;
 
@@ -63,7 +66,13 @@ pub(crate) fn quantize<S: Shared>(
             output: output.len(),
         });
     }
-    run(format, granularity, shape, Pair(input, output), rounding)
+    run(
+        format,
+        granularity,
+        shape,
+        Buffer::Pair(input, output),
+        rounding,
+    )
 }
 
 /// As [`quantize`], in place.
@@ -78,7 +87,7 @@ pub(crate) fn quantize_in_place<S: Shared>(
     shape: &[usize],
     rounding: Rounding,
 ) -> Result<(), FormatError> {
-    run(format, granularity, shape, InPlace(data), rounding)
+    run(format, granularity, shape, Buffer::InPlace(data), rounding)
 }
 
 /// The range of every block, in the order of [`Granularity::scales`].
@@ -129,12 +138,14 @@ pub(crate) fn reduce<S: Shared>(input: &[f32]) -> S::Range {
         .reduce(|| S::EMPTY, S::join)
 }
 
-/// Calls the passes with the rounding as a constant, so that each mode is a kernel of its own.
+/// Calls the passes with the rounding as a constant where speed matters most, so that these modes
+/// are kernels of their own. The rest share one, which asks for the mode at each number: a kernel
+/// for each would take minutes to compile.
 fn run<S: Shared>(
     format: S,
     granularity: Granularity,
     shape: &[usize],
-    buffer: impl Buffer,
+    buffer: Buffer<'_>,
     rounding: Rounding,
 ) -> Result<(), FormatError> {
     rounding.validate()?;
@@ -143,26 +154,35 @@ fn run<S: Shared>(
         return Ok(());
     }
     let extent = granularity.extent(shape)?;
-    macro_rules! plain {
-        ($mode:ident) => {
-            passes::<S, false>(
-                format,
-                granularity,
-                extent,
-                buffer,
-                Philox::new(0, 0),
-                #[inline(always)]
-                move |x, scale, _| format.round(x, scale, Rounding::$mode, 0),
-            )
-        };
-    }
     match rounding {
-        Rounding::NearestEven => plain!(NearestEven),
-        Rounding::NearestAway => plain!(NearestAway),
-        Rounding::TowardZero => plain!(TowardZero),
-        Rounding::Down => plain!(Down),
-        Rounding::Up => plain!(Up),
-        Rounding::ToOdd => plain!(ToOdd),
+        Rounding::NearestEven => passes::<S, false>(
+            format,
+            granularity,
+            extent,
+            buffer,
+            Philox::new(0, 0),
+            #[inline(always)]
+            move |x, scale, _| format.round(x, scale, Rounding::NearestEven, 0),
+        ),
+        Rounding::NearestAway
+        | Rounding::TowardZero
+        | Rounding::Down
+        | Rounding::Up
+        | Rounding::ToOdd => passes::<S, false>(
+            format,
+            granularity,
+            extent,
+            buffer,
+            Philox::new(0, 0),
+            #[inline(always)]
+            move |x, scale, _| match rounding {
+                Rounding::NearestAway => format.round(x, scale, Rounding::NearestAway, 0),
+                Rounding::TowardZero => format.round(x, scale, Rounding::TowardZero, 0),
+                Rounding::Down => format.round(x, scale, Rounding::Down, 0),
+                Rounding::Up => format.round(x, scale, Rounding::Up, 0),
+                _ => format.round(x, scale, Rounding::ToOdd, 0),
+            },
+        ),
         Rounding::Stochastic { seed, stream, bits } => passes::<S, true>(
             format,
             granularity,
@@ -183,11 +203,15 @@ fn passes<S: Shared, const RANDOM: bool>(
     format: S,
     granularity: Granularity,
     extent: Extent,
-    buffer: impl Buffer,
+    buffer: Buffer<'_>,
     philox: Philox,
     f: impl Fn(f32, S::Scale, u32) -> f32 + Sync + Copy,
 ) {
-    let Extent { outer, length, inner } = extent;
+    let Extent {
+        outer,
+        length,
+        inner,
+    } = extent;
     match granularity {
         Granularity::Tensor => {
             let scale = format.scale(reduce::<S>(buffer.input()));
@@ -202,14 +226,16 @@ fn passes<S: Shared, const RANDOM: bool>(
         Granularity::Dimension(_) => {
             let columns = length * inner;
             let ranges = column_ranges::<S>(buffer.input(), columns);
-            let scale = |group: &[S::Range]| {
-                format.scale(group.iter().copied().fold(S::EMPTY, S::join))
-            };
+            let scale =
+                |group: &[S::Range]| format.scale(group.iter().copied().fold(S::EMPTY, S::join));
             let scales: Vec<_> = ranges
                 .chunks(inner)
                 .flat_map(|group| std::iter::repeat_n(scale(group), inner))
                 .collect();
-            let rows = Cut { row: columns, piece: columns };
+            let rows = Cut {
+                row: columns,
+                piece: columns,
+            };
             rows.for_each(buffer, &|first, input, output| {
                 let rows = input.chunks(columns).zip(output.chunks_mut(columns));
                 for ((input, output), first) in rows.zip((first..).step_by(columns)) {
@@ -219,14 +245,21 @@ fn passes<S: Shared, const RANDOM: bool>(
         }
         Granularity::Block { size, .. } => {
             let size = (size as usize).min(length);
-            let blocks = Cut { row: length * inner, piece: size * inner };
+            let blocks = Cut {
+                row: length * inner,
+                piece: size * inner,
+            };
             blocks.for_each(buffer, &|first, input, output| {
                 // Where a row is not cut evenly, its last block is shorter: a row at a time.
                 let even = length.is_multiple_of(size);
                 let mut done = 0;
                 while done < input.len() {
                     let row = blocks.row - (first + done) % blocks.row;
-                    let end = if even { input.len() } else { input.len().min(done + row) };
+                    let end = if even {
+                        input.len()
+                    } else {
+                        input.len().min(done + row)
+                    };
                     let (x, y) = (&input[done..end], &mut output[done..end]);
                     let first = first + done;
                     if inner == 1 {
@@ -246,11 +279,14 @@ fn passes<S: Shared, const RANDOM: bool>(
 fn runs<S: Shared, const RANDOM: bool>(
     scales: &[S::Scale],
     inner: usize,
-    buffer: impl Buffer,
+    buffer: Buffer<'_>,
     philox: Philox,
     f: impl Fn(f32, S::Scale, u32) -> f32 + Sync + Copy,
 ) {
-    let pieces = Cut { row: inner, piece: inner.min(CHUNK) };
+    let pieces = Cut {
+        row: inner,
+        piece: inner.min(CHUNK),
+    };
     pieces.for_each(buffer, &|first, input, output| {
         let mut done = 0;
         while done < input.len() {
@@ -272,7 +308,13 @@ fn run_ranges<S: Shared>(input: &[f32], length: usize, inner: usize) -> Vec<S::R
     } else {
         input.par_chunks(inner).map(reduce::<S>).collect()
     };
-    let index = |i| runs[i..].iter().step_by(length).copied().fold(S::EMPTY, S::join);
+    let index = |i| {
+        runs[i..]
+            .iter()
+            .step_by(length)
+            .copied()
+            .fold(S::EMPTY, S::join)
+    };
     (0..length).map(index).collect()
 }
 
@@ -312,7 +354,7 @@ impl Cut {
 
     /// Calls `leaf` with consecutive pieces, in parallel: the offset of the first element, the
     /// input and the output.
-    fn for_each<B: Buffer, F>(&self, buffer: B, leaf: &F)
+    fn for_each<F>(&self, buffer: Buffer<'_>, leaf: &F)
     where
         F: Fn(usize, &[f32], &mut [f32]) + Sync,
     {
@@ -325,7 +367,7 @@ impl Cut {
         }
     }
 
-    fn split<B: Buffer, F>(&self, buffer: B, first: usize, end: usize, leaf: &F)
+    fn split<F>(&self, buffer: Buffer<'_>, first: usize, end: usize, leaf: &F)
     where
         F: Fn(usize, &[f32], &mut [f32]) + Sync,
     {
@@ -342,47 +384,43 @@ impl Cut {
     }
 }
 
-/// Where a pass reads and writes.
-trait Buffer: Send + Sized {
-    fn input(&self) -> &[f32];
-    fn split_at(self, middle: usize) -> (Self, Self);
-    fn leaf(self, f: impl FnOnce(&[f32], &mut [f32]));
+/// Where a pass reads and writes. Not a trait, so that each pass is compiled once for both.
+enum Buffer<'a> {
+    Pair(&'a [f32], &'a mut [f32]),
+    InPlace(&'a mut [f32]),
 }
 
-struct Pair<'a>(&'a [f32], &'a mut [f32]);
-
-impl Buffer for Pair<'_> {
+impl Buffer<'_> {
     fn input(&self) -> &[f32] {
-        self.0
+        match self {
+            Self::Pair(input, _) => input,
+            Self::InPlace(data) => data,
+        }
     }
 
     fn split_at(self, middle: usize) -> (Self, Self) {
-        let (x, input) = self.0.split_at(middle);
-        let (y, output) = self.1.split_at_mut(middle);
-        (Pair(x, y), Pair(input, output))
+        match self {
+            Self::Pair(input, output) => {
+                let (x, input) = input.split_at(middle);
+                let (y, output) = output.split_at_mut(middle);
+                (Self::Pair(x, y), Self::Pair(input, output))
+            }
+            Self::InPlace(data) => {
+                let (left, right) = data.split_at_mut(middle);
+                (Self::InPlace(left), Self::InPlace(right))
+            }
+        }
     }
 
+    /// In place, what is read is copied first: for one thread's share, which is in its cache, that
+    /// costs little, and the passes need only one form.
     fn leaf(self, f: impl FnOnce(&[f32], &mut [f32])) {
-        f(self.0, self.1)
-    }
-}
-
-struct InPlace<'a>(&'a mut [f32]);
-
-impl Buffer for InPlace<'_> {
-    fn input(&self) -> &[f32] {
-        self.0
-    }
-
-    fn split_at(self, middle: usize) -> (Self, Self) {
-        let (left, right) = self.0.split_at_mut(middle);
-        (InPlace(left), InPlace(right))
-    }
-
-    // A copy of what one thread has in cache costs little beside the memory traffic, and leaves
-    // the passes with one form.
-    fn leaf(self, f: impl FnOnce(&[f32], &mut [f32])) {
-        let input = self.0.to_vec();
-        f(&input, self.0)
+        match self {
+            Self::Pair(input, output) => f(input, output),
+            Self::InPlace(data) => {
+                let input = data.to_vec();
+                f(&input, data);
+            }
+        }
     }
 }

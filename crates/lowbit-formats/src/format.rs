@@ -6,8 +6,10 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::block_format::BlockFormat;
 use crate::fixed::FixedPoint;
 use crate::float::Float;
+use crate::granularity::Granularity;
 use crate::grid::{self, Grid, ScalarFormat};
 use crate::integer::Integer;
 use crate::text::{Call, Reason, nearest};
@@ -35,6 +37,8 @@ pub enum Format {
     Integer(Integer),
     /// The grid of k bits on 0..1.
     Unit(UnitGrid),
+    /// Numbers that share a scale. Without a shape, a slice is a tensor of one dimension.
+    Block(BlockFormat),
 }
 
 /// Something to do with a format once its kind is known, so that the kind is looked up once per
@@ -71,18 +75,23 @@ const EXAMPLES: [&str; 19] = [
 ];
 
 impl Format {
-    /// Passes the format of its own type to `visitor`.
+    /// Passes the format of its own type to `visitor`. A block format shows its elements' view, in
+    /// which each number is a block of its own.
     pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
         match self {
             Self::Fixed(format) => visitor.visit(format),
             Self::Float(format) => visitor.visit(format),
             Self::Integer(format) => visitor.visit(format),
             Self::Unit(format) => visitor.visit(format),
+            Self::Block(format) => visitor.visit(format),
         }
     }
 
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let name = call.name();
+        if let Some(format) = BlockFormat::from_call(call) {
+            return format.map(Self::Block);
+        }
         match name {
             "fixed" | "ufixed" => FixedPoint::from_call(call).map(Self::Fixed),
             "float" => Float::from_call(call).map(Self::Float),
@@ -128,7 +137,49 @@ impl Format {
                 grid::quantize(format.grid(), self.0, self.1, self.2)
             }
         }
+        if let Self::Block(format) = self {
+            return format.quantize(input, &[input.len()], output, rounding);
+        }
         self.visit(Quantize(input, output, rounding))
+    }
+
+    /// As [`quantize`](Self::quantize), for a contiguous tensor of a shape, in row-major order.
+    /// The shape matters to formats whose elements share a scale along a dimension.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize), and [`FormatError::Shape`] if the shape does not have as
+    /// many elements, or lacks the format's dimension.
+    pub fn quantize_shaped(
+        &self,
+        input: &[f32],
+        shape: &[usize],
+        output: &mut [f32],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        if let Self::Block(format) = self {
+            return format.quantize(input, shape, output, rounding);
+        }
+        Granularity::Tensor.check(input.len(), shape)?;
+        self.quantize(input, output, rounding)
+    }
+
+    /// As [`quantize_shaped`](Self::quantize_shaped), in place.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize_shaped`](Self::quantize_shaped).
+    pub fn quantize_shaped_in_place(
+        &self,
+        data: &mut [f32],
+        shape: &[usize],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        if let Self::Block(format) = self {
+            return format.quantize_in_place(data, shape, rounding);
+        }
+        Granularity::Tensor.check(data.len(), shape)?;
+        self.quantize_in_place(data, rounding)
     }
 
     /// As [`quantize`](Self::quantize), in place.
@@ -147,6 +198,9 @@ impl Format {
             fn visit<F: ScalarFormat>(self, format: &F) -> Self::Output {
                 grid::quantize_in_place(format.grid(), self.0, self.1)
             }
+        }
+        if let Self::Block(format) = self {
+            return format.quantize_in_place(data, &[data.len()], rounding);
         }
         self.visit(InPlace(data, rounding))
     }
@@ -167,6 +221,11 @@ impl Format {
             fn visit<F: ScalarFormat>(self, format: &F) -> Self::Output {
                 grid::quantize_to_vec(format.grid(), self.0, self.1)
             }
+        }
+        if let Self::Block(format) = self {
+            let mut output = vec![0.0; input.len()];
+            format.quantize(input, &[input.len()], &mut output, rounding)?;
+            return Ok(output);
         }
         self.visit(ToVec(input, rounding))
     }
@@ -208,7 +267,7 @@ impl Format {
 
     /// Names and texts of formats of every kind, to show or to choose from.
     pub fn examples() -> impl Iterator<Item = &'static str> {
-        Float::names().chain(EXAMPLES)
+        Float::names().chain(EXAMPLES).chain(BlockFormat::EXAMPLES)
     }
 }
 
@@ -219,6 +278,7 @@ impl fmt::Display for Format {
             Self::Float(format) => format.fmt(f),
             Self::Integer(format) => format.fmt(f),
             Self::Unit(format) => format.fmt(f),
+            Self::Block(format) => format.fmt(f),
         }
     }
 }
@@ -273,7 +333,7 @@ macro_rules! from_kind {
     };
 }
 
-from_kind!(Fixed: FixedPoint, Float: Float, Integer: Integer, Unit: UnitGrid);
+from_kind!(Fixed: FixedPoint, Float: Float, Integer: Integer, Unit: UnitGrid, Block: BlockFormat);
 
 #[cfg(test)]
 mod tests {

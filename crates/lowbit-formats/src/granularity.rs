@@ -115,7 +115,10 @@ impl Granularity {
             Self::Tensor => Ok(()),
             Self::Dimension(dim) => write!(f, ",dim={dim}"),
             Self::Block { size, dim: None } => write!(f, ",block={size}"),
-            Self::Block { size, dim: Some(dim) } => write!(f, ",block={size},dim={dim}"),
+            Self::Block {
+                size,
+                dim: Some(dim),
+            } => write!(f, ",block={size},dim={dim}"),
         }
     }
 

@@ -101,7 +101,10 @@ impl GroupedInteger {
     pub fn parameters(&self, input: &[f32], shape: &[usize]) -> Result<Vec<Affine>, FormatError> {
         let ranges = blockwise::ranges::<Groups>(self.granularity, input, shape)?;
         let groups = self.groups();
-        Ok(ranges.into_iter().map(|range| groups.affine(range)).collect())
+        Ok(ranges
+            .into_iter()
+            .map(|range| groups.affine(range))
+            .collect())
     }
 
     /// The scale and zero point for numbers from `min` to `max`.
@@ -149,7 +152,11 @@ impl GroupedInteger {
         let integer = Integer::new(bits[0].number("bits")?, signed)?;
         let integer = if narrow { integer.narrow()? } else { integer };
         let format = Self::new(integer, granularity)?;
-        Ok(if symmetric { format.symmetric()? } else { format })
+        Ok(if symmetric {
+            format.symmetric()?
+        } else {
+            format
+        })
     }
 }
 
@@ -195,7 +202,11 @@ fn order(x: f32) -> i32 {
     let bits = x.to_bits();
     let magnitude = bits & !SIGN;
     let finite = magnitude.min(f32::MAX.to_bits());
-    let known = if magnitude > f32::INFINITY.to_bits() { 0 } else { finite } as i32;
+    let known = if magnitude > f32::INFINITY.to_bits() {
+        0
+    } else {
+        finite
+    } as i32;
     if bits & SIGN == 0 { known } else { -known }
 }
 
@@ -230,7 +241,11 @@ impl Groups {
         } else {
             high / steps - low / steps
         };
-        let scale = if low == high { 1.0 } else { scale.max(f32::MIN_POSITIVE) };
+        let scale = if low == high {
+            1.0
+        } else {
+            scale.max(f32::MIN_POSITIVE)
+        };
         let zero_point = if self.symmetric {
             0.0
         } else {
@@ -244,6 +259,7 @@ impl Groups {
 impl Shared for Groups {
     type Range = (i32, i32);
     type Scale = GroupScale;
+    const BLOCK: usize = 32;
     const EMPTY: (i32, i32) = (0, 0);
 
     #[inline(always)]

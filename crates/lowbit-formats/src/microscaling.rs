@@ -225,7 +225,10 @@ impl Microscaling {
     pub fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Vec<u8>, FormatError> {
         let ranges = blockwise::ranges::<Scaled<FixedGrid>>(self.granularity(), input, shape)?;
         let rule = self.scale_constants();
-        Ok(ranges.into_iter().map(|range| rule.code(range) as u8).collect())
+        Ok(ranges
+            .into_iter()
+            .map(|range| rule.code(range) as u8)
+            .collect())
     }
 
     fn scale_constants(&self) -> ScaleConstants {
@@ -245,8 +248,14 @@ impl Microscaling {
     pub(crate) fn visit<T>(&self, visitor: impl Visit<T>) -> T {
         let rule = self.scale_constants();
         match self.element.float() {
-            Some(float) => visitor.visit(Scaled { element: float.grid(), rule }),
-            None => visitor.visit(Scaled { element: Element::integers().grid(), rule }),
+            Some(float) => visitor.visit(Scaled {
+                element: float.grid(),
+                rule,
+            }),
+            None => visitor.visit(Scaled {
+                element: Element::integers().grid(),
+                rule,
+            }),
         }
     }
 
@@ -324,7 +333,11 @@ impl ScaleConstants {
             0
         };
         let code = exponent.saturating_sub(self.max_exponent).min(254);
-        if largest >= f32::INFINITY.to_bits() { 255 } else { code }
+        if largest >= f32::INFINITY.to_bits() {
+            255
+        } else {
+            code
+        }
     }
 }
 
@@ -349,6 +362,7 @@ pub(crate) fn largest(range: u32, x: f32) -> u32 {
 impl<G: Grid> Shared for Scaled<G> {
     type Range = u32;
     type Scale = PowerOfTwo;
+    const BLOCK: usize = 32;
     const EMPTY: u32 = 0;
 
     #[inline(always)]

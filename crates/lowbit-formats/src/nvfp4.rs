@@ -152,6 +152,7 @@ impl Shared for NvBlocks {
     type Range = u32;
     /// The product of the block's and the tensor's scales.
     type Scale = f32;
+    const BLOCK: usize = 16;
     const EMPTY: u32 = 0;
 
     #[inline(always)]

@@ -17,7 +17,11 @@ impl PowerOfTwo {
         let nan = biased > 254;
         Self {
             factor: if nan { f32::NAN } else { power(biased) },
-            reciprocal: if nan { f32::NAN } else { power(254u32.wrapping_sub(biased)) },
+            reciprocal: if nan {
+                f32::NAN
+            } else {
+                power(254u32.wrapping_sub(biased))
+            },
         }
     }
 }

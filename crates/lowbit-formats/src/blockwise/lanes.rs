@@ -143,9 +143,9 @@ pub(super) fn blocks<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) ->
     first: usize,
     f: F,
 ) {
-    match size {
-        16 => fixed_blocks::<S, RANDOM, 16, F>(format, input, output, philox, first, &f),
-        32 => fixed_blocks::<S, RANDOM, 32, F>(format, input, output, philox, first, &f),
+    match (size, S::BLOCK) {
+        (16, 16) => fixed_blocks::<S, RANDOM, 16, F>(format, input, output, philox, first, &f),
+        (32, 32) => fixed_blocks::<S, RANDOM, 32, F>(format, input, output, philox, first, &f),
         _ => {
             let pairs = input.chunks(size).zip(output.chunks_mut(size));
             for ((x, y), first) in pairs.zip((first..).step_by(size)) {
