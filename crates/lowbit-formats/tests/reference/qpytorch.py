@@ -2,7 +2,8 @@
 
 - `block.txt`: block floating point, whole tensor and along each dimension. QPyTorch takes the
   maximum before the absolute value when a dimension is given, so every slice here has its largest
-  magnitude at a positive element; and it rounds ties up, so inputs hold no ties.
+  magnitude at a positive element. It rounds ties up, and rounds once to f32 on the way; so inputs
+  are odd multiples of a power of two that is small enough for no tie, and large enough for f32.
 - `qpytorch.txt`: floating point in QPyTorch's convention, ties and range ends included.
 - `fixed.txt`: fixed point; no ties.
 """
@@ -20,7 +21,9 @@ def block(write, bits):
     shape = (3, 4, 5)
     lines = ["# qtorch 0.3.0, torch 2.9.0", "# input SHAPE: float32 bits; WORD DIM (-1: whole tensor): results"]
     for size in (1.0, 2.0**-20, 2.0**40):
-        x = (rng.standard_normal(shape) * 2.0 ** rng.integers(-4, 3, shape) * size).astype(np.float32)
+        x = rng.standard_normal(shape) * 2.0 ** rng.integers(-4, 3, shape) * size
+        last = 2.0 ** (np.floor(np.log2(np.abs(x).max())) - 21)
+        x = ((2 * np.round(x / last / 2) + 1) * last).astype(np.float32)
         for dim in range(3):
             # The index of `dim` with its largest magnitude: make that element positive.
             moved = np.moveaxis(x, dim, 0).reshape(shape[dim], -1)
@@ -28,6 +31,8 @@ def block(write, bits):
                 column = np.abs(moved[row]).argmax()
                 at = np.argwhere(np.abs(x) == np.abs(moved[row, column]))[0]
                 x[tuple(at)] = np.abs(x[tuple(at)])
+            # No tie at 16 bits: half a step is above the last place of every input.
+            assert (np.abs(moved).max(axis=1) >= last * 2.0**17).all()
         lines.append("input 3 4 5: " + " ".join(bits(x.flatten())))
         for word in (2, 3, 4, 6, 8, 12, 16):
             for dim in (-1, 0, 1, 2):
