@@ -4,10 +4,12 @@ use std::fmt;
 
 use crate::block::BlockFloat;
 use crate::blockwise::{self, Shared};
+use crate::facts::Facts;
+use crate::format::Visitor;
 use crate::granularity::Granularity;
 use crate::grid::{Grid, ScalarFormat};
 use crate::grouped::GroupedInteger;
-use crate::microscaling::{Microscaling, Scaled, Visit};
+use crate::microscaling::{Microscaling, MxElement, Scaled, Visit};
 use crate::nvfp4::NvFp4;
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -174,7 +176,8 @@ impl Grid for OneElement {
     }
 }
 
-/// The elements' view: a number alone is a block of one, and `bits` leaves out what is shared.
+/// The elements' view. A number alone is rounded as a block of one; codes, values and facts are
+/// those of an element at a scale of one, without what is shared.
 impl ScalarFormat for BlockFormat {
     type Grid<'a> = OneElement;
 
@@ -183,12 +186,19 @@ impl ScalarFormat for BlockFormat {
     }
 
     fn bits(&self) -> u32 {
-        match self {
-            Self::Float(format) => format.word().into(),
-            Self::Microscaling(format) => format.element().bits(),
-            Self::NvFp4(_) => 4,
-            Self::Grouped(format) => format.integer().bits(),
-        }
+        self.with_element(Bits)
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        self.with_element(Encode(value))
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        self.with_element(Decode(code))
+    }
+
+    fn facts(&self) -> Facts {
+        self.with_element(Describe)
     }
 
     fn min(&self) -> f32 {
@@ -198,5 +208,56 @@ impl ScalarFormat for BlockFormat {
     /// The scale follows the numbers, so that only the largest f32 is a limit.
     fn max(&self) -> f32 {
         f32::MAX
+    }
+}
+
+impl BlockFormat {
+    /// Passes the scalar format of an element at a scale of one to `visitor`.
+    pub(crate) fn with_element<V: Visitor>(&self, visitor: V) -> V::Output {
+        match self {
+            Self::Float(format) => visitor.visit(&format.element()),
+            Self::Microscaling(format) => match format.element().float() {
+                Some(float) => visitor.visit(&float),
+                None => visitor.visit(&MxElement::integers()),
+            },
+            Self::NvFp4(_) => visitor.visit(&NvFp4::element()),
+            Self::Grouped(format) => visitor.visit(&format.integer()),
+        }
+    }
+}
+
+struct Bits;
+
+impl Visitor for Bits {
+    type Output = u32;
+    fn visit<F: ScalarFormat>(self, format: &F) -> u32 {
+        format.bits()
+    }
+}
+
+struct Encode(f32);
+
+impl Visitor for Encode {
+    type Output = u32;
+    fn visit<F: ScalarFormat>(self, format: &F) -> u32 {
+        format.encode(self.0)
+    }
+}
+
+struct Decode(u32);
+
+impl Visitor for Decode {
+    type Output = f32;
+    fn visit<F: ScalarFormat>(self, format: &F) -> f32 {
+        format.decode(self.0)
+    }
+}
+
+struct Describe;
+
+impl Visitor for Describe {
+    type Output = Facts;
+    fn visit<F: ScalarFormat>(self, format: &F) -> Facts {
+        format.facts()
     }
 }

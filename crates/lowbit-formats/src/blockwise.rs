@@ -107,24 +107,10 @@ pub(crate) fn ranges<S: Shared>(
     }
     let mut ranges = vec![S::EMPTY; granularity.scales(shape)?];
     for (i, &x) in input.iter().enumerate() {
-        let range = &mut ranges[scale_of(granularity, extent, i)];
+        let range = &mut ranges[granularity.scale_of(extent, i)];
         *range = S::include(*range, x);
     }
     Ok(ranges)
-}
-
-/// The index of element `i`'s scale, in the order of [`Granularity::scales`].
-pub(crate) fn scale_of(granularity: Granularity, extent: Extent, i: usize) -> usize {
-    let Extent { length, inner, .. } = extent;
-    let (outer, middle, column) = (i / inner / length, i / inner % length, i % inner);
-    match granularity {
-        Granularity::Tensor => 0,
-        Granularity::Dimension(_) => middle,
-        Granularity::Block { size, .. } => {
-            let size = size as usize;
-            (outer * length.div_ceil(size) + middle / size) * inner + column
-        }
-    }
 }
 
 /// The range of all elements, in parallel.

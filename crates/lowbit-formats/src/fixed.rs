@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::facts::{Extent, Facts};
 use crate::grid::{Grid, ScalarFormat, power_of_two};
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -190,6 +191,21 @@ impl ScalarFormat for FixedPoint {
         self.word.into()
     }
 
+    fn encode(&self, value: f32) -> u32 {
+        encode_steps(value / self.step(), self.steps(), self.word)
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        decode_steps(code, self.word, self.signed) as f32 * self.step()
+    }
+
+    fn facts(&self) -> Facts {
+        let (min, max) = self.steps();
+        let extent = Extent::of_steps(min as f32 * self.step(), round_down(max) * self.step());
+        let values = (max - min + 1) as u64;
+        Facts::new(self, Extent { values, ..extent })
+    }
+
     fn min(&self) -> f32 {
         match self.overflow {
             Overflow::Unbounded => f32::NEG_INFINITY,
@@ -284,8 +300,24 @@ pub(crate) fn step_limits(word: u8, signed: bool, symmetric: bool) -> (i64, i64)
     }
 }
 
+/// A number of steps as a two's complement code of `word` bits; NaN is zero.
+pub(crate) fn encode_steps(steps: f32, limits: (i64, i64), word: u8) -> u32 {
+    let steps = (steps as i64).clamp(limits.0, limits.1);
+    steps as u32 & (u32::MAX >> (32 - word))
+}
+
+/// The number of steps of a code.
+pub(crate) fn decode_steps(code: u32, word: u8, signed: bool) -> i64 {
+    let unused = 32 - u32::from(word);
+    if signed {
+        i64::from((code << unused).cast_signed() >> unused)
+    } else {
+        i64::from(code << unused >> unused)
+    }
+}
+
 /// The largest f32 that is not above `x`.
-fn round_down(x: i64) -> f32 {
+pub(crate) fn round_down(x: i64) -> f32 {
     let nearest = x as f32;
     if nearest as i64 > x {
         nearest.next_down()

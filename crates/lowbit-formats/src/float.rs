@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use crate::grid::{Grid, ScalarFormat, power_of_two};
+use crate::FormatError;
+use crate::facts::{Extent, Facts};
+use crate::float_grid::{FloatGrid, INFINITY, Layout, NAN};
+use crate::grid::{Pass, ScalarFormat};
 use crate::text::{Argument, Call, Reason};
-use crate::{FormatError, Rounding};
 
 /// Which codes stand for infinity and NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -183,55 +185,41 @@ impl Float {
 
     /// The largest finite value.
     pub fn max_finite(&self) -> f32 {
-        f32::from_bits(self.max_bits())
+        self.layout().max()
     }
 
     /// The smallest positive normal value, `2^(1 - bias)`.
     pub fn min_normal(&self) -> f32 {
-        power_of_two(1 - i32::from(self.bias))
+        self.layout().min_normal()
     }
 
     /// The smallest positive value.
     pub fn min_positive(&self) -> f32 {
-        let below = if self.subnormals {
-            i32::from(self.mantissa)
-        } else {
-            0
-        };
-        power_of_two(1 - i32::from(self.bias) - below)
+        self.layout().min_positive()
     }
 
-    /// Exponent and mantissa of the largest finite value, as one number.
-    fn max_code(&self) -> u32 {
-        let exponents = 1u32 << self.exponent;
-        match self.specials {
-            Specials::Ieee => ((exponents - 1) << self.mantissa) - 1,
-            Specials::Fn => (exponents << self.mantissa) - 2,
-            Specials::Fnuz | Specials::Finite => (exponents << self.mantissa) - 1,
-        }
-    }
-
-    /// The largest finite value as f32 bits, its exponent possibly beyond f32's.
-    fn max_bits(&self) -> u32 {
+    fn layout(&self) -> Layout {
         let mantissa = u32::from(self.mantissa);
-        let code = self.max_code();
-        let field = code >> mantissa;
-        if field == 0 {
-            let below = 1 - i32::from(self.bias) - i32::from(self.mantissa);
-            return (code as f32 * power_of_two(below)).to_bits();
+        let exponents = 1u32 << self.exponent;
+        Layout {
+            mantissa,
+            bias: self.bias.into(),
+            subnormals: self.subnormals,
+            max_code: match self.specials {
+                Specials::Ieee => ((exponents - 1) << mantissa) - 1,
+                Specials::Fn => (exponents << mantissa) - 2,
+                Specials::Fnuz | Specials::Finite => (exponents << mantissa) - 1,
+            },
         }
-        let exponent = (field as i32 - i32::from(self.bias) + 127) as u32;
-        exponent << 23 | (code & ((1 << mantissa) - 1)) << (23 - mantissa)
     }
 
     /// Whether f32 holds every value, and zero is not the only one.
     fn checked(self) -> Result<Self, FormatError> {
-        let highest = (1 << self.exponent) - 1;
-        let field = (self.max_code() >> self.mantissa) as i32;
-        // The smallest normal exponent at least -126, the largest value's at most 127.
-        let lowest = (field - 127).max(1 - highest);
-        check("bias", self.bias.into(), lowest, 127)?;
-        if self.max_code() == 0 || (field == 0 && !self.subnormals) {
+        let layout = self.layout();
+        let (low, high) = layout.biases(self.exponent.into());
+        check("bias", self.bias.into(), low, high)?;
+        let only_subnormals = layout.max_code >> self.mantissa == 0;
+        if layout.max_code == 0 || (only_subnormals && !self.subnormals) {
             return Err(FormatError::Parameter {
                 format: "float",
                 field: "exponent",
@@ -240,6 +228,18 @@ impl Float {
             });
         }
         Ok(self)
+    }
+
+    /// The magnitude bits of the code of NaN, if there is one.
+    fn nan_code(&self) -> Option<u32> {
+        let all_ones = (1u32 << (self.exponent + self.mantissa)) - 1;
+        match self.specials {
+            Specials::Ieee if self.mantissa == 0 => None,
+            // The upper half of the mantissa: a quiet NaN.
+            Specials::Ieee => Some(self.layout().max_code + 1 + (1 << (self.mantissa - 1))),
+            Specials::Fn => Some(all_ones),
+            Specials::Fnuz | Specials::Finite => None,
+        }
     }
 
     pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
@@ -272,12 +272,12 @@ impl Float {
             saturate: specials == Specials::Finite,
         };
         for option in options {
-            format.apply(option)?;
+            format.set(option)?;
         }
         Ok(format.checked()?)
     }
 
-    fn apply(&mut self, option: &Argument<'_>) -> Result<(), Reason> {
+    fn set(&mut self, option: &Argument<'_>) -> Result<(), Reason> {
         match option.key() {
             "bias" => self.bias = option.number("bias")?,
             "flush" => self.subnormals = false,
@@ -346,28 +346,76 @@ impl ScalarFormat for Float {
     type Grid<'a> = FloatGrid;
 
     fn grid(&self) -> FloatGrid {
-        let bias = i32::from(self.bias);
-        let mantissa = i32::from(self.mantissa);
-        let max = self.max_bits();
+        let layout = self.layout();
         let beyond = match (self.saturate, self.specials) {
-            (true, _) | (_, Specials::Finite) => max,
+            (true, _) | (_, Specials::Finite) => layout.max().to_bits(),
             (false, Specials::Ieee) => INFINITY,
             (false, Specials::Fn | Specials::Fnuz) => NAN,
         };
-        FloatGrid {
-            shift: (23 - mantissa) as u32,
-            min_exponent: (128 - bias) as u32,
-            small: (151 - bias - if self.subnormals { mantissa } else { 0 }) as u32,
-            min_positive: self.min_positive().to_bits(),
-            max,
-            overflow: beyond,
-            infinity: beyond,
-            minus_zero: self.specials != Specials::Fnuz,
-        }
+        layout.grid(beyond, beyond, self.specials != Specials::Fnuz)
+    }
+
+    fn apply<P: Pass>(&self, pass: P) -> P::Output {
+        self.grid().apply(pass)
     }
 
     fn bits(&self) -> u32 {
         1 + u32::from(self.exponent) + u32::from(self.mantissa)
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        let sign = 1 << (self.exponent + self.mantissa);
+        let layout = self.layout();
+        let magnitude = if value.is_nan() {
+            match self.nan_code() {
+                Some(code) => code,
+                // The code of minus zero, or for want of a NaN that of zero.
+                None if self.specials == Specials::Fnuz => return sign,
+                None => return 0,
+            }
+        } else if value.abs() <= layout.max() {
+            layout.encode(value.abs())
+        } else if self.specials == Specials::Ieee {
+            layout.max_code + 1
+        } else {
+            layout.max_code
+        };
+        let negative = value.is_sign_negative();
+        let minus_zero = magnitude == 0 && self.specials == Specials::Fnuz;
+        magnitude | if negative && !minus_zero { sign } else { 0 }
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        let sign = 1 << (self.exponent + self.mantissa);
+        let layout = self.layout();
+        let magnitude = code & (sign - 1);
+        let value = if magnitude <= layout.max_code {
+            layout.decode(magnitude)
+        } else if self.specials == Specials::Ieee && magnitude == layout.max_code + 1 {
+            f32::INFINITY
+        } else {
+            f32::NAN
+        };
+        match (code & sign != 0, self.specials) {
+            (false, _) => value,
+            (true, Specials::Fnuz) if magnitude == 0 => f32::NAN,
+            (true, _) => -value,
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let layout = self.layout();
+        let infinity = self.specials == Specials::Ieee;
+        let extent = Extent {
+            min: -layout.max(),
+            max: layout.max(),
+            min_normal: Some(layout.min_normal()),
+            values: 2 * layout.positive_values() + 1 + if infinity { 2 } else { 0 },
+            infinity,
+            nan: self.nan_code().is_some() || self.specials == Specials::Fnuz,
+            minus_zero: self.specials != Specials::Fnuz,
+        };
+        Facts::new(self, extent)
     }
 
     fn min(&self) -> f32 {
@@ -382,113 +430,11 @@ impl ScalarFormat for Float {
     }
 }
 
-const INFINITY: u32 = 0x7F80_0000;
-const NAN: u32 = 0x7FC0_0000;
-const MAGNITUDE: u32 = 0x7FFF_FFFF;
-
-/// The constants of rounding to a floating-point format. Magnitudes are bit patterns of f32, whose
-/// order is that of the numbers.
-#[derive(Debug, Clone, Copy)]
-pub struct FloatGrid {
-    /// How many bits of a normal number's significand are cut, `23 - mantissa`.
-    pub(crate) shift: u32,
-    /// The stored f32 exponent of the smallest normal value.
-    pub(crate) min_exponent: u32,
-    /// Below it, the stored f32 exponent plus the number of bits that are cut.
-    pub(crate) small: u32,
-    /// The smallest positive value.
-    pub(crate) min_positive: u32,
-    /// The largest finite value.
-    pub(crate) max: u32,
-    /// What a finite number beyond it becomes.
-    pub(crate) overflow: u32,
-    /// What infinity becomes.
-    pub(crate) infinity: u32,
-    /// Whether a zero keeps its sign.
-    pub(crate) minus_zero: bool,
-}
-
-impl FloatGrid {
-    /// The magnitude of a finite number, rounded as if there were no largest value.
-    #[inline(always)]
-    fn round_magnitude(&self, bits: u32, rounding: Rounding, random: u32) -> u32 {
-        let magnitude = bits & MAGNITUDE;
-        let exponent = magnitude >> 23;
-        let normal = exponent >= self.min_exponent;
-        // f32's own subnormals have the exponent of its smallest normals and no leading bit.
-        let cut = if normal {
-            self.shift
-        } else {
-            self.small - exponent.max(1)
-        };
-        let leading = u32::from(exponent != 0);
-        // From 24 bits on, nothing is kept and the lower neighbour is zero.
-        let vanishes = cut >= 24;
-        let significand = magnitude << 8 | leading << 31;
-        let fraction = if vanishes {
-            significand.checked_shr(cut - 24).unwrap_or(0)
-        } else {
-            significand << (24 - cut)
-        };
-        let inexact = if vanishes {
-            magnitude != 0
-        } else {
-            fraction != 0
-        };
-        // Where the leading bit is the last one kept, the pattern shows the exponent's parity in
-        // its place. The parity of the code, which decides, differs by that of `small`.
-        let parity = magnitude.wrapping_add((self.small & 1) << 23);
-        let odd = !vanishes && (parity >> (cut & 31)) & 1 != 0;
-        let away = rounding.away_from_zero_u32(bits >> 31 != 0, odd, fraction, inexact, random);
-        let (kept, step) = if vanishes {
-            (0, self.min_positive)
-        } else {
-            (magnitude >> (cut & 31) << (cut & 31), 1 << (cut & 31))
-        };
-        // A carry out of the mantissa moves into the exponent, as it should.
-        kept + if away { step } else { 0 }
-    }
-
-    /// What a number beyond the largest value becomes.
-    #[inline(always)]
-    fn beyond(&self, bits: u32, rounding: Rounding) -> u32 {
-        let negative = bits >> 31 != 0;
-        let to_max = match rounding {
-            Rounding::TowardZero | Rounding::ToOdd => true,
-            Rounding::Down => !negative,
-            Rounding::Up => negative,
-            _ => false,
-        };
-        if bits & MAGNITUDE == INFINITY {
-            self.infinity
-        } else if to_max {
-            self.max
-        } else {
-            self.overflow
-        }
-    }
-}
-
-impl Grid for FloatGrid {
-    #[inline(always)]
-    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
-        let bits = x.to_bits();
-        let rounded = self.round_magnitude(bits, rounding, random);
-        let rounded = if rounded > self.max {
-            self.beyond(bits, rounding)
-        } else {
-            rounded
-        };
-        let rounded = if x.is_nan() { NAN } else { rounded };
-        let signed = (rounded != 0 || self.minus_zero) && rounded <= INFINITY;
-        let sign = if signed { bits & !MAGNITUDE } else { 0 };
-        f32::from_bits(rounded | sign)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Rounding;
+    use crate::grid::Grid;
 
     fn float(name: &str) -> Float {
         Float::named(name).unwrap()

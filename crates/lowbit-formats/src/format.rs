@@ -10,7 +10,9 @@ use crate::block_format::BlockFormat;
 use crate::fixed::FixedPoint;
 use crate::float::Float;
 use crate::granularity::Granularity;
-use crate::grid::{self, Grid, ScalarFormat};
+use crate::grid::{
+    Grid, Pass, Quantize, QuantizeInPlace, QuantizeToVec, ScalarFormat, check_slices,
+};
 use crate::integer::Integer;
 use crate::text::{Call, Reason, nearest};
 use crate::unit::UnitGrid;
@@ -87,6 +89,18 @@ impl Format {
         }
     }
 
+    /// Runs `pass` with the format's grid, compiled for its kind.
+    pub fn apply<P: Pass>(&self, pass: P) -> P::Output {
+        struct Apply<P>(P);
+        impl<P: Pass> Visitor for Apply<P> {
+            type Output = P::Output;
+            fn visit<F: ScalarFormat>(self, format: &F) -> P::Output {
+                format.apply(self.0)
+            }
+        }
+        self.visit(Apply(pass))
+    }
+
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let name = call.name();
         if let Some(format) = BlockFormat::from_call(call) {
@@ -130,17 +144,16 @@ impl Format {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        struct Quantize<'a>(&'a [f32], &'a mut [f32], Rounding);
-        impl Visitor for Quantize<'_> {
-            type Output = Result<(), FormatError>;
-            fn visit<F: ScalarFormat>(self, format: &F) -> Self::Output {
-                grid::quantize(format.grid(), self.0, self.1, self.2)
-            }
-        }
         if let Self::Block(format) = self {
             return format.quantize(input, &[input.len()], output, rounding);
         }
-        self.visit(Quantize(input, output, rounding))
+        check_slices(input.len(), output.len(), rounding)?;
+        self.apply(Quantize {
+            input,
+            output,
+            rounding,
+        });
+        Ok(())
     }
 
     /// As [`quantize`](Self::quantize), for a contiguous tensor of a shape, in row-major order.
@@ -192,17 +205,12 @@ impl Format {
         data: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        struct InPlace<'a>(&'a mut [f32], Rounding);
-        impl Visitor for InPlace<'_> {
-            type Output = Result<(), FormatError>;
-            fn visit<F: ScalarFormat>(self, format: &F) -> Self::Output {
-                grid::quantize_in_place(format.grid(), self.0, self.1)
-            }
-        }
         if let Self::Block(format) = self {
             return format.quantize_in_place(data, &[data.len()], rounding);
         }
-        self.visit(InPlace(data, rounding))
+        rounding.validate()?;
+        self.apply(QuantizeInPlace { data, rounding });
+        Ok(())
     }
 
     /// As [`quantize`](Self::quantize), into a new vector whose memory is written once.
@@ -215,19 +223,13 @@ impl Format {
         input: &[f32],
         rounding: Rounding,
     ) -> Result<Vec<f32>, FormatError> {
-        struct ToVec<'a>(&'a [f32], Rounding);
-        impl Visitor for ToVec<'_> {
-            type Output = Result<Vec<f32>, FormatError>;
-            fn visit<F: ScalarFormat>(self, format: &F) -> Self::Output {
-                grid::quantize_to_vec(format.grid(), self.0, self.1)
-            }
-        }
         if let Self::Block(format) = self {
             let mut output = vec![0.0; input.len()];
             format.quantize(input, &[input.len()], &mut output, rounding)?;
             return Ok(output);
         }
-        self.visit(ToVec(input, rounding))
+        rounding.validate()?;
+        Ok(self.apply(QuantizeToVec { input, rounding }))
     }
 
     /// How many bits a code takes.

@@ -76,6 +76,20 @@ impl Granularity {
         self.extent(shape).map(drop)
     }
 
+    /// The index of element `i`'s scale, in the order of [`scales`](Self::scales).
+    pub(crate) fn scale_of(&self, extent: Extent, i: usize) -> usize {
+        let Extent { length, inner, .. } = extent;
+        let (outer, middle, column) = (i / inner / length, i / inner % length, i % inner);
+        match *self {
+            Self::Tensor => 0,
+            Self::Dimension(_) => middle,
+            Self::Block { size, .. } => {
+                let size = size as usize;
+                (outer * length.div_ceil(size) + middle / size) * inner + column
+            }
+        }
+    }
+
     /// Checks that a block has elements; `format` is named in the error.
     pub(crate) fn validate(&self, format: &'static str) -> Result<(), FormatError> {
         match self {

@@ -22,7 +22,8 @@ use crate::{FormatError, Rounding};
 /// A number becomes `(clamp(round(x / scale) + zero_point, qmin, qmax) - zero_point) * scale`; all
 /// quotients and products are those of f32, and the zero point is rounded to nearest-even (Jacob
 /// et al., arXiv 1712.05877, section 2.1; Krishnamoorthi, arXiv 1806.08342, section 2). A group of
-/// zeros has the scale 1, and no scale is below `2^-126`. An infinity counts as the largest f32.
+/// zeros has the scale 1, and no scale is below `2^-126`. An infinity counts as the largest f32; where
+/// the range is as wide as that of f32, its lowest step may lie beyond and come out infinite.
 /// NaN does not count, and stays NaN; minus zero becomes zero.
 ///
 /// Text: `affine(bits)`, then `unsigned`, `symmetric`, `narrow`, `dim=..` for one scale per index

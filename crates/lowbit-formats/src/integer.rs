@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fixed::{FixedGrid, step_limits};
+use crate::facts::{Extent, Facts};
+use crate::fixed::{FixedGrid, decode_steps, encode_steps, step_limits};
 use crate::grid::{Grid, ScalarFormat};
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -150,6 +151,21 @@ impl ScalarFormat for Integer {
 
     fn bits(&self) -> u32 {
         self.bits.into()
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        encode_steps(value, self.limits(), self.bits)
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        decode_steps(code, self.bits, self.signed) as f32
+    }
+
+    fn facts(&self) -> Facts {
+        let (min, max) = self.limits();
+        let extent = Extent::of_steps(self.min(), self.max());
+        let values = (max - min + 1) as u64;
+        Facts::new(self, Extent { values, ..extent })
     }
 
     fn min(&self) -> f32 {

@@ -4,12 +4,17 @@
 //! says how a number between two of them is brought to one. Everything else (limits, codes,
 //! slice kernels) is derived from those two.
 
+pub mod bench;
 pub mod block;
+mod block_codes;
 mod block_format;
 mod blockwise;
+mod codes;
 mod error;
+pub mod facts;
 pub mod fixed;
 pub mod float;
+mod float_grid;
 mod format;
 pub mod granularity;
 pub mod grid;
@@ -18,23 +23,29 @@ pub mod integer;
 pub mod kernel;
 pub mod microscaling;
 pub mod nvfp4;
+pub mod pack;
 pub mod philox;
 pub mod rounding;
 mod scaled;
 mod text;
 pub mod unit;
+#[cfg(feature = "verify")]
+pub mod verify;
 
 pub use block::BlockFloat;
+pub use block_codes::{BlockCodes, Scales};
 pub use block_format::BlockFormat;
+pub use codes::Half;
 pub use error::FormatError;
+pub use facts::Facts;
 pub use fixed::FixedPoint;
 pub use float::Float;
 pub use format::{Format, Visitor};
 pub use granularity::Granularity;
-pub use grid::{Grid, ScalarFormat};
+pub use grid::{Grid, Pass, ScalarFormat};
 pub use grouped::GroupedInteger;
 pub use integer::{Affine, Integer};
-pub use microscaling::{Element, Microscaling, ScaleRule};
+pub use microscaling::{Microscaling, MxElement, ScaleRule};
 pub use nvfp4::NvFp4;
 pub use rounding::Rounding;
 pub use unit::UnitGrid;

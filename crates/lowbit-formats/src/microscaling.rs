@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::blockwise::{self, Shared};
 use crate::fixed::{FixedGrid, FixedPoint};
 use crate::float::Float;
+use crate::float_grid::NarrowFloatGrid;
 use crate::granularity::Granularity;
 use crate::grid::{Grid, ScalarFormat};
 use crate::scaled::{PowerOfTwo, round_scaled};
@@ -16,7 +17,7 @@ use crate::{FormatError, Rounding};
 /// The element of a microscaling format (OCP Microscaling Formats 1.0, table 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Element {
+pub enum MxElement {
     /// MXFP8: 4 exponent and 3 mantissa bits, largest value 448.
     E4m3,
     /// MXFP8: 5 exponent and 2 mantissa bits, largest value 57344.
@@ -65,13 +66,13 @@ pub enum ScaleRule {
 /// `block=..` (32), `dim=..` (the last), `scale=floor|ceil|even|up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Microscaling {
-    element: Element,
+    element: MxElement,
     rule: ScaleRule,
     size: u32,
     dim: Option<u8>,
 }
 
-impl Element {
+impl MxElement {
     /// Every element, in the order of their text.
     pub const ALL: [Self; 6] = [
         Self::E4m3,
@@ -174,7 +175,7 @@ impl ScaleRule {
 
 impl Microscaling {
     /// Blocks of 32 along the last dimension, with the specified scale rule.
-    pub const fn new(element: Element) -> Self {
+    pub const fn new(element: MxElement) -> Self {
         Self {
             element,
             rule: ScaleRule::Floor,
@@ -199,7 +200,7 @@ impl Microscaling {
     }
 
     /// The format of the elements.
-    pub fn element(&self) -> Element {
+    pub fn element(&self) -> MxElement {
         self.element
     }
 
@@ -247,13 +248,11 @@ impl Microscaling {
     /// Quantizes with the element's grid, so that each element is a kernel of its own.
     pub(crate) fn visit<T>(&self, visitor: impl Visit<T>) -> T {
         let rule = self.scale_constants();
-        match self.element.float() {
-            Some(float) => visitor.visit(Scaled {
-                element: float.grid(),
-                rule,
-            }),
+        let float = self.element.float().map(|float| float.grid());
+        match float.as_ref().and_then(NarrowFloatGrid::new) {
+            Some(element) => visitor.visit(Scaled { element, rule }),
             None => visitor.visit(Scaled {
-                element: Element::integers().grid(),
+                element: MxElement::integers().grid(),
                 rule,
             }),
         }
@@ -265,7 +264,7 @@ impl Microscaling {
             _ => call.split(0)?,
         };
         let given = elements.first().map_or("", |element| element.value());
-        let element = Element::ALL
+        let element = MxElement::ALL
             .into_iter()
             .find(|element| element.names() == (call.name(), given))
             .ok_or_else(|| Reason(format!("`{given}` is no element of {}", call.name())))?;

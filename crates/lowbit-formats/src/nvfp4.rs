@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::blockwise::Shared;
-use crate::float::{Float, FloatGrid};
+use crate::blockwise::{self, Shared};
+use crate::float::Float;
+use crate::float_grid::{FloatGrid, NarrowFloatGrid};
 use crate::granularity::Granularity;
 use crate::grid::{Grid, ScalarFormat};
 use crate::microscaling::largest;
@@ -84,10 +85,27 @@ impl NvFp4 {
         f32::from_bits(largest) / (SCALE_MAX * ELEMENT_MAX)
     }
 
+    /// The e4m3 codes of the blocks' scales, in the order of [`Granularity::scales`].
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Shape`] if the shape does not fit.
+    pub fn block_scales(
+        &self,
+        tensor_scale: f32,
+        input: &[f32],
+        shape: &[usize],
+    ) -> Result<Vec<u8>, FormatError> {
+        let ranges = blockwise::ranges::<NvBlocks>(self.granularity(), input, shape)?;
+        let (blocks, format) = (self.blocks(tensor_scale), Self::scale_format());
+        let code = |range| format.encode(blocks.block_scale(range)) as u8;
+        Ok(ranges.into_iter().map(code).collect())
+    }
+
     /// The rounding of a tensor with this scale.
     pub(crate) fn blocks(&self, tensor_scale: f32) -> NvBlocks {
         NvBlocks {
-            element: Self::element().grid(),
+            element: NarrowFloatGrid::new(&Self::element().grid()).expect("a narrow format"),
             scale: Self::scale_format().grid(),
             tensor_scale,
         }
@@ -128,7 +146,7 @@ impl fmt::Display for NvFp4 {
 /// The rounding of a block; its range is the f32 bits of the largest magnitude.
 #[derive(Clone, Copy)]
 pub(crate) struct NvBlocks {
-    element: FloatGrid,
+    element: NarrowFloatGrid,
     scale: FloatGrid,
     tensor_scale: f32,
 }

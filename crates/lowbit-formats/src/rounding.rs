@@ -160,7 +160,7 @@ impl Rounding {
 
 /// `floor(x * 2^32)` for `x` in 0..1, and 0 for anything else.
 #[inline(always)]
-fn fraction_bits(x: f32) -> u32 {
+pub(crate) fn fraction_bits(x: f32) -> u32 {
     let x = if x < 1.0 { x } else { 0.0 };
     let bits = x.to_bits();
     // With the leading bit at the top, the significand stands for x * 2^(126 - exponent) * 2^32.

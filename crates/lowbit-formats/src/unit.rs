@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::facts::{Extent, Facts};
 use crate::grid::{Grid, ScalarFormat};
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -70,6 +71,21 @@ impl ScalarFormat for UnitGrid {
 
     fn bits(&self) -> u32 {
         self.bits.into()
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        // A float becomes the nearest integer of the target's range, and NaN zero.
+        ((value * self.steps() as f32).round() as u32).min(self.steps())
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        (code & self.steps()) as f32 / self.steps() as f32
+    }
+
+    fn facts(&self) -> Facts {
+        let values = u64::from(self.steps()) + 1;
+        let extent = Extent::of_steps(0.0, 1.0);
+        Facts::new(self, Extent { values, ..extent })
     }
 
     fn min(&self) -> f32 {

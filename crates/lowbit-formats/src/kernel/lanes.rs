@@ -18,20 +18,9 @@ pub(super) const LANES: usize = 32;
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn map<F: Fn(f32) -> f32>(input: &[f32], output: &mut [MaybeUninit<f32>], f: F) {
+pub(super) fn map<T: Copy, U, F: Fn(T) -> U>(input: &[T], output: &mut [MaybeUninit<U>], f: F) {
     for (y, &x) in output.iter_mut().zip(input) {
         y.write(f(x));
-    }
-}
-
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn map_in_place<F: Fn(f32) -> f32>(data: &mut [f32], f: F) {
-    for x in data {
-        *x = f(*x);
     }
 }
 
@@ -57,39 +46,26 @@ pub(super) fn zip<F: Fn(f32, f32) -> f32>(
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn map_random<F: Fn(f32, u32) -> f32>(
-    input: &[f32],
-    output: &mut [MaybeUninit<f32>],
+pub(super) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
+    input: &[T],
+    output: &mut [MaybeUninit<U>],
     philox: Philox,
     first: u64,
     f: F,
 ) {
-    let groups = input.chunks(GROUP).zip(output.chunks_mut(GROUP));
-    for ((x, y), group) in groups.zip(first / GROUP as u64..) {
+    let (blocks, rest) = input.as_chunks::<GROUP>();
+    let (output, rest_output) = output.as_chunks_mut::<GROUP>();
+    let mut group = first / GROUP as u64;
+    for (y, x) in output.iter_mut().zip(blocks) {
         let words = philox.group(group);
-        for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
-            y.write(f(x, word));
+        for lane in 0..GROUP {
+            y[lane].write(f(x[lane], words[lane]));
         }
+        group += 1;
     }
-}
-
-/// As [`map_random`], in place.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn map_random_in_place<F: Fn(f32, u32) -> f32>(
-    data: &mut [f32],
-    philox: Philox,
-    first: u64,
-    f: F,
-) {
-    for (x, group) in data.chunks_mut(GROUP).zip(first / GROUP as u64..) {
-        let words = philox.group(group);
-        for (x, word) in x.iter_mut().zip(words) {
-            *x = f(*x, word);
-        }
+    let words = philox.group(group);
+    for ((y, &x), word) in rest_output.iter_mut().zip(rest).zip(words) {
+        y.write(f(x, word));
     }
 }
 

@@ -8,7 +8,7 @@
 //! use lowbit_formats::kernel;
 //!
 //! let mut output = [0.0; 3];
-//! kernel::map(&[1.4, -0.2, 7.0], &mut output, #[inline(always)] |x| x.clamp(0.0, 6.0));
+//! kernel::map(&[1.4, -0.2, 7.0], &mut output, #[inline(always)] |x: f32| x.clamp(0.0, 6.0));
 //! assert_eq!(output, [1.4, 0.0, 6.0]);
 //! ```
 //!
@@ -35,30 +35,50 @@ pub const CHUNK: usize = 1 << 14;
 /// The shortest slice that is spread over threads.
 pub const PARALLEL: usize = 1 << 15;
 
+/// What a slice may hold: plain numbers.
+pub trait Element: Copy + Send + Sync {}
+
+impl Element for f32 {}
+impl Element for f64 {}
+impl Element for u8 {}
+impl Element for u16 {}
+impl Element for u32 {}
+impl Element for i8 {}
+impl Element for i16 {}
+impl Element for i32 {}
+impl Element for half::f16 {}
+impl Element for half::bf16 {}
+
+/// Elements that a pass in place takes out of the way at a time; they stay in the first cache.
+const BUFFER: usize = 1 << 10;
+
 /// `output[i] = f(input[i])`.
 ///
 /// # Panics
 ///
 /// If the slices differ in length.
 #[inline]
-pub fn map(input: &[f32], output: &mut [f32], f: impl Fn(f32) -> f32 + Sync + Send + Copy) {
+pub fn map<T: Element, U: Element>(
+    input: &[T],
+    output: &mut [U],
+    f: impl Fn(T) -> U + Sync + Send + Copy,
+) {
     map_into(input, as_uninit(output), f);
 }
 
 /// `f(input[i])`, in a new vector whose memory is written once.
 #[inline]
-pub fn map_to_vec(input: &[f32], f: impl Fn(f32) -> f32 + Sync + Send + Copy) -> Vec<f32> {
+pub fn map_to_vec<T: Element, U: Element>(
+    input: &[T],
+    f: impl Fn(T) -> U + Sync + Send + Copy,
+) -> Vec<U> {
     collect(input.len(), |output| map_into(input, output, f))
 }
 
 /// `data[i] = f(data[i])`.
 #[inline]
-pub fn map_in_place(data: &mut [f32], f: impl Fn(f32) -> f32 + Sync + Send + Copy) {
-    if data.len() < PARALLEL {
-        return lanes::map_in_place(data, f);
-    }
-    data.par_chunks_mut(CHUNK)
-        .for_each(|data| lanes::map_in_place(data, f));
+pub fn map_in_place<T: Element>(data: &mut [T], f: impl Fn(T) -> T + Sync + Send + Copy) {
+    in_place(data, |input, output, _| lanes::map(input, output, f));
 }
 
 /// `output[i] = f(left[i], right[i])`.
@@ -96,22 +116,22 @@ pub fn zip_to_vec(
 ///
 /// If the slices differ in length.
 #[inline]
-pub fn map_random(
-    input: &[f32],
-    output: &mut [f32],
+pub fn map_random<T: Element, U: Element>(
+    input: &[T],
+    output: &mut [U],
     philox: Philox,
-    f: impl Fn(f32, u32) -> f32 + Sync + Send + Copy,
+    f: impl Fn(T, u32) -> U + Sync + Send + Copy,
 ) {
     map_random_into(input, as_uninit(output), philox, f);
 }
 
 /// `f(input[i], r[i])` as in [`map_random`], in a new vector whose memory is written once.
 #[inline]
-pub fn map_random_to_vec(
-    input: &[f32],
+pub fn map_random_to_vec<T: Element, U: Element>(
+    input: &[T],
     philox: Philox,
-    f: impl Fn(f32, u32) -> f32 + Sync + Send + Copy,
-) -> Vec<f32> {
+    f: impl Fn(T, u32) -> U + Sync + Send + Copy,
+) -> Vec<U> {
     collect(input.len(), |output| {
         map_random_into(input, output, philox, f)
     })
@@ -119,19 +139,14 @@ pub fn map_random_to_vec(
 
 /// `data[i] = f(data[i], r[i])` as in [`map_random`].
 #[inline]
-pub fn map_random_in_place(
-    data: &mut [f32],
+pub fn map_random_in_place<T: Element>(
+    data: &mut [T],
     philox: Philox,
-    f: impl Fn(f32, u32) -> f32 + Sync + Send + Copy,
+    f: impl Fn(T, u32) -> T + Sync + Send + Copy,
 ) {
-    if data.len() < PARALLEL {
-        return lanes::map_random_in_place(data, philox, 0, f);
-    }
-    data.par_chunks_mut(CHUNK)
-        .enumerate()
-        .for_each(|(chunk, data)| {
-            lanes::map_random_in_place(data, philox, (chunk * CHUNK) as u64, f)
-        });
+    in_place(data, |input, output, first| {
+        lanes::map_random(input, output, philox, first, f)
+    });
 }
 
 /// Reduces a slice: `f` takes an accumulator and an element, `combine` two accumulators.
@@ -242,10 +257,10 @@ pub fn sum(input: &[f32]) -> f64 {
 }
 
 #[inline]
-fn map_into(
-    input: &[f32],
-    output: &mut [MaybeUninit<f32>],
-    f: impl Fn(f32) -> f32 + Sync + Send + Copy,
+fn map_into<T: Element, U: Element>(
+    input: &[T],
+    output: &mut [MaybeUninit<U>],
+    f: impl Fn(T) -> U + Sync + Send + Copy,
 ) {
     assert_eq!(input.len(), output.len(), "slices differ in length");
     if input.len() < PARALLEL {
@@ -255,6 +270,32 @@ fn map_into(
         .par_chunks_mut(CHUNK)
         .zip(input.par_chunks(CHUNK))
         .for_each(|(output, input)| lanes::map(input, output, f));
+}
+
+/// Runs `pass` over a copy of each part of `data` into that part; its third argument is the index
+/// of the part's first element. The same compiled pass serves out of place and in place.
+#[inline]
+fn in_place<T: Element>(
+    data: &mut [T],
+    pass: impl Fn(&[T], &mut [MaybeUninit<T>], u64) + Sync + Send + Copy,
+) {
+    let chunk = |(chunk, data): (usize, &mut [T])| {
+        let mut buffer = [data[0]; BUFFER];
+        for (part, data) in data.chunks_mut(BUFFER).enumerate() {
+            let input = &mut buffer[..data.len()];
+            input.copy_from_slice(data);
+            pass(
+                input,
+                as_uninit(data),
+                (chunk * CHUNK + part * BUFFER) as u64,
+            );
+        }
+    };
+    if data.len() < PARALLEL {
+        data.chunks_mut(CHUNK).enumerate().for_each(chunk);
+    } else {
+        data.par_chunks_mut(CHUNK).enumerate().for_each(chunk);
+    }
 }
 
 #[inline]
@@ -277,11 +318,11 @@ fn zip_into(
 }
 
 #[inline]
-fn map_random_into(
-    input: &[f32],
-    output: &mut [MaybeUninit<f32>],
+fn map_random_into<T: Element, U: Element>(
+    input: &[T],
+    output: &mut [MaybeUninit<U>],
     philox: Philox,
-    f: impl Fn(f32, u32) -> f32 + Sync + Send + Copy,
+    f: impl Fn(T, u32) -> U + Sync + Send + Copy,
 ) {
     assert_eq!(input.len(), output.len(), "slices differ in length");
     if input.len() < PARALLEL {
@@ -341,14 +382,14 @@ fn join_lanes<A: Copy>(mut lanes: [A; lanes::LANES], combine: impl Fn(A, A) -> A
 }
 
 /// Lets a pass that writes each element exactly once fill memory that already holds numbers.
-fn as_uninit(output: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+fn as_uninit<U: Element>(output: &mut [U]) -> &mut [MaybeUninit<U>] {
     // SAFETY: both types have the same layout, and the passes above only ever store initialized
     // numbers through the returned slice.
-    unsafe { &mut *(std::ptr::from_mut(output) as *mut [MaybeUninit<f32>]) }
+    unsafe { &mut *(std::ptr::from_mut(output) as *mut [MaybeUninit<U>]) }
 }
 
 /// A vector of `length` elements, all of which `fill` writes.
-fn collect(length: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+fn collect<U: Element>(length: usize, fill: impl FnOnce(&mut [MaybeUninit<U>])) -> Vec<U> {
     let mut output = Vec::with_capacity(length);
     fill(&mut output.spare_capacity_mut()[..length]);
     // SAFETY: `fill` is one of the `_into` passes, which write every element of their output or
