@@ -131,6 +131,18 @@ impl Shared for Words {
     }
 
     #[inline(always)]
+    fn gather(block: &[f32]) -> u32 {
+        // Only where there are special numbers do they need to be looked at one by one.
+        let largest = block
+            .iter()
+            .fold(0, |range, x| x.abs().to_bits().max(range));
+        if largest < f32::INFINITY.to_bits() {
+            return largest;
+        }
+        block.iter().fold(0, |range, &x| Self::include(range, x))
+    }
+
+    #[inline(always)]
     fn join(a: u32, b: u32) -> u32 {
         a.max(b)
     }

@@ -36,6 +36,16 @@ pub(crate) trait Shared: Copy + Send + Sync {
     /// The range of the elements of both.
     fn join(a: Self::Range, b: Self::Range) -> Self::Range;
 
+    /// The range of a whole block, by a faster way if there is one.
+    #[inline(always)]
+    fn gather(block: &[f32]) -> Self::Range {
+        block.iter().fold(
+            Self::EMPTY,
+            #[inline(always)]
+            |range, &x| Self::include(range, x),
+        )
+    }
+
     /// The scale of a block.
     fn scale(&self, range: Self::Range) -> Self::Scale;
 
@@ -204,7 +214,16 @@ fn passes<S: Shared, const RANDOM: bool>(
             let elements = extent.elements();
             runs::<S, RANDOM>(&[scale], elements, buffer, philox, f);
         }
-        Granularity::Dimension(_) if inner >= LONG_RUN || outer == 1 => {
+        // Short runs under one index each are blocks side by side.
+        Granularity::Dimension(_) if outer == 1 && inner < LONG_RUN => {
+            let rows = Extent {
+                outer: length,
+                length: inner,
+                inner: 1,
+            };
+            blocks::<S, RANDOM>(format, rows, inner, buffer, philox, f);
+        }
+        Granularity::Dimension(_) if inner >= LONG_RUN => {
             let ranges = run_ranges::<S>(buffer.input(), length, inner);
             let scales: Vec<_> = ranges.into_iter().map(|r| format.scale(r)).collect();
             runs::<S, RANDOM>(&scales, inner, buffer, philox, f);
@@ -230,35 +249,48 @@ fn passes<S: Shared, const RANDOM: bool>(
             });
         }
         Granularity::Block { size, .. } => {
-            let size = (size as usize).min(length);
-            let blocks = Cut {
-                row: length * inner,
-                piece: size * inner,
-            };
-            blocks.for_each(buffer, &|first, input, output| {
-                // Where a row is not cut evenly, its last block is shorter: a row at a time.
-                let even = length.is_multiple_of(size);
-                let mut done = 0;
-                while done < input.len() {
-                    let row = blocks.row - (first + done) % blocks.row;
-                    let end = if even {
-                        input.len()
-                    } else {
-                        input.len().min(done + row)
-                    };
-                    let (x, y) = (&input[done..end], &mut output[done..end]);
-                    let first = first + done;
-                    if inner == 1 {
-                        lanes::blocks::<S, RANDOM, _>(format, x, y, size, philox, first, f);
-                    } else {
-                        let shape = (blocks.piece, inner);
-                        lanes::panels::<S, RANDOM, _>(format, x, y, shape, philox, first, f);
-                    }
-                    done = end;
-                }
-            });
+            blocks::<S, RANDOM>(format, extent, size as usize, buffer, philox, f);
         }
     }
+}
+
+/// Rounds blocks of `size` elements along the shared dimension.
+fn blocks<S: Shared, const RANDOM: bool>(
+    format: S,
+    extent: Extent,
+    size: usize,
+    buffer: Buffer<'_>,
+    philox: Philox,
+    f: impl Fn(f32, S::Scale, u32) -> f32 + Sync + Copy,
+) {
+    let Extent { length, inner, .. } = extent;
+    let size = size.min(length);
+    let cut = Cut {
+        row: length * inner,
+        piece: size * inner,
+    };
+    cut.for_each(buffer, &|first, input, output| {
+        // Where a row is not cut evenly, its last block is shorter: a row at a time.
+        let even = length.is_multiple_of(size);
+        let mut done = 0;
+        while done < input.len() {
+            let first = first + done;
+            let rest = if even {
+                usize::MAX
+            } else {
+                cut.row - first % cut.row
+            };
+            let end = input.len().min(done.saturating_add(rest));
+            let (x, y) = (&input[done..end], &mut output[done..end]);
+            if inner == 1 {
+                lanes::blocks::<S, RANDOM, _>(format, x, y, size, philox, first, f);
+            } else {
+                let shape = (cut.piece, inner);
+                lanes::panels::<S, RANDOM, _>(format, x, y, shape, philox, first, f);
+            }
+            done = end;
+        }
+    });
 }
 
 /// Rounds runs of `inner` elements that take the scales in turn.

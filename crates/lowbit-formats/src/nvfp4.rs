@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::blockwise::{self, Shared};
 use crate::float::Float;
-use crate::float_grid::{FloatGrid, NarrowFloatGrid};
+use crate::float_grid::NarrowFloatGrid;
 use crate::granularity::Granularity;
 use crate::grid::{Grid, ScalarFormat};
 use crate::microscaling::largest;
@@ -105,8 +105,8 @@ impl NvFp4 {
     /// The rounding of a tensor with this scale.
     pub(crate) fn blocks(&self, tensor_scale: f32) -> NvBlocks {
         NvBlocks {
-            element: NarrowFloatGrid::new(&Self::element().grid()).expect("a narrow format"),
-            scale: Self::scale_format().grid(),
+            element: narrow(Self::element()),
+            scale: narrow(Self::scale_format()),
             tensor_scale,
         }
     }
@@ -147,8 +147,12 @@ impl fmt::Display for NvFp4 {
 #[derive(Clone, Copy)]
 pub(crate) struct NvBlocks {
     element: NarrowFloatGrid,
-    scale: FloatGrid,
+    scale: NarrowFloatGrid,
     tensor_scale: f32,
+}
+
+fn narrow(format: Float) -> NarrowFloatGrid {
+    NarrowFloatGrid::new(&format.grid()).expect("a format far from the ends of f32")
 }
 
 impl NvBlocks {

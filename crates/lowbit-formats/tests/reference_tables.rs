@@ -134,10 +134,51 @@ fn floats_to_8_bits_match_ml_dtypes_and_gfloat() {
         "e3m2",
         "e2m3",
         "e2m1",
+        "e8m0",
     ] {
         assert!(compared[name] > 150, "{name}: {compared:?}");
     }
     assert!(compared["e5m2"] > 10_000);
+}
+
+/// gfloat: every P3109 format of 3 to 8 bits, to nearest at all boundaries and their neighbours,
+/// to 5 bits in five roundings at all boundaries.
+#[test]
+fn p3109_matches_gfloat() {
+    let compared = elements(include_str!("reference/p3109.txt"), |name| {
+        // p3109_k8p4se: width, precision, signed or unsigned, extended or finite.
+        let (width, rest) = name.strip_prefix("p3109_k")?.split_once('p')?;
+        let (precision, kind) = rest.split_at(rest.len() - 2);
+        let unsigned = if kind.starts_with('u') {
+            ",unsigned"
+        } else {
+            ""
+        };
+        let finite = if kind.ends_with('f') { ",finite" } else { "" };
+        let text = format!("p3109({width},{precision}{unsigned}{finite}");
+        let parse = |text: String| text.parse().unwrap_or_else(|error| panic!("{error}"));
+        Some((parse(text.clone() + ")"), Some(parse(text + ",saturate)"))))
+    });
+    // For each width k: 2 domains of k - 1 signed and k unsigned precisions.
+    assert_eq!(compared.len(), (3..=8).map(|k| 2 * (2 * k - 1)).sum());
+    assert!(compared.values().all(|&count| count >= 12), "{compared:?}");
+}
+
+/// QPyTorch's `float_quantize`, ties and range ends included.
+#[test]
+fn qpytorch_floats_match_qpytorch() {
+    pairs(
+        include_str!("reference/qpytorch.txt"),
+        |name, input, expected| {
+            let format: Format = format!("qpytorch({})", name.replace(' ', ","))
+                .parse()
+                .unwrap();
+            let ours = format
+                .quantize_to_vec(input, Rounding::NearestAway)
+                .unwrap();
+            assert_same(&ours, expected, &format.to_string());
+        },
+    );
 }
 
 /// torchao and gfloat: blocks of 32, by every scale rule.

@@ -14,16 +14,7 @@ const TILE: usize = 256;
     "aarch64+neon"
 ))]
 pub(super) fn reduce<S: Shared>(input: &[f32]) -> S::Range {
-    reduce_inline::<S>(input)
-}
-
-#[inline(always)]
-fn reduce_inline<S: Shared>(input: &[f32]) -> S::Range {
-    input.iter().fold(
-        S::EMPTY,
-        #[inline(always)]
-        |range, &x| S::include(range, x),
-    )
+    S::gather(input)
 }
 
 /// Adds rows to the ranges of their columns.
@@ -149,7 +140,7 @@ pub(super) fn blocks<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) ->
         _ => {
             let pairs = input.chunks(size).zip(output.chunks_mut(size));
             for ((x, y), first) in pairs.zip((first..).step_by(size)) {
-                let scale = format.scale(reduce_inline::<S>(x));
+                let scale = format.scale(S::gather(x));
                 run_inline::<S, RANDOM, F>(x, y, scale, philox, first, &f);
             }
         }
@@ -169,11 +160,11 @@ fn fixed_blocks<S: Shared, const RANDOM: bool, const N: usize, F: Fn(f32, S::Sca
     let (input, input_tail) = input.as_chunks::<N>();
     let (output, output_tail) = output.as_chunks_mut::<N>();
     for ((x, y), first) in input.iter().zip(output).zip((first..).step_by(N)) {
-        let scale = format.scale(reduce_inline::<S>(x));
+        let scale = format.scale(S::gather(x));
         run_inline::<S, RANDOM, F>(x, y, scale, philox, first, f);
     }
     if !input_tail.is_empty() {
-        let scale = format.scale(reduce_inline::<S>(input_tail));
+        let scale = format.scale(S::gather(input_tail));
         let first = first + N * input.len();
         run_inline::<S, RANDOM, F>(input_tail, output_tail, scale, philox, first, f);
     }
