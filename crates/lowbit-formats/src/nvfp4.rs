@@ -10,7 +10,7 @@ use crate::grid::{Grid, ScalarFormat};
 use crate::microscaling::largest;
 use crate::scaled::nonzero;
 use crate::text::{Call, Reason};
-use crate::{FormatError, Rounding, kernel};
+use crate::{FormatError, Rounding};
 
 /// The largest value of an element, e2m1.
 const ELEMENT_MAX: f32 = 6.0;
@@ -71,17 +71,12 @@ impl NvFp4 {
 
     /// The tensor's scale, `max |x| / 2688` over its finite elements.
     pub fn tensor_scale(input: &[f32]) -> f32 {
-        let largest = kernel::fold(
-            input,
-            0u32,
-            #[inline(always)]
-            |largest, x| {
-                let magnitude = x.abs().to_bits();
-                let finite = magnitude < f32::INFINITY.to_bits();
-                largest.max(if finite { magnitude } else { 0 })
-            },
-            u32::max,
-        );
+        let mut largest = blockwise::reduce::<NvBlocks>(input);
+        if largest >= f32::INFINITY.to_bits() {
+            // Only where there are special numbers do they need to be passed over one by one.
+            let finite = input.iter().filter(|x| x.is_finite());
+            largest = finite.fold(0, |range, &x| self::largest(range, x));
+        }
         f32::from_bits(largest) / (SCALE_MAX * ELEMENT_MAX)
     }
 
