@@ -14,7 +14,9 @@ impl Format {
     ///
     /// # Errors
     ///
-    /// [`FormatError::Parameter`] if the number of random bits is not in 1..=32.
+    /// [`FormatError::Parameter`] if the number of random bits is not in 1..=32,
+    /// [`FormatError::Unsupported`] for block formats, whose codes need their scales:
+    /// [`BlockFormat::encode`](crate::BlockFormat::encode) gives both.
     pub fn encode(&self, input: &[f32], rounding: Rounding) -> Result<Vec<u32>, FormatError> {
         struct Encode<'a>(&'a [f32]);
         impl Visitor for Encode<'_> {
@@ -23,11 +25,18 @@ impl Format {
                 kernel::map_to_vec(self.0, |value| format.encode(value))
             }
         }
+        if let Self::Block(format) = self {
+            return Err(FormatError::Unsupported {
+                format: format.to_string(),
+                operation: "codes without scales".into(),
+            });
+        }
         let values = self.quantize_to_vec(input, rounding)?;
         Ok(self.visit(Encode(&values)))
     }
 
-    /// The values of codes; bits above those of the format are ignored.
+    /// The values of codes, those of a block format at a scale of one; bits above those of the
+    /// format are ignored.
     pub fn decode(&self, codes: &[u32]) -> Vec<f32> {
         struct Decode<'a>(&'a [u32]);
         impl Visitor for Decode<'_> {
@@ -114,6 +123,9 @@ impl Format {
     /// Whether the named float holds every value of this format, so that rounding to it changes
     /// none.
     fn fits(&self, float: &str) -> Result<bool, FormatError> {
+        if matches!(self, Self::Block(_)) {
+            return Ok(false);
+        }
         let float: Self = float.parse()?;
         let exact = |x: f32| float.round(x, Rounding::TowardZero, 0) == x;
         if self.bits() <= LISTED_BITS {

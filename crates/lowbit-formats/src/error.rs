@@ -43,6 +43,14 @@ pub enum FormatError {
         /// Length of the output.
         output: usize,
     },
+    /// A tensor's shape does not fit its elements or what is asked of it.
+    #[error("shape {shape:?} does not fit: expected {expected}")]
+    Shape {
+        /// The shape that was given.
+        shape: Vec<usize>,
+        /// What was expected of it.
+        expected: String,
+    },
     /// The operation is not defined for this format.
     #[error("{format} does not support {operation}")]
     Unsupported {

@@ -245,7 +245,7 @@ impl Grid for WideFloatGrid {
 /// result by one place. This is three times as fast as cutting bits, which takes different
 /// numbers of bits in different lanes.
 #[derive(Debug, Clone, Copy)]
-struct NarrowFloatGrid {
+pub(crate) struct NarrowFloatGrid {
     /// Added to the exponent bits of a normal number, gives those of `c`.
     lift: u32,
     min_normal: f32,
@@ -260,7 +260,7 @@ struct NarrowFloatGrid {
 }
 
 impl NarrowFloatGrid {
-    fn new(grid: &FloatGrid) -> Option<Self> {
+    pub(crate) fn new(grid: &FloatGrid) -> Option<Self> {
         let top = (grid.max & INFINITY) + (1 << 23);
         // The exponents of the distances between neighbours, and of `c`, must be normal.
         let fits = (1..=22).contains(&grid.shift)

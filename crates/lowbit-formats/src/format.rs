@@ -7,10 +7,12 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::apot::AdditivePowerOfTwo;
+use crate::block_format::BlockFormat;
 use crate::codebook::Codebook;
 use crate::e8m0::E8M0;
 use crate::fixed::FixedPoint;
 use crate::float::Float;
+use crate::granularity::Granularity;
 use crate::grid::{
     Grid, Pass, Quantize, QuantizeInPlace, QuantizeToVec, ScalarFormat, check_slices,
 };
@@ -56,6 +58,8 @@ pub enum Format {
     AdditivePowerOfTwo(AdditivePowerOfTwo),
     /// Logarithmic numbers.
     Logarithmic(Logarithmic),
+    /// Numbers that share a scale. Without a shape, a slice is a tensor of one dimension.
+    Block(BlockFormat),
     /// Floating point of IEEE P3109.
     P3109(P3109),
     /// QPyTorch's floating point.
@@ -121,7 +125,8 @@ const EXAMPLES: [&str; 42] = [
 ];
 
 impl Format {
-    /// Passes the format of its own type to `visitor`.
+    /// Passes the format of its own type to `visitor`. A block format shows its elements' view, in
+    /// which each number is a block of its own.
     pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
         match self {
             Self::Fixed(format) => visitor.visit(format),
@@ -133,6 +138,7 @@ impl Format {
             Self::PowerOfTwo(format) => visitor.visit(format),
             Self::AdditivePowerOfTwo(format) => visitor.visit(format),
             Self::Logarithmic(format) => visitor.visit(format),
+            Self::Block(format) => visitor.visit(format),
             Self::P3109(format) => visitor.visit(format),
             Self::QPyTorch(format) => visitor.visit(format),
             Self::E8M0(format) => visitor.visit(format),
@@ -153,6 +159,9 @@ impl Format {
 
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let name = call.name();
+        if let Some(format) = BlockFormat::from_call(call) {
+            return format.map(Self::Block);
+        }
         match name {
             "fixed" | "ufixed" => FixedPoint::from_call(call).map(Self::Fixed),
             "float" => Float::from_call(call).map(Self::Float),
@@ -208,7 +217,49 @@ impl Format {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
+        if let Self::Block(format) = self {
+            return format.quantize(input, &[input.len()], output, rounding);
+        }
         self.quantize_from(0, input, output, rounding)
+    }
+
+    /// As [`quantize`](Self::quantize), for a contiguous tensor of a shape, in row-major order.
+    /// The shape matters to formats whose elements share a scale along a dimension.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize), and [`FormatError::Shape`] if the shape does not have as
+    /// many elements, or lacks the format's dimension.
+    pub fn quantize_shaped(
+        &self,
+        input: &[f32],
+        shape: &[usize],
+        output: &mut [f32],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        if let Self::Block(format) = self {
+            return format.quantize(input, shape, output, rounding);
+        }
+        Granularity::Tensor.check(input.len(), shape)?;
+        self.quantize(input, output, rounding)
+    }
+
+    /// As [`quantize_shaped`](Self::quantize_shaped), in place.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize_shaped`](Self::quantize_shaped).
+    pub fn quantize_shaped_in_place(
+        &self,
+        data: &mut [f32],
+        shape: &[usize],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        if let Self::Block(format) = self {
+            return format.quantize_in_place(data, shape, rounding);
+        }
+        Granularity::Tensor.check(data.len(), shape)?;
+        self.quantize_in_place(data, rounding)
     }
 
     /// As [`quantize`](Self::quantize), in place.
@@ -221,6 +272,9 @@ impl Format {
         data: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
+        if let Self::Block(format) = self {
+            return format.quantize_in_place(data, &[data.len()], rounding);
+        }
         rounding.validate()?;
         self.quantize_part(data, rounding, 0);
         Ok(())
@@ -240,8 +294,8 @@ impl Format {
     ///
     /// # Errors
     ///
-    /// As [`quantize`](Self::quantize), and [`FormatError::Parameter`] if `first` is not a
-    /// multiple of 32.
+    /// As [`quantize`](Self::quantize), [`FormatError::Parameter`] if `first` is not a multiple of
+    /// 32, and [`FormatError::Unsupported`] for block formats.
     pub fn quantize_from(
         &self,
         first: u64,
@@ -250,6 +304,12 @@ impl Format {
         rounding: Rounding,
     ) -> Result<(), FormatError> {
         check_slices(input.len(), output.len(), rounding)?;
+        if let Self::Block(format) = self {
+            return Err(FormatError::Unsupported {
+                format: format.to_string(),
+                operation: "tensors in parts, whose scales need the whole".into(),
+            });
+        }
         if !first.is_multiple_of(GROUP as u64) {
             return Err(FormatError::Parameter {
                 format: "quantize_from",
@@ -277,6 +337,11 @@ impl Format {
         input: &[f32],
         rounding: Rounding,
     ) -> Result<Vec<f32>, FormatError> {
+        if let Self::Block(format) = self {
+            let mut output = vec![0.0; input.len()];
+            format.quantize(input, &[input.len()], &mut output, rounding)?;
+            return Ok(output);
+        }
         rounding.validate()?;
         Ok(self.apply(QuantizeToVec { input, rounding }))
     }
@@ -318,7 +383,10 @@ impl Format {
 
     /// Names and texts of formats of every kind, to show or to choose from.
     pub fn examples() -> impl Iterator<Item = &'static str> {
-        Float::names().chain(Codebook::names()).chain(EXAMPLES)
+        Float::names()
+            .chain(Codebook::names())
+            .chain(EXAMPLES)
+            .chain(BlockFormat::EXAMPLES)
     }
 }
 
@@ -334,6 +402,7 @@ impl fmt::Display for Format {
             Self::PowerOfTwo(format) => format.fmt(f),
             Self::AdditivePowerOfTwo(format) => format.fmt(f),
             Self::Logarithmic(format) => format.fmt(f),
+            Self::Block(format) => format.fmt(f),
             Self::P3109(format) => format.fmt(f),
             Self::QPyTorch(format) => format.fmt(f),
             Self::E8M0(format) => format.fmt(f),
@@ -403,7 +472,8 @@ from_kind!(
     Logarithmic: Logarithmic,
     P3109: P3109,
     QPyTorch: QPyTorch,
-    E8M0: E8M0
+    E8M0: E8M0,
+    Block: BlockFormat
 );
 
 #[cfg(test)]

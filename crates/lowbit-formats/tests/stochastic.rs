@@ -32,6 +32,9 @@ fn frequencies_fit_the_exact_probability() {
     let (mut chi_squared, mut count) = (0.0, 0.0);
     for (stream, text) in (0u64..).zip(Format::examples()) {
         let format: Format = text.parse().unwrap();
+        if matches!(format, Format::Block(_)) {
+            continue;
+        }
         for (seed, x) in (0u64..)
             .zip(NUMBERS)
             .flat_map(|(s, x)| [(s, x), (s + 100, -x)])

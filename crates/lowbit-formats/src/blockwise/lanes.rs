@@ -1,0 +1,217 @@
+//! The inner loops of the block passes, compiled once per instruction set.
+
+use multiversion::multiversion;
+
+use super::Shared;
+use crate::philox::{GROUP, Philox};
+
+/// Columns a panel handles at a time, so that 32 rows of them stay in the second-level cache.
+const TILE: usize = 256;
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn reduce<S: Shared>(input: &[f32]) -> S::Range {
+    S::gather(input)
+}
+
+/// Adds rows to the ranges of their columns.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn include_rows<S: Shared>(ranges: &mut [S::Range], rows: &[f32]) {
+    for row in rows.chunks(ranges.len()) {
+        for (range, &x) in ranges.iter_mut().zip(row) {
+            *range = S::include(*range, x);
+        }
+    }
+}
+
+/// Rounds a run that shares one scale; `first` is the index of its first element.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn run<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
+    input: &[f32],
+    output: &mut [f32],
+    scale: S::Scale,
+    philox: Philox,
+    first: usize,
+    f: F,
+) {
+    run_inline::<S, RANDOM, F>(input, output, scale, philox, first, &f);
+}
+
+#[inline(always)]
+fn run_inline<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
+    input: &[f32],
+    output: &mut [f32],
+    scale: S::Scale,
+    philox: Philox,
+    first: usize,
+    f: &F,
+) {
+    if !RANDOM {
+        for (y, &x) in output.iter_mut().zip(input) {
+            *y = f(x, scale, 0);
+        }
+        return;
+    }
+    let mut done = 0;
+    while done < input.len() {
+        let (words, skip) = words(philox, first + done);
+        let end = input.len().min(done + GROUP - skip);
+        let pairs = output[done..end].iter_mut().zip(&input[done..end]);
+        for ((y, &x), &word) in pairs.zip(&words[skip..]) {
+            *y = f(x, scale, word);
+        }
+        done = end;
+    }
+}
+
+/// Rounds a row whose elements have scales of their own.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn columns<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
+    input: &[f32],
+    output: &mut [f32],
+    scales: &[S::Scale],
+    philox: Philox,
+    first: usize,
+    f: F,
+) {
+    columns_inline::<S, RANDOM, F>(input, output, scales, philox, first, &f);
+}
+
+#[inline(always)]
+fn columns_inline<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
+    input: &[f32],
+    output: &mut [f32],
+    scales: &[S::Scale],
+    philox: Philox,
+    first: usize,
+    f: &F,
+) {
+    if !RANDOM {
+        for ((y, &x), &scale) in output.iter_mut().zip(input).zip(scales) {
+            *y = f(x, scale, 0);
+        }
+        return;
+    }
+    let mut done = 0;
+    while done < input.len() {
+        let (words, skip) = words(philox, first + done);
+        let end = input.len().min(done + GROUP - skip);
+        let pairs = output[done..end].iter_mut().zip(&input[done..end]);
+        for (((y, &x), &word), &scale) in pairs.zip(&words[skip..]).zip(&scales[done..end]) {
+            *y = f(x, scale, word);
+        }
+        done = end;
+    }
+}
+
+/// Rounds contiguous blocks of `size` elements, the last of which may be shorter.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn blocks<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
+    format: S,
+    input: &[f32],
+    output: &mut [f32],
+    size: usize,
+    philox: Philox,
+    first: usize,
+    f: F,
+) {
+    match (size, S::BLOCK) {
+        (16, 16) => fixed_blocks::<S, RANDOM, 16, F>(format, input, output, philox, first, &f),
+        (32, 32) => fixed_blocks::<S, RANDOM, 32, F>(format, input, output, philox, first, &f),
+        _ => {
+            let pairs = input.chunks(size).zip(output.chunks_mut(size));
+            for ((x, y), first) in pairs.zip((first..).step_by(size)) {
+                let scale = format.scale(S::gather(x));
+                run_inline::<S, RANDOM, F>(x, y, scale, philox, first, &f);
+            }
+        }
+    }
+}
+
+/// Blocks of a size known to the compiler stay in registers between reduction and rounding.
+#[inline(always)]
+fn fixed_blocks<S: Shared, const RANDOM: bool, const N: usize, F: Fn(f32, S::Scale, u32) -> f32>(
+    format: S,
+    input: &[f32],
+    output: &mut [f32],
+    philox: Philox,
+    first: usize,
+    f: &F,
+) {
+    let (input, input_tail) = input.as_chunks::<N>();
+    let (output, output_tail) = output.as_chunks_mut::<N>();
+    for ((x, y), first) in input.iter().zip(output).zip((first..).step_by(N)) {
+        let scale = format.scale(S::gather(x));
+        run_inline::<S, RANDOM, F>(x, y, scale, philox, first, f);
+    }
+    if !input_tail.is_empty() {
+        let scale = format.scale(S::gather(input_tail));
+        let first = first + N * input.len();
+        run_inline::<S, RANDOM, F>(input_tail, output_tail, scale, philox, first, f);
+    }
+}
+
+/// Rounds panels of `shape.0` elements in rows of `shape.1`, whose columns are the blocks.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn panels<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
+    format: S,
+    input: &[f32],
+    output: &mut [f32],
+    shape: (usize, usize),
+    philox: Philox,
+    first: usize,
+    f: F,
+) {
+    let (panel, inner) = shape;
+    for (start, x) in (0..).step_by(panel).zip(input.chunks(panel)) {
+        let y = &mut output[start..start + x.len()];
+        for column in (0..inner).step_by(TILE) {
+            let tile = column..inner.min(column + TILE);
+            let mut ranges = [S::EMPTY; TILE];
+            for row in x.chunks_exact(inner) {
+                for (range, &x) in ranges.iter_mut().zip(&row[tile.clone()]) {
+                    *range = S::include(*range, x);
+                }
+            }
+            let scales = ranges.map(
+                #[inline(always)]
+                |range| format.scale(range),
+            );
+            let rows = x.chunks_exact(inner).zip(y.chunks_exact_mut(inner));
+            for ((x, y), row) in rows.zip((start..).step_by(inner)) {
+                let first = first + row + column;
+                let (x, y) = (&x[tile.clone()], &mut y[tile.clone()]);
+                columns_inline::<S, RANDOM, F>(x, y, &scales, philox, first, &f);
+            }
+        }
+    }
+}
+
+/// The group of random words that holds element `index`'s, and where in the group it lies.
+#[inline(always)]
+fn words(philox: Philox, index: usize) -> ([u32; GROUP], usize) {
+    (philox.group((index / GROUP) as u64), index % GROUP)
+}
