@@ -274,6 +274,8 @@ impl ClampedGrid {
 }
 
 impl Grid for ClampedGrid {
+    const EVERY_MODE: bool = true;
+
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
         let scaled = self.scaled(x, rounding);

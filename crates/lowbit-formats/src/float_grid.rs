@@ -230,6 +230,8 @@ impl WideFloatGrid {
 }
 
 impl Grid for WideFloatGrid {
+    const EVERY_MODE: bool = true;
+
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
         let Self(grid) = self;
@@ -315,6 +317,8 @@ impl NarrowFloatGrid {
 }
 
 impl Grid for NarrowFloatGrid {
+    const EVERY_MODE: bool = true;
+
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
         let negative = x.is_sign_negative();

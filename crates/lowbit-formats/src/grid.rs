@@ -6,6 +6,11 @@ use crate::{FormatError, Rounding, kernel};
 
 /// A set of numbers, prepared for rounding: the constants that a kernel keeps in registers.
 pub trait Grid: Copy + Send + Sync {
+    /// Whether each rounding mode is worth a slice kernel of its own. Otherwise nearest-even and
+    /// stochastic rounding have theirs, and the other modes share one that asks for the mode at
+    /// each number: a kernel for each mode of each kind of grid would take minutes to compile.
+    const EVERY_MODE: bool = false;
+
     /// The member of the set to which `x` is rounded; `random` decides stochastic rounding.
     ///
     /// Implementations are `#[inline(always)]`, short and without data-dependent branches: the
@@ -79,6 +84,14 @@ fn in_mode<G: Grid, const MODE: usize>(grid: G) -> impl Fn(f32) -> f32 + Sync + 
     )
 }
 
+/// As [`in_mode`], for any of the modes after nearest-even.
+fn in_other_mode<G: Grid>(grid: G, mode: Rounding) -> impl Fn(f32) -> f32 + Sync + Send + Copy {
+    std::convert::identity(
+        #[inline(always)]
+        move |x| grid.round(x, mode, 0),
+    )
+}
+
 /// As [`in_mode`], for stochastic rounding.
 fn at_random<G: Grid>(grid: G, bits: u8) -> impl Fn(f32, u32) -> f32 + Sync + Send + Copy {
     std::convert::identity(
@@ -96,14 +109,23 @@ macro_rules! with_mode {
     ($grid:expr, $rounding:expr, $skip:expr, $plain:path, $random:path, ($($argument:expr),*)) => {
         match $rounding {
             Rounding::NearestEven => $plain($($argument,)* in_mode::<_, 0>($grid)),
-            Rounding::NearestAway => $plain($($argument,)* in_mode::<_, 1>($grid)),
-            Rounding::TowardZero => $plain($($argument,)* in_mode::<_, 2>($grid)),
-            Rounding::Down => $plain($($argument,)* in_mode::<_, 3>($grid)),
-            Rounding::Up => $plain($($argument,)* in_mode::<_, 4>($grid)),
-            Rounding::ToOdd => $plain($($argument,)* in_mode::<_, 5>($grid)),
             Rounding::Stochastic { seed, stream, bits } => {
                 let philox = Philox::new(seed, stream).skip_groups($skip);
                 $random($($argument,)* philox, at_random($grid, bits))
+            }
+            mode => {
+                // The compiler leaves out the branch that the constant rules out.
+                if G::EVERY_MODE {
+                    match mode {
+                        Rounding::NearestAway => $plain($($argument,)* in_mode::<_, 1>($grid)),
+                        Rounding::TowardZero => $plain($($argument,)* in_mode::<_, 2>($grid)),
+                        Rounding::Down => $plain($($argument,)* in_mode::<_, 3>($grid)),
+                        Rounding::Up => $plain($($argument,)* in_mode::<_, 4>($grid)),
+                        _ => $plain($($argument,)* in_mode::<_, 5>($grid)),
+                    }
+                } else {
+                    $plain($($argument,)* in_other_mode($grid, mode))
+                }
             }
         }
     };

@@ -137,9 +137,15 @@ impl Levels {
             Rounding::TowardZero => inexact && upper.abs() <= lower.abs(),
             Rounding::ToOdd => inexact && self.codes[index].is_multiple_of(2),
             Rounding::Stochastic { bits, .. } => {
-                let part = f64::from(x) - f64::from(lower);
-                let whole = f64::from(upper) - f64::from(lower);
-                moves_on(part, whole, bits, random)
+                let (lower, upper) = (f64::from(lower), f64::from(upper));
+                // The move is away from zero, so that both signs take the same random numbers.
+                let negative = x < 0.0;
+                let part = if negative {
+                    upper - f64::from(x)
+                } else {
+                    f64::from(x) - lower
+                };
+                moves_on(part, upper - lower, bits, random) != negative
             }
             _ => false,
         };
@@ -600,6 +606,14 @@ mod tests {
                 .filter(|r| LevelGrid(&levels).round(x, rounding, r << 30) == 3.0)
                 .count();
             assert_eq!(up, expected, "{x}");
+        }
+        // With a sign, the random number that moves 1.5 to 3 is the one that moves -1.5 to -3.
+        let levels = halfway(&[(-3.0, 6), (-1.0, 5), (0.0, 0), (1.0, 1), (3.0, 2)]);
+        for random in 0..4u32 {
+            let round = |x| LevelGrid(&levels).round(x, rounding, random << 30);
+            assert_eq!(round(1.5), if random == 3 { 3.0 } else { 1.0 });
+            assert_eq!(round(-1.5), -round(1.5));
+            assert_eq!([round(-3.0), round(-1.0), round(-9.0)], [-3.0, -1.0, -3.0]);
         }
     }
 }

@@ -104,6 +104,8 @@ pub struct UnitSteps {
 }
 
 impl Grid for UnitSteps {
+    const EVERY_MODE: bool = true;
+
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
         let x = if x > 1.0 { 1.0 } else { x };

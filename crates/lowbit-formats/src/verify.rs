@@ -4,6 +4,8 @@
 //! all 2^32 bit patterns, rounding to nearest-even, and compares bit for bit (any NaN with any
 //! NaN).
 
+mod softposit;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
@@ -11,7 +13,7 @@ use serde::Serialize;
 
 use crate::fixed::{FixedPoint, Overflow};
 use crate::grid::ScalarFormat;
-use crate::{Float, Format, FormatError, Rounding};
+use crate::{Float, Format, FormatError, Posit, Rounding};
 
 /// What a sweep found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -56,6 +58,8 @@ const INPUTS: u64 = 1 << 32;
 /// - `e4m3`, `e5m2`: the crate `float8`, which always saturates. Without `saturate`, numbers that
 ///   round beyond the largest value are held against ml_dtypes' behaviour instead: NaN for
 ///   `|x| > 464` in e4m3, infinity for `|x| >= 61440` in e5m2, and infinities alike.
+/// - `posit(8,0)`, `posit(32,2)`, and `posit(n,1)` and `posit(n,2)` up to 16 bits: the crate
+///   `softposit`, whose `posit(3,2)` departs from the standard and is left out.
 /// - fixed point and integers: exact arithmetic in f64 and, for wrapping, in i128.
 ///
 /// `progress` is called now and then, from any thread, with the inputs done and their total.
@@ -83,6 +87,10 @@ pub fn verify(
             sweep(format, "exact arithmetic (f64)", reference, progress)
         }
         Format::Float(float) => verify_float(format, *float, progress),
+        Format::Posit(posit) => {
+            let reference = posit_reference(*posit).ok_or_else(|| no_reference(format))?;
+            sweep(format, "softposit", reference, progress)
+        }
         _ => Err(no_reference(format)),
     }
 }
@@ -127,6 +135,20 @@ fn verify_float(
         return sweep(format, name, reference, progress);
     }
     Err(no_reference(format))
+}
+
+/// Rounding to nearest of the `softposit` crate, where it has the format and follows the standard.
+fn posit_reference(posit: Posit) -> Option<impl Fn(f32) -> f32 + Sync> {
+    let widths = (posit.bits(), posit.exponent_bits());
+    if posit.scale_log2() != 0 || widths == (3, 2) {
+        return None;
+    }
+    let all = [softposit::standard(), softposit::es1(), softposit::es2()];
+    let reference = all
+        .into_iter()
+        .flatten()
+        .find(|reference| (reference.bits.into(), reference.exponent_bits.into()) == widths)?;
+    Some(move |x| (reference.decode)((reference.encode)(x)) as f32)
 }
 
 fn no_reference(format: &Format) -> FormatError {
@@ -288,9 +310,40 @@ mod tests {
         assert_eq!(reference("fixed(8,6,unbounded)", 5.01), 5.015_625);
     }
 
+    /// 2^14 inputs each from 2^-20, 1 and -3 on, and the last ones, all NaN.
+    #[test]
+    fn posits_match_softposit_in_a_few_slices() {
+        for text in [
+            "posit(8,0)",
+            "posit(16,1)",
+            "posit(32,2)",
+            "posit(5,1)",
+            "posit(12,2)",
+        ] {
+            let format: Format = text.parse().unwrap();
+            let Format::Posit(posit) = format else {
+                panic!("{text}")
+            };
+            let reference = posit_reference(posit).unwrap();
+            let last = u32::MAX - SLICE as u32 + 1;
+            let firsts = [2f32.powi(-20), 1.0, -3.0].map(f32::to_bits);
+            for first in firsts.into_iter().chain([last]) {
+                let (count, cases) = compare(&format, &reference, first).unwrap();
+                assert_eq!(count, 0, "{text} {cases:?}");
+            }
+        }
+    }
+
     #[test]
     fn formats_without_a_reference_are_an_error() {
-        let format: Format = "bfp(8)".parse().unwrap();
-        assert!(verify(&format, |_, _| ()).is_err());
+        for text in [
+            "bfp(8)",
+            "posit(3,2)",
+            "posit(20,1)",
+            "posit(8,0,scale_log2=1)",
+        ] {
+            let format: Format = text.parse().unwrap();
+            assert!(verify(&format, |_, _| ()).is_err(), "{text}");
+        }
     }
 }

@@ -62,3 +62,15 @@ fn fixed_point_matches_exact_arithmetic() {
 fn integers_match_exact_arithmetic() {
     assert_no_mismatch(&["int8", "int8(narrow)", "uint4", "int16", "int32", "uint32"]);
 }
+
+#[test]
+#[ignore = "minutes"]
+fn posits_match_softposit() {
+    assert_no_mismatch(&[
+        "posit(8,0)",
+        "posit(16,1)",
+        "posit(32,2)",
+        "posit(8,2)",
+        "posit(16,2)",
+    ]);
+}

@@ -1,4 +1,5 @@
-//! Sweeps over all 2^32 `f32` inputs against the `softposit` crate. Long, so they are ignored by
+//! Sweeps of posit codes over all 2^32 `f32` inputs against the `softposit` crate; `exhaustive.rs`
+//! compares the values that the kernels give. Long, so they are ignored by
 //! default:
 //!
 //! `cargo test --release -p lowbit-formats --test posit_exhaustive -- --ignored --nocapture`
@@ -6,17 +7,22 @@
 //! The reference's generic types loop over the exponent and take about two minutes a format on two
 //! cores; `POSIT="8,1 16,2"` in the environment chooses among them.
 
+#[path = "../src/verify/softposit.rs"]
 mod posit_reference;
 
 use std::time::Instant;
 
-use lowbit_formats::{Rounding, ScalarFormat};
+use lowbit_formats::{Posit, Rounding};
 use posit_reference::{Reference, es1, es2, standard};
 use rayon::prelude::*;
 
+fn posit(reference: &Reference) -> Posit {
+    Posit::new(reference.bits, reference.exponent_bits).unwrap()
+}
+
 /// Compares code and value of all inputs; returns the number that differ and the first ones.
 fn sweep(reference: &Reference) -> (u64, Vec<u32>) {
-    let Reference { posit, encode, .. } = reference;
+    let (posit, encode) = (posit(reference), reference.encode);
     (0..1u32 << 16)
         .into_par_iter()
         .map(|upper| {
@@ -45,13 +51,13 @@ fn sweep(reference: &Reference) -> (u64, Vec<u32>) {
 }
 
 /// Formats in which the reference errs; `tests/posit.rs` shows how.
-const REFERENCE_ERRS: [(u32, u32); 1] = [(3, 2)];
+const REFERENCE_ERRS: [(u8, u8); 1] = [(3, 2)];
 
 fn sweep_all(references: &[Reference]) {
     let chosen = std::env::var("POSIT").ok();
     for reference in references {
-        let posit = reference.posit;
-        let (bits, es) = (posit.bits(), posit.exponent_bits());
+        let posit = posit(reference);
+        let (bits, es) = (reference.bits, reference.exponent_bits);
         let named = |text: &String| text.split(' ').any(|name| name == format!("{bits},{es}"));
         if !chosen.as_ref().is_none_or(named) {
             continue;
@@ -103,7 +109,8 @@ fn generic_es2() {
 #[ignore = "half a minute"]
 fn posit_3_2_by_hand() {
     let by_hand = Reference {
-        posit: lowbit_formats::posit::Posit::new(3, 2).unwrap(),
+        bits: 3,
+        exponent_bits: 2,
         encode: |x| {
             let magnitude = match x.abs() {
                 m if !m.is_finite() => return 4,

@@ -1,8 +1,9 @@
 //! What holds for every format, for arbitrary numbers and arbitrary formats.
 
+use lowbit_formats::codebook::Decision;
 use lowbit_formats::pack::{pack, unpack};
 use lowbit_formats::philox::Philox;
-use lowbit_formats::{Format, Rounding};
+use lowbit_formats::{Format, Posit, Rounding};
 use proptest::prelude::*;
 
 const DETERMINISTIC: [Rounding; 6] = [
@@ -44,7 +45,23 @@ fn format() -> impl Strategy<Value = Format> {
         options(&["unsigned", "finite", "saturate"]),
     )
         .prop_map(move |(width, precision, o)| call(format!("p3109({width},{precision}"), o));
+    let scaled = |scale: i8| match scale {
+        0 => String::new(),
+        _ => format!(",scale_log2={scale}"),
+    };
+    let posit = (2u8..=16, 0u8..=3, -3i8..=3)
+        .prop_map(move |(bits, es, scale)| format!("posit({bits},{es}{})", scaled(scale)));
+    let listed = prop_oneof![
+        (2u8..=8, -2i8..=2).prop_map(|(bits, max)| match max {
+            0 => format!("pot({bits})"),
+            _ => format!("pot({bits},max={max})"),
+        }),
+        (3u8..=9).prop_map(|bits| format!("apot({bits})")),
+        (1u8..=7, 0u8..=4).prop_map(|(integer, fraction)| format!("lns({integer},{fraction})")),
+    ];
     let texts = prop_oneof![
+        2 => posit,
+        1 => listed,
         2 => fixed,
         4 => float,
         2 => p3109,
@@ -82,8 +99,110 @@ fn wraps(format: &Format) -> bool {
     format.to_string().contains("wrap")
 }
 
-fn is_qpytorch(format: &Format) -> bool {
-    format.to_string().starts_with("qpytorch")
+/// Where the nearest modes of a format leave one of two neighbours for the other.
+enum Parting {
+    /// Halfway in value: IEEE 754-2019, section 4.3.1; OCP; P3109; whole numbers of steps; and
+    /// lists of values.
+    Halfway,
+    /// At the value of the code with one bit more: the Posit Standard (2022), section 4.1, cuts
+    /// the bit string, and gives zero to nothing but zero.
+    LongerCode(Posit),
+    /// Halfway between the logarithms: logarithmic numbers, whose zero counts as one step of the
+    /// logarithm, the given ratio, below the smallest magnitude; and tables that ask for it, whose
+    /// zero has a threshold instead.
+    Ratio(Option<f64>),
+    /// Elsewhere, which tests of the format itself compare: QPyTorch's float adds to the bits and
+    /// cuts them; a table may give thresholds; a table of magnitudes without zero keeps all but
+    /// zero away from zero; `unit` computes in f32, and so its values are rounded too; a posit of
+    /// 32 bits has no code with one bit more.
+    Elsewhere,
+}
+
+fn parting(format: &Format) -> Parting {
+    match format {
+        Format::Posit(posit) => {
+            let longer = Posit::new(format.bits() as u8 + 1, posit.exponent_bits() as u8);
+            let scaled = |longer: Posit| longer.with_scale_log2(posit.scale_log2() as i8).unwrap();
+            longer.map_or(Parting::Elsewhere, |longer| {
+                Parting::LongerCode(scaled(longer))
+            })
+        }
+        Format::Logarithmic(format) => {
+            Parting::Ratio(Some((0.5f64).powi(format.fraction() as i32).exp2()))
+        }
+        Format::Codebook(table) => match table.decision() {
+            Decision::Nearest if !table.has_sign() || table.table()[0] == 0.0 => Parting::Halfway,
+            Decision::GeometricMean { .. } => Parting::Ratio(None),
+            _ => Parting::Elsewhere,
+        },
+        Format::QPyTorch(_) | Format::Unit(_) => Parting::Elsewhere,
+        _ => Parting::Halfway,
+    }
+}
+
+/// To which of its neighbours `x` is nearer by the format's own measure, `None` on a tie or where
+/// the measure is not known here.
+fn nearer(format: &Format, x: f32, down: f32, up: f32) -> Option<f32> {
+    let (x, [low, high]) = (f64::from(x), [down, up].map(f64::from));
+    let (inner, outer) = match down.abs() < up.abs() {
+        true => (down, up),
+        false => (up, down),
+    };
+    let magnitude = x.abs();
+    let inner_is_nearer = match parting(format) {
+        Parting::Halfway if low.is_finite() && high.is_finite() => {
+            let (below, above) = (x - low, high - x);
+            return (below != above).then_some(if below < above { down } else { up });
+        }
+        Parting::LongerCode(_) if inner == 0.0 => false,
+        Parting::LongerCode(longer) => {
+            let Format::Posit(posit) = format else {
+                return None;
+            };
+            let code = posit.encode(inner.abs(), Rounding::NearestEven, 0);
+            let boundary = longer.decode(2 * code + 1);
+            if magnitude == boundary {
+                return None;
+            }
+            magnitude < boundary
+        }
+        Parting::Ratio(step) if low * high >= 0.0 => {
+            let outer = f64::from(outer).abs();
+            let inner = match inner == 0.0 {
+                true => outer / step?,
+                false => f64::from(inner).abs(),
+            };
+            let ratio = magnitude * magnitude / (inner * outer);
+            // The values are rounded to f32, by up to 2^-24 of them.
+            if (ratio - 1.0).abs() < 1e-6 {
+                return None;
+            }
+            ratio < 1.0
+        }
+        _ => return None,
+    };
+    Some(if inner_is_nearer { inner } else { outer })
+}
+
+/// Whether zero is a value of the format; of `binary`, for one, it is not.
+fn holds_zero(format: &Format) -> bool {
+    format.round(0.0, Rounding::Down, 0) == 0.0
+}
+
+/// Whether the values lie symmetrically about zero. A format of more than 16 bits holds floats,
+/// posits or whole numbers of steps, whose limits tell.
+fn has_symmetric_values(format: &Format) -> bool {
+    let facts = format.facts().unwrap();
+    if facts.min != -facts.max {
+        return false;
+    }
+    let Ok(values) = format.values() else {
+        return true;
+    };
+    values
+        .iter()
+        .copied()
+        .eq(values.iter().rev().map(|value| -value))
 }
 
 proptest! {
@@ -169,35 +288,50 @@ proptest! {
             .map(|mode| format.round(x, mode, 0));
         let (low, high) = format.limits();
         if !wraps(&format) && low <= x && x <= high && !down.is_nan() && !up.is_nan() {
-            let unit = format.to_string().starts_with("unit");
+            let unit = matches!(format, Format::Unit(_));
             // The values of a unit grid are themselves rounded to f32.
             prop_assert!(unit || (down <= x || low >= x) && up >= x, "{} {} {}", down, x, up);
-            prop_assert_eq!(zero, if x > 0.0 { down } else { up });
-            prop_assert!(odd == down || odd == up);
-            let [even, away] = [Rounding::NearestEven, Rounding::NearestAway].map(|mode| format.round(x, mode, 0));
-            if !is_qpytorch(&format) {
-                prop_assert!((even == down || even == up) && (away == down || away == up));
-                let below = f64::from(x) - f64::from(down);
-                let above = f64::from(up) - f64::from(x);
-                if up.is_finite() && down.is_finite() && !unit && below != above {
-                    let nearest = if below < above { down } else { up };
-                    prop_assert_eq!((even, away), (nearest, nearest));
-                }
+            if format.bits() <= 8 {
+                let between = |value: &f32| down < *value && *value < up;
+                prop_assert!(!format.values().unwrap().iter().any(between), "{} {}", down, up);
             }
+            if holds_zero(&format) {
+                prop_assert_eq!(zero, if x > 0.0 { down } else { up });
+            } else {
+                // Of two values as far from zero, the upper.
+                prop_assert_eq!(zero, if up.abs() <= down.abs() { up } else { down });
+            }
+            prop_assert!(odd == down || odd == up);
         }
     }
 
     #[test]
+    fn nearest_modes_take_the_nearer_neighbour(format in format(), x in number()) {
+        let [down, up, even, away] = [Rounding::Down, Rounding::Up, Rounding::NearestEven, Rounding::NearestAway]
+            .map(|mode| format.round(x, mode, 0));
+        let (low, high) = format.limits();
+        if !wraps(&format) && low <= x && x <= high && !down.is_nan() && !up.is_nan() {
+            prop_assert!((even == down || even == up) && (away == down || away == up), "{} {} {} {}", down, up, even, away);
+            if let Some(nearest) = nearer(&format, x, down, up) {
+                prop_assert_eq!((even, away), (nearest, nearest), "{} {}", down, up);
+            }
+        }
+    }
+
+    /// In a table without a sign, an index breaks ties, and of two values as far from zero the
+    /// upper is taken: only its directed modes need be symmetric.
+    #[test]
     fn symmetric_formats_round_symmetrically(format in format(), x in number(), rounding in rounding(), random: u32) {
-        let facts = format.facts().unwrap();
-        let mirrored = match rounding {
-            Rounding::Down => Rounding::Up,
-            Rounding::Up => Rounding::Down,
-            other => other,
+        let (mirrored, directed) = match rounding {
+            Rounding::Down => (Rounding::Up, true),
+            Rounding::Up => (Rounding::Down, true),
+            other => (other, false),
         };
+        let indexed = matches!(&format, Format::Codebook(table) if !table.has_sign());
         let (positive, negative) = (format.round(x, rounding, random), format.round(-x, mirrored, random));
+        let facts = format.facts().unwrap();
         let unbounded = format.limits().1 > facts.max && !facts.infinity;
-        if facts.min == -facts.max && !unbounded && !positive.is_nan() {
+        if has_symmetric_values(&format) && (directed || !indexed) && !unbounded && !positive.is_nan() {
             prop_assert_eq!(positive, -negative);
         }
     }
