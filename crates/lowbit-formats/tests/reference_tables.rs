@@ -110,6 +110,11 @@ fn elements(
         };
         for (((&x, &mode), plain), saturated) in inputs.iter().zip(&modes).zip(plain).zip(saturated)
         {
+            // gfloat rounds negative numbers in unsigned formats without regard to their sign.
+            if x < 0.0 && name.contains('u') && name.starts_with("p3109") {
+                continue;
+            }
+
             check(format, x, mode, plain);
             if let Some(format) = saturating {
                 check(format, x, mode, saturated);

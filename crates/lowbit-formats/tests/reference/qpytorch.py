@@ -4,7 +4,8 @@
   maximum before the absolute value when a dimension is given, so every slice here has its largest
   magnitude at a positive element. It rounds ties up, and rounds once to f32 on the way; so inputs
   are odd multiples of a power of two that is small enough for no tie, and large enough for f32.
-- `qpytorch.txt`: floating point in QPyTorch's convention, ties and range ends included.
+- `qpytorch.txt`: floating point without subnormals, by the posit extension of QPyTorch 0.2 (package
+  qtorch-plus); ties and range ends included.
 - `fixed.txt`: fixed point; no ties.
 """
 
@@ -43,10 +44,10 @@ def block(write, bits):
 
 def floats(write, bits):
     import torch
-    from qtorch.quant import float_quantize
+    from qtorch_plus.quant import float_quantize
 
     rng = np.random.default_rng(SEED + 1)
-    lines = ["# qtorch 0.3.0, torch 2.9.0", "# format EXPONENT MANTISSA; then lines of input=result, float32 bits"]
+    lines = ["# qtorch-plus 0.2.0, torch 2.9.0", "# format EXPONENT MANTISSA; then lines of input=result, float32 bits"]
     for exponent, mantissa in ((5, 2), (4, 3), (3, 2), (2, 3), (2, 1), (3, 4), (5, 10), (6, 9), (8, 7)):
         bias = 2 ** (exponent - 1) - 1
         low = max(-bias - mantissa - 3, -125)
