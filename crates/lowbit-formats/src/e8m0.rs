@@ -48,7 +48,7 @@ impl Grid for E8M0 {
         let cut = bits.saturating_sub(below);
         let fraction = if subnormal { cut << 10 } else { cut << 9 };
         let away = rounding.away_from_zero_u32(false, true, fraction, cut != 0, random);
-        // Wraps for negative numbers, which are sorted out below.
+        // The sum means nothing, and may wrap, for negative numbers and NaN.
         let rounded = below.wrapping_add(if away { step } else { 0 });
         let to_max = matches!(
             rounding,

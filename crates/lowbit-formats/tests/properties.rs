@@ -6,6 +6,9 @@ use lowbit_formats::philox::Philox;
 use lowbit_formats::{Format, Posit, Rounding};
 use proptest::prelude::*;
 
+/// Fewer where nothing is optimized.
+const CASES: u32 = if cfg!(debug_assertions) { 500 } else { 4_000 };
+
 const DETERMINISTIC: [Rounding; 6] = [
     Rounding::NearestEven,
     Rounding::NearestAway,
@@ -206,7 +209,7 @@ fn has_symmetric_values(format: &Format) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4_000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) })]
 
     #[test]
     fn printing_and_parsing_are_inverse(format in format()) {
