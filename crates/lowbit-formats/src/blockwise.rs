@@ -372,10 +372,7 @@ impl Cut {
 
     /// Calls `leaf` with consecutive pieces, in parallel: the offset of the first element, the
     /// input and the output.
-    fn for_each<F>(&self, buffer: Buffer<'_>, leaf: &F)
-    where
-        F: Fn(usize, &[f32], &mut [f32]) + Sync,
-    {
+    fn for_each(&self, buffer: Buffer<'_>, leaf: Leaf<'_>) {
         let elements = buffer.input().len();
         let pieces = elements / self.row * self.row.div_ceil(self.piece);
         if elements < PARALLEL {
@@ -385,10 +382,7 @@ impl Cut {
         }
     }
 
-    fn split<F>(&self, buffer: Buffer<'_>, first: usize, end: usize, leaf: &F)
-    where
-        F: Fn(usize, &[f32], &mut [f32]) + Sync,
-    {
+    fn split(&self, buffer: Buffer<'_>, first: usize, end: usize, leaf: Leaf<'_>) {
         let start = self.offset(first);
         if end - first == 1 || buffer.input().len() <= CHUNK {
             return buffer.leaf(|input, output| leaf(start, input, output));
@@ -401,6 +395,10 @@ impl Cut {
         );
     }
 }
+
+/// Rounds pieces, given the offset of the first element, the input and the output. It has no type of
+/// its own, so that handing pieces to threads is compiled once and not for each kernel.
+type Leaf<'a> = &'a (dyn Fn(usize, &[f32], &mut [f32]) + Sync);
 
 /// Where a pass reads and writes. Not a trait, so that each pass is compiled once for both.
 enum Buffer<'a> {

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::Rounding;
 use crate::facts::{Extent, Facts};
 use crate::grid::{Grid, ScalarFormat};
+use crate::text::{Call, Reason};
 
 /// `2^(c - 127)` for the codes `c` from 0 to 254; 255 is NaN. No sign and no zero.
 ///
@@ -26,6 +27,18 @@ const NORMAL: u32 = 0x0080_0000;
 
 /// The bits of `2^127`.
 const LARGEST: u32 = 0x7F00_0000;
+
+impl E8M0 {
+    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+        match call.split(0)?.1 {
+            [] => Ok(Self),
+            [option, ..] => Err(Reason(format!(
+                "`{}` is one argument too many",
+                option.key()
+            ))),
+        }
+    }
+}
 
 impl fmt::Display for E8M0 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

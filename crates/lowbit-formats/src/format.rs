@@ -64,7 +64,7 @@ pub enum Format {
     P3109(P3109),
     /// QPyTorch's floating point.
     QPyTorch(QPyTorch),
-    /// Powers of two.
+    /// Powers of two in eight bits, the scales of microscaling.
     E8M0(E8M0),
 }
 
@@ -176,13 +176,7 @@ impl Format {
             }
             "p3109" => P3109::from_call(call).map(Self::P3109),
             "qpytorch" => QPyTorch::from_call(call).map(Self::QPyTorch),
-            "e8m0" => match call.split(0)?.1 {
-                [] => Ok(Self::E8M0(E8M0)),
-                [option, ..] => Err(Reason(format!(
-                    "`{}` is one argument too many",
-                    option.key()
-                ))),
-            },
+            "e8m0" => E8M0::from_call(call).map(Self::E8M0),
             _ if Float::named(name).is_some() => Float::from_call(call).map(Self::Float),
             _ if name.starts_with("int") || name.starts_with("uint") => {
                 Integer::from_call(call).map(Self::Integer)

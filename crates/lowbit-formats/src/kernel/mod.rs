@@ -100,7 +100,7 @@ pub fn map_parts<T: Element, U: Element>(
     narrow: impl Fn(f32) -> U + Sync + Send + Copy,
 ) {
     assert_eq!(input.len(), output.len(), "slices differ in length");
-    let chunk = |(chunk, (output, input)): (usize, (&mut [U], &[T]))| {
+    each_chunk(input, output, &|chunk, input: &[T], output: &mut [U]| {
         let mut buffer = [0.0; BUFFER];
         let parts = output.chunks_mut(BUFFER).zip(input.chunks(BUFFER));
         for (part, (output, input)) in parts.enumerate() {
@@ -109,14 +109,7 @@ pub fn map_parts<T: Element, U: Element>(
             pass(buffer, ((chunk * CHUNK + part * BUFFER) / GROUP) as u64);
             lanes::map(buffer, as_uninit(output), narrow);
         }
-    };
-    if input.len() < PARALLEL {
-        let chunks = output.chunks_mut(CHUNK).zip(input.chunks(CHUNK));
-        chunks.enumerate().for_each(chunk);
-    } else {
-        let chunks = output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK));
-        chunks.enumerate().for_each(chunk);
-    }
+    });
 }
 
 /// `output[i] = f(left[i], right[i])`.
@@ -294,6 +287,32 @@ pub fn sum(input: &[f32]) -> f64 {
     fold(input, 0.0, |sum, x| sum + f64::from(x), |a, b| a + b)
 }
 
+/// What happens to a chunk, given its index, its input and its output. It has no type of its own,
+/// so that handing it to threads, which is more code than most kernels, is compiled once.
+type ChunkWork<'a, T, U> = &'a (dyn Fn(usize, &[T], &mut [U]) + Sync);
+
+/// Calls `work` with every chunk of both slices, in parallel if there are enough.
+fn each_chunk<T: Sync, U: Send>(input: &[T], output: &mut [U], work: ChunkWork<'_, T, U>) {
+    if input.len() < PARALLEL {
+        let chunks = input.chunks(CHUNK).zip(output.chunks_mut(CHUNK));
+        let chunks = chunks.enumerate();
+        return chunks.for_each(|(chunk, (input, output))| work(chunk, input, output));
+    }
+    let chunks = input.par_chunks(CHUNK).zip(output.par_chunks_mut(CHUNK));
+    let chunks = chunks.enumerate();
+    chunks.for_each(|(chunk, (input, output))| work(chunk, input, output));
+}
+
+/// As [`each_chunk`], for one slice.
+fn each_part<T: Send>(data: &mut [T], work: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    if data.len() < PARALLEL {
+        let chunks = data.chunks_mut(CHUNK).enumerate();
+        return chunks.for_each(|(chunk, data)| work(chunk, data));
+    }
+    let chunks = data.par_chunks_mut(CHUNK).enumerate();
+    chunks.for_each(|(chunk, data)| work(chunk, data));
+}
+
 #[inline]
 fn map_into<T: Element, U: Element>(
     input: &[T],
@@ -301,13 +320,9 @@ fn map_into<T: Element, U: Element>(
     f: impl Fn(T) -> U + Sync + Send + Copy,
 ) {
     assert_eq!(input.len(), output.len(), "slices differ in length");
-    if input.len() < PARALLEL {
-        return lanes::map(input, output, f);
-    }
-    output
-        .par_chunks_mut(CHUNK)
-        .zip(input.par_chunks(CHUNK))
-        .for_each(|(output, input)| lanes::map(input, output, f));
+    each_chunk(input, output, &|_, input, output| {
+        lanes::map(input, output, f);
+    });
 }
 
 /// Runs `pass` over a copy of each part of `data` into that part; its third argument says how many
@@ -318,7 +333,7 @@ fn in_place<T: Element>(
     data: &mut [T],
     pass: impl Fn(&[T], &mut [MaybeUninit<T>], u64) + Sync + Send + Copy,
 ) {
-    let chunk = |(chunk, data): (usize, &mut [T])| {
+    each_part(data, &|chunk, data| {
         let mut buffer = [data[0]; BUFFER];
         for (part, data) in data.chunks_mut(BUFFER).enumerate() {
             let input = &mut buffer[..data.len()];
@@ -326,12 +341,7 @@ fn in_place<T: Element>(
             let groups = (chunk * CHUNK + part * BUFFER) / GROUP;
             pass(input, as_uninit(data), groups as u64);
         }
-    };
-    if data.len() < PARALLEL {
-        data.chunks_mut(CHUNK).enumerate().for_each(chunk);
-    } else {
-        data.par_chunks_mut(CHUNK).enumerate().for_each(chunk);
-    }
+    });
 }
 
 #[inline]
@@ -343,14 +353,10 @@ fn zip_into(
 ) {
     assert_eq!(left.len(), right.len(), "slices differ in length");
     assert_eq!(left.len(), output.len(), "slices differ in length");
-    if left.len() < PARALLEL {
-        return lanes::zip(left, right, output, f);
-    }
-    output
-        .par_chunks_mut(CHUNK)
-        .zip(left.par_chunks(CHUNK))
-        .zip(right.par_chunks(CHUNK))
-        .for_each(|((output, left), right)| lanes::zip(left, right, output, f));
+    each_chunk(left, output, &|chunk, left, output| {
+        let right = &right[chunk * CHUNK..][..left.len()];
+        lanes::zip(left, right, output, f);
+    });
 }
 
 #[inline]
@@ -361,17 +367,10 @@ fn map_random_into<T: Element, U: Element>(
     f: impl Fn(T, u32) -> U + Sync + Send + Copy,
 ) {
     assert_eq!(input.len(), output.len(), "slices differ in length");
-    if input.len() < PARALLEL {
-        return lanes::map_random(input, output, philox, f);
-    }
-    output
-        .par_chunks_mut(CHUNK)
-        .zip(input.par_chunks(CHUNK))
-        .enumerate()
-        .for_each(|(chunk, (output, input))| {
-            let philox = philox.skip_groups(chunk as u64 * GROUPS);
-            lanes::map_random(input, output, philox, f)
-        });
+    each_chunk(input, output, &|chunk, input, output| {
+        let philox = philox.skip_groups(chunk as u64 * GROUPS);
+        lanes::map_random(input, output, philox, f);
+    });
 }
 
 #[inline]
