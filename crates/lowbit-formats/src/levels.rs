@@ -138,8 +138,9 @@ impl Levels {
             Rounding::ToOdd => inexact && self.codes[index].is_multiple_of(2),
             Rounding::Stochastic { bits, .. } => {
                 let (lower, upper) = (f64::from(lower), f64::from(upper));
-                // The move is away from zero, so that both signs take the same random numbers.
-                let negative = x < 0.0;
+                // The move is away from zero, so that both signs take the same random numbers; but
+                // upwards between values of both signs, where all numbers must move the same way.
+                let negative = upper <= 0.0;
                 let part = if negative {
                     upper - f64::from(x)
                 } else {
