@@ -1,0 +1,137 @@
+//! The inner loops, compiled once per instruction set and chosen at run time.
+//!
+//! Each is an ordinary loop around an inlined closure that the compiler turns into vector code.
+//! Floating-point operations are never contracted or reordered, so every version gives the same
+//! bits.
+
+use std::mem::MaybeUninit;
+
+use multiversion::multiversion;
+
+use crate::philox::{GROUP, Philox};
+
+/// Accumulators a reduction keeps, on every machine, so that its order of additions is fixed.
+pub(super) const LANES: usize = 32;
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn map<F: Fn(f32) -> f32>(input: &[f32], output: &mut [MaybeUninit<f32>], f: F) {
+    for (y, &x) in output.iter_mut().zip(input) {
+        y.write(f(x));
+    }
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn map_in_place<F: Fn(f32) -> f32>(data: &mut [f32], f: F) {
+    for x in data {
+        *x = f(*x);
+    }
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn zip<F: Fn(f32, f32) -> f32>(
+    left: &[f32],
+    right: &[f32],
+    output: &mut [MaybeUninit<f32>],
+    f: F,
+) {
+    for ((y, &a), &b) in output.iter_mut().zip(left).zip(right) {
+        y.write(f(a, b));
+    }
+}
+
+/// `first` is the index of `input[0]` in the whole tensor, a multiple of [`GROUP`].
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn map_random<F: Fn(f32, u32) -> f32>(
+    input: &[f32],
+    output: &mut [MaybeUninit<f32>],
+    philox: Philox,
+    first: u64,
+    f: F,
+) {
+    let groups = input.chunks(GROUP).zip(output.chunks_mut(GROUP));
+    for ((x, y), group) in groups.zip(first / GROUP as u64..) {
+        let words = philox.group(group);
+        for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
+            y.write(f(x, word));
+        }
+    }
+}
+
+/// As [`map_random`], in place.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn map_random_in_place<F: Fn(f32, u32) -> f32>(
+    data: &mut [f32],
+    philox: Philox,
+    first: u64,
+    f: F,
+) {
+    for (x, group) in data.chunks_mut(GROUP).zip(first / GROUP as u64..) {
+        let words = philox.group(group);
+        for (x, word) in x.iter_mut().zip(words) {
+            *x = f(*x, word);
+        }
+    }
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn fold<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F) -> [A; LANES] {
+    let mut lanes = [identity; LANES];
+    let mut blocks = input.chunks_exact(LANES);
+    for block in &mut blocks {
+        for (lane, &x) in lanes.iter_mut().zip(block) {
+            *lane = f(*lane, x);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(blocks.remainder()) {
+        *lane = f(*lane, x);
+    }
+    lanes
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(super) fn zip_fold<A: Copy, F: Fn(A, f32, f32) -> (f32, A)>(
+    left: &[f32],
+    right: &[f32],
+    output: &mut [MaybeUninit<f32>],
+    identity: A,
+    f: F,
+) -> [A; LANES] {
+    let mut lanes = [identity; LANES];
+    let blocks = output.chunks_mut(LANES);
+    for ((y, a), b) in blocks.zip(left.chunks(LANES)).zip(right.chunks(LANES)) {
+        for (((lane, y), &a), &b) in lanes.iter_mut().zip(y).zip(a).zip(b) {
+            let (value, next) = f(*lane, a, b);
+            y.write(value);
+            *lane = next;
+        }
+    }
+    lanes
+}

@@ -1,0 +1,466 @@
+//! Passes over slices: vector code for the CPU found at run time, spread over threads.
+//!
+//! Every pass is generic over a closure that says what happens to one element. Mark a closure
+//! that is more than a few operations `#[inline(always)]`, so that it becomes part of the vector
+//! loop:
+//!
+//! ```
+//! use lowbit_formats::kernel;
+//!
+//! let mut output = [0.0; 3];
+//! kernel::map(&[1.4, -0.2, 7.0], &mut output, #[inline(always)] |x| x.clamp(0.0, 6.0));
+//! assert_eq!(output, [1.4, 0.0, 6.0]);
+//! ```
+//!
+//! Results do not depend on the number of threads or on the instruction set: work is cut into
+//! chunks of [`CHUNK`] elements, reductions keep a fixed number of accumulators per chunk and are
+//! combined in order, and random numbers belong to an element's index. Slices shorter than
+//! [`PARALLEL`] are handled by the calling thread.
+
+// Writing into uninitialized memory saves the pass that would zero it; each use says why it is
+// sound.
+#![allow(unsafe_code)]
+
+mod lanes;
+
+use std::mem::MaybeUninit;
+
+use rayon::prelude::*;
+
+use crate::philox::Philox;
+
+/// Elements a thread takes at a time, and the unit of a reduction.
+pub const CHUNK: usize = 1 << 14;
+
+/// The shortest slice that is spread over threads.
+pub const PARALLEL: usize = 1 << 15;
+
+/// `output[i] = f(input[i])`.
+///
+/// # Panics
+///
+/// If the slices differ in length.
+#[inline]
+pub fn map(input: &[f32], output: &mut [f32], f: impl Fn(f32) -> f32 + Sync + Send + Copy) {
+    map_into(input, as_uninit(output), f);
+}
+
+/// `f(input[i])`, in a new vector whose memory is written once.
+#[inline]
+pub fn map_to_vec(input: &[f32], f: impl Fn(f32) -> f32 + Sync + Send + Copy) -> Vec<f32> {
+    collect(input.len(), |output| map_into(input, output, f))
+}
+
+/// `data[i] = f(data[i])`.
+#[inline]
+pub fn map_in_place(data: &mut [f32], f: impl Fn(f32) -> f32 + Sync + Send + Copy) {
+    if data.len() < PARALLEL {
+        return lanes::map_in_place(data, f);
+    }
+    data.par_chunks_mut(CHUNK)
+        .for_each(|data| lanes::map_in_place(data, f));
+}
+
+/// `output[i] = f(left[i], right[i])`.
+///
+/// # Panics
+///
+/// If the slices differ in length.
+#[inline]
+pub fn zip(
+    left: &[f32],
+    right: &[f32],
+    output: &mut [f32],
+    f: impl Fn(f32, f32) -> f32 + Sync + Send + Copy,
+) {
+    zip_into(left, right, as_uninit(output), f);
+}
+
+/// `f(left[i], right[i])`, in a new vector whose memory is written once.
+///
+/// # Panics
+///
+/// If the slices differ in length.
+#[inline]
+pub fn zip_to_vec(
+    left: &[f32],
+    right: &[f32],
+    f: impl Fn(f32, f32) -> f32 + Sync + Send + Copy,
+) -> Vec<f32> {
+    collect(left.len(), |output| zip_into(left, right, output, f))
+}
+
+/// `output[i] = f(input[i], r[i])` with the random words `r` of `philox`, whose index is `i`.
+///
+/// # Panics
+///
+/// If the slices differ in length.
+#[inline]
+pub fn map_random(
+    input: &[f32],
+    output: &mut [f32],
+    philox: Philox,
+    f: impl Fn(f32, u32) -> f32 + Sync + Send + Copy,
+) {
+    map_random_into(input, as_uninit(output), philox, f);
+}
+
+/// `f(input[i], r[i])` as in [`map_random`], in a new vector whose memory is written once.
+#[inline]
+pub fn map_random_to_vec(
+    input: &[f32],
+    philox: Philox,
+    f: impl Fn(f32, u32) -> f32 + Sync + Send + Copy,
+) -> Vec<f32> {
+    collect(input.len(), |output| {
+        map_random_into(input, output, philox, f)
+    })
+}
+
+/// `data[i] = f(data[i], r[i])` as in [`map_random`].
+#[inline]
+pub fn map_random_in_place(
+    data: &mut [f32],
+    philox: Philox,
+    f: impl Fn(f32, u32) -> f32 + Sync + Send + Copy,
+) {
+    if data.len() < PARALLEL {
+        return lanes::map_random_in_place(data, philox, 0, f);
+    }
+    data.par_chunks_mut(CHUNK)
+        .enumerate()
+        .for_each(|(chunk, data)| {
+            lanes::map_random_in_place(data, philox, (chunk * CHUNK) as u64, f)
+        });
+}
+
+/// Reduces a slice: `f` takes an accumulator and an element, `combine` two accumulators.
+///
+/// `identity` must leave the other argument of `combine` unchanged. Element `i` of a chunk goes
+/// to accumulator `i % 32`; accumulators are combined pairwise, chunks from first to last.
+#[inline]
+pub fn fold<A: Copy + Send + Sync>(
+    input: &[f32],
+    identity: A,
+    f: impl Fn(A, f32) -> A + Sync + Send + Copy,
+    combine: impl Fn(A, A) -> A + Sync + Send + Copy,
+) -> A {
+    let chunk = |input: &[f32]| join_lanes(lanes::fold(input, identity, f), combine);
+    if input.len() < PARALLEL {
+        return input.chunks(CHUNK).map(chunk).fold(identity, combine);
+    }
+    let partial: Vec<A> = input.par_chunks(CHUNK).map(chunk).collect();
+    partial.into_iter().fold(identity, combine)
+}
+
+/// One pass that writes and reduces: `f(accumulator, left[i], right[i])` gives `output[i]` and the
+/// next accumulator. Returns the reduction, ordered as in [`fold`].
+///
+/// # Panics
+///
+/// If the slices differ in length.
+#[inline]
+pub fn zip_fold<A: Copy + Send + Sync>(
+    left: &[f32],
+    right: &[f32],
+    output: &mut [f32],
+    identity: A,
+    f: impl Fn(A, f32, f32) -> (f32, A) + Sync + Send + Copy,
+    combine: impl Fn(A, A) -> A + Sync + Send + Copy,
+) -> A {
+    zip_fold_into(left, right, as_uninit(output), identity, f, combine)
+}
+
+/// As [`zip_fold`], in a new vector whose memory is written once.
+///
+/// # Panics
+///
+/// If the slices differ in length.
+#[inline]
+pub fn zip_fold_to_vec<A: Copy + Send + Sync>(
+    left: &[f32],
+    right: &[f32],
+    identity: A,
+    f: impl Fn(A, f32, f32) -> (f32, A) + Sync + Send + Copy,
+    combine: impl Fn(A, A) -> A + Sync + Send + Copy,
+) -> (Vec<f32>, A) {
+    let mut reduction = identity;
+    let output = collect(left.len(), |output| {
+        reduction = zip_fold_into(left, right, output, identity, f, combine);
+    });
+    (output, reduction)
+}
+
+/// As [`zip_fold`] with one input.
+///
+/// # Panics
+///
+/// If the slices differ in length.
+#[inline]
+pub fn map_fold<A: Copy + Send + Sync>(
+    input: &[f32],
+    output: &mut [f32],
+    identity: A,
+    f: impl Fn(A, f32) -> (f32, A) + Sync + Send + Copy,
+    combine: impl Fn(A, A) -> A + Sync + Send + Copy,
+) -> A {
+    zip_fold_into(
+        input,
+        input,
+        as_uninit(output),
+        identity,
+        #[inline(always)]
+        move |accumulator, x, _| f(accumulator, x),
+        combine,
+    )
+}
+
+/// The largest absolute value; 0 for an empty slice, NaN elements are passed over.
+pub fn max_abs(input: &[f32]) -> f32 {
+    fold(
+        input,
+        0.0,
+        |m, x| if x.abs() > m { x.abs() } else { m },
+        f32::max,
+    )
+}
+
+/// The smallest and the largest element; `(inf, -inf)` for an empty slice, NaN elements are passed
+/// over.
+pub fn min_max(input: &[f32]) -> (f32, f32) {
+    fold(
+        input,
+        (f32::INFINITY, f32::NEG_INFINITY),
+        |(min, max), x| (if x < min { x } else { min }, if x > max { x } else { max }),
+        |(min, max), (other_min, other_max)| (min.min(other_min), max.max(other_max)),
+    )
+}
+
+/// The sum, in f64.
+pub fn sum(input: &[f32]) -> f64 {
+    fold(input, 0.0, |sum, x| sum + f64::from(x), |a, b| a + b)
+}
+
+#[inline]
+fn map_into(
+    input: &[f32],
+    output: &mut [MaybeUninit<f32>],
+    f: impl Fn(f32) -> f32 + Sync + Send + Copy,
+) {
+    assert_eq!(input.len(), output.len(), "slices differ in length");
+    if input.len() < PARALLEL {
+        return lanes::map(input, output, f);
+    }
+    output
+        .par_chunks_mut(CHUNK)
+        .zip(input.par_chunks(CHUNK))
+        .for_each(|(output, input)| lanes::map(input, output, f));
+}
+
+#[inline]
+fn zip_into(
+    left: &[f32],
+    right: &[f32],
+    output: &mut [MaybeUninit<f32>],
+    f: impl Fn(f32, f32) -> f32 + Sync + Send + Copy,
+) {
+    assert_eq!(left.len(), right.len(), "slices differ in length");
+    assert_eq!(left.len(), output.len(), "slices differ in length");
+    if left.len() < PARALLEL {
+        return lanes::zip(left, right, output, f);
+    }
+    output
+        .par_chunks_mut(CHUNK)
+        .zip(left.par_chunks(CHUNK))
+        .zip(right.par_chunks(CHUNK))
+        .for_each(|((output, left), right)| lanes::zip(left, right, output, f));
+}
+
+#[inline]
+fn map_random_into(
+    input: &[f32],
+    output: &mut [MaybeUninit<f32>],
+    philox: Philox,
+    f: impl Fn(f32, u32) -> f32 + Sync + Send + Copy,
+) {
+    assert_eq!(input.len(), output.len(), "slices differ in length");
+    if input.len() < PARALLEL {
+        return lanes::map_random(input, output, philox, 0, f);
+    }
+    output
+        .par_chunks_mut(CHUNK)
+        .zip(input.par_chunks(CHUNK))
+        .enumerate()
+        .for_each(|(chunk, (output, input))| {
+            lanes::map_random(input, output, philox, (chunk * CHUNK) as u64, f)
+        });
+}
+
+#[inline]
+fn zip_fold_into<A: Copy + Send + Sync>(
+    left: &[f32],
+    right: &[f32],
+    output: &mut [MaybeUninit<f32>],
+    identity: A,
+    f: impl Fn(A, f32, f32) -> (f32, A) + Sync + Send + Copy,
+    combine: impl Fn(A, A) -> A + Sync + Send + Copy,
+) -> A {
+    assert_eq!(left.len(), right.len(), "slices differ in length");
+    assert_eq!(left.len(), output.len(), "slices differ in length");
+    let chunk = |((output, left), right): ((&mut [MaybeUninit<f32>], &[f32]), &[f32])| {
+        join_lanes(lanes::zip_fold(left, right, output, identity, f), combine)
+    };
+    if left.len() < PARALLEL {
+        return output
+            .chunks_mut(CHUNK)
+            .zip(left.chunks(CHUNK))
+            .zip(right.chunks(CHUNK))
+            .map(chunk)
+            .fold(identity, combine);
+    }
+    let partial: Vec<A> = output
+        .par_chunks_mut(CHUNK)
+        .zip(left.par_chunks(CHUNK))
+        .zip(right.par_chunks(CHUNK))
+        .map(chunk)
+        .collect();
+    partial.into_iter().fold(identity, combine)
+}
+
+/// Combines neighbours pairwise until one is left.
+fn join_lanes<A: Copy>(mut lanes: [A; lanes::LANES], combine: impl Fn(A, A) -> A) -> A {
+    let mut width = lanes::LANES;
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            lanes[lane] = combine(lanes[2 * lane], lanes[2 * lane + 1]);
+        }
+    }
+    lanes[0]
+}
+
+/// Lets a pass that writes each element exactly once fill memory that already holds numbers.
+fn as_uninit(output: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: both types have the same layout, and the passes above only ever store initialized
+    // numbers through the returned slice.
+    unsafe { &mut *(std::ptr::from_mut(output) as *mut [MaybeUninit<f32>]) }
+}
+
+/// A vector of `length` elements, all of which `fill` writes.
+fn collect(length: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut output = Vec::with_capacity(length);
+    fill(&mut output.spare_capacity_mut()[..length]);
+    // SAFETY: `fill` is one of the `_into` passes, which write every element of their output or
+    // panic; after a panic this line is not reached.
+    unsafe { output.set_len(length) };
+    output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTHS: [usize; 9] = [
+        0,
+        1,
+        31,
+        33,
+        1000,
+        CHUNK,
+        PARALLEL - 1,
+        PARALLEL,
+        3 * CHUNK + 17,
+    ];
+
+    fn ramp(length: usize) -> Vec<f32> {
+        (0..length).map(|i| (i % 1009) as f32 - 504.0).collect()
+    }
+
+    #[test]
+    fn every_element_is_mapped_once() {
+        for length in LENGTHS {
+            let input = ramp(length);
+            let expected: Vec<f32> = input.iter().map(|x| x * 2.0 + 1.0).collect();
+            let f = |x: f32| x * 2.0 + 1.0;
+            let mut output = vec![0.0; length];
+            map(&input, &mut output, f);
+            assert_eq!(output, expected);
+            assert_eq!(map_to_vec(&input, f), expected);
+            map_in_place(&mut output, |x| (x - 1.0) / 2.0);
+            assert_eq!(output, input);
+        }
+    }
+
+    #[test]
+    fn pairs_meet() {
+        for length in LENGTHS {
+            let left = ramp(length);
+            let right: Vec<f32> = left.iter().map(|x| 3.0 - x).collect();
+            assert_eq!(zip_to_vec(&left, &right, |a, b| a + b), vec![3.0; length]);
+            let mut output = vec![0.0; length];
+            let sum = zip_fold(
+                &left,
+                &right,
+                &mut output,
+                0.0f64,
+                |sum, a, b| (a, sum + f64::from(a + b)),
+                |a, b| a + b,
+            );
+            assert_eq!(output, left);
+            assert_eq!(sum, 3.0 * length as f64);
+            let count = map_fold(
+                &left,
+                &mut output,
+                0u64,
+                |n, x| (-x, n + u64::from(x > 0.0)),
+                |a, b| a + b,
+            );
+            assert_eq!(count as usize, left.iter().filter(|&&x| x > 0.0).count());
+            assert!(output.iter().zip(&left).all(|(y, x)| *y == -x));
+        }
+    }
+
+    #[test]
+    fn random_words_belong_to_indices() {
+        let philox = Philox::new(3, 4);
+        for length in LENGTHS {
+            let input = vec![0.0; length];
+            let f = |_: f32, word: u32| f32::from_bits(word >> 2);
+            let expected: Vec<f32> = (0..length as u64)
+                .map(|index| f(0.0, philox.word(index)))
+                .collect();
+            assert_eq!(map_random_to_vec(&input, philox, f), expected);
+            let mut data = input.clone();
+            map_random(&input, &mut data, philox, f);
+            assert_eq!(data, expected);
+            map_random_in_place(&mut data, philox, f);
+            assert_eq!(data, expected);
+        }
+    }
+
+    #[test]
+    fn reductions_do_not_depend_on_threads() {
+        // Sums whose value depends on their order.
+        let input: Vec<f32> = (0..5 * PARALLEL).map(|i| 1.0 / (i as f32 + 1.0)).collect();
+        let sum = || fold(&input, 0.0f32, |sum, x| sum + x, |a, b| a + b);
+        let mut sums = [1, 2, 16].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(sum).to_bits()
+        });
+        sums.sort_unstable();
+        assert_eq!(sums[0], sums[2]);
+        // The harmonic number H(163840) = ln(163840) + 0.5772156649 + 1 / 327680.
+        assert!((f32::from_bits(sums[0]) - 12.583_886).abs() < 1e-4);
+    }
+
+    #[test]
+    fn extremes() {
+        assert_eq!(max_abs(&[]), 0.0);
+        assert_eq!(max_abs(&[1.0, -3.0, f32::NAN, 2.0]), 3.0);
+        assert_eq!(min_max(&[1.0, -3.0, f32::NAN, 2.0]), (-3.0, 2.0));
+        assert_eq!(sum(&[0.5; 100_000]), 50_000.0);
+    }
+}

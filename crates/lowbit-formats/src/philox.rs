@@ -1,0 +1,150 @@
+//! Counter-based random numbers: Philox 4x32 with ten rounds.
+//!
+//! Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. A block
+//! of four words is a pure function of a 128-bit counter and a 64-bit key, so the number an
+//! element gets depends on its index alone, not on threads or chunks.
+
+const MULTIPLIER_0: u64 = 0xD251_1F53;
+const MULTIPLIER_1: u64 = 0xCD9E_8D57;
+const WEYL_0: u32 = 0x9E37_79B9;
+const WEYL_1: u32 = 0xBB67_AE85;
+const ROUNDS: usize = 10;
+const LOW: u64 = 0xFFFF_FFFF;
+
+/// One block of Philox 4x32-10: four random words for a counter and a key.
+pub const fn philox_4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let [mut c0, mut c1, mut c2, mut c3] = counter;
+    let [mut k0, mut k1] = key;
+    let mut round = 0;
+    while round < ROUNDS {
+        let p0 = MULTIPLIER_0 * c0 as u64;
+        let p1 = MULTIPLIER_1 * c2 as u64;
+        (c0, c2) = ((p1 >> 32) as u32 ^ c1 ^ k0, (p0 >> 32) as u32 ^ c3 ^ k1);
+        (c1, c3) = (p1 as u32, p0 as u32);
+        k0 = k0.wrapping_add(WEYL_0);
+        k1 = k1.wrapping_add(WEYL_1);
+        round += 1;
+    }
+    [c0, c1, c2, c3]
+}
+
+/// Random words addressed by element index.
+///
+/// The key is `seed`; the counter's upper half is `stream` and its lower half counts blocks.
+/// Element `i` takes word `2 * (i / 16 % 2) + i % 2` of block `8 * (i / 32) + i % 16 / 2`: within
+/// 32 elements, eight blocks lie side by side in the order in which eight 64-bit lanes hold them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Philox {
+    seed: u64,
+    stream: u64,
+}
+
+/// How many elements [`Philox::group`] serves at once.
+pub const GROUP: usize = 32;
+
+impl Philox {
+    /// The sequence of a seed and a stream.
+    pub const fn new(seed: u64, stream: u64) -> Self {
+        Self { seed, stream }
+    }
+
+    /// The random word of element `index`.
+    pub const fn word(&self, index: u64) -> u32 {
+        let block = 8 * (index / 32) + index % 16 / 2;
+        let word = 2 * (index / 16 % 2) + index % 2;
+        let counter = [
+            block as u32,
+            (block >> 32) as u32,
+            self.stream as u32,
+            (self.stream >> 32) as u32,
+        ];
+        philox_4x32_10(counter, [self.seed as u32, (self.seed >> 32) as u32])[word as usize]
+    }
+
+    /// The random words of the elements `32 * group .. 32 * group + 32`.
+    #[inline(always)]
+    pub fn group(&self, group: u64) -> [u32; GROUP] {
+        // Words live in the lower halves of 64-bit lanes; upper halves hold leftovers that the
+        // 32-bit multiplication ignores.
+        let first = group.wrapping_mul(8);
+        let mut c0: [u64; 8] = std::array::from_fn(|lane| (first | lane as u64) & LOW);
+        let mut c1 = [first >> 32; 8];
+        let mut c2 = [self.stream & LOW; 8];
+        let mut c3 = [self.stream >> 32; 8];
+        let mut k0 = self.seed as u32;
+        let mut k1 = (self.seed >> 32) as u32;
+        for _ in 0..ROUNDS {
+            for lane in 0..8 {
+                let p0 = (c0[lane] & LOW) * MULTIPLIER_0;
+                let p1 = (c2[lane] & LOW) * MULTIPLIER_1;
+                c0[lane] = (p1 >> 32) ^ c1[lane] ^ u64::from(k0);
+                c2[lane] = (p0 >> 32) ^ c3[lane] ^ u64::from(k1);
+                c1[lane] = p1;
+                c3[lane] = p0;
+            }
+            k0 = k0.wrapping_add(WEYL_0);
+            k1 = k1.wrapping_add(WEYL_1);
+        }
+        let mut words = [0; GROUP];
+        for lane in 0..8 {
+            words[2 * lane] = c0[lane] as u32;
+            words[2 * lane + 1] = c1[lane] as u32;
+            words[16 + 2 * lane] = c2[lane] as u32;
+            words[16 + 2 * lane + 1] = c3[lane] as u32;
+        }
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The known-answer vectors published with Random123 (`kat_vectors`, philox4x32 10).
+    #[test]
+    fn known_answers() {
+        let cases = [
+            (
+                [0; 4],
+                [0; 2],
+                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
+            ),
+            (
+                [u32::MAX; 4],
+                [u32::MAX; 2],
+                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
+            ),
+            (
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0],
+                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+            ),
+        ];
+        for (counter, key, expected) in cases {
+            assert_eq!(philox_4x32_10(counter, key), expected);
+        }
+    }
+
+    #[test]
+    fn groups_are_words_by_index() {
+        for (seed, stream, group) in [(0, 0, 0), (u64::MAX, 7, 1 << 30), (42, u64::MAX - 3, 12345)]
+        {
+            let philox = Philox::new(seed, stream);
+            for (offset, word) in philox.group(group).into_iter().enumerate() {
+                assert_eq!(word, philox.word(group * 32 + offset as u64));
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_uses_every_word_of_its_blocks_once() {
+        let philox = Philox::new(5, 6);
+        let mut expected: Vec<u32> = (8..16)
+            .flat_map(|block| philox_4x32_10([block, 0, 6, 0], [5, 0]))
+            .collect();
+        let mut words = philox.group(1).to_vec();
+        expected.sort_unstable();
+        words.sort_unstable();
+        assert_eq!(words, expected);
+    }
+}
