@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::FormatError;
+
 /// A rounding mode (IEEE 754-2019, section 4.3, plus round-to-odd and stochastic rounding).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -74,6 +76,187 @@ impl Rounding {
                     remainder << (bits - width)
                 };
                 fraction + u64::from(random >> (32 - bits)) >= 1u64 << bits
+            }
+        }
+    }
+
+    /// As [`away_from_zero`](Self::away_from_zero), for vector code: `fraction` is the cut part
+    /// times 2^32, rounded down, and `inexact` says whether the cut part is not zero.
+    #[inline(always)]
+    pub fn away_from_zero_u32(
+        self,
+        negative: bool,
+        odd: bool,
+        fraction: u32,
+        inexact: bool,
+        random: u32,
+    ) -> bool {
+        const HALF: u32 = 1 << 31;
+        match self {
+            // Above a half, or at a half and odd.
+            Self::NearestEven => fraction > HALF - u32::from(odd),
+            Self::NearestAway => fraction >= HALF,
+            Self::TowardZero => false,
+            Self::Down => negative && inexact,
+            Self::Up => !negative && inexact,
+            Self::ToOdd => !odd && inexact,
+            Self::Stochastic { bits, .. } => {
+                // The upper `bits` bits of both, added: does the sum carry out of 32 bits?
+                let kept = u32::MAX << (32 - u32::from(bits));
+                (fraction & kept) > !(random & kept)
+            }
+        }
+    }
+
+    /// The integer to which `x` is rounded, as f32; NaN and infinities stay what they are.
+    #[inline(always)]
+    pub fn to_integer(self, x: f32, random: u32) -> f32 {
+        let kept = x.trunc();
+        let away = kept + 1f32.copysign(x);
+        let cut = (x - kept).abs();
+        match self {
+            Self::NearestEven => x.round_ties_even(),
+            Self::NearestAway if cut >= 0.5 => away,
+            Self::TowardZero | Self::NearestAway => kept,
+            Self::Down => x.floor(),
+            Self::Up => x.ceil(),
+            Self::ToOdd => {
+                let half = kept * 0.5;
+                if cut > 0.0 && half == half.trunc() {
+                    away
+                } else {
+                    kept
+                }
+            }
+            Self::Stochastic { .. } => {
+                if self.away_from_zero_u32(false, false, fraction_bits(cut), false, random) {
+                    away
+                } else {
+                    kept
+                }
+            }
+        }
+    }
+
+    /// Checks the number of random bits.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Parameter`] if it is not in 1..=32.
+    pub fn validate(self) -> Result<(), FormatError> {
+        match self {
+            Self::Stochastic { bits, .. } if !(1..=32).contains(&bits) => {
+                Err(FormatError::Parameter {
+                    format: "stochastic",
+                    field: "bits",
+                    value: bits.to_string(),
+                    expected: "1 to 32".into(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `floor(x * 2^32)` for `x` in 0..1, and 0 for anything else.
+#[inline(always)]
+fn fraction_bits(x: f32) -> u32 {
+    let x = if x < 1.0 { x } else { 0.0 };
+    let bits = x.to_bits();
+    // With the leading bit at the top, the significand stands for x * 2^(126 - exponent) * 2^32.
+    let significand = bits << 8 | 1 << 31;
+    significand.checked_shr(126 - (bits >> 23)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODES: [Rounding; 8] = [
+        Rounding::NearestEven,
+        Rounding::NearestAway,
+        Rounding::TowardZero,
+        Rounding::Down,
+        Rounding::Up,
+        Rounding::ToOdd,
+        Rounding::stochastic(0, 0),
+        Rounding::Stochastic {
+            seed: 0,
+            stream: 0,
+            bits: 3,
+        },
+    ];
+
+    /// The attribute table of IEEE 754-2019, section 4.3, for a few halves and thirds, by hand.
+    #[test]
+    fn to_integer_by_hand() {
+        let cases = [
+            // x, nearest-even, nearest-away, toward zero, down, up, to odd
+            (2.5, [2.0, 3.0, 2.0, 2.0, 3.0, 3.0]),
+            (3.5, [4.0, 4.0, 3.0, 3.0, 4.0, 3.0]),
+            (-2.5, [-2.0, -3.0, -2.0, -3.0, -2.0, -3.0]),
+            (-0.25, [0.0, 0.0, 0.0, -1.0, 0.0, -1.0]),
+            (4.0, [4.0; 6]),
+            (1e-30, [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
+            (8_388_609.0, [8_388_609.0; 6]),
+            (f32::INFINITY, [f32::INFINITY; 6]),
+        ];
+        for (x, expected) in cases {
+            for (mode, expected) in MODES.into_iter().zip(expected) {
+                assert_eq!(mode.to_integer(x, 0), expected, "{mode:?} {x}");
+            }
+        }
+        for mode in MODES {
+            assert!(mode.to_integer(f32::NAN, 7).is_nan());
+        }
+    }
+
+    #[test]
+    fn stochastic_goes_up_as_often_as_its_fraction_says() {
+        // 2.3125 = 2 + 5/16: with 4 random bits, exactly 5 of the 16 random numbers round up.
+        let rounding = Rounding::Stochastic {
+            seed: 0,
+            stream: 0,
+            bits: 4,
+        };
+        let up = (0..16u32).filter(|r| rounding.to_integer(-2.3125, r << 28) == -3.0);
+        assert_eq!(up.count(), 5);
+        // With 3 bits the fraction counts as 2/8.
+        let up = (0..16u32).filter(|r| MODES[7].to_integer(2.3125, r << 28) == 3.0);
+        assert_eq!(up.count(), 4);
+    }
+
+    #[test]
+    fn both_forms_of_the_decision_agree() {
+        let words = [
+            0,
+            1,
+            2,
+            1 << 30,
+            (1 << 31) - 1,
+            1 << 31,
+            (1 << 31) + 1,
+            u32::MAX,
+        ];
+        for mode in MODES {
+            for remainder in words {
+                for random in words {
+                    for (negative, odd) in
+                        [(false, false), (false, true), (true, false), (true, true)]
+                    {
+                        assert_eq!(
+                            mode.away_from_zero_u32(
+                                negative,
+                                odd,
+                                remainder,
+                                remainder != 0,
+                                random
+                            ),
+                            mode.away_from_zero(negative, odd, remainder.into(), 32, random),
+                            "{mode:?} {remainder:x} {random:x}"
+                        );
+                    }
+                }
             }
         }
     }

@@ -307,7 +307,8 @@ fn zip_fold_into<A: Copy + Send + Sync>(
 ) -> A {
     assert_eq!(left.len(), right.len(), "slices differ in length");
     assert_eq!(left.len(), output.len(), "slices differ in length");
-    let chunk = |((output, left), right): ((&mut [MaybeUninit<f32>], &[f32]), &[f32])| {
+    type Chunk<'a> = ((&'a mut [MaybeUninit<f32>], &'a [f32]), &'a [f32]);
+    let chunk = |((output, left), right): Chunk<'_>| {
         join_lanes(lanes::zip_fold(left, right, output, identity, f), combine)
     };
     if left.len() < PARALLEL {

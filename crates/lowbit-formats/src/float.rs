@@ -1,0 +1,651 @@
+//! Floating point of any exponent and mantissa width that f32 can hold.
+
+use std::fmt;
+
+use crate::grid::{Grid, ScalarFormat, power_of_two};
+use crate::text::{Argument, Call, Reason};
+use crate::{FormatError, Rounding};
+
+/// Which codes stand for infinity and NaN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Specials {
+    /// The highest exponent is for infinity and NaN (IEEE 754-2019, section 3.4).
+    #[default]
+    Ieee,
+    /// No infinity; exponent and mantissa of all ones are NaN (OCP 8-bit floating point, E4M3).
+    Fn,
+    /// No infinity and no minus zero, whose code is the one NaN.
+    Fnuz,
+    /// Every code is a number (OCP microscaling, FP6 and FP4). Always saturates.
+    Finite,
+}
+
+/// A sign, `exponent` bits `e` and `mantissa` bits `m`.
+///
+/// The value is `(-1)^s * 2^(e - bias) * (1 + m / 2^mantissa)`, and for `e = 0`
+/// `(-1)^s * 2^(1 - bias) * m / 2^mantissa`, the subnormals. Without subnormals, `e = 0` is zero
+/// alone, and numbers below `2^(1 - bias)` are rounded to zero or to it.
+///
+/// A number that rounds beyond the largest value becomes infinity, or NaN where there is none,
+/// as in IEEE 754-2019, section 7.4 (rounding toward zero, to odd, or away from the infinity in
+/// question gives the largest value); infinity stays, or becomes NaN. With `saturate`, both
+/// become the largest value. NaN stays NaN, even where no code holds it. A minus zero stays
+/// except in `fnuz`.
+///
+/// Text: `float(exponent,mantissa)`, then `bias=..`, `flush` (no subnormals), `fn`, `fnuz` or
+/// `finite`, `saturate`. A format with a name of its own prints as that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Float {
+    exponent: u8,
+    mantissa: u8,
+    bias: i16,
+    subnormals: bool,
+    specials: Specials,
+    saturate: bool,
+}
+
+/// Formats with a name: exponent and mantissa bits, bias, special codes, and the definition.
+///
+/// - fp32, fp16: IEEE 754-2019, table 3.5 (binary32, binary16). tf32: NVIDIA A100 white paper.
+///   bf16: Google's bfloat16. All with an exponent bias of `2^(exponent-1) - 1`.
+/// - e5m2, e4m3: OCP 8-bit floating point specification, revision 1.0, table 1.
+/// - e4m3fnuz, e5m2fnuz: Noune et al., arXiv 2206.02915. e4m3b11fnuz, e3m4: as in ml_dtypes.
+/// - e3m2, e2m3, e2m1: OCP microscaling formats, version 1.0, tables 3 and 4.
+const NAMED: [(&str, u8, u8, i16, Specials); 13] = [
+    ("fp32", 8, 23, 127, Specials::Ieee),
+    ("tf32", 8, 10, 127, Specials::Ieee),
+    ("fp16", 5, 10, 15, Specials::Ieee),
+    ("bf16", 8, 7, 127, Specials::Ieee),
+    ("e5m2", 5, 2, 15, Specials::Ieee),
+    ("e4m3", 4, 3, 7, Specials::Fn),
+    ("e4m3fnuz", 4, 3, 8, Specials::Fnuz),
+    ("e5m2fnuz", 5, 2, 16, Specials::Fnuz),
+    ("e3m4", 3, 4, 3, Specials::Ieee),
+    ("e4m3b11fnuz", 4, 3, 11, Specials::Fnuz),
+    ("e3m2", 3, 2, 3, Specials::Finite),
+    ("e2m3", 2, 3, 1, Specials::Finite),
+    ("e2m1", 2, 1, 1, Specials::Finite),
+];
+
+impl Float {
+    /// IEEE-like: a bias of `2^(exponent-1) - 1`, subnormals, infinity and NaN.
+    ///
+    /// # Errors
+    ///
+    /// If `exponent` is not in 1..=8 or `mantissa` not in 0..=23, or no finite value but zero is
+    /// left.
+    pub fn new(exponent: u8, mantissa: u8) -> Result<Self, FormatError> {
+        Self::with_specials(exponent, mantissa, Specials::Ieee)
+    }
+
+    /// With other special codes; the bias of `fnuz` is `2^(exponent-1)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and if the largest value exceeds f32.
+    pub fn with_specials(
+        exponent: u8,
+        mantissa: u8,
+        specials: Specials,
+    ) -> Result<Self, FormatError> {
+        check("exponent", exponent.into(), 1, 8)?;
+        check("mantissa", mantissa.into(), 0, 23)?;
+        Self {
+            exponent,
+            mantissa,
+            bias: default_bias(exponent, specials),
+            subnormals: true,
+            specials,
+            saturate: specials == Specials::Finite,
+        }
+        .checked()
+    }
+
+    /// The same with another bias.
+    ///
+    /// # Errors
+    ///
+    /// If the values leave the range of f32: the smallest normal must be at least `2^-126`, the
+    /// largest value below `2^128`.
+    pub fn with_bias(self, bias: i16) -> Result<Self, FormatError> {
+        Self { bias, ..self }.checked()
+    }
+
+    /// The same without subnormals.
+    ///
+    /// # Errors
+    ///
+    /// If no value but zero is left.
+    pub fn without_subnormals(self) -> Result<Self, FormatError> {
+        Self {
+            subnormals: false,
+            ..self
+        }
+        .checked()
+    }
+
+    /// The same with numbers beyond the largest value, and infinities, brought to that value.
+    pub fn saturating(self) -> Self {
+        Self {
+            saturate: true,
+            ..self
+        }
+    }
+
+    /// The format of a name such as `e4m3`.
+    pub fn named(name: &str) -> Option<Self> {
+        let &(_, exponent, mantissa, bias, specials) =
+            NAMED.iter().find(|(known, ..)| *known == name)?;
+        Some(Self {
+            exponent,
+            mantissa,
+            bias,
+            subnormals: true,
+            specials,
+            saturate: specials == Specials::Finite,
+        })
+    }
+
+    /// The names that [`named`](Self::named) knows.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMED.iter().map(|(name, ..)| *name)
+    }
+
+    /// Bits of the exponent.
+    pub fn exponent(&self) -> u8 {
+        self.exponent
+    }
+
+    /// Bits of the mantissa, without the leading bit.
+    pub fn mantissa(&self) -> u8 {
+        self.mantissa
+    }
+
+    /// What is subtracted from the stored exponent.
+    pub fn bias(&self) -> i16 {
+        self.bias
+    }
+
+    /// Whether there are subnormals.
+    pub fn has_subnormals(&self) -> bool {
+        self.subnormals
+    }
+
+    /// Which codes stand for infinity and NaN.
+    pub fn specials(&self) -> Specials {
+        self.specials
+    }
+
+    /// Whether numbers beyond the largest value become that value.
+    pub fn saturates(&self) -> bool {
+        self.saturate
+    }
+
+    /// The largest finite value.
+    pub fn max_finite(&self) -> f32 {
+        f32::from_bits(self.max_bits())
+    }
+
+    /// The smallest positive normal value, `2^(1 - bias)`.
+    pub fn min_normal(&self) -> f32 {
+        power_of_two(1 - i32::from(self.bias))
+    }
+
+    /// The smallest positive value.
+    pub fn min_positive(&self) -> f32 {
+        let below = if self.subnormals {
+            i32::from(self.mantissa)
+        } else {
+            0
+        };
+        power_of_two(1 - i32::from(self.bias) - below)
+    }
+
+    /// Exponent and mantissa of the largest finite value, as one number.
+    fn max_code(&self) -> u32 {
+        let exponents = 1u32 << self.exponent;
+        match self.specials {
+            Specials::Ieee => ((exponents - 1) << self.mantissa) - 1,
+            Specials::Fn => (exponents << self.mantissa) - 2,
+            Specials::Fnuz | Specials::Finite => (exponents << self.mantissa) - 1,
+        }
+    }
+
+    /// The largest finite value as f32 bits, its exponent possibly beyond f32's.
+    fn max_bits(&self) -> u32 {
+        let mantissa = u32::from(self.mantissa);
+        let code = self.max_code();
+        let field = code >> mantissa;
+        if field == 0 {
+            let below = 1 - i32::from(self.bias) - i32::from(self.mantissa);
+            return (code as f32 * power_of_two(below)).to_bits();
+        }
+        let exponent = (field as i32 - i32::from(self.bias) + 127) as u32;
+        exponent << 23 | (code & ((1 << mantissa) - 1)) << (23 - mantissa)
+    }
+
+    /// Whether f32 holds every value, and zero is not the only one.
+    fn checked(self) -> Result<Self, FormatError> {
+        let highest = (1 << self.exponent) - 1;
+        let field = (self.max_code() >> self.mantissa) as i32;
+        // The smallest normal exponent at least -126, the largest value's at most 127.
+        let lowest = (field - 127).max(1 - highest);
+        check("bias", self.bias.into(), lowest, 127)?;
+        if self.max_code() == 0 || (field == 0 && !self.subnormals) {
+            return Err(FormatError::Parameter {
+                format: "float",
+                field: "exponent",
+                value: self.exponent.to_string(),
+                expected: "at least 2, or there is no value but zero".into(),
+            });
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+        if let Some(format) = Self::named(call.name()) {
+            return match call.split(0)?.1 {
+                [] => Ok(format),
+                [option] if option.flag() == Ok("saturate") => Ok(format.saturating()),
+                [option, ..] => Err(Reason::option(option.key(), "saturate")),
+            };
+        }
+        let (widths, options) = call.split(2)?;
+        let specials = options.iter().find_map(|option| match option.key() {
+            "ieee" => Some(Specials::Ieee),
+            "fn" => Some(Specials::Fn),
+            "fnuz" => Some(Specials::Fnuz),
+            "finite" => Some(Specials::Finite),
+            _ => None,
+        });
+        let specials = specials.unwrap_or_default();
+        let exponent = widths[0].number("exponent")?;
+        let mantissa = widths[1].number("mantissa")?;
+        check("exponent", i32::from(exponent), 1, 8)?;
+        check("mantissa", i32::from(mantissa), 0, 23)?;
+        let mut format = Self {
+            exponent,
+            mantissa,
+            bias: default_bias(exponent, specials),
+            subnormals: true,
+            specials,
+            saturate: specials == Specials::Finite,
+        };
+        for option in options {
+            format.apply(option)?;
+        }
+        Ok(format.checked()?)
+    }
+
+    fn apply(&mut self, option: &Argument<'_>) -> Result<(), Reason> {
+        match option.key() {
+            "bias" => self.bias = option.number("bias")?,
+            "flush" => self.subnormals = false,
+            "saturate" => self.saturate = true,
+            "ieee" | "fn" | "fnuz" | "finite" => {}
+            other => {
+                let known = "bias=.., flush, ieee, fn, fnuz, finite, saturate";
+                return Err(Reason::option(other, known));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn default_bias(exponent: u8, specials: Specials) -> i16 {
+    let half = 1 << (exponent - 1);
+    match specials {
+        Specials::Fnuz => half,
+        _ => half - 1,
+    }
+}
+
+fn check(field: &'static str, value: i32, low: i32, high: i32) -> Result<(), FormatError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(FormatError::Parameter {
+        format: "float",
+        field,
+        value: value.to_string(),
+        expected: format!("{low} to {high}"),
+    })
+}
+
+impl fmt::Display for Float {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let saturate = self.saturate && self.specials != Specials::Finite;
+        let name = NAMED
+            .iter()
+            .find(|(_, exponent, mantissa, bias, specials)| {
+                let named = (*exponent, *mantissa, *bias, *specials);
+                named == (self.exponent, self.mantissa, self.bias, self.specials)
+            });
+        if let (Some((name, ..)), true) = (name, self.subnormals) {
+            return f.write_str(name).and_then(|()| match saturate {
+                true => f.write_str("(saturate)"),
+                false => Ok(()),
+            });
+        }
+        write!(f, "float({},{}", self.exponent, self.mantissa)?;
+        if self.bias != default_bias(self.exponent, self.specials) {
+            write!(f, ",bias={}", self.bias)?;
+        }
+        f.write_str(match self.specials {
+            Specials::Ieee => "",
+            Specials::Fn => ",fn",
+            Specials::Fnuz => ",fnuz",
+            Specials::Finite => ",finite",
+        })?;
+        f.write_str(if self.subnormals { "" } else { ",flush" })?;
+        f.write_str(if saturate { ",saturate)" } else { ")" })
+    }
+}
+
+impl ScalarFormat for Float {
+    type Grid<'a> = FloatGrid;
+
+    fn grid(&self) -> FloatGrid {
+        let bias = i32::from(self.bias);
+        let mantissa = i32::from(self.mantissa);
+        let max = self.max_bits();
+        let beyond = match (self.saturate, self.specials) {
+            (true, _) | (_, Specials::Finite) => max,
+            (false, Specials::Ieee) => INFINITY,
+            (false, Specials::Fn | Specials::Fnuz) => NAN,
+        };
+        FloatGrid {
+            shift: (23 - mantissa) as u32,
+            min_exponent: (128 - bias) as u32,
+            small: (151 - bias - if self.subnormals { mantissa } else { 0 }) as u32,
+            min_positive: self.min_positive().to_bits(),
+            max,
+            overflow: beyond,
+            infinity: beyond,
+            minus_zero: self.specials != Specials::Fnuz,
+        }
+    }
+
+    fn bits(&self) -> u32 {
+        1 + u32::from(self.exponent) + u32::from(self.mantissa)
+    }
+
+    fn min(&self) -> f32 {
+        -self.max()
+    }
+
+    fn max(&self) -> f32 {
+        match self.specials {
+            Specials::Ieee if !self.saturate => f32::INFINITY,
+            _ => self.max_finite(),
+        }
+    }
+}
+
+const INFINITY: u32 = 0x7F80_0000;
+const NAN: u32 = 0x7FC0_0000;
+const MAGNITUDE: u32 = 0x7FFF_FFFF;
+
+/// The constants of rounding to a floating-point format. Magnitudes are bit patterns of f32, whose
+/// order is that of the numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct FloatGrid {
+    /// How many bits of a normal number's significand are cut, `23 - mantissa`.
+    pub(crate) shift: u32,
+    /// The stored f32 exponent of the smallest normal value.
+    pub(crate) min_exponent: u32,
+    /// Below it, the stored f32 exponent plus the number of bits that are cut.
+    pub(crate) small: u32,
+    /// The smallest positive value.
+    pub(crate) min_positive: u32,
+    /// The largest finite value.
+    pub(crate) max: u32,
+    /// What a finite number beyond it becomes.
+    pub(crate) overflow: u32,
+    /// What infinity becomes.
+    pub(crate) infinity: u32,
+    /// Whether a zero keeps its sign.
+    pub(crate) minus_zero: bool,
+}
+
+impl FloatGrid {
+    /// The magnitude of a finite number, rounded as if there were no largest value.
+    #[inline(always)]
+    fn round_magnitude(&self, bits: u32, rounding: Rounding, random: u32) -> u32 {
+        let magnitude = bits & MAGNITUDE;
+        let exponent = magnitude >> 23;
+        let normal = exponent >= self.min_exponent;
+        // f32's own subnormals have the exponent of its smallest normals and no leading bit.
+        let cut = if normal {
+            self.shift
+        } else {
+            self.small - exponent.max(1)
+        };
+        let leading = u32::from(exponent != 0);
+        // From 24 bits on, nothing is kept and the lower neighbour is zero.
+        let vanishes = cut >= 24;
+        let significand = magnitude << 8 | leading << 31;
+        let fraction = if vanishes {
+            significand.checked_shr(cut - 24).unwrap_or(0)
+        } else {
+            significand << (24 - cut)
+        };
+        let inexact = if vanishes {
+            magnitude != 0
+        } else {
+            fraction != 0
+        };
+        // Where the leading bit is the last one kept, the pattern shows the exponent's parity in
+        // its place. The parity of the code, which decides, differs by that of `small`.
+        let parity = magnitude.wrapping_add((self.small & 1) << 23);
+        let odd = !vanishes && (parity >> (cut & 31)) & 1 != 0;
+        let away = rounding.away_from_zero_u32(bits >> 31 != 0, odd, fraction, inexact, random);
+        let (kept, step) = if vanishes {
+            (0, self.min_positive)
+        } else {
+            (magnitude >> (cut & 31) << (cut & 31), 1 << (cut & 31))
+        };
+        // A carry out of the mantissa moves into the exponent, as it should.
+        kept + if away { step } else { 0 }
+    }
+
+    /// What a number beyond the largest value becomes.
+    #[inline(always)]
+    fn beyond(&self, bits: u32, rounding: Rounding) -> u32 {
+        let negative = bits >> 31 != 0;
+        let to_max = match rounding {
+            Rounding::TowardZero | Rounding::ToOdd => true,
+            Rounding::Down => !negative,
+            Rounding::Up => negative,
+            _ => false,
+        };
+        if bits & MAGNITUDE == INFINITY {
+            self.infinity
+        } else if to_max {
+            self.max
+        } else {
+            self.overflow
+        }
+    }
+}
+
+impl Grid for FloatGrid {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        let bits = x.to_bits();
+        let rounded = self.round_magnitude(bits, rounding, random);
+        let rounded = if rounded > self.max {
+            self.beyond(bits, rounding)
+        } else {
+            rounded
+        };
+        let rounded = if x.is_nan() { NAN } else { rounded };
+        let signed = (rounded != 0 || self.minus_zero) && rounded <= INFINITY;
+        let sign = if signed { bits & !MAGNITUDE } else { 0 };
+        f32::from_bits(rounded | sign)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn float(name: &str) -> Float {
+        Float::named(name).unwrap()
+    }
+
+    /// Largest, smallest normal and smallest positive values as the standards' tables have them.
+    #[test]
+    fn limits_of_named_formats() {
+        let cases: [(&str, f32, f32, f32); 11] = [
+            ("fp32", f32::MAX, f32::MIN_POSITIVE, 1e-45),
+            ("fp16", 65504.0, 6.103_515_6e-5, 5.960_464_5e-8),
+            ("bf16", 3.389_531_4e38, 1.175_494_4e-38, 9.183_55e-41),
+            ("e5m2", 57344.0, 6.103_515_6e-5, 1.525_878_9e-5),
+            ("e4m3", 448.0, 0.015_625, 0.001_953_125),
+            ("e4m3fnuz", 240.0, 0.007_812_5, 0.000_976_562_5),
+            ("e5m2fnuz", 57344.0, 3.051_757_8e-5, 7.629_394_5e-6),
+            ("e3m4", 15.5, 0.25, 0.015_625),
+            ("e3m2", 28.0, 0.25, 0.0625),
+            ("e2m3", 7.5, 1.0, 0.125),
+            ("e2m1", 6.0, 1.0, 0.5),
+        ];
+        for (name, max, min_normal, min_positive) in cases {
+            let format = float(name);
+            assert_eq!(format.max_finite(), max, "{name}");
+            assert_eq!(format.min_normal(), min_normal, "{name}");
+            assert_eq!(format.min_positive(), min_positive, "{name}");
+        }
+    }
+
+    /// e2m1 by hand: 0, 0.5, 1, 1.5, 2, 3, 4, 6.
+    #[test]
+    fn e2m1_by_hand() {
+        let grid = float("e2m1").grid();
+        let cases = [
+            // x, nearest-even, nearest-away, toward zero, down, up, to odd
+            (0.25, [0.0, 0.5, 0.0, 0.0, 0.5, 0.5]),
+            (0.75, [1.0, 1.0, 0.5, 0.5, 1.0, 0.5]),
+            (-1.25, [-1.0, -1.5, -1.0, -1.5, -1.0, -1.5]),
+            (2.5, [2.0, 3.0, 2.0, 2.0, 3.0, 3.0]),
+            (5.0, [4.0, 6.0, 4.0, 4.0, 6.0, 6.0]),
+            (1e-45, [0.0, 0.0, 0.0, 0.0, 0.5, 0.5]),
+            (7.0, [6.0; 6]),
+            (1e30, [6.0; 6]),
+            (f32::NEG_INFINITY, [-6.0; 6]),
+        ];
+        let modes = [
+            Rounding::NearestEven,
+            Rounding::NearestAway,
+            Rounding::TowardZero,
+            Rounding::Down,
+            Rounding::Up,
+            Rounding::ToOdd,
+        ];
+        for (x, expected) in cases {
+            for (mode, expected) in modes.into_iter().zip(expected) {
+                assert_eq!(grid.round(x, mode, 0), expected, "{mode:?} {x}");
+            }
+        }
+        assert!(grid.round(f32::NAN, Rounding::NearestEven, 0).is_nan());
+    }
+
+    /// OCP 8-bit floating point, section 5.2, and ml_dtypes: 464 ties to 448, more is NaN.
+    #[test]
+    fn overflow_of_e4m3() {
+        let nearest = |format: Float, x: f32| format.grid().round(x, Rounding::NearestEven, 0);
+        let e4m3 = float("e4m3");
+        assert_eq!(nearest(e4m3, 464.0), 448.0);
+        assert!(nearest(e4m3, 464.01).is_nan());
+        assert!(nearest(e4m3, -f32::INFINITY).is_nan());
+        assert_eq!(nearest(e4m3.saturating(), 1e9), 448.0);
+        assert_eq!(nearest(e4m3.saturating(), -f32::INFINITY), -448.0);
+        assert_eq!(e4m3.grid().round(1e9, Rounding::TowardZero, 0), 448.0);
+        assert_eq!(nearest(float("e5m2"), 61440.0), f32::INFINITY);
+        assert_eq!(nearest(float("e5m2"), 61439.0), 57344.0);
+        assert_eq!(nearest(float("e4m3fnuz"), -1e-9).to_bits(), 0);
+        assert_eq!(nearest(e4m3, -1e-9).to_bits(), 0x8000_0000);
+    }
+
+    /// IEEE 754-2019, section 7.4.
+    #[test]
+    fn directed_overflow() {
+        let grid = float("fp16").grid();
+        assert_eq!(grid.round(7e4, Rounding::Down, 0), 65504.0);
+        assert_eq!(grid.round(7e4, Rounding::Up, 0), f32::INFINITY);
+        assert_eq!(grid.round(-7e4, Rounding::Up, 0), -65504.0);
+        assert_eq!(grid.round(-7e4, Rounding::Down, 0), f32::NEG_INFINITY);
+        assert_eq!(grid.round(f32::INFINITY, Rounding::Down, 0), f32::INFINITY);
+    }
+
+    #[test]
+    fn fp32_changes_nothing() {
+        let grid = float("fp32").grid();
+        for bits in (0..=u32::MAX - 0xFFFF).step_by(0xFFFF) {
+            let x = f32::from_bits(bits);
+            let y = grid.round(x, Rounding::Up, 0);
+            assert!(y.to_bits() == bits || (x.is_nan() && y.is_nan()));
+        }
+    }
+
+    #[test]
+    fn without_subnormals_small_numbers_go_to_zero_or_the_smallest_normal() {
+        // The smallest normal of float(4,3) is 2^-6.
+        let grid = Float::new(4, 3)
+            .unwrap()
+            .without_subnormals()
+            .unwrap()
+            .grid();
+        let smallest = 0.015_625;
+        let nearest = |x| grid.round(x, Rounding::NearestEven, 0);
+        assert_eq!(nearest(0.5 * smallest), 0.0);
+        assert_eq!(nearest(0.51 * smallest), smallest);
+        assert_eq!(nearest(0.99 * smallest), smallest);
+        assert_eq!(nearest(1.07 * smallest), 1.125 * smallest);
+        // bf16 without subnormals: all of f32's subnormals vanish or become 2^-126.
+        let bf16 = float("bf16").without_subnormals().unwrap().grid();
+        assert_eq!(bf16.round(5e-39, Rounding::NearestEven, 0), 0.0);
+        assert_eq!(
+            bf16.round(6e-39, Rounding::NearestEven, 0),
+            f32::MIN_POSITIVE
+        );
+        assert_eq!(bf16.round(-1e-45, Rounding::Down, 0), -f32::MIN_POSITIVE);
+    }
+
+    /// With no mantissa a tie goes to the even exponent: of 1 and 2, whose codes are 7 and 8 with
+    /// a bias of 7, to 2; of 2 and 4, codes 8 and 9, to 2.
+    #[test]
+    fn powers_of_two_tie_to_the_even_code() {
+        let grid = Float::new(4, 0).unwrap().grid();
+        assert_eq!(grid.round(1.5, Rounding::NearestEven, 0), 2.0);
+        assert_eq!(grid.round(3.0, Rounding::NearestEven, 0), 2.0);
+        let odd_bias = Float::new(4, 0).unwrap().with_bias(8).unwrap().grid();
+        assert_eq!(odd_bias.round(1.5, Rounding::NearestEven, 0), 1.0);
+    }
+
+    #[test]
+    fn stochastic_probability_by_hand() {
+        // Of 1.25 in e2m1, halfway between 1 and 1.5, half of the random numbers go up; of 0.125,
+        // a quarter of the smallest value, a quarter do.
+        let grid = float("e2m1").grid();
+        let rounding = Rounding::stochastic(0, 0);
+        for (x, up) in [(1.25, 8), (0.125, 4), (-4.5, 4), (5.5, 12)] {
+            let values = (0..16u32).map(|r| grid.round(x, rounding, r << 28));
+            let low = grid.round(x, Rounding::TowardZero, 0);
+            assert_eq!(values.filter(|y| *y != low).count(), up, "{x}");
+        }
+    }
+
+    #[test]
+    fn bad_parameters_are_errors() {
+        assert!(Float::new(0, 3).is_err());
+        assert!(Float::new(9, 3).is_err());
+        assert!(Float::new(4, 24).is_err());
+        assert!(Float::new(1, 0).is_err());
+        assert!(Float::new(1, 2).unwrap().without_subnormals().is_err());
+        assert!(Float::with_specials(8, 3, Specials::Fn).is_err());
+        assert!(Float::new(8, 3).unwrap().with_bias(128).is_err());
+        assert!(Float::new(8, 3).unwrap().with_bias(126).is_err());
+        assert!(Float::new(4, 3).unwrap().with_bias(i16::MIN).is_err());
+    }
+}
