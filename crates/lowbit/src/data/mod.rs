@@ -1,9 +1,10 @@
 //! Data sets: labelled images in memory, and the batches that are cut from them.
 //!
-//! [`DataSet`] names a set, loads it, and downloads it first where it is missing; [`ImageSet`] holds its images as bytes and writes
-//! normalized batches; [`epoch_order`] shuffles; [`Augment`] crops and flips. Order and
-//! augmentation are functions of a run's seed, the epoch and the image's index, never of threads,
-//! batches or what was drawn before, so a resumed run sees what an uninterrupted one would have.
+//! [`DataSet`] names a set and loads it, downloading it first where it is missing; [`ImageSet`]
+//! holds its images as bytes and writes normalized batches; [`epoch_order`] shuffles; [`Augment`]
+//! crops and flips. Order and augmentation are functions of a run's seed, the epoch and the image's
+//! index, never of threads, batches or what was drawn before, so a resumed run sees what an
+//! uninterrupted one would have.
 
 mod augment;
 mod cache;
@@ -86,8 +87,9 @@ impl DataSet {
     /// # Errors
     ///
     /// [`Error::Missing`] if the files are not in the `dir` that was given; [`Error::Download`] if
-    /// they could not be downloaded; [`Error::Data`] if one of them does not hold what its format
-    /// says; [`Error::Io`] if one cannot be read or written.
+    /// they could not be downloaded; [`Error::NoCacheFolder`] if there is nowhere to keep them;
+    /// [`Error::Data`] if one of them does not hold what its format says; [`Error::Io`] if one
+    /// cannot be read or written.
     pub fn load(
         self,
         dir: Option<&Path>,
