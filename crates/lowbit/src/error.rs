@@ -36,6 +36,9 @@ pub enum Error {
         /// The names of the files that belong there.
         files: String,
     },
+    /// The system names no folder that data sets could be kept in.
+    #[error("no cache folder for data sets is known, set LOWBIT_DATA to a folder")]
+    NoCacheFolder,
     /// A data set could not be downloaded.
     #[error("cannot download {url}: {message}; put {files} into {} by hand, or try again", dir.display())]
     Download {

@@ -92,7 +92,8 @@ impl Cifar {
             })
     }
 
-    fn names(&self) -> impl Iterator<Item = &'static str> {
+    /// The files' names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.train.iter().copied().chain([self.test])
     }
 

@@ -73,7 +73,7 @@ impl ImageSet {
     pub fn fill_batch(
         &self,
         indices: &[u32],
-        augment: Option<(&Augment, u64, u64)>,
+        augment: Option<(&Augment, u64, u32)>,
         out: &mut [f32],
     ) {
         let size = self.image_len();

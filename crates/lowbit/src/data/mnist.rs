@@ -30,7 +30,7 @@ const CLASSES: u8 = 10;
 /// # Errors
 ///
 /// [`Error::Missing`] if a file is not there; [`Error::Data`] if one does not hold what it should
-/// (another magic number or image size, a label over 9, not as many labels as images, an end that
+/// (another magic number or image size, no image, a label over 9, not as many labels as images, an end that
 /// comes too early or too late, damaged gzip data); [`Error::Io`] if one cannot be read.
 pub fn load(dir: &Path) -> Result<Split, Error> {
     Ok(Split {
@@ -78,6 +78,9 @@ fn read_images(path: &Path) -> Result<Vec<u8>, Error> {
     let mut file = Reader::open(path)?;
     read_magic(&mut file, IMAGES_MAGIC, "images")?;
     let count = file.u32("number of images")?;
+    if count == 0 {
+        return Err(file.wrong(4, "there are no images".into()));
+    }
     for (offset, what) in [(8, "rows"), (12, "columns")] {
         let size = file.u32(what)?;
         if size != SIDE {
@@ -196,6 +199,14 @@ mod tests {
             message(LABELS, images(3)),
             "train-labels-idx1-ubyte: offset 0: \
              magic is 0x00000803, expected 0x00000801 (IDX labels)"
+        );
+    }
+
+    #[test]
+    fn no_images_at_all() {
+        assert_eq!(
+            message(IMAGES, images(0)),
+            "train-images-idx3-ubyte: offset 4: there are no images"
         );
     }
 
