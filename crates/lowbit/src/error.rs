@@ -61,9 +61,56 @@ pub enum Error {
         /// The names that are allowed.
         expected: &'static str,
     },
+    /// A field of a configuration cannot be used.
+    #[error("{field}: {message}")]
+    Config {
+        /// The field, with the tables it is in.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A quantizer cannot be calibrated with what it saw.
+    #[error("{path}: {message}")]
+    Calibration {
+        /// The quantizer's path in the network.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A checkpoint cannot be read, written or applied.
+    #[error("{}: {message}", path.display())]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 impl Error {
+    /// An [`Error::Config`].
+    pub(crate) fn config(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Config { field: field.into(), message: message.into() }
+    }
+
+    /// The first line of what a TOML parser says, with the line of the text it speaks of.
+    pub(crate) fn toml(source: &str, text: &str, error: &toml::de::Error) -> Self {
+        let line = error.span().map_or(String::new(), |span| {
+            format!(" line {}", text[..span.start.min(text.len())].matches('\n').count() + 1)
+        });
+        Self::config(format!("{source}{line}"), error.message().replace('\n', " "))
+    }
+
+    /// The same error with the field's place in an outer table.
+    pub(crate) fn within(self, outer: &str) -> Self {
+        match self {
+            Self::Config { field, message } => {
+                Self::Config { field: format!("{outer}.{field}"), message }
+            }
+            other => other,
+        }
+    }
+
     /// An [`Error::Io`] about `path`, to be handed to `map_err`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
