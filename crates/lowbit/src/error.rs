@@ -90,23 +90,33 @@ pub enum Error {
 impl Error {
     /// An [`Error::Config`].
     pub(crate) fn config(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Config { field: field.into(), message: message.into() }
+        Self::Config {
+            field: field.into(),
+            message: message.into(),
+        }
     }
 
     /// The first line of what a TOML parser says, with the line of the text it speaks of.
     pub(crate) fn toml(source: &str, text: &str, error: &toml::de::Error) -> Self {
         let line = error.span().map_or(String::new(), |span| {
-            format!(" line {}", text[..span.start.min(text.len())].matches('\n').count() + 1)
+            format!(
+                " line {}",
+                text[..span.start.min(text.len())].matches('\n').count() + 1
+            )
         });
-        Self::config(format!("{source}{line}"), error.message().replace('\n', " "))
+        Self::config(
+            format!("{source}{line}"),
+            error.message().replace('\n', " "),
+        )
     }
 
     /// The same error with the field's place in an outer table.
     pub(crate) fn within(self, outer: &str) -> Self {
         match self {
-            Self::Config { field, message } => {
-                Self::Config { field: format!("{outer}.{field}"), message }
-            }
+            Self::Config { field, message } => Self::Config {
+                field: format!("{outer}.{field}"),
+                message,
+            },
             other => other,
         }
     }

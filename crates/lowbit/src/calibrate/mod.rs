@@ -42,7 +42,11 @@ pub fn calibrate<M: Module>(
     };
     let model = model.map(&mut mapper);
     for threshold in &mapper.calibrated {
-        if threshold.observed.iter().any(|seen| !seen.min.is_finite() || !seen.max.is_finite()) {
+        if threshold
+            .observed
+            .iter()
+            .any(|seen| !seen.min.is_finite() || !seen.max.is_finite())
+        {
             return Err(Error::Calibration {
                 path: threshold.path.clone(),
                 message: "saw a NaN or an infinity".into(),
@@ -79,7 +83,12 @@ impl ModuleMapper for SetThresholds {
             let log2_threshold: Vec<f32> = observed.iter().map(log2_of_largest).collect();
             let data = TensorData::new(log2_threshold.clone(), [log2_threshold.len()]);
             self.signed.insert(path.clone(), signed);
-            self.calibrated.push(Calibrated { path, observed, log2_threshold, signed });
+            self.calibrated.push(Calibrated {
+                path,
+                observed,
+                log2_threshold,
+                signed,
+            });
             return replace(param, data);
         }
         match self.signed.get(&path) {

@@ -175,7 +175,11 @@ impl<'a> Planner<'a> {
     /// If the plan cannot be built.
     pub fn new(plan: &'a QPlan) -> Result<Self, Error> {
         plan.check()?;
-        Ok(Self { plan, matched: vec![false; plan.overrides.len()], layers: Vec::new() })
+        Ok(Self {
+            plan,
+            matched: vec![false; plan.overrides.len()],
+            layers: Vec::new(),
+        })
     }
 
     /// What the layer with this path, type and position quantizes.
@@ -194,7 +198,10 @@ impl<'a> Planner<'a> {
             Position::Middle => plan.default.clone(),
         };
         for (item, matched) in plan.overrides.iter().zip(&mut self.matched) {
-            let by_path = item.path.as_ref().is_none_or(|pattern| matches(pattern, &path));
+            let by_path = item
+                .path
+                .as_ref()
+                .is_none_or(|pattern| matches(pattern, &path));
             let by_type = item.layer_type.as_ref().is_none_or(|t| t == layer_type);
             if by_path && by_type {
                 *matched = true;
@@ -202,7 +209,11 @@ impl<'a> Planner<'a> {
             }
         }
         separate_streams(&mut config, &path);
-        let layer = Layer { path, layer_type, config };
+        let layer = Layer {
+            path,
+            layer_type,
+            config,
+        };
         self.layers.push(layer.clone());
         layer.config
     }
@@ -220,10 +231,18 @@ impl<'a> Planner<'a> {
             .into_iter()
             .filter_map(|(name, value)| value.as_ref().map(|v| format!("{name} `{v}`")))
             .collect();
-        let known: Vec<&str> = self.layers.iter().map(|layer| layer.path.as_str()).collect();
+        let known: Vec<&str> = self
+            .layers
+            .iter()
+            .map(|layer| layer.path.as_str())
+            .collect();
         Err(Error::config(
             format!("overrides[{unmatched}]"),
-            format!("{} matches no layer; there are {}", wanted.join(" and "), known.join(", ")),
+            format!(
+                "{} matches no layer; there are {}",
+                wanted.join(" and "),
+                known.join(", ")
+            ),
         ))
     }
 }
@@ -292,9 +311,18 @@ mod tests {
     fn dorefa_leaves_the_first_and_the_last_layer_in_float() {
         let plan = QPlan::dorefa(4, 2);
         let mut planner = Planner::new(&plan).unwrap();
-        assert_eq!(config_of(&mut planner, "a", Position::First), QConfig::default());
-        assert_eq!(config_of(&mut planner, "z", Position::Last), QConfig::default());
-        assert_eq!(config_of(&mut planner, "r", Position::Weightless), QConfig::default());
+        assert_eq!(
+            config_of(&mut planner, "a", Position::First),
+            QConfig::default()
+        );
+        assert_eq!(
+            config_of(&mut planner, "z", Position::Last),
+            QConfig::default()
+        );
+        assert_eq!(
+            config_of(&mut planner, "r", Position::Weightless),
+            QConfig::default()
+        );
         let middle = config_of(&mut planner, "m", Position::Middle);
         assert_eq!(middle.weight.unwrap().bits(), 4);
         assert_eq!(middle.input.unwrap().bits(), 2);
@@ -357,7 +385,10 @@ mod tests {
     #[test]
     fn an_override_that_matches_nothing_is_refused() {
         let plan = QPlan {
-            overrides: vec![Override { path: Some("conv9".into()), ..Override::default() }],
+            overrides: vec![Override {
+                path: Some("conv9".into()),
+                ..Override::default()
+            }],
             ..QPlan::float()
         };
         let mut planner = Planner::new(&plan).unwrap();

@@ -51,7 +51,11 @@ pub(super) fn classify<M: Classifier>(model: &M, batch: Batch) -> Classification
     let output = model.forward(batch.images);
     let log_probabilities = burn::tensor::activation::log_softmax(output.clone(), 1);
     let picked = log_probabilities.gather(1, batch.targets.clone().unsqueeze_dim(1));
-    ClassificationOutput { loss: picked.mean().neg(), output, targets: batch.targets }
+    ClassificationOutput {
+        loss: picked.mean().neg(),
+        output,
+        targets: batch.targets,
+    }
 }
 
 /// Forward and backward pass of a batch.

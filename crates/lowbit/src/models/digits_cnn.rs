@@ -97,7 +97,9 @@ impl DigitsCnnConfig {
 
 impl Classifier for DigitsCnn {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.relu1.forward(self.bn1.forward(self.conv1.forward(images)));
+        let x = self
+            .relu1
+            .forward(self.bn1.forward(self.conv1.forward(images)));
         let x = self.relu2.forward(self.bn2.forward(self.conv2.forward(x)));
         let x = self.pool.forward(x);
         let x = self.relu3.forward(self.bn3.forward(self.conv3.forward(x)));

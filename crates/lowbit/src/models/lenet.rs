@@ -102,8 +102,12 @@ impl LeNet5Config {
 
 impl Classifier for LeNet5 {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.pool1.forward(self.relu1.forward(self.conv1.forward(images)));
-        let x = self.pool2.forward(self.relu2.forward(self.conv2.forward(x)));
+        let x = self
+            .pool1
+            .forward(self.relu1.forward(self.conv1.forward(images)));
+        let x = self
+            .pool2
+            .forward(self.relu2.forward(self.conv2.forward(x)));
         let x: Tensor<2> = x.flatten(1, 3);
         self.fc2.forward(self.relu3.forward(self.fc1.forward(x)))
     }

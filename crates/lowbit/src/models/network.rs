@@ -39,6 +39,15 @@ impl Architecture {
     pub const NAMES: &str = "cnn, lenet, resnet8, resnet14, resnet20, resnet26 \
                              (the resnets also as resnet20-bottleneck)";
 
+    /// `[channels, height, width]` and classes of the images that the network is made for.
+    pub fn usual_images(self) -> ([usize; 3], usize) {
+        match self {
+            Self::Cnn => ([1, 8, 8], 10),
+            Self::LeNet => ([1, 28, 28], 10),
+            Self::ResNet { .. } => ([3, 32, 32], 10),
+        }
+    }
+
     /// Builds the network for images of `[channels, height, width]`, its parameters drawn from
     /// `seed`.
     ///
@@ -55,15 +64,38 @@ impl Architecture {
         // The backend has one generator for the whole process, and parameters are drawn when they
         // are first read: seeding and drawing must not be interrupted by another network's.
         static DRAWING: Mutex<()> = Mutex::new(());
-        let _guard = DRAWING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _guard = DRAWING
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         device.seed(seed);
         let plan = plan.clone();
         let channels = input[0];
         let network = match self {
-            Self::Cnn => Network::Cnn(DigitsCnnConfig { channels, classes, plan }.init(device)?),
-            Self::LeNet => Network::LeNet(LeNet5Config { input, classes, plan }.init(device)?),
+            Self::Cnn => Network::Cnn(
+                DigitsCnnConfig {
+                    channels,
+                    classes,
+                    plan,
+                }
+                .init(device)?,
+            ),
+            Self::LeNet => Network::LeNet(
+                LeNet5Config {
+                    input,
+                    classes,
+                    plan,
+                }
+                .init(device)?,
+            ),
             Self::ResNet { blocks, bottleneck } => Network::ResNet(
-                PreActResNetConfig { blocks, bottleneck, channels, classes, plan }.init(device)?,
+                PreActResNetConfig {
+                    blocks,
+                    bottleneck,
+                    channels,
+                    classes,
+                    plan,
+                }
+                .init(device)?,
             ),
         };
         network.visit(&mut Draw);
@@ -136,7 +168,10 @@ impl From<Architecture> for String {
 
 /// One of the networks.
 #[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant, reason = "there is one of it, and it is passed by reference")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of it, and it is passed by reference"
+)]
 pub enum Network {
     /// The network for the digits.
     Cnn(DigitsCnn),

@@ -71,7 +71,10 @@ impl PreActResNetConfig {
     /// # Errors
     /// If the plan cannot be built, or an override matches no layer.
     pub fn init(&self, device: &Device) -> Result<PreActResNet, Error> {
-        let mut builder = Builder { planner: Planner::new(&self.plan)?, device };
+        let mut builder = Builder {
+            planner: Planner::new(&self.plan)?,
+            device,
+        };
         let conv1 = builder.conv("conv1", [self.channels, 16], 3, 1, Position::First);
         let expansion = if self.bottleneck { 4 } else { 1 };
         let mut channels = 16;
@@ -180,7 +183,11 @@ impl Builder<'_> {
         let conv2 = self.conv(&at("conv2"), [width, width], 3, strides[1], middle);
         let third = shape.bottleneck.then(|| {
             let (bn, relu) = self.activation(&at("bn3"), &at("relu3"), width);
-            (bn, relu, self.conv(&at("conv3"), [width, output], 1, 1, middle))
+            (
+                bn,
+                relu,
+                self.conv(&at("conv3"), [width, output], 1, 1, middle),
+            )
         });
         let (bn3, relu3, conv3) = match third {
             Some((bn, relu, conv)) => (Some(bn), Some(relu), Some(conv)),
@@ -191,7 +198,19 @@ impl Builder<'_> {
         let add = AddConfig::new()
             .with_quantization(self.planner.layer(at("add"), "Add", Position::Weightless))
             .init(self.device);
-        Block { bn1, relu1, conv1, bn2, relu2, conv2, bn3, relu3, conv3, shortcut, add }
+        Block {
+            bn1,
+            relu1,
+            conv1,
+            bn2,
+            relu2,
+            conv2,
+            bn3,
+            relu3,
+            conv3,
+            shortcut,
+            add,
+        }
     }
 }
 
@@ -214,7 +233,9 @@ impl Block {
 impl Classifier for PreActResNet {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let stem = self.conv1.forward(images);
-        let blocks = [&self.layer1, &self.layer2, &self.layer3].into_iter().flatten();
+        let blocks = [&self.layer1, &self.layer2, &self.layer3]
+            .into_iter()
+            .flatten();
         let x = blocks.fold(stem, |x, block| block.forward(x));
         let x = self.pool.forward(self.relu.forward(self.bn.forward(x)));
         self.fc.forward(x.flatten::<2>(1, 3))

@@ -11,7 +11,11 @@ use crate::quantizers::QuantizerConfig;
 /// else (normalization, thresholds, what is left in float) at 32.
 pub fn model_bits<M: Classifier>(model: &M) -> u64 {
     let layers = model.layers().to_vec();
-    let mut count = Count { layers, path: Vec::new(), bits: 0 };
+    let mut count = Count {
+        layers,
+        path: Vec::new(),
+        bits: 0,
+    };
     model.visit(&mut count);
     count.bits
 }
@@ -26,7 +30,8 @@ impl ModuleVisitor for Count {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         // A network in an enum of networks names its layers without the enum's variant.
         let outer = self.path.is_empty() && container_type.starts_with("Enum:");
-        self.path.push(if outer { String::new() } else { name.into() });
+        self.path
+            .push(if outer { String::new() } else { name.into() });
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {

@@ -24,7 +24,9 @@ pub struct Add {
 impl AddConfig {
     /// Builds the layer.
     pub fn init(&self, device: &Device) -> Add {
-        Add { quantizers: self.quantization.init(None, device) }
+        Add {
+            quantizers: self.quantization.init(None, device),
+        }
     }
 }
 

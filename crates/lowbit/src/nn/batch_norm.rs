@@ -1,9 +1,7 @@
 //! Batch normalization.
 
 use burn::config::Config;
-use burn::module::{
-    Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState,
-};
+use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
 use crate::config::{QConfig, Quantizers};
@@ -99,7 +97,10 @@ impl BatchNorm {
         let device = input.device();
         let batch = ops::batch_norm_train(input, self.gamma.val(), self.beta.val(), self.epsilon);
         let follow = |running: &RunningState<Tensor<1>>, seen: Tensor<1>| {
-            let kept = running.value_sync().to_device(&device).mul_scalar(1.0 - self.momentum);
+            let kept = running
+                .value_sync()
+                .to_device(&device)
+                .mul_scalar(1.0 - self.momentum);
             running.update(kept.add(seen.detach().mul_scalar(self.momentum)).detach());
         };
         follow(&self.running_mean, batch.mean);
@@ -110,7 +111,9 @@ impl BatchNorm {
 
 impl ModuleDisplay for BatchNorm {
     fn custom_settings(&self) -> Option<DisplaySettings> {
-        DisplaySettings::new().with_new_line_after_attribute(false).optional()
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {

@@ -35,9 +35,7 @@ pub struct Conv2dConfig {
     #[config(default = true)]
     pub bias: bool,
     /// How weight and bias start; as Burn's, uniform within `sqrt(1 / fan_in)`.
-    #[config(
-        default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(),fan_out_only:false}"
-    )]
+    #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(),fan_out_only:false}")]
     pub initializer: Initializer,
     /// What is quantized.
     #[config(default = "QConfig::default()")]
@@ -82,7 +80,10 @@ impl Conv2dConfig {
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels { axis: 0, count: self.channels[1] };
+        let channels = Channels {
+            axis: 0,
+            count: self.channels[1],
+        };
         Conv2d {
             weight: plain.weight,
             bias: plain.bias,
@@ -104,17 +105,20 @@ impl Conv2d {
     /// - result: `[batch, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let [_, _, height, width] = input.dims();
-        let padding = padding::pairs(&self.padding, [height, width], self.kernel_size, self.stride);
-        let options = ConvOptions::new_with_padding(
+        let padding = padding::pairs(
+            &self.padding,
+            [height, width],
+            self.kernel_size,
             self.stride,
-            padding,
-            self.dilation,
-            self.groups,
         );
+        let options =
+            ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
         let output = ops::conv2d(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
-            self.bias.as_ref().map(|bias| self.quantizers.bias(bias.val())),
+            self.bias
+                .as_ref()
+                .map(|bias| self.quantizers.bias(bias.val())),
             options,
         );
         self.quantizers.output(output)
@@ -123,7 +127,9 @@ impl Conv2d {
 
 impl ModuleDisplay for Conv2d {
     fn custom_settings(&self) -> Option<DisplaySettings> {
-        DisplaySettings::new().with_new_line_after_attribute(false).optional()
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {

@@ -21,9 +21,7 @@ pub struct LinearConfig {
     #[config(default = true)]
     pub bias: bool,
     /// How weight and bias start; as Burn's, uniform within `sqrt(1 / d_input)`.
-    #[config(
-        default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(),fan_out_only:false}"
-    )]
+    #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(),fan_out_only:false}")]
     pub initializer: Initializer,
     /// What is quantized.
     #[config(default = "QConfig::default()")]
@@ -50,7 +48,10 @@ impl LinearConfig {
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels { axis: 1, count: self.d_output };
+        let channels = Channels {
+            axis: 1,
+            count: self.d_output,
+        };
         Linear {
             weight: plain.weight,
             bias: plain.bias,
@@ -69,7 +70,9 @@ impl Linear {
         let output = ops::linear(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
-            self.bias.as_ref().map(|bias| self.quantizers.bias(bias.val())),
+            self.bias
+                .as_ref()
+                .map(|bias| self.quantizers.bias(bias.val())),
         );
         self.quantizers.output(output)
     }
@@ -77,7 +80,9 @@ impl Linear {
 
 impl ModuleDisplay for Linear {
     fn custom_settings(&self) -> Option<DisplaySettings> {
-        DisplaySettings::new().with_new_line_after_attribute(false).optional()
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {

@@ -73,7 +73,12 @@ impl MaxPool2d {
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let input = self.quantizers.input(input).quantized();
         let [_, _, height, width] = input.dims();
-        let padding = padding::pairs(&self.padding, [height, width], self.kernel_size, self.stride);
+        let padding = padding::pairs(
+            &self.padding,
+            [height, width],
+            self.kernel_size,
+            self.stride,
+        );
         let options = MaxPoolOptions::new(self.kernel_size)
             .with_stride(self.stride)
             .with_padding_pairs(padding)

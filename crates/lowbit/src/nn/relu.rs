@@ -25,7 +25,9 @@ pub struct Relu {
 impl ReluConfig {
     /// Builds the layer.
     pub fn init(&self, device: &Device) -> Relu {
-        Relu { quantizers: self.quantization.init(None, device) }
+        Relu {
+            quantizers: self.quantization.init(None, device),
+        }
     }
 }
 

@@ -25,7 +25,9 @@ pub struct Relu6 {
 impl Relu6Config {
     /// Builds the layer.
     pub fn init(&self, device: &Device) -> Relu6 {
-        Relu6 { quantizers: self.quantization.init(None, device) }
+        Relu6 {
+            quantizers: self.quantization.init(None, device),
+        }
     }
 }
 

@@ -20,7 +20,9 @@ pub(super) fn round_to_format<B: Backend>(
     let data = read_sync(B::float_into_data(x)).expect("a tensor's data can be read");
     let shape = data.shape().clone();
     let mut values: Vec<f32> = data.iter::<f32>().collect();
-    format.quantize_in_place(&mut values, rounding).expect(CHECKED);
+    format
+        .quantize_in_place(&mut values, rounding)
+        .expect(CHECKED);
     let data = TensorData::new(values, shape).convert_dtype(dtype);
     B::float_from_data(data, &device)
 }
@@ -85,7 +87,12 @@ impl<B: Backend> Grid<B> {
         let n = B::float_mul_scalar(signed, (-high / 2.0).into());
         let mut dims = vec![1; shape.num_dims()];
         dims[axis] = channels;
-        let spread = |t| B::float_expand(B::float_reshape(t, Shape::from(dims.clone())), shape.clone());
+        let spread = |t| {
+            B::float_expand(
+                B::float_reshape(t, Shape::from(dims.clone())),
+                shape.clone(),
+            )
+        };
         Self {
             scale: spread(power_of_two(exponent.clone())),
             inverse: spread(power_of_two(B::float_neg(exponent))),
@@ -166,7 +173,10 @@ pub(super) fn dorefa_forward<B: Backend>(w: FloatTensor<B>, bits: u32) -> FloatT
 }
 
 /// The gradient of `tanh(w) / max |tanh(w)|`.
-pub(super) fn dorefa_backward<B: Backend>(w: FloatTensor<B>, grad: FloatTensor<B>) -> FloatTensor<B> {
+pub(super) fn dorefa_backward<B: Backend>(
+    w: FloatTensor<B>,
+    grad: FloatTensor<B>,
+) -> FloatTensor<B> {
     let settings = get_or_init_device_settings::<B>(&w.device());
     let shape = w.shape();
     let flat = Shape::new([shape.num_elements()]);
@@ -174,7 +184,10 @@ pub(super) fn dorefa_backward<B: Backend>(w: FloatTensor<B>, grad: FloatTensor<B
     let grad = B::float_reshape(grad, flat);
     let max = B::float_max_abs(t.clone());
     let inverse = inverse_or_zero::<B>(max);
-    let slope = B::float_add_scalar(B::float_neg(B::float_mul(t.clone(), t.clone())), 1.0f32.into());
+    let slope = B::float_add_scalar(
+        B::float_neg(B::float_mul(t.clone(), t.clone())),
+        1.0f32.into(),
+    );
     let slope = B::float_mul(slope, inverse.clone());
     let direct = B::float_mul(grad.clone(), slope.clone());
     // The first weight of largest magnitude also moves the maximum.

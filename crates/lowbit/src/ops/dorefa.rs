@@ -63,7 +63,11 @@ impl DorefaWeightOp for burn::backend::Cube {
 impl<B: DorefaWeightKernel, C: CheckpointStrategy> DorefaWeightOp for Autodiff<B, C> {
     fn dorefa_weight(w: FloatTensor<Self>, bits: u32) -> FloatTensor<Self> {
         let (w, node) = w.into_parts();
-        match WeightBackward.prepare::<C>([node]).compute_bound().stateful() {
+        match WeightBackward
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => {
                 let saved = (bits > 1).then(|| w.clone());
                 prep.finish(saved, B::forward(w, bits))
@@ -142,18 +146,17 @@ impl DorefaWeightKernel for Flex {
                 let largest = kernel::max_abs(data);
                 let max = tanh(largest);
                 let inverse = 2.0 * half_inverse(max);
-                let (mut output, sum) =
-                    kernel::zip_fold_to_vec(
-                        data,
-                        grad.storage::<f32>(),
-                        0.0f64,
-                        #[inline(always)]
-                        move |sum, w, g| {
-                            let t = tanh(w);
-                            (g * (1.0 - t * t) * inverse, sum + f64::from(g * t))
-                        },
-                        |a, b| a + b,
-                    );
+                let (mut output, sum) = kernel::zip_fold_to_vec(
+                    data,
+                    grad.storage::<f32>(),
+                    0.0f64,
+                    #[inline(always)]
+                    move |sum, w, g| {
+                        let t = tanh(w);
+                        (g * (1.0 - t * t) * inverse, sum + f64::from(g * t))
+                    },
+                    |a, b| a + b,
+                );
                 if let Some(j) = data.iter().position(|w| w.abs() == largest) {
                     let slope = (1.0 - max * max) * inverse * inverse;
                     output[j] -= data[j].signum() * slope * sum as f32;
@@ -167,4 +170,117 @@ impl DorefaWeightKernel for Flex {
 /// `1 / (2 max)`, or zero where `max` is.
 fn half_inverse(max: f32) -> f32 {
     if max == 0.0 { 0.0 } else { 0.5 / max }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    fn quantized(w: &[f32], bits: u32) -> Vec<f32> {
+        let data = TensorData::new(w.to_vec(), [w.len()]);
+        let w = Tensor::<1>::from_data(data, &Device::flex());
+        dorefa_weight(w, bits).into_data().iter::<f32>().collect()
+    }
+
+    #[test]
+    fn one_bit_is_the_sign_times_the_mean_magnitude() {
+        // Mean of 1, 2, 0, 5 is 2.
+        assert_eq!(quantized(&[1.0, -2.0, 0.0, 5.0], 1), [2.0, -2.0, 2.0, 2.0]);
+    }
+
+    #[test]
+    fn two_bits_by_hand() {
+        // tanh: 0.76159, -0.46212, 0.09967, 0; over the largest, halved, plus a half: 1, 0.19661,
+        // 0.56543, 0.5; times 3: 3, 0.58983, 1.69630, 1.5; rounded: 3, 1, 2, 2; 2/3 of it less 1.
+        let q = quantized(&[1.0, -0.5, 0.1, 0.0], 2);
+        let expected = [1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0];
+        for (q, e) in q.iter().zip(expected) {
+            assert!((q - e).abs() < 1e-6, "{q} {e}");
+        }
+    }
+
+    #[test]
+    fn zeros_give_the_middle_of_the_grid() {
+        // 15 * 1/2 = 7.5 rounds to the even 8: 2 * 8/15 - 1.
+        for q in quantized(&[0.0, 0.0], 4) {
+            assert!((q - 1.0 / 15.0).abs() < 1e-6, "{q}");
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_tanh_over_its_maximum() {
+        let device = Device::flex().autodiff();
+        let w: Vec<f32> = (0..40).map(|i| (i as f32 * 0.71).sin() * 1.3).collect();
+        let g: Vec<f32> = (0..40).map(|i| (i as f32 * 1.3).cos()).collect();
+        let data = |v: &[f32]| TensorData::new(v.to_vec(), [5, 8]);
+        let wt = Tensor::<2>::from_data(data(&w), &device).require_grad();
+        let loss = (dorefa_weight(wt.clone(), 4) * Tensor::from_data(data(&g), &device)).sum();
+        let grad: Vec<f32> = wt
+            .grad(&loss.backward())
+            .unwrap()
+            .into_data()
+            .iter()
+            .collect();
+
+        let w: Vec<f64> = w.into_iter().map(f64::from).collect();
+        let loss = |w: &[f64]| {
+            let max = w.iter().fold(0.0f64, |m, w| m.max(w.tanh().abs()));
+            w.iter()
+                .zip(&g)
+                .map(|(w, &g)| w.tanh() / max * f64::from(g))
+                .sum::<f64>()
+        };
+        let h = 1e-6;
+        for i in 0..w.len() {
+            let moved = |by: f64| {
+                let mut w = w.clone();
+                w[i] += by;
+                loss(&w)
+            };
+            let slope = (moved(h) - moved(-h)) / (2.0 * h);
+            assert!(
+                (f64::from(grad[i]) - slope).abs() < 1e-5,
+                "w[{i}]: {} {slope}",
+                grad[i]
+            );
+        }
+    }
+
+    #[test]
+    fn one_bit_passes_the_gradient() {
+        let device = Device::flex().autodiff();
+        let w = Tensor::<1>::from_floats([0.5, -3.0], &device).require_grad();
+        let loss = (dorefa_weight(w.clone(), 1) * Tensor::from_floats([2.0, 7.0], &device)).sum();
+        let grad: Vec<f32> = w
+            .grad(&loss.backward())
+            .unwrap()
+            .into_data()
+            .iter()
+            .collect();
+        assert_eq!(grad, [2.0, 7.0]);
+    }
+
+    #[test]
+    fn the_composed_passes_agree_with_the_kernels() {
+        let flex = |v: &[f32]| FlexTensor::from_data(TensorData::new(v.to_vec(), [6, 10]));
+        let read = |t: FlexTensor| t.into_data().iter::<f32>().collect::<Vec<_>>();
+        let w: Vec<f32> = (0..60).map(|i| (i as f32 * 0.71).sin() * 1.3).collect();
+        let g: Vec<f32> = (0..60).map(|i| (i as f32 * 1.3).cos()).collect();
+        let zeros = vec![0.0; 60];
+        for w in [&w, &zeros] {
+            for bits in [1, 2, 4, 8] {
+                let kernel = read(<Flex as DorefaWeightKernel>::forward(flex(w), bits));
+                let plain = read(composed::dorefa_forward::<Flex>(flex(w), bits));
+                for (a, b) in kernel.iter().zip(&plain) {
+                    assert!((a - b).abs() < 1e-6, "{bits} bits: {a} {b}");
+                }
+            }
+            let kernel = read(<Flex as DorefaWeightKernel>::backward(flex(w), flex(&g)));
+            let plain = read(composed::dorefa_backward::<Flex>(flex(w), flex(&g)));
+            for (a, b) in kernel.iter().zip(&plain) {
+                assert!((a - b).abs() < 1e-5, "{a} {b}");
+            }
+        }
+    }
 }

@@ -97,7 +97,11 @@ impl<B: FakeQuantizeKernel, C: CheckpointStrategy> FakeQuantizeOp for Autodiff<B
         clamped: ClampedGradient,
     ) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
-        match StraightThrough.prepare::<C>([node]).compute_bound().stateful() {
+        match StraightThrough
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => {
                 let limits = (clamped == ClampedGradient::Zero)
                     .then(|| (x.clone(), format.min(), format.max()));
@@ -170,7 +174,11 @@ impl FakeQuantizeKernel for Flex {
     fn gradient_within(x: FlexTensor, grad: FlexTensor, min: f32, max: f32) -> FlexTensor {
         flex::in_f32(grad, |grad| {
             flex::in_f32(x, |x| {
-                flex::zip(x, grad, move |x, g| if x >= min && x <= max { g } else { 0.0 })
+                flex::zip(
+                    x,
+                    grad,
+                    move |x, g| if x >= min && x <= max { g } else { 0.0 },
+                )
             })
         })
     }
@@ -178,3 +186,82 @@ impl FakeQuantizeKernel for Flex {
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl FakeQuantizeKernel for burn::backend::Cube {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    fn gradient(x: &[f32], format: &str, clamped: ClampedGradient) -> (Vec<f32>, Vec<f32>) {
+        let device = Device::flex().autodiff();
+        let x = TensorData::new(x.to_vec(), [x.len()]);
+        let x = Tensor::<1>::from_data(x, &device).require_grad();
+        let y = fake_quantize(
+            x.clone(),
+            &format.parse().unwrap(),
+            Rounding::NearestEven,
+            clamped,
+        );
+        let grads = (y.clone() * 3.0).sum().backward();
+        let read = |t: Tensor<1>| t.into_data().iter::<f32>().collect::<Vec<_>>();
+        (read(y), read(x.grad(&grads).unwrap()))
+    }
+
+    #[test]
+    fn values_and_gradients_by_hand() {
+        // fixed(4,2): steps of 1/4 from -2 to 1.75.
+        let x = [0.3, 0.375, -0.1, 1.75, 1.8, 5.0, -2.0, -2.1, f32::NAN];
+        let (y, g) = gradient(&x, "fixed(4,2)", ClampedGradient::Zero);
+        assert_eq!(y[..8], [0.25, 0.5, 0.0, 1.75, 1.75, 1.75, -2.0, -2.0]);
+        assert_eq!(g, [3.0, 3.0, 3.0, 3.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
+        let (_, g) = gradient(&x[..8], "fixed(4,2)", ClampedGradient::Pass);
+        assert_eq!(g, [3.0; 8]);
+    }
+
+    #[test]
+    fn dorefa_activations_by_hand() {
+        // unit(2): thirds of the unit interval; 0.5 is half way between 1/3 and 2/3: 1.5 to 2.
+        let (y, g) = gradient(
+            &[-0.5, 0.0, 0.16, 0.17, 0.5, 0.9, 1.0, 1.5],
+            "unit(2)",
+            ClampedGradient::Zero,
+        );
+        let thirds = [0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 3.0, 3.0];
+        for (y, t) in y.iter().zip(thirds) {
+            assert!((y - t / 3.0).abs() < 1e-7, "{y} {t}/3");
+        }
+        assert_eq!(g, [0.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 0.0]);
+    }
+
+    #[test]
+    fn a_permuted_tensor_is_rounded_in_its_logical_order() {
+        let device = Device::flex();
+        let x = Tensor::<2>::from_floats([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], &device);
+        let stochastic = Rounding::stochastic(7, 0);
+        let format: Format = "fixed(4,2)".parse().unwrap();
+        let rounded = |x: Tensor<2>| {
+            let y = fake_quantize(x, &format, stochastic, ClampedGradient::Pass);
+            y.into_data().iter::<f32>().collect::<Vec<_>>()
+        };
+        let transposed = x.clone().transpose();
+        let copied = Tensor::from_data(transposed.to_data(), &device);
+        assert_eq!(rounded(transposed), rounded(copied));
+    }
+
+    #[test]
+    fn the_composed_passes_agree_with_the_kernels() {
+        let x: Vec<f32> = (0..300).map(|i| (i as f32 * 0.37).sin() * 3.1).collect();
+        let flex = |v: &[f32]| FlexTensor::from_data(TensorData::new(v.to_vec(), [300]));
+        let read = |t: FlexTensor| t.into_data().iter::<f32>().collect::<Vec<_>>();
+        for format in ["fixed(8,4)", "e4m3", "int4", "unit(3)"] {
+            let format: Format = format.parse().unwrap();
+            let rounding = Rounding::stochastic(1, 2);
+            let kernel = <Flex as FakeQuantizeKernel>::forward(flex(&x), &format, rounding);
+            let plain = composed::round_to_format::<Flex>(flex(&x), &format, rounding);
+            assert_eq!(read(kernel), read(plain));
+        }
+        let kernel = <Flex as FakeQuantizeKernel>::gradient_within(flex(&x), flex(&x), -1.0, 2.0);
+        let plain = composed::gradient_within::<Flex>(flex(&x), flex(&x), -1.0, 2.0);
+        assert_eq!(read(kernel), read(plain));
+    }
+}

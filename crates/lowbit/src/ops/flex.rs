@@ -38,7 +38,11 @@ pub(super) fn dense_pair(a: FlexTensor, b: FlexTensor) -> (FlexTensor, FlexTenso
 
 /// A row-major tensor whose storage holds each element once.
 pub(super) fn contiguous(x: FlexTensor) -> FlexTensor {
-    if x.is_contiguous() { dense(x) } else { x.to_contiguous() }
+    if x.is_contiguous() {
+        dense(x)
+    } else {
+        x.to_contiguous()
+    }
 }
 
 /// The tensor with `like`'s layout whose storage is `data`.

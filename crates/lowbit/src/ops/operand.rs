@@ -43,12 +43,17 @@ impl Quantization {
     /// The quantized tensor.
     pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Format { format, rounding, clamped } => {
-                fake_quantize(x, &format, rounding, clamped)
-            }
-            Self::TrainedThreshold { log2_threshold, signed, bits, axis } => {
-                trained_threshold(x, log2_threshold, signed, bits, axis)
-            }
+            Self::Format {
+                format,
+                rounding,
+                clamped,
+            } => fake_quantize(x, &format, rounding, clamped),
+            Self::TrainedThreshold {
+                log2_threshold,
+                signed,
+                bits,
+                axis,
+            } => trained_threshold(x, log2_threshold, signed, bits, axis),
             Self::DorefaWeight { bits } => dorefa_weight(x, bits),
         }
     }
@@ -64,7 +69,10 @@ pub struct Operand<const D: usize> {
 impl<const D: usize> Operand<D> {
     /// An operand that is quantized as given.
     pub fn new(tensor: Tensor<D>, quantization: Option<Quantization>) -> Self {
-        Self { tensor, quantization }
+        Self {
+            tensor,
+            quantization,
+        }
     }
 
     /// The tensor as the operator sees it.

@@ -14,7 +14,7 @@ pub(super) fn tanh(x: f32) -> f32 {
     let polynomial = polynomial * z - 5.373_971_6e-2;
     let polynomial = polynomial * z + 1.333_144_2e-1;
     let polynomial = polynomial * z - 3.333_328e-1;
-    let small = x + x * z * polynomial;
+    let small = x * (1.0 + z * polynomial);
     // tanh(x) rounds to 1 from x = 9.02 on.
     let e = exp(2.0 * if magnitude > 10.0 { 10.0 } else { magnitude });
     let large = (1.0 - 2.0 / (e + 1.0)).copysign(x);

@@ -107,7 +107,11 @@ impl<B: TrainedThresholdKernel, C: CheckpointStrategy> TrainedThresholdOp for Au
         let (x, x_node) = x.into_parts();
         let (log2_t, t_node) = log2_t.into_parts();
         let signed = signed.into_primitive();
-        match ThresholdBackward.prepare::<C>([x_node, t_node]).compute_bound().stateful() {
+        match ThresholdBackward
+            .prepare::<C>([x_node, t_node])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => {
                 let state = Saved {
                     x: x.clone(),
@@ -146,7 +150,13 @@ impl<B: TrainedThresholdKernel> Backward<B, 2> for ThresholdBackward {
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        let Saved { x, log2_t, signed, bits, axis } = ops.state;
+        let Saved {
+            x,
+            log2_t,
+            signed,
+            bits,
+            axis,
+        } = ops.state;
         let (grad_x, grad_t) = B::backward(x, log2_t, signed, grad, bits, axis);
         let [x, t] = ops.parents;
         if let Some(x) = x {
@@ -261,7 +271,9 @@ impl TrainedThresholdKernel for Flex {
 
 /// The runs of a row-major tensor that share one index of `axis`, in order.
 fn rows<'a>(data: &'a [f32], like: &FlexTensor, axis: usize) -> impl Iterator<Item = &'a [f32]> {
-    let inner: usize = like.layout().shape().as_slice()[axis + 1..].iter().product();
+    let inner: usize = like.layout().shape().as_slice()[axis + 1..]
+        .iter()
+        .product();
     data.chunks_exact(inner.max(1))
 }
 
@@ -278,7 +290,11 @@ impl Grid {
     fn of(log2_t: &FlexTensor, signed: &FlexTensor, bits: u32) -> Vec<Self> {
         let log2_t = flex::contiguous(log2_t.clone());
         let signed = flex::contiguous(signed.clone()).storage::<f32>()[0] != 0.0;
-        log2_t.storage::<f32>().iter().map(|&t| Self::new(t, signed, bits)).collect()
+        log2_t
+            .storage::<f32>()
+            .iter()
+            .map(|&t| Self::new(t, signed, bits))
+            .collect()
     }
 
     fn new(log2_t: f32, signed: bool, bits: u32) -> Self {
@@ -326,4 +342,191 @@ fn power_of_two(exponent: f32) -> f32 {
         return f32::NAN;
     }
     f32::from_bits(((exponent as i32 + 127) as u32) << 23)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+    }
+
+    fn values<const D: usize>(t: Tensor<D>) -> Vec<f32> {
+        t.into_data().iter::<f32>().collect()
+    }
+
+    fn threshold(x: &[f32], log2_t: f32, signed: f32, bits: u32) -> Vec<f32> {
+        let device = Device::flex();
+        let x = tensor(x, [x.len()], &device);
+        let log2_t = tensor(&[log2_t], [1], &device);
+        values(trained_threshold(
+            x,
+            log2_t,
+            tensor(&[signed], [1], &device),
+            bits,
+            0,
+        ))
+    }
+
+    #[test]
+    fn signed_values_by_hand() {
+        // 3 bits, threshold 2^ceil(0.3) = 2: step 2/4 = 0.5, integers -4 to 3.
+        let x = [
+            0.0, 0.24, 0.25, 0.26, 0.75, 1.5, 1.8, 9.0, -0.25, -2.0, -2.2, -7.0,
+        ];
+        let q = [
+            0.0, 0.0, 0.0, 0.5, 1.0, 1.5, 1.5, 1.5, 0.0, -2.0, -2.0, -2.0,
+        ];
+        assert_eq!(threshold(&x, 0.3, 1.0, 3), q);
+    }
+
+    #[test]
+    fn unsigned_values_by_hand() {
+        // 2 bits, threshold 2^ceil(-0.5) = 1: step 1/4, integers 0 to 3.
+        let x = [-1.0, 0.12, 0.125, 0.13, 0.375, 0.7, 1.0];
+        let q = [0.0, 0.0, 0.0, 0.25, 0.5, 0.75, 0.75];
+        assert_eq!(threshold(&x, -0.5, 0.0, 2), q);
+    }
+
+    #[test]
+    fn special_values() {
+        let q = threshold(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN], 0.0, 1.0, 8);
+        assert_eq!(q[..2], [127.0 / 128.0, -1.0]);
+        assert!(q[2].is_nan());
+        assert!(threshold(&[1.0], f32::NAN, 1.0, 8)[0].is_nan());
+    }
+
+    /// The function whose derivative equations 7 and 8 are: rounding moves a number by a constant
+    /// or clips it, as it does at `x0`, and the exponent follows the threshold's logarithm without
+    /// the ceiling's steps.
+    fn surrogate(x: f64, x0: f64, log2_t: f64, log2_t0: f64, signed: bool, bits: u32) -> f64 {
+        let magnitude = f64::from(bits) - f64::from(u8::from(signed));
+        let (n, p) = (
+            if signed { -magnitude.exp2() } else { 0.0 },
+            magnitude.exp2() - 1.0,
+        );
+        let scale = |log2_t: f64| (log2_t0.ceil() + (log2_t - log2_t0) - magnitude).exp2();
+        let rounded = (x0 / scale(log2_t0)).round_ties_even();
+        if rounded < n {
+            scale(log2_t) * n
+        } else if rounded > p {
+            scale(log2_t) * p
+        } else {
+            scale(log2_t) * (x / scale(log2_t) + (rounded - x0 / scale(log2_t0)))
+        }
+    }
+
+    fn check_gradients(log2_t: &[f32], shape: [usize; 3], axis: usize, signed: bool, bits: u32) {
+        let device = Device::flex().autodiff();
+        let count = shape.iter().product::<usize>();
+        // Spread over the range and beyond, away from the kinks of the surrogate.
+        let x: Vec<f32> = (0..count)
+            .map(|i| (i as f32 * 0.37).sin() * 3.1 + 0.011)
+            .collect();
+        let g: Vec<f32> = (0..count).map(|i| (i as f32 * 1.7).cos()).collect();
+        let xt = tensor(&x, shape, &device).require_grad();
+        let lt = tensor(log2_t, [log2_t.len()], &device).require_grad();
+        let st = tensor(&[f32::from(u8::from(signed))], [1], &device);
+        let y = trained_threshold(xt.clone(), lt.clone(), st, bits, axis);
+        let grads = (y * tensor(&g, shape, &device)).sum().backward();
+        let (gx, gl) = (
+            values(xt.grad(&grads).unwrap()),
+            values(lt.grad(&grads).unwrap()),
+        );
+
+        let h = 1e-6;
+        let inner: usize = shape[axis + 1..].iter().product();
+        let mut expected = vec![0.0; log2_t.len()];
+        for i in 0..count {
+            let channel = if log2_t.len() == 1 {
+                0
+            } else {
+                i / inner % shape[axis]
+            };
+            let (x0, l0) = (f64::from(x[i]), f64::from(log2_t[channel]));
+            let f = |dx: f64, dl: f64| surrogate(x0 + dx, x0, l0 + dl, l0, signed, bits);
+            let slope = f64::from(g[i]) * (f(h, 0.0) - f(-h, 0.0)) / (2.0 * h);
+            assert!(
+                (f64::from(gx[i]) - slope).abs() < 1e-4,
+                "x[{i}]: {} {slope}",
+                gx[i]
+            );
+            expected[channel] += f64::from(g[i]) * (f(0.0, h) - f(0.0, -h)) / (2.0 * h);
+        }
+        for (gl, expected) in gl.iter().zip(expected) {
+            let tolerance = 1e-4 * (1.0 + expected.abs());
+            assert!(
+                (f64::from(*gl) - expected).abs() < tolerance,
+                "log2_t: {gl} {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_the_surrogate() {
+        check_gradients(&[0.4], [2, 3, 50], 0, true, 4);
+        check_gradients(&[0.4], [2, 3, 50], 0, false, 3);
+        check_gradients(&[-0.7], [7, 1, 9], 0, true, 8);
+        check_gradients(&[0.4, -1.2, 1.9], [2, 3, 50], 1, true, 4);
+        check_gradients(&[0.4, -1.2], [2, 3, 50], 0, false, 5);
+    }
+
+    #[test]
+    fn a_large_tensor_sums_as_a_small_one() {
+        // Long enough for several threads: the gradient of n equal elements is n times one's.
+        let device = Device::flex().autodiff();
+        let n = 100_000;
+        let x = tensor(&vec![0.3; n], [n], &device);
+        let t = tensor(&[0.0], [1], &device).require_grad();
+        let grads = trained_threshold(x, t.clone(), tensor(&[1.0], [1], &device), 2, 0)
+            .sum()
+            .backward();
+        // Step 1/2: 0.3 / 0.5 = 0.6 rounds to 1, so each gives 0.5 ln 2 (1 - 0.6).
+        let expected = n as f32 * 0.5 * std::f32::consts::LN_2 * 0.4;
+        let sum = values(t.grad(&grads).unwrap())[0];
+        assert!((sum / expected - 1.0).abs() < 1e-5, "{sum} {expected}");
+    }
+
+    #[test]
+    fn the_composed_passes_agree_with_the_kernels() {
+        let device = Device::flex();
+        let shape = [4, 3, 35];
+        let x: Vec<f32> = (0..420).map(|i| (i as f32 * 0.37).sin() * 3.1).collect();
+        let g: Vec<f32> = (0..420).map(|i| (i as f32 * 1.7).cos()).collect();
+        let flex = |v: &[f32], shape: &[usize]| {
+            FlexTensor::from_data(TensorData::new(v.to_vec(), shape.to_vec()))
+        };
+        let read = |t: FlexTensor| t.into_data().iter::<f32>().collect::<Vec<_>>();
+        for (log2_t, signed) in [
+            (vec![0.4], 1.0),
+            (vec![0.4, -1.2, 1.9], 0.0),
+            (vec![-3.0], 0.0),
+        ] {
+            let arguments = || {
+                (
+                    flex(&x, &shape),
+                    flex(&log2_t, &[log2_t.len()]),
+                    flex(&[signed], &[1]),
+                )
+            };
+            let (x1, t1, s1) = arguments();
+            let (x2, t2, s2) = arguments();
+            let kernel = <Flex as TrainedThresholdKernel>::forward(x1, t1, s1, 4, 1);
+            let plain = composed::threshold_forward::<Flex>(x2, t2, s2, 4, 1);
+            assert_eq!(read(kernel), read(plain));
+            let (x1, t1, s1) = arguments();
+            let (x2, t2, s2) = arguments();
+            let g1 = flex(&g, &shape);
+            let (kx, kt) = <Flex as TrainedThresholdKernel>::backward(x1, t1, s1, g1, 4, 1);
+            let g2 = flex(&g, &shape);
+            let (cx, ct) = composed::threshold_backward::<Flex>(x2, t2, s2, g2, 4, 1);
+            assert_eq!(read(kx), read(cx));
+            for (a, b) in read(kt).into_iter().zip(read(ct)) {
+                assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} {b}");
+            }
+        }
+        drop(device);
+    }
 }

@@ -47,22 +47,34 @@ impl OptimizerConfig {
     /// 1903.08066, appendix B.2): their gradient has no natural scale.
     pub fn init(&self) -> ModuleOptimizer {
         let all: ModuleOptimizer = match *self {
-            Self::Sgd { momentum, weight_decay } => {
-                let momentum = (momentum != 0.0)
-                    .then(|| MomentumConfig { momentum, dampening: 0.0, nesterov: false });
+            Self::Sgd {
+                momentum,
+                weight_decay,
+            } => {
+                let momentum = (momentum != 0.0).then(|| MomentumConfig {
+                    momentum,
+                    dampening: 0.0,
+                    nesterov: false,
+                });
                 SgdConfig::new()
                     .with_momentum(momentum)
                     .with_weight_decay(decay(weight_decay))
                     .init()
             }
-            Self::Adam { weight_decay } => {
-                AdamConfig::new().with_epsilon(1e-8).with_weight_decay(decay(weight_decay)).init()
-            }
-            Self::AdamW { weight_decay } => {
-                AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(weight_decay).init()
-            }
+            Self::Adam { weight_decay } => AdamConfig::new()
+                .with_epsilon(1e-8)
+                .with_weight_decay(decay(weight_decay))
+                .init(),
+            Self::AdamW { weight_decay } => AdamWConfig::new()
+                .with_epsilon(1e-8)
+                .with_weight_decay(weight_decay)
+                .init(),
         };
-        all.with_group(thresholds(), AdamConfig::new().with_epsilon(1e-8).build(), None)
+        all.with_group(
+            thresholds(),
+            AdamConfig::new().with_epsilon(1e-8).build(),
+            None,
+        )
     }
 }
 

@@ -58,7 +58,10 @@ mod tests {
 
     #[test]
     fn a_step_schedule_drops_at_its_milestones() {
-        let schedule = Schedule::Step { milestones: vec![0.5, 0.75], factor: 0.1 };
+        let schedule = Schedule::Step {
+            milestones: vec![0.5, 0.75],
+            factor: 0.1,
+        };
         assert_close(schedule.factor(49, 100), 1.0);
         assert_close(schedule.factor(50, 100), 0.1);
         assert_close(schedule.factor(75, 100), 0.01);

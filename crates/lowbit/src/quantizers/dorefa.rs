@@ -20,7 +20,10 @@ pub struct DorefaConfig {
 impl DorefaConfig {
     /// Builds the quantizer of a weight.
     pub fn init_weight(&self) -> DorefaWeight {
-        DorefaWeight { bits: self.bits, switch: Switch::default() }
+        DorefaWeight {
+            bits: self.bits,
+            switch: Switch::default(),
+        }
     }
 
     /// Builds the quantizer of an activation.
@@ -30,7 +33,10 @@ impl DorefaConfig {
     pub fn init_activation(&self) -> DorefaActivation {
         let bits = u8::try_from(self.bits).unwrap_or(u8::MAX);
         let format = UnitGrid::new(bits).expect("a configuration is checked before it is built");
-        DorefaActivation { format: format.into(), switch: Switch::default() }
+        DorefaActivation {
+            format: format.into(),
+            switch: Switch::default(),
+        }
     }
 }
 

@@ -36,7 +36,10 @@ pub struct FormatQuantizerConfig {
 impl FormatQuantizerConfig {
     /// Builds the quantizer.
     pub fn init(&self) -> FormatQuantizer {
-        FormatQuantizer { config: self.clone(), switch: Switch::default() }
+        FormatQuantizer {
+            config: self.clone(),
+            switch: Switch::default(),
+        }
     }
 }
 

@@ -69,9 +69,10 @@ impl QuantizerConfig {
     pub fn check(&self) -> Result<(), Error> {
         let (name, range) = match self {
             Self::Format(config) => {
-                return config.rounding.validate().map_err(|error| {
-                    Error::config("format: rounding", error.to_string())
-                });
+                return config
+                    .rounding
+                    .validate()
+                    .map_err(|error| Error::config("format: rounding", error.to_string()));
             }
             Self::Tqt(_) => ("tqt", 2..=24),
             Self::DorefaWeight(_) => ("dorefa-weight", 1..=24),
@@ -82,7 +83,12 @@ impl QuantizerConfig {
         }
         Err(Error::config(
             format!("{name}: bits"),
-            format!("{} is outside {} to {}", self.bits(), range.start(), range.end()),
+            format!(
+                "{} is outside {} to {}",
+                self.bits(),
+                range.start(),
+                range.end()
+            ),
         ))
     }
 }

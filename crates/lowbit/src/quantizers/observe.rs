@@ -46,7 +46,10 @@ pub(super) fn record<const D: usize>(id: ParamId, x: &Tensor<D>, thresholds: usi
         let rows = x.swap_dims(0, axis).flatten::<2>(1, D - 1);
         let extremes = |t: Tensor<2>| t.into_data().iter::<f32>().collect::<Vec<_>>();
         let (min, max) = (extremes(rows.clone().min_dim(1)), extremes(rows.max_dim(1)));
-        min.into_iter().zip(max).map(|(min, max)| Observation { min, max }).collect()
+        min.into_iter()
+            .zip(max)
+            .map(|(min, max)| Observation { min, max })
+            .collect()
     };
     OBSERVER.with_borrow_mut(|observer| {
         let Some(all) = observer else { return };

@@ -16,7 +16,10 @@ pub struct Switch {
 
 impl Default for Switch {
     fn default() -> Self {
-        Self { enabled: Param::from_bool(true), bypassed: Param::from_bool(false) }
+        Self {
+            enabled: Param::from_bool(true),
+            bypassed: Param::from_bool(false),
+        }
     }
 }
 
@@ -74,7 +77,12 @@ pub fn set_quantization<M: Module>(
     on: bool,
     select: impl FnMut(&str) -> bool,
 ) -> (M, Vec<String>) {
-    let mut mapper = SetSwitches { path: Vec::new(), on, select, changed: Vec::new() };
+    let mut mapper = SetSwitches {
+        path: Vec::new(),
+        on,
+        select,
+        changed: Vec::new(),
+    };
     let module = module.map(&mut mapper);
     (module, mapper.changed)
 }
@@ -100,7 +108,9 @@ mod tests {
 
     #[test]
     fn switched_off_stays_off_in_validation() {
-        let holder = Holder { switch: Switch::default() };
+        let holder = Holder {
+            switch: Switch::default(),
+        };
         let (off, changed) = set_quantization(holder, false, |_| true);
         assert_eq!(changed, [""]);
         assert!(!off.switch.is_on());

@@ -30,7 +30,11 @@ fn yes() -> bool {
 impl TrainedThresholdConfig {
     /// One trained threshold per tensor.
     pub fn new(bits: u32) -> Self {
-        Self { bits, per_channel: false, retrain: true }
+        Self {
+            bits,
+            per_channel: false,
+            retrain: true,
+        }
     }
 
     /// Builds the quantizer, with threshold 1 and signed integers until it is calibrated.

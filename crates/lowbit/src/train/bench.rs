@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
 use serde::Serialize;
@@ -23,7 +22,7 @@ pub struct StepTimes {
     /// Threads.
     pub threads: usize,
     /// Steps timed of each method.
-    pub repeats: usize,
+    pub rounds: usize,
     /// One entry a method, float first.
     pub steps: Vec<StepTime>,
 }
@@ -51,34 +50,46 @@ struct Candidate {
 
 impl Candidate {
     fn step(&mut self, batch: Batch, device: &Device) -> Result<(), Error> {
-        let output = self.model.step(batch);
+        let output = TrainStep::step(&self.model, batch);
         let model = self.model.clone();
-        self.model = self.optimizer.step(1e-3, model, GradientsParams::from(output.grads));
-        device.sync().map_err(|error| Error::config("device", error.to_string()))
+        self.model = self.optimizer.step(1e-3, model, output.grads);
+        device
+            .sync()
+            .map_err(|error| Error::config("device", error.to_string()))
     }
 }
 
-/// Times `repeats` steps of each of `methods` (after the float one) on random images of
-/// `[channels, height, width]`, in turn within each round so that a slow moment meets all of them.
+/// What is to be timed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// The network.
+    pub model: Architecture,
+    /// Methods with their bits of weights and activations, beside the float one.
+    pub methods: Vec<(Method, u32, u32)>,
+    /// Images in a step.
+    pub batch: usize,
+    /// Steps of each method that count.
+    pub rounds: usize,
+}
+
+/// Times training steps on random images, the methods in turn within each round so that a slow
+/// moment meets all of them.
 ///
 /// # Errors
 /// If the network cannot be built.
-#[allow(clippy::too_many_arguments, reason = "each is a number of the benchmark's report")]
-pub fn training_steps(
-    architecture: Architecture,
-    input: [usize; 3],
-    classes: usize,
-    methods: &[(Method, u32, u32)],
-    batch: usize,
-    repeats: usize,
-    threads: usize,
-    device: &Device,
-) -> Result<StepTimes, Error> {
+pub fn training_steps(workload: &Workload, device: &Device) -> Result<StepTimes, Error> {
+    let &Workload {
+        model: architecture,
+        batch,
+        rounds,
+        ..
+    } = workload;
+    let (input, classes) = architecture.usual_images();
     let autodiff = device.clone().autodiff();
     let data = synthetic(input, classes, batch, &autodiff);
     let float = (Method::Float, 32, 32);
     let mut candidates = Vec::new();
-    for &(method, wbits, abits) in std::iter::once(&float).chain(methods) {
+    for &(method, wbits, abits) in std::iter::once(&float).chain(&workload.methods) {
         let plan = method.plan(wbits, abits);
         let model = architecture.init(input, classes, &plan, 0, &autodiff)?;
         let images = data.images.clone().without_autodiff();
@@ -91,12 +102,16 @@ pub fn training_steps(
                 _ => format!("{method}-w{wbits}a{abits}"),
             },
             model,
-            optimizer: OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 }.init(),
+            optimizer: OptimizerConfig::Sgd {
+                momentum: 0.9,
+                weight_decay: 1e-4,
+            }
+            .init(),
             seconds: Vec::new(),
         });
     }
     // One round that is not counted brings the memory in.
-    for round in 0..=repeats {
+    for round in 0..=rounds {
         for candidate in &mut candidates {
             let start = Instant::now();
             candidate.step(data.clone(), device)?;
@@ -109,7 +124,11 @@ pub fn training_steps(
     let steps = candidates
         .into_iter()
         .map(|candidate| {
-            let ratios = candidate.seconds.iter().zip(&float_seconds).map(|(s, f)| s / f);
+            let ratios = candidate
+                .seconds
+                .iter()
+                .zip(&float_seconds)
+                .map(|(s, f)| s / f);
             let ratio_to_float = median(ratios.collect());
             let seconds = median(candidate.seconds);
             StepTime {
@@ -120,7 +139,13 @@ pub fn training_steps(
             }
         })
         .collect();
-    Ok(StepTimes { model: architecture.to_string(), batch, threads, repeats, steps })
+    Ok(StepTimes {
+        model: architecture.to_string(),
+        batch,
+        threads: rayon::current_num_threads(),
+        rounds,
+        steps,
+    })
 }
 
 /// Images of noise between -1 and 1, and classes in turn.
@@ -128,13 +153,15 @@ fn synthetic(input: [usize; 3], classes: usize, batch: usize, device: &Device) -
     let [channels, height, width] = input;
     let count = batch * channels * height * width;
     // A multiplicative congruential sequence is noise enough for a timing.
-    let pixels = (0..count as u32).map(|i| {
-        f32::from((i.wrapping_mul(2_654_435_761) >> 16) as u16) / 32_768.0 - 1.0
-    });
+    let pixels = (0..count as u32)
+        .map(|i| f32::from((i.wrapping_mul(2_654_435_761) >> 16) as u16) / 32_768.0 - 1.0);
     let labels: Vec<i32> = (0..batch).map(|i| (i % classes) as i32).collect();
     Batch {
         images: Tensor::from_data(
-            TensorData::new(pixels.collect(), [batch, channels, height, width]),
+            TensorData::new(
+                pixels.collect::<Vec<f32>>(),
+                [batch, channels, height, width],
+            ),
             device,
         ),
         targets: Tensor::<1, Int>::from_data(TensorData::new(labels, [batch]), device),

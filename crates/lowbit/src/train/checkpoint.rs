@@ -98,7 +98,9 @@ impl Checkpoints {
 
     /// The folder of the checkpoint with the best accuracy, if an epoch is finished.
     pub fn best(&self) -> Result<Option<PathBuf>, Error> {
-        let Some(last) = self.last()? else { return Ok(None) };
+        let Some(last) = self.last()? else {
+            return Ok(None);
+        };
         Ok(load_state(&last)?.best.map(|best| self.path(best.epoch, 0)))
     }
 
@@ -161,8 +163,10 @@ impl Checkpoints {
 pub fn load_state(path: &Path) -> Result<State, Error> {
     let path = path.join(STATE);
     let text = fs::read(&path).map_err(Error::io(&path))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::Checkpoint { path, message: error.to_string() })
+    serde_json::from_slice(&text).map_err(|error| Error::Checkpoint {
+        path,
+        message: error.to_string(),
+    })
 }
 
 /// The network with the parameters of the checkpoint in folder `path`.
@@ -189,7 +193,11 @@ pub fn load_weights<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
             .filter(|key| !b.contains(key) && !of_quantizer(key))
             .map(String::as_str)
             .collect();
-        if keys.is_empty() { String::new() } else { format!("; {what} {}", keys.join(", ")) }
+        if keys.is_empty() {
+            String::new()
+        } else {
+            format!("; {what} {}", keys.join(", "))
+        }
     };
     let difference = only("it lacks", &own, &keys) + &only("it alone has", &keys, &own);
     if !difference.is_empty() {
@@ -197,14 +205,20 @@ pub fn load_weights<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
         return Err(Error::Checkpoint { path, message });
     }
     let record = ModuleRecord::from_bytes(theirs).map_err(bad(&path))?;
-    model.with_record(record.allow_partial(true).allow_unused(true)).map_err(bad(&path))
+    model
+        .with_record(record.allow_partial(true).allow_unused(true))
+        .map_err(bad(&path))
 }
 
 /// The names of the parameters in a record.
 fn parameters(record: Bytes, path: &Path) -> Result<Vec<String>, Error> {
     let reader = burn_pack::Reader::from_bytes(record)
         .map_err(|error| bad(path)(RecordError::from(error)))?;
-    Ok(reader.tensor_names().into_iter().map(String::from).collect())
+    Ok(reader
+        .tensor_names()
+        .into_iter()
+        .map(String::from)
+        .collect())
 }
 
 /// The optimizer with the state of the checkpoint in folder `path`.
@@ -215,11 +229,16 @@ pub fn load_optimizer(optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleO
 }
 
 fn read(path: &Path) -> Result<Bytes, Error> {
-    fs::read(path).map(Bytes::from_bytes_vec).map_err(Error::io(path))
+    fs::read(path)
+        .map(Bytes::from_bytes_vec)
+        .map_err(Error::io(path))
 }
 
 /// A record's error, about the file `path`.
 fn bad(path: &Path) -> impl FnOnce(RecordError) -> Error {
     let path = path.to_owned();
-    move |error| Error::Checkpoint { path, message: error.to_string().replace('\n', " ") }
+    move |error| Error::Checkpoint {
+        path,
+        message: error.to_string().replace('\n', " "),
+    }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Settings;
 use crate::Error;
 use crate::config::QPlan;
 use crate::data::DataSet;
@@ -84,6 +85,43 @@ impl Experiment {
         Ok(experiment)
     }
 
+    /// The same experiment with what `settings` says of it.
+    ///
+    /// # Errors
+    /// If they speak of the choice of runs, which a complete experiment has made, or a field is
+    /// out of its range.
+    pub fn with(mut self, settings: &Settings) -> Result<Self, Error> {
+        let choices = [
+            ("method", settings.method.is_some()),
+            ("wbits", settings.wbits.is_some()),
+            ("abits", settings.abits.is_some()),
+            ("baseline", settings.baseline.is_some()),
+            ("plan", settings.plan.is_some()),
+            ("from", settings.from.is_some()),
+        ];
+        if let Some((field, _)) = choices.into_iter().find(|(_, given)| *given) {
+            return Err(Error::config(
+                field,
+                "the file lists complete runs, whose choice is made",
+            ));
+        }
+        let given = settings.clone();
+        self.data = given.data.unwrap_or(self.data);
+        self.data_dir = given.data_dir.or(self.data_dir);
+        self.model = given.model.unwrap_or(self.model);
+        self.batch = given.batch.unwrap_or(self.batch);
+        self.augment = given.augment.unwrap_or(self.augment);
+        self.seed = given.seed.unwrap_or(self.seed);
+        self.threads = given.threads.unwrap_or(self.threads);
+        for run in &mut self.runs {
+            run.epochs = settings.epochs.unwrap_or(run.epochs);
+            run.lr = settings.lr.unwrap_or(run.lr);
+            run.threshold_lr = settings.threshold_lr.unwrap_or(run.threshold_lr);
+        }
+        self.check()?;
+        Ok(self)
+    }
+
     /// The configuration as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration holds only strings and numbers")
@@ -101,8 +139,12 @@ impl Experiment {
             return Err(Error::config("runs", "is empty, expected at least one run"));
         }
         for (i, run) in self.runs.iter().enumerate() {
-            run.check(i, self.from.is_some()).map_err(|e| e.within(&format!("runs[{i}]")))?;
-            if self.runs[..i].iter().any(|earlier| earlier.name == run.name) {
+            run.check(i, self.from.is_some())
+                .map_err(|e| e.within(&format!("runs[{i}]")))?;
+            if self.runs[..i]
+                .iter()
+                .any(|earlier| earlier.name == run.name)
+            {
                 return Err(Error::config(
                     format!("runs[{i}].name"),
                     format!("`{}` names two runs", run.name),
@@ -117,7 +159,10 @@ impl RunConfig {
     fn check(&self, index: usize, has_from: bool) -> Result<(), Error> {
         let simple = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(simple) {
-            let message = format!("`{}` cannot name a folder, expected letters, digits, - _ .", self.name);
+            let message = format!(
+                "`{}` cannot name a folder, expected letters, digits, - _ .",
+                self.name
+            );
             return Err(Error::config("name", message));
         }
         if self.epochs == 0 {
@@ -125,12 +170,18 @@ impl RunConfig {
         }
         for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
             if !(lr.is_finite() && lr > 0.0) {
-                return Err(Error::config(name, format!("is {lr}, expected a positive number")));
+                return Err(Error::config(
+                    name,
+                    format!("is {lr}, expected a positive number"),
+                ));
             }
         }
         match self.start {
             Start::First if index == 0 => {
-                return Err(Error::config("start", "is `first`, but this is the first run"));
+                return Err(Error::config(
+                    "start",
+                    "is `first`, but this is the first run",
+                ));
             }
             Start::From if !has_from => {
                 return Err(Error::config("start", "is `from`, but `from` names no run"));

@@ -24,7 +24,9 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// Makes a rename in a folder outlive a loss of power.
 pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
     #[cfg(unix)]
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(Error::io(path))?;
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(Error::io(path))?;
     #[cfg(not(unix))]
     let _ = path;
     Ok(())

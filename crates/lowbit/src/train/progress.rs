@@ -1,6 +1,6 @@
 //! Telling somebody how training goes.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::checkpoint::Sums;
 use super::{EpochMetrics, RunConfig};
@@ -8,9 +8,6 @@ use crate::calibrate::Calibrated;
 
 /// Hears of everything that happens in training. Every method does nothing unless overridden.
 pub trait Progress {
-    /// The data set is being fetched: bytes so far, of how many if that is known.
-    fn download(&mut self, _file: &str, _done: u64, _total: Option<u64>) {}
-
     /// A run begins, or goes on after the epochs it already finished.
     fn start(&mut self, _run: &RunConfig, _finished_epochs: usize) {}
 
@@ -24,7 +21,7 @@ pub trait Progress {
     fn epoch(&mut self, _metrics: &EpochMetrics) {}
 
     /// A run was stopped before its end, and its state saved in a folder.
-    fn interrupted(&mut self, _checkpoints: &PathBuf) {}
+    fn interrupted(&mut self, _checkpoints: &Path) {}
 }
 
 /// Says nothing.

@@ -133,7 +133,10 @@ impl RunFolder {
         let text = fs::read(&path).map_err(Error::io(&path))?;
         serde_json::from_slice(&text)
             .map(Some)
-            .map_err(|error| Error::Checkpoint { path, message: error.to_string() })
+            .map_err(|error| Error::Checkpoint {
+                path,
+                message: error.to_string(),
+            })
     }
 
     /// Trains every run that is not finished, from where it stands.
@@ -214,12 +217,17 @@ impl RunFolder {
         let best = match run.start {
             Start::Scratch => return Ok(model),
             Start::From => {
-                let from = experiment.from.as_ref().expect("a checked experiment names it");
+                let from = experiment
+                    .from
+                    .as_ref()
+                    .expect("a checked experiment names it");
                 best_checkpoint(from)?
             }
             Start::First => {
                 let first = &experiment.runs[0].name;
-                self.checkpoints(first).best()?.ok_or_else(|| no_checkpoint(&self.path))?
+                self.checkpoints(first)
+                    .best()?
+                    .ok_or_else(|| no_checkpoint(&self.path))?
             }
         };
         checkpoint::load_weights(model, &best)
@@ -240,7 +248,9 @@ fn build(
 ) -> Result<Network, Error> {
     let set = &split.train;
     let input = [set.channels, set.height, set.width];
-    experiment.model.init(input, set.classes, &run.plan, experiment.seed, device)
+    experiment
+        .model
+        .init(input, set.classes, &run.plan, experiment.seed, device)
 }
 
 /// The network with its thresholds set, where it has any.
@@ -269,35 +279,57 @@ fn calibrated(
 /// The checkpoint with the best weights under `path`, which is the folder of a run, or of an
 /// experiment with one run or with one called `float`.
 pub fn best_checkpoint(path: &Path) -> Result<PathBuf, Error> {
-    let (folder, run) = find_run(path)?;
-    folder.checkpoints(&run).best()?.ok_or_else(|| no_checkpoint(&folder.path.join(run)))
+    let (folder, run, _) = find_run(path)?;
+    folder
+        .checkpoints(&run)
+        .best()?
+        .ok_or_else(|| no_checkpoint(&folder.path.join(run)))
 }
 
-/// The experiment's folder and the name of the run that `path` means.
-pub fn find_run(path: &Path) -> Result<(RunFolder, String), Error> {
+/// The run that `path` means: the folder it is in, its name, and the folder's experiment.
+pub fn find_run(path: &Path) -> Result<(RunFolder, String, Experiment), Error> {
     if path.join(CHECKPOINTS).is_dir() {
         let parent = path.parent().unwrap_or(Path::new("."));
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        let (folder, _) = RunFolder::open(parent)?;
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        let (folder, experiment) = RunFolder::open(parent)?;
         let absolute = path.canonicalize().map_err(Error::io(path))?;
-        let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok((folder, name));
+        let name = absolute
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        return Ok((folder, name, experiment));
     }
     let (folder, experiment) = RunFolder::open(path)?;
-    let names: Vec<&str> = experiment.runs.iter().map(|run| run.name.as_str()).collect();
+    let names: Vec<&str> = experiment
+        .runs
+        .iter()
+        .map(|run| run.name.as_str())
+        .collect();
     let name = match names[..] {
         [only] => only,
         _ if names.contains(&"float") => "float",
         _ => {
             let message = format!("holds several runs; name one of {}", names.join(", "));
-            return Err(Error::Checkpoint { path: path.into(), message });
+            return Err(Error::Checkpoint {
+                path: path.into(),
+                message,
+            });
         }
     };
-    Ok((folder, name.to_string()))
+    let name = name.to_string();
+    Ok((folder, name, experiment))
 }
 
 fn no_checkpoint(path: &Path) -> Error {
-    Error::Checkpoint { path: path.into(), message: "has no checkpoint of a finished epoch".into() }
+    Error::Checkpoint {
+        path: path.into(),
+        message: "has no checkpoint of a finished epoch".into(),
+    }
 }
 
 /// Loss and accuracy of a run's checkpoint.
@@ -326,11 +358,20 @@ pub fn evaluate_run(
     split: &Split,
     device: &Device,
 ) -> Result<Evaluation, Error> {
-    let run = experiment.runs.iter().find(|run| run.name == name).ok_or_else(|| {
-        Error::Checkpoint { path: folder.path.clone(), message: format!("has no run `{name}`") }
-    })?;
+    let run = experiment
+        .runs
+        .iter()
+        .find(|run| run.name == name)
+        .ok_or_else(|| Error::Checkpoint {
+            path: folder.path.clone(),
+            message: format!("has no run `{name}`"),
+        })?;
     let checkpoints = folder.checkpoints(name);
-    let path = if last { checkpoints.last()? } else { checkpoints.best()? };
+    let path = if last {
+        checkpoints.last()?
+    } else {
+        checkpoints.best()?
+    };
     let path = path.ok_or_else(|| no_checkpoint(&folder.path.join(name)))?;
     let model = build(experiment, run, split, device)?;
     let model = checkpoint::load_model(model, &path)?.valid();
@@ -364,7 +405,9 @@ impl Metrics {
         let mut last = None;
         for line in text.lines() {
             // A line that was cut short is one of those to drop.
-            let Ok(metrics) = serde_json::from_str::<EpochMetrics>(line) else { continue };
+            let Ok(metrics) = serde_json::from_str::<EpochMetrics>(line) else {
+                continue;
+            };
             if metrics.epoch <= epoch {
                 kept += line;
                 kept.push('\n');
@@ -372,7 +415,10 @@ impl Metrics {
             }
         }
         write_atomic(path, kept.as_bytes())?;
-        Ok(Self { path: path.into(), last })
+        Ok(Self {
+            path: path.into(),
+            last,
+        })
     }
 
     fn push(&mut self, metrics: &EpochMetrics) -> Result<(), Error> {
@@ -395,7 +441,10 @@ impl Metrics {
     ) -> Result<RunResult, Error> {
         let (Some(last), Some(best)) = (&self.last, trainer.state().best) else {
             let message = "lacks the metrics of the last epoch".into();
-            return Err(Error::Checkpoint { path: self.path.clone(), message });
+            return Err(Error::Checkpoint {
+                path: self.path.clone(),
+                message,
+            });
         };
         let images = (split.train.len() * run.epochs) as f64;
         Ok(RunResult {

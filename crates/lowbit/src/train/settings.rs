@@ -67,11 +67,14 @@ impl FromStr for Method {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|method| method.name() == text).ok_or_else(|| Error::Unknown {
-            kind: "method",
-            text: text.into(),
-            expected: "float, dorefa or tqt",
-        })
+        Self::ALL
+            .into_iter()
+            .find(|method| method.name() == text)
+            .ok_or_else(|| Error::Unknown {
+                kind: "method",
+                text: text.into(),
+                expected: "float, dorefa or tqt",
+            })
     }
 }
 
@@ -152,9 +155,12 @@ impl ConfigFile {
         let table: toml::Table =
             toml::from_str(&text).map_err(|error| Error::toml(&source, &text, &error))?;
         if table.contains_key("runs") {
-            return Ok(Self::Experiment(Box::new(Experiment::from_toml(path, &text)?)));
+            return Ok(Self::Experiment(Box::new(Experiment::from_toml(
+                path, &text,
+            )?)));
         }
-        let settings = toml::from_str(&text).map_err(|error| Error::toml(&source, &text, &error))?;
+        let settings =
+            toml::from_str(&text).map_err(|error| Error::toml(&source, &text, &error))?;
         Ok(Self::Settings(Box::new(settings)))
     }
 }
@@ -190,11 +196,17 @@ impl Usual {
                 schedule: one_cycle,
             },
             DataSet::Cifar10 | DataSet::Cifar100 => Self {
-                model: Architecture::ResNet { blocks: 3, bottleneck: false },
+                model: Architecture::ResNet {
+                    blocks: 3,
+                    bottleneck: false,
+                },
                 epochs: 100,
                 batch: 128,
                 lr: 0.1,
-                optimizer: OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 },
+                optimizer: OptimizerConfig::Sgd {
+                    momentum: 0.9,
+                    weight_decay: 1e-4,
+                },
                 schedule: Schedule::Cosine,
             },
         }
@@ -256,7 +268,11 @@ impl Settings {
         let baseline = self.baseline.unwrap_or(self.from.is_none()) || !quantized;
         let mut runs = Vec::new();
         if baseline {
-            let start = if self.from.is_some() { Start::From } else { Start::Scratch };
+            let start = if self.from.is_some() {
+                Start::From
+            } else {
+                Start::Scratch
+            };
             runs.push(self.run("float".into(), QPlan::float(), start, usual));
         }
         if quantized {
@@ -268,7 +284,10 @@ impl Settings {
             let (wbits, abits) = (width("wbits", self.wbits)?, width("abits", self.abits)?);
             let (name, plan) = match &self.plan {
                 Some(plan) => ("plan".into(), plan.clone()),
-                None => (format!("{method}-w{wbits}a{abits}"), method.plan(wbits, abits)),
+                None => (
+                    format!("{method}-w{wbits}a{abits}"),
+                    method.plan(wbits, abits),
+                ),
             };
             let start = match (&self.from, method) {
                 (Some(_), _) => Start::From,
@@ -293,8 +312,14 @@ impl Settings {
             epochs: self.epochs.unwrap_or(epochs),
             lr: self.lr.unwrap_or(lr),
             threshold_lr: self.threshold_lr.unwrap_or(1e-2),
-            optimizer: self.optimizer.clone().unwrap_or_else(|| usual.optimizer.clone()),
-            schedule: self.schedule.clone().unwrap_or_else(|| usual.schedule.clone()),
+            optimizer: self
+                .optimizer
+                .clone()
+                .unwrap_or_else(|| usual.optimizer.clone()),
+            schedule: self
+                .schedule
+                .clone()
+                .unwrap_or_else(|| usual.schedule.clone()),
             plan,
         }
     }
@@ -308,16 +333,29 @@ mod tests {
     fn nothing_said_is_the_digits_in_float_and_in_four_bits() {
         let experiment = Settings::default().complete().unwrap();
         assert_eq!(experiment.data, DataSet::Digits);
-        let names: Vec<&str> = experiment.runs.iter().map(|run| run.name.as_str()).collect();
+        let names: Vec<&str> = experiment
+            .runs
+            .iter()
+            .map(|run| run.name.as_str())
+            .collect();
         assert_eq!(names, ["float", "dorefa-w4a4"]);
     }
 
     #[test]
     fn thresholds_start_from_the_float_run_and_from_a_given_one_alone() {
-        let tqt = Settings { method: Some(Method::Tqt), ..Settings::default() };
+        let tqt = Settings {
+            method: Some(Method::Tqt),
+            ..Settings::default()
+        };
         let runs = tqt.clone().complete().unwrap().runs;
-        assert_eq!((runs[1].name.as_str(), runs[1].start), ("tqt-w8a8", Start::First));
-        let from = Settings { from: Some("runs/a".into()), ..tqt };
+        assert_eq!(
+            (runs[1].name.as_str(), runs[1].start),
+            ("tqt-w8a8", Start::First)
+        );
+        let from = Settings {
+            from: Some("runs/a".into()),
+            ..tqt
+        };
         let runs = from.complete().unwrap().runs;
         assert_eq!(runs.len(), 1);
         assert_eq!(runs[0].start, Start::From);
@@ -325,20 +363,38 @@ mod tests {
 
     #[test]
     fn a_complete_experiment_survives_toml() {
-        let experiment = Settings { method: Some(Method::Tqt), ..Settings::default() };
+        let experiment = Settings {
+            method: Some(Method::Tqt),
+            ..Settings::default()
+        };
         let experiment = experiment.complete().unwrap();
         let text = experiment.to_toml();
-        assert_eq!(Experiment::from_toml(Path::new("x"), &text).unwrap(), experiment);
+        assert_eq!(
+            Experiment::from_toml(Path::new("x"), &text).unwrap(),
+            experiment
+        );
     }
 
     #[test]
     fn what_is_out_of_range_is_named() {
         let refused = |settings: Settings| settings.complete().unwrap_err().to_string();
-        let zero = Settings { batch: Some(0), ..Settings::default() };
+        let zero = Settings {
+            batch: Some(0),
+            ..Settings::default()
+        };
         assert_eq!(refused(zero), "batch: is 0, expected at least 1");
-        let wide = Settings { wbits: Some(33), ..Settings::default() };
+        let wide = Settings {
+            wbits: Some(33),
+            ..Settings::default()
+        };
         assert_eq!(refused(wide), "wbits: is 33, expected 1 to 32");
-        let lr = Settings { lr: Some(f64::NAN), ..Settings::default() };
-        assert_eq!(refused(lr), "runs[0].lr: is NaN, expected a positive number");
+        let lr = Settings {
+            lr: Some(f64::NAN),
+            ..Settings::default()
+        };
+        assert_eq!(
+            refused(lr),
+            "runs[0].lr: is NaN, expected a positive number"
+        );
     }
 }

@@ -103,11 +103,18 @@ impl<'a, M: Classifier> Trainer<'a, M> {
         let trained = std::mem::take(&mut self.state.sums);
         self.state.batch = 0;
         self.state.epoch += 1;
-        let tested = evaluate(&self.model.valid(), &self.setting.split.test, self.setting.device);
+        let tested = evaluate(
+            &self.model.valid(),
+            &self.setting.split.test,
+            self.setting.device,
+        );
         self.state.seconds = spent + start.elapsed().as_secs_f64();
         let accuracy = tested.accuracy();
         if self.state.best.is_none_or(|best| accuracy > best.accuracy) {
-            self.state.best = Some(Best { epoch: self.state.epoch, accuracy });
+            self.state.best = Some(Best {
+                epoch: self.state.epoch,
+                accuracy,
+            });
         }
         Some(EpochMetrics {
             epoch: self.state.epoch,
@@ -126,7 +133,11 @@ impl<'a, M: Classifier> Trainer<'a, M> {
         let factor = self.factor();
         let epoch = self.state.epoch as u32;
         set_rounding_step(self.global_step() as u64);
-        let augment = self.setting.augment.as_ref().map(|a| (a, self.setting.seed, epoch));
+        let augment = self
+            .setting
+            .augment
+            .as_ref()
+            .map(|a| (a, self.setting.seed, epoch));
         let device = self.setting.device.clone().autodiff();
         let batch = batch(&self.setting.split.train, indices, augment, &device);
         let output = TrainStep::step(&self.model, batch);
@@ -206,5 +217,7 @@ pub fn batch(
 
 /// One rate for the weights and one for trained thresholds.
 fn learning_rate(weights: f64, threshold: f64) -> ModuleLearningRate {
-    ModuleLrScheduler::new(weights).with_group(thresholds(), threshold).step()
+    ModuleLrScheduler::new(weights)
+        .with_group(thresholds(), threshold)
+        .step()
 }
