@@ -22,9 +22,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a network, in float and quantized.
     Train(commands::train::Arguments),
-    /// Test a trained network.
     Eval(commands::eval::Arguments),
     /// Measure speed.
     #[command(subcommand)]

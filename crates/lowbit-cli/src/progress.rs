@@ -1,15 +1,20 @@
 //! Progress on standard error.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lowbit::calibrate::Calibrated;
 use lowbit::train::checkpoint::Sums;
 use lowbit::train::{EpochMetrics, Progress, RunConfig};
 
+/// How often a line stands in for the bar, where standard error is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
 /// A bar for what is under way, and a line for what is done.
 pub(crate) struct Bars {
     bar: ProgressBar,
+    last_line: Instant,
     epochs: usize,
     epoch: usize,
 }
@@ -18,14 +23,16 @@ impl Bars {
     pub(crate) fn new() -> Self {
         Self {
             bar: ProgressBar::hidden(),
+            last_line: Instant::now(),
             epochs: 0,
             epoch: 0,
         }
     }
 
     /// A line that stays.
-    pub(crate) fn say(&self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         self.bar.suspend(|| eprintln!("{text}"));
+        self.last_line = Instant::now();
     }
 
     /// Bytes of a file that is being downloaded.
@@ -79,8 +86,15 @@ impl Progress for Bars {
             self.next_epoch(images as u64);
         }
         self.bar.set_position(sums.images);
-        self.bar
-            .set_message(format!("loss {:.4}", sums.mean_loss()));
+        let loss = format!("loss {:.4}", sums.mean_loss());
+        if self.bar.is_hidden() && self.last_line.elapsed() > LINE_EVERY {
+            self.say(&format!(
+                "  epoch {:>3}  {}/{images}  {loss}",
+                self.epoch + 1,
+                sums.images
+            ));
+        }
+        self.bar.set_message(loss);
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics) {

@@ -13,7 +13,6 @@ use crate::table;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Time whole training steps, float and quantized, on random images.
     Train(TrainArguments),
 }
 

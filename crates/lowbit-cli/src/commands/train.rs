@@ -57,7 +57,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     resources: Resources,
     /// Settings in TOML (the flags above, with _ for -, and more), or the config.toml of a run;
-    /// flags go before it
+    /// flags override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The run's folder [default: a new one under runs/]
@@ -81,7 +81,7 @@ const EXAMPLES: &str = "\
 Examples:
   lowbit train
   lowbit train --data mnist --method dorefa --wbits 4 --abits 4
-  lowbit train --data mnist --method tqt --from runs/digits-cnn/float --epochs 1
+  lowbit train --data mnist --method tqt --from runs/mnist-lenet --epochs 1
   lowbit train --data cifar10 --model resnet20 --out runs/c10
   lowbit train --resume --out runs/c10";
 

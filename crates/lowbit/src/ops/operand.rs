@@ -10,6 +10,10 @@ use super::{ClampedGradient, dorefa_weight, fake_quantize, trained_threshold};
 /// Everything here is a number or a plain tensor with a stated meaning, so that an operator can
 /// round while it reads the operand, and a captured graph can be read back as integers.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives for one call, and boxing its tensors would cost an allocation each"
+)]
 pub enum Quantization {
     /// To the nearest value of a format; see [`fake_quantize`](super::fake_quantize()).
     Format {

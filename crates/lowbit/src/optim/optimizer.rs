@@ -51,7 +51,7 @@ impl OptimizerConfig {
                 momentum,
                 weight_decay,
             } => {
-                let momentum = (momentum != 0.0).then(|| MomentumConfig {
+                let momentum = (momentum != 0.0).then_some(MomentumConfig {
                     momentum,
                     dampening: 0.0,
                     nesterov: false,
