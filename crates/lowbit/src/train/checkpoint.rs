@@ -131,24 +131,10 @@ impl Checkpoints {
         state: &State,
     ) -> Result<(), Error> {
         let path = self.path(state.epoch, state.batch);
-        let partial = path.with_extension("tmp");
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(Error::io(&partial))?;
+        // The same place in the same run is the same checkpoint.
+        if !path.exists() {
+            self.write(&path, model, optimizer, state)?;
         }
-        fs::create_dir_all(&partial).map_err(Error::io(&partial))?;
-        // The validation form has its running statistics brought up to date.
-        let model = model.valid().record().into_bytes();
-        write_synced(&partial.join(MODEL), &model.map_err(bad(&path))?)?;
-        let optimizer = optimizer.to_record().into_bytes();
-        write_synced(&partial.join(OPTIMIZER), &optimizer.map_err(bad(&path))?)?;
-        let text = serde_json::to_vec_pretty(state).expect("a state holds only numbers");
-        write_synced(&partial.join(STATE), &text)?;
-        sync_folder(&partial)?;
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(Error::io(&path))?;
-        }
-        fs::rename(&partial, &path).map_err(Error::io(&path))?;
-        sync_folder(&self.dir)?;
         let best = state.best.map(|best| self.path(best.epoch, 0));
         for other in self.all()? {
             if other != path && Some(&other) != best.as_ref() {
@@ -156,6 +142,31 @@ impl Checkpoints {
             }
         }
         Ok(())
+    }
+
+    /// Writes a checkpoint beside its place and moves it there as a whole.
+    fn write<M: Classifier>(
+        &self,
+        path: &Path,
+        model: &M,
+        optimizer: &ModuleOptimizer,
+        state: &State,
+    ) -> Result<(), Error> {
+        let partial = path.with_extension("tmp");
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(Error::io(&partial))?;
+        }
+        fs::create_dir_all(&partial).map_err(Error::io(&partial))?;
+        // The validation form has its running statistics brought up to date.
+        let model = model.valid().record().into_bytes();
+        write_synced(&partial.join(MODEL), &model.map_err(bad(path))?)?;
+        let optimizer = optimizer.to_record().into_bytes();
+        write_synced(&partial.join(OPTIMIZER), &optimizer.map_err(bad(path))?)?;
+        let text = serde_json::to_vec_pretty(state).expect("a state holds only numbers");
+        write_synced(&partial.join(STATE), &text)?;
+        sync_folder(&partial)?;
+        fs::rename(&partial, path).map_err(Error::io(path))?;
+        sync_folder(&self.dir)
     }
 }
 

@@ -3,8 +3,10 @@
 
 pub mod bench;
 pub mod checkpoint;
+mod evaluation;
 mod experiment;
 mod files;
+mod metrics;
 mod progress;
 mod run;
 mod settings;
@@ -12,11 +14,10 @@ mod trainer;
 
 pub use burn::train::Interrupter;
 pub use checkpoint::Checkpoints;
+pub use evaluation::{Evaluation, best_checkpoint, evaluate_run, find_run};
 pub use experiment::{Experiment, RunConfig, Start};
+pub use metrics::EpochMetrics;
 pub use progress::Progress;
-pub use run::{
-    EpochMetrics, Evaluation, Outcome, RunFolder, RunResult, best_checkpoint, evaluate_run,
-    find_run,
-};
+pub use run::{Outcome, RunFolder, RunResult};
 pub use settings::{ConfigFile, Method, Settings};
 pub use trainer::{Setting, Trainer, batch, evaluate};

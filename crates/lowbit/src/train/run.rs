@@ -2,16 +2,16 @@
 //! metrics, checkpoints and the result.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Checkpoints};
+use super::evaluation::{best_checkpoint, no_checkpoint};
 use super::files::write_atomic;
-use super::trainer::{Setting, Trainer, evaluate};
+use super::metrics::MetricsFile;
+use super::trainer::{Setting, Trainer};
 use super::{Experiment, Interrupter, Progress, RunConfig, Start};
 use crate::Error;
 use crate::calibrate::calibrate;
@@ -21,29 +21,10 @@ use crate::models::{Classifier, Network, model_bits};
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const RESULT: &str = "result.json";
-const CHECKPOINTS: &str = "checkpoints";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
 
 /// Images that thresholds are calibrated with.
 const CALIBRATION_IMAGES: usize = 1024;
-
-/// One line of a run's metrics.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EpochMetrics {
-    /// The epoch, counted from 1.
-    pub epoch: usize,
-    /// Learning rate of the weights at its end.
-    pub lr: f64,
-    /// Mean loss of the training images, as they were trained on.
-    pub train_loss: f64,
-    /// Fraction of them that was right.
-    pub train_accuracy: f64,
-    /// Mean loss of the test images after the epoch.
-    pub test_loss: f64,
-    /// Fraction of them that is right.
-    pub test_accuracy: f64,
-    /// Seconds since the start of the run, without interruptions.
-    pub seconds: f64,
-}
 
 /// What a finished run came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -189,7 +170,7 @@ impl RunFolder {
             let model = calibrated(model, run, split, experiment.seed, device, progress)?;
             Trainer::new(model, run, setting)
         };
-        let mut metrics = Metrics::open(&folder.join(METRICS), trainer.state().epoch)?;
+        let mut metrics = MetricsFile::open(&folder.join(METRICS), trainer.state().epoch)?;
         progress.start(run, trainer.state().epoch);
         while trainer.state().epoch < run.epochs {
             let Some(epoch) = trainer.epoch(interrupter, progress) else {
@@ -201,7 +182,10 @@ impl RunFolder {
             trainer.save(&checkpoints)?;
             progress.epoch(&epoch);
         }
-        let result = metrics.result(&trainer, run, split)?;
+        let result = result(&metrics, &trainer, run, split).ok_or_else(|| Error::Checkpoint {
+            path: folder.join(METRICS),
+            message: "lacks the metrics of the last epoch".into(),
+        })?;
         let text = serde_json::to_vec_pretty(&result).expect("a result holds only numbers");
         write_atomic(&folder.join(RESULT), &text)?;
         Ok(Some(result))
@@ -240,7 +224,7 @@ fn split_augment(experiment: &Experiment) -> Option<crate::data::Augment> {
 }
 
 /// The network of a run, its parameters drawn from the experiment's seed.
-fn build(
+pub(super) fn build(
     experiment: &Experiment,
     run: &RunConfig,
     split: &Split,
@@ -276,187 +260,25 @@ fn calibrated(
     Ok(model)
 }
 
-/// The checkpoint with the best weights under `path`, which is the folder of a run, or of an
-/// experiment with one run or with one called `float`.
-pub fn best_checkpoint(path: &Path) -> Result<PathBuf, Error> {
-    let (folder, run, _) = find_run(path)?;
-    folder
-        .checkpoints(&run)
-        .best()?
-        .ok_or_else(|| no_checkpoint(&folder.path.join(run)))
-}
-
-/// The run that `path` means: the folder it is in, its name, and the folder's experiment.
-pub fn find_run(path: &Path) -> Result<(RunFolder, String, Experiment), Error> {
-    if path.join(CHECKPOINTS).is_dir() {
-        let parent = path.parent().unwrap_or(Path::new("."));
-        let parent = if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        };
-        let (folder, experiment) = RunFolder::open(parent)?;
-        let absolute = path.canonicalize().map_err(Error::io(path))?;
-        let name = absolute
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        return Ok((folder, name, experiment));
-    }
-    let (folder, experiment) = RunFolder::open(path)?;
-    let names: Vec<&str> = experiment
-        .runs
-        .iter()
-        .map(|run| run.name.as_str())
-        .collect();
-    let name = match names[..] {
-        [only] => only,
-        _ if names.contains(&"float") => "float",
-        _ => {
-            let message = format!("holds several runs; name one of {}", names.join(", "));
-            return Err(Error::Checkpoint {
-                path: path.into(),
-                message,
-            });
-        }
-    };
-    let name = name.to_string();
-    Ok((folder, name, experiment))
-}
-
-fn no_checkpoint(path: &Path) -> Error {
-    Error::Checkpoint {
-        path: path.into(),
-        message: "has no checkpoint of a finished epoch".into(),
-    }
-}
-
-/// Loss and accuracy of a run's checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Evaluation {
-    /// The run's name.
-    pub name: String,
-    /// The checkpoint.
-    pub checkpoint: PathBuf,
-    /// Fraction of the test images that is right.
-    pub accuracy: f64,
-    /// Their mean loss.
-    pub loss: f64,
-    /// Test images.
-    pub images: u64,
-    /// Bits that the parameters take.
-    pub model_bits: u64,
-}
-
-/// Tests the best or the last checkpoint of a run on the test images.
-pub fn evaluate_run(
-    folder: &RunFolder,
-    experiment: &Experiment,
-    name: &str,
-    last: bool,
+/// What a finished run came to, from its last metrics.
+fn result(
+    metrics: &MetricsFile,
+    trainer: &Trainer<'_, Network>,
+    run: &RunConfig,
     split: &Split,
-    device: &Device,
-) -> Result<Evaluation, Error> {
-    let run = experiment
-        .runs
-        .iter()
-        .find(|run| run.name == name)
-        .ok_or_else(|| Error::Checkpoint {
-            path: folder.path.clone(),
-            message: format!("has no run `{name}`"),
-        })?;
-    let checkpoints = folder.checkpoints(name);
-    let path = if last {
-        checkpoints.last()?
-    } else {
-        checkpoints.best()?
-    };
-    let path = path.ok_or_else(|| no_checkpoint(&folder.path.join(name)))?;
-    let model = build(experiment, run, split, device)?;
-    let model = checkpoint::load_model(model, &path)?.valid();
-    let sums = evaluate(&model, &split.test, device);
-    Ok(Evaluation {
-        name: name.into(),
-        checkpoint: path,
-        accuracy: sums.accuracy(),
-        loss: sums.mean_loss(),
-        images: sums.images,
-        model_bits: model_bits(&model),
+) -> Option<RunResult> {
+    let (last, state) = (metrics.last()?, trainer.state());
+    let best = state.best?;
+    let images = (split.train.len() * run.epochs) as f64;
+    Some(RunResult {
+        name: run.name.clone(),
+        accuracy: last.test_accuracy,
+        loss: last.test_loss,
+        best_epoch: best.epoch,
+        best_accuracy: best.accuracy,
+        seconds: state.seconds,
+        images_per_second: images / state.step_seconds,
+        model_bits: model_bits(trainer.model()),
+        epochs: run.epochs,
     })
-}
-
-/// A run's metrics, one JSON object a line.
-struct Metrics {
-    path: PathBuf,
-    last: Option<EpochMetrics>,
-}
-
-impl Metrics {
-    /// Opens the file and drops the lines after `epoch`, which a run that was killed may have
-    /// written before it could save its checkpoint.
-    fn open(path: &Path, epoch: usize) -> Result<Self, Error> {
-        let text = if path.exists() {
-            fs::read_to_string(path).map_err(Error::io(path))?
-        } else {
-            String::new()
-        };
-        let mut kept = String::new();
-        let mut last = None;
-        for line in text.lines() {
-            // A line that was cut short is one of those to drop.
-            let Ok(metrics) = serde_json::from_str::<EpochMetrics>(line) else {
-                continue;
-            };
-            if metrics.epoch <= epoch {
-                kept += line;
-                kept.push('\n');
-                last = Some(metrics);
-            }
-        }
-        write_atomic(path, kept.as_bytes())?;
-        Ok(Self {
-            path: path.into(),
-            last,
-        })
-    }
-
-    fn push(&mut self, metrics: &EpochMetrics) -> Result<(), Error> {
-        let mut line = serde_json::to_string(metrics).expect("metrics hold only numbers");
-        line.push('\n');
-        fs::OpenOptions::new()
-            .append(true)
-            .open(&self.path)
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .map_err(Error::io(&self.path))?;
-        self.last = Some(metrics.clone());
-        Ok(())
-    }
-
-    fn result(
-        &self,
-        trainer: &Trainer<'_, Network>,
-        run: &RunConfig,
-        split: &Split,
-    ) -> Result<RunResult, Error> {
-        let (Some(last), Some(best)) = (&self.last, trainer.state().best) else {
-            let message = "lacks the metrics of the last epoch".into();
-            return Err(Error::Checkpoint {
-                path: self.path.clone(),
-                message,
-            });
-        };
-        let images = (split.train.len() * run.epochs) as f64;
-        Ok(RunResult {
-            name: run.name.clone(),
-            accuracy: last.test_accuracy,
-            loss: last.test_loss,
-            best_epoch: best.epoch,
-            best_accuracy: best.accuracy,
-            seconds: trainer.state().seconds,
-            images_per_second: images / trainer.state().step_seconds,
-            model_bits: model_bits(trainer.model()),
-            epochs: run.epochs,
-        })
-    }
 }
