@@ -73,8 +73,9 @@ fn json_is_the_only_thing_on_standard_output() {
     // A test of the last weights finds what training reported.
     let eval = run(temporary.path(), "eval a/dorefa-w4a4 --last --json");
     let eval: serde_json::Value = serde_json::from_slice(&eval.stdout).unwrap();
-    assert_eq!(eval["accuracy"], report["runs"][1]["accuracy"]);
-    assert_eq!(eval["loss"], report["runs"][1]["loss"]);
+    assert_eq!(eval["runs"][0]["accuracy"], report["runs"][1]["accuracy"]);
+    assert_eq!(eval["runs"][0]["loss"], report["runs"][1]["loss"]);
+    assert_eq!(eval["config"], report["config"]);
 }
 
 /// Names and values of the parameters of a run's last checkpoint.
@@ -97,29 +98,64 @@ fn weights(run: &Path) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
+/// Waits until a run has a checkpoint of `epoch` or a later one.
+fn wait_for_epoch(run: &Path, epoch: usize) {
+    let reached = || {
+        std::fs::read_dir(run.join("checkpoints")).is_ok_and(|entries| {
+            entries.flatten().any(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let number = name
+                    .strip_prefix("epoch-")
+                    .and_then(|n| n.parse::<usize>().ok());
+                number.is_some_and(|number| number >= epoch)
+            })
+        })
+    };
+    let start = std::time::Instant::now();
+    while !reached() {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "no epoch {epoch}"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn a_killed_run_ends_with_the_weights_of_one_that_was_not() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
-    let flags = "train --epochs 3 --threads 1 --no-baseline";
+    let flags = "train --epochs 4 --threads 1 --no-baseline";
     assert!(
         run(folder, &format!("{flags} --out whole"))
             .status
             .success()
     );
-    let mut arguments = format!("{flags} --out killed");
-    for pause in [150, 300, 450, 600, 900] {
-        let mut child = lowbit(folder, &arguments)
+    let name = "dorefa-w4a4";
+    let killed = folder.join("killed").join(name);
+    let spawn = |arguments: &str| {
+        let mut command = lowbit(folder, arguments);
+        command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
+            .unwrap()
+    };
+    // Killed at birth, in the first epoch, and at some moment after each of the first three.
+    for pause in [0, 5, 60] {
+        let mut child = spawn(&format!("{flags} --out killed-{pause}"));
         std::thread::sleep(Duration::from_millis(pause));
         child.kill().unwrap();
         child.wait().unwrap();
-        if folder.join("killed/config.toml").exists() {
-            arguments = "train --resume --out killed".into();
-        }
+    }
+    let mut arguments = format!("{flags} --out killed");
+    for (epoch, pause) in [(1, 0), (2, 40), (3, 100)] {
+        let mut child = spawn(&arguments);
+        wait_for_epoch(&killed, epoch);
+        std::thread::sleep(Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        arguments = "train --resume --out killed".into();
     }
     let last = run(folder, &arguments);
     assert!(
@@ -127,11 +163,17 @@ fn a_killed_run_ends_with_the_weights_of_one_that_was_not() {
         "{}",
         String::from_utf8_lossy(&last.stderr)
     );
-    let run = "dorefa-w4a4";
-    assert!(
-        weights(&folder.join("whole").join(run)) == weights(&folder.join("killed").join(run)),
-        "weights differ"
-    );
+    let (whole, killed) = (weights(&folder.join("whole").join(name)), weights(&killed));
+    assert!(!whole.is_empty() && whole == killed, "weights differ");
+
+    // A folder from an early kill can be taken up by one of the two commands.
+    for pause in [0, 5, 60] {
+        let out = format!("killed-{pause}");
+        let fresh = run(folder, &format!("{flags} --out {out}"));
+        let resumed = run(folder, &format!("train --resume --out {out}"));
+        assert!(fresh.status.success() || resumed.status.success(), "{out}");
+        assert!(weights(&folder.join(out).join(name)) == whole);
+    }
 }
 
 #[test]
@@ -143,6 +185,10 @@ fn bad_input_is_answered_in_one_line_that_names_it() {
     std::fs::write(folder.join("bad.toml"), "data = \"digits\"\nepoch = 3\n").unwrap();
     for (arguments, named) in [
         ("train --wbits 40", "wbits"),
+        ("train --abits 17", "abits"),
+        ("train --method float --wbits 4", "wbits"),
+        ("train --method tqt --no-baseline", "start"),
+        ("train --data-dir x", "data_dir"),
         ("train --epochs 0", "epochs"),
         ("train --batch 0", "batch"),
         ("train --lr -1", "lr"),

@@ -77,6 +77,18 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// Training has left the range of numbers.
+    #[error("{run}: the {what} is {loss} in epoch {epoch}; a lower learning rate may help")]
+    Diverged {
+        /// The run.
+        run: String,
+        /// Which loss.
+        what: &'static str,
+        /// Its value, NaN or infinite.
+        loss: f64,
+        /// The epoch, counted from 1.
+        epoch: usize,
+    },
     /// A checkpoint cannot be read, written or applied.
     #[error("{}: {message}", path.display())]
     Checkpoint {
@@ -115,6 +127,10 @@ impl Error {
         match self {
             Self::Config { field, message } => Self::Config {
                 field: format!("{outer}.{field}"),
+                message,
+            },
+            Self::Calibration { path, message } => Self::Calibration {
+                path: format!("{outer}.{path}"),
                 message,
             },
             other => other,

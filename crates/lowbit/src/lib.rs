@@ -8,6 +8,7 @@ pub mod calibrate;
 pub mod config;
 pub mod data;
 mod error;
+mod files;
 pub mod models;
 pub mod nn;
 pub mod ops;

@@ -97,7 +97,10 @@ fn train(path: &Path, experiment: &Experiment, split: &Split) -> RunFolder {
 fn assert_same_runs(a: &RunFolder, b: &RunFolder, experiment: &Experiment) {
     for run in &experiment.runs {
         assert_eq!(metrics(a, &run.name), metrics(b, &run.name), "{}", run.name);
-        for (a, b) in weights(a, &run.name).iter().zip(weights(b, &run.name)) {
+        let (a, b) = (weights(a, &run.name), weights(b, &run.name));
+        assert!(!a.is_empty());
+        assert_eq!(a.len(), b.len());
+        for (a, b) in a.iter().zip(b) {
             assert_eq!(a.0, b.0);
             assert!(a.1 == b.1, "{} of {} differs", a.0, run.name);
         }
@@ -186,8 +189,7 @@ fn two_threads_give_the_numbers_of_one_in_large_networks() {
         let split = noise(shape, images);
         let settings = Settings {
             model: Some(model.parse().unwrap()),
-            method: Some(Method::Dorefa),
-            baseline: Some(false),
+            method: Some(Method::Tqt),
             epochs: Some(1),
             batch: Some(images / 2),
             ..Settings::default()
@@ -214,6 +216,94 @@ fn a_folder_that_holds_something_is_not_overwritten() {
         error.to_string().contains("already holds something"),
         "{error}"
     );
+}
+
+/// The thresholds of a checkpoint.
+fn thresholds(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = Bytes::from_bytes_vec(std::fs::read(path.join("model.bpk")).unwrap());
+    let reader = burn_pack::Reader::from_bytes(bytes).unwrap();
+    let names: Vec<String> = reader
+        .tensor_names()
+        .into_iter()
+        .filter(|name| name.ends_with("log2_threshold"))
+        .map(String::from)
+        .collect();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), reader.tensor_data(&name).unwrap()))
+        .collect()
+}
+
+#[test]
+fn thresholds_of_an_earlier_run_are_kept() {
+    let split = some_digits();
+    let temporary = tempfile::tempdir().unwrap();
+    let first = experiment(Method::Tqt);
+    let folder = train(&temporary.path().join("first"), &first, &split);
+    let best = folder.checkpoints("tqt-w8a8").best().unwrap().unwrap();
+    // Static thresholds show where they started.
+    let text = r#"
+        [default]
+        weight = { method = "tqt", bits = 8, retrain = false }
+        input = { method = "tqt", bits = 8, retrain = false }
+        [first]
+        weight = { method = "tqt", bits = 8, retrain = false }
+        input = { method = "tqt", bits = 8, retrain = false }
+        [last]
+        weight = { method = "tqt", bits = 8, retrain = false }
+        input = { method = "tqt", bits = 8, retrain = false }
+    "#;
+    let settings = Settings {
+        plan: Some(lowbit::config::QPlan::from_toml(text).unwrap()),
+        from: Some(folder.path().join("tqt-w8a8")),
+        epochs: Some(1),
+        ..Settings::default()
+    };
+    let second = train(
+        &temporary.path().join("second"),
+        &settings.complete().unwrap(),
+        &split,
+    );
+    let last = second.checkpoints("plan").last().unwrap().unwrap();
+    assert_eq!(thresholds(&last).len(), 8);
+    assert_eq!(thresholds(&last), thresholds(&best));
+}
+
+#[test]
+fn a_run_that_leaves_the_numbers_says_so_and_keeps_its_checkpoints() {
+    let split = some_digits();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut experiment = experiment(Method::Float);
+    experiment.runs[0].lr = 1e38;
+    experiment.runs[0].schedule = lowbit::optim::Schedule::Constant;
+    let folder = RunFolder::create(temporary.path(), &experiment).unwrap();
+    let interrupter = Interrupter::new();
+    let error = folder
+        .train(&experiment, &split, &Device::flex(), &interrupter, &mut ())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("float: the ") && error.contains("loss is"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_last_and_the_best_checkpoint_are_kept() {
+    let split = some_digits();
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = train(temporary.path(), &experiment(Method::Float), &split);
+    let checkpoints = folder.checkpoints("float");
+    let kept = std::fs::read_dir(folder.path().join("float/checkpoints"))
+        .unwrap()
+        .count();
+    let (last, best) = (
+        checkpoints.last().unwrap().unwrap(),
+        checkpoints.best().unwrap().unwrap(),
+    );
+    assert!(last.ends_with("epoch-00003"));
+    assert_eq!(kept, if last == best { 1 } else { 2 });
+    assert!(best.join("model.bpk").exists());
 }
 
 #[test]
@@ -264,5 +354,5 @@ fn burns_learner_trains_our_network() {
         learner.optimizer_step(output.grads);
     }
     assert!(losses[19] < 0.5 * losses[0], "{losses:?}");
-    assert_eq!(learner.model().layers().len(), 11);
+    assert_eq!(learner.model().layers().len(), 12);
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use burn::tensor::Device;
 use clap::Args;
-use lowbit::train::{evaluate_run, find_run};
+use lowbit::train::{Evaluation, Experiment, evaluate_run, find_run};
+use serde::Serialize;
 
 use super::{Ended, Resources, load, print_json, use_threads};
 use crate::progress::Bars;
@@ -28,6 +29,14 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+/// What `--json` prints, in the form of `lowbit train`.
+#[derive(Serialize)]
+struct Report<'a> {
+    runs: [&'a Evaluation; 1],
+    seed: u64,
+    config: &'a Experiment,
+}
+
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
         let (folder, name, experiment) = find_run(&self.run)?;
@@ -40,7 +49,11 @@ impl Arguments {
         let device = Device::flex();
         let evaluation = evaluate_run(&folder, &experiment, &name, self.last, &split, &device)?;
         if self.json {
-            print_json(&evaluation)?;
+            print_json(&Report {
+                runs: [&evaluation],
+                seed: experiment.seed,
+                config: &experiment,
+            })?;
         } else {
             print!("{}", table::evaluation(&evaluation));
         }

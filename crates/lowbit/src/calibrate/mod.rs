@@ -25,17 +25,23 @@ pub struct Calibrated {
 /// arXiv 1903.08066, table 2), and its signedness to whether a negative value did.
 ///
 /// `forward` runs the network on calibration data. Meanwhile nothing is quantized, so that every
-/// threshold sees the float network. A tensor that is zero everywhere keeps the threshold 1.
+/// threshold sees the float network. Thresholds of quantizers whose path `select` does not accept
+/// stay as they are. A tensor that is zero everywhere gets the threshold 1.
+///
+/// The paper's retraining starts from three standard deviations for weights and KL-J for
+/// activations; the maximum is the simplest of its choices.
 ///
 /// # Errors
 /// If a quantizer saw a NaN or an infinity.
 pub fn calibrate<M: Module>(
     model: M,
+    select: impl Fn(&str) -> bool,
     forward: impl FnOnce(&M),
 ) -> Result<(M, Vec<Calibrated>), Error> {
     let observations = observe(|| forward(&model.valid()));
     let mut mapper = SetThresholds {
         observations,
+        select,
         path: Vec::new(),
         signed: BTreeMap::new(),
         calibrated: Vec::new(),
@@ -56,15 +62,16 @@ pub fn calibrate<M: Module>(
     Ok((model, mapper.calibrated))
 }
 
-struct SetThresholds {
+struct SetThresholds<F> {
     observations: Observations,
+    select: F,
     path: Vec<String>,
     /// By quantizer path: what to write into its `signed` parameter.
     signed: BTreeMap<String, bool>,
     calibrated: Vec<Calibrated>,
 }
 
-impl ModuleMapper for SetThresholds {
+impl<F: Fn(&str) -> bool> ModuleMapper for SetThresholds<F> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_string());
     }
@@ -78,7 +85,8 @@ impl ModuleMapper for SetThresholds {
             return param;
         };
         let path = quantizer.join(".");
-        if let Some(observed) = self.observations.remove(&param.id) {
+        let observed = self.observations.remove(&param.id);
+        if let Some(observed) = observed.filter(|_| (self.select)(&path)) {
             let signed = observed.iter().any(|seen| seen.min < 0.0);
             let log2_threshold: Vec<f32> = observed.iter().map(log2_of_largest).collect();
             let data = TensorData::new(log2_threshold.clone(), [log2_threshold.len()]);

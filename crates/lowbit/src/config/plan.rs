@@ -1,9 +1,8 @@
 //! What is quantized in a network.
 
-use lowbit_formats::Rounding;
 use serde::{Deserialize, Serialize};
 
-use super::QConfig;
+use super::{Layer, LayerType, QConfig};
 use crate::Error;
 use crate::quantizers::{DorefaConfig, QuantizerConfig, TrainedThresholdConfig};
 
@@ -12,9 +11,9 @@ const FLOAT_BITS: u32 = 32;
 
 /// How a network is quantized: a default, and what differs from it.
 ///
-/// A layer takes the last of these that speaks of it: `default` (layers with a weight only, such
-/// as `Conv2d` and `Linear`), `first` or `last` (the first and last layer with a weight), then
-/// each of `overrides` that matches, in order. What speaks of a layer replaces all its slots.
+/// `default` is for layers with a weight (`Conv2d`, `Linear`), except the first and the last of
+/// them, which have `first` and `last` and stay in float unless those say otherwise. Then each of
+/// `overrides` that matches a layer, of any type, replaces all its slots, in order.
 ///
 /// In TOML:
 ///
@@ -22,10 +21,10 @@ const FLOAT_BITS: u32 = 32;
 /// [default]
 /// weight = { method = "dorefa-weight", bits = 4 }
 /// input = { method = "dorefa-activation", bits = 4 }
-/// [first]   # empty: in float
 /// [last]
+/// weight = { method = "dorefa-weight", bits = 8 }
 /// [[overrides]]
-/// path = "blocks.2.*"
+/// path = "layer2.*.conv1"
 /// config.weight = { method = "format", format = "fixed(8,6)" }
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +34,11 @@ pub struct QPlan {
     #[serde(default)]
     pub default: QConfig,
     /// Of the first layer with a weight.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first: Option<QConfig>,
+    #[serde(default)]
+    pub first: QConfig,
     /// Of the last layer with a weight.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last: Option<QConfig>,
+    #[serde(default)]
+    pub last: QConfig,
     /// Of layers chosen by path or type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
@@ -49,7 +48,7 @@ pub struct QPlan {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
-    /// A layer path in which `*` stands for any characters, such as `blocks.*.conv1`.
+    /// A layer path in which `*` stands for any characters, such as `layer1.*.conv1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// A layer type, such as `Conv2d`.
@@ -58,19 +57,6 @@ pub struct Override {
     /// What those layers use.
     #[serde(default)]
     pub config: QConfig,
-}
-
-/// Where a layer stands among the layers with a weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Position {
-    /// The first of them.
-    First,
-    /// Neither the first nor the last.
-    Middle,
-    /// The last of them.
-    Last,
-    /// A layer without a weight.
-    Weightless,
 }
 
 impl QPlan {
@@ -89,9 +75,7 @@ impl QPlan {
                 input: below_float(activation_bits).map(QuantizerConfig::DorefaActivation),
                 ..QConfig::default()
             },
-            first: Some(QConfig::default()),
-            last: Some(QConfig::default()),
-            overrides: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -111,8 +95,8 @@ impl QPlan {
         let outer = layer(weight_bits.max(8), activation_bits.max(8));
         Self {
             default: layer(weight_bits, activation_bits),
-            first: Some(outer.clone()),
-            last: Some(outer),
+            first: outer.clone(),
+            last: outer,
             overrides: Vec::new(),
         }
     }
@@ -120,12 +104,8 @@ impl QPlan {
     /// Whether every part of the plan can be built.
     pub fn check(&self) -> Result<(), Error> {
         self.default.check().map_err(|e| e.within("default"))?;
-        if let Some(first) = &self.first {
-            first.check().map_err(|e| e.within("first"))?;
-        }
-        if let Some(last) = &self.last {
-            last.check().map_err(|e| e.within("last"))?;
-        }
+        self.first.check().map_err(|e| e.within("first"))?;
+        self.last.check().map_err(|e| e.within("last"))?;
         for (i, item) in self.overrides.iter().enumerate() {
             let name = format!("overrides[{i}]");
             if item.path.is_none() && item.layer_type.is_none() {
@@ -134,6 +114,16 @@ impl QPlan {
             item.config.check().map_err(|e| e.within(&name))?;
         }
         Ok(())
+    }
+
+    /// Whether some tensor has a threshold that calibration sets.
+    pub fn has_thresholds(&self) -> bool {
+        let overrides = self.overrides.iter().map(|item| &item.config);
+        [&self.default, &self.first, &self.last]
+            .into_iter()
+            .chain(overrides)
+            .flat_map(QConfig::slots)
+            .any(|(_, slot)| matches!(slot, Some(QuantizerConfig::Tqt(_))))
     }
 
     /// Reads a plan from TOML.
@@ -147,17 +137,6 @@ impl QPlan {
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a plan holds only strings and numbers")
     }
-}
-
-/// A layer of a network and what it quantizes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
-    /// Its path in the module tree, such as `blocks.0.conv1`.
-    pub path: String,
-    /// Its type, such as `Conv2d`.
-    pub layer_type: &'static str,
-    /// What it quantizes.
-    pub config: QConfig,
 }
 
 /// Hands each layer of a network under construction its [`QConfig`], and keeps the list.
@@ -182,47 +161,67 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// What the layer with this path, type and position quantizes.
-    pub fn layer(
-        &mut self,
-        path: impl Into<String>,
-        layer_type: &'static str,
-        position: Position,
-    ) -> QConfig {
-        let path = path.into();
+    /// What the layer with this path and type quantizes.
+    pub fn layer(&mut self, path: impl Into<String>, layer_type: LayerType) -> QConfig {
         let plan = self.plan;
-        let mut config = match position {
-            Position::Weightless => QConfig::default(),
-            Position::First => plan.first.clone().unwrap_or_else(|| plan.default.clone()),
-            Position::Last => plan.last.clone().unwrap_or_else(|| plan.default.clone()),
-            Position::Middle => plan.default.clone(),
+        let config = if layer_type.has_weight() {
+            plan.default.clone()
+        } else {
+            QConfig::default()
         };
-        for (item, matched) in plan.overrides.iter().zip(&mut self.matched) {
-            let by_path = item
-                .path
+        self.add(path.into(), layer_type, config)
+    }
+
+    /// The same for the first layer with a weight.
+    pub fn first(&mut self, path: impl Into<String>, layer_type: LayerType) -> QConfig {
+        self.add(path.into(), layer_type, self.plan.first.clone())
+    }
+
+    /// The same for the last layer with a weight.
+    pub fn last(&mut self, path: impl Into<String>, layer_type: LayerType) -> QConfig {
+        self.add(path.into(), layer_type, self.plan.last.clone())
+    }
+
+    fn add(&mut self, path: String, layer_type: LayerType, mut config: QConfig) -> QConfig {
+        for (item, matched) in self.plan.overrides.iter().zip(&mut self.matched) {
+            let by_path = item.path.as_ref().is_none_or(|form| matches(form, &path));
+            let by_type = item
+                .layer_type
                 .as_ref()
-                .is_none_or(|pattern| matches(pattern, &path));
-            let by_type = item.layer_type.as_ref().is_none_or(|t| t == layer_type);
+                .is_none_or(|t| t == layer_type.name());
             if by_path && by_type {
                 *matched = true;
                 config = item.config.clone();
             }
         }
-        separate_streams(&mut config, &path);
-        let layer = Layer {
+        // A layer without bias has nothing to do for a default that speaks of one.
+        if !layer_type.has_slot("bias") {
+            config.bias = None;
+        }
+        self.layers.push(Layer {
             path,
             layer_type,
-            config,
-        };
-        self.layers.push(layer.clone());
-        layer.config
+            config: config.clone(),
+        });
+        config
     }
 
     /// The layers, in the order they were asked for.
     ///
     /// # Errors
-    /// If an override matched none of them.
+    /// If an override matched none of them, or quantizes what a layer does not have.
     pub fn finish(self) -> Result<Vec<Layer>, Error> {
+        for layer in &self.layers {
+            for (slot, quantizer) in layer.config.slots() {
+                if quantizer.is_some() && !layer.layer_type.has_slot(slot) {
+                    let name = layer.layer_type.name();
+                    return Err(Error::config(
+                        &layer.path,
+                        format!("a {name} has no {slot} to quantize"),
+                    ));
+                }
+            }
+        }
         let Some(unmatched) = self.matched.iter().position(|matched| !matched) else {
             return Ok(self.layers);
         };
@@ -231,11 +230,7 @@ impl<'a> Planner<'a> {
             .into_iter()
             .filter_map(|(name, value)| value.as_ref().map(|v| format!("{name} `{v}`")))
             .collect();
-        let known: Vec<&str> = self
-            .layers
-            .iter()
-            .map(|layer| layer.path.as_str())
-            .collect();
+        let known: Vec<&str> = self.layers.iter().map(|l| l.path.as_str()).collect();
         Err(Error::config(
             format!("overrides[{unmatched}]"),
             format!(
@@ -245,30 +240,6 @@ impl<'a> Planner<'a> {
             ),
         ))
     }
-}
-
-/// Gives each slot of each layer random numbers of its own.
-fn separate_streams(config: &mut QConfig, path: &str) {
-    let slots = [
-        &mut config.input,
-        &mut config.weight,
-        &mut config.bias,
-        &mut config.output,
-    ];
-    for (i, slot) in slots.into_iter().enumerate() {
-        if let Some(QuantizerConfig::Format(format)) = slot
-            && let Rounding::Stochastic { stream, .. } = &mut format.rounding
-        {
-            *stream ^= u64::from(fnv1a(path)) ^ i as u64;
-        }
-    }
-}
-
-/// The 32-bit FNV-1a hash (Fowler, Noll, Vo).
-fn fnv1a(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
 }
 
 /// Whether `text` has the form of `pattern`, in which `*` stands for any characters.
@@ -288,9 +259,7 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn config_of(planner: &mut Planner, path: &str, position: Position) -> QConfig {
-        planner.layer(path, "Conv2d", position)
-    }
+    const CONV: LayerType = LayerType::Conv2d { bias: false };
 
     #[test]
     fn a_star_stands_for_any_characters() {
@@ -311,19 +280,10 @@ mod tests {
     fn dorefa_leaves_the_first_and_the_last_layer_in_float() {
         let plan = QPlan::dorefa(4, 2);
         let mut planner = Planner::new(&plan).unwrap();
-        assert_eq!(
-            config_of(&mut planner, "a", Position::First),
-            QConfig::default()
-        );
-        assert_eq!(
-            config_of(&mut planner, "z", Position::Last),
-            QConfig::default()
-        );
-        assert_eq!(
-            config_of(&mut planner, "r", Position::Weightless),
-            QConfig::default()
-        );
-        let middle = config_of(&mut planner, "m", Position::Middle);
+        assert_eq!(planner.first("a", CONV), QConfig::default());
+        assert_eq!(planner.last("z", CONV), QConfig::default());
+        assert_eq!(planner.layer("r", LayerType::Relu), QConfig::default());
+        let middle = planner.layer("m", CONV);
         assert_eq!(middle.weight.unwrap().bits(), 4);
         assert_eq!(middle.input.unwrap().bits(), 2);
     }
@@ -333,8 +293,22 @@ mod tests {
         let plan = QPlan::tqt(4, 4);
         let mut planner = Planner::new(&plan).unwrap();
         let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
-        assert_eq!(bits(config_of(&mut planner, "a", Position::First)), (8, 8));
-        assert_eq!(bits(config_of(&mut planner, "m", Position::Middle)), (4, 4));
+        assert_eq!(bits(planner.first("a", CONV)), (8, 8));
+        assert_eq!(bits(planner.layer("m", CONV)), (4, 4));
+    }
+
+    #[test]
+    fn a_slot_that_a_layer_lacks_is_refused() {
+        let plan = QPlan::from_toml(
+            "[[overrides]]\ntype = \"Relu\"\nconfig.weight = { method = \"tqt\", bits = 8 }",
+        )
+        .unwrap();
+        let mut planner = Planner::new(&plan).unwrap();
+        planner.layer("relu1", LayerType::Relu);
+        assert_eq!(
+            planner.finish().unwrap_err().to_string(),
+            "relu1: a Relu has no weight to quantize"
+        );
     }
 
     #[test]
@@ -359,9 +333,9 @@ mod tests {
         )
         .unwrap();
         let mut planner = Planner::new(&plan).unwrap();
-        let conv = planner.layer("blocks.1.conv", "Conv2d", Position::Middle);
+        let conv = planner.layer("blocks.1.conv", CONV);
         assert!(conv.weight.is_none() && conv.input.is_some());
-        let linear = planner.layer("head", "Linear", Position::Middle);
+        let linear = planner.layer("head", LayerType::Linear { bias: true });
         assert_eq!(linear.weight.unwrap().bits(), 8);
         assert_eq!(planner.finish().unwrap().len(), 2);
         assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
@@ -372,11 +346,19 @@ mod tests {
         let refused = |text| QPlan::from_toml(text).unwrap_err().to_string();
         assert_eq!(
             refused("[default]\nweight = { method = \"tqt\", bits = 77 }"),
-            "default.weight.tqt: bits: 77 is outside 2 to 24"
+            "default.weight: bits is 77, expected 2 to 24 (tqt)"
         );
         assert_eq!(
             refused("[default]\ntau = { method = \"tqt\", bits = 8 }"),
             "default.tau: no layer has this slot yet"
+        );
+        assert_eq!(
+            refused("[default]\nweight = { method = \"dorefa-activation\", bits = 8 }"),
+            "default.weight: dorefa-activation is for input or output"
+        );
+        assert_eq!(
+            refused("[default]\ninput = { method = \"tqt\", bits = 8, per_channel = true }"),
+            "default.input: per_channel is for a weight"
         );
         assert!(refused("[default]\nwieght = 1").contains("wieght"));
         assert!(refused("[[overrides]]").contains("neither a path nor a type"));
@@ -392,7 +374,7 @@ mod tests {
             ..QPlan::float()
         };
         let mut planner = Planner::new(&plan).unwrap();
-        planner.layer("conv1", "Conv2d", Position::First);
+        planner.first("conv1", CONV);
         assert_eq!(
             planner.finish().unwrap_err().to_string(),
             "overrides[0]: path `conv9` matches no layer; there are conv1"

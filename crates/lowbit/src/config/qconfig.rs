@@ -1,12 +1,10 @@
 //! What is quantized in one layer.
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::ops::Operand;
-use crate::quantizers::{Channels, Quantizer, QuantizerConfig};
+use crate::quantizers::{Channels, QuantizerConfig, Quantizers};
 
 /// How each tensor of a layer is quantized; a slot that is absent stays in float.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +58,7 @@ impl QConfig {
             if matches!(slot, "tau" | "alpha" | "error" | "gradient") {
                 return Err(Error::config(slot, "no layer has this slot yet"));
             }
-            quantizer.check().map_err(|error| error.within(slot))?;
+            quantizer.check(slot)?;
         }
         Ok(())
     }
@@ -76,47 +74,5 @@ impl QConfig {
             bias: build(&self.bias, None),
             output: build(&self.output, None),
         }
-    }
-}
-
-/// The quantizers of a layer. A slot that is `None` costs nothing.
-#[derive(Module, Debug)]
-pub struct Quantizers {
-    /// Quantizes what the layer reads.
-    pub input: Option<Quantizer>,
-    /// Quantizes its weight.
-    pub weight: Option<Quantizer>,
-    /// Quantizes its bias.
-    pub bias: Option<Quantizer>,
-    /// Quantizes what it hands on.
-    pub output: Option<Quantizer>,
-}
-
-impl Quantizers {
-    /// The layer's input, as an operand.
-    pub fn input<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
-        operand(&self.input, x)
-    }
-
-    /// The layer's weight, as an operand.
-    pub fn weight<const D: usize>(&self, weight: Tensor<D>) -> Operand<D> {
-        operand(&self.weight, weight)
-    }
-
-    /// The layer's bias, as an operand.
-    pub fn bias(&self, bias: Tensor<1>) -> Operand<1> {
-        operand(&self.bias, bias)
-    }
-
-    /// The layer's output, quantized.
-    pub fn output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
-        operand(&self.output, y).quantized()
-    }
-}
-
-fn operand<const D: usize>(slot: &Option<Quantizer>, x: Tensor<D>) -> Operand<D> {
-    match slot {
-        Some(quantizer) => quantizer.operand(x),
-        None => x.into(),
     }
 }

@@ -13,6 +13,7 @@ use super::cifar::{CIFAR10, CIFAR100, Cifar};
 use super::download::{OnProgress, Source};
 use super::mnist;
 use crate::Error;
+use crate::files::write_atomic;
 
 /// The copy of MNIST that the common frameworks use. Checksums as torchvision publishes them.
 const MNIST: Source = Source {
@@ -117,16 +118,10 @@ fn unpack(archive: &Path, cifar: &Cifar, dir: &Path) -> Result<(), Error> {
         if let Some(name) = cifar.names().find(|&known| Some(known) == name) {
             let mut bytes = Vec::new();
             member.read_to_end(&mut bytes).map_err(damaged)?;
-            write_atomically(&dir.join(name), &bytes)?;
+            write_atomic(&dir.join(name), &bytes)?;
         }
     }
     Ok(())
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let unfinished = path.with_added_extension("part");
-    fs::write(&unfinished, bytes).map_err(Error::io(&unfinished))?;
-    fs::rename(&unfinished, path).map_err(Error::io(path))
 }
 
 #[cfg(test)]

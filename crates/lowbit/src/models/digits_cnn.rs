@@ -7,10 +7,10 @@ use burn::tensor::{Device, Tensor};
 use super::Classifier;
 use super::classifier::impl_steps;
 use crate::Error;
-use crate::config::{Layer, Planner, Position, QPlan};
+use crate::config::{Layer, LayerType, Planner, QConfig, QPlan};
 use crate::nn::{
-    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d,
-    MaxPool2dConfig, Relu, ReluConfig,
+    AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig,
+    Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig,
 };
 
 /// Configuration of a [`DigitsCnn`].
@@ -38,6 +38,7 @@ pub struct DigitsCnn {
     conv3: Conv2d,
     bn3: BatchNorm,
     relu3: Relu,
+    mean: AdaptiveAvgPool2d,
     fc: Linear,
     #[module(skip)]
     layers: Vec<Layer>,
@@ -50,33 +51,37 @@ impl DigitsCnnConfig {
     /// If the plan cannot be built, or an override matches no layer.
     pub fn init(&self, device: &Device) -> Result<DigitsCnn, Error> {
         let mut planner = Planner::new(&self.plan)?;
-        let mut conv = |path: &str, channels: [usize; 2], position| {
+        let conv = |channels: [usize; 2], config: QConfig| {
             Conv2dConfig::new(channels, [3, 3])
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
                 .with_bias(false)
-                .with_quantization(planner.layer(path, "Conv2d", position))
+                .with_quantization(config)
                 .init(device)
         };
-        let conv1 = conv("conv1", [self.channels, 16], Position::First);
-        let conv2 = conv("conv2", [16, 32], Position::Middle);
-        let conv3 = conv("conv3", [32, 64], Position::Middle);
+        let plain = LayerType::Conv2d { bias: false };
+        let conv1 = conv([self.channels, 16], planner.first("conv1", plain));
+        let conv2 = conv([16, 32], planner.layer("conv2", plain));
+        let conv3 = conv([32, 64], planner.layer("conv3", plain));
         let mut bn = |path: &str, features| {
             BatchNormConfig::new(features)
-                .with_quantization(planner.layer(path, "BatchNorm", Position::Weightless))
+                .with_quantization(planner.layer(path, LayerType::BatchNorm))
                 .init(device)
         };
         let (bn1, bn2, bn3) = (bn("bn1", 16), bn("bn2", 32), bn("bn3", 64));
         let mut relu = |path: &str| {
             ReluConfig::new()
-                .with_quantization(planner.layer(path, "Relu", Position::Weightless))
+                .with_quantization(planner.layer(path, LayerType::Relu))
                 .init(device)
         };
         let (relu1, relu2, relu3) = (relu("relu1"), relu("relu2"), relu("relu3"));
         let pool = MaxPool2dConfig::new([2, 2])
-            .with_quantization(planner.layer("pool", "MaxPool2d", Position::Weightless))
+            .with_quantization(planner.layer("pool", LayerType::MaxPool2d))
+            .init(device);
+        let mean = AdaptiveAvgPool2dConfig::new([1, 1])
+            .with_quantization(planner.layer("mean", LayerType::AdaptiveAvgPool2d))
             .init(device);
         let fc = LinearConfig::new(64, self.classes)
-            .with_quantization(planner.layer("fc", "Linear", Position::Last))
+            .with_quantization(planner.last("fc", LayerType::Linear { bias: true }))
             .init(device);
         Ok(DigitsCnn {
             conv1,
@@ -89,6 +94,7 @@ impl DigitsCnnConfig {
             conv3,
             bn3,
             relu3,
+            mean,
             fc,
             layers: planner.finish()?,
         })
@@ -103,8 +109,7 @@ impl Classifier for DigitsCnn {
         let x = self.relu2.forward(self.bn2.forward(self.conv2.forward(x)));
         let x = self.pool.forward(x);
         let x = self.relu3.forward(self.bn3.forward(self.conv3.forward(x)));
-        let x: Tensor<2> = x.flatten::<3>(2, 3).mean_dim(2).flatten(1, 2);
-        self.fc.forward(x)
+        self.fc.forward(self.mean.forward(x).flatten::<2>(1, 3))
     }
 
     fn layers(&self) -> &[Layer] {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::Classifier;
 use super::classifier::impl_steps;
 use crate::Error;
-use crate::config::{Layer, Planner, Position, QPlan};
+use crate::config::{Layer, LayerType, Planner, QConfig, QPlan};
 use crate::nn::{
     Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig,
 };
@@ -59,32 +59,34 @@ impl LeNet5Config {
         let features = 50 * side(height) * side(width);
 
         let mut planner = Planner::new(&self.plan)?;
-        let mut conv = |path: &str, channels: [usize; 2], position| {
+        let conv = |channels: [usize; 2], config: QConfig| {
             Conv2dConfig::new(channels, [5, 5])
-                .with_quantization(planner.layer(path, "Conv2d", position))
+                .with_quantization(config)
                 .init(device)
         };
-        let conv1 = conv("conv1", [channels, 20], Position::First);
-        let conv2 = conv("conv2", [20, 50], Position::Middle);
+        let biased = LayerType::Conv2d { bias: true };
+        let conv1 = conv([channels, 20], planner.first("conv1", biased));
+        let conv2 = conv([20, 50], planner.layer("conv2", biased));
         let mut relu = |path: &str| {
             ReluConfig::new()
-                .with_quantization(planner.layer(path, "Relu", Position::Weightless))
+                .with_quantization(planner.layer(path, LayerType::Relu))
                 .init(device)
         };
         let (relu1, relu2, relu3) = (relu("relu1"), relu("relu2"), relu("relu3"));
         let mut pool = |path: &str| {
             MaxPool2dConfig::new([2, 2])
-                .with_quantization(planner.layer(path, "MaxPool2d", Position::Weightless))
+                .with_quantization(planner.layer(path, LayerType::MaxPool2d))
                 .init(device)
         };
         let (pool1, pool2) = (pool("pool1"), pool("pool2"));
-        let mut linear = |path: &str, inputs, outputs, position| {
+        let linear = |inputs, outputs, config: QConfig| {
             LinearConfig::new(inputs, outputs)
-                .with_quantization(planner.layer(path, "Linear", position))
+                .with_quantization(config)
                 .init(device)
         };
-        let fc1 = linear("fc1", features, 500, Position::Middle);
-        let fc2 = linear("fc2", 500, self.classes, Position::Last);
+        let biased = LayerType::Linear { bias: true };
+        let fc1 = linear(features, 500, planner.layer("fc1", biased));
+        let fc2 = linear(500, self.classes, planner.last("fc2", biased));
         Ok(LeNet5 {
             conv1,
             relu1,

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use super::Classifier;
 use super::classifier::impl_steps;
 use crate::Error;
-use crate::config::{Layer, Planner, Position, QPlan};
+use crate::config::{Layer, LayerType, Planner, QConfig, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, Add, AddConfig, BatchNorm, BatchNormConfig, Conv2d,
     Conv2dConfig, Linear, LinearConfig, Relu, ReluConfig,
@@ -75,7 +75,8 @@ impl PreActResNetConfig {
             planner: Planner::new(&self.plan)?,
             device,
         };
-        let conv1 = builder.conv("conv1", [self.channels, 16], 3, 1, Position::First);
+        let first = builder.planner.first("conv1", CONV);
+        let conv1 = builder.conv(first, [self.channels, 16], 3, 1);
         let expansion = if self.bottleneck { 4 } else { 1 };
         let mut channels = 16;
         let mut stage = |name: &str, width: usize, stride: usize| -> Vec<Block> {
@@ -97,14 +98,10 @@ impl PreActResNetConfig {
         let layer3 = stage("layer3", 64, 2);
         let (bn, relu) = builder.activation("bn", "relu", channels);
         let pool = AdaptiveAvgPool2dConfig::new([1, 1])
-            .with_quantization(builder.planner.layer(
-                "pool",
-                "AdaptiveAvgPool2d",
-                Position::Weightless,
-            ))
+            .with_quantization(builder.planner.layer("pool", LayerType::AdaptiveAvgPool2d))
             .init(device);
         let fc = LinearConfig::new(channels, self.classes)
-            .with_quantization(builder.planner.layer("fc", "Linear", Position::Last))
+            .with_quantization(builder.planner.last("fc", LayerType::Linear { bias: true }))
             .init(device);
         Ok(PreActResNet {
             conv1,
@@ -120,6 +117,9 @@ impl PreActResNetConfig {
     }
 }
 
+/// A convolution without bias.
+const CONV: LayerType = LayerType::Conv2d { bias: false };
+
 /// What a block is made of: channels in, inside and out.
 struct BlockShape {
     channels: [usize; 3],
@@ -134,14 +134,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// A convolution without bias that keeps the image's size up to its stride.
-    fn conv(
-        &mut self,
-        path: &str,
-        channels: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        position: Position,
-    ) -> Conv2d {
+    fn conv(&self, config: QConfig, channels: [usize; 2], kernel: usize, stride: usize) -> Conv2d {
         let pad = kernel / 2;
         Conv2dConfig::new(channels, [kernel, kernel])
             .with_stride([stride, stride])
@@ -151,17 +144,29 @@ impl Builder<'_> {
                 gain: std::f64::consts::SQRT_2,
                 fan_out_only: true,
             })
-            .with_quantization(self.planner.layer(path, "Conv2d", position))
+            .with_quantization(config)
             .init(self.device)
+    }
+
+    /// Such a convolution inside a block.
+    fn planned_conv(
+        &mut self,
+        path: String,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+    ) -> Conv2d {
+        let config = self.planner.layer(path, CONV);
+        self.conv(config, channels, kernel, stride)
     }
 
     /// A normalization and a rectifier.
     fn activation(&mut self, bn: &str, relu: &str, features: usize) -> (BatchNorm, Relu) {
         let norm = BatchNormConfig::new(features)
-            .with_quantization(self.planner.layer(bn, "BatchNorm", Position::Weightless))
+            .with_quantization(self.planner.layer(bn, LayerType::BatchNorm))
             .init(self.device);
         let relu = ReluConfig::new()
-            .with_quantization(self.planner.layer(relu, "Relu", Position::Weightless))
+            .with_quantization(self.planner.layer(relu, LayerType::Relu))
             .init(self.device);
         (norm, relu)
     }
@@ -169,7 +174,6 @@ impl Builder<'_> {
     fn block(&mut self, path: &str, shape: &BlockShape) -> Block {
         let [input, width, output] = shape.channels;
         let at = |name: &str| format!("{path}.{name}");
-        let middle = Position::Middle;
         let (bn1, relu1) = self.activation(&at("bn1"), &at("relu1"), input);
         // The 3x3 convolution carries the stride: the first of a basic block, the second of a
         // bottleneck.
@@ -178,15 +182,15 @@ impl Builder<'_> {
         } else {
             (3, [shape.stride, 1])
         };
-        let conv1 = self.conv(&at("conv1"), [input, width], kernel, strides[0], middle);
+        let conv1 = self.planned_conv(at("conv1"), [input, width], kernel, strides[0]);
         let (bn2, relu2) = self.activation(&at("bn2"), &at("relu2"), width);
-        let conv2 = self.conv(&at("conv2"), [width, width], 3, strides[1], middle);
+        let conv2 = self.planned_conv(at("conv2"), [width, width], 3, strides[1]);
         let third = shape.bottleneck.then(|| {
             let (bn, relu) = self.activation(&at("bn3"), &at("relu3"), width);
             (
                 bn,
                 relu,
-                self.conv(&at("conv3"), [width, output], 1, 1, middle),
+                self.planned_conv(at("conv3"), [width, output], 1, 1),
             )
         });
         let (bn3, relu3, conv3) = match third {
@@ -194,9 +198,9 @@ impl Builder<'_> {
             None => (None, None, None),
         };
         let shortcut = (input != output || shape.stride != 1)
-            .then(|| self.conv(&at("shortcut"), [input, output], 1, shape.stride, middle));
+            .then(|| self.planned_conv(at("shortcut"), [input, output], 1, shape.stride));
         let add = AddConfig::new()
-            .with_quantization(self.planner.layer(at("add"), "Add", Position::Weightless))
+            .with_quantization(self.planner.layer(at("add"), LayerType::Add))
             .init(self.device);
         Block {
             bn1,

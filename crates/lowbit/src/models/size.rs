@@ -8,7 +8,8 @@ use crate::config::Layer;
 use crate::quantizers::QuantizerConfig;
 
 /// Bits that the parameters take: each weight and bias at the width of its quantizer, everything
-/// else (normalization, thresholds, what is left in float) at 32.
+/// else (normalization with its running statistics, thresholds and their signs, what is left in
+/// float) at 32.
 pub fn model_bits<M: Classifier>(model: &M) -> u64 {
     let layers = model.layers().to_vec();
     let mut count = Count {

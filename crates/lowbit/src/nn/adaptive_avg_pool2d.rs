@@ -4,8 +4,9 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::{QConfig, Quantizers};
+use crate::config::QConfig;
 use crate::ops;
+use crate::quantizers::Quantizers;
 
 /// Configuration of a [`AdaptiveAvgPool2d`]; the fields of Burn's, and what is quantized.
 #[derive(Config, Debug)]

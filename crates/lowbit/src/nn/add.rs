@@ -4,7 +4,9 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::{QConfig, Quantizers};
+use crate::config::QConfig;
+use crate::ops;
+use crate::quantizers::Quantizers;
 
 /// Configuration of an [`Add`].
 #[derive(Config, Debug)]
@@ -33,8 +35,7 @@ impl AddConfig {
 impl Add {
     /// Applies the layer; any shape, the same for all three.
     pub fn forward<const D: usize>(&self, left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
-        let left = self.quantizers.input(left).quantized();
-        let right = self.quantizers.input(right).quantized();
-        self.quantizers.output(left + right)
+        let sum = ops::add(self.quantizers.input(left), self.quantizers.input(right));
+        self.quantizers.output(sum)
     }
 }

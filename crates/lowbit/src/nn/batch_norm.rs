@@ -4,8 +4,9 @@ use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
-use crate::config::{QConfig, Quantizers};
+use crate::config::QConfig;
 use crate::ops;
+use crate::quantizers::Quantizers;
 
 /// Configuration of a [`BatchNorm`]; the fields of `burn::nn::BatchNormConfig`, and what is
 /// quantized.

@@ -7,9 +7,9 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 use super::padding;
-use crate::config::{QConfig, Quantizers};
+use crate::config::QConfig;
 use crate::ops;
-use crate::quantizers::Channels;
+use crate::quantizers::{Channels, Quantizers};
 
 /// Configuration of a [`Conv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
 /// quantized.

@@ -5,9 +5,9 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::{QConfig, Quantizers};
+use crate::config::QConfig;
 use crate::ops;
-use crate::quantizers::Channels;
+use crate::quantizers::{Channels, Quantizers};
 
 /// Configuration of a [`Linear`]; the fields of `burn::nn::LinearConfig` (row layout), and what is
 /// quantized.

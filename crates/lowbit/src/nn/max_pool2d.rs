@@ -7,8 +7,9 @@ use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 
 use super::padding;
-use crate::config::{QConfig, Quantizers};
+use crate::config::QConfig;
 use crate::ops;
+use crate::quantizers::Quantizers;
 
 /// Configuration of a [`MaxPool2d`]; the fields of Burn's, and what is quantized.
 #[derive(Config, Debug)]

@@ -33,7 +33,11 @@ use super::{composed, flex};
 ///
 /// # Shapes
 /// `w` and the result: any shape, the same.
+///
+/// # Panics
+/// If `bits` is not from 1 to 31.
 pub fn dorefa_weight<const D: usize>(w: Tensor<D>, bits: u32) -> Tensor<D> {
+    assert!((1..32).contains(&bits), "bits is {bits}, expected 1 to 31");
     Tensor::from_dispatch(<Dispatch as DorefaWeightOp>::dorefa_weight(
         w.into_dispatch(),
         bits,
@@ -122,7 +126,7 @@ impl DorefaWeightKernel for burn::backend::Cube {}
 impl DorefaWeightKernel for Flex {
     fn forward(w: FlexTensor, bits: u32) -> FlexTensor {
         flex::in_f32(w, |w| {
-            let w = flex::dense(w);
+            let w = flex::contiguous(w);
             let data = w.storage::<f32>();
             if bits == 1 {
                 let sum = kernel::fold(data, 0.0, |sum, w| sum + f64::from(w.abs()), |a, b| a + b);
@@ -141,7 +145,7 @@ impl DorefaWeightKernel for Flex {
     fn backward(w: FlexTensor, grad: FlexTensor) -> FlexTensor {
         flex::in_f32(grad, |grad| {
             flex::in_f32(w, |w| {
-                let (w, grad) = flex::dense_pair(w, grad);
+                let (w, grad) = (flex::contiguous(w), flex::contiguous(grad));
                 let data = w.storage::<f32>();
                 let largest = kernel::max_abs(data);
                 let max = tanh(largest);
@@ -158,8 +162,9 @@ impl DorefaWeightKernel for Flex {
                     |a, b| a + b,
                 );
                 if let Some(j) = data.iter().position(|w| w.abs() == largest) {
-                    let slope = (1.0 - max * max) * inverse * inverse;
-                    output[j] -= data[j].signum() * slope * sum as f32;
+                    // Each product stays in range, where the square of the inverse might not.
+                    let slope = (1.0 - max * max) * inverse;
+                    output[j] -= data[j].signum() * slope * (sum as f32 * inverse);
                 }
                 flex::with_storage(output, &w)
             })

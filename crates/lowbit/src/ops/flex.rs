@@ -16,33 +16,12 @@ pub(super) fn in_f32(x: FlexTensor, body: impl FnOnce(FlexTensor) -> FlexTensor)
     }
 }
 
-/// A tensor whose storage holds each element once and nothing else, in whatever order, so that an
-/// elementwise pass can run over the storage and keep the layout.
-pub(super) fn dense(x: FlexTensor) -> FlexTensor {
-    let whole = x.layout().start_offset() == 0
-        && x.layout().is_dense_unique_storage()
+/// A row-major tensor whose storage holds each element once and nothing else.
+pub(super) fn contiguous(x: FlexTensor) -> FlexTensor {
+    let whole = x.is_contiguous()
+        && x.layout().start_offset() == 0
         && x.bytes().len() == x.layout().num_elements() * size_of::<f32>();
     if whole { x } else { x.to_contiguous() }
-}
-
-/// Two tensors whose storages list the same elements in the same order.
-pub(super) fn dense_pair(a: FlexTensor, b: FlexTensor) -> (FlexTensor, FlexTensor) {
-    let (a, b) = (dense(a), dense(b));
-    if a.layout().strides() == b.layout().strides() {
-        (a, b)
-    } else {
-        // `dense` may have kept a permuted layout in one of the two.
-        (contiguous(a), contiguous(b))
-    }
-}
-
-/// A row-major tensor whose storage holds each element once.
-pub(super) fn contiguous(x: FlexTensor) -> FlexTensor {
-    if x.is_contiguous() {
-        dense(x)
-    } else {
-        x.to_contiguous()
-    }
 }
 
 /// The tensor with `like`'s layout whose storage is `data`.
@@ -52,7 +31,7 @@ pub(super) fn with_storage(data: Vec<f32>, like: &FlexTensor) -> FlexTensor {
 
 /// `f` of every element, in place where nothing else holds the storage.
 pub(super) fn map(x: FlexTensor, f: impl Fn(f32) -> f32 + Copy + Send + Sync) -> FlexTensor {
-    let mut x = dense(x);
+    let mut x = contiguous(x);
     if let Some(data) = x.try_storage_mut::<f32>() {
         kernel::map_in_place(data, f);
         return x;
@@ -66,7 +45,7 @@ pub(super) fn zip(
     b: FlexTensor,
     f: impl Fn(f32, f32) -> f32 + Copy + Send + Sync,
 ) -> FlexTensor {
-    let (a, b) = dense_pair(a, b);
+    let (a, b) = (contiguous(a), contiguous(b));
     with_storage(
         kernel::zip_to_vec(a.storage::<f32>(), b.storage::<f32>(), f),
         &a,

@@ -5,6 +5,7 @@
 //! backward on `Autodiff`, kernels on Flex, and bodies composed of tensor primitives elsewhere.
 
 mod activation;
+mod add;
 mod composed;
 mod conv;
 mod dorefa;
@@ -18,6 +19,7 @@ mod tanh;
 mod trained_threshold;
 
 pub use activation::{relu, relu6};
+pub use add::add;
 pub use conv::conv2d;
 pub use dorefa::dorefa_weight;
 pub use fake_quantize::{ClampedGradient, fake_quantize};

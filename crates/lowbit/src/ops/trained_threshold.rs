@@ -9,9 +9,10 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{Flex, FlexTensor};
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use lowbit_formats::kernel;
 
 use super::{composed, flex};
@@ -35,7 +36,7 @@ use super::{composed, flex};
 /// - `signed`: `[1]`, 1.0 or 0.0.
 ///
 /// # Panics
-/// If `log2_t` has neither length.
+/// If `log2_t` has neither length, or `bits` is not from 2 to 24.
 pub fn trained_threshold<const D: usize>(
     x: Tensor<D>,
     log2_t: Tensor<1>,
@@ -43,6 +44,7 @@ pub fn trained_threshold<const D: usize>(
     bits: u32,
     axis: usize,
 ) -> Tensor<D> {
+    assert!((2..=24).contains(&bits), "bits is {bits}, expected 2 to 24");
     let channels = log2_t.dims()[0];
     assert!(
         channels == 1 || channels == x.dims()[axis],
@@ -234,7 +236,7 @@ impl TrainedThresholdKernel for Flex {
         let grad_x = flex::in_f32(grad, |grad| {
             flex::in_f32(x, |x| {
                 if let [grid] = grids[..] {
-                    let (x, grad) = flex::dense_pair(x, grad);
+                    let (x, grad) = (flex::contiguous(x), flex::contiguous(grad));
                     let (output, sum) = kernel::zip_fold_to_vec(
                         x.storage::<f32>(),
                         grad.storage::<f32>(),
@@ -265,7 +267,11 @@ impl TrainedThresholdKernel for Flex {
             })
         });
         let sums: Vec<f32> = sums.into_iter().map(|s| s as f32).collect();
-        (grad_x, flex::with_storage(sums, &flex::contiguous(log2_t)))
+        let grad_t = FlexTensor::from_data(TensorData::new(sums, [grids.len()]));
+        (
+            grad_x,
+            Flex::float_cast(grad_t, FloatDType::from(log2_t.dtype())),
+        )
     }
 }
 
@@ -288,13 +294,9 @@ struct Grid {
 
 impl Grid {
     fn of(log2_t: &FlexTensor, signed: &FlexTensor, bits: u32) -> Vec<Self> {
-        let log2_t = flex::contiguous(log2_t.clone());
-        let signed = flex::contiguous(signed.clone()).storage::<f32>()[0] != 0.0;
-        log2_t
-            .storage::<f32>()
-            .iter()
-            .map(|&t| Self::new(t, signed, bits))
-            .collect()
+        let read = |t: &FlexTensor| t.clone().into_data().iter::<f32>().collect::<Vec<_>>();
+        let (log2_t, signed) = (read(log2_t), read(signed)[0] != 0.0);
+        log2_t.iter().map(|&t| Self::new(t, signed, bits)).collect()
     }
 
     fn new(log2_t: f32, signed: bool, bits: u32) -> Self {

@@ -6,6 +6,8 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+
 /// An optimizer and its constants; learning rates come from a [`Schedule`](super::Schedule).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
@@ -75,6 +77,30 @@ impl OptimizerConfig {
             AdamConfig::new().with_epsilon(1e-8).build(),
             None,
         )
+    }
+}
+
+impl OptimizerConfig {
+    /// Whether every field is in its range.
+    pub fn check(&self) -> Result<(), Error> {
+        let (momentum, decay) = match *self {
+            Self::Sgd {
+                momentum,
+                weight_decay,
+            } => (momentum, weight_decay),
+            Self::Adam { weight_decay } | Self::AdamW { weight_decay } => (0.0, weight_decay),
+        };
+        if !(0.0..1.0).contains(&momentum) {
+            return Err(Error::config(
+                "momentum",
+                format!("is {momentum}, expected 0 to below 1"),
+            ));
+        }
+        if !(decay.is_finite() && decay >= 0.0) {
+            let message = format!("is {decay}, expected a number from 0 on");
+            return Err(Error::config("weight_decay", message));
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+
 /// The learning rate as a function of the step, relative to the run's rate. Having no state, it
 /// needs no place in a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,31 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// Whether every field is in its range.
+    pub fn check(&self) -> Result<(), Error> {
+        let refused = |field, value: f64, expected| {
+            Err(Error::config(
+                field,
+                format!("is {value}, expected {expected}"),
+            ))
+        };
+        match self {
+            Self::Step { factor, .. } if !(factor.is_finite() && *factor > 0.0) => {
+                refused("factor", *factor, "a positive number")
+            }
+            Self::Step { milestones, .. } => {
+                match milestones.iter().find(|m| !(0.0..=1.0).contains(*m)) {
+                    Some(&milestone) => refused("milestones", milestone, "0 to 1"),
+                    None => Ok(()),
+                }
+            }
+            Self::OneCycle { warmup } if !(*warmup > 0.0 && *warmup < 1.0) => {
+                refused("warmup", *warmup, "a number between 0 and 1")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The factor of the learning rate in step `step` of `total`, counted from 0.
     pub fn factor(&self, step: usize, total: usize) -> f64 {
         let t = step as f64 / total.max(1) as f64;

@@ -2,6 +2,8 @@
 //!
 //! Zhou et al., arXiv 1606.06160.
 
+use std::ops::RangeInclusive;
+
 use burn::module::Module;
 use lowbit_formats::{Format, Rounding, UnitGrid};
 use serde::{Deserialize, Serialize};
@@ -13,11 +15,16 @@ use crate::ops::{ClampedGradient, Quantization};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DorefaConfig {
-    /// Bits of the result, 1 to 24.
+    /// Bits of the result.
     pub bits: u32,
 }
 
 impl DorefaConfig {
+    /// Widths of a weight.
+    pub const WEIGHT_BITS: RangeInclusive<u32> = 1..=24;
+    /// Widths of an activation.
+    pub const ACTIVATION_BITS: RangeInclusive<u32> = 1..=16;
+
     /// Builds the quantizer of a weight.
     pub fn init_weight(&self) -> DorefaWeight {
         DorefaWeight {

@@ -6,6 +6,7 @@
 mod dorefa;
 mod format;
 mod observe;
+mod slots;
 mod switch;
 mod trained_threshold;
 
@@ -14,8 +15,9 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
-pub use format::{FormatQuantizer, FormatQuantizerConfig, set_rounding_step};
+pub use format::{FormatQuantizer, FormatQuantizerConfig, UNTRAINED_STEP, set_rounding};
 pub use observe::{Observation, Observations, observe};
+pub use slots::Quantizers;
 pub use switch::{Switch, set_quantization};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
 
@@ -65,31 +67,43 @@ impl QuantizerConfig {
         }
     }
 
-    /// Whether every field is in its range.
-    pub fn check(&self) -> Result<(), Error> {
-        let (name, range) = match self {
+    /// Whether every field is in its range, and the method is one for the slot of that name.
+    pub fn check(&self, slot: &str) -> Result<(), Error> {
+        let (name, bits, slots): (_, _, &[&str]) = match self {
             Self::Format(config) => {
-                return config
-                    .rounding
-                    .validate()
-                    .map_err(|error| Error::config("format: rounding", error.to_string()));
+                let refused = |error| Error::config(slot, format!("rounding: {error}"));
+                return config.rounding.validate().map_err(refused);
             }
-            Self::Tqt(_) => ("tqt", 2..=24),
-            Self::DorefaWeight(_) => ("dorefa-weight", 1..=24),
-            Self::DorefaActivation(_) => ("dorefa-activation", 1..=24),
-        };
-        if range.contains(&self.bits()) {
-            return Ok(());
-        }
-        Err(Error::config(
-            format!("{name}: bits"),
-            format!(
-                "{} is outside {} to {}",
-                self.bits(),
-                range.start(),
-                range.end()
+            Self::Tqt(_) => (
+                "tqt",
+                TrainedThresholdConfig::BITS,
+                &["input", "weight", "bias", "output"],
             ),
-        ))
+            Self::DorefaWeight(_) => ("dorefa-weight", DorefaConfig::WEIGHT_BITS, &["weight"]),
+            Self::DorefaActivation(_) => (
+                "dorefa-activation",
+                DorefaConfig::ACTIVATION_BITS,
+                &["input", "output"],
+            ),
+        };
+        if !slots.contains(&slot) {
+            return Err(Error::config(
+                slot,
+                format!("{name} is for {}", slots.join(" or ")),
+            ));
+        }
+        if matches!(self, Self::Tqt(config) if config.per_channel && slot != "weight") {
+            return Err(Error::config(slot, "per_channel is for a weight"));
+        }
+        if !bits.contains(&self.bits()) {
+            let (first, last) = (bits.start(), bits.end());
+            let message = format!(
+                "bits is {}, expected {first} to {last} ({name})",
+                self.bits()
+            );
+            return Err(Error::config(slot, message));
+        }
+        Ok(())
     }
 }
 

@@ -55,8 +55,17 @@ pub(super) fn record<const D: usize>(id: ParamId, x: &Tensor<D>, thresholds: usi
         let Some(all) = observer else { return };
         let known = all.entry(id).or_insert_with(|| seen.clone());
         for (known, seen) in known.iter_mut().zip(seen) {
-            known.min = known.min.min(seen.min);
-            known.max = known.max.max(seen.max);
+            known.min = extreme(known.min, seen.min, f32::min);
+            known.max = extreme(known.max, seen.max, f32::max);
         }
     });
+}
+
+/// `choose(a, b)`, or NaN if either is, so that calibration can refuse it.
+fn extreme(a: f32, b: f32, choose: impl Fn(f32, f32) -> f32) -> f32 {
+    if a.is_nan() || b.is_nan() {
+        f32::NAN
+    } else {
+        choose(a, b)
+    }
 }

@@ -7,7 +7,8 @@ use burn::module::{Flag, Module, ModuleMapper, Param};
 /// Burn's flags mean training behaviour: `valid` and `freeze` clear every flag of a module and
 /// `unfreeze` sets every one, so a single flag would lose quantization in validation. The switch
 /// is therefore two flags that are off in only one of their four states, which none of those
-/// operations produces.
+/// operations produces: `valid` and `train` keep a switch as it is, `freeze` and `unfreeze` leave
+/// it on (also one that was off).
 #[derive(Module, Debug)]
 pub struct Switch {
     enabled: Param<Flag>,

@@ -1,5 +1,7 @@
 //! TQT: a power-of-two scale from a trained threshold.
 
+use std::ops::RangeInclusive;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,9 @@ fn yes() -> bool {
 }
 
 impl TrainedThresholdConfig {
+    /// Widths of the integers.
+    pub const BITS: RangeInclusive<u32> = 2..=24;
+
     /// One trained threshold per tensor.
     pub fn new(bits: u32) -> Self {
         Self {

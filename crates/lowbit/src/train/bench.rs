@@ -93,9 +93,13 @@ pub fn training_steps(workload: &Workload, device: &Device) -> Result<StepTimes,
         let plan = method.plan(wbits, abits);
         let model = architecture.init(input, classes, &plan, 0, &autodiff)?;
         let images = data.images.clone().without_autodiff();
-        let (model, _) = calibrate(model, |model: &Network| {
-            model.forward(images);
-        })?;
+        let (model, _) = calibrate(
+            model,
+            |_| true,
+            |model: &Network| {
+                model.forward(images);
+            },
+        )?;
         candidates.push(Candidate {
             name: match method {
                 Method::Float => method.to_string(),

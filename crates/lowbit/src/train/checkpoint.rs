@@ -8,8 +8,8 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::files::{sync_folder, write_synced};
 use crate::Error;
+use crate::files::{sync_folder, write_synced};
 use crate::models::Classifier;
 
 const MODEL: &str = "model.bpk";
@@ -188,11 +188,12 @@ pub fn load_model<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
 }
 
 /// A network with the weights of the checkpoint in folder `path`, which may be of the same network
-/// with other quantizers: what only one of the two has of those is passed over.
+/// with other quantizers: what only one of the two has of those is passed over. Also returns the
+/// names of the parameters that were loaded.
 ///
 /// # Errors
 /// If either has another parameter that the other lacks, or of another shape; all are named.
-pub fn load_weights<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
+pub fn load_weights<M: Classifier>(model: M, path: &Path) -> Result<(M, Vec<String>), Error> {
     let path = path.join(MODEL);
     let own = model.record().into_bytes().map_err(bad(&path))?;
     let theirs = read(&path)?;
@@ -216,9 +217,9 @@ pub fn load_weights<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
         return Err(Error::Checkpoint { path, message });
     }
     let record = ModuleRecord::from_bytes(theirs).map_err(bad(&path))?;
-    model
-        .with_record(record.allow_partial(true).allow_unused(true))
-        .map_err(bad(&path))
+    let record = record.allow_partial(true).allow_unused(true);
+    let loaded = keys.into_iter().filter(|key| own.contains(key)).collect();
+    Ok((model.with_record(record).map_err(bad(&path))?, loaded))
 }
 
 /// The names of the parameters in a record.

@@ -1,6 +1,7 @@
 //! Finding a trained run and testing it.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -26,20 +27,11 @@ pub fn best_checkpoint(path: &Path) -> Result<PathBuf, Error> {
 /// The run that `path` means: the folder it is in, its name, and the folder's experiment.
 pub fn find_run(path: &Path) -> Result<(RunFolder, String, Experiment), Error> {
     if path.join(CHECKPOINTS).is_dir() {
-        let parent = path.parent().unwrap_or(Path::new("."));
-        let parent = if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        };
-        let (folder, experiment) = RunFolder::open(parent)?;
-        let absolute = path.canonicalize().map_err(Error::io(path))?;
-        let name = absolute
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        return Ok((folder, name, experiment));
+        let run = path.canonicalize().map_err(Error::io(path))?;
+        if let (Some(parent), Some(name)) = (run.parent(), run.file_name()) {
+            let (folder, experiment) = RunFolder::open(parent)?;
+            return Ok((folder, name.to_string_lossy().into_owned(), experiment));
+        }
     }
     let (folder, experiment) = RunFolder::open(path)?;
     let names: Vec<&str> = experiment
@@ -80,6 +72,10 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// Their mean loss.
     pub loss: f64,
+    /// Seconds that the test took.
+    pub seconds: f64,
+    /// Test images over those seconds.
+    pub images_per_second: f64,
     /// Test images.
     pub images: u64,
     /// Bits that the parameters take.
@@ -112,12 +108,16 @@ pub fn evaluate_run(
     let path = path.ok_or_else(|| no_checkpoint(&folder.path().join(name)))?;
     let model = build(experiment, run, split, device)?;
     let model = checkpoint::load_model(model, &path)?.valid();
+    let start = Instant::now();
     let sums = evaluate(&model, &split.test, device);
+    let seconds = start.elapsed().as_secs_f64();
     Ok(Evaluation {
         name: name.into(),
         checkpoint: path,
         accuracy: sums.accuracy(),
         loss: sums.mean_loss(),
+        seconds,
+        images_per_second: sums.images as f64 / seconds,
         images: sums.images,
         model_bits: model_bits(&model),
     })

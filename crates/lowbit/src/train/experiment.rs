@@ -11,6 +11,9 @@ use crate::data::DataSet;
 use crate::models::Architecture;
 use crate::optim::{OptimizerConfig, Schedule};
 
+/// More epochs than anybody waits for.
+const MOST_EPOCHS: usize = 1_000_000;
+
 /// One or more runs of a network on a data set. Written beside the results as `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,8 +126,11 @@ impl Experiment {
     }
 
     /// The configuration as TOML.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a configuration holds only strings and numbers")
+    ///
+    /// # Errors
+    /// If a path is not Unicode, which TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, Error> {
+        toml::to_string(self).map_err(|error| Error::config("config", error.to_string()))
     }
 
     /// Whether every field is in its range.
@@ -134,6 +140,18 @@ impl Experiment {
         }
         if self.threads == 0 {
             return Err(Error::config("threads", "is 0, expected at least 1"));
+        }
+        if i64::try_from(self.seed).is_err() {
+            return Err(Error::config(
+                "seed",
+                format!("is {}, expected less than 2^63", self.seed),
+            ));
+        }
+        if self.data == DataSet::Digits && self.data_dir.is_some() {
+            return Err(Error::config(
+                "data_dir",
+                "the digits are part of the program, not in a folder",
+            ));
         }
         if self.runs.is_empty() {
             return Err(Error::config("runs", "is empty, expected at least one run"));
@@ -165,9 +183,18 @@ impl RunConfig {
             );
             return Err(Error::config("name", message));
         }
-        if self.epochs == 0 {
-            return Err(Error::config("epochs", "is 0, expected at least 1"));
+        if self.name == "checkpoints" {
+            return Err(Error::config(
+                "name",
+                "`checkpoints` is the name of a folder inside a run",
+            ));
         }
+        if !(1..=MOST_EPOCHS).contains(&self.epochs) {
+            let message = format!("is {}, expected 1 to {MOST_EPOCHS}", self.epochs);
+            return Err(Error::config("epochs", message));
+        }
+        self.optimizer.check().map_err(|e| e.within("optimizer"))?;
+        self.schedule.check().map_err(|e| e.within("schedule"))?;
         for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
             if !(lr.is_finite() && lr > 0.0) {
                 return Err(Error::config(
@@ -177,6 +204,12 @@ impl RunConfig {
             }
         }
         match self.start {
+            Start::Scratch if self.plan.has_thresholds() => {
+                return Err(Error::config(
+                    "start",
+                    "thresholds are calibrated on a trained network; give `from`, or a baseline",
+                ));
+            }
             Start::First if index == 0 => {
                 return Err(Error::config(
                     "start",

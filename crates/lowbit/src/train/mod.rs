@@ -5,7 +5,6 @@ pub mod bench;
 pub mod checkpoint;
 mod evaluation;
 mod experiment;
-mod files;
 mod metrics;
 mod progress;
 mod run;

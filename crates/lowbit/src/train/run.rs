@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Checkpoints};
 use super::evaluation::{best_checkpoint, no_checkpoint};
-use super::files::write_atomic;
 use super::metrics::MetricsFile;
-use super::trainer::{Setting, Trainer};
+use super::trainer::{Setting, Trainer, batch};
 use super::{Experiment, Interrupter, Progress, RunConfig, Start};
 use crate::Error;
 use crate::calibrate::calibrate;
-use crate::data::Split;
+use crate::data::{Split, epoch_order};
+use crate::files::write_atomic;
 use crate::models::{Classifier, Network, model_bits};
+use crate::quantizers::{UNTRAINED_STEP, set_rounding};
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -25,6 +26,9 @@ pub(super) const CHECKPOINTS: &str = "checkpoints";
 
 /// Images that thresholds are calibrated with.
 const CALIBRATION_IMAGES: usize = 1024;
+
+/// Images in a batch of calibration.
+const CALIBRATION_BATCH: usize = 256;
 
 /// What a finished run came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,7 +43,7 @@ pub struct RunResult {
     pub best_epoch: usize,
     /// Its accuracy.
     pub best_accuracy: f64,
-    /// Seconds that the run took, tests and checkpoints included.
+    /// Seconds spent in training and in the tests between epochs.
     pub seconds: f64,
     /// Training images over the seconds spent in training steps.
     pub images_per_second: f64,
@@ -71,12 +75,16 @@ impl RunFolder {
     /// If the folder already holds something.
     pub fn create(path: impl Into<PathBuf>, experiment: &Experiment) -> Result<Self, Error> {
         let path = path.into();
-        if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
+        // A run that was killed at birth left its configuration half written.
+        let unfinished = |entry: &fs::DirEntry| entry.file_name() == "config.tmp";
+        let holds_something =
+            |entries: fs::ReadDir| entries.flatten().any(|entry| !unfinished(&entry));
+        if fs::read_dir(&path).is_ok_and(holds_something) {
             let message = "already holds something; --resume goes on with it".into();
             return Err(Error::Checkpoint { path, message });
         }
         fs::create_dir_all(&path).map_err(Error::io(&path))?;
-        write_atomic(&path.join(CONFIG), experiment.to_toml().as_bytes())?;
+        write_atomic(&path.join(CONFIG), experiment.to_toml()?.as_bytes())?;
         Ok(Self { path })
     }
 
@@ -158,7 +166,7 @@ impl RunFolder {
         let setting = Setting {
             split,
             batch: experiment.batch,
-            augment: split_augment(experiment),
+            augment: experiment.data.augment().filter(|_| experiment.augment),
             seed: experiment.seed,
             device,
         };
@@ -166,14 +174,14 @@ impl RunFolder {
         let mut trainer = if checkpoints.last()?.is_some() {
             Trainer::new(model, run, setting).resume(&checkpoints)?
         } else {
-            let model = self.first_weights(model, experiment, run)?;
-            let model = calibrated(model, run, split, experiment.seed, device, progress)?;
+            let (model, loaded) = self.first_weights(model, experiment, run)?;
+            let model = calibrated(model, &loaded, run, &setting, progress)?;
             Trainer::new(model, run, setting)
         };
         let mut metrics = MetricsFile::open(&folder.join(METRICS), trainer.state().epoch)?;
         progress.start(run, trainer.state().epoch);
         while trainer.state().epoch < run.epochs {
-            let Some(epoch) = trainer.epoch(interrupter, progress) else {
+            let Some(epoch) = trainer.epoch(interrupter, progress)? else {
                 trainer.save(&checkpoints)?;
                 progress.interrupted(&folder);
                 return Ok(None);
@@ -191,15 +199,15 @@ impl RunFolder {
         Ok(Some(result))
     }
 
-    /// The network with the weights that the run starts from.
+    /// The network with the weights that the run starts from, and the keys that were loaded.
     fn first_weights(
         &self,
         model: Network,
         experiment: &Experiment,
         run: &RunConfig,
-    ) -> Result<Network, Error> {
+    ) -> Result<(Network, Vec<String>), Error> {
         let best = match run.start {
-            Start::Scratch => return Ok(model),
+            Start::Scratch => return Ok((model, Vec::new())),
             Start::From => {
                 let from = experiment
                     .from
@@ -218,11 +226,6 @@ impl RunFolder {
     }
 }
 
-/// The augmentation that an experiment asks for.
-fn split_augment(experiment: &Experiment) -> Option<crate::data::Augment> {
-    experiment.data.augment().filter(|_| experiment.augment)
-}
-
 /// The network of a run, its parameters drawn from the experiment's seed.
 pub(super) fn build(
     experiment: &Experiment,
@@ -237,26 +240,35 @@ pub(super) fn build(
         .init(input, set.classes, &run.plan, experiment.seed, device)
 }
 
-/// The network with its thresholds set, where it has any.
+/// The network with those thresholds set that no checkpoint gave it.
 fn calibrated(
     model: Network,
+    loaded: &[String],
     run: &RunConfig,
-    split: &Split,
-    seed: u64,
-    device: &Device,
+    setting: &Setting<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Network, Error> {
-    let order = crate::data::epoch_order(split.train.len(), seed, u32::MAX);
+    if !run.plan.has_thresholds() {
+        return Ok(model);
+    }
+    let train = &setting.split.train;
+    let order = epoch_order(train.len(), setting.seed, u32::MAX);
     let images = &order[..order.len().min(CALIBRATION_IMAGES)];
-    let (model, thresholds) = calibrate(model, |model: &Network| {
-        for indices in images.chunks(256) {
-            model.forward(super::trainer::batch(&split.train, indices, None, device).images);
+    // A path in the module tree begins with the variant of the network's enum; a key does not.
+    let fresh = |path: &str| {
+        !loaded.iter().any(|key| {
+            key.strip_suffix(".log2_threshold")
+                .is_some_and(|q| path.ends_with(q))
+        })
+    };
+    set_rounding(setting.seed, UNTRAINED_STEP);
+    let (model, thresholds) = calibrate(model, fresh, |model: &Network| {
+        for indices in images.chunks(CALIBRATION_BATCH) {
+            model.forward(batch(train, indices, None, setting.device).images);
         }
     })
     .map_err(|error| error.within(&run.name))?;
-    if !thresholds.is_empty() {
-        progress.calibrated(&thresholds);
-    }
+    progress.calibrated(&thresholds);
     Ok(model)
 }
 
@@ -267,7 +279,8 @@ fn result(
     run: &RunConfig,
     split: &Split,
 ) -> Option<RunResult> {
-    let (last, state) = (metrics.last()?, trainer.state());
+    let state = trainer.state();
+    let last = metrics.of(state.epoch)?;
     let best = state.best?;
     let images = (split.train.len() * run.epochs) as f64;
     Some(RunResult {

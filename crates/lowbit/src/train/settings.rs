@@ -1,6 +1,7 @@
 //! What a person says of an experiment, in flags or in a file: only what differs from the usual.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,6 +13,7 @@ use crate::config::QPlan;
 use crate::data::DataSet;
 use crate::models::Architecture;
 use crate::optim::{OptimizerConfig, Schedule};
+use crate::quantizers::{DorefaConfig, TrainedThresholdConfig};
 
 /// How a network is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,9 +109,9 @@ pub struct Settings {
     pub method: Option<Method>,
     /// Whether a float network is trained first, for comparison; it is unless `from` is given.
     pub baseline: Option<bool>,
-    /// Bits of weights, 1 to 32.
+    /// Bits of weights.
     pub wbits: Option<u32>,
-    /// Bits of activations, 1 to 32.
+    /// Bits of activations.
     pub abits: Option<u32>,
     /// Times that each run sees every image.
     pub epochs: Option<usize>,
@@ -245,59 +247,97 @@ impl Settings {
     pub fn complete(self) -> Result<Experiment, Error> {
         let data = self.data.unwrap_or(DataSet::Digits);
         let usual = Usual::of(data);
-        let method = self.method.unwrap_or(Method::Dorefa);
-        let runs = self.runs(method, &usual)?;
+        if self.plan.is_some() {
+            let method = self.method.map(|_| "method");
+            let width = self.wbits.map(|_| "wbits").or(self.abits.map(|_| "abits"));
+            if let Some(field) = method.or(width) {
+                return Err(Error::config(
+                    field,
+                    "a plan is given, which says what is quantized",
+                ));
+            }
+        }
+        let runs = self.runs(&usual)?;
+        let absolute = |path: Option<PathBuf>| {
+            path.map(|path| std::path::absolute(&path).map_err(Error::io(&path)))
+                .transpose()
+        };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let experiment = Experiment {
             data,
-            data_dir: self.data_dir,
+            data_dir: absolute(self.data_dir)?,
             model: self.model.unwrap_or(usual.model),
             batch: self.batch.unwrap_or(usual.batch),
             augment: self.augment.unwrap_or(data.augment().is_some()),
             seed: self.seed.unwrap_or(0),
             threads: self.threads.unwrap_or(cores),
-            from: self.from,
+            from: absolute(self.from)?,
             runs,
         };
         experiment.check()?;
         Ok(experiment)
     }
 
-    fn runs(&self, method: Method, usual: &Usual) -> Result<Vec<RunConfig>, Error> {
-        let quantized = self.plan.is_some() || method != Method::Float;
+    fn runs(&self, usual: &Usual) -> Result<Vec<RunConfig>, Error> {
+        let (name, plan) = match &self.plan {
+            Some(plan) => ("plan".into(), plan.clone()),
+            None => self.method_plan()?,
+        };
+        let quantized = plan != QPlan::float();
         let baseline = self.baseline.unwrap_or(self.from.is_none()) || !quantized;
+        let start = if self.from.is_some() {
+            Start::From
+        } else {
+            Start::Scratch
+        };
         let mut runs = Vec::new();
         if baseline {
-            let start = if self.from.is_some() {
-                Start::From
-            } else {
-                Start::Scratch
-            };
             runs.push(self.run("float".into(), QPlan::float(), start, usual));
         }
         if quantized {
-            let bits = method.usual_bits();
-            let width = |name: &str, given: Option<u32>| match given.unwrap_or(bits) {
-                width @ 1..=32 => Ok(width),
-                width => Err(Error::config(name, format!("is {width}, expected 1 to 32"))),
-            };
-            let (wbits, abits) = (width("wbits", self.wbits)?, width("abits", self.abits)?);
-            let (name, plan) = match &self.plan {
-                Some(plan) => ("plan".into(), plan.clone()),
-                None => (
-                    format!("{method}-w{wbits}a{abits}"),
-                    method.plan(wbits, abits),
-                ),
-            };
-            let start = match (&self.from, method) {
-                (Some(_), _) => Start::From,
-                // Thresholds are calibrated on a trained network.
-                (None, Method::Tqt) if baseline => Start::First,
-                _ => Start::Scratch,
-            };
+            // Thresholds are calibrated on a trained network.
+            let after = baseline && start == Start::Scratch && plan.has_thresholds();
+            let start = if after { Start::First } else { start };
             runs.push(self.run(name, plan, start, usual));
         }
         Ok(runs)
+    }
+
+    /// The name and the plan of the method, with the widths that were given.
+    fn method_plan(&self) -> Result<(String, QPlan), Error> {
+        let method = self.method.unwrap_or(Method::Dorefa);
+        let width = |field: &str, given: Option<u32>, range: &RangeInclusive<u32>| match given {
+            None => Ok(method.usual_bits()),
+            Some(32) => Ok(32),
+            Some(bits) if range.contains(&bits) => Ok(bits),
+            Some(bits) => {
+                let (first, last) = (range.start(), range.end());
+                let message =
+                    format!("is {bits}, {method} takes {first} to {last}, or 32 for float");
+                Err(Error::config(field, message))
+            }
+        };
+        let (weights, activations) = match method {
+            Method::Float => {
+                for (field, given) in [("wbits", self.wbits), ("abits", self.abits)] {
+                    if given.is_some_and(|bits| bits != 32) {
+                        return Err(Error::config(
+                            field,
+                            "the method is float, which has no widths",
+                        ));
+                    }
+                }
+                return Ok((method.to_string(), QPlan::float()));
+            }
+            Method::Dorefa => (DorefaConfig::WEIGHT_BITS, DorefaConfig::ACTIVATION_BITS),
+            Method::Tqt => (TrainedThresholdConfig::BITS, TrainedThresholdConfig::BITS),
+        };
+        let wbits = width("wbits", self.wbits, &weights)?;
+        let abits = width("abits", self.abits, &activations)?;
+        Ok((
+            format!("{method}-w{wbits}a{abits}"),
+            method.plan(wbits, abits),
+        ))
     }
 
     fn run(&self, name: String, plan: QPlan, start: Start, usual: &Usual) -> RunConfig {
@@ -368,7 +408,7 @@ mod tests {
             ..Settings::default()
         };
         let experiment = experiment.complete().unwrap();
-        let text = experiment.to_toml();
+        let text = experiment.to_toml().unwrap();
         assert_eq!(
             Experiment::from_toml(Path::new("x"), &text).unwrap(),
             experiment
@@ -387,7 +427,10 @@ mod tests {
             wbits: Some(33),
             ..Settings::default()
         };
-        assert_eq!(refused(wide), "wbits: is 33, expected 1 to 32");
+        assert_eq!(
+            refused(wide),
+            "wbits: is 33, dorefa takes 1 to 24, or 32 for float"
+        );
         let lr = Settings {
             lr: Some(f64::NAN),
             ..Settings::default()

@@ -14,7 +14,7 @@ use crate::Error;
 use crate::data::{Augment, ImageSet, Split, epoch_order};
 use crate::models::{Batch, Classifier};
 use crate::optim::thresholds;
-use crate::quantizers::set_rounding_step;
+use crate::quantizers::{UNTRAINED_STEP, set_rounding};
 
 /// Images in a batch of evaluation.
 const EVALUATION_BATCH: usize = 256;
@@ -40,7 +40,8 @@ pub struct Setting<'a> {
 /// between epochs only, and its data loader's order cannot be taken up again. The network's steps
 /// are those that Burn's learner would call.
 pub struct Trainer<'a, M> {
-    model: M,
+    /// Absent only while the optimizer has it.
+    model: Option<M>,
     optimizer: ModuleOptimizer,
     config: &'a RunConfig,
     setting: Setting<'a>,
@@ -51,7 +52,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     /// A trainer at the start of a run.
     pub fn new(model: M, config: &'a RunConfig, setting: Setting<'a>) -> Self {
         Self {
-            model,
+            model: Some(model),
             optimizer: config.optimizer.init(),
             config,
             setting,
@@ -63,7 +64,10 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     pub fn resume(mut self, checkpoints: &Checkpoints) -> Result<Self, Error> {
         if let Some(path) = checkpoints.last()? {
             self.state = checkpoint::load_state(&path)?;
-            self.model = checkpoint::load_model(self.model, &path)?;
+            self.model = self
+                .model
+                .map(|model| checkpoint::load_model(model, &path))
+                .transpose()?;
             self.optimizer = checkpoint::load_optimizer(self.optimizer, &path)?;
         }
         Ok(self)
@@ -76,39 +80,45 @@ impl<'a, M: Classifier> Trainer<'a, M> {
 
     /// The network as it is now.
     pub fn model(&self) -> &M {
-        &self.model
+        self.model.as_ref().expect("the optimizer gives it back")
     }
 
     /// Trains to the end of the epoch that is under way and tests the network. Returns nothing if
     /// it was interrupted; the state then says how far it came.
+    ///
+    /// # Errors
+    /// If a loss is NaN or infinite. What was saved before stays as it is.
     pub fn epoch(
         &mut self,
         interrupter: &Interrupter,
         progress: &mut dyn Progress,
-    ) -> Option<EpochMetrics> {
+    ) -> Result<Option<EpochMetrics>, Error> {
         let start = Instant::now();
         let spent = self.state.seconds;
         let train = &self.setting.split.train;
         let order = epoch_order(train.len(), self.setting.seed, self.state.epoch as u32);
         let batches = order.chunks(self.setting.batch);
+        let mut lr = self.config.lr * self.factor();
         for indices in batches.skip(self.state.batch) {
             if interrupter.should_stop() {
-                return None;
+                return Ok(None);
             }
+            lr = self.config.lr * self.factor();
             self.step(indices);
+            self.finite("training loss", self.state.sums.loss)?;
             self.state.seconds = spent + start.elapsed().as_secs_f64();
             progress.step(&self.state.sums, train.len());
         }
-        let lr = self.config.lr * self.factor();
         let trained = std::mem::take(&mut self.state.sums);
         self.state.batch = 0;
         self.state.epoch += 1;
         let tested = evaluate(
-            &self.model.valid(),
+            &self.model().valid(),
             &self.setting.split.test,
             self.setting.device,
         );
         self.state.seconds = spent + start.elapsed().as_secs_f64();
+        self.finite("test loss", tested.loss)?;
         let accuracy = tested.accuracy();
         if self.state.best.is_none_or(|best| accuracy > best.accuracy) {
             self.state.best = Some(Best {
@@ -116,7 +126,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
                 accuracy,
             });
         }
-        Some(EpochMetrics {
+        Ok(Some(EpochMetrics {
             epoch: self.state.epoch,
             lr,
             train_loss: trained.mean_loss(),
@@ -124,6 +134,18 @@ impl<'a, M: Classifier> Trainer<'a, M> {
             test_loss: tested.mean_loss(),
             test_accuracy: accuracy,
             seconds: self.state.seconds,
+        }))
+    }
+
+    fn finite(&self, what: &'static str, loss: f64) -> Result<(), Error> {
+        if loss.is_finite() {
+            return Ok(());
+        }
+        Err(Error::Diverged {
+            run: self.config.name.clone(),
+            what,
+            loss,
+            epoch: self.state.epoch + 1,
         })
     }
 
@@ -132,7 +154,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
         let start = Instant::now();
         let factor = self.factor();
         let epoch = self.state.epoch as u32;
-        set_rounding_step(self.global_step() as u64);
+        set_rounding(self.setting.seed, self.global_step() as u64);
         let augment = self
             .setting
             .augment
@@ -140,9 +162,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
             .map(|a| (a, self.setting.seed, epoch));
         let device = self.setting.device.clone().autodiff();
         let batch = batch(&self.setting.split.train, indices, augment, &device);
-        let output = TrainStep::step(&self.model, batch);
-        // Each step owns the network's only copy of its parameters, so the optimizer can reuse
-        // their memory.
+        let output = TrainStep::step(self.model(), batch);
         let rate = learning_rate(self.config.lr * factor, self.config.threshold_lr * factor);
         self.optimize(rate, output.grads);
         self.state.sums.add(&output.item);
@@ -151,8 +171,9 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     }
 
     fn optimize(&mut self, rate: ModuleLearningRate, grads: GradientsParams) {
-        let model = self.model.clone();
-        self.model = self.optimizer.step(rate, model, grads);
+        // The optimizer gets the only copy of the network, so that it can reuse its memory.
+        let model = self.model.take();
+        self.model = model.map(|model| self.optimizer.step(rate, model, grads));
     }
 
     /// Steps since the start of the run.
@@ -171,7 +192,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
 
     /// Saves a checkpoint.
     pub fn save(&self, checkpoints: &Checkpoints) -> Result<(), Error> {
-        checkpoints.save(&self.model, &self.optimizer, &self.state)
+        checkpoints.save(self.model(), &self.optimizer, &self.state)
     }
 }
 
@@ -189,6 +210,7 @@ impl Sums {
 
 /// Loss and accuracy of a network in its validation form over a set of images.
 pub fn evaluate<M: Classifier>(model: &M, set: &ImageSet, device: &Device) -> Sums {
+    set_rounding(0, UNTRAINED_STEP);
     let mut sums = Sums::default();
     let order: Vec<u32> = (0..set.len() as u32).collect();
     for indices in order.chunks(EVALUATION_BATCH) {
