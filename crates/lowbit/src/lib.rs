@@ -1,1 +1,24 @@
 //! Low-precision arithmetic and quantization-aware training on Burn.
+//!
+//! A network from [`models`] is built of layers from [`nn`], each of whose tensors may have a
+//! quantizer; a [`QPlan`](config::QPlan) says which. Burn's learner trains it, and so does
+//! [`train`], whose runs can be stopped and resumed to the bit.
+
+pub mod calibrate;
+pub mod config;
+pub mod data;
+mod error;
+mod files;
+pub mod models;
+pub mod nn;
+pub mod ops;
+pub mod optim;
+pub mod quantizers;
+pub mod train;
+
+pub use error::Error;
+
+/// The README's program is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

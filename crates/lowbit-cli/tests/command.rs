@@ -1,0 +1,248 @@
+//! The command as a person meets it.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use burn::tensor::Bytes;
+
+fn lowbit(folder: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lowbit"));
+    command
+        .current_dir(folder)
+        .args(arguments.split_whitespace());
+    command
+}
+
+fn run(folder: &Path, arguments: &str) -> Output {
+    lowbit(folder, arguments).output().unwrap()
+}
+
+fn error(folder: &Path, arguments: &str) -> String {
+    let output = run(folder, arguments);
+    assert!(!output.status.success(), "{arguments} succeeded");
+    assert!(
+        output.stdout.is_empty(),
+        "{arguments} printed to standard output"
+    );
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn json_is_the_only_thing_on_standard_output() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = run(
+        temporary.path(),
+        "train --epochs 1 --threads 1 --seed 5 --json --out a",
+    );
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["seed"], 5);
+    assert_eq!(report["config"]["data"], "digits");
+    let runs = report["runs"].as_array().unwrap();
+    let names: Vec<&str> = runs
+        .iter()
+        .map(|run| run["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["float", "dorefa-w4a4"]);
+    for run in runs {
+        for field in [
+            "accuracy",
+            "loss",
+            "seconds",
+            "images_per_second",
+            "model_bits",
+        ] {
+            assert!(run[field].as_f64().unwrap() > 0.0, "{field}");
+        }
+        assert!(run["accuracy"].as_f64().unwrap() <= 1.0);
+    }
+
+    // The folder's configuration repeats the numbers.
+    let again = run(
+        temporary.path(),
+        "train --config a/config.toml --json --out b",
+    );
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again["runs"][1]["loss"], report["runs"][1]["loss"]);
+
+    // A test of the last weights finds what training reported.
+    let eval = run(temporary.path(), "eval a/dorefa-w4a4 --last --json");
+    let eval: serde_json::Value = serde_json::from_slice(&eval.stdout).unwrap();
+    assert_eq!(eval["runs"][0]["accuracy"], report["runs"][1]["accuracy"]);
+    assert_eq!(eval["runs"][0]["loss"], report["runs"][1]["loss"]);
+    assert_eq!(eval["config"], report["config"]);
+}
+
+/// Names and values of the parameters of a run's last checkpoint.
+fn weights(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut checkpoints: Vec<_> = std::fs::read_dir(run.join("checkpoints"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    checkpoints.sort();
+    let bytes = std::fs::read(checkpoints.last().unwrap().join("model.bpk")).unwrap();
+    let reader = burn_pack::Reader::from_bytes(Bytes::from_bytes_vec(bytes)).unwrap();
+    let names: Vec<String> = reader
+        .tensor_names()
+        .into_iter()
+        .map(String::from)
+        .collect();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), reader.tensor_data(&name).unwrap()))
+        .collect()
+}
+
+/// Waits until a run has a checkpoint of `epoch` or a later one.
+fn wait_for_epoch(run: &Path, epoch: usize) {
+    let reached = || {
+        std::fs::read_dir(run.join("checkpoints")).is_ok_and(|entries| {
+            entries.flatten().any(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let number = name
+                    .strip_prefix("epoch-")
+                    .and_then(|n| n.parse::<usize>().ok());
+                number.is_some_and(|number| number >= epoch)
+            })
+        })
+    };
+    let start = std::time::Instant::now();
+    while !reached() {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "no epoch {epoch}"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_killed_run_ends_with_the_weights_of_one_that_was_not() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let flags = "train --epochs 4 --threads 1 --no-baseline";
+    assert!(
+        run(folder, &format!("{flags} --out whole"))
+            .status
+            .success()
+    );
+    let name = "dorefa-w4a4";
+    let killed = folder.join("killed").join(name);
+    let spawn = |arguments: &str| {
+        let mut command = lowbit(folder, arguments);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    // Killed at birth, in the first epoch, and at some moment after each of the first three.
+    for pause in [0, 5, 60] {
+        let mut child = spawn(&format!("{flags} --out killed-{pause}"));
+        std::thread::sleep(Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let mut arguments = format!("{flags} --out killed");
+    for (epoch, pause) in [(1, 0), (2, 40), (3, 100)] {
+        let mut child = spawn(&arguments);
+        wait_for_epoch(&killed, epoch);
+        std::thread::sleep(Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        arguments = "train --resume --out killed".into();
+    }
+    let last = run(folder, &arguments);
+    assert!(
+        last.status.success(),
+        "{}",
+        String::from_utf8_lossy(&last.stderr)
+    );
+    let (whole, killed) = (weights(&folder.join("whole").join(name)), weights(&killed));
+    assert!(!whole.is_empty() && whole == killed, "weights differ");
+
+    // A folder from an early kill can be taken up by one of the two commands.
+    for pause in [0, 5, 60] {
+        let out = format!("killed-{pause}");
+        let fresh = run(folder, &format!("{flags} --out {out}"));
+        let resumed = run(folder, &format!("train --resume --out {out}"));
+        assert!(fresh.status.success() || resumed.status.success(), "{out}");
+        assert!(weights(&folder.join(out).join(name)) == whole);
+    }
+}
+
+#[test]
+fn bad_input_is_answered_in_one_line_that_names_it() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    std::fs::create_dir(folder.join("full")).unwrap();
+    std::fs::write(folder.join("full/file"), "x").unwrap();
+    std::fs::write(folder.join("bad.toml"), "data = \"digits\"\nepoch = 3\n").unwrap();
+    for (arguments, named) in [
+        ("train --wbits 40", "wbits"),
+        ("train --abits 17", "abits"),
+        ("train --method float --wbits 4", "wbits"),
+        ("train --method tqt --no-baseline", "start"),
+        ("train --data-dir x", "data_dir"),
+        ("train --epochs 0", "epochs"),
+        ("train --batch 0", "batch"),
+        ("train --lr -1", "lr"),
+        ("train --threads 0", "threads"),
+        ("train --out full", "full"),
+        ("train --resume --out nowhere", "nowhere"),
+        ("train --from nowhere --method tqt", "nowhere"),
+        ("train --config missing.toml", "missing.toml"),
+        ("train --config bad.toml", "bad.toml line 2"),
+        ("train --data mnist --data-dir nowhere", "nowhere"),
+        ("train --model lenet", "lenet needs images of 16x16"),
+        ("eval nowhere", "nowhere"),
+        ("bench train --rounds 0", "--rounds"),
+    ] {
+        let text = error(folder, arguments);
+        let last = text.lines().last().unwrap();
+        assert!(last.contains(named), "{arguments}: {text}");
+        assert!(
+            last.starts_with("error:") && !text.contains("panicked"),
+            "{arguments}: {text}"
+        );
+    }
+    for arguments in [
+        "train --data imagenet",
+        "train --method magic",
+        "train --model vgg",
+    ] {
+        let text = error(folder, arguments);
+        assert!(text.contains("expected"), "{arguments}: {text}");
+    }
+}
+
+#[test]
+fn help_names_every_shared_flag() {
+    let output = run(Path::new("."), "train --help");
+    let text = String::from_utf8(output.stdout).unwrap();
+    for flag in [
+        "--data",
+        "--data-dir",
+        "--model",
+        "--method",
+        "--wbits",
+        "--abits",
+        "--epochs",
+        "--batch",
+        "--lr",
+        "--seed",
+        "--threads",
+        "--config",
+        "--out",
+        "--from",
+        "--resume",
+        "--json",
+    ] {
+        assert!(text.contains(flag), "{flag}");
+    }
+}

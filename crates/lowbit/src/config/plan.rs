@@ -1,0 +1,383 @@
+//! What is quantized in a network.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Layer, LayerType, QConfig};
+use crate::Error;
+use crate::quantizers::{DorefaConfig, QuantizerConfig, TrainedThresholdConfig};
+
+/// Widths from here on leave a tensor in float.
+const FLOAT_BITS: u32 = 32;
+
+/// How a network is quantized: a default, and what differs from it.
+///
+/// `default` is for layers with a weight (`Conv2d`, `Linear`), except the first and the last of
+/// them, which have `first` and `last` and stay in float unless those say otherwise. Then each of
+/// `overrides` that matches a layer, of any type, replaces all its slots, in order.
+///
+/// In TOML:
+///
+/// ```toml
+/// [default]
+/// weight = { method = "dorefa-weight", bits = 4 }
+/// input = { method = "dorefa-activation", bits = 4 }
+/// [last]
+/// weight = { method = "dorefa-weight", bits = 8 }
+/// [[overrides]]
+/// path = "layer2.*.conv1"
+/// config.weight = { method = "format", format = "fixed(8,6)" }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QPlan {
+    /// Of every layer with a weight.
+    #[serde(default)]
+    pub default: QConfig,
+    /// Of the first layer with a weight.
+    #[serde(default)]
+    pub first: QConfig,
+    /// Of the last layer with a weight.
+    #[serde(default)]
+    pub last: QConfig,
+    /// Of layers chosen by path or type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+}
+
+/// A [`QConfig`] for the layers that match a path pattern and a type, each where given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// A layer path in which `*` stands for any characters, such as `layer1.*.conv1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A layer type, such as `Conv2d`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub layer_type: Option<String>,
+    /// What those layers use.
+    #[serde(default)]
+    pub config: QConfig,
+}
+
+impl QPlan {
+    /// Nothing quantized.
+    pub fn float() -> Self {
+        Self::default()
+    }
+
+    /// DoReFa-Net: weights and inputs of every layer but the first and the last, which stay in
+    /// float (arXiv 1606.06160, section 2.7). 32 bits leave a tensor in float.
+    pub fn dorefa(weight_bits: u32, activation_bits: u32) -> Self {
+        let below_float = |bits| (bits < FLOAT_BITS).then_some(DorefaConfig { bits });
+        Self {
+            default: QConfig {
+                weight: below_float(weight_bits).map(QuantizerConfig::DorefaWeight),
+                input: below_float(activation_bits).map(QuantizerConfig::DorefaActivation),
+                ..QConfig::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// TQT: weights and inputs of every layer, the first and the last with at least 8 bits
+    /// (arXiv 1903.08066, section 6). 32 bits leave a tensor in float.
+    pub fn tqt(weight_bits: u32, activation_bits: u32) -> Self {
+        let layer = |weight: u32, input: u32| {
+            let below_float = |bits| {
+                (bits < FLOAT_BITS).then(|| QuantizerConfig::Tqt(TrainedThresholdConfig::new(bits)))
+            };
+            QConfig {
+                weight: below_float(weight),
+                input: below_float(input),
+                ..QConfig::default()
+            }
+        };
+        let outer = layer(weight_bits.max(8), activation_bits.max(8));
+        Self {
+            default: layer(weight_bits, activation_bits),
+            first: outer.clone(),
+            last: outer,
+            overrides: Vec::new(),
+        }
+    }
+
+    /// Whether every part of the plan can be built.
+    pub fn check(&self) -> Result<(), Error> {
+        self.default.check().map_err(|e| e.within("default"))?;
+        self.first.check().map_err(|e| e.within("first"))?;
+        self.last.check().map_err(|e| e.within("last"))?;
+        for (i, item) in self.overrides.iter().enumerate() {
+            let name = format!("overrides[{i}]");
+            if item.path.is_none() && item.layer_type.is_none() {
+                return Err(Error::config(name, "names neither a path nor a type"));
+            }
+            item.config.check().map_err(|e| e.within(&name))?;
+        }
+        Ok(())
+    }
+
+    /// Whether some tensor has a threshold that calibration sets.
+    pub fn has_thresholds(&self) -> bool {
+        let overrides = self.overrides.iter().map(|item| &item.config);
+        [&self.default, &self.first, &self.last]
+            .into_iter()
+            .chain(overrides)
+            .flat_map(QConfig::slots)
+            .any(|(_, slot)| matches!(slot, Some(QuantizerConfig::Tqt(_))))
+    }
+
+    /// Reads a plan from TOML.
+    pub fn from_toml(text: &str) -> Result<Self, Error> {
+        let plan: Self = toml::from_str(text).map_err(|error| Error::toml("plan", text, &error))?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The plan as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a plan holds only strings and numbers")
+    }
+}
+
+/// Hands each layer of a network under construction its [`QConfig`], and keeps the list.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    plan: &'a QPlan,
+    matched: Vec<bool>,
+    layers: Vec<Layer>,
+}
+
+impl<'a> Planner<'a> {
+    /// Starts with no layers.
+    ///
+    /// # Errors
+    /// If the plan cannot be built.
+    pub fn new(plan: &'a QPlan) -> Result<Self, Error> {
+        plan.check()?;
+        Ok(Self {
+            plan,
+            matched: vec![false; plan.overrides.len()],
+            layers: Vec::new(),
+        })
+    }
+
+    /// What the layer with this path and type quantizes.
+    pub fn layer(&mut self, path: impl Into<String>, layer_type: LayerType) -> QConfig {
+        let plan = self.plan;
+        let config = if layer_type.has_weight() {
+            plan.default.clone()
+        } else {
+            QConfig::default()
+        };
+        self.add(path.into(), layer_type, config)
+    }
+
+    /// The same for the first layer with a weight.
+    pub fn first(&mut self, path: impl Into<String>, layer_type: LayerType) -> QConfig {
+        self.add(path.into(), layer_type, self.plan.first.clone())
+    }
+
+    /// The same for the last layer with a weight.
+    pub fn last(&mut self, path: impl Into<String>, layer_type: LayerType) -> QConfig {
+        self.add(path.into(), layer_type, self.plan.last.clone())
+    }
+
+    fn add(&mut self, path: String, layer_type: LayerType, mut config: QConfig) -> QConfig {
+        for (item, matched) in self.plan.overrides.iter().zip(&mut self.matched) {
+            let by_path = item.path.as_ref().is_none_or(|form| matches(form, &path));
+            let by_type = item
+                .layer_type
+                .as_ref()
+                .is_none_or(|t| t == layer_type.name());
+            if by_path && by_type {
+                *matched = true;
+                config = item.config.clone();
+            }
+        }
+        // A layer without bias has nothing to do for a default that speaks of one.
+        if !layer_type.has_slot("bias") {
+            config.bias = None;
+        }
+        self.layers.push(Layer {
+            path,
+            layer_type,
+            config: config.clone(),
+        });
+        config
+    }
+
+    /// The layers, in the order they were asked for.
+    ///
+    /// # Errors
+    /// If an override matched none of them, or quantizes what a layer does not have.
+    pub fn finish(self) -> Result<Vec<Layer>, Error> {
+        for layer in &self.layers {
+            for (slot, quantizer) in layer.config.slots() {
+                if quantizer.is_some() && !layer.layer_type.has_slot(slot) {
+                    let name = layer.layer_type.name();
+                    return Err(Error::config(
+                        &layer.path,
+                        format!("a {name} has no {slot} to quantize"),
+                    ));
+                }
+            }
+        }
+        let Some(unmatched) = self.matched.iter().position(|matched| !matched) else {
+            return Ok(self.layers);
+        };
+        let item = &self.plan.overrides[unmatched];
+        let wanted: Vec<String> = [("path", &item.path), ("type", &item.layer_type)]
+            .into_iter()
+            .filter_map(|(name, value)| value.as_ref().map(|v| format!("{name} `{v}`")))
+            .collect();
+        let known: Vec<&str> = self.layers.iter().map(|l| l.path.as_str()).collect();
+        Err(Error::config(
+            format!("overrides[{unmatched}]"),
+            format!(
+                "{} matches no layer; there are {}",
+                wanted.join(" and "),
+                known.join(", ")
+            ),
+        ))
+    }
+}
+
+/// Whether `text` has the form of `pattern`, in which `*` stands for any characters.
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(text) = text.strip_prefix(head) else {
+        return false;
+    };
+    (0..=text.len())
+        .filter(|&i| text.is_char_boundary(i))
+        .any(|i| matches(rest, &text[i..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONV: LayerType = LayerType::Conv2d { bias: false };
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, text, expected) in [
+            ("conv1", "conv1", true),
+            ("conv1", "conv12", false),
+            ("blocks.*.conv1", "blocks.0.conv1", true),
+            ("blocks.*.conv1", "blocks.10.shortcut.conv1", true),
+            ("blocks.*.conv1", "blocks.0.conv2", false),
+            ("*", "", true),
+            ("*conv*", "a.conv.b", true),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn dorefa_leaves_the_first_and_the_last_layer_in_float() {
+        let plan = QPlan::dorefa(4, 2);
+        let mut planner = Planner::new(&plan).unwrap();
+        assert_eq!(planner.first("a", CONV), QConfig::default());
+        assert_eq!(planner.last("z", CONV), QConfig::default());
+        assert_eq!(planner.layer("r", LayerType::Relu), QConfig::default());
+        let middle = planner.layer("m", CONV);
+        assert_eq!(middle.weight.unwrap().bits(), 4);
+        assert_eq!(middle.input.unwrap().bits(), 2);
+    }
+
+    #[test]
+    fn tqt_keeps_eight_bits_at_both_ends() {
+        let plan = QPlan::tqt(4, 4);
+        let mut planner = Planner::new(&plan).unwrap();
+        let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
+        assert_eq!(bits(planner.first("a", CONV)), (8, 8));
+        assert_eq!(bits(planner.layer("m", CONV)), (4, 4));
+    }
+
+    #[test]
+    fn a_slot_that_a_layer_lacks_is_refused() {
+        let plan = QPlan::from_toml(
+            "[[overrides]]\ntype = \"Relu\"\nconfig.weight = { method = \"tqt\", bits = 8 }",
+        )
+        .unwrap();
+        let mut planner = Planner::new(&plan).unwrap();
+        planner.layer("relu1", LayerType::Relu);
+        assert_eq!(
+            planner.finish().unwrap_err().to_string(),
+            "relu1: a Relu has no weight to quantize"
+        );
+    }
+
+    #[test]
+    fn thirty_two_bits_are_float() {
+        assert_eq!(QPlan::dorefa(32, 32).default, QConfig::default());
+        assert_eq!(QPlan::tqt(32, 32).default, QConfig::default());
+    }
+
+    #[test]
+    fn an_override_replaces_by_path_and_by_type() {
+        let plan = QPlan::from_toml(
+            r#"
+            [default]
+            weight = { method = "dorefa-weight", bits = 4 }
+            [[overrides]]
+            type = "Linear"
+            config.weight = { method = "tqt", bits = 8, retrain = false }
+            [[overrides]]
+            path = "blocks.1.*"
+            config.input = { method = "format", format = "fixed(8,6)", rounding = "nearest-away" }
+            "#,
+        )
+        .unwrap();
+        let mut planner = Planner::new(&plan).unwrap();
+        let conv = planner.layer("blocks.1.conv", CONV);
+        assert!(conv.weight.is_none() && conv.input.is_some());
+        let linear = planner.layer("head", LayerType::Linear { bias: true });
+        assert_eq!(linear.weight.unwrap().bits(), 8);
+        assert_eq!(planner.finish().unwrap().len(), 2);
+        assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
+    }
+
+    #[test]
+    fn bad_plans_are_refused_with_the_field() {
+        let refused = |text| QPlan::from_toml(text).unwrap_err().to_string();
+        assert_eq!(
+            refused("[default]\nweight = { method = \"tqt\", bits = 77 }"),
+            "default.weight: bits is 77, expected 2 to 24 (tqt)"
+        );
+        assert_eq!(
+            refused("[default]\ntau = { method = \"tqt\", bits = 8 }"),
+            "default.tau: no layer has this slot yet"
+        );
+        assert_eq!(
+            refused("[default]\nweight = { method = \"dorefa-activation\", bits = 8 }"),
+            "default.weight: dorefa-activation is for input or output"
+        );
+        assert_eq!(
+            refused("[default]\ninput = { method = \"tqt\", bits = 8, per_channel = true }"),
+            "default.input: per_channel is for a weight"
+        );
+        assert!(refused("[default]\nwieght = 1").contains("wieght"));
+        assert!(refused("[[overrides]]").contains("neither a path nor a type"));
+    }
+
+    #[test]
+    fn an_override_that_matches_nothing_is_refused() {
+        let plan = QPlan {
+            overrides: vec![Override {
+                path: Some("conv9".into()),
+                ..Override::default()
+            }],
+            ..QPlan::float()
+        };
+        let mut planner = Planner::new(&plan).unwrap();
+        planner.first("conv1", CONV);
+        assert_eq!(
+            planner.finish().unwrap_err().to_string(),
+            "overrides[0]: path `conv9` matches no layer; there are conv1"
+        );
+    }
+}

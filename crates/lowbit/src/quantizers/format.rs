@@ -1,0 +1,97 @@
+//! Quantization to a fixed number format.
+
+use std::cell::Cell;
+
+use burn::module::Module;
+use lowbit_formats::{Format, Rounding};
+use serde::{Deserialize, Serialize};
+
+use super::Switch;
+use crate::ops::{ClampedGradient, Quantization};
+
+/// The step of everything that is not training: calibration and tests.
+pub const UNTRAINED_STEP: u64 = u32::MAX as u64;
+
+/// What the random numbers of stochastic rounding depend on, beside the quantizer.
+#[derive(Clone, Copy)]
+struct RoundingContext {
+    seed: u64,
+    step: u64,
+    /// Stochastic quantizations in this step so far.
+    calls: u64,
+}
+
+thread_local! {
+    static CONTEXT: Cell<RoundingContext> =
+        const { Cell::new(RoundingContext { seed: 0, step: UNTRAINED_STEP, calls: 0 }) };
+}
+
+/// Sets the seed and the step, from 0 to 2^32 - 1, of stochastic rounding on this thread. Every
+/// quantization of a step draws other numbers, every step too, and the same ones when a resumed
+/// run repeats it.
+pub fn set_rounding(seed: u64, step: u64) {
+    CONTEXT.set(RoundingContext {
+        seed,
+        step,
+        calls: 0,
+    });
+}
+
+/// `rounding` with the random numbers of this call.
+fn in_context(rounding: Rounding) -> Rounding {
+    let Rounding::Stochastic { seed, stream, bits } = rounding else {
+        return rounding;
+    };
+    let mut context = CONTEXT.get();
+    context.calls += 1;
+    CONTEXT.set(context);
+    Rounding::Stochastic {
+        // An odd factor spreads the streams, of which a person gives small ones.
+        seed: seed ^ context.seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        stream: context.step << 32 | context.calls,
+        bits,
+    }
+}
+
+/// Rounds to a [`Format`]; the gradient passes straight through where the format has the range.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormatQuantizerConfig {
+    /// The format, such as `fixed(8,6)` or `e4m3`.
+    pub format: Format,
+    /// How a number between two values of the format is rounded.
+    #[serde(default)]
+    pub rounding: Rounding,
+    /// The gradient where the input is outside the format's range.
+    #[serde(default)]
+    pub clamped: ClampedGradient,
+}
+
+impl FormatQuantizerConfig {
+    /// Builds the quantizer.
+    pub fn init(&self) -> FormatQuantizer {
+        FormatQuantizer {
+            config: self.clone(),
+            switch: Switch::default(),
+        }
+    }
+}
+
+/// The module of [`FormatQuantizerConfig`]. It has no parameters.
+#[derive(Module, Debug)]
+pub struct FormatQuantizer {
+    #[module(skip)]
+    config: FormatQuantizerConfig,
+    /// On or off.
+    pub switch: Switch,
+}
+
+impl FormatQuantizer {
+    pub(super) fn quantization(&self) -> Quantization {
+        Quantization::Format {
+            format: self.config.format.clone(),
+            rounding: in_context(self.config.rounding),
+            clamped: self.config.clamped,
+        }
+    }
+}

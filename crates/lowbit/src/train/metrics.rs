@@ -1,0 +1,79 @@
+//! Metrics of a run, epoch by epoch.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::files::write_atomic;
+
+/// One line of a run's metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// The epoch, counted from 1.
+    pub epoch: usize,
+    /// Learning rate of the weights in its last step.
+    pub lr: f64,
+    /// Mean loss of the training images, as they were trained on.
+    pub train_loss: f64,
+    /// Fraction of them that was right.
+    pub train_accuracy: f64,
+    /// Mean loss of the test images after the epoch.
+    pub test_loss: f64,
+    /// Fraction of them that is right.
+    pub test_accuracy: f64,
+    /// Seconds since the start of the run, without interruptions.
+    pub seconds: f64,
+}
+
+/// A run's metrics, one JSON object a line.
+pub(super) struct MetricsFile {
+    path: PathBuf,
+    text: String,
+    last: Option<EpochMetrics>,
+}
+
+impl MetricsFile {
+    /// Opens the file without the lines after `epoch`, which a run that was killed may have
+    /// written before it could save its checkpoint.
+    pub(super) fn open(path: &Path, epoch: usize) -> Result<Self, Error> {
+        let written = if path.exists() {
+            fs::read_to_string(path).map_err(Error::io(path))?
+        } else {
+            String::new()
+        };
+        let (mut text, mut last) = (String::new(), None);
+        for (i, line) in written.lines().enumerate() {
+            let metrics: EpochMetrics =
+                serde_json::from_str(line).map_err(|error| Error::Checkpoint {
+                    path: path.into(),
+                    message: format!("line {}: {error}", i + 1),
+                })?;
+            if metrics.epoch > epoch {
+                break;
+            }
+            text += line;
+            text.push('\n');
+            last = Some(metrics);
+        }
+        Ok(Self {
+            path: path.into(),
+            text,
+            last,
+        })
+    }
+
+    /// Adds a line; the file is replaced as a whole.
+    pub(super) fn push(&mut self, metrics: &EpochMetrics) -> Result<(), Error> {
+        self.text += &serde_json::to_string(metrics).expect("metrics hold only numbers");
+        self.text.push('\n');
+        self.last = Some(metrics.clone());
+        write_atomic(&self.path, self.text.as_bytes())
+    }
+
+    /// The line of `epoch`, if it is the last one.
+    pub(super) fn of(&self, epoch: usize) -> Option<&EpochMetrics> {
+        self.last.as_ref().filter(|last| last.epoch == epoch)
+    }
+}

@@ -1,0 +1,113 @@
+//! Thresholds from data.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use lowbit::calibrate::calibrate;
+use lowbit::config::{QConfig, QPlan};
+use lowbit::nn::{Linear, LinearConfig};
+use lowbit::quantizers::{QuantizerConfig, TrainedThresholdConfig};
+
+fn layer(per_channel: bool) -> Linear {
+    let tqt = |per_channel| {
+        let config = TrainedThresholdConfig {
+            per_channel,
+            ..TrainedThresholdConfig::new(8)
+        };
+        Some(QuantizerConfig::Tqt(config))
+    };
+    let config = QConfig {
+        input: tqt(false),
+        weight: tqt(per_channel),
+        ..QConfig::default()
+    };
+    let device = Device::flex();
+    let layer = LinearConfig::new(2, 2)
+        .with_bias(false)
+        .with_quantization(config)
+        .init(&device);
+    let weight = Tensor::<2>::from_floats([[0.5, -3.0], [1.0, 2.0]], &device);
+    let plain = burn::nn::LinearConfig::new(2, 2)
+        .with_bias(false)
+        .init(&device);
+    let plain = burn::nn::Linear {
+        weight: plain.weight.map(|_| weight),
+        ..plain
+    };
+    let record = plain.into_record().allow_partial(true);
+    layer.load_record(record)
+}
+
+fn inputs(values: [[f32; 2]; 2]) -> Tensor<2> {
+    Tensor::from_floats(values, &Device::flex())
+}
+
+#[test]
+fn a_threshold_is_the_largest_magnitude_of_all_batches() {
+    let (layer, found) = calibrate(
+        layer(false),
+        |_| true,
+        |layer: &Linear| {
+            layer.forward(inputs([[0.25, 4.0], [1.0, 0.0]]));
+            layer.forward(inputs([[8.0, 0.5], [1.0, 0.0]]));
+        },
+    )
+    .unwrap();
+    let input = &found[0];
+    assert_eq!(input.path, "quantizers.input.TrainedThreshold");
+    assert_eq!(
+        (input.log2_threshold.as_slice(), input.signed),
+        ([3.0].as_slice(), false)
+    );
+    let weight = &found[1];
+    assert_eq!(weight.log2_threshold, [3.0f32.log2()]);
+    assert!(weight.signed);
+    // With the threshold 8 and 8 unsigned bits the step is 1/32: 1/64 is a tie and goes to zero.
+    let y = layer.forward(inputs([[1.0 / 64.0, 0.0], [0.0, 0.0]]));
+    assert_eq!(y.into_data().iter::<f32>().collect::<Vec<_>>(), [0.0; 4]);
+}
+
+#[test]
+fn a_weight_may_have_a_threshold_per_output() {
+    let forward = |layer: &Linear| {
+        layer.forward(inputs([[1.0, 1.0], [1.0, 1.0]]));
+    };
+    let (_, found) = calibrate(layer(true), |_| true, forward).unwrap();
+    // The columns of the weight hold 0.5, 1 and -3, 2.
+    assert_eq!(found[1].log2_threshold, [0.0, 3.0f32.log2()]);
+}
+
+#[test]
+fn zeros_keep_a_threshold_of_one_and_nan_is_refused() {
+    let (_, found) = calibrate(
+        layer(false),
+        |path| path.contains("input"),
+        |layer: &Linear| {
+            layer.forward(inputs([[0.0; 2]; 2]));
+        },
+    )
+    .unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].log2_threshold, [0.0]);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let error = calibrate(
+            layer(false),
+            |_| true,
+            |layer: &Linear| {
+                layer.forward(inputs([[bad, 1.0], [1.0, 1.0]]));
+                layer.forward(inputs([[1.0; 2]; 2]));
+            },
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "quantizers.input.TrainedThreshold: saw a NaN or an infinity"
+        );
+    }
+}
+
+#[test]
+fn only_plans_with_thresholds_are_calibrated() {
+    assert!(QPlan::tqt(8, 8).has_thresholds());
+    assert!(!QPlan::dorefa(4, 4).has_thresholds());
+    assert!(!QPlan::float().has_thresholds());
+}
