@@ -1,3 +1,44 @@
-//! The `lowbit` command.
+//! The `lowbit` command. It parses, calls the library and prints; it computes nothing itself.
 
-fn main() {}
+mod commands;
+mod progress;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Train and ship networks in a few bits.
+///
+/// Without any flag, `lowbit train` trains a small network on the handwritten digits that are part
+/// of this program, first in float and then with 4-bit weights and activations, and compares the
+/// two.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network, in float and quantized.
+    Train(commands::train::Arguments),
+    /// Test a trained network.
+    Eval(commands::eval::Arguments),
+    /// Measure speed.
+    #[command(subcommand)]
+    Bench(commands::bench::Command),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Train(arguments) => arguments.run(),
+        Command::Eval(arguments) => arguments.run(),
+        Command::Bench(command) => command.run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,73 @@
+//! `lowbit bench`.
+
+use std::process::ExitCode;
+
+use burn::tensor::Device;
+use clap::{Args, Subcommand};
+use lowbit::models::Architecture;
+use lowbit::train::Method;
+use lowbit::train::bench::{Workload, training_steps};
+
+use super::{Ended, print_json, use_threads};
+use crate::table;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Time whole training steps, float and quantized, on random images.
+    Train(TrainArguments),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Ended {
+        match self {
+            Self::Train(arguments) => arguments.run(),
+        }
+    }
+}
+
+/// Time whole training steps (forward, backward, optimizer) of a network, float and quantized.
+///
+/// The methods take turns within each round, so that a slow moment of the machine meets all of
+/// them; a ratio is the median over the rounds.
+#[derive(Args)]
+pub(crate) struct TrainArguments {
+    /// The network, on images of the shape it is made for
+    #[arg(long, value_name = "NAME", default_value = "resnet20")]
+    model: Architecture,
+    /// Images in a step
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch: usize,
+    /// Rounds that count
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    rounds: usize,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl TrainArguments {
+    fn run(self) -> Ended {
+        if self.batch == 0 || self.rounds == 0 {
+            return Err("--batch and --rounds: expected at least 1".into());
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or(cores);
+        use_threads(threads)?;
+        let workload = Workload {
+            model: self.model,
+            methods: vec![(Method::Dorefa, 4, 4), (Method::Tqt, 8, 8)],
+            batch: self.batch,
+            rounds: self.rounds,
+        };
+        let times = training_steps(&workload, &Device::flex())?;
+        if self.json {
+            print_json(&times)?;
+        } else {
+            print!("{}", table::step_times(&times));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,103 @@
+//! Progress on standard error.
+
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lowbit::calibrate::Calibrated;
+use lowbit::train::checkpoint::Sums;
+use lowbit::train::{EpochMetrics, Progress, RunConfig};
+
+/// A bar for what is under way, and a line for what is done.
+pub(crate) struct Bars {
+    bar: ProgressBar,
+    epochs: usize,
+    epoch: usize,
+}
+
+impl Bars {
+    pub(crate) fn new() -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+            epochs: 0,
+            epoch: 0,
+        }
+    }
+
+    /// A line that stays.
+    pub(crate) fn say(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    /// Bytes of a file that is being downloaded.
+    pub(crate) fn download(&mut self, file: &str, done: u64, total: Option<u64>) {
+        if self.bar.message() != file {
+            let bar = match total {
+                Some(total) => ProgressBar::new(total),
+                None => ProgressBar::new_spinner(),
+            };
+            let form = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}";
+            self.replace(bar.with_message(file.to_string()), form);
+        }
+        self.bar.set_position(done);
+        if Some(done) == total {
+            self.bar.finish_and_clear();
+        }
+    }
+
+    fn replace(&mut self, bar: ProgressBar, form: &str) {
+        self.bar.finish_and_clear();
+        let style = ProgressStyle::with_template(form).expect("the form is well-formed");
+        self.bar = bar.with_style(style.progress_chars("=> "));
+    }
+
+    fn next_epoch(&mut self, images: u64) {
+        let bar = ProgressBar::new(images);
+        let form = "{prefix} [{bar:30}] {pos}/{len} {msg} {eta}";
+        let bar = bar.with_prefix(format!("epoch {}/{}", self.epoch + 1, self.epochs));
+        self.replace(bar, form);
+    }
+}
+
+impl Progress for Bars {
+    fn start(&mut self, run: &RunConfig, finished_epochs: usize) {
+        self.epochs = run.epochs;
+        self.epoch = finished_epochs;
+        match finished_epochs {
+            0 => self.say(&run.name),
+            n => self.say(&format!("{}, from epoch {} on", run.name, n + 1)),
+        }
+    }
+
+    fn calibrated(&mut self, thresholds: &[Calibrated]) {
+        self.say(&format!("calibrated {} quantizers", thresholds.len()));
+    }
+
+    fn step(&mut self, sums: &Sums, images: usize) {
+        if self.bar.is_hidden() && self.bar.length() != Some(images as u64)
+            || self.bar.is_finished()
+        {
+            self.next_epoch(images as u64);
+        }
+        self.bar.set_position(sums.images);
+        self.bar
+            .set_message(format!("loss {:.4}", sums.mean_loss()));
+    }
+
+    fn epoch(&mut self, metrics: &EpochMetrics) {
+        self.bar.finish_and_clear();
+        self.epoch = metrics.epoch;
+        self.say(&format!(
+            "  epoch {:>3}  loss {:.4}  test loss {:.4}  test accuracy {:6.2} %  {:.1} s",
+            metrics.epoch,
+            metrics.train_loss,
+            metrics.test_loss,
+            100.0 * metrics.test_accuracy,
+            metrics.seconds,
+        ));
+    }
+
+    fn interrupted(&mut self, checkpoints: &Path) {
+        self.bar.finish_and_clear();
+        self.say(&format!("saved a checkpoint in {}", checkpoints.display()));
+    }
+}

@@ -1,0 +1,138 @@
+//! Tables for a person.
+
+use lowbit::train::bench::StepTimes;
+use lowbit::train::{Evaluation, RunResult};
+
+/// Lines of cells, the first column to the left and the others to the right.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |i: usize| {
+        rows.iter()
+            .map(|row| row[i].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .enumerate()
+            .map(|(i, (cell, width))| match i {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.2} %", 100.0 * fraction)
+}
+
+/// A number with its thousands set apart.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// One line a run.
+pub(crate) fn results(results: &[RunResult]) -> String {
+    let mut rows = vec![
+        [
+            "run",
+            "accuracy",
+            "loss",
+            "best (epoch)",
+            "seconds",
+            "images/s",
+            "model bits",
+        ]
+        .map(String::from),
+    ];
+    rows.extend(results.iter().map(|run| {
+        [
+            run.name.clone(),
+            percent(run.accuracy),
+            format!("{:.4}", run.loss),
+            format!("{} ({})", percent(run.best_accuracy), run.best_epoch),
+            format!("{:.1}", run.seconds),
+            format!("{:.0}", run.images_per_second),
+            thousands(run.model_bits),
+        ]
+    }));
+    table(&rows)
+}
+
+/// The result of a test.
+pub(crate) fn evaluation(evaluation: &Evaluation) -> String {
+    table(&[
+        [
+            "run",
+            "accuracy",
+            "loss",
+            "images",
+            "model bits",
+            "checkpoint",
+        ]
+        .map(String::from),
+        [
+            evaluation.name.clone(),
+            percent(evaluation.accuracy),
+            format!("{:.4}", evaluation.loss),
+            thousands(evaluation.images),
+            thousands(evaluation.model_bits),
+            evaluation
+                .checkpoint
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        ],
+    ])
+}
+
+/// One line a method.
+pub(crate) fn step_times(times: &StepTimes) -> String {
+    let mut rows = vec![["step", "seconds", "images/s", "time over float"].map(String::from)];
+    rows.extend(times.steps.iter().map(|step| {
+        [
+            step.name.clone(),
+            format!("{:.4}", step.seconds),
+            format!("{:.0}", step.images_per_second),
+            format!("{:.3}", step.ratio_to_float),
+        ]
+    }));
+    let heading = format!(
+        "{}, batch {}, {} threads, median of {} rounds\n",
+        times.model, times.batch, times.threads, times.rounds
+    );
+    heading + &table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(431_080), "431,080");
+        assert_eq!(thousands(1_000_000), "1,000,000");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["run", "loss"], ["float", "1"]].map(|row| row.map(String::from));
+        assert_eq!(table(&rows), "run    loss\nfloat     1\n");
+    }
+}

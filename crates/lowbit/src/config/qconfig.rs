@@ -1,0 +1,122 @@
+//! What is quantized in one layer.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::ops::Operand;
+use crate::quantizers::{Channels, Quantizer, QuantizerConfig};
+
+/// How each tensor of a layer is quantized; a slot that is absent stays in float.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QConfig {
+    /// What the layer reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<QuantizerConfig>,
+    /// Its weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<QuantizerConfig>,
+    /// Its bias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<QuantizerConfig>,
+    /// What the layer hands on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<QuantizerConfig>,
+    /// The time constants of a spiking layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tau: Option<QuantizerConfig>,
+    /// The decays of a spiking layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<QuantizerConfig>,
+    /// The gradient that reaches the layer's output on the way back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<QuantizerConfig>,
+    /// The gradient of its weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient: Option<QuantizerConfig>,
+}
+
+impl QConfig {
+    /// Every slot with its name, in order.
+    pub fn slots(&self) -> [(&'static str, &Option<QuantizerConfig>); 8] {
+        [
+            ("input", &self.input),
+            ("weight", &self.weight),
+            ("bias", &self.bias),
+            ("output", &self.output),
+            ("tau", &self.tau),
+            ("alpha", &self.alpha),
+            ("error", &self.error),
+            ("gradient", &self.gradient),
+        ]
+    }
+
+    /// Whether every slot that is given can be built, and its layers have that slot.
+    pub fn check(&self) -> Result<(), Error> {
+        for (slot, quantizer) in self.slots() {
+            let Some(quantizer) = quantizer else { continue };
+            if matches!(slot, "tau" | "alpha" | "error" | "gradient") {
+                return Err(Error::config(slot, "no layer has this slot yet"));
+            }
+            quantizer.check().map_err(|error| error.within(slot))?;
+        }
+        Ok(())
+    }
+
+    /// Builds the quantizers of a layer whose weight has the given channel dimension.
+    pub fn init(&self, weight_channels: Option<Channels>, device: &Device) -> Quantizers {
+        let build = |slot: &Option<QuantizerConfig>, channels| {
+            slot.as_ref().map(|config| config.init(channels, device))
+        };
+        Quantizers {
+            input: build(&self.input, None),
+            weight: build(&self.weight, weight_channels),
+            bias: build(&self.bias, None),
+            output: build(&self.output, None),
+        }
+    }
+}
+
+/// The quantizers of a layer. A slot that is `None` costs nothing.
+#[derive(Module, Debug)]
+pub struct Quantizers {
+    /// Quantizes what the layer reads.
+    pub input: Option<Quantizer>,
+    /// Quantizes its weight.
+    pub weight: Option<Quantizer>,
+    /// Quantizes its bias.
+    pub bias: Option<Quantizer>,
+    /// Quantizes what it hands on.
+    pub output: Option<Quantizer>,
+}
+
+impl Quantizers {
+    /// The layer's input, as an operand.
+    pub fn input<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
+        operand(&self.input, x)
+    }
+
+    /// The layer's weight, as an operand.
+    pub fn weight<const D: usize>(&self, weight: Tensor<D>) -> Operand<D> {
+        operand(&self.weight, weight)
+    }
+
+    /// The layer's bias, as an operand.
+    pub fn bias(&self, bias: Tensor<1>) -> Operand<1> {
+        operand(&self.bias, bias)
+    }
+
+    /// The layer's output, quantized.
+    pub fn output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
+        operand(&self.output, y).quantized()
+    }
+}
+
+fn operand<const D: usize>(slot: &Option<Quantizer>, x: Tensor<D>) -> Operand<D> {
+    match slot {
+        Some(quantizer) => quantizer.operand(x),
+        None => x.into(),
+    }
+}

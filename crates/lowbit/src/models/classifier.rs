@@ -1,0 +1,92 @@
+//! What every network that sorts images into classes can do.
+
+use burn::module::Module;
+use burn::store::{ModuleRecord, RecordError};
+use burn::tensor::{Int, Tensor};
+use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
+
+use crate::config::Layer;
+
+/// Images and their classes.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// `[batch, channels, height, width]`
+    pub images: Tensor<4>,
+    /// `[batch]`, each from 0 to the number of classes less one.
+    pub targets: Tensor<1, Int>,
+}
+
+/// A network from images to class scores, which Burn's learner and ours can train.
+pub trait Classifier:
+    Module
+    + TrainStep<Input = Batch, Output = ClassificationOutput>
+    + InferenceStep<Input = Batch, Output = ClassificationOutput>
+{
+    /// Scores (logits) of each class.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, channels, height, width]`
+    /// - result: `[batch, classes]`
+    fn forward(&self, images: Tensor<4>) -> Tensor<2>;
+
+    /// The layers, in order, and what each quantizes.
+    fn layers(&self) -> &[Layer];
+
+    /// The parameters, by path.
+    fn record(&self) -> ModuleRecord {
+        self.clone().into_record()
+    }
+
+    /// The network with the parameters of a record.
+    ///
+    /// # Errors
+    /// If a parameter is missing, unknown or of another shape.
+    fn with_record(self, record: ModuleRecord) -> Result<Self, RecordError> {
+        self.try_load_record(record)
+    }
+}
+
+/// Mean cross-entropy of a batch, with the scores it came from.
+pub(super) fn classify<M: Classifier>(model: &M, batch: Batch) -> ClassificationOutput {
+    let output = model.forward(batch.images);
+    let log_probabilities = burn::tensor::activation::log_softmax(output.clone(), 1);
+    let picked = log_probabilities.gather(1, batch.targets.clone().unsqueeze_dim(1));
+    ClassificationOutput {
+        loss: picked.mean().neg(),
+        output,
+        targets: batch.targets,
+    }
+}
+
+/// Forward and backward pass of a batch.
+pub(super) fn train_step<M: Classifier>(
+    model: &M,
+    batch: Batch,
+) -> TrainOutput<ClassificationOutput> {
+    let item = classify(model, batch);
+    TrainOutput::new(model, item.loss.backward(), item)
+}
+
+/// Gives a classifier the steps that Burn's learner asks for.
+macro_rules! impl_steps {
+    ($model:ty) => {
+        impl burn::train::TrainStep for $model {
+            type Input = $crate::models::Batch;
+            type Output = burn::train::ClassificationOutput;
+
+            fn step(&self, batch: Self::Input) -> burn::train::TrainOutput<Self::Output> {
+                $crate::models::classifier::train_step(self, batch)
+            }
+        }
+
+        impl burn::train::InferenceStep for $model {
+            type Input = $crate::models::Batch;
+            type Output = burn::train::ClassificationOutput;
+
+            fn step(&self, batch: Self::Input) -> Self::Output {
+                $crate::models::classifier::classify(self, batch)
+            }
+        }
+    };
+}
+pub(super) use impl_steps;

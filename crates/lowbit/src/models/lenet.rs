@@ -1,0 +1,120 @@
+//! LeNet-5, in the form that the compression literature measures.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use super::Classifier;
+use super::classifier::impl_steps;
+use crate::Error;
+use crate::config::{Layer, Planner, Position, QPlan};
+use crate::nn::{
+    Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig,
+};
+
+/// Configuration of a [`LeNet5`].
+#[derive(Debug, Clone)]
+pub struct LeNet5Config {
+    /// Channels, height and width of the images, at least 16 high and wide.
+    pub input: [usize; 3],
+    /// Classes to tell apart.
+    pub classes: usize,
+    /// What is quantized.
+    pub plan: QPlan,
+}
+
+/// Two 5x5 convolutions of 20 and 50 channels, each with a rectifier and pooled by two, and two
+/// linear layers of 500 features and one per class: on 28x28 grey images, the 431,080 parameters
+/// of Han et al. (arXiv 1510.00149) and of Caffe. After LeCun et al., "Gradient-Based Learning
+/// Applied to Document Recognition", 1998.
+#[derive(Module, Debug)]
+pub struct LeNet5 {
+    conv1: Conv2d,
+    relu1: Relu,
+    pool1: MaxPool2d,
+    conv2: Conv2d,
+    relu2: Relu,
+    pool2: MaxPool2d,
+    fc1: Linear,
+    relu3: Relu,
+    fc2: Linear,
+    #[module(skip)]
+    layers: Vec<Layer>,
+}
+
+impl LeNet5Config {
+    /// Builds the network.
+    ///
+    /// # Errors
+    /// If the images are too small, the plan cannot be built, or an override matches no layer.
+    pub fn init(&self, device: &Device) -> Result<LeNet5, Error> {
+        let [channels, height, width] = self.input;
+        if height.min(width) < 16 {
+            return Err(Error::config(
+                "model",
+                format!("lenet needs images of 16x16 at least, these are {height}x{width}"),
+            ));
+        }
+        // A side loses four to each convolution and halves in each pooling.
+        let side = |n: usize| ((n - 4) / 2 - 4) / 2;
+        let features = 50 * side(height) * side(width);
+
+        let mut planner = Planner::new(&self.plan)?;
+        let mut conv = |path: &str, channels: [usize; 2], position| {
+            Conv2dConfig::new(channels, [5, 5])
+                .with_quantization(planner.layer(path, "Conv2d", position))
+                .init(device)
+        };
+        let conv1 = conv("conv1", [channels, 20], Position::First);
+        let conv2 = conv("conv2", [20, 50], Position::Middle);
+        let mut relu = |path: &str| {
+            ReluConfig::new()
+                .with_quantization(planner.layer(path, "Relu", Position::Weightless))
+                .init(device)
+        };
+        let (relu1, relu2, relu3) = (relu("relu1"), relu("relu2"), relu("relu3"));
+        let mut pool = |path: &str| {
+            MaxPool2dConfig::new([2, 2])
+                .with_quantization(planner.layer(path, "MaxPool2d", Position::Weightless))
+                .init(device)
+        };
+        let (pool1, pool2) = (pool("pool1"), pool("pool2"));
+        let mut linear = |path: &str, inputs, outputs, position| {
+            LinearConfig::new(inputs, outputs)
+                .with_quantization(planner.layer(path, "Linear", position))
+                .init(device)
+        };
+        let fc1 = linear("fc1", features, 500, Position::Middle);
+        let fc2 = linear("fc2", 500, self.classes, Position::Last);
+        Ok(LeNet5 {
+            conv1,
+            relu1,
+            pool1,
+            conv2,
+            relu2,
+            pool2,
+            fc1,
+            relu3,
+            fc2,
+            layers: planner.finish()?,
+        })
+    }
+}
+
+impl Classifier for LeNet5 {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self
+            .pool1
+            .forward(self.relu1.forward(self.conv1.forward(images)));
+        let x = self
+            .pool2
+            .forward(self.relu2.forward(self.conv2.forward(x)));
+        let x: Tensor<2> = x.flatten(1, 3);
+        self.fc2.forward(self.relu3.forward(self.fc1.forward(x)))
+    }
+
+    fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+}
+
+impl_steps!(LeNet5);

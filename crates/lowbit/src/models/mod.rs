@@ -1,0 +1,15 @@
+//! Networks, each built from its configuration and a [`QPlan`](crate::config::QPlan).
+
+mod classifier;
+mod digits_cnn;
+mod lenet;
+mod network;
+mod preact_resnet;
+mod size;
+
+pub use classifier::{Batch, Classifier};
+pub use digits_cnn::{DigitsCnn, DigitsCnnConfig};
+pub use lenet::{LeNet5, LeNet5Config};
+pub use network::{Architecture, Network};
+pub use preact_resnet::{Block, PreActResNet, PreActResNetConfig};
+pub use size::model_bits;

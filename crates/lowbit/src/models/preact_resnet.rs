@@ -1,0 +1,249 @@
+//! Pre-activation residual networks for 32x32 images.
+//!
+//! He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", arXiv 1603.05027.
+
+use burn::module::Module;
+use burn::nn::{Initializer, PaddingConfig2d};
+use burn::tensor::{Device, Tensor};
+
+use super::Classifier;
+use super::classifier::impl_steps;
+use crate::Error;
+use crate::config::{Layer, Planner, Position, QPlan};
+use crate::nn::{
+    AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, Add, AddConfig, BatchNorm, BatchNormConfig, Conv2d,
+    Conv2dConfig, Linear, LinearConfig, Relu, ReluConfig,
+};
+
+/// Configuration of a [`PreActResNet`].
+#[derive(Debug, Clone)]
+pub struct PreActResNetConfig {
+    /// Blocks in each of the three stages. A network of basic blocks has depth `6 n + 2`: 8, 14,
+    /// 20 and 26 for 1 to 4.
+    pub blocks: usize,
+    /// Whether a block is a bottleneck (1x1, 3x3, 1x1 with four times the channels out) instead of
+    /// two 3x3 convolutions.
+    pub bottleneck: bool,
+    /// Channels of the images.
+    pub channels: usize,
+    /// Classes to tell apart.
+    pub classes: usize,
+    /// What is quantized.
+    pub plan: QPlan,
+}
+
+/// A 3x3 convolution, three stages of residual blocks with 16, 32 and 64 channels, the second and
+/// third of which halve the image, then normalization, rectifier, mean and a linear layer.
+#[derive(Module, Debug)]
+pub struct PreActResNet {
+    conv1: Conv2d,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    bn: BatchNorm,
+    relu: Relu,
+    pool: AdaptiveAvgPool2d,
+    fc: Linear,
+    #[module(skip)]
+    layers: Vec<Layer>,
+}
+
+/// Normalization and rectifier before each convolution, and a shortcut around all of them: the
+/// input itself, or a 1x1 convolution of the activated input where the shape changes.
+#[derive(Module, Debug)]
+pub struct Block {
+    bn1: BatchNorm,
+    relu1: Relu,
+    conv1: Conv2d,
+    bn2: BatchNorm,
+    relu2: Relu,
+    conv2: Conv2d,
+    bn3: Option<BatchNorm>,
+    relu3: Option<Relu>,
+    conv3: Option<Conv2d>,
+    shortcut: Option<Conv2d>,
+    add: Add,
+}
+
+impl PreActResNetConfig {
+    /// Builds the network.
+    ///
+    /// # Errors
+    /// If the plan cannot be built, or an override matches no layer.
+    pub fn init(&self, device: &Device) -> Result<PreActResNet, Error> {
+        let mut builder = Builder {
+            planner: Planner::new(&self.plan)?,
+            device,
+        };
+        let conv1 = builder.conv("conv1", [self.channels, 16], 3, 1, Position::First);
+        let expansion = if self.bottleneck { 4 } else { 1 };
+        let mut channels = 16;
+        let mut stage = |name: &str, width: usize, stride: usize| -> Vec<Block> {
+            (0..self.blocks)
+                .map(|i| {
+                    let stride = if i == 0 { stride } else { 1 };
+                    let shape = BlockShape {
+                        channels: [channels, width, width * expansion],
+                        stride,
+                        bottleneck: self.bottleneck,
+                    };
+                    channels = width * expansion;
+                    builder.block(&format!("{name}.{i}"), &shape)
+                })
+                .collect()
+        };
+        let layer1 = stage("layer1", 16, 1);
+        let layer2 = stage("layer2", 32, 2);
+        let layer3 = stage("layer3", 64, 2);
+        let (bn, relu) = builder.activation("bn", "relu", channels);
+        let pool = AdaptiveAvgPool2dConfig::new([1, 1])
+            .with_quantization(builder.planner.layer(
+                "pool",
+                "AdaptiveAvgPool2d",
+                Position::Weightless,
+            ))
+            .init(device);
+        let fc = LinearConfig::new(channels, self.classes)
+            .with_quantization(builder.planner.layer("fc", "Linear", Position::Last))
+            .init(device);
+        Ok(PreActResNet {
+            conv1,
+            layer1,
+            layer2,
+            layer3,
+            bn,
+            relu,
+            pool,
+            fc,
+            layers: builder.planner.finish()?,
+        })
+    }
+}
+
+/// What a block is made of: channels in, inside and out.
+struct BlockShape {
+    channels: [usize; 3],
+    stride: usize,
+    bottleneck: bool,
+}
+
+struct Builder<'a> {
+    planner: Planner<'a>,
+    device: &'a Device,
+}
+
+impl Builder<'_> {
+    /// A convolution without bias that keeps the image's size up to its stride.
+    fn conv(
+        &mut self,
+        path: &str,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        position: Position,
+    ) -> Conv2d {
+        let pad = kernel / 2;
+        Conv2dConfig::new(channels, [kernel, kernel])
+            .with_stride([stride, stride])
+            .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
+            .with_bias(false)
+            .with_initializer(Initializer::KaimingNormal {
+                gain: std::f64::consts::SQRT_2,
+                fan_out_only: true,
+            })
+            .with_quantization(self.planner.layer(path, "Conv2d", position))
+            .init(self.device)
+    }
+
+    /// A normalization and a rectifier.
+    fn activation(&mut self, bn: &str, relu: &str, features: usize) -> (BatchNorm, Relu) {
+        let norm = BatchNormConfig::new(features)
+            .with_quantization(self.planner.layer(bn, "BatchNorm", Position::Weightless))
+            .init(self.device);
+        let relu = ReluConfig::new()
+            .with_quantization(self.planner.layer(relu, "Relu", Position::Weightless))
+            .init(self.device);
+        (norm, relu)
+    }
+
+    fn block(&mut self, path: &str, shape: &BlockShape) -> Block {
+        let [input, width, output] = shape.channels;
+        let at = |name: &str| format!("{path}.{name}");
+        let middle = Position::Middle;
+        let (bn1, relu1) = self.activation(&at("bn1"), &at("relu1"), input);
+        // The 3x3 convolution carries the stride: the first of a basic block, the second of a
+        // bottleneck.
+        let (kernel, strides) = if shape.bottleneck {
+            (1, [1, shape.stride])
+        } else {
+            (3, [shape.stride, 1])
+        };
+        let conv1 = self.conv(&at("conv1"), [input, width], kernel, strides[0], middle);
+        let (bn2, relu2) = self.activation(&at("bn2"), &at("relu2"), width);
+        let conv2 = self.conv(&at("conv2"), [width, width], 3, strides[1], middle);
+        let third = shape.bottleneck.then(|| {
+            let (bn, relu) = self.activation(&at("bn3"), &at("relu3"), width);
+            (
+                bn,
+                relu,
+                self.conv(&at("conv3"), [width, output], 1, 1, middle),
+            )
+        });
+        let (bn3, relu3, conv3) = match third {
+            Some((bn, relu, conv)) => (Some(bn), Some(relu), Some(conv)),
+            None => (None, None, None),
+        };
+        let shortcut = (input != output || shape.stride != 1)
+            .then(|| self.conv(&at("shortcut"), [input, output], 1, shape.stride, middle));
+        let add = AddConfig::new()
+            .with_quantization(self.planner.layer(at("add"), "Add", Position::Weightless))
+            .init(self.device);
+        Block {
+            bn1,
+            relu1,
+            conv1,
+            bn2,
+            relu2,
+            conv2,
+            bn3,
+            relu3,
+            conv3,
+            shortcut,
+            add,
+        }
+    }
+}
+
+impl Block {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let activated = self.relu1.forward(self.bn1.forward(x.clone()));
+        let shortcut = match &self.shortcut {
+            Some(conv) => conv.forward(activated.clone()),
+            None => x,
+        };
+        let y = self.conv1.forward(activated);
+        let mut y = self.conv2.forward(self.relu2.forward(self.bn2.forward(y)));
+        if let (Some(bn), Some(relu), Some(conv)) = (&self.bn3, &self.relu3, &self.conv3) {
+            y = conv.forward(relu.forward(bn.forward(y)));
+        }
+        self.add.forward(y, shortcut)
+    }
+}
+
+impl Classifier for PreActResNet {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let stem = self.conv1.forward(images);
+        let blocks = [&self.layer1, &self.layer2, &self.layer3]
+            .into_iter()
+            .flatten();
+        let x = blocks.fold(stem, |x, block| block.forward(x));
+        let x = self.pool.forward(self.relu.forward(self.bn.forward(x)));
+        self.fc.forward(x.flatten::<2>(1, 3))
+    }
+
+    fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+}
+
+impl_steps!(PreActResNet);

@@ -1,0 +1,50 @@
+//! Average pooling to a given size.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{QConfig, Quantizers};
+use crate::ops;
+
+/// Configuration of a [`AdaptiveAvgPool2d`]; the fields of Burn's, and what is quantized.
+#[derive(Config, Debug)]
+pub struct AdaptiveAvgPool2dConfig {
+    /// Height and width of the result.
+    pub output_size: [usize; 2],
+    /// What is quantized; the slots are `input` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// The mean over windows that divide the input into the given height and width. Built by [`AdaptiveAvgPool2dConfig`].
+#[derive(Module, Debug)]
+pub struct AdaptiveAvgPool2d {
+    /// Height and width of the result.
+    pub output_size: [usize; 2],
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl AdaptiveAvgPool2dConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> AdaptiveAvgPool2d {
+        AdaptiveAvgPool2d {
+            output_size: self.output_size,
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl AdaptiveAvgPool2d {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, channels, height, width]`
+    /// - result: `[batch, channels, height_out, width_out]`
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let input = self.quantizers.input(input).quantized();
+        let output = ops::adaptive_avg_pool2d(input, self.output_size);
+        self.quantizers.output(output)
+    }
+}

@@ -1,0 +1,40 @@
+//! Addition of two branches.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{QConfig, Quantizers};
+
+/// Configuration of an [`Add`].
+#[derive(Config, Debug)]
+pub struct AddConfig {
+    /// What is quantized; `input` quantizes both branches with one quantizer, `output` the sum.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// The sum of two tensors of one shape, such as a residual and its shortcut.
+#[derive(Module, Debug)]
+pub struct Add {
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl AddConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> Add {
+        Add {
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl Add {
+    /// Applies the layer; any shape, the same for all three.
+    pub fn forward<const D: usize>(&self, left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+        let left = self.quantizers.input(left).quantized();
+        let right = self.quantizers.input(right).quantized();
+        self.quantizers.output(left + right)
+    }
+}

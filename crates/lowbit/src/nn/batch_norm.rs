@@ -1,0 +1,127 @@
+//! Batch normalization.
+
+use burn::config::Config;
+use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{QConfig, Quantizers};
+use crate::ops;
+
+/// Configuration of a [`BatchNorm`]; the fields of `burn::nn::BatchNormConfig`, and what is
+/// quantized.
+#[derive(Config, Debug)]
+pub struct BatchNormConfig {
+    /// Channels, at least one.
+    pub num_features: usize,
+    /// Added to the variance; finite and positive.
+    #[config(default = 1e-5)]
+    pub epsilon: f64,
+    /// Weight of a batch in the running statistics, 0 to 1.
+    #[config(default = 0.1)]
+    pub momentum: f64,
+    /// What is quantized; the slots are `input` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// Batch normalization (Ioffe, Szegedy, arXiv 1502.03167). Built by [`BatchNormConfig`]; parameter
+/// paths are those of `burn::nn::BatchNorm`.
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct BatchNorm {
+    /// Scale, `[num_features]`.
+    pub gamma: Param<Tensor<1>>,
+    /// Shift, `[num_features]`.
+    pub beta: Param<Tensor<1>>,
+    /// Whether the statistics of the batch are used and followed, on an autodiff device.
+    pub training: Param<Flag>,
+    /// Running mean, `[num_features]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Running (biased) variance, `[num_features]`.
+    pub running_var: RunningState<Tensor<1>>,
+    /// Weight of a batch in the running statistics.
+    pub momentum: f64,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl BatchNormConfig {
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// If a field is out of its range, as Burn's does.
+    pub fn init(&self, device: &Device) -> BatchNorm {
+        let plain = burn::nn::BatchNormConfig::new(self.num_features)
+            .with_epsilon(self.epsilon)
+            .with_momentum(self.momentum)
+            .init(device);
+        BatchNorm {
+            gamma: plain.gamma,
+            beta: plain.beta,
+            training: plain.training,
+            running_mean: plain.running_mean,
+            running_var: plain.running_var,
+            momentum: plain.momentum,
+            epsilon: plain.epsilon,
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl BatchNorm {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// `input` and result: `[batch, num_features, ...]`
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let input = self.quantizers.input(input).quantized();
+        let output = if input.device().is_autodiff() && self.training.is_enabled() {
+            self.forward_train(input)
+        } else {
+            let device = input.device();
+            ops::batch_norm(
+                input,
+                self.gamma.val(),
+                self.beta.val(),
+                self.running_mean.value().to_device(&device),
+                self.running_var.value().to_device(&device),
+                self.epsilon,
+            )
+        };
+        self.quantizers.output(output)
+    }
+
+    fn forward_train<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let device = input.device();
+        let batch = ops::batch_norm_train(input, self.gamma.val(), self.beta.val(), self.epsilon);
+        let follow = |running: &RunningState<Tensor<1>>, seen: Tensor<1>| {
+            let kept = running
+                .value_sync()
+                .to_device(&device)
+                .mul_scalar(1.0 - self.momentum);
+            running.update(kept.add(seen.detach().mul_scalar(self.momentum)).detach());
+        };
+        follow(&self.running_mean, batch.mean);
+        follow(&self.running_var, batch.variance);
+        batch.output
+    }
+}
+
+impl ModuleDisplay for BatchNorm {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [num_features] = self.beta.dims();
+        content
+            .add("num_features", &num_features)
+            .add("momentum", &self.momentum)
+            .add("epsilon", &self.epsilon)
+            .optional()
+    }
+}

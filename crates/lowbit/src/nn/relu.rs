@@ -1,0 +1,40 @@
+//! Rectified linear unit.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{QConfig, Quantizers};
+use crate::ops;
+
+/// Configuration of a [`Relu`].
+#[derive(Config, Debug)]
+pub struct ReluConfig {
+    /// What is quantized; the slots are `input` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// `max(x, 0)`.
+#[derive(Module, Debug)]
+pub struct Relu {
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl ReluConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> Relu {
+        Relu {
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl Relu {
+    /// Applies the layer; any shape.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let input = self.quantizers.input(input).quantized();
+        self.quantizers.output(ops::relu(input))
+    }
+}

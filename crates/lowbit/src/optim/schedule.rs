@@ -1,0 +1,86 @@
+//! Learning rates over the steps of a run.
+
+use serde::{Deserialize, Serialize};
+
+/// The learning rate as a function of the step, relative to the run's rate. Having no state, it
+/// needs no place in a checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Schedule {
+    /// Always 1.
+    Constant,
+    /// `factor^k` after `k` of the milestones.
+    Step {
+        /// Fractions of the run, each from 0 to 1.
+        milestones: Vec<f64>,
+        /// What the rate is multiplied with at each.
+        factor: f64,
+    },
+    /// `(1 + cos(pi t)) / 2` at the fraction `t` of the run (Loshchilov, Hutter, arXiv 1608.03983,
+    /// equation 5 with one period).
+    Cosine,
+    /// Cosine from 1/25 to 1 over the first `warmup` of the run, then cosine from 1 to 1e-5
+    /// (Smith, Topin, arXiv 1708.07120; shape and constants as is usual).
+    OneCycle {
+        /// The rising fraction of the run, above 0 and below 1.
+        warmup: f64,
+    },
+}
+
+impl Schedule {
+    /// The factor of the learning rate in step `step` of `total`, counted from 0.
+    pub fn factor(&self, step: usize, total: usize) -> f64 {
+        let t = step as f64 / total.max(1) as f64;
+        match self {
+            Self::Constant => 1.0,
+            Self::Step { milestones, factor } => {
+                factor.powi(milestones.iter().filter(|&&m| t >= m).count() as i32)
+            }
+            Self::Cosine => cosine(1.0, 0.0, t),
+            Self::OneCycle { warmup } if t < *warmup => cosine(1.0 / 25.0, 1.0, t / warmup),
+            Self::OneCycle { warmup } => cosine(1.0, 1e-5, (t - warmup) / (1.0 - warmup)),
+        }
+    }
+}
+
+/// Half a cosine from `from` at `t = 0` to `to` at `t = 1`.
+fn cosine(from: f64, to: f64, t: f64) -> f64 {
+    to + (from - to) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_close(a: f64, b: f64) {
+        assert!((a - b).abs() < 1e-12, "{a} is not {b}");
+    }
+
+    #[test]
+    fn a_step_schedule_drops_at_its_milestones() {
+        let schedule = Schedule::Step {
+            milestones: vec![0.5, 0.75],
+            factor: 0.1,
+        };
+        assert_close(schedule.factor(49, 100), 1.0);
+        assert_close(schedule.factor(50, 100), 0.1);
+        assert_close(schedule.factor(75, 100), 0.01);
+    }
+
+    #[test]
+    fn a_cosine_passes_through_its_known_points() {
+        // cos(0) = 1, cos(pi/3) = 1/2, cos(pi/2) = 0.
+        assert_close(Schedule::Cosine.factor(0, 300), 1.0);
+        assert_close(Schedule::Cosine.factor(100, 300), 0.75);
+        assert_close(Schedule::Cosine.factor(150, 300), 0.5);
+    }
+
+    #[test]
+    fn one_cycle_rises_and_falls() {
+        let schedule = Schedule::OneCycle { warmup: 0.25 };
+        assert_close(schedule.factor(0, 400), 0.04);
+        assert_close(schedule.factor(50, 400), 0.52);
+        assert_close(schedule.factor(100, 400), 1.0);
+        assert_close(schedule.factor(400, 400), 1e-5);
+    }
+}

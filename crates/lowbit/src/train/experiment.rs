@@ -1,0 +1,193 @@
+//! What is to be trained: complete, so that a file of it repeats the numbers.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Settings;
+use crate::Error;
+use crate::config::QPlan;
+use crate::data::DataSet;
+use crate::models::Architecture;
+use crate::optim::{OptimizerConfig, Schedule};
+
+/// One or more runs of a network on a data set. Written beside the results as `config.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// The data set.
+    pub data: DataSet,
+    /// The folder with its files, or none for the cache folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// The network.
+    pub model: Architecture,
+    /// Images in a step.
+    pub batch: usize,
+    /// Whether training images are cropped and flipped at random, where the data set has that.
+    pub augment: bool,
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// Threads. The numbers do not depend on it.
+    pub threads: usize,
+    /// The folder of an earlier run whose best weights the first run starts from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
+    /// The runs, in order.
+    pub runs: Vec<RunConfig>,
+}
+
+/// Where a run's first weights come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// Random weights, drawn from the seed.
+    Scratch,
+    /// The best weights of `from`.
+    From,
+    /// The best weights of the first run.
+    First,
+}
+
+/// One training of the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Its name, which is also that of its folder.
+    pub name: String,
+    /// Where its first weights come from.
+    pub start: Start,
+    /// Times that it sees every image.
+    pub epochs: usize,
+    /// Highest learning rate of the weights.
+    pub lr: f64,
+    /// Highest learning rate of trained thresholds.
+    pub threshold_lr: f64,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over the run.
+    pub schedule: Schedule,
+    /// What is quantized.
+    #[serde(default)]
+    pub plan: QPlan,
+}
+
+impl Experiment {
+    /// Reads a complete configuration.
+    ///
+    /// # Errors
+    /// If the text is not one, with the line; or a field is out of its range.
+    pub fn from_toml(source: &Path, text: &str) -> Result<Self, Error> {
+        let source = source.display().to_string();
+        let experiment: Self =
+            toml::from_str(text).map_err(|error| Error::toml(&source, text, &error))?;
+        experiment.check()?;
+        Ok(experiment)
+    }
+
+    /// The same experiment with what `settings` says of it.
+    ///
+    /// # Errors
+    /// If they speak of the choice of runs, which a complete experiment has made, or a field is
+    /// out of its range.
+    pub fn with(mut self, settings: &Settings) -> Result<Self, Error> {
+        let choices = [
+            ("method", settings.method.is_some()),
+            ("wbits", settings.wbits.is_some()),
+            ("abits", settings.abits.is_some()),
+            ("baseline", settings.baseline.is_some()),
+            ("plan", settings.plan.is_some()),
+            ("from", settings.from.is_some()),
+        ];
+        if let Some((field, _)) = choices.into_iter().find(|(_, given)| *given) {
+            return Err(Error::config(
+                field,
+                "the file lists complete runs, whose choice is made",
+            ));
+        }
+        let given = settings.clone();
+        self.data = given.data.unwrap_or(self.data);
+        self.data_dir = given.data_dir.or(self.data_dir);
+        self.model = given.model.unwrap_or(self.model);
+        self.batch = given.batch.unwrap_or(self.batch);
+        self.augment = given.augment.unwrap_or(self.augment);
+        self.seed = given.seed.unwrap_or(self.seed);
+        self.threads = given.threads.unwrap_or(self.threads);
+        for run in &mut self.runs {
+            run.epochs = settings.epochs.unwrap_or(run.epochs);
+            run.lr = settings.lr.unwrap_or(run.lr);
+            run.threshold_lr = settings.threshold_lr.unwrap_or(run.threshold_lr);
+        }
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The configuration as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration holds only strings and numbers")
+    }
+
+    /// Whether every field is in its range.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.batch == 0 {
+            return Err(Error::config("batch", "is 0, expected at least 1"));
+        }
+        if self.threads == 0 {
+            return Err(Error::config("threads", "is 0, expected at least 1"));
+        }
+        if self.runs.is_empty() {
+            return Err(Error::config("runs", "is empty, expected at least one run"));
+        }
+        for (i, run) in self.runs.iter().enumerate() {
+            run.check(i, self.from.is_some())
+                .map_err(|e| e.within(&format!("runs[{i}]")))?;
+            if self.runs[..i]
+                .iter()
+                .any(|earlier| earlier.name == run.name)
+            {
+                return Err(Error::config(
+                    format!("runs[{i}].name"),
+                    format!("`{}` names two runs", run.name),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RunConfig {
+    fn check(&self, index: usize, has_from: bool) -> Result<(), Error> {
+        let simple = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(simple) {
+            let message = format!(
+                "`{}` cannot name a folder, expected letters, digits, - _ .",
+                self.name
+            );
+            return Err(Error::config("name", message));
+        }
+        if self.epochs == 0 {
+            return Err(Error::config("epochs", "is 0, expected at least 1"));
+        }
+        for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
+            if !(lr.is_finite() && lr > 0.0) {
+                return Err(Error::config(
+                    name,
+                    format!("is {lr}, expected a positive number"),
+                ));
+            }
+        }
+        match self.start {
+            Start::First if index == 0 => {
+                return Err(Error::config(
+                    "start",
+                    "is `first`, but this is the first run",
+                ));
+            }
+            Start::From if !has_from => {
+                return Err(Error::config("start", "is `from`, but `from` names no run"));
+            }
+            _ => {}
+        }
+        self.plan.check().map_err(|e| e.within("plan"))
+    }
+}

@@ -1,0 +1,28 @@
+//! Telling somebody how training goes.
+
+use std::path::Path;
+
+use super::checkpoint::Sums;
+use super::{EpochMetrics, RunConfig};
+use crate::calibrate::Calibrated;
+
+/// Hears of everything that happens in training. Every method does nothing unless overridden.
+pub trait Progress {
+    /// A run begins, or goes on after the epochs it already finished.
+    fn start(&mut self, _run: &RunConfig, _finished_epochs: usize) {}
+
+    /// The thresholds of a run were set.
+    fn calibrated(&mut self, _thresholds: &[Calibrated]) {}
+
+    /// A step is done: sums over the epoch so far, of `images` in all.
+    fn step(&mut self, _sums: &Sums, _images: usize) {}
+
+    /// An epoch is done.
+    fn epoch(&mut self, _metrics: &EpochMetrics) {}
+
+    /// A run was stopped before its end, and its state saved in a folder.
+    fn interrupted(&mut self, _checkpoints: &Path) {}
+}
+
+/// Says nothing.
+impl Progress for () {}

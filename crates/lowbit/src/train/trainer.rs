@@ -1,0 +1,223 @@
+//! Training one network, step by step.
+
+use std::time::Instant;
+
+use burn::optim::GradientsParams;
+use burn::optim::ModuleOptimizer;
+use burn::optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::train::{ClassificationOutput, InferenceStep, TrainStep};
+
+use super::checkpoint::{Best, State, Sums};
+use super::{Checkpoints, EpochMetrics, Interrupter, Progress, RunConfig, checkpoint};
+use crate::Error;
+use crate::data::{Augment, ImageSet, Split, epoch_order};
+use crate::models::{Batch, Classifier};
+use crate::optim::thresholds;
+use crate::quantizers::set_rounding_step;
+
+/// Images in a batch of evaluation.
+const EVALUATION_BATCH: usize = 256;
+
+/// What training needs beside the network.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The data set.
+    pub split: &'a Split,
+    /// Images in a step.
+    pub batch: usize,
+    /// Crops and flips, if any.
+    pub augment: Option<Augment>,
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// The device, without autodiff.
+    pub device: &'a Device,
+}
+
+/// A network on its way through a run.
+///
+/// Burn's learner is not used: it keeps its optimizer to itself, so that a run could be saved
+/// between epochs only, and its data loader's order cannot be taken up again. The network's steps
+/// are those that Burn's learner would call.
+pub struct Trainer<'a, M> {
+    model: M,
+    optimizer: ModuleOptimizer,
+    config: &'a RunConfig,
+    setting: Setting<'a>,
+    state: State,
+}
+
+impl<'a, M: Classifier> Trainer<'a, M> {
+    /// A trainer at the start of a run.
+    pub fn new(model: M, config: &'a RunConfig, setting: Setting<'a>) -> Self {
+        Self {
+            model,
+            optimizer: config.optimizer.init(),
+            config,
+            setting,
+            state: State::default(),
+        }
+    }
+
+    /// Goes on from the last checkpoint, if there is one.
+    pub fn resume(mut self, checkpoints: &Checkpoints) -> Result<Self, Error> {
+        if let Some(path) = checkpoints.last()? {
+            self.state = checkpoint::load_state(&path)?;
+            self.model = checkpoint::load_model(self.model, &path)?;
+            self.optimizer = checkpoint::load_optimizer(self.optimizer, &path)?;
+        }
+        Ok(self)
+    }
+
+    /// Where the run stands.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The network as it is now.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// Trains to the end of the epoch that is under way and tests the network. Returns nothing if
+    /// it was interrupted; the state then says how far it came.
+    pub fn epoch(
+        &mut self,
+        interrupter: &Interrupter,
+        progress: &mut dyn Progress,
+    ) -> Option<EpochMetrics> {
+        let start = Instant::now();
+        let spent = self.state.seconds;
+        let train = &self.setting.split.train;
+        let order = epoch_order(train.len(), self.setting.seed, self.state.epoch as u32);
+        let batches = order.chunks(self.setting.batch);
+        for indices in batches.skip(self.state.batch) {
+            if interrupter.should_stop() {
+                return None;
+            }
+            self.step(indices);
+            self.state.seconds = spent + start.elapsed().as_secs_f64();
+            progress.step(&self.state.sums, train.len());
+        }
+        let lr = self.config.lr * self.factor();
+        let trained = std::mem::take(&mut self.state.sums);
+        self.state.batch = 0;
+        self.state.epoch += 1;
+        let tested = evaluate(
+            &self.model.valid(),
+            &self.setting.split.test,
+            self.setting.device,
+        );
+        self.state.seconds = spent + start.elapsed().as_secs_f64();
+        let accuracy = tested.accuracy();
+        if self.state.best.is_none_or(|best| accuracy > best.accuracy) {
+            self.state.best = Some(Best {
+                epoch: self.state.epoch,
+                accuracy,
+            });
+        }
+        Some(EpochMetrics {
+            epoch: self.state.epoch,
+            lr,
+            train_loss: trained.mean_loss(),
+            train_accuracy: trained.accuracy(),
+            test_loss: tested.mean_loss(),
+            test_accuracy: accuracy,
+            seconds: self.state.seconds,
+        })
+    }
+
+    /// One step of the optimizer on the images `indices`.
+    fn step(&mut self, indices: &[u32]) {
+        let start = Instant::now();
+        let factor = self.factor();
+        let epoch = self.state.epoch as u32;
+        set_rounding_step(self.global_step() as u64);
+        let augment = self
+            .setting
+            .augment
+            .as_ref()
+            .map(|a| (a, self.setting.seed, epoch));
+        let device = self.setting.device.clone().autodiff();
+        let batch = batch(&self.setting.split.train, indices, augment, &device);
+        let output = TrainStep::step(&self.model, batch);
+        // Each step owns the network's only copy of its parameters, so the optimizer can reuse
+        // their memory.
+        let rate = learning_rate(self.config.lr * factor, self.config.threshold_lr * factor);
+        self.optimize(rate, output.grads);
+        self.state.sums.add(&output.item);
+        self.state.batch += 1;
+        self.state.step_seconds += start.elapsed().as_secs_f64();
+    }
+
+    fn optimize(&mut self, rate: ModuleLearningRate, grads: GradientsParams) {
+        let model = self.model.clone();
+        self.model = self.optimizer.step(rate, model, grads);
+    }
+
+    /// Steps since the start of the run.
+    fn global_step(&self) -> usize {
+        self.state.epoch * self.steps_per_epoch() + self.state.batch
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.setting.split.train.len().div_ceil(self.setting.batch)
+    }
+
+    fn factor(&self) -> f64 {
+        let total = self.config.epochs * self.steps_per_epoch();
+        self.config.schedule.factor(self.global_step(), total)
+    }
+
+    /// Saves a checkpoint.
+    pub fn save(&self, checkpoints: &Checkpoints) -> Result<(), Error> {
+        checkpoints.save(&self.model, &self.optimizer, &self.state)
+    }
+}
+
+impl Sums {
+    /// Adds a batch.
+    fn add(&mut self, output: &ClassificationOutput) {
+        let images = output.targets.dims()[0];
+        let predicted: Tensor<1, Int> = output.output.clone().argmax(1).flatten(0, 1);
+        let correct = predicted.equal(output.targets.clone()).int().sum();
+        self.loss += output.loss.clone().into_scalar::<f64>() * images as f64;
+        self.correct += correct.into_scalar::<i64>() as u64;
+        self.images += images as u64;
+    }
+}
+
+/// Loss and accuracy of a network in its validation form over a set of images.
+pub fn evaluate<M: Classifier>(model: &M, set: &ImageSet, device: &Device) -> Sums {
+    let mut sums = Sums::default();
+    let order: Vec<u32> = (0..set.len() as u32).collect();
+    for indices in order.chunks(EVALUATION_BATCH) {
+        let batch = batch(set, indices, None, device);
+        sums.add(&InferenceStep::step(model, batch));
+    }
+    sums
+}
+
+/// The images and classes of `indices` as tensors on `device`.
+pub fn batch(
+    set: &ImageSet,
+    indices: &[u32],
+    augment: Option<(&Augment, u64, u32)>,
+    device: &Device,
+) -> Batch {
+    let shape = [indices.len(), set.channels, set.height, set.width];
+    let mut pixels = vec![0.0f32; shape.iter().product()];
+    set.fill_batch(indices, augment, &mut pixels);
+    let labels = set.batch_labels(indices);
+    Batch {
+        images: Tensor::from_data(TensorData::new(pixels, shape), device),
+        targets: Tensor::from_data(TensorData::new(labels, [indices.len()]), device),
+    }
+}
+
+/// One rate for the weights and one for trained thresholds.
+fn learning_rate(weights: f64, threshold: f64) -> ModuleLearningRate {
+    ModuleLrScheduler::new(weights)
+        .with_group(thresholds(), threshold)
+        .step()
+}

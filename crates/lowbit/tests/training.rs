@@ -1,0 +1,268 @@
+//! Runs repeat: after an interruption, and on any number of threads.
+
+use std::path::Path;
+
+use burn::tensor::{Bytes, Device};
+use lowbit::data::{DataSet, ImageSet, Split};
+use lowbit::models::Classifier;
+use lowbit::train::checkpoint::Sums;
+use lowbit::train::{
+    EpochMetrics, Experiment, Interrupter, Method, Outcome, Progress, RunFolder, Settings,
+};
+
+/// A few of the embedded digits, so that a run takes a moment.
+fn some_digits() -> Split {
+    let split = DataSet::Digits.load(None, &mut |_| {}).unwrap();
+    let first = |set: &ImageSet, count: usize| ImageSet {
+        images: set.images[..count * set.image_len()].to_vec(),
+        labels: set.labels[..count].to_vec(),
+        ..set.clone()
+    };
+    Split {
+        train: first(&split.train, 200),
+        test: first(&split.test, 100),
+    }
+}
+
+fn experiment(method: Method) -> Experiment {
+    let settings = Settings {
+        method: Some(method),
+        epochs: Some(3),
+        batch: Some(32),
+        threads: Some(1),
+        ..Settings::default()
+    };
+    settings.complete().unwrap()
+}
+
+/// Stops a run after some steps.
+struct StopAfter<'a>(usize, &'a Interrupter);
+
+impl Progress for StopAfter<'_> {
+    fn step(&mut self, _sums: &Sums, _images: usize) {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 {
+            self.1.stop(None);
+        }
+    }
+}
+
+/// Names and values of a checkpoint's parameters.
+fn weights(folder: &RunFolder, run: &str) -> Vec<(String, Vec<u8>)> {
+    let path = folder
+        .checkpoints(run)
+        .last()
+        .unwrap()
+        .unwrap()
+        .join("model.bpk");
+    let bytes = Bytes::from_bytes_vec(std::fs::read(path).unwrap());
+    let reader = burn_pack::Reader::from_bytes(bytes).unwrap();
+    let names: Vec<String> = reader
+        .tensor_names()
+        .into_iter()
+        .map(String::from)
+        .collect();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), reader.tensor_data(&name).unwrap()))
+        .collect()
+}
+
+/// The numbers of a run's metrics, times left out.
+fn metrics(folder: &RunFolder, run: &str) -> Vec<[u64; 5]> {
+    let text = std::fs::read_to_string(folder.path().join(run).join("metrics.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str::<EpochMetrics>(line).unwrap())
+        .map(|m| {
+            let numbers = [
+                m.lr,
+                m.train_loss,
+                m.train_accuracy,
+                m.test_loss,
+                m.test_accuracy,
+            ];
+            numbers.map(f64::to_bits)
+        })
+        .collect()
+}
+
+fn train(path: &Path, experiment: &Experiment, split: &Split) -> RunFolder {
+    let folder = RunFolder::create(path, experiment).unwrap();
+    let interrupter = Interrupter::new();
+    let outcome = folder.train(experiment, split, &Device::flex(), &interrupter, &mut ());
+    assert!(matches!(outcome.unwrap(), Outcome::Finished(_)));
+    folder
+}
+
+fn assert_same_runs(a: &RunFolder, b: &RunFolder, experiment: &Experiment) {
+    for run in &experiment.runs {
+        assert_eq!(metrics(a, &run.name), metrics(b, &run.name), "{}", run.name);
+        for (a, b) in weights(a, &run.name).iter().zip(weights(b, &run.name)) {
+            assert_eq!(a.0, b.0);
+            assert!(a.1 == b.1, "{} of {} differs", a.0, run.name);
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one() {
+    let split = some_digits();
+    let temporary = tempfile::tempdir().unwrap();
+    for method in [Method::Dorefa, Method::Tqt] {
+        let experiment = experiment(method);
+        let whole = train(
+            &temporary.path().join(format!("{method}-whole")),
+            &experiment,
+            &split,
+        );
+        let path = temporary.path().join(format!("{method}-parts"));
+        let parts = RunFolder::create(&path, &experiment).unwrap();
+        // Stops fall into the middle of an epoch, on its end, and into either run.
+        for steps in [1, 4, 7, 9, 3, 5, 2] {
+            let interrupter = Interrupter::new();
+            let (folder, experiment) = RunFolder::open(&path).unwrap();
+            let mut stop = StopAfter(steps, &interrupter);
+            folder
+                .train(
+                    &experiment,
+                    &split,
+                    &Device::flex(),
+                    &interrupter,
+                    &mut stop,
+                )
+                .unwrap();
+        }
+        let interrupter = Interrupter::new();
+        let outcome = parts.train(&experiment, &split, &Device::flex(), &interrupter, &mut ());
+        let Outcome::Finished(results) = outcome.unwrap() else {
+            panic!("not finished")
+        };
+        assert_eq!(results.len(), 2);
+        assert_same_runs(&whole, &parts, &experiment);
+    }
+}
+
+#[test]
+fn two_threads_give_the_numbers_of_one() {
+    let split = some_digits();
+    let temporary = tempfile::tempdir().unwrap();
+    let experiment = experiment(Method::Tqt);
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        let path = temporary.path().join(threads.to_string());
+        pool.install(|| train(&path, &experiment, &split))
+    };
+    assert_same_runs(&on(1), &on(2), &experiment);
+}
+
+/// Noise in the shape of a data set.
+fn noise([channels, height, width]: [usize; 3], images: usize) -> Split {
+    let some = some_digits();
+    let bytes = (0..images * channels * height * width).map(|i| (i * i % 251) as u8);
+    let set = ImageSet {
+        images: bytes.collect(),
+        labels: (0..images).map(|i| (i % 10) as u8).collect(),
+        channels,
+        height,
+        width,
+        scale: 1.0 / 255.0,
+        mean: vec![0.5; channels],
+        std: vec![0.3; channels],
+        ..some.train
+    };
+    Split {
+        test: set.clone(),
+        train: set,
+    }
+}
+
+#[test]
+fn two_threads_give_the_numbers_of_one_in_large_networks() {
+    let temporary = tempfile::tempdir().unwrap();
+    for (model, shape, images) in [("lenet", [1, 28, 28], 256), ("resnet8", [3, 32, 32], 96)] {
+        let split = noise(shape, images);
+        let settings = Settings {
+            model: Some(model.parse().unwrap()),
+            method: Some(Method::Dorefa),
+            baseline: Some(false),
+            epochs: Some(1),
+            batch: Some(images / 2),
+            ..Settings::default()
+        };
+        let experiment = settings.complete().unwrap();
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let path = temporary.path().join(format!("{model}-{threads}"));
+            pool.install(|| train(&path, &experiment, &split))
+        };
+        assert_same_runs(&on(1), &on(2), &experiment);
+    }
+}
+
+#[test]
+fn a_folder_that_holds_something_is_not_overwritten() {
+    let temporary = tempfile::tempdir().unwrap();
+    std::fs::write(temporary.path().join("precious"), "data").unwrap();
+    let error = RunFolder::create(temporary.path(), &experiment(Method::Float)).unwrap_err();
+    assert!(
+        error.to_string().contains("already holds something"),
+        "{error}"
+    );
+}
+
+#[test]
+fn weights_of_another_network_are_refused_by_name() {
+    let split = some_digits();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut float = experiment(Method::Float);
+    float.runs[0].epochs = 1;
+    let folder = train(&temporary.path().join("cnn"), &float, &split);
+    let settings = Settings {
+        method: Some(Method::Tqt),
+        model: Some("resnet8".parse().unwrap()),
+        from: Some(folder.path().into()),
+        ..Settings::default()
+    };
+    let experiment = settings.complete().unwrap();
+    let other = RunFolder::create(temporary.path().join("resnet"), &experiment).unwrap();
+    let interrupter = Interrupter::new();
+    let error = other
+        .train(&experiment, &split, &Device::flex(), &interrupter, &mut ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("holds another network"), "{error}");
+    assert!(error.contains("layer1.0.conv1.weight"), "{error}");
+    assert!(error.contains("conv2.weight"), "{error}");
+}
+
+#[test]
+fn burns_learner_trains_our_network() {
+    use burn::optim::AdamConfig;
+    use burn::train::Learner;
+    use lowbit::config::QPlan;
+
+    let split = some_digits();
+    let device = Device::flex().autodiff();
+    let architecture: lowbit::models::Architecture = "cnn".parse().unwrap();
+    let model = architecture
+        .init([1, 8, 8], 10, &QPlan::dorefa(4, 4), 0, &device)
+        .unwrap();
+    let mut learner = Learner::new(model, AdamConfig::new().init(), 1e-2);
+    let indices: Vec<u32> = (0..64).collect();
+    let mut losses = Vec::new();
+    for _ in 0..20 {
+        let output =
+            learner.train_step(lowbit::train::batch(&split.train, &indices, None, &device));
+        losses.push(output.item.loss.into_scalar::<f32>());
+        learner.lr_step();
+        learner.optimizer_step(output.grads);
+    }
+    assert!(losses[19] < 0.5 * losses[0], "{losses:?}");
+    assert_eq!(learner.model().layers().len(), 11);
+}
