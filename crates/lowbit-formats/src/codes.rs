@@ -2,8 +2,7 @@
 
 use crate::facts::Facts;
 use crate::format::Visitor;
-use crate::grid::{Grid, Pass, ScalarFormat};
-use crate::philox::Philox;
+use crate::grid::ScalarFormat;
 use crate::{Format, FormatError, Rounding, kernel};
 
 /// The widest format whose values are listed.
@@ -19,33 +18,25 @@ impl Format {
     /// [`FormatError::Unsupported`] for block formats, whose codes need their scales:
     /// [`BlockFormat::encode`](crate::BlockFormat::encode) gives both.
     pub fn encode(&self, input: &[f32], rounding: Rounding) -> Result<Vec<u32>, FormatError> {
-        struct Encode<'a>(&'a [f32], Rounding);
+        struct Encode<'a>(&'a [f32]);
         impl Visitor for Encode<'_> {
             type Output = Vec<u32>;
             fn visit<F: ScalarFormat>(self, format: &F) -> Vec<u32> {
-                let Self(input, rounding) = self;
-                let grid = format.grid();
-                match rounding {
-                    Rounding::Stochastic { seed, stream, .. } => {
-                        kernel::map_random_to_vec(input, Philox::new(seed, stream), |x, random| {
-                            format.encode(grid.round(x, rounding, random))
-                        })
-                    }
-                    _ => kernel::map_to_vec(input, |x| format.encode(grid.round(x, rounding, 0))),
-                }
+                kernel::map_to_vec(self.0, |value| format.encode(value))
             }
         }
-        rounding.validate()?;
         if let Self::Block(format) = self {
             return Err(FormatError::Unsupported {
                 format: format.to_string(),
                 operation: "codes without scales".into(),
             });
         }
-        Ok(self.visit(Encode(input, rounding)))
+        let values = self.quantize_to_vec(input, rounding)?;
+        Ok(self.visit(Encode(&values)))
     }
 
-    /// The values of codes, those of a block format at a scale of one; bits above those of the format are ignored.
+    /// The values of codes, those of a block format at a scale of one; bits above those of the
+    /// format are ignored.
     pub fn decode(&self, codes: &[u32]) -> Vec<f32> {
         struct Decode<'a>(&'a [u32]);
         impl Visitor for Decode<'_> {
@@ -117,11 +108,15 @@ impl Format {
                 operation: format!("{} slices, which do not hold all its values", H::FORMAT),
             });
         }
-        self.apply(QuantizeHalf {
+        kernel::map_parts(
             input,
             output,
-            rounding,
-        });
+            #[inline(always)]
+            |x: H| x.widen(),
+            |part, skipped| self.quantize_part(part, rounding, skipped),
+            #[inline(always)]
+            |x| H::narrow(x),
+        );
         Ok(())
     }
 
@@ -204,41 +199,6 @@ impl Half for half::f16 {
             scaled.to_bits() >> 13
         };
         Self::from_bits((magnitude | sign) as u16)
-    }
-}
-
-struct QuantizeHalf<'a, H> {
-    input: &'a [H],
-    output: &'a mut [H],
-    rounding: Rounding,
-}
-
-impl<H: Half> Pass for QuantizeHalf<'_, H> {
-    type Output = ();
-
-    fn run<G: Grid>(self, grid: G) {
-        let (input, output, rounding) = (self.input, self.output, self.rounding);
-        match rounding {
-            Rounding::NearestEven => kernel::map(
-                input,
-                output,
-                #[inline(always)]
-                move |x: H| H::narrow(grid.round(x.widen(), Rounding::NearestEven, 0)),
-            ),
-            Rounding::Stochastic { seed, stream, .. } => kernel::map_random(
-                input,
-                output,
-                Philox::new(seed, stream),
-                #[inline(always)]
-                move |x: H, random| H::narrow(grid.round(x.widen(), rounding, random)),
-            ),
-            _ => kernel::map(
-                input,
-                output,
-                #[inline(always)]
-                move |x: H| H::narrow(grid.round(x.widen(), rounding, 0)),
-            ),
-        }
     }
 }
 

@@ -13,6 +13,16 @@ pub enum FormatError {
         /// The valid format text closest to it.
         nearest: String,
     },
+    /// The text names no rounding mode; `nearest` is a valid text close to it.
+    #[error("unknown rounding `{text}`: {reason}; did you mean `{nearest}`?")]
+    Rounding {
+        /// The text that was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+        /// The valid text closest to it.
+        nearest: String,
+    },
     /// A parameter is outside its range.
     #[error("{format}: {field} is {value}, expected {expected}")]
     Parameter {

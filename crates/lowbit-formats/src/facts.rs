@@ -16,14 +16,14 @@ pub struct Facts {
     pub max: f32,
     /// The smallest positive normal value, where there are normal values.
     pub min_normal: Option<f32>,
-    /// The smallest positive value, subnormal where there are subnormals.
-    pub min_positive: f32,
+    /// The smallest positive value, subnormal where there are subnormals. `int1` has none.
+    pub min_positive: Option<f32>,
     /// The distance from 1 to the next larger value, where both are values.
     pub epsilon: Option<f32>,
     /// `log10(max / min_positive)`.
-    pub range_decades: f64,
+    pub range_decades: Option<f64>,
     /// `log2(max / min_positive)`.
-    pub range_bits: f64,
+    pub range_bits: Option<f64>,
     /// The number of distinct values: infinities count, NaN does not, zero counts once.
     pub values: u64,
     /// Whether a code stands for infinity.
@@ -64,10 +64,11 @@ impl Facts {
     /// Completes the facts by rounding the numbers just above 0 and 1 up.
     pub(crate) fn new(format: &impl ScalarFormat, extent: Extent) -> Self {
         let up = |x: f32| format.grid().round(x, Rounding::Up, 0);
-        let min_positive = up(f32::from_bits(1));
+        let positive = |value: &f32| *value > 0.0 && *value <= extent.max;
+        let min_positive = Some(up(f32::from_bits(1))).filter(positive);
         let above_one = up(1f32.next_up());
         let has_one = up(1.0) == 1.0 && above_one > 1.0 && above_one <= extent.max;
-        let range = f64::from(extent.max) / f64::from(min_positive);
+        let range = min_positive.map(|min| f64::from(extent.max) / f64::from(min));
         Self {
             bits: format.bits(),
             min: extent.min,
@@ -75,8 +76,8 @@ impl Facts {
             min_normal: extent.min_normal,
             min_positive,
             epsilon: has_one.then_some(above_one - 1.0),
-            range_decades: range.log10(),
-            range_bits: range.log2(),
+            range_decades: range.map(f64::log10),
+            range_bits: range.map(f64::log2),
             values: extent.values,
             infinity: extent.infinity,
             nan: extent.nan,
@@ -97,28 +98,29 @@ mod tests {
         let e4m3 = facts("e4m3");
         assert_eq!((e4m3.bits, e4m3.max, e4m3.min), (8, 448.0, -448.0));
         assert_eq!(e4m3.min_normal, Some(0.015_625));
-        assert_eq!(e4m3.min_positive, 0.001_953_125);
+        assert_eq!(e4m3.min_positive, Some(0.001_953_125));
         assert_eq!(e4m3.epsilon, Some(0.125));
         assert_eq!(e4m3.values, 253);
         assert!(!e4m3.infinity && e4m3.nan && e4m3.minus_zero);
         // 448 / 2^-9 = 229376 = 10^5.3605 = 2^17.807.
-        assert!((e4m3.range_decades - 5.3605).abs() < 1e-3);
-        assert!((e4m3.range_bits - 17.807).abs() < 1e-3);
+        assert!((e4m3.range_decades.unwrap() - 5.3605).abs() < 1e-3);
+        assert!((e4m3.range_bits.unwrap() - 17.807).abs() < 1e-3);
         let e5m2 = facts("e5m2");
         // 256 codes, 6 of them NaN and two zeros.
         assert_eq!((e5m2.values, e5m2.infinity), (249, true));
         assert_eq!(facts("fp32").epsilon, Some(f32::EPSILON));
-        assert_eq!(facts("fp32").min_positive, f32::from_bits(1));
+        assert_eq!(facts("fp32").min_positive, Some(f32::from_bits(1)));
         assert_eq!(facts("e4m3fnuz").values, 255);
         assert_eq!(facts("e2m1").values, 15);
         // Without subnormals e4m3 loses seven magnitudes.
         assert_eq!(facts("float(4,3,fn,flush)").values, 239);
         let fixed = facts("fixed(8,6)");
         assert_eq!((fixed.min, fixed.max), (-2.0, 1.984_375));
-        assert_eq!((fixed.min_positive, fixed.values), (0.015_625, 256));
+        assert_eq!((fixed.min_positive, fixed.values), (Some(0.015_625), 256));
         assert_eq!(fixed.epsilon, Some(0.015_625));
         assert_eq!(facts("fixed(8,8)").epsilon, None);
         assert_eq!(facts("int8(narrow)").values, 255);
-        assert_eq!(facts("unit(4)").min_positive, 1.0 / 15.0);
+        assert_eq!(facts("int1").min_positive, None);
+        assert_eq!(facts("unit(4)").min_positive, Some(1.0 / 15.0));
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::facts::{Extent, Facts};
-use crate::grid::{Grid, ScalarFormat, power_of_two};
+use crate::grid::{Grid, Pass, ScalarFormat, power_of_two};
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
 
@@ -177,13 +177,26 @@ impl ScalarFormat for FixedPoint {
     type Grid<'a> = FixedGrid;
 
     fn grid(&self) -> FixedGrid {
-        let modulus = power_of_two(self.word.into());
         FixedGrid {
-            scale: power_of_two(self.fraction.into()),
-            step: self.step(),
-            min: self.min(),
-            max: self.max(),
-            wrap: (self.overflow == Overflow::Wrap).then_some((modulus, self.signed)),
+            clamped: ClampedGrid {
+                scale: power_of_two(self.fraction.into()),
+                step: self.step(),
+                min: self.min(),
+                max: self.max(),
+            },
+            modulus: match self.overflow {
+                Overflow::Wrap => Some(power_of_two(self.word.into())),
+                _ => None,
+            },
+            signed: self.signed,
+        }
+    }
+
+    fn apply<P: Pass>(&self, pass: P) -> P::Output {
+        let grid = self.grid();
+        match grid.modulus {
+            Some(_) => pass.run(grid),
+            None => pass.run(grid.clamped),
         }
     }
 
@@ -196,7 +209,9 @@ impl ScalarFormat for FixedPoint {
     }
 
     fn decode(&self, code: u32) -> f32 {
-        decode_steps(code, self.word, self.signed) as f32 * self.step()
+        let (min, max) = self.steps();
+        // A symmetric format leaves one code without a value.
+        decode_steps(code, self.word, self.signed).clamp(min, max) as f32 * self.step()
     }
 
     fn facts(&self) -> Facts {
@@ -221,18 +236,16 @@ impl ScalarFormat for FixedPoint {
     }
 }
 
-/// The constants of fixed-point rounding, and of integers, whose step is one.
+/// The constants of rounding to steps between two limits.
 #[derive(Debug, Clone, Copy)]
-pub struct FixedGrid {
+pub struct ClampedGrid {
     scale: f32,
     step: f32,
     min: f32,
     max: f32,
-    /// Modulus in steps and signedness, where numbers wrap.
-    wrap: Option<(f32, bool)>,
 }
 
-impl FixedGrid {
+impl ClampedGrid {
     /// The smallest and the largest number that rounding gives.
     pub(crate) fn limits(&self) -> (f32, f32) {
         (self.min, self.max)
@@ -245,35 +258,62 @@ impl FixedGrid {
             step: 1.0,
             min: min as f32,
             max: round_down(max),
-            wrap: None,
+        }
+    }
+
+    /// `x` in steps, not yet whole.
+    #[inline(always)]
+    fn scaled(&self, x: f32, rounding: Rounding) -> f32 {
+        let scaled = x * self.scale;
+        match rounding {
+            // A number that scaling brought down to zero still lies between two steps.
+            Rounding::Down | Rounding::Up | Rounding::ToOdd if scaled == 0.0 => x,
+            _ => scaled,
         }
     }
 }
 
-impl Grid for FixedGrid {
+impl Grid for ClampedGrid {
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
-        let scaled = x * self.scale;
-        let scaled = match rounding {
-            // A number that scaling brought down to zero still lies between two steps.
-            Rounding::Down | Rounding::Up | Rounding::ToOdd if scaled == 0.0 => x,
-            _ => scaled,
-        };
+        let scaled = self.scaled(x, rounding);
         let steps = rounding.to_integer(scaled, random);
-        let value = match self.wrap {
-            Some((modulus, signed)) => {
-                // Scaling overflows only for multiples of the modulus, whose remainder is zero.
-                let steps = if scaled.is_finite() { steps } else { x * 0.0 };
-                wrap(steps, modulus, signed) * self.step
-            }
-            // From 2^24 on every f32 is a whole number of steps, and scaling may overflow.
-            None if scaled.abs() < 16_777_216.0 => steps * self.step,
-            None => x,
+        // From 2^24 on every f32 is a whole number of steps, and scaling may overflow.
+        let value = if scaled.abs() < 16_777_216.0 {
+            steps * self.step
+        } else {
+            x
         };
         let value = if value > self.max { self.max } else { value };
         let value = if value < self.min { self.min } else { value };
         // Minus zero becomes zero.
         value + 0.0
+    }
+}
+
+/// The constants of rounding to a [`FixedPoint`] format.
+#[derive(Debug, Clone, Copy)]
+pub struct FixedGrid {
+    clamped: ClampedGrid,
+    /// In steps, where numbers wrap.
+    modulus: Option<f32>,
+    signed: bool,
+}
+
+impl Grid for FixedGrid {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        let Some(modulus) = self.modulus else {
+            return self.clamped.round(x, rounding, random);
+        };
+        let scaled = self.clamped.scaled(x, rounding);
+        // Scaling overflows only for multiples of the modulus, whose remainder is zero.
+        let steps = if scaled.is_finite() {
+            rounding.to_integer(scaled, random)
+        } else {
+            x * 0.0
+        };
+        wrap(steps, modulus, self.signed) * self.clamped.step + 0.0
     }
 }
 

@@ -216,7 +216,7 @@ impl Float {
     /// Whether f32 holds every value, and zero is not the only one.
     fn checked(self) -> Result<Self, FormatError> {
         let layout = self.layout();
-        let (low, high) = layout.biases(self.exponent.into());
+        let (low, high) = layout.biases();
         check("bias", self.bias.into(), low, high)?;
         let only_subnormals = layout.max_code >> self.mantissa == 0;
         if layout.max_code == 0 || (only_subnormals && !self.subnormals) {
@@ -399,6 +399,8 @@ impl ScalarFormat for Float {
         match (code & sign != 0, self.specials) {
             (false, _) => value,
             (true, Specials::Fnuz) if magnitude == 0 => f32::NAN,
+            // A code that would be subnormal is zero where there are no subnormals.
+            (true, Specials::Fnuz) if value == 0.0 => value,
             (true, _) => -value,
         }
     }
@@ -593,5 +595,8 @@ mod tests {
         assert!(Float::new(8, 3).unwrap().with_bias(128).is_err());
         assert!(Float::new(8, 3).unwrap().with_bias(126).is_err());
         assert!(Float::new(4, 3).unwrap().with_bias(i16::MIN).is_err());
+        // The largest exponents are 2 - -125 and 2 - -126.
+        assert!(Float::new(2, 4).unwrap().with_bias(-125).is_ok());
+        assert!(Float::new(2, 4).unwrap().with_bias(-126).is_err());
     }
 }

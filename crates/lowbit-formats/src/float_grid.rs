@@ -82,12 +82,11 @@ impl Layout {
         u64::from(self.max_code - skipped)
     }
 
-    /// Whether f32 holds every value: the smallest normal is at least 2^-126, the largest value
-    /// below 2^128. Says which biases that would take.
-    pub(crate) fn biases(&self, exponent_bits: u32) -> (i32, i32) {
-        let highest = (1 << exponent_bits) - 1;
+    /// The biases with which f32 holds every value: the smallest normal is at least 2^-126 and at
+    /// most 2^127, the largest value below 2^128.
+    pub(crate) fn biases(&self) -> (i32, i32) {
         let field = (self.max_code >> self.mantissa) as i32;
-        ((field - 127).max(1 - highest), 127)
+        ((field - 127).max(-126), 127)
     }
 
     fn small(&self) -> u32 {
@@ -264,9 +263,9 @@ impl NarrowFloatGrid {
     pub(crate) fn new(grid: &FloatGrid) -> Option<Self> {
         let top = (grid.max & INFINITY) + (1 << 23);
         // The exponents of the distances between neighbours, and of `c`, must be normal.
-        let smallest_step = grid.small as i32 - 23;
         let fits = (1..=22).contains(&grid.shift)
-            && smallest_step >= 1
+            && grid.min_exponent + grid.shift > 23
+            && grid.small <= 254
             && (top >> 23) + grid.shift <= 254
             && grid.overflow == grid.infinity;
         fits.then(|| Self {
@@ -386,6 +385,20 @@ mod tests {
             Float::new(2, 20).unwrap(),
             Float::new(4, 3).unwrap().without_subnormals().unwrap(),
             Float::new(5, 2).unwrap().with_bias(-3).unwrap(),
+            // Its steps are normal numbers, but only just.
+            Float::new(2, 4)
+                .unwrap()
+                .with_bias(123)
+                .unwrap()
+                .without_subnormals()
+                .unwrap(),
+            Float::new(2, 4)
+                .unwrap()
+                .with_bias(124)
+                .unwrap()
+                .without_subnormals()
+                .unwrap(),
+            Float::new(2, 4).unwrap().with_bias(-96).unwrap(),
             float("e4m3").saturating(),
         ]);
         let modes = [

@@ -7,6 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::block_format::BlockFormat;
+use crate::e8m0::E8M0;
 use crate::fixed::FixedPoint;
 use crate::float::Float;
 use crate::granularity::Granularity;
@@ -14,6 +15,9 @@ use crate::grid::{
     Grid, Pass, Quantize, QuantizeInPlace, QuantizeToVec, ScalarFormat, check_slices,
 };
 use crate::integer::Integer;
+use crate::p3109::P3109;
+use crate::philox::GROUP;
+use crate::qpytorch::QPyTorch;
 use crate::text::{Call, Reason, nearest};
 use crate::unit::UnitGrid;
 use crate::{FormatError, Rounding};
@@ -41,6 +45,12 @@ pub enum Format {
     Unit(UnitGrid),
     /// Numbers that share a scale. Without a shape, a slice is a tensor of one dimension.
     Block(BlockFormat),
+    /// Floating point of IEEE P3109.
+    P3109(P3109),
+    /// QPyTorch's floating point.
+    QPyTorch(QPyTorch),
+    /// Powers of two.
+    E8M0(E8M0),
 }
 
 /// Something to do with a format once its kind is known, so that the kind is looked up once per
@@ -54,7 +64,7 @@ pub trait Visitor {
 }
 
 /// Texts that an error may suggest, at least one of each kind.
-const EXAMPLES: [&str; 19] = [
+const EXAMPLES: [&str; 27] = [
     "fixed(8,6)",
     "fixed(8,6,symmetric)",
     "fixed(8,6,wrap)",
@@ -74,6 +84,14 @@ const EXAMPLES: [&str; 19] = [
     "uint8(narrow)",
     "unit(4)",
     "unit(8)",
+    "p3109(8,4)",
+    "p3109(8,3,finite)",
+    "p3109(8,4,unsigned)",
+    "p3109(8,3,unsigned,finite,saturate)",
+    "p3109(8,1)",
+    "qpytorch(5,2)",
+    "qpytorch(8,7)",
+    "e8m0",
 ];
 
 impl Format {
@@ -86,6 +104,9 @@ impl Format {
             Self::Integer(format) => visitor.visit(format),
             Self::Unit(format) => visitor.visit(format),
             Self::Block(format) => visitor.visit(format),
+            Self::P3109(format) => visitor.visit(format),
+            Self::QPyTorch(format) => visitor.visit(format),
+            Self::E8M0(format) => visitor.visit(format),
         }
     }
 
@@ -110,6 +131,15 @@ impl Format {
             "fixed" | "ufixed" => FixedPoint::from_call(call).map(Self::Fixed),
             "float" => Float::from_call(call).map(Self::Float),
             "unit" => UnitGrid::from_call(call).map(Self::Unit),
+            "p3109" => P3109::from_call(call).map(Self::P3109),
+            "qpytorch" => QPyTorch::from_call(call).map(Self::QPyTorch),
+            "e8m0" => match call.split(0)?.1 {
+                [] => Ok(Self::E8M0(E8M0)),
+                [option, ..] => Err(Reason(format!(
+                    "`{}` is one argument too many",
+                    option.key()
+                ))),
+            },
             _ if Float::named(name).is_some() => Float::from_call(call).map(Self::Float),
             _ if name.starts_with("int") || name.starts_with("uint") => {
                 Integer::from_call(call).map(Self::Integer)
@@ -147,13 +177,7 @@ impl Format {
         if let Self::Block(format) = self {
             return format.quantize(input, &[input.len()], output, rounding);
         }
-        check_slices(input.len(), output.len(), rounding)?;
-        self.apply(Quantize {
-            input,
-            output,
-            rounding,
-        });
-        Ok(())
+        self.quantize_from(0, input, output, rounding)
     }
 
     /// As [`quantize`](Self::quantize), for a contiguous tensor of a shape, in row-major order.
@@ -209,7 +233,54 @@ impl Format {
             return format.quantize_in_place(data, &[data.len()], rounding);
         }
         rounding.validate()?;
-        self.apply(QuantizeInPlace { data, rounding });
+        self.quantize_part(data, rounding, 0);
+        Ok(())
+    }
+
+    /// In place, with the random words that follow `skipped` groups; `rounding` is valid.
+    pub(crate) fn quantize_part(&self, data: &mut [f32], rounding: Rounding, skipped: u64) {
+        self.apply(QuantizeInPlace {
+            data,
+            rounding,
+            skipped,
+        });
+    }
+
+    /// As [`quantize`](Self::quantize) for the part of a tensor that begins at element `first`: a
+    /// tensor that is passed in parts gets the numbers that it gets in one pass.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize), [`FormatError::Parameter`] if `first` is not a multiple of
+    /// 32, and [`FormatError::Unsupported`] for block formats.
+    pub fn quantize_from(
+        &self,
+        first: u64,
+        input: &[f32],
+        output: &mut [f32],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        check_slices(input.len(), output.len(), rounding)?;
+        if let Self::Block(format) = self {
+            return Err(FormatError::Unsupported {
+                format: format.to_string(),
+                operation: "tensors in parts, whose scales need the whole".into(),
+            });
+        }
+        if !first.is_multiple_of(GROUP as u64) {
+            return Err(FormatError::Parameter {
+                format: "quantize_from",
+                field: "first",
+                value: first.to_string(),
+                expected: format!("a multiple of {GROUP}"),
+            });
+        }
+        self.apply(Quantize {
+            input,
+            output,
+            rounding,
+            skipped: first / GROUP as u64,
+        });
         Ok(())
     }
 
@@ -281,6 +352,9 @@ impl fmt::Display for Format {
             Self::Integer(format) => format.fmt(f),
             Self::Unit(format) => format.fmt(f),
             Self::Block(format) => format.fmt(f),
+            Self::P3109(format) => format.fmt(f),
+            Self::QPyTorch(format) => format.fmt(f),
+            Self::E8M0(format) => format.fmt(f),
         }
     }
 }
@@ -335,7 +409,16 @@ macro_rules! from_kind {
     };
 }
 
-from_kind!(Fixed: FixedPoint, Float: Float, Integer: Integer, Unit: UnitGrid, Block: BlockFormat);
+from_kind!(
+    Fixed: FixedPoint,
+    Float: Float,
+    Integer: Integer,
+    Unit: UnitGrid,
+    P3109: P3109,
+    QPyTorch: QPyTorch,
+    E8M0: E8M0,
+    Block: BlockFormat
+);
 
 #[cfg(test)]
 mod tests {

@@ -37,7 +37,8 @@ pub trait ScalarFormat: Sync {
     /// NaN has the code of zero if it has none of its own.
     fn encode(&self, value: f32) -> u32;
 
-    /// The value that a code stands for. Bits above the lowest [`bits`](Self::bits) are ignored.
+    /// The value that a code stands for. Bits above the lowest [`bits`](Self::bits) are ignored;
+    /// a code that stands for nothing has the value nearest to what its bits suggest.
     fn decode(&self, code: u32) -> f32;
 
     /// What there is to know about the format.
@@ -59,43 +60,62 @@ pub trait Pass {
     fn run<G: Grid>(self, grid: G) -> Self::Output;
 }
 
-/// Calls `$plain` or `$random` with the closure for `$rounding`, so that each mode becomes a kernel of its own.
-macro_rules! for_each_rounding {
-    ($grid:ident, $rounding:expr, $plain:expr, $random:expr, ($($argument:expr),*)) => {{
-        macro_rules! plain {
-            ($mode:ident) => {
-                $plain(
-                    $($argument,)*
-                    #[inline(always)]
-                    move |x| $grid.round(x, Rounding::$mode, 0),
-                )
-            };
-        }
+/// The modes that take no random numbers, in the order in which [`with_mode`] numbers them.
+const MODES: [Rounding; 6] = [
+    Rounding::NearestEven,
+    Rounding::NearestAway,
+    Rounding::TowardZero,
+    Rounding::Down,
+    Rounding::Up,
+    Rounding::ToOdd,
+];
+
+/// Rounding in one mode, as a closure whose type holds grid and mode: every pass that asks for
+/// the same two shares one compiled loop, and the other modes vanish from it.
+fn in_mode<G: Grid, const MODE: usize>(grid: G) -> impl Fn(f32) -> f32 + Sync + Send + Copy {
+    std::convert::identity(
+        #[inline(always)]
+        move |x| grid.round(x, const { MODES[MODE] }, 0),
+    )
+}
+
+/// As [`in_mode`], for stochastic rounding.
+fn at_random<G: Grid>(grid: G, bits: u8) -> impl Fn(f32, u32) -> f32 + Sync + Send + Copy {
+    std::convert::identity(
+        #[inline(always)]
+        move |x, random| {
+            // Seed and stream have done their part in `random`.
+            let (seed, stream) = (0, 0);
+            grid.round(x, Rounding::Stochastic { seed, stream, bits }, random)
+        },
+    )
+}
+
+/// Calls `$plain` or `$random`, which take the arguments and a closure, for the rounding at hand.
+macro_rules! with_mode {
+    ($grid:expr, $rounding:expr, $skip:expr, $plain:path, $random:path, ($($argument:expr),*)) => {
         match $rounding {
-            Rounding::NearestEven => plain!(NearestEven),
-            Rounding::NearestAway => plain!(NearestAway),
-            Rounding::TowardZero => plain!(TowardZero),
-            Rounding::Down => plain!(Down),
-            Rounding::Up => plain!(Up),
-            Rounding::ToOdd => plain!(ToOdd),
-            Rounding::Stochastic { seed, stream, bits } => $random(
-                $($argument,)*
-                Philox::new(seed, stream),
-                #[inline(always)]
-                move |x, random| {
-                    $grid.round(x, Rounding::Stochastic { seed, stream, bits }, random)
-                },
-            ),
+            Rounding::NearestEven => $plain($($argument,)* in_mode::<_, 0>($grid)),
+            Rounding::NearestAway => $plain($($argument,)* in_mode::<_, 1>($grid)),
+            Rounding::TowardZero => $plain($($argument,)* in_mode::<_, 2>($grid)),
+            Rounding::Down => $plain($($argument,)* in_mode::<_, 3>($grid)),
+            Rounding::Up => $plain($($argument,)* in_mode::<_, 4>($grid)),
+            Rounding::ToOdd => $plain($($argument,)* in_mode::<_, 5>($grid)),
+            Rounding::Stochastic { seed, stream, bits } => {
+                let philox = Philox::new(seed, stream).skip_groups($skip);
+                $random($($argument,)* philox, at_random($grid, bits))
+            }
         }
-    }};
+    };
 }
 
 /// `output[i] = grid.round(input[i])`, for slices of one length and a valid rounding; element `i`
-/// takes word `i` of the generator.
+/// takes word `i` of the generator, of which `skipped` groups go before.
 pub(crate) struct Quantize<'a> {
     pub(crate) input: &'a [f32],
     pub(crate) output: &'a mut [f32],
     pub(crate) rounding: Rounding,
+    pub(crate) skipped: u64,
 }
 
 impl Pass for Quantize<'_> {
@@ -103,9 +123,10 @@ impl Pass for Quantize<'_> {
 
     fn run<G: Grid>(self, grid: G) {
         let (input, output) = (self.input, self.output);
-        for_each_rounding!(
+        with_mode!(
             grid,
             self.rounding,
+            self.skipped,
             kernel::map,
             kernel::map_random,
             (input, output)
@@ -117,6 +138,7 @@ impl Pass for Quantize<'_> {
 pub(crate) struct QuantizeInPlace<'a> {
     pub(crate) data: &'a mut [f32],
     pub(crate) rounding: Rounding,
+    pub(crate) skipped: u64,
 }
 
 impl Pass for QuantizeInPlace<'_> {
@@ -124,9 +146,10 @@ impl Pass for QuantizeInPlace<'_> {
 
     fn run<G: Grid>(self, grid: G) {
         let data = self.data;
-        for_each_rounding!(
+        with_mode!(
             grid,
             self.rounding,
+            self.skipped,
             kernel::map_in_place,
             kernel::map_random_in_place,
             (data)
@@ -145,14 +168,73 @@ impl Pass for QuantizeToVec<'_> {
 
     fn run<G: Grid>(self, grid: G) -> Vec<f32> {
         let input = self.input;
-        for_each_rounding!(
+        with_mode!(
             grid,
             self.rounding,
+            0,
             kernel::map_to_vec,
             kernel::map_random_to_vec,
             (input)
         )
     }
+}
+
+/// `output[i] = grid.round(input[i])`; in stochastic rounding, element `i` takes word `i` of the
+/// generator.
+///
+/// # Errors
+///
+/// [`FormatError::Length`] if the slices differ in length, [`FormatError::Parameter`] if the
+/// number of random bits is not in 1..=32.
+pub fn quantize(
+    grid: impl Grid,
+    input: &[f32],
+    output: &mut [f32],
+    rounding: Rounding,
+) -> Result<(), FormatError> {
+    check_slices(input.len(), output.len(), rounding)?;
+    let pass = Quantize {
+        input,
+        output,
+        rounding,
+        skipped: 0,
+    };
+    pass.run(grid);
+    Ok(())
+}
+
+/// As [`quantize`], in place.
+///
+/// # Errors
+///
+/// [`FormatError::Parameter`] if the number of random bits is not in 1..=32.
+pub fn quantize_in_place(
+    grid: impl Grid,
+    data: &mut [f32],
+    rounding: Rounding,
+) -> Result<(), FormatError> {
+    rounding.validate()?;
+    let pass = QuantizeInPlace {
+        data,
+        rounding,
+        skipped: 0,
+    };
+    pass.run(grid);
+    Ok(())
+}
+
+/// As [`quantize`], into a new vector whose memory is written once.
+///
+/// # Errors
+///
+/// [`FormatError::Parameter`] if the number of random bits is not in 1..=32.
+pub fn quantize_to_vec(
+    grid: impl Grid,
+    input: &[f32],
+    rounding: Rounding,
+) -> Result<Vec<f32>, FormatError> {
+    rounding.validate()?;
+    Ok(QuantizeToVec { input, rounding }.run(grid))
 }
 
 /// Checks that a kernel's slices match and its rounding is valid.

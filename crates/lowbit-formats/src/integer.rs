@@ -5,10 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{Extent, Facts};
-use crate::fixed::{FixedGrid, decode_steps, encode_steps, step_limits};
+use crate::fixed::{ClampedGrid, decode_steps, encode_steps, step_limits};
 use crate::grid::{Grid, ScalarFormat};
 use crate::text::{Call, Reason};
-use crate::{FormatError, Rounding};
+use crate::{FormatError, Rounding, kernel};
 
 /// Integers of `bits` bits: from `-2^(bits-1)` to `2^(bits-1) - 1`, or from 0 to `2^bits - 1`.
 ///
@@ -86,17 +86,19 @@ impl Integer {
     ///
     /// # Errors
     ///
-    /// [`FormatError::Parameter`] if the scale is not a positive normal number or the zero point
-    /// lies outside the integer's limits.
+    /// [`FormatError::Parameter`] if the scale is not a positive normal number, some integer stands
+    /// for a number beyond f32, or the zero point lies outside the integer's limits.
     pub fn affine(&self, affine: Affine) -> Result<AffineGrid, FormatError> {
         let (min, max) = self.limits();
         let zero_point = i64::from(affine.zero_point);
-        if !affine.scale.is_normal() || affine.scale < 0.0 {
+        let largest = (max - zero_point).max(zero_point - min) as f32;
+        if !affine.scale.is_normal() || affine.scale < 0.0 || (largest * affine.scale).is_infinite()
+        {
             return Err(FormatError::Parameter {
                 format: "affine",
                 field: "scale",
                 value: affine.scale.to_string(),
-                expected: "a positive normal number".into(),
+                expected: "a positive normal number whose multiples f32 holds".into(),
             });
         }
         if !(min..=max).contains(&zero_point) {
@@ -109,8 +111,44 @@ impl Integer {
         }
         Ok(AffineGrid {
             scale: affine.scale,
-            steps: FixedGrid::integers(min - zero_point, max - zero_point),
+            steps: ClampedGrid::integers(min - zero_point, max - zero_point),
         })
+    }
+
+    /// The integers `clamp(round(x / scale) + zero_point)` of each number, as codes.
+    ///
+    /// # Errors
+    ///
+    /// As [`affine`](Self::affine), and [`FormatError::Parameter`] if the number of random bits is
+    /// not in 1..=32.
+    pub fn encode_affine(
+        &self,
+        affine: Affine,
+        input: &[f32],
+        rounding: Rounding,
+    ) -> Result<Vec<u32>, FormatError> {
+        let steps = self.affine(affine)?.steps;
+        let scaled = kernel::map_to_vec(input, |x| x / affine.scale);
+        let steps = crate::grid::quantize_to_vec(steps, &scaled, rounding)?;
+        let zero_point = affine.zero_point as f32;
+        let (limits, bits) = (self.limits(), self.bits);
+        Ok(kernel::map_to_vec(&steps, |steps| {
+            encode_steps(steps + zero_point, limits, bits)
+        }))
+    }
+
+    /// The numbers `(q - zero_point) * scale` that codes stand for.
+    ///
+    /// # Errors
+    ///
+    /// As [`affine`](Self::affine).
+    pub fn decode_affine(&self, affine: Affine, codes: &[u32]) -> Result<Vec<f32>, FormatError> {
+        self.affine(affine)?;
+        let zero_point = i64::from(affine.zero_point);
+        Ok(kernel::map_to_vec(codes, |code| {
+            let steps = decode_steps(code, self.bits, self.signed) - zero_point;
+            steps as f32 * affine.scale
+        }))
     }
 
     pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
@@ -142,11 +180,11 @@ impl fmt::Display for Integer {
 }
 
 impl ScalarFormat for Integer {
-    type Grid<'a> = FixedGrid;
+    type Grid<'a> = ClampedGrid;
 
-    fn grid(&self) -> FixedGrid {
+    fn grid(&self) -> ClampedGrid {
         let (min, max) = self.limits();
-        FixedGrid::integers(min, max)
+        ClampedGrid::integers(min, max)
     }
 
     fn bits(&self) -> u32 {
@@ -158,7 +196,9 @@ impl ScalarFormat for Integer {
     }
 
     fn decode(&self, code: u32) -> f32 {
-        decode_steps(code, self.bits, self.signed) as f32
+        let (min, max) = self.limits();
+        // The narrow range leaves one code without a value.
+        decode_steps(code, self.bits, self.signed).clamp(min, max) as f32
     }
 
     fn facts(&self) -> Facts {
@@ -194,7 +234,7 @@ pub struct Affine {
 #[derive(Debug, Clone, Copy)]
 pub struct AffineGrid {
     scale: f32,
-    steps: FixedGrid,
+    steps: ClampedGrid,
 }
 
 impl AffineGrid {
@@ -255,12 +295,31 @@ mod tests {
         assert!(round(f32::NAN).is_nan());
     }
 
+    /// The codes of the same format: x / 0.5 + 10, clamped to 0..=255.
+    #[test]
+    fn affine_codes_by_hand() {
+        let uint8 = Integer::new(8, false).unwrap();
+        let affine = Affine {
+            scale: 0.5,
+            zero_point: 10,
+        };
+        let input = [0.0, 0.3, -100.0, 1e9, f32::NAN];
+        let codes = uint8
+            .encode_affine(affine, &input, Rounding::NearestEven)
+            .unwrap();
+        assert_eq!(codes, [10, 11, 0, 255, 0]);
+        assert_eq!(
+            uint8.decode_affine(affine, &codes[..4]).unwrap(),
+            [0.0, 0.5, -5.0, 122.5]
+        );
+    }
+
     #[test]
     fn bad_scales_and_zero_points_are_errors() {
         let int8 = Integer::new(8, true).unwrap();
         let affine = |scale, zero_point| int8.affine(Affine { scale, zero_point });
         assert!(affine(1.0, -128).is_ok());
-        for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40] {
+        for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40, 1e37] {
             assert!(affine(scale, 0).is_err());
         }
         assert!(affine(1.0, 128).is_err());

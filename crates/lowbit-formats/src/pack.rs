@@ -7,9 +7,11 @@ use crate::FormatError;
 
 /// How many bytes `count` codes of `bits` bits take.
 pub fn packed_size(count: usize, bits: u32) -> usize {
-    // In bytes and bits apart, so that no count overflows.
+    // In bytes and bits apart, so that only sizes beyond memory overflow, and those stop at the top.
     let bits = bits as usize;
-    count / 8 * bits + (count % 8 * bits).div_ceil(8)
+    (count / 8)
+        .saturating_mul(bits)
+        .saturating_add((count % 8 * bits).div_ceil(8))
 }
 
 /// Packs the lowest `bits` bits of each code.

@@ -37,6 +37,8 @@ pub const fn philox_4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 pub struct Philox {
     seed: u64,
     stream: u64,
+    /// Groups that come before the first.
+    skipped: u64,
 }
 
 /// How many elements [`Philox::group`] serves at once.
@@ -45,12 +47,25 @@ pub const GROUP: usize = 32;
 impl Philox {
     /// The sequence of a seed and a stream.
     pub const fn new(seed: u64, stream: u64) -> Self {
-        Self { seed, stream }
+        Self {
+            seed,
+            stream,
+            skipped: 0,
+        }
+    }
+
+    /// The same sequence from element `32 * groups` on, for a tensor that is passed in parts.
+    pub const fn skip_groups(self, groups: u64) -> Self {
+        Self {
+            skipped: self.skipped.wrapping_add(groups),
+            ..self
+        }
     }
 
     /// The random word of element `index`.
     pub const fn word(&self, index: u64) -> u32 {
-        let block = 8 * (index / 32) + index % 16 / 2;
+        let group = self.skipped.wrapping_add(index / 32);
+        let block = group.wrapping_mul(8) + index % 16 / 2;
         let word = 2 * (index / 16 % 2) + index % 2;
         let counter = [
             block as u32,
@@ -64,26 +79,26 @@ impl Philox {
     /// The random words of the elements `32 * group .. 32 * group + 32`.
     #[inline(always)]
     pub fn group(&self, group: u64) -> [u32; GROUP] {
-        // Words live in the lower halves of 64-bit lanes; upper halves hold leftovers that the
-        // 32-bit multiplication ignores.
-        let first = group.wrapping_mul(8);
-        let mut c0: [u64; 8] = std::array::from_fn(|lane| (first | lane as u64) & LOW);
-        let mut c1 = [first >> 32; 8];
-        let mut c2 = [self.stream & LOW; 8];
-        let mut c3 = [self.stream >> 32; 8];
-        let mut k0 = self.seed as u32;
-        let mut k1 = (self.seed >> 32) as u32;
+        // Words live in the lower halves of 64-bit lanes. The upper halves hold leftovers, which
+        // the 32-bit multiplication ignores; clearing them would cost instructions.
+        let first = self.skipped.wrapping_add(group).wrapping_mul(8);
+        let mut c0: [u64; 8] = std::array::from_fn(|lane| first | lane as u64);
+        let mut c1 = [first.rotate_right(32); 8];
+        let mut c2 = [self.stream; 8];
+        let mut c3 = [self.stream.rotate_right(32); 8];
+        let mut k0 = self.seed;
+        let mut k1 = self.seed.rotate_right(32);
         for _ in 0..ROUNDS {
             for lane in 0..8 {
                 let p0 = (c0[lane] & LOW) * MULTIPLIER_0;
                 let p1 = (c2[lane] & LOW) * MULTIPLIER_1;
-                c0[lane] = (p1 >> 32) ^ c1[lane] ^ u64::from(k0);
-                c2[lane] = (p0 >> 32) ^ c3[lane] ^ u64::from(k1);
+                c0[lane] = (p1 >> 32) ^ c1[lane] ^ k0;
+                c2[lane] = (p0 >> 32) ^ c3[lane] ^ k1;
                 c1[lane] = p1;
                 c3[lane] = p0;
             }
-            k0 = k0.wrapping_add(WEYL_0);
-            k1 = k1.wrapping_add(WEYL_1);
+            k0 = k0.wrapping_add(WEYL_0.into());
+            k1 = k1.wrapping_add(WEYL_1.into());
         }
         let mut words = [0; GROUP];
         for lane in 0..8 {
@@ -130,6 +145,9 @@ mod tests {
         for (seed, stream, group) in [(0, 0, 0), (u64::MAX, 7, 1 << 30), (42, u64::MAX - 3, 12345)]
         {
             let philox = Philox::new(seed, stream);
+            let skipping = philox.skip_groups(3);
+            assert_eq!(skipping.group(group), philox.group(group.wrapping_add(3)));
+            assert_eq!(skipping.word(5), philox.word(3 * 32 + 5));
             for (offset, word) in philox.group(group).into_iter().enumerate() {
                 assert_eq!(word, philox.word(group * 32 + offset as u64));
             }

@@ -1,8 +1,12 @@
 //! How a number between two representable neighbours is brought to one of them.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::FormatError;
+use crate::text::{Call, Reason, nearest};
 
 /// A rounding mode (IEEE 754-2019, section 4.3, plus round-to-odd and stochastic rounding).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -158,14 +162,90 @@ impl Rounding {
     }
 }
 
-/// `floor(x * 2^32)` for `x` in 0..1, and 0 for anything else.
+/// `nearest-even`, `nearest-away`, `toward-zero`, `down`, `up`, `to-odd`, or
+/// `stochastic(seed=..,stream=..,bits=..)`.
+impl fmt::Display for Rounding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(_, mode)| mode == self) {
+            Some((name, _)) => f.write_str(name),
+            None => {
+                let Self::Stochastic { seed, stream, bits } = self else {
+                    // Every other mode has a name.
+                    return Err(fmt::Error);
+                };
+                write!(f, "stochastic(seed={seed},stream={stream},bits={bits})")
+            }
+        }
+    }
+}
+
+/// What is printed; in `stochastic`, each argument may be left out: seed and stream are then 0,
+/// bits 32.
+impl FromStr for Rounding {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        Call::parse(text)
+            .and_then(|call| Self::from_call(&call))
+            .map_err(|Reason(reason)| FormatError::Rounding {
+                text: text.into(),
+                reason,
+                nearest: nearest(
+                    text,
+                    NAMES.iter().map(|(name, _)| *name).chain(["stochastic"]),
+                )
+                .into(),
+            })
+    }
+}
+
+impl Rounding {
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+        let options = call.split(0)?.1;
+        if let Some((_, mode)) = NAMES.iter().find(|(name, _)| *name == call.name()) {
+            return match options {
+                [] => Ok(*mode),
+                [option, ..] => Err(Reason(format!(
+                    "`{}` is one argument too many",
+                    option.key()
+                ))),
+            };
+        }
+        if call.name() != "stochastic" {
+            return Err(Reason("no rounding mode has this name".into()));
+        }
+        let (mut seed, mut stream, mut bits) = (0, 0, 32);
+        for option in options {
+            match option.key() {
+                "seed" => seed = option.number("seed")?,
+                "stream" => stream = option.number("stream")?,
+                "bits" => bits = option.number("bits")?,
+                other => return Err(Reason::option(other, "seed=.., stream=.., bits=..")),
+            }
+        }
+        let rounding = Self::Stochastic { seed, stream, bits };
+        rounding.validate()?;
+        Ok(rounding)
+    }
+}
+
+const NAMES: [(&str, Rounding); 6] = [
+    ("nearest-even", Rounding::NearestEven),
+    ("nearest-away", Rounding::NearestAway),
+    ("toward-zero", Rounding::TowardZero),
+    ("down", Rounding::Down),
+    ("up", Rounding::Up),
+    ("to-odd", Rounding::ToOdd),
+];
+
+/// `floor(x * 2^32)` for `x` in 0..1, and 0 for NaN.
 #[inline(always)]
 pub(crate) fn fraction_bits(x: f32) -> u32 {
-    let x = if x < 1.0 { x } else { 0.0 };
     let bits = x.to_bits();
     // With the leading bit at the top, the significand stands for x * 2^(126 - exponent) * 2^32.
     let significand = bits << 8 | 1 << 31;
-    significand.checked_shr(126 - (bits >> 23)).unwrap_or(0)
+    let shift = 126u32.wrapping_sub(bits >> 23);
+    significand.checked_shr(shift).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -209,6 +289,25 @@ mod tests {
         for mode in MODES {
             assert!(mode.to_integer(f32::NAN, 7).is_nan());
         }
+    }
+
+    #[test]
+    fn modes_have_texts() {
+        for mode in MODES {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        assert_eq!("stochastic".parse(), Ok(Rounding::stochastic(0, 0)));
+        for text in [
+            "nearest",
+            "up(1)",
+            "stochastic(bits=33)",
+            "stochastic(sed=1)",
+            "",
+        ] {
+            assert!(text.parse::<Rounding>().is_err(), "{text}");
+        }
+        let error = "nearst-even".parse::<Rounding>().unwrap_err();
+        assert!(error.to_string().ends_with("did you mean `nearest-even`?"));
     }
 
     #[test]

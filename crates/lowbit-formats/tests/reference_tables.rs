@@ -155,12 +155,16 @@ fn p3109_matches_gfloat() {
             ""
         };
         let finite = if kind.ends_with('f') { ",finite" } else { "" };
+        // Ours ends where f32's normal numbers end, and has a mantissa or an exponent.
+        if !unsigned.is_empty() && (precision == width || (width, precision) == ("8", "1")) {
+            return None;
+        }
         let text = format!("p3109({width},{precision}{unsigned}{finite}");
         let parse = |text: String| text.parse().unwrap_or_else(|error| panic!("{error}"));
         Some((parse(text.clone() + ")"), Some(parse(text + ",saturate)"))))
     });
-    // For each width k: 2 domains of k - 1 signed and k unsigned precisions.
-    assert_eq!(compared.len(), (3..=8).map(|k| 2 * (2 * k - 1)).sum());
+    // Widths k from 3 to 8, signed or not, extended or not, k - 1 precisions; two left out.
+    assert_eq!(compared.len(), 4 * (2 + 3 + 4 + 5 + 6 + 7) - 2);
     assert!(compared.values().all(|&count| count >= 12), "{compared:?}");
 }
 

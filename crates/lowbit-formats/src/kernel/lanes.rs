@@ -40,7 +40,7 @@ pub(super) fn zip<F: Fn(f32, f32) -> f32>(
     }
 }
 
-/// `first` is the index of `input[0]` in the whole tensor, a multiple of [`GROUP`].
+/// The words of `philox` begin with `input[0]`.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
     "x86_64+avx2+fma",
@@ -50,12 +50,11 @@ pub(super) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
     input: &[T],
     output: &mut [MaybeUninit<U>],
     philox: Philox,
-    first: u64,
     f: F,
 ) {
     let (blocks, rest) = input.as_chunks::<GROUP>();
     let (output, rest_output) = output.as_chunks_mut::<GROUP>();
-    let mut group = first / GROUP as u64;
+    let mut group = 0;
     for (y, x) in output.iter_mut().zip(blocks) {
         let words = philox.group(group);
         for lane in 0..GROUP {

@@ -27,10 +27,13 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use crate::philox::Philox;
+use crate::philox::{GROUP, Philox};
 
 /// Elements a thread takes at a time, and the unit of a reduction.
 pub const CHUNK: usize = 1 << 14;
+
+/// Groups of random words that a chunk takes.
+const GROUPS: u64 = (CHUNK / GROUP) as u64;
 
 /// The shortest slice that is spread over threads.
 pub const PARALLEL: usize = 1 << 15;
@@ -79,6 +82,41 @@ pub fn map_to_vec<T: Element, U: Element>(
 #[inline]
 pub fn map_in_place<T: Element>(data: &mut [T], f: impl Fn(T) -> T + Sync + Send + Copy) {
     in_place(data, |input, output, _| lanes::map(input, output, f));
+}
+
+/// `output = narrow(pass(widen(input)))`, where `pass` changes a part of at most 1,024 numbers that
+/// stays in the first cache. Its second argument says how many groups of random words
+/// ([`GROUP`]) come before the part.
+///
+/// # Panics
+///
+/// If the slices differ in length.
+#[inline]
+pub fn map_parts<T: Element, U: Element>(
+    input: &[T],
+    output: &mut [U],
+    widen: impl Fn(T) -> f32 + Sync + Send + Copy,
+    pass: impl Fn(&mut [f32], u64) + Sync + Send,
+    narrow: impl Fn(f32) -> U + Sync + Send + Copy,
+) {
+    assert_eq!(input.len(), output.len(), "slices differ in length");
+    let chunk = |(chunk, (output, input)): (usize, (&mut [U], &[T]))| {
+        let mut buffer = [0.0; BUFFER];
+        let parts = output.chunks_mut(BUFFER).zip(input.chunks(BUFFER));
+        for (part, (output, input)) in parts.enumerate() {
+            let buffer = &mut buffer[..input.len()];
+            lanes::map(input, as_uninit(buffer), widen);
+            pass(buffer, ((chunk * CHUNK + part * BUFFER) / GROUP) as u64);
+            lanes::map(buffer, as_uninit(output), narrow);
+        }
+    };
+    if input.len() < PARALLEL {
+        let chunks = output.chunks_mut(CHUNK).zip(input.chunks(CHUNK));
+        chunks.enumerate().for_each(chunk);
+    } else {
+        let chunks = output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK));
+        chunks.enumerate().for_each(chunk);
+    }
 }
 
 /// `output[i] = f(left[i], right[i])`.
@@ -144,8 +182,8 @@ pub fn map_random_in_place<T: Element>(
     philox: Philox,
     f: impl Fn(T, u32) -> T + Sync + Send + Copy,
 ) {
-    in_place(data, |input, output, first| {
-        lanes::map_random(input, output, philox, first, f)
+    in_place(data, |input, output, groups| {
+        lanes::map_random(input, output, philox.skip_groups(groups), f)
     });
 }
 
@@ -272,8 +310,9 @@ fn map_into<T: Element, U: Element>(
         .for_each(|(output, input)| lanes::map(input, output, f));
 }
 
-/// Runs `pass` over a copy of each part of `data` into that part; its third argument is the index
-/// of the part's first element. The same compiled pass serves out of place and in place.
+/// Runs `pass` over a copy of each part of `data` into that part; its third argument says how many
+/// groups of random words come before the part. So one compiled pass serves out of place and in
+/// place.
 #[inline]
 fn in_place<T: Element>(
     data: &mut [T],
@@ -284,11 +323,8 @@ fn in_place<T: Element>(
         for (part, data) in data.chunks_mut(BUFFER).enumerate() {
             let input = &mut buffer[..data.len()];
             input.copy_from_slice(data);
-            pass(
-                input,
-                as_uninit(data),
-                (chunk * CHUNK + part * BUFFER) as u64,
-            );
+            let groups = (chunk * CHUNK + part * BUFFER) / GROUP;
+            pass(input, as_uninit(data), groups as u64);
         }
     };
     if data.len() < PARALLEL {
@@ -326,14 +362,15 @@ fn map_random_into<T: Element, U: Element>(
 ) {
     assert_eq!(input.len(), output.len(), "slices differ in length");
     if input.len() < PARALLEL {
-        return lanes::map_random(input, output, philox, 0, f);
+        return lanes::map_random(input, output, philox, f);
     }
     output
         .par_chunks_mut(CHUNK)
         .zip(input.par_chunks(CHUNK))
         .enumerate()
         .for_each(|(chunk, (output, input))| {
-            lanes::map_random(input, output, philox, (chunk * CHUNK) as u64, f)
+            let philox = philox.skip_groups(chunk as u64 * GROUPS);
+            lanes::map_random(input, output, philox, f)
         });
 }
 
