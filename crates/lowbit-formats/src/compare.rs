@@ -209,7 +209,9 @@ fn best_scale(format: &Format, sample: &Sample, rounding: Rounding) -> Result<i3
     if largest == 0.0 {
         return Ok(0);
     }
-    let fills = (f64::from(format.facts()?.max) / f64::from(largest)).log2().floor() as i32;
+    let fills = (f64::from(format.facts()?.max) / f64::from(largest))
+        .log2()
+        .floor() as i32;
     // Around a scale of one, which tapered formats like, and around the one that fills the range,
     // with more room for clamping the largest numbers.
     let candidates = (-4..=4).chain(fills - 2..=fills + 6);

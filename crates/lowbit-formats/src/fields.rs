@@ -23,6 +23,19 @@ impl Format {
         match self.element_format() {
             Self::Fixed(format) => point(digits, format.fraction().into()),
             Self::Float(format) => fields(digits, &[1, format.exponent().into()]),
+            Self::QPyTorch(format) => fields(digits, &[1, format.exponent().into()]),
+            Self::P3109(format) => {
+                let fraction = usize::from(format.precision()) - 1;
+                let sign = usize::from(format.is_signed());
+                fields(digits, &[sign, bits - sign - fraction])
+            }
+            Self::Posit(format) => {
+                let regime = regime(&digits[1..]);
+                fields(digits, &[1, regime, format.exponent_bits() as usize])
+            }
+            Self::Codebook(format) if format.has_sign() => fields(digits, &[1]),
+            Self::PowerOfTwo(_) | Self::AdditivePowerOfTwo(_) => fields(digits, &[1]),
+            Self::Logarithmic(format) => fields(digits, &[1, format.integer() as usize]),
             _ => digits.into(),
         }
     }
@@ -62,6 +75,13 @@ fn fields(digits: &str, widths: &[usize]) -> String {
     text + rest
 }
 
+/// The length of a posit's regime: a run of equal bits and the bit that ends it.
+fn regime(digits: &str) -> usize {
+    let first = digits.chars().next();
+    let run = digits.chars().take_while(|&digit| Some(digit) == first);
+    (run.count() + 1).min(digits.len())
+}
+
 /// A point before the last `fraction` digits, where it lies among the digits.
 fn point(digits: &str, fraction: i64) -> String {
     match usize::try_from(fraction) {
@@ -91,6 +111,19 @@ mod tests {
         assert_eq!(text("mxfp4", 0xF), "1 11 1");
         assert_eq!(text("mxint8", 0x40), "01.000000");
         assert_eq!(text("bf16", 0x3F80), "0 01111111 0000000");
+        // IEEE P3109 binary8p4: one sign, four exponent and three trailing significand bits; without
+        // a sign the exponent has one more.
+        assert_eq!(text("p3109(8,4)", 0xFF), "1 1111 111");
+        assert_eq!(text("p3109(8,4,unsigned)", 0xFF), "11111 111");
+        assert_eq!(text("p3109(8,1)", 0x7F), "0 1111111");
+        assert_eq!(text("qpytorch(5,2)", 0x7F), "0 11111 11");
+        // Posit Standard 2022, section 3: 1 is 0 10 00 000, and the regime may fill the code.
+        assert_eq!(text("posit(8,2)", 0x40), "0 10 00 000");
+        assert_eq!(text("posit(8,2)", 0x7F), "0 1111111");
+        assert_eq!(text("posit(8,2)", 0x02), "0 000001 0");
+        assert_eq!(text("posit(2,0)", 0x1), "0 1");
+        assert_eq!(text("pot(4)", 0xF), "1 111");
+        assert_eq!(text("lns(4,3)", 0x7F), "0 1111 111");
         // Bits above those of the format do not count.
         assert_eq!(text("int4", 0x1F), "1111");
         assert_eq!(text("fp32", u32::MAX).len(), 34);

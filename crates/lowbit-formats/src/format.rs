@@ -6,7 +6,9 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::apot::AdditivePowerOfTwo;
 use crate::block_format::BlockFormat;
+use crate::codebook::Codebook;
 use crate::e8m0::E8M0;
 use crate::fixed::FixedPoint;
 use crate::float::Float;
@@ -15,8 +17,11 @@ use crate::grid::{
     Grid, Pass, Quantize, QuantizeInPlace, QuantizeToVec, ScalarFormat, check_slices,
 };
 use crate::integer::Integer;
+use crate::lns::Logarithmic;
 use crate::p3109::P3109;
 use crate::philox::GROUP;
+use crate::posit::Posit;
+use crate::pot::PowerOfTwo;
 use crate::qpytorch::QPyTorch;
 use crate::text::{Call, Reason, nearest};
 use crate::unit::UnitGrid;
@@ -51,6 +56,16 @@ pub enum Format {
     QPyTorch(QPyTorch),
     /// Powers of two.
     E8M0(E8M0),
+    /// Posits.
+    Posit(Posit),
+    /// Tables of values.
+    Codebook(Codebook),
+    /// Powers of two.
+    PowerOfTwo(PowerOfTwo),
+    /// Sums of powers of two.
+    AdditivePowerOfTwo(AdditivePowerOfTwo),
+    /// Logarithmic numbers.
+    Logarithmic(Logarithmic),
 }
 
 /// Something to do with a format once its kind is known, so that the kind is looked up once per
@@ -64,7 +79,7 @@ pub trait Visitor {
 }
 
 /// Texts that an error may suggest, at least one of each kind.
-const EXAMPLES: [&str; 27] = [
+const EXAMPLES: [&str; 42] = [
     "fixed(8,6)",
     "fixed(8,6,symmetric)",
     "fixed(8,6,wrap)",
@@ -92,6 +107,21 @@ const EXAMPLES: [&str; 27] = [
     "qpytorch(5,2)",
     "qpytorch(8,7)",
     "e8m0",
+    "posit(8,0)",
+    "posit(8,2)",
+    "posit(16,1)",
+    "posit(16,2,scale_log2=-3)",
+    "posit(32,2)",
+    "pot(4)",
+    "pot(5,max=2)",
+    "apot(5)",
+    "apot(4,alpha=2)",
+    "lns(4,3)",
+    "table(-1,0,0.5,2)",
+    "table(1,2,4,sign)",
+    "table(1,2,4,sign,geometric=0.0001)",
+    "nf4(scale=0.5)",
+    "ternary(thresholds(0.25))",
 ];
 
 impl Format {
@@ -107,6 +137,11 @@ impl Format {
             Self::P3109(format) => visitor.visit(format),
             Self::QPyTorch(format) => visitor.visit(format),
             Self::E8M0(format) => visitor.visit(format),
+            Self::Posit(format) => visitor.visit(format),
+            Self::Codebook(format) => visitor.visit(format),
+            Self::PowerOfTwo(format) => visitor.visit(format),
+            Self::AdditivePowerOfTwo(format) => visitor.visit(format),
+            Self::Logarithmic(format) => visitor.visit(format),
         }
     }
 
@@ -140,6 +175,14 @@ impl Format {
                     option.key()
                 ))),
             },
+            "posit" => Posit::from_call(call).map(Self::Posit),
+            "pot" => PowerOfTwo::from_call(call).map(Self::PowerOfTwo),
+            "apot" => AdditivePowerOfTwo::from_call(call).map(Self::AdditivePowerOfTwo),
+            "lns" => Logarithmic::from_call(call).map(Self::Logarithmic),
+            "table" => Codebook::from_call(call).map(Self::Codebook),
+            _ if Codebook::names().any(|known| known == name) => {
+                Codebook::from_call(call).map(Self::Codebook)
+            }
             _ if Float::named(name).is_some() => Float::from_call(call).map(Self::Float),
             _ if name.starts_with("int") || name.starts_with("uint") => {
                 Integer::from_call(call).map(Self::Integer)
@@ -340,7 +383,10 @@ impl Format {
 
     /// Names and texts of formats of every kind, to show or to choose from.
     pub fn examples() -> impl Iterator<Item = &'static str> {
-        Float::names().chain(EXAMPLES).chain(BlockFormat::EXAMPLES)
+        Float::names()
+            .chain(Codebook::names())
+            .chain(EXAMPLES)
+            .chain(BlockFormat::EXAMPLES)
     }
 }
 
@@ -355,6 +401,11 @@ impl fmt::Display for Format {
             Self::P3109(format) => format.fmt(f),
             Self::QPyTorch(format) => format.fmt(f),
             Self::E8M0(format) => format.fmt(f),
+            Self::Posit(format) => format.fmt(f),
+            Self::Codebook(format) => format.fmt(f),
+            Self::PowerOfTwo(format) => format.fmt(f),
+            Self::AdditivePowerOfTwo(format) => format.fmt(f),
+            Self::Logarithmic(format) => format.fmt(f),
         }
     }
 }
@@ -417,7 +468,12 @@ from_kind!(
     P3109: P3109,
     QPyTorch: QPyTorch,
     E8M0: E8M0,
-    Block: BlockFormat
+    Block: BlockFormat,
+    Posit: Posit,
+    Codebook: Codebook,
+    PowerOfTwo: PowerOfTwo,
+    AdditivePowerOfTwo: AdditivePowerOfTwo,
+    Logarithmic: Logarithmic
 );
 
 #[cfg(test)]

@@ -89,11 +89,7 @@ impl Format {
     ///
     /// [`FormatError::Parameter`] if the number of random bits is not in 1..=32;
     /// [`FormatError::Shape`] if the format shares scales along another dimension than the first.
-    pub fn inspect(
-        &self,
-        input: &[f32],
-        rounding: Rounding,
-    ) -> Result<Vec<Rounded>, FormatError> {
+    pub fn inspect(&self, input: &[f32], rounding: Rounding) -> Result<Vec<Rounded>, FormatError> {
         let values = self.quantize_to_vec(input, rounding)?;
         let lower = self.quantize_to_vec(input, Rounding::Down)?;
         let upper = self.quantize_to_vec(input, Rounding::Up)?;
@@ -149,7 +145,10 @@ mod tests {
         let first = &description.codes[0];
         assert_eq!((first.value, first.code), (-448.0, 0xFE));
         let largest = &description.codes[253];
-        assert_eq!((largest.value, largest.bits.as_str()), (448.0, "0 1111 110"));
+        assert_eq!(
+            (largest.value, largest.bits.as_str()),
+            (448.0, "0 1111 110")
+        );
         assert!(description.codes[254].value.is_nan() && description.codes[255].value.is_nan());
         assert!(parse("fp16").describe().unwrap().codes.is_empty());
     }

@@ -4,11 +4,14 @@
 //! says how a number between two of them is brought to one. Everything else (limits, codes,
 //! slice kernels) is derived from those two.
 
+pub mod apot;
 pub mod bench;
+mod between;
 pub mod block;
 mod block_codes;
 mod block_format;
 mod blockwise;
+pub mod codebook;
 mod codes;
 pub mod compare;
 pub mod e8m0;
@@ -26,12 +29,16 @@ pub mod grouped;
 pub mod inspect;
 pub mod integer;
 pub mod kernel;
+mod levels;
+pub mod lns;
 pub mod microscaling;
 pub mod nvfp4;
 pub mod p3109;
 pub mod pack;
 pub mod philox;
 pub mod plot;
+pub mod posit;
+pub mod pot;
 pub mod qpytorch;
 pub mod rounding;
 mod scaled;
@@ -40,9 +47,11 @@ pub mod unit;
 #[cfg(feature = "verify")]
 pub mod verify;
 
+pub use apot::AdditivePowerOfTwo;
 pub use block::BlockFloat;
 pub use block_codes::{BlockCodes, Scales};
 pub use block_format::BlockFormat;
+pub use codebook::Codebook;
 pub use codes::Half;
 pub use e8m0::E8M0;
 pub use error::FormatError;
@@ -54,9 +63,12 @@ pub use granularity::Granularity;
 pub use grid::{Grid, Pass, ScalarFormat};
 pub use grouped::GroupedInteger;
 pub use integer::{Affine, Integer};
+pub use lns::Logarithmic;
 pub use microscaling::{Microscaling, MxElement, ScaleRule};
 pub use nvfp4::NvFp4;
 pub use p3109::P3109;
+pub use posit::Posit;
+pub use pot::PowerOfTwo;
 pub use qpytorch::QPyTorch;
 pub use rounding::Rounding;
 pub use unit::UnitGrid;

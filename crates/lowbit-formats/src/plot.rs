@@ -225,9 +225,8 @@ fn error_curves(series: &[Series]) -> String {
         .fold(1.0, f64::min);
     let floor = (least.log10().floor() as i32).clamp(LEAST_ERROR, -1);
     let (top, bottom) = (52.0, 52.0 + ERROR_HEIGHT);
-    let x = |exponent: f64| {
-        LEFT + (RIGHT - LEFT) * (exponent - f64::from(low)) / f64::from(high - low)
-    };
+    let x =
+        |exponent: f64| LEFT + (RIGHT - LEFT) * (exponent - f64::from(low)) / f64::from(high - low);
     let y = |decades: f64| top + ERROR_HEIGHT * decades / f64::from(floor);
     let mut svg = heading(30.0, "Largest relative error of rounding to nearest");
     for decade in floor..=0 {
@@ -256,9 +255,7 @@ fn error_curves(series: &[Series]) -> String {
         let decades = |error: f64| error.log10().clamp(f64::from(floor), 0.0);
         let points = errors.iter().enumerate().map(|(i, &error)| {
             let exponent = f64::from(low) + per_column * (i as f64 + 0.5);
-            error
-                .is_finite()
-                .then(|| (x(exponent), y(decades(error))))
+            error.is_finite().then(|| (x(exponent), y(decades(error))))
         });
         let _ = writeln!(
             svg,
@@ -395,7 +392,10 @@ mod tests {
     fn every_format_is_drawn() {
         for text in Format::examples() {
             let svg = plot(&[parse(text)], None).unwrap();
-            assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{text}");
+            assert!(
+                svg.starts_with("<svg") && svg.ends_with("</svg>\n"),
+                "{text}"
+            );
             assert!(svg.contains(&format!(">{text}</text>")), "{text}");
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{text}");
         }
@@ -428,7 +428,10 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(linear_ticks(-6.0, 6.0), [-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0]);
+        assert_eq!(
+            linear_ticks(-6.0, 6.0),
+            [-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0]
+        );
         let labels: Vec<String> = linear_ticks(0.0, 1.0).into_iter().map(decimal).collect();
         assert_eq!(labels, ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
     }
