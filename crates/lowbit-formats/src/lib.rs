@@ -42,6 +42,8 @@ pub mod pot;
 pub mod qpytorch;
 pub mod rounding;
 mod scaled;
+#[cfg(feature = "files")]
+pub mod tensor_file;
 mod text;
 pub mod unit;
 #[cfg(feature = "verify")]

@@ -1,5 +1,7 @@
 //! `lowbit bench`.
 
+mod kernels;
+
 use std::process::ExitCode;
 
 use burn::tensor::Device;
@@ -15,12 +17,15 @@ use crate::table;
 pub(crate) enum Command {
     /// Time whole training steps, float and quantized, on random images.
     Train(TrainArguments),
+    /// Time the rounding kernels against a copy of the same memory.
+    Kernels(kernels::Arguments),
 }
 
 impl Command {
     pub(crate) fn run(self) -> Ended {
         match self {
             Self::Train(arguments) => arguments.run(),
+            Self::Kernels(arguments) => arguments.run(),
         }
     }
 }
