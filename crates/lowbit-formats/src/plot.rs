@@ -19,15 +19,15 @@ const RIGHT: f64 = 930.0;
 const ROW: f64 = 34.0;
 const ERROR_HEIGHT: f64 = 300.0;
 
-/// Columns of the error curve, and the numbers tried in each.
+/// Columns of the error curve.
 const COLUMNS: usize = 740;
-const TRIED: usize = 64;
 
 /// Smallest relative error on the vertical axis, as a power of ten.
 const LEAST_ERROR: i32 = -8;
 
-/// Draws a number line of each format's values and, below, the largest relative error of rounding
-/// to nearest-even over magnitude. Of a block format, the elements at a scale of one are drawn.
+/// Draws a number line of each format's values and, below, the relative error of rounding to
+/// nearest-even over magnitude: the largest error between the two neighbours of a number, over the
+/// number, at most 100 %. Of a block format, the elements at a scale of one are drawn.
 ///
 /// The number line reaches from `-limit` to `limit`, without one to the smallest of the formats'
 /// largest values; formats of more than 16 bits are shown there as a band. The magnitudes reach
@@ -124,24 +124,37 @@ impl Series {
         (low.max(-140), high.min(127))
     }
 
-    /// The largest relative error among [`TRIED`] magnitudes of each column, which spans
-    /// `per_column` powers of two; not finite where one overflows.
+    /// The relative error in the middle of each column, which spans `per_column` powers of two.
     fn relative_errors(&self, low: i32, per_column: f64) -> Vec<f64> {
-        let exponent = |i: usize| f64::from(low) + per_column * i as f64 / TRIED as f64;
-        let numbers: Vec<f32> = (0..COLUMNS * TRIED)
-            .map(|i| exponent(i).exp2() as f32)
-            .collect();
-        // A fresh vector and a valid mode, with which rounding cannot fail.
-        let rounded = numbers
-            .iter()
-            .map(|&x| self.format.round(x, Rounding::NearestEven, 0));
-        let error = |(x, y): (&f32, f32)| (f64::from(y) - f64::from(*x)).abs() / f64::from(*x);
-        let errors: Vec<f64> = numbers.iter().zip(rounded).map(error).collect();
-        let largest = |column: &[f64]| {
-            let worse = |a: f64, b: &f64| if b.is_nan() { f64::INFINITY } else { a.max(*b) };
-            column.iter().fold(0.0, worse)
-        };
-        errors.chunks(TRIED).map(largest).collect()
+        let exponent = |i: usize| f64::from(low) + per_column * (i as f64 + 0.5);
+        let column = |i| self.relative_error(exponent(i).exp2() as f32);
+        (0..COLUMNS).map(column).collect()
+    }
+
+    /// The largest error of a number between the two neighbours of `x`, over `x`; beyond the
+    /// largest value, the error of `x` itself. Not finite if that overflows.
+    fn relative_error(&self, x: f32) -> f64 {
+        let round = |x: f32, rounding| self.format.round(x, rounding, 0);
+        let lower = round(x, Rounding::Down);
+        let upper = round(x.next_up(), Rounding::Up);
+        let distance = |a: f32, b: f32| (f64::from(a) - f64::from(b)).abs();
+        if !(0.0 <= lower && lower <= x && x < upper && upper < f32::INFINITY) {
+            return distance(round(x, Rounding::NearestEven), x) / f64::from(x);
+        }
+        // The numbers below `first` go down, from there on they go up; bits order positive
+        // numbers.
+        let (mut last, mut first) = ((lower + 0.0).to_bits(), upper.to_bits());
+        while first - last > 1 {
+            let middle = last + (first - last) / 2;
+            if round(f32::from_bits(middle), Rounding::NearestEven) > lower {
+                first = middle;
+            } else {
+                last = middle;
+            }
+        }
+        let down = distance(f32::from_bits(last), lower);
+        let up = distance(f32::from_bits(first), upper);
+        down.max(up) / f64::from(x)
     }
 }
 
@@ -413,17 +426,23 @@ mod tests {
         assert_eq!(svg.matches('M').count(), 5);
     }
 
-    /// A float of m mantissa bits has a relative error of at most 2^-(m+1) / (1 + 2^-(m+1)),
-    /// reached just above each power of two; beyond the largest value it nears 1.
+    /// In a float of m mantissa bits, the gap above 2^e is 2^(e-m), so the error is 2^-(m+1) there
+    /// and half of it below the next power of two. Integers are half a step off, beyond the
+    /// largest value all that is beyond.
     #[test]
-    fn errors_of_a_float() {
-        let series = Series::new(&parse("e4m3(saturate)"), "#000").unwrap();
-        let errors = series.relative_errors(-4, 12.0 / COLUMNS as f64);
-        let largest = errors[..COLUMNS / 2].iter().copied().fold(0.0, f64::max);
-        assert!((largest - 1.0 / 17.0).abs() < 1e-3, "{largest}");
-        let series = Series::new(&parse("e4m3"), "#000").unwrap();
-        let errors = series.relative_errors(9, 1.0 / COLUMNS as f64);
-        assert!(errors.iter().all(|error| error.is_infinite()));
+    fn errors_by_hand() {
+        let series = |text| Series::new(&parse(text), "#000").unwrap();
+        let e4m3 = series("e4m3");
+        assert_eq!(e4m3.relative_error(1.0), 1.0 / 16.0);
+        assert_eq!(e4m3.relative_error(1.9375), 1.0 / 31.0);
+        assert!(e4m3.relative_error(1000.0).is_nan());
+        assert_eq!(series("e4m3(saturate)").relative_error(896.0), 0.5);
+        let int8 = series("int8");
+        assert_eq!(int8.relative_error(10.5), 0.5 / 10.5);
+        assert_eq!(int8.relative_error(254.0), 0.5);
+        assert_eq!(series("fp32").relative_error(1.1), 0.0);
+        // Standard posits round 2^-25 to the smallest, 2^-24.
+        assert_eq!(series("posit(8,2)").relative_error(0.5f32.powi(25)), 2.0);
     }
 
     #[test]
