@@ -1,9 +1,6 @@
-//! The `.npy` files of NumPy (NEP 1): a header, and one array.
+//! The `.npy` files of NumPy (NumPy Enhancement Proposal 1): a header, and one array.
 
-use std::io::Seek;
 use std::path::Path;
-
-use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
 
 use super::element::Element;
 use super::pass::Stored;
@@ -25,37 +22,38 @@ struct Header {
 
 impl Header {
     fn read(source: &mut Source<'_>) -> Result<Self, FormatError> {
-        let header = NpyHeader::from_reader(&mut source.file)
-            .map_err(|error| source.error(one_line(&error.to_string())))?;
-        let length = source.file.stream_position();
-        let length = length.map_err(|error| source.error(error))?;
-        let element = element(source, &header.dtype())?;
-        let shape: Option<Vec<usize>> = header
-            .shape()
-            .iter()
-            .map(|&extent| usize::try_from(extent).ok())
-            .collect();
-        let count = shape
-            .as_ref()
-            .and_then(|shape| shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)));
-        let (Some(shape), Some(count)) = (shape, count) else {
-            return Err(source.error("has a shape beyond memory"));
-        };
-        let bytes = element.and_then(|element| count.checked_mul(element.size()));
-        if element.is_some() && bytes.map(|bytes| bytes as u64) != Some(source.size - length) {
-            return Err(source.error(format!(
-                "holds {} bytes of data, which do not fit its shape {shape:?}",
-                source.size - length
-            )));
-        }
-        let fortran = header.order() == Order::Fortran && shape.len() > 1;
-        Ok(Self {
+        let (length, text) = header_text(source)?;
+        let ill_formed = || source.error("has an ill-formed .npy header");
+        let descr = entry(&text, "descr").ok_or_else(ill_formed)?;
+        let mut header = Self {
             length,
-            element,
-            shape,
-            count,
-            fortran,
-        })
+            element: None,
+            shape: Vec::new(),
+            count: 0,
+            fortran: false,
+        };
+        // Anything but a text is an array of records.
+        if let Some(descr) = quoted(descr) {
+            header.element = element(source, descr)?;
+        }
+        let Some(element) = header.element else {
+            return Ok(header);
+        };
+        header.shape = entry(&text, "shape")
+            .and_then(extents)
+            .ok_or_else(ill_formed)?;
+        let order = entry(&text, "fortran_order").ok_or_else(ill_formed)?;
+        header.fortran = order.starts_with("True") && header.shape.len() > 1;
+        header.count = count(&header.shape, element)
+            .filter(|&count| (count * element.size()) as u64 == source.size - length)
+            .ok_or_else(|| {
+                source.error(format!(
+                    "holds {} bytes of data, which do not fit its shape {:?}",
+                    source.size - length,
+                    header.shape
+                ))
+            })?;
+        Ok(header)
     }
 
     fn stored(&self, element: Element) -> Stored<'_> {
@@ -67,28 +65,68 @@ impl Header {
     }
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// The number of elements, if that many fit into memory.
+fn count(shape: &[usize], element: Element) -> Option<usize> {
+    let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    count.checked_mul(element.size()).map(|_| count)
 }
 
-fn element(source: &Source<'_>, dtype: &DType) -> Result<Option<Element>, FormatError> {
-    let DType::Plain(dtype) = dtype else {
-        return Ok(None);
+/// The bytes before the array, and the dictionary among them: after the magic, the version, and a
+/// length of two bytes in version 1, of four in 2 and 3.
+fn header_text(source: &mut Source<'_>) -> Result<(u64, String), FormatError> {
+    let mut start = [0; 8];
+    source.read(&mut start)?;
+    let mut length = [0; 4];
+    let size: u64 = match start[6] {
+        1 => 2,
+        2 | 3 => 4,
+        version => return Err(source.error(format!("has .npy version {version}, expected 1 to 3"))),
     };
-    if dtype.type_char() != TypeChar::Float {
-        return Ok(None);
+    source.read(&mut length[..size as usize])?;
+    let (before, length) = (8 + size, u64::from(u32::from_le_bytes(length)));
+    if before + length > source.size {
+        return Err(source.error("ends within its .npy header"));
     }
-    if dtype.endianness() == Endianness::Big {
-        return Err(source.error(format!(
-            "holds {dtype}; only little-endian numbers are read"
-        )));
+    let mut text = vec![0; length as usize];
+    source.read(&mut text)?;
+    Ok((before + length, String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// What follows a key of the dictionary, which is written as Python writes it.
+fn entry<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let after = ['\'', '"'].into_iter().find_map(|quote| {
+        let key = format!("{quote}{key}{quote}");
+        text.find(&key).map(|at| &text[at + key.len()..])
+    })?;
+    after.trim_start().strip_prefix(':').map(str::trim_start)
+}
+
+/// The text between the quotes at the start.
+fn quoted(value: &str) -> Option<&str> {
+    let quote = value.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    value[1..].split_once(quote).map(|(inside, _)| inside)
+}
+
+/// The numbers of the tuple at the start.
+fn extents(value: &str) -> Option<Vec<usize>> {
+    let (inside, _) = value.strip_prefix('(')?.split_once(')')?;
+    let extents = inside.split(',').map(str::trim).filter(|e| !e.is_empty());
+    extents.map(|extent| extent.parse().ok()).collect()
+}
+
+/// The element type that a type text such as `<f4` names, if it is rounded.
+fn element(source: &Source<'_>, descr: &str) -> Result<Option<Element>, FormatError> {
+    let element = match descr.get(1..) {
+        Some("f2") => Element::F16,
+        Some("f4") => Element::F32,
+        Some("f8") => Element::F64,
+        _ => return Ok(None),
+    };
+    if !descr.starts_with('<') {
+        let reason = format!("holds `{descr}`; only little-endian numbers are read");
+        return Err(source.error(reason));
     }
-    Ok(match dtype.size_field() {
-        2 => Some(Element::F16),
-        4 => Some(Element::F32),
-        8 => Some(Element::F64),
-        _ => None,
-    })
+    Ok(Some(element))
 }
 
 pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> {

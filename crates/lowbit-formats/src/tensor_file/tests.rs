@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
 use super::*;
 use crate::pack::unpack;
