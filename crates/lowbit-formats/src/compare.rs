@@ -313,7 +313,11 @@ mod tests {
             tensors: vec![],
         };
         for text in ["e4m3", "mxfp4"] {
-            let found = compare(&[text.parse().unwrap()], &[sample.clone()], Rounding::Up);
+            let found = compare(
+                &[text.parse().unwrap()],
+                std::slice::from_ref(&sample),
+                Rounding::Up,
+            );
             assert_eq!(found.unwrap()[0].samples[0].plain.elements, 0);
         }
     }
