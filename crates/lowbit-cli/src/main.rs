@@ -24,6 +24,9 @@ struct Arguments {
 enum Command {
     Train(commands::train::Arguments),
     Eval(commands::eval::Arguments),
+    /// Describe, apply, compare, draw and verify number formats.
+    #[command(subcommand)]
+    Formats(commands::formats::Command),
     /// Measure speed.
     #[command(subcommand)]
     Bench(commands::bench::Command),
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Train(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
+        Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),
     };
     result.unwrap_or_else(|error| {

@@ -4,19 +4,19 @@ use lowbit::train::bench::StepTimes;
 use lowbit::train::{Evaluation, RunResult};
 
 /// Lines of cells, the first column to the left and the others to the right.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn table<R: AsRef<[String]>>(rows: &[R]) -> String {
+    let columns = rows.first().map_or(0, |row| row.as_ref().len());
     let width = |i: usize| {
-        rows.iter()
-            .map(|row| row[i].chars().count())
-            .max()
-            .unwrap_or(0)
+        let cells = rows.iter().filter_map(|row| row.as_ref().get(i));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: [usize; N] = std::array::from_fn(width);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
         let cells = row
+            .as_ref()
             .iter()
-            .zip(widths)
+            .zip(&widths)
             .enumerate()
             .map(|(i, (cell, width))| match i {
                 0 => format!("{cell:<width$}"),
@@ -33,7 +33,7 @@ fn percent(fraction: f64) -> String {
 }
 
 /// A number with its thousands set apart.
-fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

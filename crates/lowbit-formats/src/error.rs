@@ -51,6 +51,14 @@ pub enum FormatError {
         /// What was expected of it.
         expected: String,
     },
+    /// A file cannot be read or written, or does not hold what its kind prescribes.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operation is not defined for this format.
     #[error("{format} does not support {operation}")]
     Unsupported {

@@ -51,6 +51,16 @@ impl QPyTorch {
         Ok(Self { exponent, mantissa })
     }
 
+    /// Exponent bits.
+    pub fn exponent(&self) -> u8 {
+        self.exponent
+    }
+
+    /// Mantissa bits.
+    pub fn mantissa(&self) -> u8 {
+        self.mantissa
+    }
+
     /// The stored f32 exponents of the smallest and the largest value.
     fn exponents(&self) -> (u32, u32) {
         let reach = (1 << (self.exponent - 1)) - 1;

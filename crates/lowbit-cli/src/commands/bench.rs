@@ -1,5 +1,7 @@
 //! `lowbit bench`.
 
+mod kernels;
+
 use std::process::ExitCode;
 
 use burn::tensor::Device;
@@ -14,12 +16,15 @@ use crate::table;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Train(TrainArguments),
+    /// Time the rounding kernels against a copy of the same memory.
+    Kernels(kernels::Arguments),
 }
 
 impl Command {
     pub(crate) fn run(self) -> Ended {
         match self {
             Self::Train(arguments) => arguments.run(),
+            Self::Kernels(arguments) => arguments.run(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod eval;
+pub(crate) mod formats;
 pub(crate) mod train;
 
 use std::error::Error;

@@ -1,0 +1,133 @@
+//! `lowbit formats`.
+
+mod apply;
+mod compare;
+mod describe;
+mod list;
+mod plot;
+mod round;
+mod verify;
+
+use std::error::Error;
+
+use clap::{Args, Subcommand};
+use lowbit_formats::{Facts, Rounding};
+
+use super::Ended;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List formats of every kind, with their facts.
+    List(list::Arguments),
+    /// Show the facts of a format and, up to 8 bits, all its values.
+    Describe(describe::Arguments),
+    /// Round numbers: value, code and error of each.
+    Round(round::Arguments),
+    /// Round the tensors of a file.
+    Apply(apply::Arguments),
+    /// Compare formats: facts, and noise on numbers of several distributions.
+    Compare(compare::Arguments),
+    /// Draw formats: a number line, and the relative error over magnitude.
+    Plot(plot::Arguments),
+    /// Compare a format with an independent implementation over all 2^32 inputs.
+    Verify(verify::Arguments),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Ended {
+        match self {
+            Self::List(arguments) => arguments.run(),
+            Self::Describe(arguments) => arguments.run(),
+            Self::Round(arguments) => arguments.run(),
+            Self::Apply(arguments) => arguments.run(),
+            Self::Compare(arguments) => arguments.run(),
+            Self::Plot(arguments) => arguments.run(),
+            Self::Verify(arguments) => arguments.run(),
+        }
+    }
+}
+
+/// How numbers are rounded.
+#[derive(Args)]
+struct RoundingArguments {
+    /// nearest-even, nearest-away, toward-zero, down, up, to-odd or stochastic, also as
+    /// stochastic(bits=8)
+    #[arg(long, value_name = "MODE", default_value = "nearest-even")]
+    rounding: Rounding,
+    /// Where the random numbers of stochastic rounding come from [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl RoundingArguments {
+    fn rounding(&self) -> Result<Rounding, Box<dyn Error>> {
+        match (self.rounding, self.seed) {
+            (rounding, None) => Ok(rounding),
+            (Rounding::Stochastic { stream, bits, .. }, Some(seed)) => {
+                Ok(Rounding::Stochastic { seed, stream, bits })
+            }
+            _ => Err("--seed goes with --rounding stochastic".into()),
+        }
+    }
+}
+
+/// A number as short as it can be told apart from its neighbours.
+fn number(x: f32) -> String {
+    match x.abs() {
+        magnitude if magnitude == 0.0 || x.is_nan() => x.to_string(),
+        magnitude if (1e-4..1e7).contains(&magnitude) || x.is_infinite() => x.to_string(),
+        _ => format!("{x:e}"),
+    }
+}
+
+fn number_or(x: Option<f32>, otherwise: &str) -> String {
+    x.map_or(otherwise.into(), number)
+}
+
+/// What a format holds besides numbers.
+fn specials(facts: &Facts) -> String {
+    let held = [
+        (facts.infinity, "infinity"),
+        (facts.nan, "NaN"),
+        (facts.minus_zero, "-0"),
+    ];
+    let held: Vec<&str> = held
+        .into_iter()
+        .filter_map(|(is, name)| is.then_some(name))
+        .collect();
+    if held.is_empty() {
+        "-".into()
+    } else {
+        held.join(", ")
+    }
+}
+
+/// The headings of [`facts_row`].
+const FACTS: [&str; 9] = [
+    "format",
+    "bits",
+    "min",
+    "max",
+    "min positive",
+    "epsilon",
+    "decades",
+    "values",
+    "specials",
+];
+
+/// One line of a table of formats.
+fn facts_row(format: &str, facts: &Facts) -> [String; 9] {
+    [
+        format.into(),
+        facts.bits.to_string(),
+        number(facts.min),
+        number(facts.max),
+        number_or(facts.min_positive, "-"),
+        number_or(facts.epsilon, "-"),
+        facts
+            .range_decades
+            .map_or("-".into(), |decades| format!("{decades:.2}")),
+        facts.values.to_string(),
+        specials(facts),
+    ]
+}

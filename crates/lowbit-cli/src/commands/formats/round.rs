@@ -1,0 +1,74 @@
+//! `lowbit formats round`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use lowbit_formats::inspect::Rounded;
+use lowbit_formats::{Format, Rounding};
+use serde::Serialize;
+
+use super::{RoundingArguments, number};
+use crate::commands::{Ended, print_json};
+use crate::table::table;
+
+/// Round numbers: value, code and error of each.
+///
+/// The error is in units of the gap between the number's two neighbours in the format. For a
+/// block format, the numbers are one tensor and share their scales.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The format, such as e4m3, "fixed(8,6)" or "posit(8,1)"
+    #[arg(value_name = "F")]
+    format: Format,
+    /// Numbers, also inf and nan; -inf goes after --
+    #[arg(value_name = "X", required = true, allow_negative_numbers = true)]
+    numbers: Vec<f32>,
+    #[command(flatten)]
+    rounding: RoundingArguments,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    format: String,
+    rounding: Rounding,
+    numbers: Vec<Rounded>,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Ended {
+        let rounding = self.rounding.rounding()?;
+        let report = Report {
+            format: self.format.to_string(),
+            rounding,
+            numbers: self.format.inspect(&self.numbers, rounding)?,
+        };
+        if self.json {
+            print_json(&report)?;
+        } else {
+            print!("{}", text(&report.numbers));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn text(numbers: &[Rounded]) -> String {
+    let mut rows = vec![["x", "value", "code", "error in ulp"].map(String::from)];
+    rows.extend(numbers.iter().map(|rounded| {
+        [
+            number(rounded.input),
+            number(rounded.value),
+            rounded.bits.clone(),
+            match rounded.error_ulp {
+                Some(0.0) => "0".into(),
+                Some(error) => format!("{error:+.4}"),
+                None if rounded.input.is_nan() => "-".into(),
+                None => "out of range".into(),
+            },
+        ]
+    }));
+    table(&rows)
+}

@@ -1,0 +1,224 @@
+//! `lowbit formats` and `lowbit bench kernels` as a person meets them.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lowbit"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn here(arguments: &[&str]) -> Output {
+    run(Path::new("."), arguments)
+}
+
+fn text(arguments: &[&str]) -> String {
+    let output = here(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one object on standard output.
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&text(arguments)).unwrap()
+}
+
+fn error(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    assert!(output.stdout.is_empty(), "{arguments:?} printed");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// A NumPy array of four f32.
+fn array(numbers: [f32; 4]) -> Vec<u8> {
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }";
+    let header = format!("{header:117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn formats_are_listed_with_their_facts() {
+    let report = json(&["formats", "list", "--json"]);
+    let formats = report["formats"].as_array().unwrap();
+    let e4m3 = formats.iter().find(|f| f["format"] == "e4m3").unwrap();
+    assert_eq!(e4m3["facts"]["max"], 448.0);
+    assert!(text(&["formats", "list"]).lines().count() == formats.len() + 1);
+}
+
+#[test]
+fn a_small_format_shows_all_values() {
+    let report = json(&["formats", "describe", "e2m1", "--json"]);
+    assert_eq!(report["facts"]["values"], 15);
+    let codes = report["codes"].as_array().unwrap();
+    assert_eq!(codes.len(), 16);
+    assert_eq!(codes[15]["value"], 6.0);
+    assert_eq!(codes[15]["bits"], "0 11 1");
+    assert!(text(&["formats", "describe", "e2m1"]).contains("0 11 1  6"));
+    let wide = json(&["formats", "describe", "bf16", "--json"]);
+    assert!(wide["codes"].as_array().unwrap().is_empty());
+}
+
+/// 0.3 lies 0.6 of the way from 0.28125 to 0.3125, the code of which is 0 0101 010.
+#[test]
+fn numbers_are_rounded() {
+    let report = json(&["formats", "round", "e4m3", "0.3", "-1", "--json"]);
+    let numbers = report["numbers"].as_array().unwrap();
+    assert_eq!(numbers[0]["value"], 0.3125);
+    assert_eq!(numbers[0]["bits"], "0 0101 010");
+    assert!((numbers[0]["error_ulp"].as_f64().unwrap() - 0.4).abs() < 1e-5);
+    assert_eq!(numbers[1]["error_ulp"], 0.0);
+    let down = json(&[
+        "formats",
+        "round",
+        "e4m3",
+        "0.3",
+        "--rounding",
+        "down",
+        "--json",
+    ]);
+    assert_eq!(down["numbers"][0]["value"], 0.28125);
+    let infinite = json(&["formats", "round", "e5m2", "--json", "--", "-inf"]);
+    assert_eq!(infinite["numbers"][0]["value"], "-inf");
+    let seed = ["--rounding", "stochastic", "--seed", "5"];
+    let arguments = [
+        &["formats", "round", "int8", "0.5", "0.5", "0.5"][..],
+        &seed,
+    ]
+    .concat();
+    assert_eq!(text(&arguments), text(&arguments));
+}
+
+#[test]
+fn wrong_names_get_the_nearest_right_one() {
+    let here = Path::new(".");
+    for (arguments, expected) in [
+        (vec!["formats", "describe", "e4m4"], "did you mean `e4m3`?"),
+        (
+            vec!["formats", "describe", "fixed(8"],
+            "did you mean `fixed(8,6)`?",
+        ),
+        (
+            vec!["formats", "compare", "int8", "int99"],
+            "did you mean `int8`?",
+        ),
+        (
+            vec!["formats", "round", "e4m3", "1", "--rounding", "upp"],
+            "did you mean `up`?",
+        ),
+        (
+            vec!["formats", "round", "e4m3", "1", "--seed", "1"],
+            "--rounding stochastic",
+        ),
+        (
+            vec!["formats", "verify", "mxfp4"],
+            "mxfp4 does not support verification",
+        ),
+    ] {
+        let message = error(here, &arguments);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn formats_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.npy");
+    fs::write(&path, array([1.0, 2.0, 3.25, -4.0])).unwrap();
+    let path = path.to_str().unwrap();
+    let report = json(&[
+        "formats",
+        "compare",
+        "int8",
+        "mxfp4",
+        "--tensors",
+        path,
+        "--json",
+    ]);
+    let samples = report["formats"][0]["samples"].as_array().unwrap();
+    let names: Vec<&str> = samples
+        .iter()
+        .map(|s| s["sample"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["normal", "uniform", "laplace", "x.npy"]);
+    // Only 3.25 changes, to 3: 10 log10((1 + 4 + 10.5625 + 16) / 0.0625) = 27.0335 dB; times four
+    // nothing does.
+    let ratio = samples[3]["plain"]["sqnr_db"].as_f64().unwrap();
+    assert!((ratio - 27.0335).abs() < 1e-3);
+    assert_eq!(samples[3]["scaled"]["max_error"], 0.0);
+    assert!(text(&["formats", "compare", "int8", "e4m3"]).contains("SQNR in dB"));
+}
+
+#[test]
+fn a_file_is_rounded() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("x.npy"), array([0.3, 1.0, 1e9, -2.1])).unwrap();
+    let arguments = "formats apply e4m3(saturate) x.npy -o y.npy --json";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let output = run(folder.path(), &arguments);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["tensors"][0]["error"]["saturated"], 1);
+    let written = fs::read(folder.path().join("y.npy")).unwrap();
+    assert_eq!(written, array([0.3125, 1.0, 448.0, -2.0]));
+    let codes: Vec<&str> = "formats apply int4 x.npy -o z.npy --codes"
+        .split(' ')
+        .collect();
+    assert!(run(folder.path(), &codes).status.success());
+    // 0, 1, 7 and -2, the lower half of each byte first.
+    let written = fs::read(folder.path().join("z.npy")).unwrap();
+    assert_eq!(written[written.len() - 2..], [0x10, 0xE7]);
+    for arguments in [
+        "formats apply int4 none.npy -o z.npy",
+        "formats apply int4 x.npy -o z.safetensors",
+        "formats apply bfp(8,dim=3) x.npy -o z.npy",
+    ] {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let message = error(folder.path(), &arguments);
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn formats_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["formats", "plot", "e4m3", "posit(8,1)", "-o", "x.svg"];
+    assert!(run(folder.path(), &arguments).status.success());
+    let picture = fs::read_to_string(folder.path().join("x.svg")).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains(">posit(8,1)</text>"));
+    let message = error(
+        folder.path(),
+        &["formats", "plot", "e4m3", "-o", "none/x.svg"],
+    );
+    assert!(message.contains("none/x.svg: "));
+}
+
+#[test]
+fn kernels_are_measured() {
+    let arguments = "bench kernels int8 --elements 100000 --rounds 1 --threads 1 --json";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let report = json(&arguments);
+    assert!(report["copy_elements_per_second"].as_f64().unwrap() > 0.0);
+    let kernels = report["kernels"].as_array().unwrap();
+    assert_eq!(kernels.len(), 2);
+    for kernel in kernels {
+        assert_eq!(kernel["format"], "int8");
+        for field in [
+            "elements_per_second",
+            "ratio_to_copy",
+            "in_cache_elements_per_second",
+        ] {
+            assert!(kernel[field].as_f64().unwrap() > 0.0, "{field}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! One tensor from a source through a format.
+
+use super::element::{Element, to_odd};
+use super::{Output, Source};
+use crate::error_summary::{ErrorSummary, ErrorSums};
+use crate::{BlockCodes, BlockFormat, Format, FormatError, Rounding, Scales, pack};
+
+/// Numbers that are in memory at a time; a multiple of the generator's groups and of a byte's bits.
+const PIECE: usize = 1 << 20;
+
+/// Up to this many bits, rounding an f64 to odd first does no harm.
+const TWICE_ROUNDED_BITS: u32 = 16;
+
+/// A tensor in a file, at which the source stands.
+pub(super) struct Stored<'a> {
+    pub(super) element: Element,
+    pub(super) shape: &'a [usize],
+    pub(super) count: usize,
+}
+
+impl Stored<'_> {
+    /// Rounds the tensor piece by piece; `write` gets the bytes of the numbers or their codes.
+    pub(super) fn round(
+        &self,
+        format: &Format,
+        rounding: Rounding,
+        kind: Output,
+        source: &mut Source<'_>,
+        mut write: impl FnMut(&[u8]) -> Result<(), FormatError>,
+    ) -> Result<ErrorSummary, FormatError> {
+        if let Format::Block(_) = format {
+            let (numbers, mut rounded) = self.piece(self.count, source, format)?;
+            format.quantize_shaped_in_place(&mut rounded, self.shape, rounding)?;
+            let (bytes, held) = self.element.bytes(&rounded);
+            write(&bytes)?;
+            return Ok(summary(format, &numbers, &held));
+        }
+        let mut sums = ErrorSums::new(format);
+        for first in (0..self.count).step_by(PIECE) {
+            let length = PIECE.min(self.count - first);
+            let (numbers, input) = self.piece(length, source, format)?;
+            let mut rounded = vec![0.0; length];
+            format.quantize_from(first as u64, &input, &mut rounded, rounding)?;
+            let held = match kind {
+                Output::Numbers => {
+                    let (bytes, held) = self.element.bytes(&rounded);
+                    write(&bytes)?;
+                    held
+                }
+                Output::Codes => {
+                    // What has been rounded stays what it is.
+                    let codes = format.encode(&rounded, Rounding::TowardZero)?;
+                    write(&pack::pack(&codes, format.bits())?)?;
+                    format.decode(&codes).into_iter().map(f64::from).collect()
+                }
+            };
+            sums.add(numbers.iter().copied().zip(held));
+        }
+        Ok(sums.summary())
+    }
+
+    /// The tensor's codes and scales in a block format.
+    pub(super) fn block_codes(
+        &self,
+        block: &BlockFormat,
+        rounding: Rounding,
+        source: &mut Source<'_>,
+    ) -> Result<(BlockCodes, ErrorSummary), FormatError> {
+        let format = Format::Block(*block);
+        let (numbers, input) = self.piece(self.count, source, &format)?;
+        let codes = block.encode(&input, self.shape, rounding)?;
+        let held: Vec<f64> = block.decode(&codes)?.into_iter().map(f64::from).collect();
+        let summary = summary(&format, &numbers, &held);
+        Ok((codes, summary))
+    }
+
+    /// The next numbers, and the f32 that stand for them.
+    pub(super) fn piece(
+        &self,
+        length: usize,
+        source: &mut Source<'_>,
+        format: &Format,
+    ) -> Result<(Vec<f64>, Vec<f32>), FormatError> {
+        let mut bytes = vec![0; length * self.element.size()];
+        source.read(&mut bytes)?;
+        let numbers = self.element.numbers(&bytes);
+        let odd = self.element == Element::F64 && format.bits() <= TWICE_ROUNDED_BITS;
+        let single = |&x: &f64| if odd { to_odd(x) } else { x as f32 };
+        let singles = numbers.iter().map(single).collect();
+        Ok((numbers, singles))
+    }
+
+    /// All numbers as the nearest f32.
+    pub(super) fn numbers(&self, source: &mut Source<'_>) -> Result<Vec<f32>, FormatError> {
+        let mut bytes = vec![0; self.count * self.element.size()];
+        source.read(&mut bytes)?;
+        let numbers = self.element.numbers(&bytes);
+        Ok(numbers.into_iter().map(|x| x as f32).collect())
+    }
+}
+
+fn summary(format: &Format, numbers: &[f64], held: &[f64]) -> ErrorSummary {
+    let mut sums = ErrorSums::new(format);
+    sums.add(numbers.iter().copied().zip(held.iter().copied()));
+    sums.summary()
+}
+
+/// The little-endian bytes of what blocks share, under the endings of their tensors' names.
+pub(super) fn scale_bytes(scales: &Scales) -> Vec<(&'static str, Vec<u8>)> {
+    match scales {
+        Scales::PowersOfTwo(codes) => vec![("scales", codes.clone())],
+        Scales::Float8 { tensor, blocks } => vec![
+            ("scales", blocks.clone()),
+            ("tensor_scale", tensor.to_le_bytes().to_vec()),
+        ],
+        Scales::Affine(parameters) => {
+            let scales = parameters.iter().flat_map(|p| p.scale.to_le_bytes());
+            let zeros = parameters.iter().flat_map(|p| p.zero_point.to_le_bytes());
+            vec![
+                ("scales", scales.collect()),
+                ("zero_points", zeros.collect()),
+            ]
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A file that appears under its name when it is complete.
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::file_error;
+use crate::FormatError;
+
+/// A file under a temporary name beside its own; it is removed unless it is finished.
+pub(super) struct Temporary<'a> {
+    path: &'a Path,
+    temporary: PathBuf,
+    file: File,
+    finished: bool,
+}
+
+impl<'a> Temporary<'a> {
+    pub(super) fn create(path: &'a Path) -> Result<Self, FormatError> {
+        let name = path
+            .file_name()
+            .ok_or_else(|| file_error(path, "is not the name of a file"))?;
+        if path.is_dir() {
+            return Err(file_error(path, "is a folder"));
+        }
+        let name = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
+        let temporary = path.with_file_name(name);
+        let file = File::create_new(&temporary).map_err(|error| file_error(path, error))?;
+        Ok(Self {
+            path,
+            temporary,
+            file,
+            finished: false,
+        })
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
+        let written = self.file.write_all(bytes);
+        written.map_err(|error| file_error(self.path, error))
+    }
+
+    pub(super) fn seek(&mut self, position: u64) -> Result<(), FormatError> {
+        let sought = self.file.seek(SeekFrom::Start(position));
+        sought
+            .map(drop)
+            .map_err(|error| file_error(self.path, error))
+    }
+
+    /// Gives the file its name, and tells its size.
+    pub(super) fn finish(mut self) -> Result<u64, FormatError> {
+        let error = |error| file_error(self.path, error);
+        self.file.sync_all().map_err(error)?;
+        let size = self.file.metadata().map_err(error)?.len();
+        fs::rename(&self.temporary, self.path).map_err(error)?;
+        self.finished = true;
+        Ok(size)
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What went wrong has been reported; a leftover is the lesser evil.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
