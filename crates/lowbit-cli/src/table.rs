@@ -13,15 +13,15 @@ pub(crate) fn table<R: AsRef<[String]>>(rows: &[R]) -> String {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells = row
-            .as_ref()
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(i, (cell, width))| match i {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
+        let cells =
+            row.as_ref()
+                .iter()
+                .zip(&widths)
+                .enumerate()
+                .map(|(i, (cell, width))| match i {
+                    0 => format!("{cell:<width$}"),
+                    _ => format!("{cell:>width$}"),
+                });
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
     }
