@@ -135,11 +135,11 @@ impl ScalarFormat for AdditivePowerOfTwo {
     }
 
     fn facts(&self) -> Facts {
+        let count = self.values().len();
         let extent = Extent {
-            values: self.values().len() as u64,
             // Codes that no value has decode to NaN.
-            nan: self.values().len() < 1 << self.bits(),
-            ..Extent::of_steps(self.min(), self.max())
+            nan: count < 1 << self.bits(),
+            ..Extent::of_list(count, self.min(), self.max())
         };
         Facts::new(self, extent)
     }

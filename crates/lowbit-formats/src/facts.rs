@@ -58,6 +58,14 @@ impl Extent {
             minus_zero: false,
         }
     }
+
+    /// Of a format with so many listed values.
+    pub(crate) fn of_list(values: usize, min: f32, max: f32) -> Self {
+        Self {
+            values: values as u64,
+            ..Self::of_steps(min, max)
+        }
+    }
 }
 
 impl Facts {

@@ -148,11 +148,8 @@ impl ScalarFormat for PowerOfTwo {
     }
 
     fn facts(&self) -> Facts {
-        let extent = Extent {
-            values: self.values().len() as u64,
-            ..Extent::of_steps(self.min(), self.max())
-        };
-        Facts::new(self, extent)
+        let count = self.values().len();
+        Facts::new(self, Extent::of_list(count, self.min(), self.max()))
     }
 
     fn bits(&self) -> u32 {

@@ -35,10 +35,10 @@ pub(crate) struct Arguments {
     /// float, dorefa or tqt [default: dorefa]
     #[arg(long, value_name = "NAME")]
     method: Option<Method>,
-    /// Bits of weights, 1 to 32 [default: 4; 8 for tqt]
+    /// Bits of weights: dorefa 1 to 24, tqt 2 to 24, 32 for float [default: 4; 8 for tqt]
     #[arg(long, value_name = "N")]
     wbits: Option<u32>,
-    /// Bits of activations, 1 to 32 [default: 4; 8 for tqt]
+    /// Bits of activations: dorefa 1 to 16, tqt 2 to 24, 32 for float [default: 4; 8 for tqt]
     #[arg(long, value_name = "N")]
     abits: Option<u32>,
     /// Times that each run sees every image [default: the usual for the data; a fifth of it from

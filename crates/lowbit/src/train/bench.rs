@@ -43,16 +43,19 @@ pub struct StepTime {
 /// A network under one method, ready to step.
 struct Candidate {
     name: String,
-    model: Network,
+    /// Absent only while the optimizer has it.
+    model: Option<Network>,
     optimizer: burn::optim::ModuleOptimizer,
     seconds: Vec<f64>,
 }
 
 impl Candidate {
     fn step(&mut self, batch: Batch, device: &Device) -> Result<(), Error> {
-        let output = TrainStep::step(&self.model, batch);
-        let model = self.model.clone();
-        self.model = self.optimizer.step(1e-3, model, output.grads);
+        // As in training, the optimizer gets the only copy of the network.
+        if let Some(model) = self.model.take() {
+            let output = TrainStep::step(&model, batch);
+            self.model = Some(self.optimizer.step(1e-3, model, output.grads));
+        }
         device
             .sync()
             .map_err(|error| Error::config("device", error.to_string()))
@@ -105,7 +108,7 @@ pub fn training_steps(workload: &Workload, device: &Device) -> Result<StepTimes,
                 Method::Float => method.to_string(),
                 _ => format!("{method}-w{wbits}a{abits}"),
             },
-            model,
+            model: Some(model),
             optimizer: OptimizerConfig::Sgd {
                 momentum: 0.9,
                 weight_decay: 1e-4,
