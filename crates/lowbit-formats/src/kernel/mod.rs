@@ -22,12 +22,15 @@
 #![allow(unsafe_code)]
 
 mod lanes;
+mod strided;
 
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
 use crate::philox::{GROUP, Philox};
+
+pub(crate) use strided::{map_parts, map_parts_in_place};
 
 /// Elements a thread takes at a time, and the unit of a reduction.
 pub const CHUNK: usize = 1 << 14;
@@ -82,34 +85,6 @@ pub fn map_to_vec<T: Element, U: Element>(
 #[inline]
 pub fn map_in_place<T: Element>(data: &mut [T], f: impl Fn(T) -> T + Sync + Send + Copy) {
     in_place(data, |input, output, _| lanes::map(input, output, f));
-}
-
-/// `output = narrow(pass(widen(input)))`, where `pass` changes a part of at most 1,024 numbers that
-/// stays in the first cache. Its second argument says how many groups of random words
-/// ([`GROUP`]) come before the part.
-///
-/// # Panics
-///
-/// If the slices differ in length.
-#[inline]
-pub fn map_parts<T: Element, U: Element>(
-    input: &[T],
-    output: &mut [U],
-    widen: impl Fn(T) -> f32 + Sync + Send + Copy,
-    pass: impl Fn(&mut [f32], u64) + Sync + Send,
-    narrow: impl Fn(f32) -> U + Sync + Send + Copy,
-) {
-    assert_eq!(input.len(), output.len(), "slices differ in length");
-    each_chunk(input, output, &|chunk, input: &[T], output: &mut [U]| {
-        let mut buffer = [0.0; BUFFER];
-        let parts = output.chunks_mut(BUFFER).zip(input.chunks(BUFFER));
-        for (part, (output, input)) in parts.enumerate() {
-            let buffer = &mut buffer[..input.len()];
-            lanes::map(input, as_uninit(buffer), widen);
-            pass(buffer, ((chunk * CHUNK + part * BUFFER) / GROUP) as u64);
-            lanes::map(buffer, as_uninit(output), narrow);
-        }
-    });
 }
 
 /// `output[i] = f(left[i], right[i])`.
