@@ -50,8 +50,8 @@ pub enum Decision {
 /// upper one of two that are as far from zero), `Down`, `Up`, `ToOdd` (the neighbour with the odd
 /// code) and `Stochastic` (probability proportional to the distance from the other neighbour)
 /// look at the neighbouring values only. Numbers beyond the table, also infinite ones, go to its
-/// ends, -0.0 counts as 0.0, subnormals are numbers like any other, and NaN stays NaN; as a code
-/// it is that of zero rounded.
+/// ends, -0.0 counts as 0.0, subnormals are numbers like any other, and NaN stays NaN; its
+/// code is the lowest that no number has, or that of zero rounded if each has one.
 #[derive(Debug, Clone)]
 pub struct Codebook {
     name: Option<&'static str>,
@@ -170,6 +170,10 @@ impl Codebook {
 
     /// The code of `x` rounded, in the lowest [`bits`](ScalarFormat::bits) bits.
     pub fn encode(&self, x: f32, rounding: Rounding, random: u32) -> u32 {
+        let unused = self.levels.unused_code();
+        if x.is_nan() && unused < 1 << self.bits() {
+            return unused;
+        }
         self.levels.encode(x, rounding, random)
     }
 

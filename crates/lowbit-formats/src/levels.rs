@@ -21,6 +21,8 @@ pub(crate) struct Levels {
     codes: Vec<u32>,
     /// The value of each code, NaN for codes that no value has.
     decoded: Vec<f32>,
+    /// The lowest code that no value has.
+    unused: u32,
     /// Finds the largest value not above a number.
     floor: Search,
     /// Finds the nearest value, ties to an even code.
@@ -90,7 +92,9 @@ impl Levels {
         for &(value, code) in entries {
             decoded[code as usize] = value;
         }
+        let unused = decoded.iter().position(|value| value.is_nan());
         Self {
+            unused: unused.unwrap_or(decoded.len()) as u32,
             decoded,
             floor: Search::new(values[1..].to_vec()),
             nearest_even: Search::new(even),
@@ -111,6 +115,11 @@ impl Levels {
     pub(crate) fn encode(&self, x: f32, rounding: Rounding, random: u32) -> u32 {
         let x = if x.is_nan() { 0.0 } else { x };
         self.codes[self.index(x, rounding, random)]
+    }
+
+    /// The lowest code that no value has.
+    pub(crate) fn unused_code(&self) -> u32 {
+        self.unused
     }
 
     /// The value of a code, NaN if no value has it.
