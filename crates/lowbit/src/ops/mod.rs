@@ -11,6 +11,8 @@ mod conv;
 mod dorefa;
 mod fake_quantize;
 mod flex;
+mod fused;
+mod kernel;
 mod linear;
 mod norm;
 mod operand;
@@ -18,7 +20,7 @@ mod pool;
 mod tanh;
 mod trained_threshold;
 
-pub use activation::{relu, relu6};
+pub use activation::{Activation, relu, relu6};
 pub use add::add;
 pub use conv::conv2d;
 pub use dorefa::dorefa_weight;
