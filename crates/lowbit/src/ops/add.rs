@@ -10,6 +10,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
+use super::profile::timed;
 use super::{Operand, flex};
 
 /// The sum of two quantized operands of one shape.
@@ -36,7 +37,8 @@ impl AddOp for Flex {
     fn sum(left: FlexTensor, right: FlexTensor) -> FlexTensor {
         let dtype = left.dtype();
         let (left, right) = (flex::to_f32(left), flex::to_f32(right));
-        flex::to_dtype(flex::zip(left, right, |a, b| a + b), dtype)
+        let sum = timed("add", || flex::zip(left, right, |a, b| a + b));
+        flex::to_dtype(sum, dtype)
     }
 }
 

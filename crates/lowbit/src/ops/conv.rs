@@ -15,6 +15,7 @@ use burn::tensor::{DType, Shape, Tensor};
 use super::fused::{self, Optional, QuantizingKernels, Reading, Rows};
 use super::kernel::buffer::Buffer;
 use super::kernel::conv as kernel;
+use super::profile::counted;
 use super::{Operand, flex};
 
 /// Two-dimensional convolution (cross-correlation) of quantized operands.
@@ -278,14 +279,16 @@ impl Conv2dKernel for Flex {
         ]);
         let layout = flex::channels_last_layout(&output);
         let mut output = Buffer::new(layout.num_elements());
-        kernel::forward(
-            &shape,
-            x.storage(),
-            weight.storage(),
-            bias.as_deref(),
-            (!rows.is_float()).then_some(&round),
-            &mut output,
-        );
+        counted("conv2d", shape.operations(), || {
+            kernel::forward(
+                &shape,
+                x.storage(),
+                weight.storage(),
+                bias.as_deref(),
+                (!rows.is_float()).then_some(&round),
+                &mut output,
+            );
+        });
         flex::from_buffer(output, layout)
     }
 
@@ -305,19 +308,24 @@ impl Conv2dKernel for Flex {
         let round = |row: &mut [f32]| rows.round(row);
         let round_backward = |x: &[f32], grad: &mut [f32]| rows.round_backward(x, grad);
         let mut to_input = (to_x || to_threshold).then(|| Buffer::new(x.layout().num_elements()));
-        let (weight_gradient, bias_gradient, threshold) = kernel::backward(
-            &shape,
-            x.storage(),
-            weight.storage(),
-            grad.storage(),
-            (!rows.is_float()).then_some(&round),
-            (!rows.passes_gradients()).then_some(&round_backward),
-            kernel::Wanted {
-                input: to_input.as_deref_mut(),
-                weight: to_weight,
-                bias: to_bias,
-            },
-        );
+        let gradients = usize::from(to_x || to_threshold) + usize::from(to_weight);
+        let backward_operations = gradients as f64 * shape.operations();
+        let (weight_gradient, bias_gradient, threshold) =
+            counted("conv2d backward", backward_operations, || {
+                kernel::backward(
+                    &shape,
+                    x.storage(),
+                    weight.storage(),
+                    grad.storage(),
+                    (!rows.is_float()).then_some(&round),
+                    (!rows.passes_gradients()).then_some(&round_backward),
+                    kernel::Wanted {
+                        input: to_input.as_deref_mut(),
+                        weight: to_weight,
+                        bias: to_bias,
+                    },
+                )
+            });
         let layout = x.layout().clone();
         [
             to_input

@@ -17,6 +17,7 @@ mod linear;
 mod norm;
 mod operand;
 mod pool;
+mod profile;
 mod tanh;
 mod trained_threshold;
 
@@ -29,4 +30,11 @@ pub use linear::linear;
 pub use norm::{BatchNormTrainOutput, batch_norm, batch_norm_train};
 pub use operand::{Operand, Quantization};
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+pub use profile::{Spent, profile};
 pub use trained_threshold::trained_threshold;
+
+/// Multiplications and additions a second that the registers of this machine's CPUs allow, with
+/// all threads of the pool.
+pub fn multiply_add_peak() -> f64 {
+    kernel::peak::operations_per_second()
+}

@@ -15,6 +15,7 @@ use super::activation::{Activation, activated, activated_backward};
 use super::flex;
 use super::kernel::buffer::Buffer;
 use super::kernel::norm::{self as kernel, Affine, Normalization, Statistics};
+use super::profile::timed;
 
 /// `activation((x - mean) / sqrt(variance + epsilon) * gamma + beta)`, per channel, with given
 /// statistics, which are constants: they get no gradient.
@@ -416,7 +417,9 @@ fn normalize(x: &FlexTensor, layer: &Layer<FlexTensor>, statistics: &Statistics)
     let (gamma, beta) = (flex::to_vec(&layer.gamma), flex::to_vec(&layer.beta));
     let affine = Affine::new(statistics, &gamma, &beta, layer.epsilon);
     let mut output = Buffer::new(x.layout().num_elements());
-    kernel::apply(x.storage(), &affine, layer.activation, &mut output);
+    timed("batch_norm", || {
+        kernel::apply(x.storage(), &affine, layer.activation, &mut output);
+    });
     flex::from_buffer(output, x.layout().clone())
 }
 
@@ -442,7 +445,10 @@ impl BatchNormKernel for Flex {
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let dtype = x.dtype();
         let x = flex::channels_last(flex::to_f32(x));
-        let statistics = kernel::statistics(x.storage(), x.layout().shape()[1]);
+        let channels = x.layout().shape()[1];
+        let statistics = timed("batch_norm statistics", || {
+            kernel::statistics(x.storage(), channels)
+        });
         let made = [
             normalize(&x, layer, &statistics),
             flex::from_slice(&statistics.mean),
@@ -473,18 +479,20 @@ impl BatchNormKernel for Flex {
             from_batch: saved.from_batch,
         };
         // The gradient becomes that of `x` where it lies, if nothing else reads it.
-        let (to_x, parameters) = match grad.try_storage_mut::<f32>() {
-            Some(data) => {
-                let parameters = kernel::backward(x.storage(), data, normalization);
-                (grad, parameters)
+        let (to_x, parameters) = timed("batch_norm backward", || {
+            match grad.try_storage_mut::<f32>() {
+                Some(data) => {
+                    let parameters = kernel::backward(x.storage(), data, normalization);
+                    (grad, parameters)
+                }
+                None => {
+                    let mut data = Buffer::new(grad.layout().num_elements());
+                    data.copy_from_slice(grad.storage());
+                    let parameters = kernel::backward(x.storage(), &mut data, normalization);
+                    (flex::from_buffer(data, grad.layout().clone()), parameters)
+                }
             }
-            None => {
-                let mut data = Buffer::new(grad.layout().num_elements());
-                data.copy_from_slice(grad.storage());
-                let parameters = kernel::backward(x.storage(), &mut data, normalization);
-                (flex::from_buffer(data, grad.layout().clone()), parameters)
-            }
-        };
+        });
         let [gamma, beta] = [parameters.gamma, parameters.beta].map(|g| flex::from_slice(&g));
         [to_x, gamma, beta].map(|made| flex::to_dtype(made, dtype))
     }

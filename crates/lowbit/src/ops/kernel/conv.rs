@@ -48,6 +48,12 @@ impl Shape {
         self.channels[1] * self.output[0] * self.output[1]
     }
 
+    /// Multiplications and additions of the forward pass, padding included.
+    pub(crate) fn operations(&self) -> f64 {
+        let summed = self.channels[0] * self.kernel[0] * self.kernel[1];
+        2.0 * (self.batch * self.output_image()) as f64 * summed as f64
+    }
+
     /// Whether the register tiles reach the pixels of this convolution.
     pub(crate) fn is_supported(&self) -> bool {
         self.stride[1] <= 2 && self.channels.iter().chain(&self.output).all(|&n| n > 0)

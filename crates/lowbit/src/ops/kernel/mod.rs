@@ -5,6 +5,7 @@ pub(crate) mod buffer;
 pub(crate) mod conv;
 pub(crate) mod elementwise;
 pub(crate) mod norm;
+pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod scratch;
 pub(crate) mod tile;
