@@ -4,6 +4,7 @@
 //! part of the pass that reads it. The quantizing operators are backend extensions: a hand-written
 //! backward on `Autodiff`, kernels on Flex, and bodies composed of tensor primitives elsewhere.
 
+mod accumulate;
 mod activation;
 mod add;
 mod composed;
