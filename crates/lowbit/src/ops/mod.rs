@@ -18,6 +18,7 @@ mod linear;
 mod norm;
 mod operand;
 mod pool;
+mod posit_activation;
 mod profile;
 mod tanh;
 mod trained_threshold;
@@ -31,6 +32,7 @@ pub use linear::linear;
 pub use norm::{BatchNormTrainOutput, batch_norm, batch_norm_train};
 pub use operand::{Operand, Quantization};
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+pub use posit_activation::posit_activation;
 pub use profile::{Spent, profile};
 pub use trained_threshold::trained_threshold;
 
