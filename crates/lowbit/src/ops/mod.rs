@@ -21,6 +21,7 @@ mod pool;
 mod profile;
 mod tanh;
 mod trained_threshold;
+mod update;
 
 pub use activation::{Activation, relu, relu6};
 pub use add::add;
@@ -33,6 +34,7 @@ pub use operand::{Operand, Quantization};
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub use profile::{Spent, profile};
 pub use trained_threshold::trained_threshold;
+pub use update::{AdamStep, SgdStep, adam, sgd};
 
 /// Multiplications and additions a second that the registers of this machine's CPUs allow, with
 /// all threads of the pool.
