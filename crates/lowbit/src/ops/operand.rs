@@ -79,6 +79,11 @@ impl<const D: usize> Operand<D> {
         }
     }
 
+    /// How it is quantized, if at all.
+    pub fn quantization(&self) -> Option<&Quantization> {
+        self.quantization.as_ref()
+    }
+
     /// The tensor as the operator sees it.
     pub fn quantized(self) -> Tensor<D> {
         match self.quantization {
