@@ -1,12 +1,14 @@
 //! Sums of products in registers of a few bits.
 
-use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
-use lowbit::config::{LayerType, Planner, QConfig, QPlan};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use lowbit::config::{LayerType, Planner, QConfig, QPlan, TqtWidths};
+use lowbit::models::{Architecture, Classifier};
 use lowbit::nn;
 use lowbit::quantizers::{
     AccumulatorConfig, Quantizer, QuantizerConfig, TrainedThresholdConfig, set_quantization,
 };
+use lowbit::report::accumulator_bits;
 
 fn threshold(bits: u32, per_channel: bool) -> Option<QuantizerConfig> {
     Some(QuantizerConfig::Tqt(TrainedThresholdConfig {
@@ -137,6 +139,22 @@ fn it_is_switched_off_with_the_others() {
     assert_eq!(read(off.forward(x)), [0.875 * 0.875]);
 }
 
+/// Inputs on steps of 1/8 and weights on steps of 1/2 (threshold 4): distances are counted in
+/// eighths. |7/8 - 2| is 9 of them, |7/8 + 4| is 39; 6 bits end at -32.
+#[test]
+fn an_adder_saturates_at_the_smaller_step() {
+    let device = Device::flex();
+    let mut adder = nn::Adder2dConfig::new([1, 2], [1, 1])
+        .with_bias(true)
+        .with_quantization(config(6, false))
+        .init(&device);
+    adder.weight = param(&[2.0, -4.0], [2, 1, 1, 1], &device);
+    adder.bias = Some(param(&[1.0, 2.0], [2], &device));
+    set_thresholds(&mut adder.quantizers.weight, &[2.0], &device);
+    let y = adder.forward(Tensor::full([1, 1, 1, 1], 0.875, &device));
+    assert_eq!(read(y), [1.0 - 9.0 / 8.0, 2.0 - 4.0]);
+}
+
 #[test]
 fn a_shift_convolution_saturates_too() {
     // Weights of 2 bits are 0 and +-1; inputs have steps 1/8: 7/8 twice is 14/8, 4 bits end at 7/8.
@@ -153,6 +171,88 @@ fn a_shift_convolution_saturates_too() {
     shift.weight = param(&[0.9, 0.8], [1, 2, 1, 1], &device);
     let y = shift.forward(Tensor::full([1, 2, 1, 1], 0.875, &device));
     assert_eq!(read(y), [0.875]);
+}
+
+/// Both networks with every tensor quantized: a step of training reaches each threshold that the
+/// plan asked for, and the report lists each layer that sums products.
+#[test]
+fn whole_networks_train_with_every_tensor_quantized() {
+    let device = Device::flex().autodiff();
+    for (name, sums) in [("lenet", 4), ("resnet8", 10)] {
+        let architecture: Architecture = name.parse().unwrap();
+        let (input, classes) = architecture.usual_images();
+        let plan = QPlan::tqt_integer(TqtWidths::default());
+        let model = architecture
+            .init(input, classes, &plan, 0, &device)
+            .unwrap();
+        let report = accumulator_bits(&model, model.layers());
+        assert_eq!(report.len(), sums, "{name}");
+        assert!(
+            report
+                .iter()
+                .all(|layer| layer.given == Some(32) && layer.is_enough())
+        );
+
+        let [channels, height, width] = input;
+        let images = Tensor::random(
+            [4, channels, height, width],
+            Distribution::Normal(0.0, 1.0),
+            &device,
+        );
+        let grads = model.forward(images).sum().backward();
+        let mut thresholds = Thresholds {
+            grads: &grads,
+            path: Vec::new(),
+            with: 0,
+            without: Vec::new(),
+        };
+        model.visit(&mut thresholds);
+        let planned: usize = model
+            .layers()
+            .iter()
+            .map(|layer| {
+                layer
+                    .config
+                    .slots()
+                    .iter()
+                    .filter(|(_, slot)| slot.is_some())
+                    .count()
+            })
+            .sum();
+        assert_eq!(thresholds.without, Vec::<String>::new(), "{name}");
+        assert_eq!(thresholds.with, planned, "{name}");
+    }
+}
+
+/// Which thresholds a gradient reaches.
+struct Thresholds<'a> {
+    grads: &'a burn::tensor::Gradients,
+    path: Vec<String>,
+    with: usize,
+    without: Vec<String>,
+}
+
+impl ModuleVisitor for Thresholds<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self
+            .path
+            .last()
+            .is_some_and(|name| name == "log2_threshold")
+        {
+            match param.val().grad(self.grads) {
+                Some(_) => self.with += 1,
+                None => self.without.push(self.path.join(".")),
+            }
+        }
+    }
 }
 
 fn refusal(plan: &str) -> String {

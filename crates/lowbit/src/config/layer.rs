@@ -176,8 +176,8 @@ impl LayerType {
             "output" => true,
             "weight" => self.has_weight() && !self.has_own_weight_format(),
             "bias" => self.bias() == Some(true),
-            // The terms of an adder's sum are not products, and an embedding sums nothing.
-            "accumulator" => self.bias().is_some() && !matches!(self, Self::Adder2d { .. }),
+            // An embedding sums nothing.
+            "accumulator" => self.bias().is_some(),
             _ => false,
         }
     }

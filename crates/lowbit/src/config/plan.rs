@@ -139,7 +139,7 @@ impl QPlan {
     /// |---|---|---|
     /// | `input` | layers with a weight; `Add`, `Mul`, `Concat` (one threshold for all branches); average pooling, `LeakyRelu`, `Sigmoid`, `Tanh` | what the layer reads |
     /// | `weight`, `bias` | layers that have them | the parameter |
-    /// | `accumulator` | layers that sum products | the sum, before the bias |
+    /// | `accumulator` | layers that sum products or distances | the sum, before the bias |
     /// | `output` | the last layer | the network's result |
     ///
     /// Nothing else is quantized, so that no tensor is twice: a layer's output is the next one's
@@ -383,6 +383,87 @@ mod tests {
         let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
         assert_eq!(bits(planner.first("a", CONV)), (8, 8));
         assert_eq!(bits(planner.layer("m", CONV)), (4, 4));
+    }
+
+    /// The slots that are quantized, with their bits.
+    fn slots(config: &QConfig) -> Vec<(&'static str, u32)> {
+        let slots = config.slots();
+        let slots = slots
+            .into_iter()
+            .filter_map(|(slot, q)| Some((slot, q.as_ref()?.bits())));
+        let accumulator = config.accumulator.as_ref().map(|a| ("accumulator", a.bits));
+        slots.chain(accumulator).collect()
+    }
+
+    #[test]
+    fn tqt_for_integer_hardware_quantizes_every_tensor_once() {
+        let plan = QPlan::tqt_integer(TqtWidths {
+            weight: 4,
+            activation: 4,
+            ..TqtWidths::default()
+        });
+        assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
+        let mut planner = Planner::new(&plan).unwrap();
+        let bias = LayerType::Conv2d { bias: true };
+        assert_eq!(
+            slots(&planner.first("first", bias)),
+            [
+                ("input", 8),
+                ("weight", 8),
+                ("bias", 16),
+                ("accumulator", 32)
+            ]
+        );
+        let all = [
+            ("input", 4),
+            ("weight", 4),
+            ("bias", 16),
+            ("accumulator", 32),
+        ];
+        assert_eq!(slots(&planner.layer("a", bias)), all);
+        let transposed = LayerType::ConvTranspose3d { bias: true };
+        assert_eq!(slots(&planner.layer("b", transposed)), all);
+        assert_eq!(
+            slots(&planner.layer("c", CONV)),
+            [("input", 4), ("weight", 4), ("accumulator", 32)]
+        );
+        let adder = LayerType::Adder2d { bias: false };
+        assert_eq!(
+            slots(&planner.layer("d", adder)),
+            [("input", 4), ("weight", 4), ("accumulator", 32)]
+        );
+        let shift = LayerType::ShiftConv2d { bias: true };
+        assert_eq!(
+            slots(&planner.layer("e", shift)),
+            [("input", 4), ("bias", 16), ("accumulator", 32)]
+        );
+        assert_eq!(
+            slots(&planner.layer("f", LayerType::Embedding)),
+            [("weight", 4)]
+        );
+        for layer in [LayerType::Add, LayerType::Concat, LayerType::AvgPool2d] {
+            assert_eq!(slots(&planner.layer("g", layer)), [("input", 4)]);
+        }
+        // What these hand on is on the grid of what they read.
+        for layer in [
+            LayerType::Relu,
+            LayerType::Hardtanh,
+            LayerType::MaxPool2d,
+            LayerType::BatchNorm,
+        ] {
+            assert_eq!(slots(&planner.layer("h", layer)), []);
+        }
+        assert_eq!(
+            slots(&planner.last("last", LayerType::Linear { bias: true })),
+            [
+                ("input", 8),
+                ("weight", 8),
+                ("bias", 16),
+                ("output", 8),
+                ("accumulator", 32)
+            ]
+        );
+        assert_eq!(planner.finish().unwrap().len(), 15);
     }
 
     #[test]

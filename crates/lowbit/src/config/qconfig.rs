@@ -19,7 +19,7 @@ pub struct QConfig {
     /// Its bias.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<QuantizerConfig>,
-    /// The sum of its products, before the bias; in TOML, `accumulator = { bits = 32 }`.
+    /// The sum of its products or distances, before the bias; in TOML, `accumulator = { bits = 32 }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accumulator: Option<AccumulatorConfig>,
     /// What the layer hands on.

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use super::padding;
 use crate::config::QConfig;
 use crate::ops::{self, AdderOptions};
-use crate::quantizers::{Channels, Quantizers};
+use crate::quantizers::{Channels, Quantizers, Sums, Term};
 
 /// Configuration of an [`Adder2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
 /// quantized.
@@ -47,7 +47,7 @@ pub struct Adder2dConfig {
 }
 
 /// The layer of AdderNet (arXiv 1912.13200): minus the l1 distance of the weight from each part of
-/// the input, `-sum |x - w|`, with quantized input, weight, bias and output; see
+/// the input, `-sum |x - w|`, with quantized input, weight, bias, sum and output; see
 /// [`ops::adder2d`](crate::ops::adder2d()) for its gradients. Built by [`Adder2dConfig`]; parameter
 /// paths are those of `burn::nn::conv::Conv2d`. Zeros of the padding count as inputs.
 ///
@@ -129,19 +129,19 @@ impl Adder2d {
             groups: self.groups,
             adaptive_rate: self.adaptive_rate,
         };
-        let sum = ops::adder2d(
+        let [_, terms @ ..] = self.weight.dims();
+        let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
-            options,
+            self.bias
+                .as_ref()
+                .map(|bias| self.quantizers.bias(bias.val())),
+            Sums {
+                term: Term::Distance,
+                ..Sums::new(terms.iter().product(), 1)
+            },
+            |input, weight, bias| ops::adder2d(input, weight, bias, options),
         );
-        let output = match &self.bias {
-            Some(bias) => {
-                let bias = self.quantizers.bias(bias.val()).quantized();
-                let [channels] = bias.dims();
-                sum + bias.reshape([1, channels, 1, 1])
-            }
-            None => sum,
-        };
         self.quantizers.output(output)
     }
 }

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use super::padding;
 use crate::config::QConfig;
 use crate::ops;
-use crate::quantizers::{Channels, Products, Quantizers};
+use crate::quantizers::{Channels, Quantizers, Sums};
 
 /// Configuration of a [`Conv1d`]; the fields of `burn::nn::conv::Conv1dConfig`, and what is
 /// quantized.
@@ -121,7 +121,7 @@ impl Conv1d {
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Products::new(terms.iter().product(), 1),
+            Sums::new(terms.iter().product(), 1),
             |input, weight, bias| ops::conv1d(input, weight, bias, options),
         );
         self.quantizers.output(output)

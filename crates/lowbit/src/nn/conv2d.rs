@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use super::padding;
 use crate::config::QConfig;
 use crate::ops;
-use crate::quantizers::{Channels, Products, Quantizers};
+use crate::quantizers::{Channels, Quantizers, Sums};
 
 /// Configuration of a [`Conv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
 /// quantized.
@@ -120,7 +120,7 @@ impl Conv2d {
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Products::new(terms.iter().product(), 1),
+            Sums::new(terms.iter().product(), 1),
             |input, weight, bias| ops::conv2d(input, weight, bias, options),
         );
         self.quantizers.output(output)

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::QConfig;
 use crate::ops;
-use crate::quantizers::{Channels, Products, Quantizers};
+use crate::quantizers::{Channels, Quantizers, Sums};
 
 /// Configuration of a [`ConvTranspose3d`]; the fields of `burn::nn::conv::ConvTranspose3dConfig`, and what is
 /// quantized.
@@ -131,10 +131,9 @@ impl ConvTranspose3d {
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Products {
-                terms,
-                axis: 1,
+            Sums {
                 groups: self.groups,
+                ..Sums::new(terms, 1)
             },
             |input, weight, bias| ops::conv_transpose3d(input, weight, bias, options),
         );

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::QConfig;
 use crate::ops;
-use crate::quantizers::{Channels, Products, Quantizers};
+use crate::quantizers::{Channels, Quantizers, Sums};
 
 /// Configuration of a [`Linear`]; the fields of `burn::nn::LinearConfig` (row layout), and what is
 /// quantized.
@@ -74,7 +74,7 @@ impl Linear {
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Products::new(d_input, D - 1),
+            Sums::new(d_input, D - 1),
             ops::linear,
         );
         self.quantizers.output(output)

@@ -11,7 +11,7 @@ use lowbit_formats::{Codebook, Format, PowerOfTwo, Rounding};
 use super::padding;
 use crate::config::QConfig;
 use crate::ops::{self, ClampedGradient};
-use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Products, Quantizers};
+use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers, Sums};
 
 /// Configuration of a [`ShiftConv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
 /// quantized.
@@ -145,7 +145,7 @@ impl ShiftConv2d {
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Products::new(terms.iter().product(), 1),
+            Sums::new(terms.iter().product(), 1),
             |input, weight, bias| ops::conv2d(input, weight, bias, options),
         );
         self.quantizers.output(output)

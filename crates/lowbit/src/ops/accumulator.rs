@@ -115,13 +115,15 @@ impl Steps {
     }
 }
 
-/// The limits of a sum of products of integers.
+/// The limits of a sum over integers.
 ///
 /// Where weight and input are integers times powers of two, `w = k_w s_w` and `x = k_x s_x`, each
 /// product and each sum is an integer times `s = s_w s_x` (the fraction bits of the sum are the
 /// weight's plus the input's). A register of `n` bits holds `-2^(n-1) s` to `(2^(n-1) - 1) s`; sums
 /// beyond it saturate. The gradient passes where the sum fits, and is zero where it saturated. The
 /// limits themselves get no gradient. A bias is added afterwards.
+///
+/// In a sum of distances `|x - w|` the step is the smaller one of `s_w` and `s_x`.
 ///
 /// The sum itself is computed in f32 and is exact as long as every partial sum is below `2^24` in
 /// magnitude, in units of `s`, so for registers up to 25 bits in any order of summation, and
@@ -138,7 +140,7 @@ pub struct Saturation {
 impl Saturation {
     /// The limits of a sum of `terms` products in `bits` bits (2 to 64); `None` if an operand is
     /// not on integers times a power of two, or if no sum of so many products is beyond them.
-    pub fn new(
+    pub fn of_products(
         input: &Quantization,
         weight: &Quantization,
         terms: usize,
@@ -156,6 +158,31 @@ impl Saturation {
         Some(Self {
             log2_step: input.log2_step + weight.log2_step,
             trained,
+            bits,
+        })
+    }
+
+    /// The limits of a sum of distances `|x - w|` in `bits` bits (2 to 64), whose step is the
+    /// smaller one of the two; `None` if an operand is not on integers times a power of two.
+    pub fn of_distances(input: &Quantization, weight: &Quantization, bits: u32) -> Option<Self> {
+        let (input, weight) = (Steps::of(input)?, Steps::of(weight)?);
+        let fixed = Self {
+            log2_step: input.log2_step.min(weight.log2_step),
+            trained: None,
+            bits,
+        };
+        let trained = match (input.trained, weight.trained) {
+            (None, None) => return Some(fixed),
+            (Some(trained), None) => trained.clamp_max(weight.log2_step),
+            (None, Some(trained)) => trained.clamp_max(input.log2_step),
+            (Some(input), Some(weight)) => {
+                let channels = weight.dims();
+                input.expand(channels).min_pair(weight)
+            }
+        };
+        Some(Self {
+            log2_step: 0,
+            trained: Some(trained),
             bits,
         })
     }
@@ -270,7 +297,8 @@ mod tests {
             clamped: ClampedGradient::Pass,
         };
         let saturation =
-            Saturation::new(&quantization("fixed(8,6)"), &quantization("int4"), 1, 5).unwrap();
+            Saturation::of_products(&quantization("fixed(8,6)"), &quantization("int4"), 1, 5)
+                .unwrap();
         let device = Device::flex().autodiff();
         let sums = [-17.0, -16.0, -0.5, 15.0, 16.0, 900.0].map(|k: f32| k / 64.0);
         let sums = Tensor::<1>::from_floats(sums, &device).require_grad();
@@ -283,8 +311,9 @@ mod tests {
         let grad: Vec<f32> = sums.grad(&grads).unwrap().into_data().iter().collect();
         assert_eq!(grad, [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
         // 8 by 4 bits are at most 12 bits wide.
-        let wide =
-            |bits| Saturation::new(&quantization("fixed(8,6)"), &quantization("int4"), 1, bits);
+        let wide = |bits| {
+            Saturation::of_products(&quantization("fixed(8,6)"), &quantization("int4"), 1, bits)
+        };
         assert!(wide(11).is_some() && wide(12).is_none());
     }
 }

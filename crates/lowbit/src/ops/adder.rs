@@ -48,7 +48,8 @@ impl Default for AdderOptions {
 
 /// Minus the l1 distance of each kernel from each part of the input, of quantized operands:
 ///
-/// - forward (equation 2): `y = -sum |x - w|` over the kernel and the channels of its group;
+/// - forward (equation 2): `y = -sum |x - w|` over the kernel and the channels of its group, plus
+///   bias;
 /// - gradient to the weight (equation 5): `x - w`, not its sign;
 /// - gradient to the input (equation 6): `w - x`, clipped to `[-1, 1]`.
 ///
@@ -62,11 +63,17 @@ impl Default for AdderOptions {
 /// # Shapes
 /// - `input`: `[batch, channels_in, height, width]`
 /// - `weight`: `[channels_out, channels_in / groups, kernel_height, kernel_width]`
+/// - `bias`: `[channels_out]`
 /// - result: `[batch, channels_out, height_out, width_out]`
 ///
 /// # Panics
 /// If the channels do not fit the groups, or the kernel is larger than the padded input.
-pub fn adder2d(input: Operand<4>, weight: Operand<4>, options: AdderOptions) -> Tensor<4> {
+pub fn adder2d(
+    input: Operand<4>,
+    weight: Operand<4>,
+    bias: Option<Operand<1>>,
+    options: AdderOptions,
+) -> Tensor<4> {
     let (input, weight) = (input.quantized(), weight.quantized());
     let [(top, bottom), (left, right)] = options.padding;
     let input = if options.padding == [(0, 0); 2] {
@@ -75,11 +82,18 @@ pub fn adder2d(input: Operand<4>, weight: Operand<4>, options: AdderOptions) -> 
         input.pad((left, right, top, bottom), PadMode::Constant(0.0))
     };
     Windows::new(input.dims(), weight.dims(), &options);
-    Tensor::from_dispatch(<Dispatch as AdderOp>::adder2d(
+    let sums = Tensor::from_dispatch(<Dispatch as AdderOp>::adder2d(
         input.into_dispatch(),
         weight.into_dispatch(),
         options,
-    ))
+    ));
+    match bias.map(Operand::quantized) {
+        Some(bias) => {
+            let [channels] = bias.dims();
+            sums + bias.reshape([1, channels, 1, 1])
+        }
+        None => sums,
+    }
 }
 
 /// The sizes of an adder's tensors, its padding being part of the input.

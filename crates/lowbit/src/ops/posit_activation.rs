@@ -157,7 +157,9 @@ mod tests {
         }
     }
 
-    /// With 16 bits the surrogate is near the true derivative, taken by finite differences.
+    /// With 16 bits the surrogate is near the true derivative, taken by finite differences. Where
+    /// the function is off by e, `y (1 - y)` is off by at most e and `1 - y^2` by at most 2 e;
+    /// `lowbit_formats` finds e below 0.07, twice that and 0.09.
     #[test]
     fn slopes_are_near_those_of_the_true_functions() {
         let device = Device::flex().autodiff();
@@ -174,9 +176,13 @@ mod tests {
             for (&x, grad) in x.iter().zip(grad) {
                 let x = f64::from(x);
                 let slope = (truth(x + 1e-5) - truth(x - 1e-5)) / 2e-5;
-                // The functions themselves are off by up to 0.07 and 0.09.
+                let off = match function {
+                    PositFunction::Sigmoid => 0.07,
+                    PositFunction::Tanh => 0.28,
+                    PositFunction::TanhEnhanced => 0.18,
+                };
                 assert!(
-                    (f64::from(grad) - slope).abs() < 0.18,
+                    (f64::from(grad) - slope).abs() < off,
                     "{function:?} {x}: {grad} {slope}"
                 );
             }

@@ -1,15 +1,15 @@
-//! The width of the register in which a layer sums its products.
+//! The width of the register in which a layer sums its sums.
 
 use std::ops::RangeInclusive;
 
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
-use super::{Products, Switch};
+use super::{Sums, Switch, Term};
 use crate::Error;
 use crate::ops::{Operand, Saturation};
 
-/// Bits of a layer's sum of products; in TOML, `accumulator = { bits = 32 }`. See [`Saturation`].
+/// Bits of a layer's sum; in TOML, `accumulator = { bits = 32 }`. See [`Saturation`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccumulatorConfig {
@@ -49,19 +49,22 @@ pub struct Accumulator {
 }
 
 impl Accumulator {
-    /// Where a sum of products of the operands saturates; `None` while one of them is not
+    /// Where a sum over the operands saturates; `None` while one of them is not
     /// quantized to integers times a power of two, or if no sum is too wide.
     pub(super) fn saturation<const I: usize, const W: usize>(
         &self,
         input: &Operand<I>,
         weight: &Operand<W>,
-        products: Products,
+        sums: Sums,
     ) -> Option<Saturation> {
         if !self.switch.is_on() {
             return None;
         }
         let (input, weight) = (input.quantization()?, weight.quantization()?);
-        let saturation = Saturation::new(input, weight, products.terms, self.bits)?;
-        Some(saturation.repeated(products.groups))
+        let saturation = match sums.term {
+            Term::Product => Saturation::of_products(input, weight, sums.terms, self.bits),
+            Term::Distance => Saturation::of_distances(input, weight, self.bits),
+        }?;
+        Some(saturation.repeated(sums.groups))
     }
 }

@@ -19,7 +19,7 @@ pub use accumulator::{Accumulator, AccumulatorConfig};
 pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
 pub use format::{FormatQuantizer, FormatQuantizerConfig, UNTRAINED_STEP, set_rounding};
 pub use observe::{Observation, Observations, observe};
-pub use slots::{Products, Quantizers};
+pub use slots::{Quantizers, Sums, Term};
 pub use switch::{Switch, set_quantization};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
 

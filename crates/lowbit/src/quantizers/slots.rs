@@ -6,10 +6,21 @@ use burn::tensor::Tensor;
 use super::{Accumulator, Quantizer};
 use crate::ops::Operand;
 
-/// The sums of products that a layer computes.
+/// What a sum adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    /// Products of an input and a weight.
+    Product,
+    /// Distances of an input and a weight.
+    Distance,
+}
+
+/// The sums that a layer computes.
 #[derive(Debug, Clone, Copy)]
-pub struct Products {
-    /// Products in each sum.
+pub struct Sums {
+    /// What each sum adds up.
+    pub term: Term,
+    /// How many of them.
     pub terms: usize,
     /// The dimension of the result that has one index per output channel.
     pub axis: usize,
@@ -17,10 +28,11 @@ pub struct Products {
     pub groups: usize,
 }
 
-impl Products {
+impl Sums {
     /// Sums of `terms` products, with one of the weight's channels at each index of `axis`.
     pub fn new(terms: usize, axis: usize) -> Self {
         Self {
+            term: Term::Product,
             terms,
             axis,
             groups: 1,
@@ -37,7 +49,7 @@ pub struct Quantizers {
     pub weight: Option<Quantizer>,
     /// Quantizes its bias.
     pub bias: Option<Quantizer>,
-    /// Saturates the sum of its products.
+    /// Saturates the sum of its sums.
     pub accumulator: Option<Accumulator>,
     /// Quantizes what it hands on.
     pub output: Option<Quantizer>,
@@ -59,7 +71,7 @@ impl Quantizers {
         operand(&self.bias, bias)
     }
 
-    /// The layer's result: the sum of products that `sum` computes from the operands, saturated to
+    /// The layer's result: the sum that `sum` computes from the operands, saturated to
     /// the accumulator's width, plus bias. Without an accumulator that can saturate, `sum` adds the
     /// bias itself.
     pub fn accumulate<const I: usize, const W: usize, const O: usize>(
@@ -67,21 +79,21 @@ impl Quantizers {
         input: Operand<I>,
         weight: Operand<W>,
         bias: Option<Operand<1>>,
-        products: Products,
+        sums: Sums,
         sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
     ) -> Tensor<O> {
         let saturation = self
             .accumulator
             .as_ref()
-            .and_then(|accumulator| accumulator.saturation(&input, &weight, products));
+            .and_then(|accumulator| accumulator.saturation(&input, &weight, sums));
         let Some(saturation) = saturation else {
             return sum(input, weight, bias);
         };
-        let saturated = saturation.apply(sum(input, weight, None), products.axis);
+        let saturated = saturation.apply(sum(input, weight, None), sums.axis);
         match bias.map(Operand::quantized) {
             Some(bias) => {
                 let mut shape = [1; O];
-                shape[products.axis] = bias.dims()[0];
+                shape[sums.axis] = bias.dims()[0];
                 saturated + bias.reshape(shape)
             }
             None => saturated,

@@ -124,7 +124,12 @@ fn by_hand() {
     let device = Device::flex().autodiff();
     let x = tensor(&[1.0, -2.0], [1, 2, 1, 1], &device).require_grad();
     let w = tensor(&[0.5, 0.5], [1, 2, 1, 1], &device).require_grad();
-    let y = adder2d(x.clone().into(), w.clone().into(), AdderOptions::default());
+    let y = adder2d(
+        x.clone().into(),
+        w.clone().into(),
+        None,
+        AdderOptions::default(),
+    );
     let read = |t: Tensor<4>| t.into_data().iter::<f32>().collect::<Vec<_>>();
     assert_eq!(read(y.clone()), [-3.0]);
     let grads = y.sum().backward();
@@ -141,7 +146,7 @@ fn values_and_gradients_are_the_formulas() {
         let w = wave(ws.iter().product(), 0.91, 1.5);
         let xt = tensor(&x, xs, &device).require_grad();
         let wt = tensor(&w, ws, &device).require_grad();
-        let y = adder2d(xt.clone().into(), wt.clone().into(), options);
+        let y = adder2d(xt.clone().into(), wt.clone().into(), None, options);
         let grad = wave(y.shape().num_elements(), 1.7, 1.0);
         let expected = formula((&x, xs), (&w, ws), &grad, &options);
         assert_near("output", y.clone(), &expected.y);
@@ -164,7 +169,7 @@ fn the_adaptive_rate_fixes_the_norm_of_the_gradient() {
             adaptive_rate,
             ..options
         };
-        let grads = adder2d(x.clone().into(), w.clone().into(), options)
+        let grads = adder2d(x.clone().into(), w.clone().into(), None, options)
             .sum()
             .backward();
         let grad: Vec<f32> = w.grad(&grads).unwrap().into_data().iter().collect();
@@ -212,5 +217,5 @@ fn a_kernel_larger_than_the_input_is_refused() {
     let device = Device::flex();
     let x = tensor(&[0.0; 16], [1, 1, 4, 4], &device);
     let w = tensor(&[0.0; 25], [1, 1, 5, 5], &device);
-    adder2d(x.into(), w.into(), AdderOptions::default());
+    adder2d(x.into(), w.into(), None, AdderOptions::default());
 }
