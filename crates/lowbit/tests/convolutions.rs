@@ -290,6 +290,22 @@ fn a_shift_convolution_rounds_weights_to_powers_of_two() {
 }
 
 #[test]
+fn a_shift_convolution_may_have_2_to_8_bits() {
+    let device = Device::flex();
+    for (bits, least) in [(2, 0), (3, -2), (8, -126)] {
+        let mut shift = nn::ShiftConv2dConfig::new([1, 2], [1, 1])
+            .with_bias(false)
+            .with_weight_bits(bits)
+            .init(&device);
+        let weights = TensorData::new(vec![1e-38f32, -3.0], [2, 1, 1, 1]);
+        shift.weight = Param::from_data(weights, &device);
+        let y = shift.forward(Tensor::ones([1, 1, 1, 1], &device));
+        let y: Vec<f32> = y.into_data().iter::<f32>().collect();
+        assert_eq!(y, [(2.0f32).powi(least), -1.0], "{bits} bits");
+    }
+}
+
+#[test]
 fn a_shift_convolution_passes_the_gradient_straight_through() {
     let device = Device::flex().autodiff();
     let shift = nn::ShiftConv2dConfig::new([2, 3], [2, 2])

@@ -81,9 +81,14 @@ impl ShiftConv2dConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `groups` does not divide both numbers of channels, as Burn's does, or `weight_bits` is out
-    /// of range.
+    /// If `groups` does not divide both numbers of channels, as Burn's does, `weight_bits` is out of
+    /// range, or is above 6 while there is an accumulator, which could not hold the shifts.
     pub fn init(&self, device: &Device) -> ShiftConv2d {
+        assert!(
+            self.weight_bits <= 6 || self.quantization.accumulator.is_none(),
+            "weight_bits: is {}, expected at most 6 with an accumulator",
+            self.weight_bits
+        );
         let plain = burn::nn::conv::Conv2dConfig::new(self.channels, self.kernel_size)
             .with_stride(self.stride)
             .with_dilation(self.dilation)

@@ -52,7 +52,7 @@ impl AccumulatorBits {
 ///
 /// No data is needed; thresholds and signedness are the model's, so that calibration comes first.
 /// Layers with a stride or padding have sums of fewer terms at some places; what is counted is a
-/// sum of all. In a transposed convolution with groups and without bias or thresholds per channel,
+/// sum of all. A `ShiftConv2d` is left out, as its width is not in the plan. In a transposed convolution with groups and without bias or thresholds per channel,
 /// the groups cannot be told and are counted as one.
 pub fn accumulator_bits<M: Module>(model: &M, layers: &[Layer]) -> Vec<AccumulatorBits> {
     let mut parameters = Parameters::default();
@@ -71,7 +71,10 @@ struct Parameters {
 }
 
 impl ModuleVisitor for Parameters {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        // A layer's path does not name the variant of an enum of networks.
+        let variant = self.path.is_empty() && container_type.starts_with("Enum:");
+        let name = if variant { "" } else { name };
         self.path.push(name.to_string());
     }
 
@@ -80,8 +83,9 @@ impl ModuleVisitor for Parameters {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found
-            .insert(self.path.join("."), param.val().into_data());
+        let names = self.path.iter().map(String::as_str);
+        let path: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+        self.found.insert(path.join("."), param.val().into_data());
     }
 }
 
