@@ -8,6 +8,7 @@ mod preact_resnet;
 mod size;
 
 pub use classifier::{Batch, Classifier};
+pub(crate) use classifier::{classify, impl_steps, train_step};
 pub use digits_cnn::{DigitsCnn, DigitsCnnConfig};
 pub use lenet::{LeNet5, LeNet5Config};
 pub use network::{Architecture, Network};

@@ -220,15 +220,17 @@ impl Builder<'_> {
 
 impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let activated = self.relu1.forward(self.bn1.forward(x.clone()));
+        let activated = self.bn1.forward_rectified(x.clone(), &self.relu1);
         let shortcut = match &self.shortcut {
             Some(conv) => conv.forward(activated.clone()),
             None => x,
         };
         let y = self.conv1.forward(activated);
-        let mut y = self.conv2.forward(self.relu2.forward(self.bn2.forward(y)));
+        let mut y = self
+            .conv2
+            .forward(self.bn2.forward_rectified(y, &self.relu2));
         if let (Some(bn), Some(relu), Some(conv)) = (&self.bn3, &self.relu3, &self.conv3) {
-            y = conv.forward(relu.forward(bn.forward(y)));
+            y = conv.forward(bn.forward_rectified(y, relu));
         }
         self.add.forward(y, shortcut)
     }
@@ -241,7 +243,7 @@ impl Classifier for PreActResNet {
             .into_iter()
             .flatten();
         let x = blocks.fold(stem, |x, block| block.forward(x));
-        let x = self.pool.forward(self.relu.forward(self.bn.forward(x)));
+        let x = self.pool.forward(self.bn.forward_rectified(x, &self.relu));
         self.fc.forward(x.flatten::<2>(1, 3))
     }
 

@@ -18,7 +18,9 @@ mod dorefa;
 mod embedding;
 mod fake_quantize;
 mod flex;
+mod fused;
 mod hardtanh;
+mod kernel;
 mod leaky_relu;
 mod linear;
 mod mul;
@@ -33,7 +35,9 @@ mod tanh;
 mod trained_threshold;
 
 pub use accumulator::{IntegerGrid, Saturation, bits_of, sum_limits};
-pub use activation::{relu, relu6};
+mod profile;
+
+pub use activation::{Activation, relu, relu6};
 pub use add::add;
 pub use adder::{AdderOptions, adder2d};
 pub use concat::concat;
@@ -54,5 +58,12 @@ pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub use pool1d::{adaptive_avg_pool1d, avg_pool1d, max_pool1d};
 pub use pool3d::adaptive_avg_pool3d;
 pub use posit_activation::posit_activation;
+pub use profile::{Spent, profile};
 pub use sigmoid::{sigmoid, tanh};
 pub use trained_threshold::trained_threshold;
+
+/// Multiplications and additions a second that the registers of this machine's CPUs allow, with
+/// all threads of the pool.
+pub fn multiply_add_peak() -> f64 {
+    kernel::peak::operations_per_second()
+}

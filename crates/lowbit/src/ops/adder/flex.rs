@@ -1,7 +1,8 @@
 //! The adder's passes on Flex: one thread a plane of the result.
 
-use burn::backend::flex::FlexTensor;
-use burn::tensor::{Bytes, DType, TensorData};
+use burn::backend::TensorMetadata;
+use burn::backend::flex::{Flex, FlexTensor, Layout};
+use burn::tensor::{Bytes, DType, Shape};
 use rayon::prelude::*;
 
 use super::{AdderOptions, Windows};
@@ -11,16 +12,14 @@ pub(super) fn forward(input: FlexTensor, weight: FlexTensor, options: &AdderOpti
     in_f32(input, |input| {
         in_f32(weight, |weight| {
             let (input, weight) = (contiguous(input), contiguous(weight));
-            let windows = Windows::of::<burn::backend::flex::Flex>(&input, &weight, options);
+            let windows = Windows::of::<Flex>(&input, &weight, options);
             let output = windows.distances(input.storage(), weight.storage());
             let [_, group_out] = windows.channels;
             let [height, width] = windows.output;
-            let shape = [windows.batch, windows.groups * group_out, height, width];
-            FlexTensor::from_data(TensorData::from_bytes(
-                Bytes::from_elems(output),
-                shape.to_vec(),
-                DType::F32,
-            ))
+            tensor(
+                output,
+                [windows.batch, windows.groups * group_out, height, width],
+            )
         })
     })
 }
@@ -36,13 +35,19 @@ pub(super) fn input_gradient(
             in_f32(weight, |weight| {
                 let (input, weight) = (contiguous(input), contiguous(weight));
                 let grad = contiguous(grad);
-                let windows = Windows::of::<burn::backend::flex::Flex>(&input, &weight, options);
+                let windows = Windows::of::<Flex>(&input, &weight, options);
                 let output =
                     windows.input_gradient(input.storage(), weight.storage(), grad.storage());
-                crate::ops::flex::with_storage(output, &input)
+                tensor(output, input.shape().dims())
             })
         })
     })
+}
+
+/// A row-major tensor of the values.
+fn tensor(values: Vec<f32>, shape: [usize; 4]) -> FlexTensor {
+    let layout = Layout::contiguous(Shape::new(shape));
+    FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
 }
 
 impl Windows {
