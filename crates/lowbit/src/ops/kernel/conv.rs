@@ -10,12 +10,20 @@
 
 use rayon::prelude::*;
 
-use super::scratch;
+use super::scratch::{self, Scratch};
 use super::tile::{Products, ProductsTiles, Run, Sums, SumsTiles};
 use super::vector::LANES;
 
 /// Pixels whose input and gradient stay in the first cache while weights are differentiated.
 const STRIP: usize = 128;
+
+/// Numbers of packed images that a thread keeps in the second cache while it goes through large
+/// weights, and the numbers of weights that are large.
+const STACK: usize = 3 << 16;
+const LARGE_WEIGHTS: usize = 1 << 16;
+
+/// Images that are packed together at most.
+const STACKED: usize = 16;
 
 /// Groups of images with sums of their own when weights are differentiated, and the numbers that
 /// they may take together.
@@ -68,12 +76,14 @@ pub(crate) type Rounding<'a> = &'a (dyn Fn(&mut [f32]) + Sync);
 struct Packing {
     image: [usize; 2],
     channels: usize,
-    /// Channels that lie together: 4 or 16.
+    /// Channels that lie together: 1, 4 or 16.
     block: usize,
     rows: usize,
     columns: usize,
     top: usize,
     left: usize,
+    /// Rows that are read: of each so many, the first so many.
+    read: [usize; 2],
 }
 
 impl Packing {
@@ -81,11 +91,16 @@ impl Packing {
         Self {
             image,
             channels,
-            block: if channels <= 4 { 4 } else { LANES },
+            block: match channels {
+                1 => 1,
+                2..=4 => 4,
+                _ => LANES,
+            },
             rows: size[0],
             columns: size[1],
             top: before[0],
             left: before[1],
+            read: [1, 1],
         }
     }
 
@@ -116,7 +131,7 @@ impl Packing {
         let copied = width.min(self.columns - self.left);
         let line = width * self.channels;
         let mut rounded = rounding.map(|_| scratch::take(line));
-        for row in 0..self.rows {
+        for row in (0..self.rows).filter(|row| row % self.read[0] < self.read[1]) {
             let inside = (self.top..self.top + height).contains(&row);
             let source = if inside {
                 let source = &image[(row - self.top) * line..][..line];
@@ -144,6 +159,15 @@ impl Packing {
                 right.fill(0.0);
                 self.pack_line(source, middle, block);
             }
+        }
+    }
+
+    /// Packs images that follow each other.
+    fn pack_all(&self, images: &[f32], packed: &mut [f32], rounding: Option<Rounding>) {
+        let [height, width] = self.image;
+        let images = images.chunks(height * width * self.channels);
+        for (image, packed) in images.zip(packed.chunks_mut(self.len())) {
+            self.pack(image, packed, rounding);
         }
     }
 
@@ -240,10 +264,12 @@ impl Taps {
         channels: usize,
         summed: usize,
         weight: impl Fn(usize, usize, [usize; 2]) -> f32 + Sync,
-    ) -> Vec<f32> {
+    ) -> Scratch {
         let places: Vec<_> = self.places().collect();
-        let mut packed =
-            vec![0.0; channel_tiles(channels).map(|t| t.width()).sum::<usize>() * self.length];
+        let width: usize = channel_tiles(channels).map(|tile| tile.width()).sum();
+        // Aligned: a vector in two cache lines takes two loads.
+        let mut packed = scratch::take(width * self.length);
+        packed.fill(0.0);
         let mut rest = &mut packed[..];
         let mut tiles = Vec::new();
         for tile in channel_tiles(channels) {
@@ -303,7 +329,11 @@ impl Forward {
         let size = [0, 1].map(|d| {
             (shape.output[d] - 1) * shape.stride[d] + (shape.kernel[d] - 1) * shape.dilation[d] + 1
         });
-        let packing = Packing::new(shape.input, shape.channels[0], size, shape.padding);
+        let mut packing = Packing::new(shape.input, shape.channels[0], size, shape.padding);
+        // A kernel smaller than its stride leaves rows out.
+        if shape.dilation[0] == 1 && shape.kernel[0] < shape.stride[0] {
+            packing.read = [shape.stride[0], shape.kernel[0]];
+        }
         let taps = Taps::forward(shape, &packing);
         Self { packing, taps }
     }
@@ -333,34 +363,47 @@ pub(crate) fn forward(
     });
     let pixel = packing.block * shape.stride[1];
     let tiles = SumsTiles::new(pixel);
+    let stack = stacked(&packing, taps.length * outputs, shape.output);
     output
-        .par_chunks_mut(shape.output_image())
-        .zip(input.par_chunks(shape.input_image()))
+        .par_chunks_mut(stack * shape.output_image())
+        .zip(input.par_chunks(stack * shape.input_image()))
         .for_each(|(output, input)| {
-            let mut packed = scratch::take(packing.len());
-            packing.pack(input, &mut packed, rounding);
-            let mut weights = weights.as_slice();
+            let mut packed = scratch::take(stack * packing.len());
+            packing.pack_all(input, &mut packed, rounding);
+            let mut weights = &weights[..];
             for tile in channel_tiles(outputs) {
-                for row in 0..shape.output[0] {
+                let images = packed.chunks(packing.len());
+                for (packed, output) in images.zip(output.chunks_mut(shape.output_image())) {
                     let first = Sums {
-                        input: packed[row * shape.stride[0] * packing.row()..].as_ptr(),
+                        input: packed.as_ptr(),
+                        input_row: shape.stride[0] * packing.row(),
                         runs: &taps.runs,
                         weights: weights.as_ptr(),
                         bias: match &bias {
                             Some(bias) => bias[tile.first..].as_ptr(),
                             None => std::ptr::null(),
                         },
-                        output: output[row * shape.output[1] * outputs + tile.first..].as_mut_ptr(),
-                        output_pixel: outputs,
+                        output: output[tile.first..].as_mut_ptr(),
+                        output_step: [outputs, shape.output[1] * outputs],
                         channels: tile.channels,
                     };
                     // SAFETY: `Forward` made the packing as large as the taps of the last pixel
                     // need; weights and bias are padded to whole tiles.
-                    unsafe { tiles.row(tile.vectors, pixel, shape.output[1], first) };
+                    unsafe { tiles.run(tile.vectors, pixel, shape.output, first) };
                 }
                 weights = &weights[tile.width() * taps.length..];
             }
         });
+}
+
+/// Images that are packed together: so many that large weights are fetched seldom, and that sums
+/// over small images run long, and no more than the second cache holds.
+fn stacked(packing: &Packing, weights: usize, output: [usize; 2]) -> usize {
+    let room = (STACK / packing.len().max(1)).clamp(1, STACKED);
+    if weights >= LARGE_WEIGHTS {
+        return room;
+    }
+    STRIP.div_ceil(output[0] * output[1]).min(room)
 }
 
 /// Pixels of the input whose gradients read the same taps: those at `first` plus multiples of the
@@ -369,7 +412,7 @@ struct Phase {
     first: [usize; 2],
     size: [usize; 2],
     taps: Taps,
-    weights: Vec<f32>,
+    weights: Scratch,
 }
 
 /// The gradient with respect to the input: how the output's gradient is packed, and its phases.
@@ -460,26 +503,30 @@ impl Transposed {
         Self { packing, phases }
     }
 
-    /// The gradient with respect to one image of the input.
-    fn image(&self, shape: &Shape, tiles: &SumsTiles, packed: &[f32], gradient: &mut [f32]) {
+    /// The gradients with respect to some images of the input.
+    fn images(&self, shape: &Shape, tiles: &SumsTiles, packed: &[f32], gradients: &mut [f32]) {
         let channels = shape.channels[0];
         for phase in &self.phases {
-            let mut weights = phase.weights.as_slice();
+            let mut weights = &phase.weights[..];
+            let first_pixel = phase.first[0] * shape.input[1] + phase.first[1];
             for tile in channel_tiles(channels) {
-                for i in 0..phase.size[0] {
-                    let pixel =
-                        (phase.first[0] + i * shape.stride[0]) * shape.input[1] + phase.first[1];
+                let images = packed.chunks(self.packing.len());
+                for (packed, gradient) in images.zip(gradients.chunks_mut(shape.input_image())) {
                     let first = Sums {
-                        input: packed[i * self.packing.row()..].as_ptr(),
+                        input: packed.as_ptr(),
+                        input_row: self.packing.row(),
                         runs: &phase.taps.runs,
                         weights: weights.as_ptr(),
                         bias: std::ptr::null(),
-                        output: gradient[pixel * channels + tile.first..].as_mut_ptr(),
-                        output_pixel: channels * shape.stride[1],
+                        output: gradient[first_pixel * channels + tile.first..].as_mut_ptr(),
+                        output_step: [
+                            channels * shape.stride[1],
+                            channels * shape.input[1] * shape.stride[0],
+                        ],
                         channels: tile.channels,
                     };
                     // SAFETY: the margins reach as far as the taps of the last pixel.
-                    unsafe { tiles.row(tile.vectors, LANES, phase.size[1], first) };
+                    unsafe { tiles.run(tile.vectors, LANES, phase.size, first) };
                 }
                 weights = &weights[tile.width() * phase.taps.length..];
             }
@@ -498,9 +545,8 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// What a group of images contributes to the gradients of the parameters.
-#[derive(Default)]
 struct Sum {
-    weight: Vec<f32>,
+    weight: Scratch,
     bias: Vec<f32>,
 }
 
@@ -529,42 +575,51 @@ pub(crate) fn backward(
         .clamp(1, GROUPS)
         .min(shape.batch.max(1));
     let images = shape.batch.div_ceil(groups).max(1);
+    let stack = stacked(&packing, numbers, shape.output)
+        .min(stacked(&transposed.packing, numbers, shape.output))
+        .min(images);
     let sums_tiles = SumsTiles::new(LANES);
     let products_tiles = ProductsTiles::new();
 
     let group = |input: &[f32], gradient: &[f32], mut input_gradient: Option<&mut [f32]>| {
         let mut sum = Sum {
-            weight: vec![0.0; if wanted.weight { numbers } else { 0 }],
+            weight: scratch::take(if wanted.weight { numbers } else { 0 }),
             bias: vec![0.0; if wanted.bias { outputs } else { 0 }],
         };
+        sum.weight.fill(0.0);
         let mut total = 0.0;
-        let mut packed_gradient = scratch::take(transposed.packing.len());
-        let mut packed = scratch::take(packing.len());
-        let pairs = input
-            .chunks(shape.input_image())
-            .zip(gradient.chunks(shape.output_image()));
-        for (index, (input, gradient)) in pairs.enumerate() {
+        let mut packed_gradients = scratch::take(stack * transposed.packing.len());
+        let mut packed = scratch::take(stack * packing.len());
+        let inputs = input.chunks(stack * shape.input_image());
+        let gradients = gradient.chunks(stack * shape.output_image());
+        for (index, (input, gradient)) in inputs.zip(gradients).enumerate() {
+            let images = input.len() / shape.input_image();
+            let packed_gradients = &mut packed_gradients[..images * transposed.packing.len()];
             transposed
                 .packing
-                .pack(gradient, &mut packed_gradient, None);
+                .pack_all(gradient, packed_gradients, None);
             if let Some(all) = &mut input_gradient {
-                let image = &mut all[index * shape.input_image()..][..shape.input_image()];
-                transposed.image(shape, &sums_tiles, &packed_gradient, image);
+                let start = index * stack * shape.input_image();
+                let to_input = &mut all[start..start + input.len()];
+                transposed.images(shape, &sums_tiles, packed_gradients, to_input);
                 if let Some(unrounding) = unrounding {
-                    total += unrounding(input, image);
+                    total += unrounding(input, to_input);
                 }
             }
             if wanted.weight {
-                packing.pack(input, &mut packed, rounding);
+                let packed = &mut packed[..images * packing.len()];
+                packing.pack_all(input, packed, rounding);
                 let pair = [
                     (&packing, &packed[..]),
-                    (&transposed.packing, &packed_gradient[..]),
+                    (&transposed.packing, &packed_gradients[..]),
                 ];
                 add_products(shape, &taps, &products_tiles, pair, &mut sum.weight);
             }
-            for pixel in gradient.chunks(outputs) {
-                for (sum, g) in sum.bias.iter_mut().zip(pixel) {
-                    *sum += g;
+            if wanted.bias {
+                for pixel in gradient.chunks(outputs) {
+                    for (sum, g) in sum.bias.iter_mut().zip(pixel) {
+                        *sum += g;
+                    }
                 }
             }
         }
@@ -588,31 +643,51 @@ pub(crate) fn backward(
             *bias += sum;
         }
     }
-    let mut weights = Vec::new();
-    if wanted.weight {
-        let [inputs, _] = shape.channels;
-        let [kh, kw] = shape.kernel;
-        weights.resize(outputs * inputs * kh * kw, 0.0);
-        let mut line = vec![0.0; width];
-        for (j, (from, [y, x])) in taps.places().enumerate() {
-            if from >= inputs {
-                continue;
-            }
-            line.fill(0.0);
-            for (sum, _) in &sums {
-                for (line, sum) in line.iter_mut().zip(&sum.weight[j * width..]) {
-                    *line += sum;
-                }
-            }
-            for (to, &sum) in line[..outputs].iter().enumerate() {
-                weights[((to * inputs + from) * kh + y) * kw + x] = sum;
-            }
-        }
-    }
+    let weights = if wanted.weight {
+        add_up(shape, &taps, &sums)
+    } else {
+        Vec::new()
+    };
     (weights, bias, total)
 }
 
-/// Adds one image's contribution to the gradient of the weight, `[taps][channels out]`.
+/// The sum of what the groups contribute to the gradient of the weight, stored as the weight.
+fn add_up(shape: &Shape, taps: &Taps, groups: &[(Sum, f64)]) -> Vec<f32> {
+    let [inputs, outputs] = shape.channels;
+    let [kh, kw] = shape.kernel;
+    let filter = inputs * kh * kw;
+    let places: Vec<(usize, usize)> = taps
+        .places()
+        .enumerate()
+        .filter(|&(_, (from, _))| from < inputs)
+        .map(|(j, (from, [y, x]))| (j, (from * kh + y) * kw + x))
+        .collect();
+    let mut weights = vec![0.0; outputs * filter];
+    let tiles: Vec<ChannelTile> = channel_tiles(outputs).collect();
+    weights
+        .par_chunks_mut(2 * LANES * filter)
+        .zip(tiles)
+        .for_each(|(weights, tile)| {
+            let mut line = [0.0; 2 * LANES];
+            let line = &mut line[..tile.width()];
+            for &(j, place) in &places {
+                line.fill(0.0);
+                let start = tile.first * taps.length + j * tile.width();
+                for (sum, _) in groups {
+                    for (line, sum) in line.iter_mut().zip(&sum.weight[start..]) {
+                        *line += sum;
+                    }
+                }
+                for (weights, &sum) in weights.chunks_exact_mut(filter).zip(&*line) {
+                    weights[place] = sum;
+                }
+            }
+        });
+    weights
+}
+
+/// Adds the contribution of some images to the gradient of the weight: for each tile of channels,
+/// `[taps][tile]`.
 fn add_products(
     shape: &Shape,
     taps: &Taps,
@@ -621,31 +696,39 @@ fn add_products(
     sums: &mut [f32],
 ) {
     let [height, width] = shape.output;
-    let sums_row = shape.channels[1].next_multiple_of(LANES);
-    let strip = (STRIP / width).max(1);
-    for row in (0..height).step_by(strip) {
-        let rows = strip.min(height - row);
-        for tile in channel_tiles(shape.channels[1]) {
-            let mut place = 0;
-            for run in &taps.runs {
-                let start = (row + gradients.top) * gradients.row() + gradients.left * LANES;
-                let first = Products {
-                    input: packed[row * shape.stride[0] * packing.row() + run.offset..].as_ptr(),
-                    input_step: [
-                        packing.block * shape.stride[1],
-                        packing.row() * shape.stride[0],
-                    ],
-                    gradient: gradient[tile.first / LANES * gradients.plane() + start..].as_ptr(),
-                    gradient_row: gradients.row(),
-                    gradient_plane: gradients.plane(),
-                    size: [rows, width],
-                    sums: sums[place * sums_row + tile.first..].as_mut_ptr(),
-                    sums_row,
-                };
-                // SAFETY: the packed input reaches as far as the taps of the last pixel, the
-                // packed gradient holds whole vectors of channels, and so do the sums.
-                unsafe { tiles.run(tile.vectors, run.length, first) };
-                place += run.length;
+    let images = packed.len() / packing.len();
+    // Parts whose pixels stay in the first cache: some images, or some rows of one.
+    let together = (STRIP / (height * width)).clamp(1, images);
+    let strip = (STRIP / width).clamp(1, height);
+    for image in (0..images).step_by(together) {
+        for row in (0..height).step_by(strip) {
+            for tile in channel_tiles(shape.channels[1]) {
+                let input = image * packing.len() + row * shape.stride[0] * packing.row();
+                let start = image * gradients.len()
+                    + tile.first / LANES * gradients.plane()
+                    + (row + gradients.top) * gradients.row()
+                    + gradients.left * LANES;
+                let mut place = 0;
+                for run in &taps.runs {
+                    let first = Products {
+                        input: packed[input + run.offset..].as_ptr(),
+                        input_step: [
+                            packing.block * shape.stride[1],
+                            packing.row() * shape.stride[0],
+                            packing.len(),
+                        ],
+                        gradient: gradient[start..].as_ptr(),
+                        gradient_step: [gradients.row(), gradients.len()],
+                        gradient_plane: gradients.plane(),
+                        size: [together.min(images - image), strip.min(height - row), width],
+                        sums: sums[tile.first * taps.length + place * tile.width()..].as_mut_ptr(),
+                        sums_row: tile.width(),
+                    };
+                    // SAFETY: the packed input reaches as far as the taps of the last pixel, the
+                    // packed gradient holds whole vectors of channels, and so do the sums.
+                    unsafe { tiles.run(tile.vectors, run.length, first) };
+                    place += run.length;
+                }
             }
         }
     }

@@ -22,6 +22,16 @@ pub(crate) trait Vector: Copy {
     unsafe fn load(p: *const f32) -> Self;
     /// Writes the sixteen numbers from `p` on.
     unsafe fn store(self, p: *mut f32);
+    /// Writes the first `count` numbers, at most sixteen, from `p` on.
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, count: usize) {
+        let mut all = [0.0; LANES];
+        unsafe {
+            self.store(all.as_mut_ptr());
+            p.copy_from_nonoverlapping(all.as_ptr(), count);
+        }
+    }
+
     /// `a * b + self`.
     unsafe fn multiply_add(self, a: Self, b: Self) -> Self;
 }
@@ -99,8 +109,8 @@ fn has_avx512_vectors() -> bool {
 mod x86 {
     use std::arch::x86_64::{
         __m256, __m512, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps,
-        _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-        _mm512_storeu_ps,
+        _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_set1_ps,
+        _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     use super::Vector;
@@ -128,6 +138,12 @@ mod x86 {
         #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
             unsafe { _mm512_storeu_ps(p, self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_first(self, p: *mut f32, count: usize) {
+            let mask = ((1u32 << count) - 1) as u16;
+            unsafe { _mm512_mask_storeu_ps(p, mask, self.0) }
         }
 
         #[inline(always)]
