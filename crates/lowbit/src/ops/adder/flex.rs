@@ -1,4 +1,5 @@
-//! The adder's passes on Flex: one thread a plane of the result.
+//! The adder's passes on Flex: a thread takes a group of an image, and unfolds it into a row for each
+//! term of the sums, so that neighbouring places are neighbours in memory.
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor, Layout};
@@ -7,6 +8,7 @@ use rayon::prelude::*;
 
 use super::{AdderOptions, Windows};
 use crate::ops::flex::{contiguous, in_f32};
+use crate::ops::kernel::vector::{Kernel, dispatch};
 
 pub(super) fn forward(input: FlexTensor, weight: FlexTensor, options: &AdderOptions) -> FlexTensor {
     in_f32(input, |input| {
@@ -50,84 +52,104 @@ fn tensor(values: Vec<f32>, shape: [usize; 4]) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
 }
 
+/// Sums that are computed together, in the first cache.
+///
+/// Their number is a slice's, not an array's: of a loop over a short array the compiler makes
+/// scalars, of one of unknown length vectors.
+const SUMS: usize = 256;
+
 impl Windows {
     fn distances(&self, input: &[f32], weight: &[f32]) -> Vec<f32> {
         let [group_in, group_out] = self.channels;
-        let channels_out = self.groups * group_out;
-        let (plane_in, plane_out) = (self.plane(self.input), self.plane(self.output));
-        let kernel = self.plane(self.kernel);
-        let mut output = vec![0.0f32; self.batch * channels_out * plane_out];
+        let (plane_in, places) = (self.plane(self.input), self.plane(self.output));
+        let terms = group_in * self.plane(self.kernel);
+        let mut output = vec![0.0f32; self.batch * self.groups * group_out * places];
         output
-            .par_chunks_mut(plane_out)
+            .par_chunks_mut(group_out * places)
+            .zip(input.par_chunks(group_in * plane_in))
             .enumerate()
-            .for_each(|(i, output)| {
-                let (image, channel_out) = (i / channels_out, i % channels_out);
-                let group = channel_out / group_out;
-                for channel in 0..group_in {
-                    let plane = (image * self.groups + group) * group_in + channel;
-                    let input = &input[plane * plane_in..][..plane_in];
-                    let weight = &weight[(channel_out * group_in + channel) * kernel..][..kernel];
-                    for (element, &weight) in weight.iter().enumerate() {
-                        self.for_each_row(element, |row_in, row_out| {
-                            let output = &mut output[row_out..][..self.output[1]];
-                            let seen = input[row_in..].iter().step_by(self.stride[1]);
-                            // A step of one is a slice, which the compiler turns into vectors.
-                            if self.stride[1] == 1 {
-                                for (y, x) in output.iter_mut().zip(&input[row_in..]) {
-                                    *y -= (x - weight).abs();
-                                }
-                            } else {
-                                for (y, x) in output.iter_mut().zip(seen) {
-                                    *y -= (x - weight).abs();
-                                }
-                            }
-                        });
-                    }
-                }
-            });
+            .for_each_init(
+                || vec![0.0; terms * places],
+                |columns, (i, (output, input))| {
+                    self.unfold(input, columns);
+                    let group = i % self.groups * group_out * terms;
+                    dispatch(Distances {
+                        columns,
+                        weight: &weight[group..][..group_out * terms],
+                        terms,
+                        output,
+                    });
+                },
+            );
         output
     }
 
     fn input_gradient(&self, input: &[f32], weight: &[f32], grad: &[f32]) -> Vec<f32> {
         let [group_in, group_out] = self.channels;
-        let channels_in = self.groups * group_in;
-        let (plane_in, plane_out) = (self.plane(self.input), self.plane(self.output));
-        let kernel = self.plane(self.kernel);
-        let mut output = vec![0.0f32; self.batch * channels_in * plane_in];
+        let (plane_in, places) = (self.plane(self.input), self.plane(self.output));
+        let terms = group_in * self.plane(self.kernel);
+        let mut output = vec![0.0f32; input.len()];
         output
-            .par_chunks_mut(plane_in)
+            .par_chunks_mut(group_in * plane_in)
+            .zip(input.par_chunks(group_in * plane_in))
+            .zip(grad.par_chunks(group_out * places))
             .enumerate()
-            .for_each(|(i, output)| {
-                let (image, channel_in) = (i / channels_in, i % channels_in);
-                let (group, channel) = (channel_in / group_in, channel_in % group_in);
-                let input = &input[i * plane_in..][..plane_in];
-                for channel_out in group * group_out..(group + 1) * group_out {
-                    let plane = image * self.groups * group_out + channel_out;
-                    let grad = &grad[plane * plane_out..][..plane_out];
-                    let weight = &weight[(channel_out * group_in + channel) * kernel..][..kernel];
-                    for (element, &weight) in weight.iter().enumerate() {
-                        self.for_each_row(element, |row_in, row_out| {
-                            let grad = &grad[row_out..][..self.output[1]];
-                            let step = self.stride[1];
-                            if step == 1 {
-                                let output = &mut output[row_in..][..grad.len()];
-                                for ((sum, x), g) in
-                                    output.iter_mut().zip(&input[row_in..]).zip(grad)
-                                {
-                                    *sum += g * (weight - x).clamp(-1.0, 1.0);
-                                }
-                            } else {
-                                let output = output[row_in..].iter_mut().step_by(step);
-                                let input = input[row_in..].iter().step_by(step);
-                                for ((sum, x), g) in output.zip(input).zip(grad) {
-                                    *sum += g * (weight - x).clamp(-1.0, 1.0);
-                                }
-                            }
-                        });
-                    }
+            .for_each_init(
+                || [0, 1].map(|_| vec![0.0; terms * places]),
+                |[columns, slopes], (i, ((output, input), grad))| {
+                    self.unfold(input, columns);
+                    let group = i % self.groups * group_out * terms;
+                    slopes.fill(0.0);
+                    dispatch(Slopes {
+                        columns,
+                        weight: &weight[group..][..group_out * terms],
+                        terms,
+                        grad,
+                        slopes,
+                    });
+                    self.fold(slopes, output);
+                },
+            );
+        output
+    }
+
+    /// A row for each kernel element of each channel: what it sees, place after place.
+    fn unfold(&self, input: &[f32], columns: &mut [f32]) {
+        self.for_each_term(|row, plane, element| {
+            let places = self.plane(self.output);
+            let row = &mut columns[row * places..][..places];
+            let input = &input[plane..];
+            self.for_each_row(element, |row_in, row_out| {
+                let seen = input[row_in..].iter().step_by(self.stride[1]);
+                for (y, x) in row[row_out..][..self.output[1]].iter_mut().zip(seen) {
+                    *y = *x;
                 }
             });
-        output
+        });
+    }
+
+    /// Adds each row to what it was taken from.
+    fn fold(&self, columns: &[f32], output: &mut [f32]) {
+        self.for_each_term(|row, plane, element| {
+            let places = self.plane(self.output);
+            let row = &columns[row * places..][..places];
+            let output = &mut output[plane..];
+            self.for_each_row(element, |row_in, row_out| {
+                let seen = output[row_in..].iter_mut().step_by(self.stride[1]);
+                for (y, x) in seen.zip(&row[row_out..][..self.output[1]]) {
+                    *y += *x;
+                }
+            });
+        });
+    }
+
+    /// Calls `body` with the number of each term of a sum, the start of its channel's plane in a
+    /// group of the input, and the number of its kernel element.
+    fn for_each_term(&self, mut body: impl FnMut(usize, usize, usize)) {
+        let kernel = self.plane(self.kernel);
+        for term in 0..self.channels[0] * kernel {
+            body(term, term / kernel * self.plane(self.input), term % kernel);
+        }
     }
 
     /// Calls `body` with the start of each row that a kernel element sees in a plane of the input,
@@ -145,5 +167,65 @@ impl Windows {
 
     fn plane(&self, size: [usize; 2]) -> usize {
         size[0] * size[1]
+    }
+}
+
+/// `-sum |column - weight|` for every channel and place of one group.
+struct Distances<'a> {
+    columns: &'a [f32],
+    weight: &'a [f32],
+    terms: usize,
+    output: &'a mut [f32],
+}
+
+impl Kernel for Distances<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let places = self.columns.len() / self.terms;
+        let channels = self.weight.chunks_exact(self.terms);
+        for (row, output) in channels.zip(self.output.chunks_exact_mut(places)) {
+            for (block, sums) in output.chunks_mut(SUMS).enumerate() {
+                for (seen, w) in self.columns.chunks_exact(places).zip(row) {
+                    for (sum, x) in sums.iter_mut().zip(&seen[block * SUMS..]) {
+                        *sum -= (x - w).abs();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `sum g clamp(weight - column, -1, 1)` over the channels out, for every column and place of one
+/// group.
+struct Slopes<'a> {
+    columns: &'a [f32],
+    weight: &'a [f32],
+    terms: usize,
+    grad: &'a [f32],
+    slopes: &'a mut [f32],
+}
+
+impl Kernel for Slopes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let places = self.columns.len() / self.terms;
+        let columns = self.columns.chunks_exact(places);
+        let slopes = self.slopes.chunks_exact_mut(places);
+        for (term, (column, slopes)) in columns.zip(slopes).enumerate() {
+            for (block, sums) in slopes.chunks_mut(SUMS).enumerate() {
+                let seen = &column[block * SUMS..];
+                let weights = self.weight.chunks_exact(self.terms);
+                for (grad, row) in self.grad.chunks_exact(places).zip(weights) {
+                    let w = row[term];
+                    for ((sum, x), g) in sums.iter_mut().zip(seen).zip(&grad[block * SUMS..]) {
+                        *sum += g * (w - x).clamp(-1.0, 1.0);
+                    }
+                }
+            }
+        }
     }
 }
