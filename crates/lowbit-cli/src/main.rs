@@ -24,6 +24,9 @@ struct Arguments {
 enum Command {
     Train(commands::train::Arguments),
     Eval(commands::eval::Arguments),
+    /// Look into quantizers and quantized networks.
+    #[command(subcommand)]
+    Analyze(commands::analyze::Command),
     /// Describe, apply, compare, draw and verify number formats.
     #[command(subcommand)]
     Formats(commands::formats::Command),
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Train(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
+        Command::Analyze(command) => command.run(),
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),
     };
