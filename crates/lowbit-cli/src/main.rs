@@ -27,6 +27,9 @@ struct Arguments {
 enum Command {
     Train(commands::train::Arguments),
     Eval(commands::eval::Arguments),
+    /// Look into quantizers and quantized networks.
+    #[command(subcommand)]
+    Analyze(commands::analyze::Command),
     /// Describe, apply, compare, draw and verify number formats.
     #[command(subcommand)]
     Formats(commands::formats::Command),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Train(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
+        Command::Analyze(command) => command.run(),
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),
     };

@@ -1,5 +1,6 @@
 //! Tables for a person.
 
+use lowbit::report::AccumulatorBits;
 use lowbit::train::bench::{ConvolutionTimes, StepTimes};
 use lowbit::train::{Evaluation, RunResult};
 
@@ -156,6 +157,47 @@ pub(crate) fn step_times(times: &StepTimes) -> String {
         text += &table(&rows);
     }
     text
+}
+
+/// One line a layer.
+pub(crate) fn accumulators(layers: &[AccumulatorBits]) -> String {
+    let mut rows = vec![
+        [
+            "layer",
+            "type",
+            "input",
+            "weight",
+            "terms",
+            "bits by shape",
+            "by weights",
+            "given",
+            "exact in f32",
+        ]
+        .map(String::from),
+    ];
+    rows.extend(layers.iter().map(|layer| {
+        let sign = if layer.input_signed { "" } else { "u" };
+        let given = layer.given.map_or("-".into(), |bits| {
+            let short = if layer.is_enough() {
+                ""
+            } else {
+                " (may saturate)"
+            };
+            format!("{bits}{short}")
+        });
+        [
+            layer.path.clone(),
+            layer.layer_type.into(),
+            format!("{sign}{}", layer.input),
+            layer.weight.to_string(),
+            thousands(layer.terms as u64),
+            layer.needed_by_shape.to_string(),
+            layer.needed_by_weights.to_string(),
+            given,
+            if layer.exact_in_f32 { "yes" } else { "no" }.into(),
+        ]
+    }));
+    table(&rows)
 }
 
 /// One line a convolution.

@@ -6,5 +6,5 @@ mod plan;
 mod qconfig;
 
 pub use layer::{Layer, LayerType};
-pub use plan::{Override, Planner, QPlan};
+pub use plan::{Override, Planner, QPlan, TqtWidths};
 pub use qconfig::QConfig;

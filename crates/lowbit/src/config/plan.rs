@@ -4,16 +4,43 @@ use serde::{Deserialize, Serialize};
 
 use super::{Layer, LayerType, QConfig};
 use crate::Error;
-use crate::quantizers::{DorefaConfig, QuantizerConfig, TrainedThresholdConfig};
+use crate::quantizers::{AccumulatorConfig, DorefaConfig, QuantizerConfig, TrainedThresholdConfig};
 
 /// Widths from here on leave a tensor in float.
 const FLOAT_BITS: u32 = 32;
 
+/// Bits of everything in a TQT network; the defaults are 8 for weights and activations, 16 for
+/// biases and 32 for sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TqtWidths {
+    /// Bits of a weight, 2 to 24.
+    pub weight: u32,
+    /// Bits of a bias, 2 to 24.
+    pub bias: u32,
+    /// Bits of an activation, 2 to 24.
+    pub activation: u32,
+    /// Bits of a sum of products.
+    pub accumulator: u32,
+}
+
+impl Default for TqtWidths {
+    fn default() -> Self {
+        Self {
+            weight: 8,
+            bias: 16,
+            activation: 8,
+            accumulator: 32,
+        }
+    }
+}
+
 /// How a network is quantized: a default, and what differs from it.
 ///
-/// `default` is for layers with a weight (`Conv2d`, `Linear`), except the first and the last of
-/// them, which have `first` and `last` and stay in float unless those say otherwise. Then each of
-/// `overrides` that matches a layer, of any type, replaces all its slots, in order.
+/// `default` is for layers with a weight (convolutions, `Linear`, `Embedding`, `Adder2d`), except
+/// the first and the last of them, which have `first` and `last` and stay in float unless those say
+/// otherwise; `unweighted` is for layers that compute without one. Of all these a layer takes the
+/// slots that it has. Then each of `overrides` that matches a layer, of any type, replaces all its
+/// slots, in order.
 ///
 /// In TOML:
 ///
@@ -39,6 +66,10 @@ pub struct QPlan {
     /// Of the last layer with a weight.
     #[serde(default)]
     pub last: QConfig,
+    /// Of layers without a weight whose results are not on their inputs' grid: `Add`, `Mul`,
+    /// `Concat`, average pooling, `LeakyRelu`, `Sigmoid`, `Tanh`.
+    #[serde(default)]
+    pub unweighted: QConfig,
     /// Of layers chosen by path or type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
@@ -97,6 +128,49 @@ impl QPlan {
             default: layer(weight_bits, activation_bits),
             first: outer.clone(),
             last: outer,
+            ..Self::default()
+        }
+    }
+
+    /// TQT with every tensor quantized, as a network for integer hardware needs it: each weight,
+    /// bias and sum, and each activation once, by the layer that reads it.
+    ///
+    /// | slot | of | quantizes |
+    /// |---|---|---|
+    /// | `input` | layers with a weight; `Add`, `Mul`, `Concat` (one threshold for all branches); average pooling, `LeakyRelu`, `Sigmoid`, `Tanh` | what the layer reads |
+    /// | `weight`, `bias` | layers that have them | the parameter |
+    /// | `accumulator` | layers that sum products or distances | the sum, before the bias |
+    /// | `output` | the last layer | the network's result |
+    ///
+    /// Nothing else is quantized, so that no tensor is twice: a layer's output is the next one's
+    /// `input`. Rectifiers, clamps and maxima hand grid numbers on as they are, so the layer that
+    /// reads them quantizes what they read; a normalization is part of the convolution beside it.
+    /// Where two layers read one tensor, each has its own threshold until they are shared.
+    ///
+    /// The first and the last layer have at least 8 bits (arXiv 1903.08066, section 6).
+    pub fn tqt_integer(widths: TqtWidths) -> Self {
+        let threshold = |bits| Some(QuantizerConfig::Tqt(TrainedThresholdConfig::new(bits)));
+        let layer = |weight: u32, activation: u32| QConfig {
+            input: threshold(activation),
+            weight: threshold(weight),
+            bias: threshold(widths.bias),
+            accumulator: Some(AccumulatorConfig {
+                bits: widths.accumulator,
+            }),
+            ..QConfig::default()
+        };
+        let (weight, activation) = (widths.weight.max(8), widths.activation.max(8));
+        Self {
+            default: layer(widths.weight, widths.activation),
+            first: layer(weight, activation),
+            last: QConfig {
+                output: threshold(activation),
+                ..layer(weight, activation)
+            },
+            unweighted: QConfig {
+                input: threshold(widths.activation),
+                ..QConfig::default()
+            },
             overrides: Vec::new(),
         }
     }
@@ -106,6 +180,9 @@ impl QPlan {
         self.default.check().map_err(|e| e.within("default"))?;
         self.first.check().map_err(|e| e.within("first"))?;
         self.last.check().map_err(|e| e.within("last"))?;
+        self.unweighted
+            .check()
+            .map_err(|e| e.within("unweighted"))?;
         for (i, item) in self.overrides.iter().enumerate() {
             let name = format!("overrides[{i}]");
             if item.path.is_none() && item.layer_type.is_none() {
@@ -119,7 +196,7 @@ impl QPlan {
     /// Whether some tensor has a threshold that calibration sets.
     pub fn has_thresholds(&self) -> bool {
         let overrides = self.overrides.iter().map(|item| &item.config);
-        [&self.default, &self.first, &self.last]
+        [&self.default, &self.first, &self.last, &self.unweighted]
             .into_iter()
             .chain(overrides)
             .flat_map(QConfig::slots)
@@ -166,6 +243,8 @@ impl<'a> Planner<'a> {
         let plan = self.plan;
         let config = if layer_type.has_weight() {
             plan.default.clone()
+        } else if layer_type.leaves_grid() {
+            plan.unweighted.clone()
         } else {
             QConfig::default()
         };
@@ -182,7 +261,9 @@ impl<'a> Planner<'a> {
         self.add(path.into(), layer_type, self.plan.last.clone())
     }
 
-    fn add(&mut self, path: String, layer_type: LayerType, mut config: QConfig) -> QConfig {
+    fn add(&mut self, path: String, layer_type: LayerType, config: QConfig) -> QConfig {
+        // A default says what is quantized where it exists.
+        let mut config = config.restricted(|slot| layer_type.has_slot(slot));
         for (item, matched) in self.plan.overrides.iter().zip(&mut self.matched) {
             let by_path = item.path.as_ref().is_none_or(|form| matches(form, &path));
             let by_type = item
@@ -194,7 +275,7 @@ impl<'a> Planner<'a> {
                 config = item.config.clone();
             }
         }
-        // A layer without bias has nothing to do for a default that speaks of one.
+        // A layer without bias has nothing to do for an override that speaks of one.
         if !layer_type.has_slot("bias") {
             config.bias = None;
         }
@@ -212,15 +293,22 @@ impl<'a> Planner<'a> {
     /// If an override matched none of them, or quantizes what a layer does not have.
     pub fn finish(self) -> Result<Vec<Layer>, Error> {
         for layer in &self.layers {
-            for (slot, quantizer) in layer.config.slots() {
-                if quantizer.is_some() && !layer.layer_type.has_slot(slot) {
-                    let name = layer.layer_type.name();
+            let kind = layer.layer_type;
+            let accumulator = ("accumulator", layer.config.accumulator.is_some());
+            let slots = layer.config.slots().map(|(slot, q)| (slot, q.is_some()));
+            for (slot, quantized) in slots.into_iter().chain([accumulator]) {
+                if quantized && !kind.has_slot(slot) {
+                    let name = kind.name();
                     return Err(Error::config(
                         &layer.path,
                         format!("a {name} has no {slot} to quantize"),
                     ));
                 }
             }
+            layer
+                .config
+                .check_accumulator(kind.has_own_weight_format())
+                .map_err(|error| error.within(&layer.path))?;
         }
         let Some(unmatched) = self.matched.iter().position(|matched| !matched) else {
             return Ok(self.layers);
@@ -295,6 +383,87 @@ mod tests {
         let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
         assert_eq!(bits(planner.first("a", CONV)), (8, 8));
         assert_eq!(bits(planner.layer("m", CONV)), (4, 4));
+    }
+
+    /// The slots that are quantized, with their bits.
+    fn slots(config: &QConfig) -> Vec<(&'static str, u32)> {
+        let slots = config.slots();
+        let slots = slots
+            .into_iter()
+            .filter_map(|(slot, q)| Some((slot, q.as_ref()?.bits())));
+        let accumulator = config.accumulator.as_ref().map(|a| ("accumulator", a.bits));
+        slots.chain(accumulator).collect()
+    }
+
+    #[test]
+    fn tqt_for_integer_hardware_quantizes_every_tensor_once() {
+        let plan = QPlan::tqt_integer(TqtWidths {
+            weight: 4,
+            activation: 4,
+            ..TqtWidths::default()
+        });
+        assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
+        let mut planner = Planner::new(&plan).unwrap();
+        let bias = LayerType::Conv2d { bias: true };
+        assert_eq!(
+            slots(&planner.first("first", bias)),
+            [
+                ("input", 8),
+                ("weight", 8),
+                ("bias", 16),
+                ("accumulator", 32)
+            ]
+        );
+        let all = [
+            ("input", 4),
+            ("weight", 4),
+            ("bias", 16),
+            ("accumulator", 32),
+        ];
+        assert_eq!(slots(&planner.layer("a", bias)), all);
+        let transposed = LayerType::ConvTranspose3d { bias: true };
+        assert_eq!(slots(&planner.layer("b", transposed)), all);
+        assert_eq!(
+            slots(&planner.layer("c", CONV)),
+            [("input", 4), ("weight", 4), ("accumulator", 32)]
+        );
+        let adder = LayerType::Adder2d { bias: false };
+        assert_eq!(
+            slots(&planner.layer("d", adder)),
+            [("input", 4), ("weight", 4), ("accumulator", 32)]
+        );
+        let shift = LayerType::ShiftConv2d { bias: true };
+        assert_eq!(
+            slots(&planner.layer("e", shift)),
+            [("input", 4), ("bias", 16), ("accumulator", 32)]
+        );
+        assert_eq!(
+            slots(&planner.layer("f", LayerType::Embedding)),
+            [("weight", 4)]
+        );
+        for layer in [LayerType::Add, LayerType::Concat, LayerType::AvgPool2d] {
+            assert_eq!(slots(&planner.layer("g", layer)), [("input", 4)]);
+        }
+        // What these hand on is on the grid of what they read.
+        for layer in [
+            LayerType::Relu,
+            LayerType::Hardtanh,
+            LayerType::MaxPool2d,
+            LayerType::BatchNorm,
+        ] {
+            assert_eq!(slots(&planner.layer("h", layer)), []);
+        }
+        assert_eq!(
+            slots(&planner.last("last", LayerType::Linear { bias: true })),
+            [
+                ("input", 8),
+                ("weight", 8),
+                ("bias", 16),
+                ("output", 8),
+                ("accumulator", 32)
+            ]
+        );
+        assert_eq!(planner.finish().unwrap().len(), 15);
     }
 
     #[test]

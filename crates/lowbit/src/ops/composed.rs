@@ -7,30 +7,33 @@ use lowbit_formats::{Format, Rounding};
 
 use super::fake_quantize::CHECKED;
 
-/// Every element rounded to `format`, by its kernel on the host: exact for every format and
+/// Every element rounded to `format`.
+///
+/// The data visits the host, where the format's kernel rounds it: exact for every format and
 /// rounding, at the price of two transfers.
 pub(super) fn round_to_format<B: Backend>(
     x: FloatTensor<B>,
     format: &Format,
     rounding: Rounding,
 ) -> FloatTensor<B> {
-    on_host::<B>(x, |values| {
-        format.quantize_in_place(values, rounding).expect(CHECKED);
-    })
-}
-
-/// What `body` makes of a tensor's elements on the host, in f32.
-pub(super) fn on_host<B: Backend>(
-    x: FloatTensor<B>,
-    body: impl FnOnce(&mut [f32]),
-) -> FloatTensor<B> {
     let (device, dtype) = (x.device(), x.dtype());
     let data = read_sync(B::float_into_data(x)).expect("a tensor's data can be read");
     let shape = data.shape().clone();
     let mut values: Vec<f32> = data.iter::<f32>().collect();
-    body(&mut values);
+    format
+        .quantize_in_place(&mut values, rounding)
+        .expect(CHECKED);
     let data = TensorData::new(values, shape).convert_dtype(dtype);
     B::float_from_data(data, &device)
+}
+
+/// `f` of every element, computed on the host.
+pub(super) fn map_on_host<B: Backend>(x: FloatTensor<B>, f: impl Fn(f32) -> f32) -> FloatTensor<B> {
+    let (device, dtype) = (x.device(), x.dtype());
+    let data = read_sync(B::float_into_data(x)).expect("a tensor's data can be read");
+    let shape = data.shape().clone();
+    let values: Vec<f32> = data.iter::<f32>().map(f).collect();
+    B::float_from_data(TensorData::new(values, shape).convert_dtype(dtype), &device)
 }
 
 /// `grad` where `min <= x <= max`, zero elsewhere.

@@ -1,11 +1,10 @@
 //! Optimizers of a whole network.
 
 use burn::module::ParamGroup;
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig};
+use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 
+use super::{Adam, Sgd};
 use crate::Error;
 
 /// An optimizer and its constants; learning rates come from a [`Schedule`](super::Schedule).
@@ -52,31 +51,24 @@ impl OptimizerConfig {
             Self::Sgd {
                 momentum,
                 weight_decay,
-            } => {
-                let momentum = (momentum != 0.0).then_some(MomentumConfig {
-                    momentum,
-                    dampening: 0.0,
-                    nesterov: false,
-                });
-                SgdConfig::new()
-                    .with_momentum(momentum)
-                    .with_weight_decay(decay(weight_decay))
-                    .init()
-            }
-            Self::Adam { weight_decay } => AdamConfig::new()
-                .with_epsilon(1e-8)
-                .with_weight_decay(decay(weight_decay))
-                .init(),
-            Self::AdamW { weight_decay } => AdamWConfig::new()
-                .with_epsilon(1e-8)
-                .with_weight_decay(weight_decay)
-                .init(),
+            } => ModuleOptimizer::from(Sgd {
+                momentum: momentum as f32,
+                weight_decay,
+            }),
+            Self::Adam { weight_decay } => ModuleOptimizer::from(Adam {
+                weight_decay,
+                decoupled_decay: 0.0,
+            }),
+            Self::AdamW { weight_decay } => ModuleOptimizer::from(Adam {
+                weight_decay: 0.0,
+                decoupled_decay: weight_decay,
+            }),
         };
-        all.with_group(
-            thresholds(),
-            AdamConfig::new().with_epsilon(1e-8).build(),
-            None,
-        )
+        let adam = Adam {
+            weight_decay: 0.0,
+            decoupled_decay: 0.0,
+        };
+        all.with_group(thresholds(), adam, None)
     }
 }
 
@@ -102,8 +94,4 @@ impl OptimizerConfig {
         }
         Ok(())
     }
-}
-
-fn decay(penalty: f32) -> Option<WeightDecayConfig> {
-    (penalty != 0.0).then(|| WeightDecayConfig::new(penalty))
 }
