@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 const LARGE: usize = 1 << 25;
 
 /// Elements of a part.
-pub(crate) const PART: usize = 1 << 8;
+pub(crate) const PART: usize = 1 << 9;
 
 /// Whether an output of so many elements is worth it.
 pub(crate) fn is_large<U>(elements: usize) -> bool {
