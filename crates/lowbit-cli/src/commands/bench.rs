@@ -40,14 +40,10 @@ pub(crate) struct TrainArguments {
     /// The network, on images of the shape it is made for
     #[arg(long, value_name = "NAME", default_value = "resnet20")]
     model: Architecture,
-    /// Ways to make the step: float, a method, or stock (float on Burn's own operators)
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "float,dorefa,tqt,stock"
-    )]
-    ways: Vec<Way>,
+    /// Ways to make the step: float, a method, or stock (float on Burn's own operators) [default:
+    /// float,dorefa,tqt, and stock for lenet and the resnets of basic blocks]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    ways: Option<Vec<Way>>,
     /// Images in a step
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch: usize,
@@ -67,7 +63,7 @@ impl TrainArguments {
         prepare([self.batch, self.rounds], self.threads)?;
         let workload = Workload {
             model: self.model,
-            ways: self.ways,
+            ways: self.ways.unwrap_or_else(|| Way::usual(self.model)),
             batch: self.batch,
             rounds: self.rounds,
         };

@@ -89,6 +89,20 @@ pub enum Way {
     Quantized(Method, u32, u32),
 }
 
+impl Way {
+    /// All ways there are to make a step of the network, quantized with the methods' usual widths.
+    pub fn usual(model: Architecture) -> Vec<Self> {
+        let quantized = [Method::Dorefa, Method::Tqt]
+            .map(|method| Self::Quantized(method, method.usual_bits(), method.usual_bits()));
+        let mut ways = vec![Self::Float];
+        ways.extend(quantized);
+        if Stock::has(model) {
+            ways.push(Self::Stock);
+        }
+        ways
+    }
+}
+
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -18,6 +18,18 @@ pub(super) enum Stock {
 }
 
 impl Stock {
+    /// Whether the network is one of those below.
+    pub(super) fn has(model: Architecture) -> bool {
+        matches!(
+            model,
+            Architecture::LeNet
+                | Architecture::ResNet {
+                    bottleneck: false,
+                    ..
+                }
+        )
+    }
+
     /// The network, if it is one of those below.
     pub(super) fn new(model: Architecture, device: &Device) -> Option<Self> {
         match model {
