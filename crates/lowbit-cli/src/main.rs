@@ -23,6 +23,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Train(commands::train::Arguments),
+    Quantize(commands::quantize::Arguments),
     Eval(commands::eval::Arguments),
     /// Describe, apply, compare, draw and verify number formats.
     #[command(subcommand)]
@@ -35,6 +36,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Train(arguments) => arguments.run(),
+        Command::Quantize(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),

@@ -52,6 +52,11 @@ impl LayerType {
         matches!(self, Self::Conv2d { .. } | Self::Linear { .. })
     }
 
+    /// Whether branches meet in it whose numbers must have one scale.
+    pub fn joins(self) -> bool {
+        matches!(self.name(), "Add" | "Concat")
+    }
+
     /// Whether it has the slot of that name.
     pub fn has_slot(self, slot: &str) -> bool {
         match slot {

@@ -97,16 +97,34 @@ impl BatchNorm {
     fn forward_train<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let device = input.device();
         let batch = ops::batch_norm_train(input, self.gamma.val(), self.beta.val(), self.epsilon);
+        self.update(batch.mean, batch.variance, &device);
+        batch.output
+    }
+
+    /// Mean and (biased) variance of a batch, `[batch, num_features, ...]`, which the running
+    /// statistics take note of.
+    pub(super) fn follow(&self, batch: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
+        let device = batch.device();
+        let features = batch.dims()[1];
+        let rows = batch.swap_dims(0, 1).reshape([features as i32, -1]);
+        let mean = rows.clone().mean_dim(1);
+        let variance = (rows - mean.clone()).square().mean_dim(1);
+        let (mean, variance) = (mean.reshape([features]), variance.reshape([features]));
+        self.update(mean.clone(), variance.clone(), &device);
+        (mean, variance)
+    }
+
+    /// Moves the running statistics towards those of a batch.
+    fn update(&self, mean: Tensor<1>, variance: Tensor<1>, device: &Device) {
         let follow = |running: &RunningState<Tensor<1>>, seen: Tensor<1>| {
             let kept = running
                 .value_sync()
-                .to_device(&device)
+                .to_device(device)
                 .mul_scalar(1.0 - self.momentum);
             running.update(kept.add(seen.detach().mul_scalar(self.momentum)).detach());
         };
-        follow(&self.running_mean, batch.mean);
-        follow(&self.running_var, batch.variance);
-        batch.output
+        follow(&self.running_mean, mean);
+        follow(&self.running_var, variance);
     }
 }
 

@@ -22,28 +22,28 @@ pub struct Quantizers {
 impl Quantizers {
     /// The layer's input, as an operand.
     pub fn input<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
-        operand(&self.input, x)
+        operand(&self.input, x, false)
     }
 
     /// The layer's weight, as an operand.
     pub fn weight<const D: usize>(&self, weight: Tensor<D>) -> Operand<D> {
-        operand(&self.weight, weight)
+        operand(&self.weight, weight, true)
     }
 
     /// The layer's bias, as an operand.
     pub fn bias(&self, bias: Tensor<1>) -> Operand<1> {
-        operand(&self.bias, bias)
+        operand(&self.bias, bias, true)
     }
 
     /// The layer's output, quantized.
     pub fn output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
-        operand(&self.output, y).quantized()
+        operand(&self.output, y, false).quantized()
     }
 }
 
-fn operand<const D: usize>(slot: &Option<Quantizer>, x: Tensor<D>) -> Operand<D> {
+fn operand<const D: usize>(slot: &Option<Quantizer>, x: Tensor<D>, parameter: bool) -> Operand<D> {
     match slot {
-        Some(quantizer) => quantizer.operand(x),
+        Some(quantizer) => quantizer.operand_of(x, parameter),
         None => x.into(),
     }
 }

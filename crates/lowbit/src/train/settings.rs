@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, RunConfig, Start};
+use super::experiment::CALIBRATION_IMAGES;
+use super::{Experiment, Recipe, RunConfig, Start};
 use crate::Error;
 use crate::config::QPlan;
 use crate::data::DataSet;
@@ -131,7 +132,12 @@ pub struct Settings {
     pub seed: Option<u64>,
     /// Threads.
     pub threads: Option<usize>,
-    /// The folder of an earlier run whose best weights this one starts from.
+    /// Training images that thresholds are calibrated with.
+    pub calibration_images: Option<usize>,
+    /// What is done beside descending.
+    pub recipe: Option<Recipe>,
+    /// The folder of an earlier run whose best weights this one starts from, or a file with the
+    /// weights of the plain network.
     pub from: Option<PathBuf>,
     /// What is quantized, in place of what the method would.
     pub plan: Option<QPlan>,
@@ -235,6 +241,8 @@ impl Settings {
             augment: self.augment.or(other.augment),
             seed: self.seed.or(other.seed),
             threads: self.threads.or(other.threads),
+            calibration_images: self.calibration_images.or(other.calibration_images),
+            recipe: self.recipe.or(other.recipe),
             from: self.from.or(other.from),
             plan: self.plan.or(other.plan),
         }
@@ -271,6 +279,7 @@ impl Settings {
             augment: self.augment.unwrap_or(data.augment().is_some()),
             seed: self.seed.unwrap_or(0),
             threads: self.threads.unwrap_or(cores),
+            calibration_images: self.calibration_images.unwrap_or(CALIBRATION_IMAGES),
             from: absolute(self.from)?,
             runs,
         };
@@ -360,6 +369,11 @@ impl Settings {
                 .schedule
                 .clone()
                 .unwrap_or_else(|| usual.schedule.clone()),
+            recipe: match &self.recipe {
+                Some(recipe) => recipe.clone(),
+                None if plan.has_thresholds() => Recipe::tqt(self.batch.unwrap_or(usual.batch)),
+                None => Recipe::default(),
+            },
             plan,
         }
     }
