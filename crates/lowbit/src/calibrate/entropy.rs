@@ -18,11 +18,15 @@ mod tests {
 
     #[test]
     fn a_thin_tail_is_clipped() {
-        let even: Vec<f32> = (0..100_000).map(|i| i as f32 / 100_000.0).collect();
-        let mut histogram = Histogram::default();
-        histogram.record(&even);
-        histogram.record(&[50.0; 10]);
-        let threshold = entropy(&histogram, 8.0, 2048);
-        assert!((0.5..=2.0).contains(&threshold), "{threshold}");
+        // Rayleigh magnitudes, and ten outliers that would leave a coarse grid one level for all
+        // else. The expected thresholds are those of the definition written in NumPy.
+        let mut values = Histogram::default();
+        let bell = (0..100_000).map(|i| 0.5 * (-2.0 * ((i as f64 + 0.5) / 1e5).ln()).sqrt());
+        values.record(&bell.map(|x| x as f32).collect::<Vec<_>>());
+        values.record(&[50.0; 10]);
+        for (levels, expected) in [(8.0, 1.8125), (128.0, 2.1875)] {
+            let found = entropy(&values, levels, 2048);
+            assert!((found - expected).abs() < 0.4, "{levels}: {found}");
+        }
     }
 }

@@ -73,6 +73,7 @@ impl QConfig {
             weight: build(&self.weight, weight_channels),
             bias: build(&self.bias, None),
             output: build(&self.output, None),
+            ..Quantizers::default()
         }
     }
 }

@@ -17,6 +17,7 @@ mod operand;
 mod pool;
 mod tanh;
 mod trained_threshold;
+mod watch;
 
 pub use activation::{relu, relu6};
 pub use add::add;
@@ -28,3 +29,4 @@ pub use norm::{BatchNormTrainOutput, batch_norm, batch_norm_train};
 pub use operand::{Operand, Quantization};
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub use trained_threshold::trained_threshold;
+pub use watch::{GradientSink, watch_gradient};

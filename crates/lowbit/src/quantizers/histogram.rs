@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn growing_gives_what_one_pass_gives() {
-        let values: Vec<f32> = (0..300_000)
+        let values: Vec<f32> = (0..300_000u64)
             .map(|i| ((i * 7919 % 300_000) as f32 - 90_000.0) / 1000.0)
             .collect();
         let mut whole = Histogram::default();

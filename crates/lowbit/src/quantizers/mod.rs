@@ -11,6 +11,7 @@ mod place;
 mod quality;
 mod slots;
 mod switch;
+mod tap;
 mod threshold_init;
 mod trained_threshold;
 
@@ -27,6 +28,7 @@ pub use place::{ModulePath, Place, Selection};
 pub use quality::{Qualities, Quality, measuring};
 pub use slots::Quantizers;
 pub use switch::{Switch, set_quantization, set_retraining};
+pub use tap::{Tapped, Taps};
 pub use threshold_init::ThresholdInit;
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig, bad_threshold};
 
