@@ -280,11 +280,19 @@ fn a_float_run_is_quantized_tested_and_retrained() {
     let eval: serde_json::Value = serde_json::from_slice(&eval.stdout).unwrap();
     assert_eq!(eval["runs"][0]["accuracy"], report["runs"][0]["accuracy"]);
 
+    // Retraining takes up data, network, widths and folding of the quantized run.
     let retrain = run(
         folder,
-        "train --method tqt --from float --epochs 1 --threads 1 --out retrained",
+        "train --method tqt --from int --epochs 1 --threads 1 --out retrained --json",
     );
     assert!(retrain.status.success());
+    let retrain: serde_json::Value = serde_json::from_slice(&retrain.stdout).unwrap();
+    let plan = &retrain["config"]["runs"][0]["plan"];
+    assert_eq!(
+        (&plan["fold"], &plan["layer_widths"][1]),
+        (&"merged".into(), &4.into())
+    );
+    assert_eq!(plan["default"]["weight"]["retrain"], true);
     let compare = run(
         folder,
         "quantize --from float --compare --epochs 1 --out all",

@@ -246,12 +246,15 @@ fn thresholds_of_an_earlier_run_are_kept() {
         [default]
         weight = { method = "tqt", bits = 8, retrain = false }
         input = { method = "tqt", bits = 8, retrain = false }
+        bias = { method = "tqt", bits = 16, retrain = false }
         [first]
         weight = { method = "tqt", bits = 8, retrain = false }
         input = { method = "tqt", bits = 8, retrain = false }
+        bias = { method = "tqt", bits = 16, retrain = false }
         [last]
         weight = { method = "tqt", bits = 8, retrain = false }
         input = { method = "tqt", bits = 8, retrain = false }
+        bias = { method = "tqt", bits = 16, retrain = false }
     "#;
     let settings = Settings {
         plan: Some(lowbit::config::QPlan::from_toml(text).unwrap()),
@@ -265,7 +268,8 @@ fn thresholds_of_an_earlier_run_are_kept() {
         &split,
     );
     let last = second.checkpoints("plan").last().unwrap().unwrap();
-    assert_eq!(thresholds(&last).len(), 8);
+    // Weights and inputs of four layers, and the only bias.
+    assert_eq!(thresholds(&last).len(), 9);
     assert_eq!(thresholds(&last), thresholds(&best));
 }
 

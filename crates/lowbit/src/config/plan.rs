@@ -161,6 +161,30 @@ impl QPlan {
         TqtPlan::new(weight_bits, activation_bits).plan()
     }
 
+    /// The same with thresholds that train.
+    pub fn retrained(mut self) -> Self {
+        let configs = [&mut self.default, &mut self.first, &mut self.last];
+        let overrides = self.overrides.iter_mut().map(|item| &mut item.config);
+        let slots = configs
+            .into_iter()
+            .chain(overrides)
+            .flat_map(|config| {
+                [
+                    &mut config.input,
+                    &mut config.weight,
+                    &mut config.bias,
+                    &mut config.output,
+                ]
+            })
+            .chain([&mut self.joins]);
+        for quantizer in slots.flatten() {
+            if let QuantizerConfig::Tqt(config) = quantizer {
+                config.retrain = true;
+            }
+        }
+        self
+    }
+
     /// Whether every part of the plan can be built.
     pub fn check(&self) -> Result<(), Error> {
         self.default.check().map_err(|e| e.within("default"))?;

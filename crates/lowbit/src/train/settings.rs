@@ -7,10 +7,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::evaluation::find_run;
 use super::experiment::CALIBRATION_IMAGES;
 use super::{Experiment, Recipe, RunConfig, Start};
 use crate::Error;
-use crate::config::QPlan;
+use crate::config::{QPlan, TqtPlan};
 use crate::data::DataSet;
 use crate::models::Architecture;
 use crate::optim::{OptimizerConfig, Schedule};
@@ -46,7 +47,9 @@ impl Method {
         match self {
             Self::Float => QPlan::float(),
             Self::Dorefa => QPlan::dorefa(weight_bits, activation_bits),
-            Self::Tqt => QPlan::tqt(weight_bits, activation_bits),
+            Self::Tqt => TqtPlan::new(weight_bits, activation_bits)
+                .all_tensors()
+                .plan(),
         }
     }
 
@@ -250,9 +253,31 @@ impl Settings {
 
     /// The complete experiment.
     ///
+    /// Where it starts from an earlier run, data set and network are that run's unless given; and
+    /// where that run has trained thresholds and no widths are given, TQT retrains its plan.
+    ///
     /// # Errors
     /// If a field is out of its range.
-    pub fn complete(self) -> Result<Experiment, Error> {
+    pub fn complete(mut self) -> Result<Experiment, Error> {
+        let source = self.from.as_deref().and_then(|from| find_run(from).ok());
+        if let Some((_, name, experiment)) = source {
+            let plan = experiment.runs.iter().find(|run| run.name == name);
+            let plan = plan.map(|run| run.plan.clone());
+            let no_widths = self.wbits.or(self.abits).is_none() && self.plan.is_none();
+            if self.method == Some(Method::Tqt)
+                && no_widths
+                && let Some(plan) = plan.filter(QPlan::has_thresholds)
+            {
+                self.method = None;
+                self.plan = Some(plan.retrained());
+            }
+            self = self.or(Self {
+                data: Some(experiment.data),
+                data_dir: experiment.data_dir,
+                model: Some(experiment.model),
+                ..Self::default()
+            });
+        }
         let data = self.data.unwrap_or(DataSet::Digits);
         let usual = Usual::of(data);
         if self.plan.is_some() {

@@ -1,4 +1,4 @@
-use burn::module::{ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bytes, Device, Tensor};
 use lowbit::calibrate::measure;
 use lowbit::data::{DataSet, ImageSet, Split};
