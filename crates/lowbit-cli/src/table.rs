@@ -155,22 +155,61 @@ pub(crate) fn measured(tensors: &[Measured]) -> String {
     table(&rows)
 }
 
-/// One line a method.
+/// One line a way to make the step, then where its time went.
 pub(crate) fn step_times(times: &StepTimes) -> String {
-    let mut rows = vec![["step", "seconds", "images/s", "time over float"].map(String::from)];
+    let mut rows = vec![
+        [
+            "step",
+            "seconds",
+            "images/s",
+            "time over float",
+            "inference images/s",
+            "of peak",
+        ]
+        .map(String::from),
+    ];
+    let or_dash = |number: Option<f64>| number.map_or("-".into(), |n| format!("{n:.3}"));
     rows.extend(times.steps.iter().map(|step| {
         [
             step.name.clone(),
             format!("{:.4}", step.seconds),
             format!("{:.0}", step.images_per_second),
-            format!("{:.3}", step.ratio_to_float),
+            or_dash(step.ratio_to_float),
+            format!("{:.0}", step.inference_images_per_second),
+            or_dash(step.fraction_of_peak),
         ]
     }));
-    let heading = format!(
-        "{}, batch {}, {} threads, median of {} rounds\n",
-        times.model, times.batch, times.threads, times.rounds
+    let mut text = format!(
+        "{}, batch {}, {} threads, median of {} rounds\n\
+         multiply-add peak {:.0} GFLOP/s, {} of memory\n",
+        times.model,
+        times.batch,
+        times.threads,
+        times.rounds,
+        times.peak_operations_per_second / 1e9,
+        times
+            .memory_bytes
+            .map_or("an unknown amount".into(), |bytes| format!(
+                "{} MiB",
+                bytes >> 20
+            )),
     );
-    heading + &table(&rows)
+    text += &table(&rows);
+    for step in times.steps.iter().filter(|step| !step.operators.is_empty()) {
+        let mut rows = vec![[step.name.as_str(), "share of the step", "of peak"].map(String::from)];
+        rows.extend(step.operators.iter().map(|operator| {
+            [
+                operator.name.clone(),
+                format!("{:.3}", operator.share),
+                or_dash(operator.fraction_of_peak),
+            ]
+        }));
+        let named: f64 = step.operators.iter().map(|operator| operator.share).sum();
+        rows.push(["the rest".into(), format!("{:.3}", 1.0 - named), "-".into()]);
+        text += "\n";
+        text += &table(&rows);
+    }
+    text
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use lowbit::models::Architecture;
-use lowbit::train::Method;
-use lowbit::train::bench::{Workload, training_steps};
+use lowbit::train::bench::{Way, Workload, training_steps};
 
 use super::{Ended, print_json, use_threads};
 use crate::table;
@@ -38,6 +37,14 @@ pub(crate) struct TrainArguments {
     /// The network, on images of the shape it is made for
     #[arg(long, value_name = "NAME", default_value = "resnet20")]
     model: Architecture,
+    /// Ways to make the step: float, a method, or stock (float on Burn's own operators)
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "float,dorefa,tqt,stock"
+    )]
+    ways: Vec<Way>,
     /// Images in a step
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch: usize,
@@ -62,7 +69,7 @@ impl TrainArguments {
         use_threads(threads)?;
         let workload = Workload {
             model: self.model,
-            methods: vec![(Method::Dorefa, 4, 4), (Method::Tqt, 8, 8)],
+            ways: self.ways,
             batch: self.batch,
             rounds: self.rounds,
         };

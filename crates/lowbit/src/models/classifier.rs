@@ -76,7 +76,7 @@ pub trait Classifier:
 }
 
 /// Mean cross-entropy of a batch, with the scores it came from.
-pub(super) fn classify<M: Classifier>(model: &M, batch: Batch) -> ClassificationOutput {
+pub(crate) fn classify<M: Classifier>(model: &M, batch: Batch) -> ClassificationOutput {
     let output = model.forward(batch.images);
     let log_probabilities = burn::tensor::activation::log_softmax(output.clone(), 1);
     let picked = log_probabilities.gather(1, batch.targets.clone().unsqueeze_dim(1));
@@ -88,7 +88,7 @@ pub(super) fn classify<M: Classifier>(model: &M, batch: Batch) -> Classification
 }
 
 /// Forward and backward pass of a batch.
-pub(super) fn train_step<M: Classifier>(
+pub(crate) fn train_step<M: Classifier>(
     model: &M,
     batch: Batch,
 ) -> TrainOutput<ClassificationOutput> {
@@ -104,7 +104,7 @@ macro_rules! impl_steps {
             type Output = burn::train::ClassificationOutput;
 
             fn step(&self, batch: Self::Input) -> burn::train::TrainOutput<Self::Output> {
-                $crate::models::classifier::train_step(self, batch)
+                $crate::models::train_step(self, batch)
             }
         }
 
@@ -113,9 +113,9 @@ macro_rules! impl_steps {
             type Output = burn::train::ClassificationOutput;
 
             fn step(&self, batch: Self::Input) -> Self::Output {
-                $crate::models::classifier::classify(self, batch)
+                $crate::models::classify(self, batch)
             }
         }
     };
 }
-pub(super) use impl_steps;
+pub(crate) use impl_steps;

@@ -10,7 +10,7 @@ use crate::Error;
 use crate::config::{Fold, Layer, LayerType, Planner, QConfig, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig,
-    Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig, conv_norm,
+    Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig, conv_norm_relu,
 };
 
 /// Configuration of a [`DigitsCnn`].
@@ -111,11 +111,13 @@ impl DigitsCnnConfig {
 
 impl Classifier for DigitsCnn {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let conv = |conv, bn: &Option<BatchNorm>, x| conv_norm(self.fold, conv, bn.as_ref(), x);
-        let x = self.relu1.forward(conv(&self.conv1, &self.bn1, images));
-        let x = self.relu2.forward(conv(&self.conv2, &self.bn2, x));
+        let normed = |conv, bn: &Option<BatchNorm>, relu, x| {
+            conv_norm_relu(self.fold, conv, bn.as_ref(), relu, x)
+        };
+        let x = normed(&self.conv1, &self.bn1, &self.relu1, images);
+        let x = normed(&self.conv2, &self.bn2, &self.relu2, x);
         let x = self.pool.forward(x);
-        let x = self.relu3.forward(conv(&self.conv3, &self.bn3, x));
+        let x = normed(&self.conv3, &self.bn3, &self.relu3, x);
         self.fc.forward(self.mean.forward(x).flatten::<2>(1, 3))
     }
 

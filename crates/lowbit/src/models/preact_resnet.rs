@@ -12,7 +12,7 @@ use crate::Error;
 use crate::config::{Fold, Layer, LayerType, Planner, QConfig, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, Add, AddConfig, BatchNorm, BatchNormConfig, Conv2d,
-    Conv2dConfig, Linear, LinearConfig, Relu, ReluConfig, conv_norm,
+    Conv2dConfig, Linear, LinearConfig, Relu, ReluConfig, conv_norm_relu,
 };
 
 /// Configuration of a [`PreActResNet`].
@@ -262,17 +262,19 @@ impl Builder<'_> {
 
 impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let activated = self.relu1.forward(self.bn1.forward(x.clone()));
+        let activated = self.bn1.forward_rectified(x.clone(), &self.relu1);
         let shortcut = match &self.shortcut {
             Some(conv) => conv.forward(activated.clone()),
             None => x,
         };
-        let conv = |conv, bn: &Option<BatchNorm>, x| conv_norm(self.fold, conv, bn.as_ref(), x);
-        let y = self.relu2.forward(conv(&self.conv1, &self.bn2, activated));
-        let mut y = conv(&self.conv2, &self.bn3, y);
-        if let (Some(relu), Some(conv)) = (&self.relu3, &self.conv3) {
-            y = conv.forward(relu.forward(y));
-        }
+        let normed = |conv, bn: &Option<BatchNorm>, relu, x| {
+            conv_norm_relu(self.fold, conv, bn.as_ref(), relu, x)
+        };
+        let y = normed(&self.conv1, &self.bn2, &self.relu2, activated);
+        let y = match (&self.relu3, &self.conv3) {
+            (Some(relu), Some(conv)) => conv.forward(normed(&self.conv2, &self.bn3, relu, y)),
+            _ => self.conv2.forward(y),
+        };
         self.add.forward(y, shortcut)
     }
 }
@@ -284,7 +286,7 @@ impl Classifier for PreActResNet {
             .into_iter()
             .flatten();
         let x = blocks.fold(stem, |x, block| block.forward(x));
-        let x = self.pool.forward(self.relu.forward(self.bn.forward(x)));
+        let x = self.pool.forward(self.bn.forward_rectified(x, &self.relu));
         self.fc.forward(x.flatten::<2>(1, 3))
     }
 

@@ -5,8 +5,9 @@ use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param,
 use burn::tensor::{Device, Tensor};
 
 use crate::config::QConfig;
-use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::nn::Relu;
+use crate::ops::{self, Activation};
+use crate::quantizers::{Quantizers, Taps};
 
 /// Configuration of a [`BatchNorm`]; the fields of `burn::nn::BatchNormConfig`, and what is
 /// quantized.
@@ -77,26 +78,34 @@ impl BatchNorm {
     /// # Shapes
     /// `input` and result: `[batch, num_features, ...]`
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let input = self.quantizers.input(input).quantized();
-        let output = if input.device().is_autodiff() && self.training.is_enabled() {
-            self.forward_train(input)
-        } else {
-            let device = input.device();
-            ops::batch_norm(
-                input,
-                self.gamma.val(),
-                self.beta.val(),
-                self.running_mean.value().to_device(&device),
-                self.running_var.value().to_device(&device),
-                self.epsilon,
-            )
-        };
-        self.quantizers.output(output)
+        self.quantizers
+            .output(self.normalize(input, Activation::Identity))
     }
 
-    fn forward_train<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+    /// Applies the layer and the rectifier that follows it, in one pass where nothing is to be
+    /// quantized or seen between them. The result is that of one after the other.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward).
+    pub fn forward_rectified<const D: usize>(&self, input: Tensor<D>, relu: &Relu) -> Tensor<D> {
+        let apart = self.quantizers.output.is_some() || relu.quantizers.input.is_some();
+        if apart || Taps::are_attached() {
+            return relu.forward(self.forward(input));
+        }
+        relu.quantizers
+            .output(self.normalize(input, Activation::Relu))
+    }
+
+    fn normalize<const D: usize>(&self, input: Tensor<D>, activation: Activation) -> Tensor<D> {
+        let input = self.quantizers.input(input).quantized();
+        let affine = [self.gamma.val(), self.beta.val()];
         let device = input.device();
-        let batch = ops::batch_norm_train(input, self.gamma.val(), self.beta.val(), self.epsilon);
+        if !(device.is_autodiff() && self.training.is_enabled()) {
+            let statistics = [&self.running_mean, &self.running_var]
+                .map(|running| running.value().to_device(&device));
+            return ops::batch_norm(input, affine, statistics, self.epsilon, activation);
+        }
+        let batch = ops::batch_norm_train(input, affine, self.epsilon, activation);
         self.update(batch.mean, batch.variance, &device);
         batch.output
     }

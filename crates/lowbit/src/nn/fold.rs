@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
-use super::{BatchNorm, Conv2d, padding};
+use super::{BatchNorm, Conv2d, Relu, padding};
 use crate::config::Fold;
 use crate::ops;
 
@@ -47,19 +47,25 @@ impl Normalization {
     }
 }
 
-/// A convolution and the normalization that alone reads it, as `fold` says; without
-/// normalization, the convolution.
+/// A convolution, the normalization that alone reads it, as `fold` says, and its rectifier;
+/// without normalization, the convolution and the rectifier.
 ///
 /// Folded, the quantizers of the convolution quantize the folded weight and bias, its input, and
 /// what the pair hands on; those of the normalization are not used.
 ///
 /// # Shapes
 /// As [`Conv2d::forward`].
-pub fn conv_norm(fold: Fold, conv: &Conv2d, norm: Option<&BatchNorm>, x: Tensor<4>) -> Tensor<4> {
+pub fn conv_norm_relu(
+    fold: Fold,
+    conv: &Conv2d,
+    norm: Option<&BatchNorm>,
+    relu: &Relu,
+    x: Tensor<4>,
+) -> Tensor<4> {
     match norm {
-        None => conv.forward(x),
-        Some(norm) if fold.is_off() => norm.forward(conv.forward(x)),
-        Some(norm) => folded(conv, norm, x),
+        None => relu.forward(conv.forward(x)),
+        Some(norm) if fold.is_off() => norm.forward_rectified(conv.forward(x), relu),
+        Some(norm) => relu.forward(folded(conv, norm, x)),
     }
 }
 

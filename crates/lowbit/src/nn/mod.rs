@@ -18,7 +18,7 @@ pub use add::{Add, AddConfig};
 pub use avg_pool2d::{AvgPool2d, AvgPool2dConfig};
 pub use batch_norm::{BatchNorm, BatchNormConfig};
 pub use conv2d::{Conv2d, Conv2dConfig};
-pub use fold::{Normalization, conv_norm};
+pub use fold::{Normalization, conv_norm_relu};
 pub use linear::{Linear, LinearConfig};
 pub use max_pool2d::{MaxPool2d, MaxPool2dConfig};
 pub use relu::{Relu, ReluConfig};

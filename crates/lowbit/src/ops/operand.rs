@@ -79,6 +79,10 @@ impl<const D: usize> Operand<D> {
         }
     }
 
+    pub(super) fn into_inner(self) -> (Tensor<D>, Option<Quantization>) {
+        (self.tensor, self.quantization)
+    }
+
     /// The tensor as the operator sees it.
     pub fn quantized(self) -> Tensor<D> {
         match self.quantization {

@@ -285,7 +285,7 @@ fn rows<'a>(data: &'a [f32], like: &FlexTensor, axis: usize) -> impl Iterator<It
 
 /// One threshold's grid: step, and the least and the greatest integer.
 #[derive(Clone, Copy, Debug)]
-struct Grid {
+pub(super) struct Grid {
     scale: f32,
     inverse: f32,
     n: f32,
@@ -299,7 +299,7 @@ impl Grid {
         log2_t.iter().map(|&t| Self::new(t, signed, bits)).collect()
     }
 
-    fn new(log2_t: f32, signed: bool, bits: u32) -> Self {
+    pub(super) fn new(log2_t: f32, signed: bool, bits: u32) -> Self {
         let magnitude_bits = (bits - u32::from(signed)) as i32;
         // A float's exponent range bounds the step; a NaN threshold gives a NaN step.
         let exponent = (log2_t.ceil() - magnitude_bits as f32).clamp(-126.0, 126.0);
@@ -313,7 +313,7 @@ impl Grid {
     }
 
     #[inline(always)]
-    fn round(self, x: f32) -> f32 {
+    pub(super) fn round(self, x: f32) -> f32 {
         let r = (x * self.inverse).round_ties_even();
         let r = if r < self.n { self.n } else { r };
         let r = if r > self.p { self.p } else { r };
@@ -322,7 +322,7 @@ impl Grid {
 
     /// The gradient to `x` and this element's part of the gradient to `log2_t`.
     #[inline(always)]
-    fn gradients(self, x: f32, grad: f32) -> (f32, f32) {
+    pub(super) fn gradients(self, x: f32, grad: f32) -> (f32, f32) {
         let scaled = x * self.inverse;
         let r = scaled.round_ties_even();
         let within = r >= self.n && r <= self.p;

@@ -84,6 +84,11 @@ impl Taps {
         }
     }
 
+    /// Whether some are attached on this thread; two layers that could be one pass are then two.
+    pub fn are_attached() -> bool {
+        TAPS.with_borrow(Option::is_some)
+    }
+
     /// Detaches them and returns what was seen, in the order of passing.
     pub fn detach(self) -> Vec<Tapped> {
         let attached = TAPS.take();

@@ -1,0 +1,227 @@
+"""Times one training step of ResNet-20 (CIFAR shape) in PyTorch: float32, or with a peer's
+quantizers, and prints one JSON object. Started by run.py, once a peer, so that each has a process
+of its own."""
+
+import argparse
+import json
+import resource
+import statistics
+import time
+
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+
+def float_layers():
+    return nn.Conv2d, nn.Linear, lambda: nn.ReLU()
+
+
+def dorefa_layers(bits=4):
+    """DoReFa-Net as its public PyTorch implementations have it."""
+
+    class Round(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, levels):
+            return torch.round(x * levels) / levels
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad, None
+
+    levels = float(2**bits - 1)
+
+    def weight(w):
+        w = torch.tanh(w)
+        w = w / w.abs().max() * 0.5 + 0.5
+        return 2 * Round.apply(w, levels) - 1
+
+    class Conv(nn.Conv2d):
+        def forward(self, x):
+            x = Round.apply(x.clamp(0, 1), levels)
+            return F.conv2d(x, weight(self.weight), None, self.stride, self.padding)
+
+    class Linear(nn.Linear):
+        def forward(self, x):
+            return F.linear(Round.apply(x.clamp(0, 1), levels), weight(self.weight), self.bias)
+
+    return Conv, Linear, lambda: nn.ReLU()
+
+
+def fake_quant_layers():
+    """torch.ao's fake quantization, 8 bits, of weights and activations."""
+    from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver
+
+    def make(signed):
+        return FakeQuantize(
+            observer=MovingAverageMinMaxObserver,
+            quant_min=-128 if signed else 0,
+            quant_max=127 if signed else 255,
+            dtype=torch.qint8 if signed else torch.quint8,
+            qscheme=torch.per_tensor_symmetric if signed else torch.per_tensor_affine,
+        )
+
+    class Conv(nn.Conv2d):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.q_weight, self.q_input = make(True), make(False)
+
+        def forward(self, x):
+            w = self.q_weight(self.weight)
+            return F.conv2d(self.q_input(x), w, None, self.stride, self.padding)
+
+    class Linear(nn.Linear):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.q_weight, self.q_input = make(True), make(False)
+
+        def forward(self, x):
+            return F.linear(self.q_input(x), self.q_weight(self.weight), self.bias)
+
+    return Conv, Linear, lambda: nn.ReLU()
+
+
+def brevitas_layers():
+    import brevitas.nn as qnn
+    from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerTensorFloat
+
+    def conv(*args, **kwargs):
+        return qnn.QuantConv2d(
+            *args,
+            weight_quant=Int8WeightPerTensorFloat,
+            input_quant=Int8ActPerTensorFloat,
+            **kwargs,
+        )
+
+    def linear(*args, **kwargs):
+        return qnn.QuantLinear(*args, weight_quant=Int8WeightPerTensorFloat, bias=True, **kwargs)
+
+    return conv, linear, lambda: nn.ReLU()
+
+
+def qpytorch_layers():
+    from qtorch import FloatingPoint
+    from qtorch.quant import Quantizer
+
+    def q():
+        number = FloatingPoint(exp=5, man=2)
+        return Quantizer(
+            forward_number=number,
+            backward_number=number,
+            forward_rounding="nearest",
+            backward_rounding="nearest",
+        )
+
+    return nn.Conv2d, nn.Linear, lambda: nn.Sequential(nn.ReLU(), q())
+
+
+PEERS = {
+    "pytorch-float32": float_layers,
+    "dorefa-pytorch-w4a4": dorefa_layers,
+    "torch.ao-fake-quantize-8": fake_quant_layers,
+    "brevitas-int8": brevitas_layers,
+    "qpytorch-float(5,2)": qpytorch_layers,
+}
+
+
+class Block(nn.Module):
+    def __init__(self, cin, cout, stride, conv, relu):
+        super().__init__()
+        self.bn1, self.relu1 = nn.BatchNorm2d(cin), relu()
+        self.conv1 = conv(cin, cout, 3, stride=stride, padding=1, bias=False)
+        self.bn2, self.relu2 = nn.BatchNorm2d(cout), relu()
+        self.conv2 = conv(cout, cout, 3, padding=1, bias=False)
+        changes = cin != cout or stride != 1
+        self.shortcut = conv(cin, cout, 1, stride=stride, bias=False) if changes else None
+
+    def forward(self, x):
+        a = self.relu1(self.bn1(x))
+        shortcut = self.shortcut(a) if self.shortcut is not None else x
+        return self.conv2(self.relu2(self.bn2(self.conv1(a)))) + shortcut
+
+
+class ResNet20(nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        conv, linear, relu = layers
+        # First and last layer in float, as in the networks they are compared with.
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        blocks, cin = [], 16
+        for stage, width in enumerate((16, 32, 64)):
+            for i in range(3):
+                stride = 2 if stage > 0 and i == 0 else 1
+                blocks.append(Block(cin, width, stride, conv, relu))
+                cin = width
+        self.blocks = nn.Sequential(*blocks)
+        self.bn = nn.BatchNorm2d(64)
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn(self.blocks(self.conv1(x))))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--channels-last", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    layers = PEERS[args.peer]()
+    before = memory("VmRSS")
+    model = ResNet20(layers)
+    x = torch.rand(args.batch, 3, 32, 32) * 2 - 1
+    if args.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last)
+    y = torch.arange(args.batch) % 10
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
+    seconds, inference = [], []
+    for round_ in range(args.rounds + 2):
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        step = time.perf_counter() - start
+        if round_ >= 2:
+            seconds.append(step)
+    peak = memory("VmHWM")
+    model.eval()
+    with torch.no_grad():
+        for round_ in range(args.rounds + 2):
+            start = time.perf_counter()
+            model(x)
+            if round_ >= 2:
+                inference.append(time.perf_counter() - start)
+    step = statistics.median(seconds)
+    print(
+        json.dumps(
+            {
+                "name": args.peer + ("-channels-last" if args.channels_last else ""),
+                "seconds": step,
+                "images_per_second": args.batch / step,
+                "inference_images_per_second": args.batch / statistics.median(inference),
+                "memory_bytes": peak - before,
+            }
+        )
+    )
+
+
+def memory(field):
+    """A line of /proc/self/status in bytes; the process's peak where there is none."""
+    try:
+        with open("/proc/self/status") as status:
+            for line in status:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()

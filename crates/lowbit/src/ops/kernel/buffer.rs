@@ -1,0 +1,240 @@
+//! Memory for the results of operators, used again step after step.
+//!
+//! A training step makes the same tensors every time. Memory that goes back to the operating
+//! system in between comes back as fresh pages, and touching each of them for the first time costs
+//! more than the operator that writes it.
+
+// Memory handed to tensors that live as long as they like and hand it back when they end.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
+
+use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
+
+/// A cache line: no vector that starts at a multiple of it lies in two.
+const ALIGN: usize = 64;
+
+/// A buffer may be larger than asked for by one part in this many.
+const SLACK: usize = 8;
+
+/// Free memory by size, and how much of it is free and in use.
+struct Pool {
+    free: BTreeMap<usize, Vec<Block>>,
+    free_bytes: usize,
+    used_bytes: usize,
+    peak_bytes: usize,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool {
+    free: BTreeMap::new(),
+    free_bytes: 0,
+    used_bytes: 0,
+    peak_bytes: 0,
+});
+
+/// Initialized memory that one owner has to itself.
+struct Block {
+    start: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: a block is plain memory with one owner.
+unsafe impl Send for Block {}
+// SAFETY: and shared references only read it.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, ALIGN).expect("a tensor's size is far below the limit")
+    }
+
+    /// Zeroed memory of the operating system, which need not be touched until it is written.
+    fn new(size: usize) -> Self {
+        let layout = Self::layout(size);
+        // SAFETY: the size is not zero.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) });
+        let start = start.unwrap_or_else(|| handle_alloc_error(layout));
+        Self { start, size }
+    }
+
+    fn free(self) {
+        // SAFETY: allocated with this layout, and `self` ends here.
+        unsafe { dealloc(self.start.as_ptr(), Self::layout(self.size)) }
+    }
+}
+
+impl Pool {
+    fn take(&mut self, size: usize) -> Option<Block> {
+        let (&found, blocks) = self.free.range_mut(size..=size + size / SLACK).next()?;
+        let block = blocks.pop();
+        if blocks.is_empty() {
+            self.free.remove(&found);
+        }
+        self.free_bytes -= found;
+        block
+    }
+
+    fn note_use(&mut self, size: usize) {
+        self.used_bytes += size;
+        self.peak_bytes = self.peak_bytes.max(self.used_bytes);
+    }
+
+    /// Takes a block back. Blocks that would make more memory than was ever in use at once are
+    /// handed out, the largest first.
+    fn put(&mut self, block: Block) -> Vec<Block> {
+        self.used_bytes -= block.size;
+        self.free_bytes += block.size;
+        self.free.entry(block.size).or_default().push(block);
+        let mut surplus = Vec::new();
+        while self.used_bytes + self.free_bytes > self.peak_bytes {
+            let Some(mut largest) = self.free.last_entry() else {
+                break;
+            };
+            if let Some(block) = largest.get_mut().pop() {
+                self.free_bytes -= block.size;
+                surplus.push(block);
+            }
+            if largest.get().is_empty() {
+                largest.remove();
+            }
+        }
+        surplus
+    }
+}
+
+/// Numbers that are to become a tensor.
+pub(crate) struct Buffer {
+    /// Absent for no numbers at all.
+    block: Option<Block>,
+    length: usize,
+}
+
+impl Buffer {
+    /// Room for `length` numbers, which may be anything.
+    pub(crate) fn new(length: usize) -> Self {
+        let size = (length * size_of::<f32>()).next_multiple_of(ALIGN);
+        if size == 0 {
+            return Self {
+                block: None,
+                length,
+            };
+        }
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = pool.take(size);
+        pool.note_use(found.as_ref().map_or(size, |block| block.size));
+        drop(pool);
+        Self {
+            block: Some(found.unwrap_or_else(|| Block::new(size))),
+            length,
+        }
+    }
+
+    /// The memory as a tensor's.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        if self.block.is_none() {
+            return Bytes::from_elems(Vec::<f32>::new());
+        }
+        let length = self.length * size_of::<f32>();
+        // SAFETY: the first `length` bytes are initialized, as the whole block is.
+        unsafe { Bytes::from_controller(Box::new(self), length) }
+    }
+
+    fn bytes(&self) -> &[MaybeUninit<u8>] {
+        self.block.as_ref().map_or(&[], |block| {
+            // SAFETY: the block has as many bytes.
+            unsafe { std::slice::from_raw_parts(block.start.as_ptr().cast(), block.size) }
+        })
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+            let surplus = pool.put(block);
+            drop(pool);
+            surplus.into_iter().for_each(Block::free);
+        }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.block.as_ref().map_or(&[], |block| {
+            // SAFETY: initialized, aligned to more than a number, and as long.
+            unsafe { std::slice::from_raw_parts(block.start.as_ptr().cast(), self.length) }
+        })
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.block.as_mut().map_or(&mut [], |block| {
+            // SAFETY: as above, and borrowed mutably.
+            unsafe { std::slice::from_raw_parts_mut(block.start.as_ptr().cast(), self.length) }
+        })
+    }
+}
+
+impl AllocationController for Buffer {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    unsafe fn memory_mut(
+        &mut self,
+        _policy: AccessPolicy,
+    ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        Ok(self.block.as_mut().map_or(&mut [], |block| {
+            // SAFETY: the block has as many bytes, and is borrowed mutably.
+            unsafe { std::slice::from_raw_parts_mut(block.start.as_ptr().cast(), block.size) }
+        }))
+    }
+
+    fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        Ok(self.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_comes_back_is_used_again() {
+        // A size that no other test asks for.
+        let length = 123_457;
+        let first = Buffer::new(length);
+        let start = first.as_ptr();
+        assert_eq!(start.addr() % ALIGN, 0);
+        drop(first.into_bytes());
+        let again = Buffer::new(length - 1000);
+        assert_eq!(again.as_ptr(), start);
+        assert_eq!(again.len(), length - 1000);
+        let other = Buffer::new(length);
+        assert_ne!(other.as_ptr(), start);
+    }
+
+    #[test]
+    fn bytes_hold_the_numbers_and_copies_are_apart() {
+        let mut buffer = Buffer::new(3);
+        buffer.copy_from_slice(&[1.0, 2.0, 3.0]);
+        let mut bytes = buffer.into_bytes();
+        let copy = bytes.clone();
+        bytemuck::cast_slice_mut::<u8, f32>(&mut bytes)[0] = 9.0;
+        assert_eq!(bytemuck::cast_slice::<u8, f32>(&copy), [1.0, 2.0, 3.0]);
+        assert_eq!(bytemuck::cast_slice::<u8, f32>(&bytes), [9.0, 2.0, 3.0]);
+        assert!(Buffer::new(0).into_bytes().is_empty());
+    }
+}

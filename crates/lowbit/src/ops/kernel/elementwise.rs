@@ -1,0 +1,75 @@
+//! Passes over the numbers of one image, on the calling thread.
+
+use super::vector::{Kernel, LANES, dispatch};
+
+/// Numbers whose sum is kept in f32 before it goes to f64.
+const PART: usize = 1 << 10;
+
+/// `y[i] = f(x[i], y[i])`. Mark `f` `#[inline(always)]`.
+pub(crate) fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    struct Update<'a, F>(&'a [f32], &'a mut [f32], F);
+    impl<F: Fn(f32, f32) -> f32> Kernel for Update<'_, F> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run(self) {
+            for (&x, y) in self.0.iter().zip(self.1) {
+                *y = (self.2)(x, *y);
+            }
+        }
+    }
+    dispatch(Update(x, y, f));
+}
+
+/// `(y[i], s[i]) = f(x[i], y[i])`; returns the sum of the `s`. Mark `f` `#[inline(always)]`.
+pub(crate) fn update_and_sum(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> (f32, f32)) -> f64 {
+    struct UpdateAndSum<'a, F>(&'a [f32], &'a mut [f32], F);
+    impl<F: Fn(f32, f32) -> (f32, f32)> Kernel for UpdateAndSum<'_, F> {
+        type Output = f64;
+
+        #[inline(always)]
+        fn run(self) -> f64 {
+            let Self(x, y, f) = self;
+            let mut total = 0.0;
+            for (x, y) in x.chunks(PART).zip(y.chunks_mut(PART)) {
+                let mut sums = [0.0f32; LANES];
+                let (xs, x_rest) = x.as_chunks::<LANES>();
+                let (ys, y_rest) = y.as_chunks_mut::<LANES>();
+                for (x, y) in xs.iter().zip(ys) {
+                    for ((&x, y), sum) in x.iter().zip(y).zip(&mut sums) {
+                        let (new, s) = f(x, *y);
+                        *y = new;
+                        *sum += s;
+                    }
+                }
+                for ((&x, y), sum) in x_rest.iter().zip(y_rest).zip(&mut sums) {
+                    let (new, s) = f(x, *y);
+                    *y = new;
+                    *sum += s;
+                }
+                total += sums.into_iter().map(f64::from).sum::<f64>();
+            }
+            total
+        }
+    }
+    dispatch(UpdateAndSum(x, y, f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_and_values_of_any_length() {
+        for length in [0, 1, 15, 16, 17, 1024, 1030, 5000] {
+            let x: Vec<f32> = (0..length).map(|i| (i % 7) as f32).collect();
+            let mut y = vec![2.0; length];
+            let sum = update_and_sum(&x, &mut y, |x, y| (x * y, x));
+            assert!(y.iter().zip(&x).all(|(y, x)| *y == 2.0 * x));
+            let expected: usize = (0..length).map(|i| i % 7).sum();
+            assert_eq!(sum, expected as f64);
+            update(&x, &mut y, |x, y| y - x);
+            assert_eq!(y, x);
+        }
+    }
+}

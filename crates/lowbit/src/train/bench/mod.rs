@@ -1,0 +1,338 @@
+//! Timing whole training steps.
+
+mod memory;
+mod stock;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Instant;
+
+use burn::optim::ModuleOptimizer;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::train::TrainStep;
+use serde::Serialize;
+
+use self::stock::Stock;
+use super::Method;
+use crate::Error;
+use crate::calibrate::calibrate;
+use crate::models::{Architecture, Batch, Classifier, Network};
+use crate::ops;
+use crate::optim::OptimizerConfig;
+
+/// Rounds before those that count.
+const WARM_UP: usize = 2;
+
+/// The time of a network's training step, made in several ways.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepTimes {
+    /// The network.
+    pub model: String,
+    /// Images in a step.
+    pub batch: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Steps timed of each.
+    pub rounds: usize,
+    /// Multiplications and additions a second that the machine's registers allow.
+    pub peak_operations_per_second: f64,
+    /// The most memory that the process had beyond what it had before the networks were built,
+    /// in bytes, where the system says.
+    pub memory_bytes: Option<u64>,
+    /// One entry a way, in the order asked for.
+    pub steps: Vec<StepTime>,
+}
+
+/// The time of one way's step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepTime {
+    /// The method and its widths, or `stock` for a float network on Burn's own operators.
+    pub name: String,
+    /// Median seconds of a step: forward, backward and optimizer.
+    pub seconds: f64,
+    /// Images over those seconds.
+    pub images_per_second: f64,
+    /// Median over the rounds of this step's time over the float step's of the same round, if that
+    /// was timed.
+    pub ratio_to_float: Option<f64>,
+    /// Images over the median seconds of a forward pass without gradients.
+    pub inference_images_per_second: f64,
+    /// The share of the machine's peak that the operators which count their multiplications and
+    /// additions reach over the whole step; absent for Burn's.
+    pub fraction_of_peak: Option<f64>,
+    /// Where the time of one step went, longest first; what is in none of them is the rest.
+    pub operators: Vec<OperatorTime>,
+}
+
+/// The time of one kind of operator in a step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OperatorTime {
+    /// The operator.
+    pub name: String,
+    /// Its share of the step's time.
+    pub share: f64,
+    /// The share of the machine's peak that it reaches, if it counts its multiplications and
+    /// additions.
+    pub fraction_of_peak: Option<f64>,
+}
+
+/// A way to make a training step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// A float network on our operators.
+    Float,
+    /// A float network on Burn's own operators.
+    Stock,
+    /// A quantized network: the method, and the bits of weights and activations.
+    Quantized(Method, u32, u32),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Float => f.write_str("float"),
+            Self::Stock => f.write_str("stock"),
+            Self::Quantized(method, weight_bits, activation_bits) => {
+                write!(f, "{method}-w{weight_bits}a{activation_bits}")
+            }
+        }
+    }
+}
+
+impl FromStr for Way {
+    type Err = Error;
+
+    /// `float`, `stock`, or a method, with its usual widths.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "float" => Ok(Self::Float),
+            "stock" => Ok(Self::Stock),
+            _ => {
+                let method: Method = text.parse().map_err(|_| Error::Unknown {
+                    kind: "way",
+                    text: text.into(),
+                    expected: "float, stock, dorefa or tqt",
+                })?;
+                let bits = method.usual_bits();
+                Ok(Self::Quantized(method, bits, bits))
+            }
+        }
+    }
+}
+
+/// What is to be timed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// The network.
+    pub model: Architecture,
+    /// Ways to make its step.
+    pub ways: Vec<Way>,
+    /// Images in a step.
+    pub batch: usize,
+    /// Steps of each way that count.
+    pub rounds: usize,
+}
+
+/// A network ready to step.
+trait Contender {
+    fn step(&mut self, batch: Batch);
+
+    fn infer(&self, images: Tensor<4>);
+}
+
+struct Trainee<M> {
+    /// Absent only while the optimizer has it.
+    model: Option<M>,
+    optimizer: ModuleOptimizer,
+}
+
+impl<M: Classifier + 'static> Trainee<M> {
+    fn boxed(model: M) -> Box<dyn Contender> {
+        let optimizer = OptimizerConfig::Sgd {
+            momentum: 0.9,
+            weight_decay: 1e-4,
+        };
+        Box::new(Self {
+            model: Some(model),
+            optimizer: optimizer.init(),
+        })
+    }
+}
+
+impl<M: Classifier> Contender for Trainee<M> {
+    fn step(&mut self, batch: Batch) {
+        // As in training, the optimizer gets the only copy of the network.
+        if let Some(model) = self.model.take() {
+            let output = TrainStep::step(&model, batch);
+            self.model = Some(self.optimizer.step(1e-3, model, output.grads));
+        }
+    }
+
+    fn infer(&self, images: Tensor<4>) {
+        if let Some(model) = &self.model {
+            model.valid().forward(images);
+        }
+    }
+}
+
+/// Builds one way's network.
+fn contender(
+    way: Way,
+    architecture: Architecture,
+    images: &Tensor<4>,
+    device: &Device,
+) -> Result<Box<dyn Contender>, Error> {
+    let (input, classes) = architecture.usual_images();
+    let (method, weight_bits, activation_bits) = match way {
+        Way::Stock => {
+            return match Stock::new(architecture, device) {
+                Some(Stock::ResNet(model)) => Ok(Trainee::boxed(model)),
+                Some(Stock::LeNet(model)) => Ok(Trainee::boxed(model)),
+                None => Err(Error::config(
+                    "model",
+                    format!("there is no {architecture} on Burn's own operators to time"),
+                )),
+            };
+        }
+        Way::Float => (Method::Float, 32, 32),
+        Way::Quantized(method, weight_bits, activation_bits) => {
+            (method, weight_bits, activation_bits)
+        }
+    };
+    let plan = method.plan(weight_bits, activation_bits);
+    let model = architecture.init(input, classes, &plan, 0, device)?;
+    let (model, _) = calibrate(
+        model,
+        |_| true,
+        |model: &Network| {
+            model.forward(images.clone());
+        },
+    )?;
+    Ok(Trainee::boxed(model))
+}
+
+/// Times training steps on random images, the ways in turn within each round so that a slow
+/// moment meets all of them.
+///
+/// # Errors
+/// If the network cannot be built.
+pub fn training_steps(workload: &Workload, device: &Device) -> Result<StepTimes, Error> {
+    let &Workload {
+        model: architecture,
+        ref ways,
+        batch,
+        rounds,
+    } = workload;
+    let (input, classes) = architecture.usual_images();
+    let autodiff = device.clone().autodiff();
+    let memory_before = memory::current_bytes();
+    let data = synthetic(input, classes, batch, &autodiff);
+    let images = data.images.clone().without_autodiff();
+    let mut contenders = Vec::new();
+    for &way in ways {
+        contenders.push(contender(way, architecture, &images, &autodiff)?);
+    }
+    let finish = || {
+        device
+            .sync()
+            .map_err(|error| Error::config("device", error.to_string()))
+    };
+    let mut steps = vec![Vec::new(); ways.len()];
+    let mut inferences = vec![Vec::new(); ways.len()];
+    // Rounds that are not counted bring the memory in.
+    for round in 0..rounds + WARM_UP {
+        for ((contender, steps), inferences) in
+            contenders.iter_mut().zip(&mut steps).zip(&mut inferences)
+        {
+            let start = Instant::now();
+            contender.step(data.clone());
+            finish()?;
+            let step = start.elapsed().as_secs_f64();
+            let start = Instant::now();
+            contender.infer(images.clone());
+            finish()?;
+            if round >= WARM_UP {
+                steps.push(step);
+                inferences.push(start.elapsed().as_secs_f64());
+            }
+        }
+    }
+    let peak = ops::multiply_add_peak();
+    let float = ways.iter().position(|&way| way == Way::Float);
+    let float_seconds = float.map(|float| steps[float].clone());
+    let mut times = Vec::new();
+    for (i, contender) in contenders.iter_mut().enumerate() {
+        let start = Instant::now();
+        let (finished, spent) = ops::profile(|| {
+            contender.step(data.clone());
+            finish()
+        });
+        finished?;
+        let profiled = start.elapsed().as_secs_f64();
+        let fraction = |operations: f64, seconds: f64| {
+            (operations > 0.0).then_some(operations / seconds / peak)
+        };
+        let mut operators: Vec<OperatorTime> = spent
+            .iter()
+            .map(|(&name, spent)| OperatorTime {
+                name: name.into(),
+                share: spent.seconds / profiled,
+                fraction_of_peak: fraction(spent.operations, spent.seconds),
+            })
+            .collect();
+        operators.sort_by(|a, b| b.share.total_cmp(&a.share));
+        let seconds = median(steps[i].clone());
+        let operations = spent.values().map(|spent| spent.operations).sum();
+        times.push(StepTime {
+            name: ways[i].to_string(),
+            seconds,
+            images_per_second: batch as f64 / seconds,
+            ratio_to_float: float_seconds
+                .as_ref()
+                .map(|float| median(steps[i].iter().zip(float).map(|(s, f)| s / f).collect())),
+            inference_images_per_second: batch as f64 / median(inferences[i].clone()),
+            fraction_of_peak: fraction(operations, seconds),
+            operators,
+        });
+    }
+    let memory = memory::peak_bytes().zip(memory_before);
+    Ok(StepTimes {
+        model: architecture.to_string(),
+        batch,
+        threads: rayon::current_num_threads(),
+        rounds,
+        peak_operations_per_second: peak,
+        memory_bytes: memory.map(|(peak, before)| peak.saturating_sub(before)),
+        steps: times,
+    })
+}
+
+/// Images of noise between -1 and 1, and classes in turn.
+fn synthetic(input: [usize; 3], classes: usize, batch: usize, device: &Device) -> Batch {
+    let [channels, height, width] = input;
+    let count = batch * channels * height * width;
+    // A multiplicative congruential sequence is noise enough for a timing.
+    let pixels = (0..count as u32)
+        .map(|i| f32::from((i.wrapping_mul(2_654_435_761) >> 16) as u16) / 32_768.0 - 1.0);
+    let labels: Vec<i32> = (0..batch).map(|i| (i % classes) as i32).collect();
+    Batch {
+        images: Tensor::from_data(
+            TensorData::new(
+                pixels.collect::<Vec<f32>>(),
+                [batch, channels, height, width],
+            ),
+            device,
+        ),
+        targets: Tensor::<1, Int>::from_data(TensorData::new(labels, [batch]), device),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        (values[middle - 1] + values[middle]) / 2.0
+    }
+}
