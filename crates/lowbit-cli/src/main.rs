@@ -25,6 +25,9 @@ enum Command {
     Train(commands::train::Arguments),
     Quantize(commands::quantize::Arguments),
     Eval(commands::eval::Arguments),
+    /// Look into quantizers and quantized networks.
+    #[command(subcommand)]
+    Analyze(commands::analyze::Command),
     /// Describe, apply, compare, draw and verify number formats.
     #[command(subcommand)]
     Formats(commands::formats::Command),
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
+        Command::Analyze(command) => command.run(),
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),
     };

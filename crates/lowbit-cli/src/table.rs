@@ -1,6 +1,7 @@
 //! Tables for a person.
 
 use lowbit::calibrate::Measured;
+use lowbit::report::AccumulatorBits;
 use lowbit::train::bench::StepTimes;
 use lowbit::train::{Evaluation, LayerWidths, RunResult};
 
@@ -104,7 +105,7 @@ pub(crate) fn evaluation(evaluation: &Evaluation) -> String {
 
 /// One line a layer that quantizes something.
 pub(crate) fn layer_widths(layers: &[LayerWidths]) -> String {
-    let heading = ["layer", "type", "input", "weight", "bias", "output"];
+    let heading = ["layer", "type", "input", "weight", "bias", "sum", "output"];
     let mut rows = vec![heading.map(String::from)];
     let bits = |bits: Option<u32>| bits.map_or("float".into(), |bits| bits.to_string());
     rows.extend(layers.iter().map(|layer| {
@@ -114,6 +115,7 @@ pub(crate) fn layer_widths(layers: &[LayerWidths]) -> String {
             bits(layer.input),
             bits(layer.weight),
             bits(layer.bias),
+            bits(layer.accumulator),
             bits(layer.output),
         ]
     }));
@@ -210,6 +212,47 @@ pub(crate) fn step_times(times: &StepTimes) -> String {
         text += &table(&rows);
     }
     text
+}
+
+/// One line a layer.
+pub(crate) fn accumulators(layers: &[AccumulatorBits]) -> String {
+    let mut rows = vec![
+        [
+            "layer",
+            "type",
+            "input",
+            "weight",
+            "terms",
+            "bits by shape",
+            "by weights",
+            "given",
+            "exact in f32",
+        ]
+        .map(String::from),
+    ];
+    rows.extend(layers.iter().map(|layer| {
+        let sign = if layer.input_signed { "" } else { "u" };
+        let given = layer.given.map_or("-".into(), |bits| {
+            let short = if layer.is_enough() {
+                ""
+            } else {
+                " (may saturate)"
+            };
+            format!("{bits}{short}")
+        });
+        [
+            layer.path.clone(),
+            layer.layer_type.into(),
+            format!("{sign}{}", layer.input),
+            layer.weight.to_string(),
+            thousands(layer.terms as u64),
+            layer.needed_by_shape.to_string(),
+            layer.needed_by_weights.to_string(),
+            given,
+            if layer.exact_in_f32 { "yes" } else { "no" }.into(),
+        ]
+    }));
+    table(&rows)
 }
 
 #[cfg(test)]

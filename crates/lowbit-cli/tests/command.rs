@@ -268,7 +268,7 @@ fn a_float_run_is_quantized_tested_and_retrained() {
     };
     assert_eq!((width("conv1"), width("conv2"), width("fc")), (8, 4, 8));
     let tensors = report["quantized"][0]["tensors"].as_array().unwrap();
-    assert_eq!(tensors.len(), 12);
+    assert_eq!(tensors.len(), 14);
     for tensor in tensors {
         let threshold = tensor["threshold"][0].as_f64().unwrap();
         assert_eq!(threshold.log2().fract(), 0.0, "{tensor}");

@@ -14,6 +14,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod quantizers;
+pub mod report;
 pub mod train;
 
 pub use error::Error;

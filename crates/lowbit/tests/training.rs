@@ -255,6 +255,9 @@ fn thresholds_of_an_earlier_run_are_kept() {
         weight = { method = "tqt", bits = 8, retrain = false }
         input = { method = "tqt", bits = 8, retrain = false }
         bias = { method = "tqt", bits = 16, retrain = false }
+        output = { method = "tqt", bits = 8, retrain = false }
+        [unweighted]
+        input = { method = "tqt", bits = 8, retrain = false }
     "#;
     let settings = Settings {
         plan: Some(lowbit::config::QPlan::from_toml(text).unwrap()),
@@ -268,8 +271,8 @@ fn thresholds_of_an_earlier_run_are_kept() {
         &split,
     );
     let last = second.checkpoints("plan").last().unwrap().unwrap();
-    // Weights and inputs of four layers, and the only bias.
-    assert_eq!(thresholds(&last).len(), 9);
+    // Weights and inputs of four layers, the only bias, what the mean reads, and the result.
+    assert_eq!(thresholds(&last).len(), 11);
     assert_eq!(thresholds(&last), thresholds(&best));
 }
 

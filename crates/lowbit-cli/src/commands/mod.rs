@@ -1,5 +1,6 @@
 //! One command a file.
 
+pub(crate) mod analyze;
 pub(crate) mod bench;
 pub(crate) mod eval;
 pub(crate) mod formats;

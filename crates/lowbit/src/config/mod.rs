@@ -9,7 +9,7 @@ mod tqt;
 pub use layer::{Layer, LayerType};
 pub use plan::{Fold, Override, Planner, QPlan, Widths};
 pub use qconfig::QConfig;
-pub use tqt::TqtPlan;
+pub use tqt::{TqtPlan, TqtWidths};
 
 /// Widths from here on leave a tensor in float.
 const FLOAT_BITS: u32 = 32;

@@ -2,15 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FLOAT_BITS, Layer, LayerType, QConfig, TqtPlan};
+use super::{FLOAT_BITS, Layer, LayerType, QConfig, TqtPlan, TqtWidths};
 use crate::Error;
 use crate::quantizers::{DorefaConfig, QuantizerConfig, matches};
 
 /// How a network is quantized: a default, and what differs from it.
 ///
-/// `default` is for layers with a weight (`Conv2d`, `Linear`), except the first and the last of
-/// them, which have `first` and `last` and stay in float unless those say otherwise. Then each of
-/// `overrides` that matches a layer, of any type, replaces all its slots, in order.
+/// `default` is for layers with a weight (convolutions, `Linear`, `Embedding`, `Adder2d`), except
+/// the first and the last of them, which have `first` and `last` and stay in float unless those say
+/// otherwise; `unweighted` is for layers that compute without one. Of all these a layer takes the
+/// slots that it has. Then each of `overrides` that matches a layer, of any type, replaces all its
+/// slots, in order.
 ///
 /// In TOML:
 ///
@@ -36,10 +38,10 @@ pub struct QPlan {
     /// Of the last layer with a weight.
     #[serde(default)]
     pub last: QConfig,
-    /// Of the tensors that meet in an `Add` or a `Concat`: one quantizer, and so one scale, for
-    /// all of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub joins: Option<QuantizerConfig>,
+    /// Of layers without a weight whose results are not on their inputs' grid: `Add`, `Mul`,
+    /// `Concat`, average pooling, `LeakyRelu`, `Sigmoid`, `Tanh`.
+    #[serde(default)]
+    pub unweighted: QConfig,
     /// Whether a convolution and the batch normalization after it are one quantized layer.
     #[serde(default, skip_serializing_if = "Fold::is_off")]
     pub fold: Fold,
@@ -163,20 +165,21 @@ impl QPlan {
 
     /// The same with thresholds that train.
     pub fn retrained(mut self) -> Self {
-        let configs = [&mut self.default, &mut self.first, &mut self.last];
+        let configs = [
+            &mut self.default,
+            &mut self.first,
+            &mut self.last,
+            &mut self.unweighted,
+        ];
         let overrides = self.overrides.iter_mut().map(|item| &mut item.config);
-        let slots = configs
-            .into_iter()
-            .chain(overrides)
-            .flat_map(|config| {
-                [
-                    &mut config.input,
-                    &mut config.weight,
-                    &mut config.bias,
-                    &mut config.output,
-                ]
-            })
-            .chain([&mut self.joins]);
+        let slots = configs.into_iter().chain(overrides).flat_map(|config| {
+            [
+                &mut config.input,
+                &mut config.weight,
+                &mut config.bias,
+                &mut config.output,
+            ]
+        });
         for quantizer in slots.flatten() {
             if let QuantizerConfig::Tqt(config) = quantizer {
                 config.retrain = true;
@@ -185,14 +188,39 @@ impl QPlan {
         self
     }
 
+    /// TQT with every tensor quantized, as a network for integer hardware needs it: each weight,
+    /// bias and sum, and each activation once, by the layer that reads it.
+    ///
+    /// | slot | of | quantizes |
+    /// |---|---|---|
+    /// | `input` | layers with a weight; `Add`, `Mul`, `Concat` (one threshold for all branches); average pooling, `LeakyRelu`, `Sigmoid`, `Tanh` | what the layer reads |
+    /// | `weight`, `bias` | layers that have them | the parameter |
+    /// | `accumulator` | layers that sum products or distances | the sum, before the bias |
+    /// | `output` | the last layer | the network's result |
+    ///
+    /// Nothing else is quantized, so that no tensor is twice: a layer's output is the next one's
+    /// `input`. Rectifiers, clamps and maxima hand grid numbers on as they are, so the layer that
+    /// reads them quantizes what they read; a normalization is part of the convolution beside it.
+    /// Where two layers read one tensor, each has its own threshold until they are shared.
+    ///
+    /// The first and the last layer have at least 8 bits (arXiv 1903.08066, section 6).
+    pub fn tqt_integer(widths: TqtWidths) -> Self {
+        TqtPlan {
+            bias_bits: widths.bias,
+            accumulator_bits: Some(widths.accumulator),
+            ..TqtPlan::new(widths.weight, widths.activation).all_tensors()
+        }
+        .plan()
+    }
+
     /// Whether every part of the plan can be built.
     pub fn check(&self) -> Result<(), Error> {
         self.default.check().map_err(|e| e.within("default"))?;
         self.first.check().map_err(|e| e.within("first"))?;
         self.last.check().map_err(|e| e.within("last"))?;
-        if let Some(joins) = &self.joins {
-            joins.check("input").map_err(|e| e.within("joins"))?;
-        }
+        self.unweighted
+            .check()
+            .map_err(|e| e.within("unweighted"))?;
         for (i, item) in self.widths.iter().enumerate() {
             if item.path.is_none() && item.layer_type.is_none() {
                 let name = format!("widths[{i}]");
@@ -212,13 +240,11 @@ impl QPlan {
     /// Whether some tensor has a threshold that calibration sets.
     pub fn has_thresholds(&self) -> bool {
         let overrides = self.overrides.iter().map(|item| &item.config);
-        [&self.default, &self.first, &self.last]
+        [&self.default, &self.first, &self.last, &self.unweighted]
             .into_iter()
             .chain(overrides)
             .flat_map(QConfig::slots)
-            .map(|(_, slot)| slot)
-            .chain([&self.joins])
-            .any(|slot| matches!(slot, Some(QuantizerConfig::Tqt(_))))
+            .any(|(_, slot)| matches!(slot, Some(QuantizerConfig::Tqt(_))))
     }
 
     /// Reads a plan from TOML.
@@ -262,11 +288,8 @@ impl<'a> Planner<'a> {
         let plan = self.plan;
         let config = if layer_type.has_weight() {
             plan.default.clone()
-        } else if layer_type.joins() {
-            QConfig {
-                input: plan.joins.clone(),
-                ..QConfig::default()
-            }
+        } else if layer_type.leaves_grid() {
+            plan.unweighted.clone()
         } else {
             QConfig::default()
         };
@@ -297,8 +320,10 @@ impl<'a> Planner<'a> {
         self.plan.fold
     }
 
-    fn add(&mut self, path: String, layer_type: LayerType, mut config: QConfig) -> QConfig {
+    fn add(&mut self, path: String, layer_type: LayerType, config: QConfig) -> QConfig {
         let plan = self.plan;
+        // A default says what is quantized where it exists.
+        let mut config = config.restricted(|slot| layer_type.has_slot(slot));
         let fits = |wanted_path: &Option<String>, wanted_type: &Option<String>| {
             let by_path = wanted_path.as_ref().is_none_or(|form| matches(form, &path));
             by_path && wanted_type.as_ref().is_none_or(|t| t == layer_type.name())
@@ -327,7 +352,7 @@ impl<'a> Planner<'a> {
                 item.apply(&mut config);
             }
         }
-        // A layer without bias has nothing to do for a default that speaks of one.
+        // A layer without bias has nothing to do for an override that speaks of one.
         if !layer_type.has_slot("bias") {
             config.bias = None;
         }
@@ -345,9 +370,12 @@ impl<'a> Planner<'a> {
     /// If an override matched none of them, or quantizes what a layer does not have.
     pub fn finish(self) -> Result<Vec<Layer>, Error> {
         for layer in &self.layers {
-            for (slot, quantizer) in layer.config.slots() {
-                if quantizer.is_some() && !layer.layer_type.has_slot(slot) {
-                    let name = layer.layer_type.name();
+            let kind = layer.layer_type;
+            let accumulator = ("accumulator", layer.config.accumulator.is_some());
+            let slots = layer.config.slots().map(|(slot, q)| (slot, q.is_some()));
+            for (slot, quantized) in slots.into_iter().chain([accumulator]) {
+                if quantized && !kind.has_slot(slot) {
+                    let name = kind.name();
                     return Err(Error::config(
                         &layer.path,
                         format!("a {name} has no {slot} to quantize"),
@@ -357,6 +385,10 @@ impl<'a> Planner<'a> {
                     quantizer.check(slot).map_err(|e| e.within(&layer.path))?;
                 }
             }
+            layer
+                .config
+                .check_accumulator(kind.has_own_weight_format())
+                .map_err(|error| error.within(&layer.path))?;
         }
         let weights = self.layers.iter().filter(|l| l.layer_type.has_weight());
         let (given, weights) = (self.plan.layer_widths.len(), weights.count());
@@ -420,6 +452,87 @@ mod tests {
         let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
         assert_eq!(bits(planner.first("a", CONV)), (8, 8));
         assert_eq!(bits(planner.layer("m", CONV)), (4, 4));
+    }
+
+    /// The slots that are quantized, with their bits.
+    fn slots(config: &QConfig) -> Vec<(&'static str, u32)> {
+        let slots = config.slots();
+        let slots = slots
+            .into_iter()
+            .filter_map(|(slot, q)| Some((slot, q.as_ref()?.bits())));
+        let accumulator = config.accumulator.as_ref().map(|a| ("accumulator", a.bits));
+        slots.chain(accumulator).collect()
+    }
+
+    #[test]
+    fn tqt_for_integer_hardware_quantizes_every_tensor_once() {
+        let plan = QPlan::tqt_integer(TqtWidths {
+            weight: 4,
+            activation: 4,
+            ..TqtWidths::default()
+        });
+        assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
+        let mut planner = Planner::new(&plan).unwrap();
+        let bias = LayerType::Conv2d { bias: true };
+        assert_eq!(
+            slots(&planner.first("first", bias)),
+            [
+                ("input", 8),
+                ("weight", 8),
+                ("bias", 16),
+                ("accumulator", 32)
+            ]
+        );
+        let all = [
+            ("input", 4),
+            ("weight", 4),
+            ("bias", 16),
+            ("accumulator", 32),
+        ];
+        assert_eq!(slots(&planner.layer("a", bias)), all);
+        let transposed = LayerType::ConvTranspose3d { bias: true };
+        assert_eq!(slots(&planner.layer("b", transposed)), all);
+        assert_eq!(
+            slots(&planner.layer("c", CONV)),
+            [("input", 4), ("weight", 4), ("accumulator", 32)]
+        );
+        let adder = LayerType::Adder2d { bias: false };
+        assert_eq!(
+            slots(&planner.layer("d", adder)),
+            [("input", 4), ("weight", 4), ("accumulator", 32)]
+        );
+        let shift = LayerType::ShiftConv2d { bias: true };
+        assert_eq!(
+            slots(&planner.layer("e", shift)),
+            [("input", 4), ("bias", 16), ("accumulator", 32)]
+        );
+        assert_eq!(
+            slots(&planner.layer("f", LayerType::Embedding)),
+            [("weight", 4)]
+        );
+        for layer in [LayerType::Add, LayerType::Concat, LayerType::AvgPool2d] {
+            assert_eq!(slots(&planner.layer("g", layer)), [("input", 4)]);
+        }
+        // What these hand on is on the grid of what they read.
+        for layer in [
+            LayerType::Relu,
+            LayerType::Hardtanh,
+            LayerType::MaxPool2d,
+            LayerType::BatchNorm,
+        ] {
+            assert_eq!(slots(&planner.layer("h", layer)), []);
+        }
+        assert_eq!(
+            slots(&planner.last("last", LayerType::Linear { bias: true })),
+            [
+                ("input", 8),
+                ("weight", 8),
+                ("bias", 16),
+                ("output", 8),
+                ("accumulator", 32)
+            ]
+        );
+        assert_eq!(planner.finish().unwrap().len(), 15);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::quantizers::{Channels, QuantizerConfig, Quantizers};
+use crate::quantizers::{AccumulatorConfig, Channels, QuantizerConfig, Quantizers};
 
 /// How each tensor of a layer is quantized; a slot that is absent stays in float.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct QConfig {
     /// Its bias.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<QuantizerConfig>,
+    /// The sum of its products or distances, before the bias; in TOML, `accumulator = { bits = 32 }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accumulator: Option<AccumulatorConfig>,
     /// What the layer hands on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<QuantizerConfig>,
@@ -37,7 +40,7 @@ pub struct QConfig {
 }
 
 impl QConfig {
-    /// Every slot with its name, in order.
+    /// Every slot that has a quantizer, with its name, in order.
     pub fn slots(&self) -> [(&'static str, &Option<QuantizerConfig>); 8] {
         [
             ("input", &self.input),
@@ -60,7 +63,54 @@ impl QConfig {
             }
             quantizer.check(slot)?;
         }
+        let Some(accumulator) = &self.accumulator else {
+            return Ok(());
+        };
+        accumulator.check()?;
+        for (slot, quantizer) in [("input", &self.input), ("weight", &self.weight)] {
+            if let Some(quantizer) = quantizer {
+                quantizer.check_power_of_two(slot)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether an accumulator, if there is one, knows its step: the weight's times the input's,
+    /// both powers of two. `own_weight` says that the layer quantizes its weight by itself.
+    pub(super) fn check_accumulator(&self, own_weight: bool) -> Result<(), Error> {
+        if self.accumulator.is_none() {
+            return Ok(());
+        }
+        let present = [
+            ("input", self.input.is_some()),
+            ("weight", own_weight || self.weight.is_some()),
+        ];
+        match present.iter().find(|(_, present)| !present) {
+            None => self.check(),
+            Some((slot, _)) => Err(Error::config(
+                "accumulator",
+                format!("{slot} is in float, expected one with a power-of-two step"),
+            )),
+        }
+    }
+
+    /// The same without the slots for which `has` is false.
+    pub(super) fn restricted(mut self, has: impl Fn(&str) -> bool) -> Self {
+        let slots = [
+            ("input", &mut self.input),
+            ("weight", &mut self.weight),
+            ("bias", &mut self.bias),
+            ("output", &mut self.output),
+        ];
+        for (name, slot) in slots {
+            if !has(name) {
+                *slot = None;
+            }
+        }
+        if !has("accumulator") {
+            self.accumulator = None;
+        }
+        self
     }
 
     /// Builds the quantizers of a layer whose weight has the given channel dimension.
@@ -72,6 +122,7 @@ impl QConfig {
             input: build(&self.input, None),
             weight: build(&self.weight, weight_channels),
             bias: build(&self.bias, None),
+            accumulator: self.accumulator.as_ref().map(AccumulatorConfig::init),
             output: build(&self.output, None),
             ..Quantizers::default()
         }

@@ -1,7 +1,34 @@
 //! The plan of TQT.
 
 use super::{FLOAT_BITS, QConfig, QPlan};
-use crate::quantizers::{QuantizerConfig, ThresholdInit, TrainedThresholdConfig};
+use crate::quantizers::{
+    AccumulatorConfig, QuantizerConfig, ThresholdInit, TrainedThresholdConfig,
+};
+
+/// Bits of everything in a TQT network; the defaults are 8 for weights and activations, 16 for
+/// biases and 32 for sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TqtWidths {
+    /// Bits of a weight, 2 to 24.
+    pub weight: u32,
+    /// Bits of a bias, 2 to 24.
+    pub bias: u32,
+    /// Bits of an activation, 2 to 24.
+    pub activation: u32,
+    /// Bits of a sum of products.
+    pub accumulator: u32,
+}
+
+impl Default for TqtWidths {
+    fn default() -> Self {
+        Self {
+            weight: 8,
+            bias: 16,
+            activation: 8,
+            accumulator: 32,
+        }
+    }
+}
 
 /// What TQT quantizes in a network, and with how many bits; 32 leave a tensor in float.
 ///
@@ -25,8 +52,11 @@ pub struct TqtPlan {
     pub retrain: bool,
     /// Whether each output channel of a weight has its own threshold.
     pub per_channel: bool,
-    /// Whether the branches that meet in an addition or a concatenation are quantized.
-    pub joins: bool,
+    /// Bits of sums of products or distances of quantized numbers, if they are bounded.
+    pub accumulator_bits: Option<u32>,
+    /// Whether the network's result is quantized, and what layers without a weight read: with one
+    /// threshold, and so one scale, where branches meet in an addition or a concatenation.
+    pub all_activations: bool,
 }
 
 impl TqtPlan {
@@ -41,15 +71,18 @@ impl TqtPlan {
             activation_init: ThresholdInit::KL_J,
             retrain: true,
             per_channel: false,
-            joins: false,
+            accumulator_bits: None,
+            all_activations: false,
         }
     }
 
-    /// Also the biases, with 16 bits, and the branches that meet.
+    /// Also biases, with 16 bits, sums, with 32, and all other activations.
     pub fn all_tensors(self) -> Self {
+        let usual = TqtWidths::default();
         Self {
-            bias_bits: 16,
-            joins: true,
+            bias_bits: usual.bias,
+            accumulator_bits: Some(usual.accumulator),
+            all_activations: true,
             ..self
         }
     }
@@ -68,13 +101,22 @@ impl TqtPlan {
     /// The plan.
     pub fn plan(&self) -> QPlan {
         let outer = self.layer(8);
+        let activation = |at_least: u32| {
+            let bits = self.activation_bits.max(at_least);
+            self.quantizer(bits, self.activation_init, false)
+                .filter(|_| self.all_activations)
+        };
         QPlan {
             default: self.layer(0),
             first: outer.clone(),
-            last: outer,
-            joins: self
-                .quantizer(self.activation_bits, self.activation_init, false)
-                .filter(|_| self.joins),
+            last: QConfig {
+                output: activation(8),
+                ..outer
+            },
+            unweighted: QConfig {
+                input: activation(0),
+                ..QConfig::default()
+            },
             ..QPlan::default()
         }
     }
@@ -85,10 +127,13 @@ impl TqtPlan {
             self.weight_bits.max(at_least),
             self.activation_bits.max(at_least),
         );
+        let accumulator = self.accumulator_bits.map(|bits| AccumulatorConfig { bits });
         QConfig {
             weight: self.quantizer(weight, self.weight_init, self.per_channel),
             bias: self.quantizer(self.bias_bits, self.bias_init, false),
             input: self.quantizer(input, self.activation_init, false),
+            // A sum of numbers in float has no step to count in.
+            accumulator: accumulator.filter(|_| weight.max(input) < FLOAT_BITS),
             ..QConfig::default()
         }
     }

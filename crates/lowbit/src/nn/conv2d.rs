@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use super::padding;
 use crate::config::QConfig;
 use crate::ops;
-use crate::quantizers::{Channels, Quantizers};
+use crate::quantizers::{Channels, Quantizers, Sums};
 
 /// Configuration of a [`Conv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
 /// quantized.
@@ -42,7 +42,7 @@ pub struct Conv2dConfig {
     pub quantization: QConfig,
 }
 
-/// Convolution with quantized input, weight, bias and output. Built by [`Conv2dConfig`]; parameter
+/// Convolution with quantized input, weight, bias, sum and output. Built by [`Conv2dConfig`]; parameter
 /// paths are those of `burn::nn::conv::Conv2d`.
 #[derive(Module, Debug)]
 #[module(custom_display)]
@@ -113,13 +113,15 @@ impl Conv2d {
         );
         let options =
             ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
-        let output = ops::conv2d(
+        let [_, terms @ ..] = self.weight.dims();
+        let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            options,
+            Sums::new(terms.iter().product(), 1),
+            |input, weight, bias| ops::conv2d(input, weight, bias, options),
         );
         self.quantizers.output(output)
     }

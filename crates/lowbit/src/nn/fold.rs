@@ -6,6 +6,7 @@ use burn::tensor::ops::ConvOptions;
 use super::{BatchNorm, Conv2d, Relu, padding};
 use crate::config::Fold;
 use crate::ops;
+use crate::quantizers::Sums;
 
 /// What a normalization does to each channel, `[channels]` each.
 #[derive(Debug, Clone)]
@@ -101,11 +102,13 @@ fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
         epsilon: norm.epsilon,
     };
     let (weight, bias) = normalization.fold(weight, bias);
-    let output = ops::conv2d(
+    let [_, terms @ ..] = weight.dims();
+    let output = conv.quantizers.accumulate(
         x,
         conv.quantizers.weight(weight),
         Some(conv.quantizers.bias(bias)),
-        options,
+        Sums::new(terms.iter().product(), 1),
+        |x, weight, bias| ops::conv2d(x, weight, bias, options),
     );
     conv.quantizers.output(output)
 }

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::QConfig;
 use crate::ops;
-use crate::quantizers::{Channels, Quantizers};
+use crate::quantizers::{Channels, Quantizers, Sums};
 
 /// Configuration of a [`Linear`]; the fields of `burn::nn::LinearConfig` (row layout), and what is
 /// quantized.
@@ -28,7 +28,7 @@ pub struct LinearConfig {
     pub quantization: QConfig,
 }
 
-/// `y = x W + b` with quantized input, weight, bias and output. Built by [`LinearConfig`];
+/// `y = x W + b` with quantized input, weight, bias, sum and output. Built by [`LinearConfig`];
 /// parameter paths are those of `burn::nn::Linear`.
 #[derive(Module, Debug)]
 #[module(custom_display)]
@@ -67,12 +67,15 @@ impl Linear {
     /// - `input`: `[..., d_input]`
     /// - result: `[..., d_output]`
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let output = ops::linear(
+        let [d_input, _] = self.weight.dims();
+        let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
+            Sums::new(d_input, D - 1),
+            ops::linear,
         );
         self.quantizers.output(output)
     }

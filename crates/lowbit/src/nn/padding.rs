@@ -1,6 +1,6 @@
 //! The zeros that a padding configuration stands for.
 
-use burn::nn::PaddingConfig2d;
+use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 
 /// Padding at the `(start, end)` of the rows and of the columns of an image.
 ///
@@ -15,10 +15,41 @@ pub(super) fn pairs(
     match *padding {
         PaddingConfig2d::Valid => [(0, 0); 2],
         PaddingConfig2d::Explicit(top, left, bottom, right) => [(top, bottom), (left, right)],
-        PaddingConfig2d::Same => std::array::from_fn(|i| {
-            let reach = (image[i].div_ceil(stride[i]).max(1) - 1) * stride[i] + kernel[i];
-            let total = reach.saturating_sub(image[i]);
-            (total / 2, total - total / 2)
-        }),
+        PaddingConfig2d::Same => std::array::from_fn(|i| same(image[i], kernel[i], stride[i])),
     }
+}
+
+/// Padding at the `(start, end)` of a sequence.
+pub(super) fn pair(
+    padding: &PaddingConfig1d,
+    length: usize,
+    kernel: usize,
+    stride: usize,
+) -> (usize, usize) {
+    match *padding {
+        PaddingConfig1d::Valid => (0, 0),
+        PaddingConfig1d::Explicit(left, right) => (left, right),
+        PaddingConfig1d::Same => same(length, kernel, stride),
+    }
+}
+
+/// Padding at the `(start, end)` of each dimension of a volume.
+pub(super) fn triples(
+    padding: &PaddingConfig3d,
+    volume: [usize; 3],
+    kernel: [usize; 3],
+    stride: [usize; 3],
+) -> [(usize, usize); 3] {
+    match *padding {
+        PaddingConfig3d::Valid => [(0, 0); 3],
+        PaddingConfig3d::Explicit(depth, height, width) => [depth, height, width].map(|n| (n, n)),
+        PaddingConfig3d::Same => std::array::from_fn(|i| same(volume[i], kernel[i], stride[i])),
+    }
+}
+
+/// Padding for an output of `ceil(size / stride)`.
+fn same(size: usize, kernel: usize, stride: usize) -> (usize, usize) {
+    let reach = (size.div_ceil(stride).max(1) - 1) * stride + kernel;
+    let total = reach.saturating_sub(size);
+    (total / 2, total - total / 2)
 }

@@ -27,6 +27,15 @@ pub(super) fn round_to_format<B: Backend>(
     B::float_from_data(data, &device)
 }
 
+/// `f` of every element, computed on the host.
+pub(super) fn map_on_host<B: Backend>(x: FloatTensor<B>, f: impl Fn(f32) -> f32) -> FloatTensor<B> {
+    let (device, dtype) = (x.device(), x.dtype());
+    let data = read_sync(B::float_into_data(x)).expect("a tensor's data can be read");
+    let shape = data.shape().clone();
+    let values: Vec<f32> = data.iter::<f32>().map(f).collect();
+    B::float_from_data(TensorData::new(values, shape).convert_dtype(dtype), &device)
+}
+
 /// `grad` where `min <= x <= max`, zero elsewhere.
 pub(super) fn gradient_within<B: Backend>(
     x: FloatTensor<B>,

@@ -79,6 +79,11 @@ impl<const D: usize> Operand<D> {
         }
     }
 
+    /// How it is quantized, if at all.
+    pub fn quantization(&self) -> Option<&Quantization> {
+        self.quantization.as_ref()
+    }
+
     pub(super) fn into_inner(self) -> (Tensor<D>, Option<Quantization>) {
         (self.tensor, self.quantization)
     }

@@ -3,11 +3,12 @@
 use std::cell::Cell;
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use lowbit_formats::{Format, Rounding};
 use serde::{Deserialize, Serialize};
 
-use super::Switch;
-use crate::ops::{ClampedGradient, Quantization};
+use super::{Switch, observe};
+use crate::ops::{ClampedGradient, Operand, Quantization};
 
 /// The step of everything that is not training: calibration and tests.
 pub const UNTRAINED_STEP: u64 = u32::MAX as u64;
@@ -87,6 +88,13 @@ pub struct FormatQuantizer {
 }
 
 impl FormatQuantizer {
+    /// The tensor as an operand, with how the operator shall quantize it; see
+    /// [`Quantizer::operand`](super::Quantizer::operand).
+    pub fn operand<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
+        let on = self.switch.is_on() && !observe::is_observing();
+        Operand::new(x, on.then(|| self.quantization()))
+    }
+
     pub(super) fn quantization(&self) -> Quantization {
         Quantization::Format {
             format: self.config.format.clone(),

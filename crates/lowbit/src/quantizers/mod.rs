@@ -3,6 +3,7 @@
 //! [`Quantizer`] is an enum over the methods, each in its own file. A quantizer does not round by
 //! itself: it describes the rounding to the operator that reads the tensor.
 
+mod accumulator;
 mod dorefa;
 mod format;
 mod histogram;
@@ -19,6 +20,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use accumulator::{Accumulator, AccumulatorConfig};
 pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
 pub use format::{FormatQuantizer, FormatQuantizerConfig, UNTRAINED_STEP, set_rounding};
 pub use histogram::Histogram;
@@ -26,14 +28,14 @@ pub use observe::{Observation, Observations, observe};
 pub(crate) use place::matches;
 pub use place::{ModulePath, Place, Selection};
 pub use quality::{Qualities, Quality, measuring};
-pub use slots::Quantizers;
+pub use slots::{Quantizers, Sums, Term};
 pub use switch::{Switch, set_quantization, set_retraining};
 pub use tap::{Tapped, Taps};
 pub use threshold_init::ThresholdInit;
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig, bad_threshold};
 
 use crate::Error;
-use crate::ops::{Operand, Quantization};
+use crate::ops::{IntegerGrid, Operand, Quantization};
 
 /// The channel dimension of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,26 @@ impl QuantizerConfig {
             Self::Tqt(config) => config.bits = bits,
             Self::DorefaWeight(config) | Self::DorefaActivation(config) => config.bits = bits,
         }
+    }
+
+    /// Whether the results are integers times a power of two.
+    pub(crate) fn check_power_of_two(&self, slot: &str) -> Result<(), Error> {
+        let (name, has) = match self {
+            Self::Tqt(_) => return Ok(()),
+            Self::Format(config) => (
+                config.format.to_string(),
+                IntegerGrid::of(&config.format).is_some(),
+            ),
+            Self::DorefaWeight(_) => ("dorefa-weight".into(), false),
+            Self::DorefaActivation(_) => ("dorefa-activation".into(), false),
+        };
+        if has {
+            return Ok(());
+        }
+        Err(Error::config(
+            "accumulator",
+            format!("{slot} is {name}, expected one with a power-of-two step"),
+        ))
     }
 
     /// Whether every field is in its range, and the method is one for the slot of that name.

@@ -3,8 +3,42 @@
 use burn::module::{Flag, Module, Param};
 use burn::tensor::Tensor;
 
-use super::{Quantizer, tap};
+use super::{Accumulator, Quantizer, tap};
 use crate::ops::Operand;
+
+/// What a sum adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    /// Products of an input and a weight.
+    Product,
+    /// Distances of an input and a weight.
+    Distance,
+}
+
+/// The sums that a layer computes.
+#[derive(Debug, Clone, Copy)]
+pub struct Sums {
+    /// What each sum adds up.
+    pub term: Term,
+    /// How many of them.
+    pub terms: usize,
+    /// The dimension of the result that has one index per output channel.
+    pub axis: usize,
+    /// How often the weight's channels repeat along that dimension.
+    pub groups: usize,
+}
+
+impl Sums {
+    /// Sums of `terms` products, with one of the weight's channels at each index of `axis`.
+    pub fn new(terms: usize, axis: usize) -> Self {
+        Self {
+            term: Term::Product,
+            terms,
+            axis,
+            groups: 1,
+        }
+    }
+}
 
 /// The quantizers of a layer. A slot that is `None` costs nothing.
 #[derive(Module, Debug)]
@@ -15,6 +49,8 @@ pub struct Quantizers {
     pub weight: Option<Quantizer>,
     /// Quantizes its bias.
     pub bias: Option<Quantizer>,
+    /// Saturates the sum of its sums.
+    pub accumulator: Option<Accumulator>,
     /// Quantizes what it hands on.
     pub output: Option<Quantizer>,
     /// Tells this layer from all others, so that taps can find it; its value says nothing.
@@ -28,6 +64,7 @@ impl Default for Quantizers {
             input: None,
             weight: None,
             bias: None,
+            accumulator: None,
             output: None,
             identity: Param::from_bool(false),
         }
@@ -48,6 +85,35 @@ impl Quantizers {
     /// The layer's bias, as an operand.
     pub fn bias(&self, bias: Tensor<1>) -> Operand<1> {
         operand(&self.bias, self.tap("bias", bias), true)
+    }
+
+    /// The layer's result: the sum that `sum` computes from the operands, saturated to
+    /// the accumulator's width, plus bias. Without an accumulator that can saturate, `sum` adds the
+    /// bias itself.
+    pub fn accumulate<const I: usize, const W: usize, const O: usize>(
+        &self,
+        input: Operand<I>,
+        weight: Operand<W>,
+        bias: Option<Operand<1>>,
+        sums: Sums,
+        sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
+    ) -> Tensor<O> {
+        let saturation = self
+            .accumulator
+            .as_ref()
+            .and_then(|accumulator| accumulator.saturation(&input, &weight, sums));
+        let Some(saturation) = saturation else {
+            return sum(input, weight, bias);
+        };
+        let saturated = saturation.apply(sum(input, weight, None), sums.axis);
+        match bias.map(Operand::quantized) {
+            Some(bias) => {
+                let mut shape = [1; O];
+                shape[sums.axis] = bias.dims()[0];
+                saturated + bias.reshape(shape)
+            }
+            None => saturated,
+        }
     }
 
     /// The layer's output, quantized.

@@ -12,7 +12,7 @@ use super::trainer::evaluate;
 use super::{Experiment, RunFolder, checkpoint};
 use crate::Error;
 use crate::data::Split;
-use crate::models::model_bits;
+use crate::models::{Network, model_bits};
 
 /// The checkpoint with the best weights under `path`, which is the folder of a run, or of an
 /// experiment with one run or with one called `float`.
@@ -82,15 +82,16 @@ pub struct Evaluation {
     pub model_bits: u64,
 }
 
-/// Tests the best or the last checkpoint of a run on the test images.
-pub fn evaluate_run(
+/// The network of a run with the weights of its best or its last checkpoint, in validation form,
+/// and that checkpoint.
+pub fn trained_network(
     folder: &RunFolder,
     experiment: &Experiment,
     name: &str,
     last: bool,
     split: &Split,
     device: &Device,
-) -> Result<Evaluation, Error> {
+) -> Result<(Network, PathBuf), Error> {
     let run = experiment
         .runs
         .iter()
@@ -107,7 +108,19 @@ pub fn evaluate_run(
     };
     let path = path.ok_or_else(|| no_checkpoint(&folder.path().join(name)))?;
     let model = build(experiment, run, split, device)?;
-    let model = checkpoint::load_model(model, &path)?.valid();
+    Ok((checkpoint::load_model(model, &path)?.valid(), path))
+}
+
+/// Tests the best or the last checkpoint of a run on the test images.
+pub fn evaluate_run(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    name: &str,
+    last: bool,
+    split: &Split,
+    device: &Device,
+) -> Result<Evaluation, Error> {
+    let (model, path) = trained_network(folder, experiment, name, last, split, device)?;
     let start = Instant::now();
     let sums = evaluate(&model, &split.test, device);
     let seconds = start.elapsed().as_secs_f64();

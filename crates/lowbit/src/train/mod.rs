@@ -15,7 +15,7 @@ mod trainer;
 
 pub use burn::train::Interrupter;
 pub use checkpoint::Checkpoints;
-pub use evaluation::{Evaluation, best_checkpoint, evaluate_run, find_run};
+pub use evaluation::{Evaluation, best_checkpoint, evaluate_run, find_run, trained_network};
 pub use experiment::{Experiment, RunConfig, Start};
 pub use metrics::EpochMetrics;
 pub use progress::Progress;

@@ -185,6 +185,8 @@ pub struct LayerWidths {
     pub weight: Option<u32>,
     /// Bits of its bias.
     pub bias: Option<u32>,
+    /// Bits of its sums.
+    pub accumulator: Option<u32>,
     /// Bits of its output.
     pub output: Option<u32>,
 }
@@ -200,6 +202,7 @@ pub fn layer_widths<M: Classifier>(model: &M) -> Vec<LayerWidths> {
             input: bits(&layer.config.input),
             weight: bits(&layer.config.weight),
             bias: bits(&layer.config.bias),
+            accumulator: layer.config.accumulator.as_ref().map(|sum| sum.bits),
             output: bits(&layer.config.output),
         })
         .collect()

@@ -1,0 +1,25 @@
+//! `lowbit analyze`.
+
+mod accumulators;
+mod quantizer;
+
+use clap::Subcommand;
+
+use super::Ended;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Draw a quantizer: what it does to a number, and its gradients.
+    Quantizer(quantizer::Arguments),
+    /// Show the bits that the sums inside a trained network's layers can need.
+    Accumulators(accumulators::Arguments),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Ended {
+        match self {
+            Self::Quantizer(arguments) => arguments.run(),
+            Self::Accumulators(arguments) => arguments.run(),
+        }
+    }
+}

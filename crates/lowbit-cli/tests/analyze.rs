@@ -1,0 +1,95 @@
+//! `lowbit analyze` as a person meets it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(folder: &Path, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lowbit"))
+        .current_dir(folder)
+        .args(arguments.split_whitespace())
+        .output()
+        .unwrap()
+}
+
+fn error(folder: &Path, arguments: &str) -> String {
+    let output = run(folder, arguments);
+    assert!(!output.status.success(), "{arguments} succeeded");
+    assert!(output.stdout.is_empty(), "{arguments} printed");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_quantizer_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(
+        folder.path(),
+        "analyze quantizer --method tqt --bits 3 -o x.svg",
+    );
+    assert!(output.status.success() && output.stdout.is_empty());
+    let svg = std::fs::read_to_string(folder.path().join("x.svg")).unwrap();
+    assert!(svg.contains("3 bits, signed, t = 1, step 0.25"));
+}
+
+#[test]
+fn what_cannot_be_drawn_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, message) in [
+        ("--bits 1", "error: bits: is 1, expected 2 to 24\n"),
+        (
+            "--threshold 0",
+            "error: threshold: is 0, expected a positive number from 2^-100 to 2^100\n",
+        ),
+        ("--method dorefa", "error: --method dorefa: expected tqt\n"),
+    ] {
+        let arguments = format!("analyze quantizer {arguments} -o x.svg");
+        assert_eq!(error(folder.path(), &arguments), message);
+    }
+    let missing = error(folder.path(), "analyze quantizer -o none/x.svg");
+    assert!(missing.starts_with("error: none/x.svg: "));
+}
+
+/// The network for the digits: every layer's weight and input have 8 bits.
+#[test]
+fn the_sums_of_a_trained_network_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("c.toml"), PLAN).unwrap();
+    let training = run(folder.path(), "train --config c.toml --epochs 1 --out a");
+    let complaint = String::from_utf8_lossy(&training.stderr);
+    assert!(training.status.success(), "{complaint}");
+    let output = run(folder.path(), "analyze accumulators a/plan --json");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let layers = report["layers"].as_array().unwrap();
+    let paths: Vec<&str> = layers.iter().map(|l| l["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["conv1", "conv2", "conv3", "fc"]);
+    for layer in layers {
+        let bits = |field: &str| layer[field].as_u64().unwrap();
+        assert_eq!((bits("input"), bits("weight"), bits("given")), (8, 8, 32));
+        assert!(bits("needed_by_weights") <= bits("needed_by_shape"));
+        // 8 bits each, one more at most for an unsigned input, and the logarithm of the terms.
+        let most = 16 + (bits("terms") as f64).log2().ceil() as u64 + 1;
+        assert!((16..=most).contains(&bits("needed_by_shape")));
+    }
+    let table = run(folder.path(), "analyze accumulators a/plan");
+    assert!(String::from_utf8_lossy(&table.stdout).contains("by weights"));
+    assert_eq!(
+        error(folder.path(), "analyze accumulators a/float"),
+        "error: a/float: no layer's weight and input both have power-of-two steps\n"
+    );
+}
+
+const PLAN: &str = r#"
+[plan.default]
+input = { method = "tqt", bits = 8 }
+weight = { method = "tqt", bits = 8 }
+accumulator = { bits = 32 }
+[plan.first]
+input = { method = "tqt", bits = 8 }
+weight = { method = "tqt", bits = 8 }
+accumulator = { bits = 32 }
+[plan.last]
+input = { method = "tqt", bits = 8 }
+weight = { method = "tqt", bits = 8 }
+accumulator = { bits = 32 }
+"#;

@@ -1,0 +1,51 @@
+//! Average pooling of sequences to a given size.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::QConfig;
+use crate::ops;
+use crate::quantizers::Quantizers;
+
+/// Configuration of a [`AdaptiveAvgPool1d`]; the fields of Burn's, and what is quantized.
+#[derive(Config, Debug)]
+pub struct AdaptiveAvgPool1dConfig {
+    /// Length of the result.
+    pub output_size: usize,
+    /// What is quantized; the slots are `input` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// The mean over windows that divide the input into the given length. Built by [`AdaptiveAvgPool1dConfig`].
+#[derive(Module, Debug)]
+pub struct AdaptiveAvgPool1d {
+    /// Length of the result.
+    pub output_size: usize,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl AdaptiveAvgPool1dConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> AdaptiveAvgPool1d {
+        AdaptiveAvgPool1d {
+            output_size: self.output_size,
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl AdaptiveAvgPool1d {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, channels, length]`
+    /// - result: `[batch, channels, length_out]`
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        let input = self.quantizers.input(input).quantized();
+        let output = ops::adaptive_avg_pool1d(input, self.output_size);
+        self.quantizers.output(output)
+    }
+}

@@ -1,0 +1,52 @@
+//! Branches side by side.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::QConfig;
+use crate::ops;
+use crate::quantizers::Quantizers;
+
+/// Configuration of a [`Concat`].
+#[derive(Config, Debug)]
+pub struct ConcatConfig {
+    /// The dimension that grows; the channels unless given.
+    #[config(default = 1)]
+    pub dim: usize,
+    /// What is quantized; `input` quantizes all branches with one quantizer, so that they share a
+    /// scale, `output` the result.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// Tensors joined along a dimension, such as the branches of an inception block.
+#[derive(Module, Debug)]
+pub struct Concat {
+    /// The dimension that grows.
+    pub dim: usize,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl ConcatConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> Concat {
+        Concat {
+            dim: self.dim,
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl Concat {
+    /// Applies the layer to at least one tensor; the shapes are equal but for the dimension that
+    /// grows.
+    pub fn forward<const D: usize>(&self, branches: Vec<Tensor<D>>) -> Tensor<D> {
+        let branches = branches
+            .into_iter()
+            .map(|branch| self.quantizers.input(branch))
+            .collect();
+        self.quantizers.output(ops::concat(branches, self.dim))
+    }
+}

@@ -1,0 +1,82 @@
+//! Table of vectors.
+
+use burn::config::Config;
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::Initializer;
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::config::QConfig;
+use crate::ops;
+use crate::quantizers::{Channels, Quantizers};
+
+/// Configuration of an [`Embedding`]; the fields of `burn::nn::EmbeddingConfig`, and what is
+/// quantized.
+#[derive(Config, Debug)]
+pub struct EmbeddingConfig {
+    /// How many vectors there are.
+    pub n_embedding: usize,
+    /// Length of a vector.
+    pub d_model: usize,
+    /// How the vectors start; as Burn's, normal with variance 1.
+    #[config(default = "Initializer::Normal{mean:0.0, std:1.0}")]
+    pub initializer: Initializer,
+    /// What is quantized; the slots are `weight` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// A quantized vector for each index. Built by [`EmbeddingConfig`]; parameter paths are those of
+/// `burn::nn::Embedding`. The channels of the weight are the places in a vector.
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct Embedding {
+    /// `[n_embedding, d_model]`
+    pub weight: Param<Tensor<2>>,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl EmbeddingConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> Embedding {
+        let plain = burn::nn::EmbeddingConfig::new(self.n_embedding, self.d_model)
+            .with_initializer(self.initializer.clone())
+            .init(device);
+        let channels = Channels {
+            axis: 1,
+            count: self.d_model,
+        };
+        Embedding {
+            weight: plain.weight,
+            quantizers: self.quantization.init(Some(channels), device),
+        }
+    }
+}
+
+impl Embedding {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `indices`: `[batch, length]`, each from 0 to `n_embedding` less one
+    /// - result: `[batch, length, d_model]`
+    pub fn forward(&self, indices: Tensor<2, Int>) -> Tensor<3> {
+        let weight = self.quantizers.weight(self.weight.val());
+        self.quantizers.output(ops::embedding(weight, indices))
+    }
+}
+
+impl ModuleDisplay for Embedding {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [n_embedding, d_model] = self.weight.dims();
+        content
+            .add("n_embedding", &n_embedding)
+            .add("d_model", &d_model)
+            .optional()
+    }
+}

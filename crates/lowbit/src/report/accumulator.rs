@@ -1,0 +1,481 @@
+//! The bits that the sums inside a network's layers can need.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
+
+use crate::config::{Layer, LayerType};
+use crate::ops::{IntegerGrid, bits_of, sum_limits, trained_threshold};
+use crate::quantizers::QuantizerConfig;
+
+/// The widths of a layer's sums, in bits of two's complement. Each holds every partial
+/// sum too, in any order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccumulatorBits {
+    /// The layer's path.
+    pub path: String,
+    /// Its type.
+    pub layer_type: &'static str,
+    /// Bits of its input.
+    pub input: u32,
+    /// Whether the input's integers are signed.
+    pub input_signed: bool,
+    /// Bits of its weight.
+    pub weight: u32,
+    /// Products (of an adder, distances) in a sum.
+    pub terms: usize,
+    /// Bits that no sum of so many products exceeds, whatever the weights: about those of the
+    /// weight, plus those of the input, plus `log2(terms)`.
+    pub needed_by_shape: u32,
+    /// Bits that no sum of any input with these weights exceeds: the sum, over an output channel's
+    /// weights, of each one's product with the end of the input's range that makes it largest (or
+    /// smallest), for the channel that needs most.
+    pub needed_by_weights: u32,
+    /// Bits of its accumulator, if it has one.
+    pub given: Option<u32>,
+    /// Whether f32 holds every partial sum exactly: magnitudes up to `2^24` steps.
+    pub exact_in_f32: bool,
+}
+
+impl AccumulatorBits {
+    /// Whether no sum can saturate.
+    pub fn is_enough(&self) -> bool {
+        self.given
+            .is_none_or(|given| given >= self.needed_by_weights)
+    }
+}
+
+/// The widths of the sums of every layer of `model` whose weight and input are both quantized to
+/// integers times powers of two. `layers` are the network's, as its planner listed them.
+///
+/// No data is needed; thresholds and signedness are the model's, so that calibration comes first.
+/// Layers with a stride or padding have sums of fewer terms at some places; what is counted is a
+/// sum of all. A `ShiftConv2d` is left out, as its width is not in the plan. In a transposed convolution with groups and without bias or thresholds per channel,
+/// the groups cannot be told and are counted as one.
+pub fn accumulator_bits<M: Module>(model: &M, layers: &[Layer]) -> Vec<AccumulatorBits> {
+    let mut parameters = Parameters::default();
+    model.visit(&mut parameters);
+    layers
+        .iter()
+        .filter_map(|layer| parameters.of(layer))
+        .collect()
+}
+
+/// Every parameter of a module, by path.
+#[derive(Default)]
+struct Parameters {
+    path: Vec<String>,
+    found: BTreeMap<String, TensorData>,
+}
+
+impl ModuleVisitor for Parameters {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        // A layer's path does not name the variant of an enum of networks.
+        let variant = self.path.is_empty() && container_type.starts_with("Enum:");
+        let name = if variant { "" } else { name };
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let names = self.path.iter().map(String::as_str);
+        let path: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+        self.found.insert(path.join("."), param.val().into_data());
+    }
+}
+
+/// The integers of a quantized tensor, as far as its quantizer tells.
+struct Integers {
+    bits: u32,
+    min: i64,
+    max: i64,
+    /// Exponents of the steps, one or one per channel.
+    log2_steps: Vec<i32>,
+}
+
+impl Integers {
+    fn log2_step(&self, channel: usize) -> i32 {
+        self.log2_steps[channel % self.log2_steps.len()]
+    }
+}
+
+/// What a layer's sums are made of.
+struct Sums<'a> {
+    input: &'a Integers,
+    weight: &'a Integers,
+    distances: bool,
+}
+
+impl Sums<'_> {
+    /// The least and the greatest value of a term, or zero, in steps of the sum of that channel,
+    /// for any input and a weight from `low` to `high`. Exponents further apart than 60 count as
+    /// 60, which no register holds.
+    fn limits(&self, (low, high): (i64, i64), channel: usize) -> (i128, i128) {
+        let input = (self.input.min, self.input.max);
+        if !self.distances {
+            return sum_limits(input, (low, high), 1);
+        }
+        let (of_input, of_weight) = (
+            self.input.log2_step(channel),
+            self.weight.log2_step(channel),
+        );
+        let step = of_input.min(of_weight);
+        let shifted = |k: i64, log2_step: i32| i128::from(k) << (log2_step - step).min(60);
+        let input = [input.0, input.1].map(|k| shifted(k, of_input));
+        let weight = [low, high].map(|k| shifted(k, of_weight));
+        let distances = input.map(|x| weight.map(|w| (x - w).abs()));
+        (-distances.into_iter().flatten().fold(0, i128::max), 0)
+    }
+}
+
+impl Parameters {
+    fn of(&self, layer: &Layer) -> Option<AccumulatorBits> {
+        if !layer.layer_type.has_slot("accumulator") {
+            return None;
+        }
+        let at = |name: &str| format!("{}.{name}", layer.path);
+        let data = self.found.get(&at("weight"))?;
+        let input = self.integers(layer.config.input.as_ref()?, &at("quantizers.input"))?;
+        let config = layer.config.weight.as_ref()?;
+        let weight = self.integers(config, &at("quantizers.weight"))?;
+        let values = self.quantized(layer, config, &weight, data)?;
+        let bias = self.found.get(&at("bias"));
+        let layout = Layout::of(
+            layer.layer_type,
+            data.shape().as_slice(),
+            bias.map(|b| b.shape()[0]),
+        );
+
+        let sums = Sums {
+            input: &input,
+            weight: &weight,
+            distances: matches!(layer.layer_type, LayerType::Adder2d { .. }),
+        };
+        let mut limits = vec![(0i128, 0i128); layout.channels];
+        for (i, &value) in values.iter().enumerate() {
+            let channel = layout.channel(i);
+            let (least, greatest) = sums.limits((value, value), channel);
+            limits[channel].0 += least;
+            limits[channel].1 += greatest;
+        }
+        let terms = layout.terms as i128;
+        let any_weight = (0..layout.channels).map(|channel| {
+            let (least, greatest) = sums.limits((weight.min, weight.max), channel);
+            (least * terms, greatest * terms)
+        });
+        let width = |(least, greatest): (i128, i128)| bits_of(least, greatest);
+        let largest = limits.iter().map(|&(least, greatest)| greatest.max(-least));
+        Some(AccumulatorBits {
+            path: layer.path.clone(),
+            layer_type: layer.layer_type.name(),
+            input: input.bits,
+            input_signed: input.min < 0,
+            weight: weight.bits,
+            terms: layout.terms,
+            needed_by_shape: any_weight.map(width).max().unwrap_or(1),
+            needed_by_weights: limits.iter().copied().map(width).max().unwrap_or(1),
+            given: layer.config.accumulator.as_ref().map(|a| a.bits),
+            exact_in_f32: largest.max().is_none_or(|largest| largest <= 1 << 24),
+        })
+    }
+
+    /// The range of a quantizer's integers; `None` if it has none.
+    fn integers(&self, config: &QuantizerConfig, path: &str) -> Option<Integers> {
+        match config {
+            QuantizerConfig::Tqt(config) => {
+                let of = |name: &str| self.found.get(&format!("{path}.TrainedThreshold.{name}"));
+                let signed = of("signed")?.iter::<f32>().next()? != 0.0;
+                let magnitude_bits = config.bits - u32::from(signed);
+                let magnitudes = 1i64 << magnitude_bits;
+                // As the quantizer holds them.
+                let log2_step = |log2: f64| {
+                    (log2.ceil() - f64::from(magnitude_bits)).clamp(-126.0, 126.0) as i32
+                };
+                Some(Integers {
+                    bits: config.bits,
+                    min: if signed { -magnitudes } else { 0 },
+                    max: magnitudes - 1,
+                    log2_steps: of("log2_threshold")?.iter::<f64>().map(log2_step).collect(),
+                })
+            }
+            QuantizerConfig::Format(config) => {
+                let grid = IntegerGrid::of(&config.format)?;
+                Some(Integers {
+                    bits: config.format.bits(),
+                    min: grid.min,
+                    max: grid.max,
+                    log2_steps: vec![grid.log2_step],
+                })
+            }
+            QuantizerConfig::DorefaWeight(_) | QuantizerConfig::DorefaActivation(_) => None,
+        }
+    }
+
+    /// The integers that a layer's weight is rounded to.
+    fn quantized(
+        &self,
+        layer: &Layer,
+        config: &QuantizerConfig,
+        integers: &Integers,
+        weight: &TensorData,
+    ) -> Option<Vec<i64>> {
+        let mut values: Vec<f32> = weight.iter::<f32>().collect();
+        let shape = weight.shape().as_slice();
+        let axis = channel_axis(layer.layer_type);
+        let inner: usize = shape[axis + 1..].iter().product();
+        match config {
+            QuantizerConfig::Tqt(config) => {
+                let path = format!("{}.quantizers.weight.TrainedThreshold", layer.path);
+                let device = Device::flex();
+                let parameter = |name: &str| {
+                    let data = self.found.get(&format!("{path}.{name}"))?;
+                    Some(Tensor::<1>::from_data(data.clone(), &device))
+                };
+                let outer = shape[..axis].iter().product();
+                let rows = TensorData::new(values, [outer, shape[axis], inner]);
+                let rounded = trained_threshold(
+                    Tensor::<3>::from_data(rows, &device),
+                    parameter("log2_threshold")?,
+                    parameter("signed")?,
+                    config.bits,
+                    1,
+                );
+                values = rounded.into_data().iter::<f32>().collect();
+            }
+            QuantizerConfig::Format(config) => config
+                .format
+                .quantize_in_place(&mut values, config.rounding)
+                .ok()?,
+            QuantizerConfig::DorefaWeight(_) | QuantizerConfig::DorefaActivation(_) => return None,
+        }
+        let integer = |(i, value): (usize, f32)| {
+            let log2_step = integers.log2_step(i / inner % shape[axis]);
+            (f64::from(value) / f64::from(log2_step).exp2()) as i64
+        };
+        Some(values.into_iter().enumerate().map(integer).collect())
+    }
+}
+
+/// The dimension of a weight that may have a threshold per index.
+fn channel_axis(layer_type: LayerType) -> usize {
+    match layer_type {
+        LayerType::Linear { .. }
+        | LayerType::ConvTranspose1d { .. }
+        | LayerType::ConvTranspose2d { .. }
+        | LayerType::ConvTranspose3d { .. } => 1,
+        _ => 0,
+    }
+}
+
+/// Where the weights of each output channel lie in a weight.
+struct Layout {
+    terms: usize,
+    channels: usize,
+    /// Weights that follow one another and belong to one channel.
+    inner: usize,
+    /// Channels in a group, and weights in a group.
+    group: (usize, usize),
+}
+
+impl Layout {
+    /// The layout of a weight of the given shape, for a layer with a bias of the given length.
+    fn of(layer_type: LayerType, shape: &[usize], bias: Option<usize>) -> Self {
+        let all: usize = shape.iter().product();
+        let inner: usize = shape[2..].iter().product();
+        match layer_type {
+            LayerType::Linear { .. } => Self {
+                terms: shape[0],
+                channels: shape[1],
+                inner: 1,
+                group: (shape[1], all),
+            },
+            LayerType::ConvTranspose1d { .. }
+            | LayerType::ConvTranspose2d { .. }
+            | LayerType::ConvTranspose3d { .. } => {
+                let groups = bias.map_or(1, |channels| channels / shape[1]).max(1);
+                Self {
+                    terms: shape[0] / groups * inner,
+                    channels: shape[1] * groups,
+                    inner,
+                    group: (shape[1], all / groups),
+                }
+            }
+            _ => Self {
+                terms: shape[1] * inner,
+                channels: shape[0],
+                inner: shape[1] * inner,
+                group: (shape[0], all),
+            },
+        }
+    }
+
+    /// The output channel of the weight at index `i`.
+    fn channel(&self, i: usize) -> usize {
+        let (channels, weights) = self.group;
+        i / weights * channels + i / self.inner % channels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::ModuleDisplay;
+
+    use crate::config::QConfig;
+    use crate::nn;
+    use crate::quantizers::{AccumulatorConfig, TrainedThresholdConfig};
+
+    #[derive(Module, Debug)]
+    struct Net<L: Module + ModuleDisplay> {
+        layer: L,
+    }
+
+    fn config(per_channel: bool) -> QConfig {
+        let threshold = |per_channel| {
+            Some(QuantizerConfig::Tqt(TrainedThresholdConfig {
+                per_channel,
+                ..TrainedThresholdConfig::new(4)
+            }))
+        };
+        QConfig {
+            input: threshold(false),
+            weight: threshold(per_channel),
+            accumulator: Some(AccumulatorConfig { bits: 10 }),
+            ..QConfig::default()
+        }
+    }
+
+    fn report<L: Module + ModuleDisplay>(
+        layer: L,
+        layer_type: LayerType,
+        config: QConfig,
+    ) -> AccumulatorBits {
+        let layers = [Layer {
+            path: "layer".into(),
+            layer_type,
+            config,
+        }];
+        let mut report = accumulator_bits(&Net { layer }, &layers);
+        assert_eq!(report.len(), 1);
+        report.remove(0)
+    }
+
+    fn weight<const D: usize>(values: &[f32], shape: [usize; D]) -> Param<Tensor<D>> {
+        Param::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
+    }
+
+    /// Signed 4-bit inputs, -8..7, and weights in eighths. By shape, three products of up to 64 are
+    /// up to 192, 9 bits. By weights: channel one has 7, -8 and 1: at most 7*7 + 8*8 + 7 = 120 and
+    /// at least -(7*8 + 8*7 + 8) = -120, 8 bits; channel two less.
+    #[test]
+    fn a_linear_layer_by_hand() {
+        let mut linear = nn::LinearConfig::new(3, 2)
+            .with_quantization(config(false))
+            .init(&Device::flex());
+        linear.weight = weight(&[0.875, 0.0, -1.0, 0.125, 0.125, 0.0], [3, 2]);
+        let bits = report(linear, LayerType::Linear { bias: true }, config(false));
+        assert_eq!((bits.terms, bits.input, bits.weight), (3, 4, 4));
+        assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (9, 8));
+        assert!(bits.is_enough() && bits.exact_in_f32 && bits.input_signed);
+    }
+
+    /// An unsigned input, 0..15, can only make the sum of positive, or of negative weights: two
+    /// weights of 7 give 210, 9 bits, one of -8 gives -120, 8 bits.
+    #[test]
+    fn an_unsigned_input_by_hand() {
+        let mut conv = nn::Conv1dConfig::new(1, 2, 2)
+            .with_quantization(config(false))
+            .init(&Device::flex());
+        conv.weight = weight(&[0.875, 0.875, -1.0, 0.0], [2, 1, 2]);
+        if let Some(crate::quantizers::Quantizer::TrainedThreshold(input)) =
+            &mut conv.quantizers.input
+        {
+            input.signed = weight(&[0.0], [1]);
+        }
+        let bits = report(conv, LayerType::Conv1d { bias: true }, config(false));
+        // By shape: 2 * 15 * -8 = -240.
+        assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (9, 9));
+        assert!(!bits.input_signed);
+    }
+
+    /// Two groups of two channels in and two out; thresholds 1 and 4 per channel, so that 3.5 is 7
+    /// steps. Only the last output channel has two weights that are not zero: 7 and 7 with inputs
+    /// of -8 are -112, 8 bits; one alone is -56, 7 bits.
+    #[test]
+    fn a_transposed_convolution_by_hand() {
+        let mut conv = nn::ConvTranspose1dConfig::new([4, 4], 1)
+            .with_groups(2)
+            .with_quantization(config(true))
+            .init(&Device::flex());
+        // Rows are channels in, columns the places of channels out in their group.
+        let values = [0.875, 0.0, 0.0, 3.5, 0.0, 3.5, 0.0, 3.5];
+        conv.weight = weight(&values, [4, 2, 1]);
+        if let Some(crate::quantizers::Quantizer::TrainedThreshold(threshold)) =
+            &mut conv.quantizers.weight
+        {
+            threshold.log2_threshold = weight(&[0.0, 2.0], [2]);
+        }
+        let bits = report(
+            conv,
+            LayerType::ConvTranspose1d { bias: true },
+            config(true),
+        );
+        assert_eq!((bits.terms, bits.needed_by_weights), (2, 8));
+    }
+
+    /// Steps 1/8 for inputs and, with threshold 4, 1/2 for weights: in eighths, inputs are -8..7,
+    /// weights -32..28 in steps of four. A weight of 1.5 is 12 eighths: at most 20 from -8; -4 is
+    /// -32: at most 39 from 7. Together -59, 7 bits; by shape 2 * 39 = 78, 8 bits.
+    #[test]
+    fn an_adder_by_hand() {
+        let mut adder = nn::Adder2dConfig::new([2, 1], [1, 1])
+            .with_quantization(config(false))
+            .init(&Device::flex());
+        adder.weight = weight(&[1.5, -4.0], [1, 2, 1, 1]);
+        if let Some(crate::quantizers::Quantizer::TrainedThreshold(threshold)) =
+            &mut adder.quantizers.weight
+        {
+            threshold.log2_threshold = weight(&[2.0], [1]);
+        }
+        let bits = report(adder, LayerType::Adder2d { bias: false }, config(false));
+        assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (8, 7));
+    }
+
+    #[test]
+    fn formats_count_too_and_float_does_not() {
+        let format = |text: &str| {
+            Some(QuantizerConfig::Format(
+                crate::quantizers::FormatQuantizerConfig {
+                    format: text.parse().unwrap(),
+                    rounding: Default::default(),
+                    clamped: Default::default(),
+                },
+            ))
+        };
+        let config = QConfig {
+            input: format("ufixed(8,8)"),
+            weight: format("fixed(4,3)"),
+            ..QConfig::default()
+        };
+        let mut linear = nn::LinearConfig::new(2, 1)
+            .with_quantization(config.clone())
+            .init(&Device::flex());
+        linear.weight = weight(&[0.875, 0.875], [2, 1]);
+        // 2 * 7 * 255 = 3570, 13 bits; by shape 2 * -8 * 255 = -4080.
+        let layer_type = LayerType::Linear { bias: true };
+        let bits = report(linear.clone(), layer_type, config);
+        assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (13, 13));
+        assert_eq!(bits.given, None);
+        let layers = [Layer {
+            path: "layer".into(),
+            layer_type,
+            config: QConfig::default(),
+        }];
+        assert!(accumulator_bits(&Net { layer: linear }, &layers).is_empty());
+    }
+}
