@@ -122,7 +122,7 @@ impl LayerType {
         }
     }
 
-    /// Whether it has a bias; `None` for layers that never have a weight to add one to.
+    /// Whether it has a bias; `None` for layers that never have one.
     fn bias(self) -> Option<bool> {
         match self {
             Self::Conv1d { bias }

@@ -11,6 +11,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
+use super::accumulate::Accumulate;
 pub use super::kernel::activation::Activation;
 use super::kernel::activation::{Pointwise, with_activation};
 use super::{composed, flex};
@@ -79,18 +80,15 @@ impl<B: ActivationKernel> Backward<B, 1> for ActivationBackward {
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        let (output, activation) = ops.state;
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            let grad = <B as ActivationKernel>::backward(output, grad, activation);
-            grads.register::<B>(parent.id, grad);
-        }
+        let (output, activation) = ops.state.clone();
+        let grad = <B as ActivationKernel>::backward(output, grad, activation);
+        B::add(grads, &ops, 0, grad);
     }
 }
 
 /// The two passes on one backend. The bodies given here are composed of tensor primitives and
 /// serve every backend; Flex has kernels.
-pub(crate) trait ActivationKernel: Backend {
+pub(crate) trait ActivationKernel: Accumulate {
     /// The activation of every element.
     fn forward(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
         activated::<Self>(x, activation)

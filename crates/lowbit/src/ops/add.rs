@@ -10,6 +10,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
+use super::accumulate::Accumulate;
 use super::profile::timed;
 use super::{Operand, flex};
 
@@ -35,10 +36,7 @@ pub(crate) trait AddOp: Backend {
 
 impl AddOp for Flex {
     fn sum(left: FlexTensor, right: FlexTensor) -> FlexTensor {
-        let dtype = left.dtype();
-        let (left, right) = (flex::to_f32(left), flex::to_f32(right));
-        let sum = timed("add", || flex::zip(left, right, |a, b| a + b));
-        flex::to_dtype(sum, dtype)
+        timed("add", || flex::sum(left, right))
     }
 }
 
@@ -49,7 +47,7 @@ impl AddOp for burn::backend::Cube {
     }
 }
 
-impl<B: AddOp, C: CheckpointStrategy> AddOp for Autodiff<B, C> {
+impl<B: AddOp + Accumulate, C: CheckpointStrategy> AddOp for Autodiff<B, C> {
     fn sum(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
         let (left, left_node) = left.into_parts();
         let (right, right_node) = right.into_parts();
@@ -63,7 +61,7 @@ impl<B: AddOp, C: CheckpointStrategy> AddOp for Autodiff<B, C> {
 #[derive(Debug)]
 struct AddBackward;
 
-impl<B: AddOp> Backward<B, 2> for AddBackward {
+impl<B: AddOp + Accumulate> Backward<B, 2> for AddBackward {
     type State = ();
 
     fn backward(
@@ -73,8 +71,7 @@ impl<B: AddOp> Backward<B, 2> for AddBackward {
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        for parent in ops.parents.into_iter().flatten() {
-            grads.register::<B>(parent.id, grad.clone());
-        }
+        B::add(grads, &ops, 0, grad.clone());
+        B::add(grads, &ops, 1, grad);
     }
 }

@@ -12,6 +12,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Shape, Tensor};
 
+use super::accumulate::Accumulate;
 use super::fused::{self, Optional, QuantizingKernels, Reading, Rows};
 use super::kernel::buffer::Buffer;
 use super::kernel::conv as kernel;
@@ -146,10 +147,10 @@ impl<B: Conv2dKernel> Backward<B, 4> for Conv2dBackward {
     ) {
         let grad = grads.consume::<B>(&ops.node);
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        let made = <B as Conv2dKernel>::backward(ops.state, grad, wanted);
-        for (parent, made) in ops.parents.into_iter().zip(made) {
-            if let (Some(parent), Some(made)) = (parent, made) {
-                grads.register::<B>(parent.id, made);
+        let made = <B as Conv2dKernel>::backward(ops.state.clone(), grad, wanted);
+        for (parent, made) in made.into_iter().enumerate() {
+            if let Some(made) = made {
+                B::add(grads, &ops, parent, made);
             }
         }
     }
@@ -157,7 +158,7 @@ impl<B: Conv2dKernel> Backward<B, 4> for Conv2dBackward {
 
 /// The passes of a convolution on one backend. The bodies given here call the backend's own
 /// convolution and serve every backend; Flex has kernels.
-pub(crate) trait Conv2dKernel: QuantizingKernels {
+pub(crate) trait Conv2dKernel: QuantizingKernels + Accumulate {
     /// The convolution of `x`, read as said.
     fn forward(
         x: FloatTensor<Self>,
@@ -270,7 +271,7 @@ impl Conv2dKernel for Flex {
         let (x, weight) = (flex::channels_last(x), flex::contiguous(weight));
         let bias = bias.map(|bias| flex::to_vec(&bias));
         let rows = Rows::of(reading);
-        let round = |row: &mut [f32]| rows.round(row);
+        let round = |row: &[f32], output: &mut [f32]| rows.round(row, output);
         let output = Shape::new([
             shape.batch,
             shape.channels[1],
@@ -305,7 +306,7 @@ impl Conv2dKernel for Flex {
         let weight = flex::contiguous(saved.weight);
         let grad = flex::channels_last(flex::to_f32(grad));
         let rows = Rows::of(&saved.reading);
-        let round = |row: &mut [f32]| rows.round(row);
+        let round = |row: &[f32], output: &mut [f32]| rows.round(row, output);
         let round_backward = |x: &[f32], grad: &mut [f32]| rows.round_backward(x, grad);
         let mut to_input = (to_x || to_threshold).then(|| Buffer::new(x.layout().num_elements()));
         let gradients = usize::from(to_x || to_threshold) + usize::from(to_weight);

@@ -8,6 +8,7 @@ use lowbit_formats::kernel;
 use rayon::prelude::*;
 
 use super::kernel::buffer::Buffer;
+use super::kernel::elementwise::update_all;
 
 /// Runs `body` on a tensor brought to f32, and brings the result back to the tensor's own type.
 pub(super) fn in_f32(x: FlexTensor, body: impl FnOnce(FlexTensor) -> FlexTensor) -> FlexTensor {
@@ -170,4 +171,21 @@ pub(super) fn with_storage(data: Vec<f32>, like: &FlexTensor) -> FlexTensor {
         like.layout().clone(),
         DType::F32,
     )
+}
+
+/// The sum of two tensors of one shape and type, in the memory of one of them where nothing else
+/// holds it.
+pub(super) fn sum(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+    let dtype = a.dtype();
+    let (mut a, mut b) = aligned(to_f32(a), to_f32(b));
+    let sum = if let Some(data) = a.try_storage_mut::<f32>() {
+        update_all(b.storage(), data, |b, a| a + b);
+        a
+    } else if let Some(data) = b.try_storage_mut::<f32>() {
+        update_all(a.storage(), data, |a, b| a + b);
+        b
+    } else {
+        zip(a, b, |a, b| a + b)
+    };
+    to_dtype(sum, dtype)
 }

@@ -232,17 +232,18 @@ impl Rows {
         matches!(self, Self::Float | Self::Format { limits: None, .. })
     }
 
-    /// Rounds numbers in place, on this thread if they are few.
-    pub(super) fn round(&self, row: &mut [f32]) {
+    /// Rounds numbers into a slice as long, on this thread if they are few.
+    pub(super) fn round(&self, row: &[f32], output: &mut [f32]) {
         match self {
-            Self::Float => {}
+            Self::Float => output.copy_from_slice(row),
             Self::Format {
                 format, rounding, ..
-            } => format.quantize_in_place(row, *rounding).expect(CHECKED),
+            } => format.quantize(row, output, *rounding).expect(CHECKED),
             Self::Threshold(grid) => {
                 let grid = *grid;
-                kernel::map_in_place(
+                kernel::map(
                     row,
+                    output,
                     #[inline(always)]
                     move |x| grid.round(x),
                 );

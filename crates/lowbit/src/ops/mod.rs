@@ -4,7 +4,7 @@
 //! part of the pass that reads it. The quantizing operators are backend extensions: a hand-written
 //! backward on `Autodiff`, kernels on Flex, and bodies composed of tensor primitives elsewhere.
 
-mod accumulator;
+mod accumulate;
 mod activation;
 mod add;
 mod adder;
@@ -30,12 +30,12 @@ mod pool;
 mod pool1d;
 mod pool3d;
 mod posit_activation;
+mod saturation;
 mod sigmoid;
 mod tanh;
 mod trained_threshold;
 mod watch;
 
-pub use accumulator::{IntegerGrid, Saturation, bits_of, sum_limits};
 mod profile;
 
 pub use activation::{Activation, relu, relu6};
@@ -60,6 +60,7 @@ pub use pool1d::{adaptive_avg_pool1d, avg_pool1d, max_pool1d};
 pub use pool3d::adaptive_avg_pool3d;
 pub use posit_activation::posit_activation;
 pub use profile::{Spent, profile};
+pub use saturation::{IntegerGrid, Saturation, bits_of, sum_limits};
 pub use sigmoid::{sigmoid, tanh};
 pub use trained_threshold::trained_threshold;
 pub use watch::{GradientSink, watch_gradient};

@@ -11,6 +11,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{Shape, Tensor};
 
+use super::accumulate::Accumulate;
 use super::activation::{Activation, activated, activated_backward};
 use super::flex;
 use super::kernel::buffer::Buffer;
@@ -220,7 +221,8 @@ impl<B: BatchNormKernel, C: CheckpointStrategy> BatchNormOp for Autodiff<B, C> {
             epsilon,
             activation,
         };
-        let output = B::forward(x.clone(), &layer, mean.clone(), variance.clone());
+        let output =
+            <B as BatchNormKernel>::forward(x.clone(), &layer, mean.clone(), variance.clone());
         match BatchNormBackward
             .prepare::<C>([x_node, gamma_node, beta_node])
             .compute_bound()
@@ -310,18 +312,17 @@ impl<B: BatchNormKernel> Backward<B, 3> for BatchNormBackward {
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        let made = B::backward(ops.state, grad);
-        for (parent, made) in ops.parents.into_iter().zip(made) {
-            if let Some(parent) = parent {
-                grads.register::<B>(parent.id, made);
-            }
+        let there = B::take(grads, &ops, 0);
+        let made = <B as BatchNormKernel>::backward(ops.state.clone(), grad, there);
+        for (parent, made) in made.into_iter().enumerate() {
+            B::put(grads, &ops, parent, made);
         }
     }
 }
 
 /// The passes of batch normalization on one backend. The bodies given here are composed of tensor
 /// primitives and serve every backend; Flex has kernels.
-pub(crate) trait BatchNormKernel: Backend {
+pub(crate) trait BatchNormKernel: Accumulate {
     /// With given statistics.
     fn forward(
         x: FloatTensor<Self>,
@@ -355,12 +356,18 @@ pub(crate) trait BatchNormKernel: Backend {
         (output, made.mean, made.variance)
     }
 
-    /// The gradients to `x`, `gamma` and `beta`.
+    /// The gradients to `x`, plus what is `there` already, `gamma` and `beta`.
     fn backward(
         saved: Saved<FloatTensor<Self>>,
         grad: FloatTensor<Self>,
+        there: Option<FloatTensor<Self>>,
     ) -> [FloatTensor<Self>; 3] {
-        composed_backward::<Self>(saved, grad)
+        let [x, gamma, beta] = composed_backward::<Self>(saved, grad);
+        let x = match there {
+            Some(there) => Self::float_add(x, there),
+            None => x,
+        };
+        [x, gamma, beta]
     }
 }
 
@@ -458,8 +465,14 @@ impl BatchNormKernel for Flex {
         (output, mean, variance)
     }
 
-    fn backward(saved: Saved<FlexTensor>, grad: FlexTensor) -> [FlexTensor; 3] {
+    fn backward(
+        saved: Saved<FlexTensor>,
+        grad: FlexTensor,
+        there: Option<FlexTensor>,
+    ) -> [FlexTensor; 3] {
         let dtype = grad.dtype();
+        let there = there.map(|there| flex::channels_last(flex::to_f32(there)));
+        let there = there.as_ref().map(|there| there.storage::<f32>());
         let x = flex::channels_last(flex::to_f32(saved.x));
         let mut grad = flex::channels_last(flex::to_f32(grad));
         let (gamma, beta) = (
@@ -482,13 +495,13 @@ impl BatchNormKernel for Flex {
         let (to_x, parameters) = timed("batch_norm backward", || {
             match grad.try_storage_mut::<f32>() {
                 Some(data) => {
-                    let parameters = kernel::backward(x.storage(), data, normalization);
+                    let parameters = kernel::backward(x.storage(), data, there, normalization);
                     (grad, parameters)
                 }
                 None => {
                     let mut data = Buffer::new(grad.layout().num_elements());
                     data.copy_from_slice(grad.storage());
-                    let parameters = kernel::backward(x.storage(), &mut data, normalization);
+                    let parameters = kernel::backward(x.storage(), &mut data, there, normalization);
                     (flex::from_buffer(data, grad.layout().clone()), parameters)
                 }
             }

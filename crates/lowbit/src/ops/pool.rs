@@ -14,6 +14,7 @@ use burn::backend::{
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Shape, Tensor};
 
+use super::accumulate::Accumulate;
 use super::flex;
 use super::kernel::buffer::Buffer;
 use super::kernel::pool::{self as kernel, Windows};
@@ -99,7 +100,7 @@ impl PoolOp for burn::backend::Cube {
 impl<B: PoolKernel, C: CheckpointStrategy> PoolOp for Autodiff<B, C> {
     fn pool(x: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
-        let output = B::forward(x.clone(), pooling);
+        let output = <B as PoolKernel>::forward(x.clone(), pooling);
         match PoolBackward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((x, pooling), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
@@ -120,17 +121,15 @@ impl<B: PoolKernel> Backward<B, 1> for PoolBackward {
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        let (x, pooling) = ops.state;
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            grads.register::<B>(parent.id, B::backward(x, grad, pooling));
-        }
+        let (x, pooling) = ops.state.clone();
+        let grad = <B as PoolKernel>::backward(x, grad, pooling);
+        B::add(grads, &ops, 0, grad);
     }
 }
 
 /// The passes of pooling on one backend. The bodies given here call the backend's own pooling and
 /// serve every backend; Flex has kernels.
-pub(crate) trait PoolKernel: Backend {
+pub(crate) trait PoolKernel: Accumulate {
     /// The pooled `x`.
     fn forward(x: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
         match pooling {

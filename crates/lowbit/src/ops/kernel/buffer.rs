@@ -19,22 +19,25 @@ use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProper
 /// A cache line: no vector that starts at a multiple of it lies in two.
 const ALIGN: usize = 64;
 
-/// A buffer may be larger than asked for by one part in this many.
-const SLACK: usize = 8;
+/// Memory of a size that nobody has asked for during so many requests goes back to the system.
+const FORGOTTEN: u64 = 1 << 14;
 
-/// Free memory by size, and how much of it is free and in use.
+/// Blocks of one size.
+struct Class {
+    free: Vec<Block>,
+    last_request: u64,
+}
+
+/// Free memory by size. A step asks for the same sizes as the one before, so what is free of a size
+/// is kept for the next request of that size.
 struct Pool {
-    free: BTreeMap<usize, Vec<Block>>,
-    free_bytes: usize,
-    used_bytes: usize,
-    peak_bytes: usize,
+    classes: BTreeMap<usize, Class>,
+    requests: u64,
 }
 
 static POOL: Mutex<Pool> = Mutex::new(Pool {
-    free: BTreeMap::new(),
-    free_bytes: 0,
-    used_bytes: 0,
-    peak_bytes: 0,
+    classes: BTreeMap::new(),
+    requests: 0,
 });
 
 /// Initialized memory that one owner has to itself.
@@ -69,41 +72,37 @@ impl Block {
 }
 
 impl Pool {
-    fn take(&mut self, size: usize) -> Option<Block> {
-        let (&found, blocks) = self.free.range_mut(size..=size + size / SLACK).next()?;
-        let block = blocks.pop();
-        if blocks.is_empty() {
-            self.free.remove(&found);
+    /// A free block of the size, if there is one; and blocks of sizes that are not asked for any
+    /// more.
+    fn take(&mut self, size: usize) -> (Option<Block>, Vec<Block>) {
+        self.requests += 1;
+        let class = self.classes.entry(size).or_insert(Class {
+            free: Vec::new(),
+            last_request: 0,
+        });
+        class.last_request = self.requests;
+        if let Some(block) = class.free.pop() {
+            return (Some(block), Vec::new());
         }
-        self.free_bytes -= found;
-        block
+        let oldest = self.requests.saturating_sub(FORGOTTEN);
+        let mut forgotten = Vec::new();
+        self.classes.retain(|_, class| {
+            let keep = class.last_request >= oldest;
+            if !keep {
+                forgotten.append(&mut class.free);
+            }
+            keep
+        });
+        (None, forgotten)
     }
 
-    fn note_use(&mut self, size: usize) {
-        self.used_bytes += size;
-        self.peak_bytes = self.peak_bytes.max(self.used_bytes);
-    }
-
-    /// Takes a block back. Blocks that would make more memory than was ever in use at once are
-    /// handed out, the largest first.
-    fn put(&mut self, block: Block) -> Vec<Block> {
-        self.used_bytes -= block.size;
-        self.free_bytes += block.size;
-        self.free.entry(block.size).or_default().push(block);
-        let mut surplus = Vec::new();
-        while self.used_bytes + self.free_bytes > self.peak_bytes {
-            let Some(mut largest) = self.free.last_entry() else {
-                break;
-            };
-            if let Some(block) = largest.get_mut().pop() {
-                self.free_bytes -= block.size;
-                surplus.push(block);
-            }
-            if largest.get().is_empty() {
-                largest.remove();
-            }
-        }
-        surplus
+    fn put(&mut self, block: Block) {
+        let last_request = self.requests;
+        let class = self.classes.entry(block.size).or_insert(Class {
+            free: Vec::new(),
+            last_request,
+        });
+        class.free.push(block);
     }
 }
 
@@ -125,9 +124,9 @@ impl Buffer {
             };
         }
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = pool.take(size);
-        pool.note_use(found.as_ref().map_or(size, |block| block.size));
+        let (found, forgotten) = pool.take(size);
         drop(pool);
+        forgotten.into_iter().for_each(Block::free);
         Self {
             block: Some(found.unwrap_or_else(|| Block::new(size))),
             length,
@@ -156,9 +155,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
             let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-            let surplus = pool.put(block);
-            drop(pool);
-            surplus.into_iter().for_each(Block::free);
+            pool.put(block);
         }
     }
 }
@@ -219,9 +216,9 @@ mod tests {
         let start = first.as_ptr();
         assert_eq!(start.addr() % ALIGN, 0);
         drop(first.into_bytes());
-        let again = Buffer::new(length - 1000);
+        let again = Buffer::new(length - 1);
         assert_eq!(again.as_ptr(), start);
-        assert_eq!(again.len(), length - 1000);
+        assert_eq!(again.len(), length - 1);
         let other = Buffer::new(length);
         assert_ne!(other.as_ptr(), start);
     }

@@ -68,8 +68,8 @@ impl Shape {
     }
 }
 
-/// What happens to a row of the input while it is packed.
-pub(crate) type Rounding<'a> = &'a (dyn Fn(&mut [f32]) + Sync);
+/// Rounds a row of the input into another place, while it is packed.
+pub(crate) type Rounding<'a> = &'a (dyn Fn(&[f32], &mut [f32]) + Sync);
 
 /// Images packed as `[blocks of channels][rows][columns][block]`, zeros where the image ends.
 #[derive(Debug, Clone, Copy)]
@@ -132,32 +132,29 @@ impl Packing {
         let line = width * self.channels;
         let mut rounded = rounding.map(|_| scratch::take(line));
         for row in (0..self.rows).filter(|row| row % self.read[0] < self.read[1]) {
-            let inside = (self.top..self.top + height).contains(&row);
-            let source = if inside {
-                let source = &image[(row - self.top) * line..][..line];
-                match (&mut rounded, rounding) {
-                    (Some(rounded), Some(rounding)) => {
-                        let rounded = &mut rounded[..line];
-                        rounded.copy_from_slice(source);
-                        rounding(rounded);
-                        &rounded[..]
-                    }
-                    _ => source,
+            if !(self.top..self.top + height).contains(&row) {
+                for block in 0..self.blocks() {
+                    packed[block * self.plane() + row * self.row()..][..self.row()].fill(0.0);
                 }
-            } else {
-                &[]
-            };
+                continue;
+            }
+            let mut source = &image[(row - self.top) * line..][..line];
+            // One block of whole pixels is rounded right into its place.
+            let in_place = self.channels == self.block && copied == width;
+            if let (Some(rounded), Some(rounding), false) = (&mut rounded, rounding, in_place) {
+                rounding(source, rounded);
+                source = &rounded[..];
+            }
             for block in 0..self.blocks() {
                 let packed = &mut packed[block * self.plane() + row * self.row()..][..self.row()];
-                if !inside {
-                    packed.fill(0.0);
-                    continue;
-                }
                 let (left, rest) = packed.split_at_mut(self.left * self.block);
                 let (middle, right) = rest.split_at_mut(copied * self.block);
                 left.fill(0.0);
                 right.fill(0.0);
-                self.pack_line(source, middle, block);
+                match rounding {
+                    Some(rounding) if in_place => rounding(source, middle),
+                    _ => self.pack_line(source, middle, block),
+                }
             }
         }
     }

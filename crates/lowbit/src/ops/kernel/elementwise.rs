@@ -1,11 +1,23 @@
-//! Passes over the numbers of one image, on the calling thread.
+//! Passes over pairs of numbers, of which one is replaced.
+
+use rayon::prelude::*;
 
 use super::vector::{Kernel, LANES, dispatch};
+
+/// Numbers that a thread takes at a time.
+const CHUNK: usize = 1 << 14;
 
 /// Numbers whose sum is kept in f32 before it goes to f64.
 const PART: usize = 1 << 10;
 
-/// `y[i] = f(x[i], y[i])`. Mark `f` `#[inline(always)]`.
+/// `y[i] = f(x[i], y[i])`, on all threads.
+pub(crate) fn update_all(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| update(x, y, f));
+}
+
+/// `y[i] = f(x[i], y[i])`, on the calling thread. Mark `f` `#[inline(always)]`.
 pub(crate) fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
     struct Update<'a, F>(&'a [f32], &'a mut [f32], F);
     impl<F: Fn(f32, f32) -> f32> Kernel for Update<'_, F> {
@@ -21,7 +33,7 @@ pub(crate) fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
     dispatch(Update(x, y, f));
 }
 
-/// `(y[i], s[i]) = f(x[i], y[i])`; returns the sum of the `s`. Mark `f` `#[inline(always)]`.
+/// `(y[i], s[i]) = f(x[i], y[i])`, on the calling thread; returns the sum of the `s`. Mark `f` `#[inline(always)]`.
 pub(crate) fn update_and_sum(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> (f32, f32)) -> f64 {
     struct UpdateAndSum<'a, F>(&'a [f32], &'a mut [f32], F);
     impl<F: Fn(f32, f32) -> (f32, f32)> Kernel for UpdateAndSum<'_, F> {

@@ -284,7 +284,8 @@ impl<A: Pointwise> Kernel for Sums<'_, A> {
     }
 }
 
-/// The gradient of a chunk, in place of that of the output: `g * scale + (x * slope + offset)`.
+/// The gradient of a chunk, in place of that of the output: `g * scale + (x * slope + offset)`, and
+/// what is there already.
 struct Update<'a, A> {
     x: &'a [f32],
     grad: &'a mut [f32],
@@ -292,6 +293,7 @@ struct Update<'a, A> {
     shift: &'a [f32],
     slope: &'a [f32],
     offset: &'a [f32],
+    there: Option<&'a [f32]>,
     activation: A,
 }
 
@@ -311,11 +313,20 @@ impl<A: Pointwise> Kernel for Update<'_, A> {
                 *grad = g * scale + (x * slope + offset);
             }
         }
+        for (grad, there) in self.grad.iter_mut().zip(self.there.unwrap_or(&[])) {
+            *grad += there;
+        }
     }
 }
 
-/// The gradients of [`apply`], given `grad`, that of its output, which becomes that of `x`.
-pub(crate) fn backward(x: &[f32], grad: &mut [f32], n: Normalization) -> ParameterGradients {
+/// The gradients of [`apply`], given `grad`, that of its output, which becomes that of `x`, plus
+/// what is `there` already.
+pub(crate) fn backward(
+    x: &[f32],
+    grad: &mut [f32],
+    there: Option<&[f32]>,
+    n: Normalization,
+) -> ParameterGradients {
     let Normalization {
         statistics,
         gamma,
@@ -367,7 +378,9 @@ pub(crate) fn backward(x: &[f32], grad: &mut [f32], n: Normalization) -> Paramet
     let (slope, offset) = (walk.spread(&slope), walk.spread(&offset));
     grad.par_chunks_mut(walk.chunk)
         .zip(x.par_chunks(walk.chunk))
-        .for_each(|(grad, x)| {
+        .enumerate()
+        .for_each(|(i, (grad, x))| {
+            let there = there.map(|there| &there[i * walk.chunk..][..grad.len()]);
             with_activation!(activation, |activation| dispatch(Update {
                 x,
                 grad,
@@ -375,6 +388,7 @@ pub(crate) fn backward(x: &[f32], grad: &mut [f32], n: Normalization) -> Paramet
                 shift: &shift,
                 slope: &slope,
                 offset: &offset,
+                there,
                 activation,
             }));
         });

@@ -24,9 +24,11 @@ mod tests {
 
     #[test]
     fn memory_that_is_touched_counts() {
-        let before = current_bytes().unwrap();
+        // Other tests of this process come and go with their memory meanwhile.
         let touched = vec![1u8; 64 << 20];
         std::hint::black_box(&touched);
-        assert!(peak_bytes().unwrap() >= before + (60 << 20));
+        assert!(current_bytes().unwrap() >= 64 << 20);
+        assert!(peak_bytes().unwrap() >= 64 << 20);
+        std::hint::black_box(&touched);
     }
 }
