@@ -24,8 +24,11 @@ fn off_is_float_and_on_again_is_as_before() {
         assert_ne!(quantized, expected, "{name}");
         let slots = |network: &lowbit::models::Network| {
             let layers = network.layers().iter();
-            let slots =
-                layers.map(|l| l.config.slots().iter().filter(|(_, s)| s.is_some()).count());
+            let slots = layers.map(|layer| {
+                let config = &layer.config;
+                let quantizers = config.slots().iter().filter(|(_, s)| s.is_some()).count();
+                quantizers + usize::from(config.accumulator.is_some())
+            });
             slots.sum::<usize>()
         };
         assert_eq!(changed.len(), slots(&off), "{name}");
@@ -41,7 +44,8 @@ fn types_and_paths_are_left_out() {
     let model = build("lenet", &all_tensors(), &device);
     let selection = Selection::all().except_type("Linear").except_path("conv1");
     let (model, changed) = set_quantization(model, false, |p| selection.accepts(p));
-    assert_eq!(changed, ["conv2.input", "conv2.weight", "conv2.bias"]);
+    let slots = ["input", "weight", "bias", "accumulator"];
+    assert_eq!(changed, slots.map(|slot| format!("conv2.{slot}")));
     // What is off already does not change.
     let (_, changed) = set_quantization(model, false, |place| place.layer == "conv2");
     assert!(changed.is_empty());
