@@ -2,7 +2,7 @@
 
 use lowbit::calibrate::Measured;
 use lowbit::report::AccumulatorBits;
-use lowbit::train::bench::StepTimes;
+use lowbit::train::bench::{ConvolutionTimes, StepTimes};
 use lowbit::train::{Evaluation, LayerWidths, RunResult};
 
 /// Lines of cells, the first column to the left and the others to the right.
@@ -253,6 +253,40 @@ pub(crate) fn accumulators(layers: &[AccumulatorBits]) -> String {
         ]
     }));
     table(&rows)
+/// One line a convolution.
+pub(crate) fn convolution_times(times: &ConvolutionTimes) -> String {
+    let mut rows = vec![
+        [
+            "convolution",
+            "peak GFLOP/s",
+            "forward ms",
+            "of peak",
+            "backward ms",
+            "of peak",
+        ]
+        .map(String::from),
+    ];
+    rows.extend(times.convolutions.iter().map(|c| {
+        let [inputs, outputs] = c.channels;
+        let (kernel, size) = (c.kernel, c.size);
+        let stride = if c.stride > 1 { "/2" } else { "" };
+        [
+            format!(
+                "{} {kernel}x{kernel}{stride} {inputs}->{outputs} at {size}",
+                c.network
+            ),
+            format!("{:.0}", c.peak_operations_per_second / 1e9),
+            format!("{:.2}", c.forward_seconds * 1e3),
+            format!("{:.2}", c.forward_fraction_of_peak),
+            format!("{:.2}", c.backward_seconds * 1e3),
+            format!("{:.2}", c.backward_fraction_of_peak),
+        ]
+    }));
+    let heading = format!(
+        "batch {}, {} threads, median of {} rounds\n",
+        times.batch, times.threads, times.rounds
+    );
+    heading + &table(&rows)
 }
 
 #[cfg(test)]

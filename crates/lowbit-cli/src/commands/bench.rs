@@ -2,12 +2,13 @@
 
 mod kernels;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use lowbit::models::Architecture;
-use lowbit::train::bench::{Way, Workload, training_steps};
+use lowbit::train::bench::{Way, Workload, convolutions, training_steps};
 
 use super::{Ended, print_json, use_threads};
 use crate::table;
@@ -15,6 +16,7 @@ use crate::table;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Train(TrainArguments),
+    Convolutions(ConvolutionArguments),
     /// Time the rounding kernels against a copy of the same memory.
     Kernels(kernels::Arguments),
 }
@@ -23,6 +25,7 @@ impl Command {
     pub(crate) fn run(self) -> Ended {
         match self {
             Self::Train(arguments) => arguments.run(),
+            Self::Convolutions(arguments) => arguments.run(),
             Self::Kernels(arguments) => arguments.run(),
         }
     }
@@ -61,12 +64,7 @@ pub(crate) struct TrainArguments {
 
 impl TrainArguments {
     fn run(self) -> Ended {
-        if self.batch == 0 || self.rounds == 0 {
-            return Err("--batch and --rounds: expected at least 1".into());
-        }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.threads.unwrap_or(cores);
-        use_threads(threads)?;
+        prepare([self.batch, self.rounds], self.threads)?;
         let workload = Workload {
             model: self.model,
             ways: self.ways,
@@ -81,4 +79,44 @@ impl TrainArguments {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Time the convolutions of ResNet-20 and ResNet-18 alone, over the multiply-add peak of the CPU.
+#[derive(Args)]
+pub(crate) struct ConvolutionArguments {
+    /// Images
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch: usize,
+    /// Rounds that count
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    rounds: usize,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl ConvolutionArguments {
+    fn run(self) -> Ended {
+        prepare([self.batch, self.rounds], self.threads)?;
+        let times = convolutions(self.batch, self.rounds, &Device::flex());
+        if self.json {
+            print_json(&times)?;
+        } else {
+            print!("{}", table::convolution_times(&times));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Checks batch and rounds, and sets the number of threads.
+fn prepare(batch_and_rounds: [usize; 2], threads: Option<usize>) -> Result<(), Box<dyn Error>> {
+    if batch_and_rounds.contains(&0) {
+        return Err("--batch and --rounds: expected at least 1".into());
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    use_threads(threads.unwrap_or(cores))?;
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Timing whole training steps.
 
+mod convolutions;
 mod memory;
 mod stock;
 
@@ -12,6 +13,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
 use serde::Serialize;
 
+pub use self::convolutions::{ConvolutionTime, ConvolutionTimes, convolutions};
 use self::stock::Stock;
 use super::Method;
 use crate::Error;
