@@ -253,6 +253,8 @@ pub(crate) fn accumulators(layers: &[AccumulatorBits]) -> String {
         ]
     }));
     table(&rows)
+}
+
 /// One line a convolution.
 pub(crate) fn convolution_times(times: &ConvolutionTimes) -> String {
     let mut rows = vec![

@@ -381,12 +381,11 @@ impl<'a> Planner<'a> {
                         format!("a {name} has no {slot} to quantize"),
                     ));
                 }
-                if let Some(quantizer) = quantizer {
-                    quantizer.check(slot).map_err(|e| e.within(&layer.path))?;
-                }
             }
-            layer
-                .config
+            // Widths may have put a part of the plan out of its range.
+            let config = &layer.config;
+            config.check().map_err(|error| error.within(&layer.path))?;
+            config
                 .check_accumulator(kind.has_own_weight_format())
                 .map_err(|error| error.within(&layer.path))?;
         }
