@@ -34,6 +34,7 @@ mod saturation;
 mod sigmoid;
 mod tanh;
 mod trained_threshold;
+mod update;
 mod watch;
 
 mod profile;
@@ -63,6 +64,7 @@ pub use profile::{Spent, profile};
 pub use saturation::{IntegerGrid, Saturation, bits_of, sum_limits};
 pub use sigmoid::{sigmoid, tanh};
 pub use trained_threshold::trained_threshold;
+pub use update::{AdamStep, SgdStep, adam, sgd};
 pub use watch::{GradientSink, watch_gradient};
 
 /// Multiplications and additions a second that the registers of this machine's CPUs allow, with

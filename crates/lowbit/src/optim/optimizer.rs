@@ -1,12 +1,10 @@
 //! Optimizers of a whole network.
 
 use burn::module::ParamGroup;
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig};
+use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 
-use super::NormedSgd;
+use super::{Adam, NormedSgd, Sgd};
 use crate::Error;
 
 /// An optimizer and its constants; learning rates come from a [`Schedule`](super::Schedule).
@@ -77,31 +75,25 @@ impl OptimizerConfig {
             Self::Sgd {
                 momentum,
                 weight_decay,
-            } => {
-                let momentum = (momentum != 0.0).then_some(MomentumConfig {
-                    momentum,
-                    dampening: 0.0,
-                    nesterov: false,
-                });
-                SgdConfig::new()
-                    .with_momentum(momentum)
-                    .with_weight_decay(decay(weight_decay))
-                    .init()
-            }
-            Self::Adam { weight_decay } => AdamConfig::new()
-                .with_epsilon(1e-8)
-                .with_weight_decay(decay(weight_decay))
-                .init(),
-            Self::AdamW { weight_decay } => AdamWConfig::new()
-                .with_epsilon(1e-8)
-                .with_weight_decay(weight_decay)
-                .init(),
+            } => ModuleOptimizer::from(Sgd {
+                momentum: momentum as f32,
+                weight_decay,
+            }),
+            Self::Adam { weight_decay } => ModuleOptimizer::from(Adam {
+                weight_decay,
+                decoupled_decay: 0.0,
+            }),
+            Self::AdamW { weight_decay } => ModuleOptimizer::from(Adam {
+                weight_decay: 0.0,
+                decoupled_decay: weight_decay,
+            }),
+        };
+        let adam = Adam {
+            weight_decay: 0.0,
+            decoupled_decay: 0.0,
         };
         match for_thresholds {
-            ThresholdOptimizer::Adam => {
-                let adam = AdamConfig::new().with_epsilon(1e-8).build();
-                all.with_group(thresholds(), adam, None)
-            }
+            ThresholdOptimizer::Adam => all.with_group(thresholds(), adam, None),
             ThresholdOptimizer::NormedSgd { beta } => {
                 all.with_group(thresholds(), NormedSgd { beta }, None)
             }
@@ -131,8 +123,4 @@ impl OptimizerConfig {
         }
         Ok(())
     }
-}
-
-fn decay(penalty: f32) -> Option<WeightDecayConfig> {
-    (penalty != 0.0).then(|| WeightDecayConfig::new(penalty))
 }

@@ -76,16 +76,8 @@ impl Panel {
     /// A line through the points; `style` holds further attributes.
     pub(super) fn line(&self, points: impl Iterator<Item = (f64, f64)>, style: &str) -> String {
         let mut path = String::new();
-        let points: Vec<(f64, f64)> = points.map(|(x, y)| self.at(x, y)).collect();
-        for (i, &(x, y)) in points.iter().enumerate() {
-            // A point in the middle of its neighbours adds nothing.
-            if i > 0 && i + 1 < points.len() {
-                let (before, after) = (points[i - 1], points[i + 1]);
-                let bend = |a: f64, b: f64, c: f64| (a - 2.0 * b + c).abs();
-                if bend(before.0, x, after.0).max(bend(before.1, y, after.1)) < 1e-3 {
-                    continue;
-                }
-            }
+        for (x, y) in points {
+            let (x, y) = self.at(x, y);
             let command = if path.is_empty() { 'M' } else { 'L' };
             let _ = write!(path, "{command}{x:.2} {y:.2}");
         }
