@@ -4,9 +4,12 @@ mod commands;
 mod progress;
 mod table;
 
+use std::error::Error;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use lowbit_formats::FormatError;
 
 /// Train and ship networks in a few bits.
 ///
@@ -37,7 +40,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refused(&error),
+    };
+    let result = match arguments.command {
         Command::Train(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
@@ -49,4 +56,19 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// Ends where the arguments do not parse. A value that is refused gets one line, the library's own
+/// if it has one; clap explains what is wrong with the command itself.
+fn refused(error: &clap::Error) -> ExitCode {
+    let reason = match (error.kind(), error.source()) {
+        (ErrorKind::ValueValidation, Some(reason)) => reason,
+        _ => error.exit(),
+    };
+    match reason.downcast_ref::<FormatError>() {
+        Some(reason) => eprintln!("error: {reason}"),
+        // Names the argument, which the reason does not.
+        None => eprintln!("{}", error.to_string().lines().next().unwrap_or_default()),
+    }
+    ExitCode::from(2)
 }

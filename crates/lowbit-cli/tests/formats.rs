@@ -122,12 +122,21 @@ fn wrong_names_get_the_nearest_right_one() {
             "--rounding stochastic",
         ),
         (
+            vec!["formats", "round", "e4m3", "1.x"],
+            "invalid value '1.x' for '<X>...'",
+        ),
+        (
+            vec!["formats", "describe", "affine(8,dim=0"],
+            "did you mean `affine(8,dim=0)`?",
+        ),
+        (
             vec!["formats", "verify", "mxfp4"],
             "mxfp4 does not support verification",
         ),
     ] {
         let message = error(here, &arguments);
         assert!(message.contains(expected), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
     }
 }
 
@@ -178,15 +187,37 @@ fn a_file_is_rounded() {
     // 0, 1, 7 and -2, the lower half of each byte first.
     let written = fs::read(folder.path().join("z.npy")).unwrap();
     assert_eq!(written[written.len() - 2..], [0x10, 0xE7]);
+    // Codes with scales go into a safetensors file: of -2.1 to 1e9, only that the largest counts.
+    let codes = "formats apply mxfp4 x.npy -o z.safetensors --codes";
+    let codes: Vec<&str> = codes.split(' ').collect();
+    assert!(run(folder.path(), &codes).status.success());
+    let written = fs::read(folder.path().join("z.safetensors")).unwrap();
+    assert!(String::from_utf8_lossy(&written).contains("\"x.scales\""));
     for arguments in [
         "formats apply int4 none.npy -o z.npy",
         "formats apply int4 x.npy -o z.safetensors",
+        "formats apply mxfp4 x.npy -o z.npy --codes",
         "formats apply bfp(8,dim=3) x.npy -o z.npy",
     ] {
         let arguments: Vec<&str> = arguments.split(' ').collect();
         let message = error(folder.path(), &arguments);
         assert_eq!(message.lines().count(), 1, "{message}");
     }
+}
+
+/// Each index of dimension 0 has its own scale, or all share one, in which 0.3 is lost beside 1e9.
+#[test]
+fn integers_have_scales_by_channel() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("x.npy"), array([0.3, 1.0, 1e9, -2.1])).unwrap();
+    let first = |format: &str| {
+        let arguments = ["formats", "apply", format, "x.npy", "-o", "y.npy"];
+        assert!(run(folder.path(), &arguments).status.success());
+        let written = fs::read(folder.path().join("y.npy")).unwrap();
+        f32::from_le_bytes(*written[written.len() - 16..].first_chunk().unwrap())
+    };
+    assert!((first("affine(8,dim=0)") - 0.3).abs() < 1e-6);
+    assert_eq!(first("affine(8)"), 0.0);
 }
 
 #[test]

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use crate::blockwise::{self, Shared};
-use crate::fixed::{FixedGrid, FixedPoint};
+use crate::fixed::{ClampedGrid, FixedPoint};
 use crate::granularity::Granularity;
-use crate::grid::ScalarFormat;
 use crate::scaled::{PowerOfTwo, round_scaled};
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
@@ -82,7 +81,7 @@ impl BlockFloat {
     }
 
     pub(crate) fn words(&self) -> Words {
-        Words(self.element().grid())
+        Words(self.element().clamped())
     }
 
     pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
@@ -110,7 +109,7 @@ fn exponent(largest: u32) -> u32 {
 
 /// The rounding of a block; its range is the f32 bits of the largest magnitude.
 #[derive(Clone, Copy)]
-pub(crate) struct Words(FixedGrid);
+pub(crate) struct Words(ClampedGrid);
 
 impl Shared for Words {
     type Range = u32;

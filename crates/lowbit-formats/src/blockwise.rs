@@ -9,7 +9,7 @@ mod lanes;
 use rayon::prelude::*;
 
 use crate::granularity::{Extent, Granularity};
-use crate::kernel::{CHUNK, PARALLEL};
+use crate::kernel::{CHUNK, PARALLEL, as_uninit, stream};
 use crate::philox::Philox;
 use crate::{FormatError, Rounding};
 
@@ -303,7 +303,7 @@ fn runs<S: Shared, const RANDOM: bool>(
 ) {
     let pieces = Cut {
         row: inner,
-        piece: inner.min(CHUNK),
+        piece: inner.min(stream::PART),
     };
     pieces.for_each(buffer, &|first, input, output| {
         let mut done = 0;
@@ -375,11 +375,38 @@ impl Cut {
     fn for_each(&self, buffer: Buffer<'_>, leaf: Leaf<'_>) {
         let elements = buffer.input().len();
         let pieces = elements / self.row * self.row.div_ceil(self.piece);
+        let is_large = matches!(buffer, Buffer::Pair(..)) && stream::is_large::<f32>(elements);
         if elements < PARALLEL {
             buffer.leaf(|input, output| leaf(0, input, output));
+        } else if is_large && self.piece <= stream::PART {
+            self.split(buffer, 0, pieces, &|first, input, output| {
+                self.streamed(first, input, output, leaf);
+            });
         } else {
             self.split(buffer, 0, pieces, leaf);
         }
+    }
+
+    /// Rounds as many pieces at a time as fit into a part, and writes them past the caches.
+    fn streamed(&self, start: usize, input: &[f32], output: &mut [f32], leaf: Leaf<'_>) {
+        let mut buffer = [0.0; stream::PART];
+        let mut done = 0;
+        while done < input.len() {
+            let place = start + done;
+            let rest_of_row = self.row - place % self.row;
+            let length = if self.row <= stream::PART {
+                rest_of_row + (stream::PART - rest_of_row) / self.row * self.row
+            } else {
+                rest_of_row.min(stream::PART / self.piece * self.piece)
+            };
+            let length = length.min(input.len() - done);
+            let part = &mut buffer[..length];
+            leaf(place, &input[done..done + length], part);
+            let output = &mut output[done..done + length];
+            stream::copy(as_uninit(part), as_uninit(output));
+            done += length;
+        }
+        stream::finish();
     }
 
     fn split(&self, buffer: Buffer<'_>, first: usize, end: usize, leaf: Leaf<'_>) {

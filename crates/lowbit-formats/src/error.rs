@@ -51,6 +51,14 @@ pub enum FormatError {
         /// What was expected of it.
         expected: String,
     },
+    /// A tensor's strides do not fit its shape, its slice, or what is done with it.
+    #[error("strides {strides:?} do not fit: expected {expected}")]
+    Strides {
+        /// The strides that were given.
+        strides: Vec<isize>,
+        /// What was expected of them.
+        expected: String,
+    },
     /// A file cannot be read or written, or does not hold what its kind prescribes.
     #[error("{path}: {reason}")]
     File {

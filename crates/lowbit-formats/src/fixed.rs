@@ -140,6 +140,11 @@ impl FixedPoint {
         step_limits(self.word, self.signed, self.symmetric)
     }
 
+    /// The grid of a format whose numbers do not wrap.
+    pub(crate) fn clamped(&self) -> ClampedGrid {
+        self.grid().clamped
+    }
+
     pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (words, options) = call.split(2)?;
         let mut format = Self::new(words[0].number("word")?, words[1].number("fraction")?)?;

@@ -418,8 +418,12 @@ impl FromStr for Format {
     }
 }
 
-/// The valid text nearest to an invalid one: with the same arguments if those were not at fault.
+/// The valid text nearest to an invalid one: closed where it was not, or with the same arguments if
+/// those were not at fault.
 fn suggestion(text: &str) -> String {
+    if let Ok(format) = Call::parse(&format!("{text})")).and_then(|call| Format::from_call(&call)) {
+        return format.to_string();
+    }
     if let Some((name, arguments)) = text.split_once('(') {
         let names = Format::examples().filter_map(|example| example.split('(').next());
         let renamed = format!("{}({arguments}", nearest(name.trim(), names));

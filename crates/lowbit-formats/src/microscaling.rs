@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::blockwise::{self, Shared};
-use crate::fixed::{FixedGrid, FixedPoint};
+use crate::fixed::{ClampedGrid, FixedPoint};
 use crate::float::Float;
 use crate::float_grid::NarrowFloatGrid;
 use crate::granularity::Granularity;
@@ -224,7 +224,7 @@ impl Microscaling {
     ///
     /// [`FormatError::Shape`] if the shape does not fit.
     pub fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Vec<u8>, FormatError> {
-        let ranges = blockwise::ranges::<Scaled<FixedGrid>>(self.granularity(), input, shape)?;
+        let ranges = blockwise::ranges::<Scaled<ClampedGrid>>(self.granularity(), input, shape)?;
         let rule = self.scale_constants();
         Ok(ranges
             .into_iter()
@@ -252,7 +252,7 @@ impl Microscaling {
         match float.as_ref().and_then(NarrowFloatGrid::new) {
             Some(element) => visitor.visit(Scaled { element, rule }),
             None => visitor.visit(Scaled {
-                element: MxElement::integers().grid(),
+                element: MxElement::integers().clamped(),
                 rule,
             }),
         }

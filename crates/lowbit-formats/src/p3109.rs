@@ -5,7 +5,7 @@ use std::fmt;
 use crate::FormatError;
 use crate::Rounding;
 use crate::facts::{Extent, Facts};
-use crate::float_grid::{FloatGrid, INFINITY, Layout, NAN};
+use crate::float_grid::{FloatGrid, INFINITY, Layout, NAN, NarrowFloatGrid};
 use crate::grid::{Grid, Pass, ScalarFormat};
 use crate::text::{Call, Reason};
 
@@ -20,8 +20,13 @@ use crate::text::{Call, Reason};
 ///
 /// A number that rounds beyond the largest value becomes infinity, or NaN in a finite format;
 /// with `saturate` (the report's SatFinite), it and infinity become the largest value. With no
-/// mantissa (P = 1) a tie goes to the even code. In an unsigned format a negative number becomes
-/// zero if it rounds to zero or the format saturates, and NaN otherwise.
+/// mantissa (P = 1) a tie goes to the even code. In an unsigned format zero is the lowest value and
+/// there is no negative infinity, so that every negative number becomes zero, minus infinity
+/// included (the report's Saturate; gfloat 0.5.2 leaves this open).
+///
+/// NaN beyond the largest value of a finite format is what gfloat does. The report's Saturate, in
+/// its later versions, gives the largest value there also without SatFinite; that is
+/// `finite,saturate`.
 ///
 /// Text: `p3109(8,4)`, then `unsigned`, `finite`, `saturate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -194,16 +199,17 @@ impl ScalarFormat for P3109 {
         P3109Grid {
             float: layout.grid(beyond, beyond, false),
             signed: self.signed,
-            below: if self.saturate { 0.0 } else { f32::NAN },
         }
     }
 
     fn apply<P: Pass>(&self, pass: P) -> P::Output {
         let grid = self.grid();
         if self.signed {
-            grid.float.apply(pass)
-        } else {
-            pass.run(grid)
+            return grid.float.apply(pass);
+        }
+        match NarrowFloatGrid::new(&grid.float) {
+            Some(float) => pass.run(NonNegative(float)),
+            None => pass.run(NonNegative(grid.float)),
         }
     }
 
@@ -276,19 +282,28 @@ impl ScalarFormat for P3109 {
 pub struct P3109Grid {
     float: FloatGrid,
     signed: bool,
-    /// What a negative number becomes in an unsigned format.
-    below: f32,
 }
 
 impl Grid for P3109Grid {
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
-        let rounded = self.float.round(x, rounding, random);
-        if rounded < 0.0 && !self.signed {
-            self.below
+        if self.signed {
+            self.float.round(x, rounding, random)
         } else {
-            rounded
+            NonNegative(self.float).round(x, rounding, random)
         }
+    }
+}
+
+/// A grid without a sign, whose lowest value is zero.
+#[derive(Debug, Clone, Copy)]
+struct NonNegative<G>(G);
+
+impl<G: Grid> Grid for NonNegative<G> {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        let x = if x < 0.0 { 0.0 } else { x };
+        self.0.round(x, rounding, random)
     }
 }
 
@@ -384,10 +399,21 @@ mod tests {
         assert!(nearest(signed.finite(), 1e9).is_nan());
         assert_eq!(nearest(signed.saturating(), f32::INFINITY), 224.0);
         assert_eq!(nearest(signed, -1e-9).to_bits(), 0);
-        let unsigned = signed.unsigned().unwrap();
-        assert!(nearest(unsigned, -1.0).is_nan());
-        assert_eq!(nearest(unsigned, -1e-9), 0.0);
-        assert_eq!(nearest(unsigned.saturating(), -1.0), 0.0);
+    }
+
+    /// The report's Saturate brings what lies below the lowest value to it, in all three of its
+    /// modes and every rounding, unless there is a negative infinity; the lowest is zero.
+    #[test]
+    fn negative_numbers_are_zero_without_a_sign() {
+        let unsigned = P3109::new(8, 4).unwrap().unsigned().unwrap();
+        for format in [unsigned, unsigned.finite(), unsigned.saturating()] {
+            for x in [-1e-9, -1.0, -1e9, f32::NEG_INFINITY, -0.0] {
+                for mode in [Rounding::NearestEven, Rounding::Down, Rounding::TowardZero] {
+                    assert_eq!(format.grid().round(x, mode, 0).to_bits(), 0, "{x}");
+                }
+            }
+            assert!(nearest(format, -f32::NAN).is_nan());
+        }
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! Needs the cargo feature `files`. A format whose numbers stand alone is applied in pieces, so
 //! that a file of any size fits; a block format has one tensor in memory at a time.
 
+mod codes;
 mod element;
 mod npy;
 mod pass;
 mod safetensors;
 mod temporary;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -24,10 +26,11 @@ use crate::{Format, FormatError, Rounding};
 pub enum Output {
     /// The rounded numbers, in the type and shape they had.
     Numbers,
-    /// Their codes, packed as [`pack`](crate::pack) does: in a `.npy` file as bytes of one
-    /// dimension, in a safetensors file as bytes under the tensor's name with `.codes` added,
-    /// beside `.scales` (and `.tensor_scale` or `.zero_points`) of block formats. The type and
-    /// shape of each tensor, and the format, are in the metadata of a safetensors file.
+    /// Their codes in row-major order, packed as [`pack`](crate::pack) does. In a `.npy` file they
+    /// are bytes of one dimension. In a safetensors file, into which an array of a `.npy` file may
+    /// be written too, they are bytes under the tensor's name with `.codes` added, beside `.scales`
+    /// (and `.tensor_scale` or `.zero_points`) of block formats; the type and shape of each tensor,
+    /// and the format, are in its metadata.
     Codes,
 }
 
@@ -62,21 +65,21 @@ pub struct TensorError {
 }
 
 /// Rounds the tensors of f16, bf16, f32 and f64 in a `.npy` or safetensors file into a new file of
-/// the same kind; other tensors are copied. The new file appears under its name when it is
-/// complete, and may be the one that was read.
+/// the same kind, or the codes of an array in a `.npy` file into a safetensors file; other tensors
+/// are copied. The new file appears under its name when it is complete, and may be the one that was
+/// read.
 ///
 /// Numbers are rounded as f32. Those of f64 are brought there by rounding to odd for formats of at
 /// most 16 bits, so that rounding twice gives what rounding once does, and by nearest-even for
 /// wider ones. Results that the tensor's type does not hold are written as the nearest that it
 /// does. In stochastic rounding, tensor `i` of the file, counted from 0 among those rounded, draws
-/// from stream `stream + i`, and element `j` takes word `j`.
+/// from stream `stream + i`, and element `j`, counted in row-major order, takes word `j`.
 ///
 /// # Errors
 ///
-/// [`FormatError::File`] if a file cannot be read or written or is ill-formed;
-/// [`FormatError::Shape`] if a tensor lacks the format's dimension; [`FormatError::Unsupported`]
-/// for codes of a block format in a `.npy` file; [`FormatError::Parameter`] if the number of random
-/// bits is not in 1..=32.
+/// [`FormatError::File`] if a file cannot be read or written or is ill-formed, or the new one is a
+/// `.npy` file for the codes of a block format; [`FormatError::Shape`] if a tensor lacks the
+/// format's dimension; [`FormatError::Parameter`] if the number of random bits is not in 1..=32.
 pub fn apply(
     format: &Format,
     rounding: Rounding,
@@ -87,15 +90,13 @@ pub fn apply(
     rounding.validate()?;
     let mut input = Source::open(input)?;
     let is_npy = input.is_npy()?;
-    let (expected, other) = if is_npy {
-        ("npy", "safetensors")
-    } else {
-        ("safetensors", "npy")
+    let fits = match (output.extension().and_then(OsStr::to_str), is_npy) {
+        (Some("npy"), is_npy) => is_npy,
+        (Some("safetensors"), true) => kind == Output::Codes,
+        _ => true,
     };
-    if output
-        .extension()
-        .is_some_and(|extension| extension == other)
-    {
+    if !fits {
+        let expected = if is_npy { "npy" } else { "safetensors" };
         let reason = format!("expected the ending .{expected}, as the input is of that kind");
         return Err(file_error(output, reason));
     }
@@ -127,6 +128,11 @@ pub fn read(path: &Path) -> Result<Sample, FormatError> {
     })
 }
 
+fn is_safetensors(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|ending| ending == "safetensors")
+}
+
 fn file_error(path: &Path, reason: impl ToString) -> FormatError {
     FormatError::File {
         path: path.display().to_string(),
@@ -155,6 +161,14 @@ impl<'a> Source<'a> {
 
     fn error(&self, reason: impl ToString) -> FormatError {
         file_error(self.path, reason)
+    }
+
+    /// Says in which tensor of the file a format failed.
+    fn named(&self, tensor: &str, error: FormatError) -> FormatError {
+        match error {
+            FormatError::File { .. } => error,
+            _ => self.error(format!("tensor `{tensor}`: {error}")),
+        }
     }
 
     /// The file's own name, without folders.

@@ -1,4 +1,5 @@
-//! Sweeps over all 2^32 inputs against independent implementations. They take minutes:
+//! Sweeps over all 2^32 inputs against independent implementations; posits are in
+//! `posit_exhaustive.rs`. They take minutes:
 //!
 //! ```text
 //! cargo test --release -p lowbit-formats --features verify --test exhaustive -- --ignored --nocapture
@@ -61,16 +62,4 @@ fn fixed_point_matches_exact_arithmetic() {
 #[ignore = "minutes"]
 fn integers_match_exact_arithmetic() {
     assert_no_mismatch(&["int8", "int8(narrow)", "uint4", "int16", "int32", "uint32"]);
-}
-
-#[test]
-#[ignore = "minutes"]
-fn posits_match_softposit() {
-    assert_no_mismatch(&[
-        "posit(8,0)",
-        "posit(16,1)",
-        "posit(32,2)",
-        "posit(8,2)",
-        "posit(16,2)",
-    ]);
 }

@@ -93,6 +93,42 @@ fn stochastic_results_do_not_depend_on_threads() {
     }
 }
 
+/// Output too large for the caches is written another way. In place it is not, which gives what to
+/// compare with; neither rows nor lines come out even.
+#[test]
+fn large_tensors_get_the_same_numbers() {
+    let shape = [1021, 8221];
+    let philox = Philox::new(1, 1);
+    let numbers = (0..).step_by(32).flat_map(|i| philox.group(i / 32));
+    let input: Vec<f32> = numbers
+        .map(|word| (word as f32 - 2e9) * 1e-8)
+        .take(shape[0] * shape[1])
+        .collect();
+    let mut output = vec![0.0; input.len() + 1];
+    // Off by one from where lines of the cache begin.
+    let output = &mut output[1..];
+    for text in [
+        "e4m3",
+        "bfp(8)",
+        "bfp(6,block=300)",
+        "mxfp4",
+        "nvfp4",
+        "bfp(6,dim=0)",
+    ] {
+        let format: Format = text.parse().unwrap();
+        for rounding in [Rounding::NearestEven, STOCHASTIC] {
+            format
+                .quantize_shaped(&input, &shape, output, rounding)
+                .unwrap();
+            let mut expected = input.clone();
+            format
+                .quantize_shaped_in_place(&mut expected, &shape, rounding)
+                .unwrap();
+            assert!(*output == expected, "{text} {rounding}");
+        }
+    }
+}
+
 /// A tensor passed in parts gets the numbers that it gets in one pass.
 #[test]
 fn parts_make_a_whole() {

@@ -52,7 +52,7 @@ fn format() -> impl Strategy<Value = Format> {
         0 => String::new(),
         _ => format!(",scale_log2={scale}"),
     };
-    let posit = (2u8..=16, 0u8..=3, -3i8..=3)
+    let posit = (2u8..=32, 0u8..=4, -3i8..=3)
         .prop_map(move |(bits, es, scale)| format!("posit({bits},{es}{})", scaled(scale)));
     let listed = prop_oneof![
         (2u8..=8, -2i8..=2).prop_map(|(bits, max)| match max {
@@ -264,6 +264,8 @@ proptest! {
 
     #[test]
     fn facts_count_the_values(format in format().prop_filter("too many values", |format| format.bits() <= 10)) {
+        // f32 does not hold every posit with many exponent bits.
+        prop_assume!(!matches!(&format, Format::Posit(posit) if posit.largest() > f32::MAX.into()));
         let (facts, values) = (format.facts().unwrap(), format.values().unwrap());
         let finite: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
         prop_assert_eq!(facts.values, values.len() as u64);

@@ -110,7 +110,7 @@ fn elements(
         };
         for (((&x, &mode), plain), saturated) in inputs.iter().zip(&modes).zip(plain).zip(saturated)
         {
-            // gfloat rounds negative numbers in unsigned formats without regard to their sign.
+            // gfloat has no rule for negative numbers in unsigned formats: it gives negative numbers.
             if x < 0.0 && name.contains('u') && name.starts_with("p3109") {
                 continue;
             }

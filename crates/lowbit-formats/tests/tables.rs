@@ -255,3 +255,18 @@ fn limits_are_the_ends_of_the_list() {
     }
     assert_eq!(PowerOfTwo::new(4).unwrap().bits(), 4);
 }
+
+/// A table of three numbers leaves the code 3 of its two bits, apot(3) that of minus zero; nf4 has a
+/// number for every code.
+#[test]
+fn nan_takes_a_code_that_no_number_has() {
+    for (text, code) in [("table(-1,0,2)", 3), ("apot(3)", 4), ("table(5)", 1)] {
+        let format: Format = text.parse().unwrap();
+        let codes = format.encode(&[f32::NAN], Rounding::NearestEven).unwrap();
+        assert_eq!(codes, [code], "{text}");
+        assert!(format.decode(&codes)[0].is_nan() && format.facts().unwrap().nan);
+    }
+    let nf4: Format = "nf4".parse().unwrap();
+    let codes = nf4.encode(&[f32::NAN, 0.0], Rounding::NearestEven).unwrap();
+    assert!(codes[0] == codes[1] && !nf4.facts().unwrap().nan);
+}

@@ -147,7 +147,11 @@ pub(super) fn blocks<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) ->
     }
 }
 
-/// Blocks of a size known to the compiler stay in registers between reduction and rounding.
+/// Blocks whose scales are found side by side.
+const BATCH: usize = 16;
+
+/// Blocks of a size known to the compiler: first the ranges of a batch of them, then their scales
+/// in vectors of blocks, then the elements.
 #[inline(always)]
 fn fixed_blocks<S: Shared, const RANDOM: bool, const N: usize, F: Fn(f32, S::Scale, u32) -> f32>(
     format: S,
@@ -159,15 +163,39 @@ fn fixed_blocks<S: Shared, const RANDOM: bool, const N: usize, F: Fn(f32, S::Sca
 ) {
     let (input, input_tail) = input.as_chunks::<N>();
     let (output, output_tail) = output.as_chunks_mut::<N>();
-    for ((x, y), first) in input.iter().zip(output).zip((first..).step_by(N)) {
+    let (batches, rest) = input.as_chunks::<BATCH>();
+    let (output_batches, output_rest) = output.as_chunks_mut::<BATCH>();
+    let firsts = (first..).step_by(BATCH * N);
+    for ((x, y), first) in batches.iter().zip(output_batches).zip(firsts) {
+        let mut ranges = [S::EMPTY; BATCH];
+        for (range, x) in ranges.iter_mut().zip(x) {
+            *range = S::gather(x);
+        }
+        let scales = scales(format, &ranges);
+        for (((x, y), scale), block) in x.iter().zip(y).zip(scales).zip(0..) {
+            run_inline::<S, RANDOM, F>(x, y, scale, philox, first + block * N, f);
+        }
+    }
+    let first = first + BATCH * N * batches.len();
+    for ((x, y), first) in rest.iter().zip(output_rest).zip((first..).step_by(N)) {
         let scale = format.scale(S::gather(x));
         run_inline::<S, RANDOM, F>(x, y, scale, philox, first, f);
     }
     if !input_tail.is_empty() {
         let scale = format.scale(S::gather(input_tail));
-        let first = first + N * input.len();
+        let first = first + N * rest.len();
         run_inline::<S, RANDOM, F>(input_tail, output_tail, scale, philox, first, f);
     }
+}
+
+/// The scales of several blocks. A plain loop, which becomes vector code; `map` of arrays does not.
+#[inline(always)]
+fn scales<S: Shared, const N: usize>(format: S, ranges: &[S::Range; N]) -> [S::Scale; N] {
+    let mut scales = [format.scale(S::EMPTY); N];
+    for (scale, &range) in scales.iter_mut().zip(ranges) {
+        *scale = format.scale(range);
+    }
+    scales
 }
 
 /// Rounds panels of `shape.0` elements in rows of `shape.1`, whose columns are the blocks.
@@ -196,10 +224,7 @@ pub(super) fn panels<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) ->
                     *range = S::include(*range, x);
                 }
             }
-            let scales = ranges.map(
-                #[inline(always)]
-                |range| format.scale(range),
-            );
+            let scales = scales(format, &ranges);
             let rows = x.chunks_exact(inner).zip(y.chunks_exact_mut(inner));
             for ((x, y), row) in rows.zip((start..).step_by(inner)) {
                 let first = first + row + column;

@@ -15,19 +15,24 @@
 //! Results do not depend on the number of threads or on the instruction set: work is cut into
 //! chunks of [`CHUNK`] elements, reductions keep a fixed number of accumulators per chunk and are
 //! combined in order, and random numbers belong to an element's index. Slices shorter than
-//! [`PARALLEL`] are handled by the calling thread.
+//! [`PARALLEL`] are handled by the calling thread. Output far larger than the caches is written past
+//! them.
 
 // Writing into uninitialized memory saves the pass that would zero it; each use says why it is
 // sound.
 #![allow(unsafe_code)]
 
 mod lanes;
+pub(crate) mod stream;
+mod strided;
 
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
 use crate::philox::{GROUP, Philox};
+
+pub(crate) use strided::{map_parts, map_parts_in_place};
 
 /// Elements a thread takes at a time, and the unit of a reduction.
 pub const CHUNK: usize = 1 << 14;
@@ -82,34 +87,6 @@ pub fn map_to_vec<T: Element, U: Element>(
 #[inline]
 pub fn map_in_place<T: Element>(data: &mut [T], f: impl Fn(T) -> T + Sync + Send + Copy) {
     in_place(data, |input, output, _| lanes::map(input, output, f));
-}
-
-/// `output = narrow(pass(widen(input)))`, where `pass` changes a part of at most 1,024 numbers that
-/// stays in the first cache. Its second argument says how many groups of random words
-/// ([`GROUP`]) come before the part.
-///
-/// # Panics
-///
-/// If the slices differ in length.
-#[inline]
-pub fn map_parts<T: Element, U: Element>(
-    input: &[T],
-    output: &mut [U],
-    widen: impl Fn(T) -> f32 + Sync + Send + Copy,
-    pass: impl Fn(&mut [f32], u64) + Sync + Send,
-    narrow: impl Fn(f32) -> U + Sync + Send + Copy,
-) {
-    assert_eq!(input.len(), output.len(), "slices differ in length");
-    each_chunk(input, output, &|chunk, input: &[T], output: &mut [U]| {
-        let mut buffer = [0.0; BUFFER];
-        let parts = output.chunks_mut(BUFFER).zip(input.chunks(BUFFER));
-        for (part, (output, input)) in parts.enumerate() {
-            let buffer = &mut buffer[..input.len()];
-            lanes::map(input, as_uninit(buffer), widen);
-            pass(buffer, ((chunk * CHUNK + part * BUFFER) / GROUP) as u64);
-            lanes::map(buffer, as_uninit(output), narrow);
-        }
-    });
 }
 
 /// `output[i] = f(left[i], right[i])`.
@@ -320,8 +297,13 @@ fn map_into<T: Element, U: Element>(
     f: impl Fn(T) -> U + Sync + Send + Copy,
 ) {
     assert_eq!(input.len(), output.len(), "slices differ in length");
+    let large = stream::is_large::<U>(output.len());
     each_chunk(input, output, &|_, input, output| {
-        lanes::map(input, output, f);
+        if large {
+            stream::by_parts(input, output, |x, y, _| lanes::map(x, y, f));
+        } else {
+            lanes::map(input, output, f);
+        }
     });
 }
 
@@ -367,9 +349,16 @@ fn map_random_into<T: Element, U: Element>(
     f: impl Fn(T, u32) -> U + Sync + Send + Copy,
 ) {
     assert_eq!(input.len(), output.len(), "slices differ in length");
+    let large = stream::is_large::<U>(output.len());
     each_chunk(input, output, &|chunk, input, output| {
         let philox = philox.skip_groups(chunk as u64 * GROUPS);
-        lanes::map_random(input, output, philox, f);
+        if large {
+            stream::by_parts(input, output, |x, y, first| {
+                lanes::map_random(x, y, philox.skip_groups((first / GROUP) as u64), f);
+            });
+        } else {
+            lanes::map_random(input, output, philox, f);
+        }
     });
 }
 
@@ -418,7 +407,7 @@ fn join_lanes<A: Copy>(mut lanes: [A; lanes::LANES], combine: impl Fn(A, A) -> A
 }
 
 /// Lets a pass that writes each element exactly once fill memory that already holds numbers.
-fn as_uninit<U: Element>(output: &mut [U]) -> &mut [MaybeUninit<U>] {
+pub(crate) fn as_uninit<U: Element>(output: &mut [U]) -> &mut [MaybeUninit<U>] {
     // SAFETY: both types have the same layout, and the passes above only ever store initialized
     // numbers through the returned slice.
     unsafe { &mut *(std::ptr::from_mut(output) as *mut [MaybeUninit<U>]) }

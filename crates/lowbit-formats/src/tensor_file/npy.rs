@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use super::codes::{self, Content, Item};
 use super::element::Element;
 use super::pass::Stored;
-use super::temporary::Temporary;
-use super::{Applied, Output, Source, TensorError};
+use super::temporary::{Temporary, copy};
+use super::{Applied, Output, Source, file_error, is_safetensors};
 use crate::compare::Tensor;
 use crate::{Format, FormatError, Rounding, pack};
 
@@ -60,6 +61,7 @@ impl Header {
         Stored {
             element,
             shape: &self.shape,
+            fortran: self.fortran,
             count: self.count,
         }
     }
@@ -135,13 +137,12 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> 
         return Ok(vec![]);
     };
     let data = header.stored(element).numbers(source)?;
-    // In Fortran's order, the numbers are those of the transposed array.
-    let mut shape = header.shape;
-    if header.fortran {
-        shape.reverse();
-    }
     let name = source.name();
-    Ok(vec![Tensor { name, shape, data }])
+    Ok(vec![Tensor {
+        name,
+        shape: header.shape,
+        data,
+    }])
 }
 
 pub(super) fn apply(
@@ -152,20 +153,28 @@ pub(super) fn apply(
     kind: Output,
 ) -> Result<Applied, FormatError> {
     let header = Header::read(source)?;
-    if let (Format::Block(_), Some(_)) = (format, header.element) {
-        if kind == Output::Codes {
-            return Err(FormatError::Unsupported {
-                format: format.to_string(),
-                operation: "codes in a .npy file, which has no room for scales".into(),
-            });
-        }
-        if header.fortran {
-            return Err(source.error("is in Fortran's order, in which blocks are not rounded"));
-        }
+    let name = source.name();
+    let as_safetensors = kind == Output::Codes && is_safetensors(output);
+    if let (Format::Block(_), Some(_), Output::Codes, false) =
+        (format, header.element, kind, as_safetensors)
+    {
+        let reason = format!(
+            "expected the ending .safetensors, since a .npy file has no room for the scales of \
+             {format} beside its codes"
+        );
+        return Err(file_error(output, reason));
     }
     let mut target = Temporary::create(output)?;
-    let mut tensors = Vec::new();
-    match header.element {
+    let tensors = match header.element {
+        Some(element) if as_safetensors => {
+            let item = Item {
+                name: name.strip_suffix(".npy").unwrap_or(&name),
+                start: header.length,
+                content: Content::Rounded(header.stored(element)),
+            };
+            let nothing = std::iter::empty();
+            codes::write(format, rounding, source, &[item], nothing, &mut target)?
+        }
         Some(element) => {
             match kind {
                 Output::Numbers => copy(source, 0, header.length, &mut target)?,
@@ -175,18 +184,16 @@ pub(super) fn apply(
             }
             source.seek(header.length)?;
             let write = |bytes: &[u8]| target.write(bytes);
-            let error = header
-                .stored(element)
-                .round(format, rounding, kind, source, write)?;
-            tensors.push(TensorError {
-                name: source.name(),
-                dtype: element.name().into(),
-                shape: header.shape.clone(),
-                error,
-            });
+            let tensor = header.stored(element);
+            let error = tensor.round(format, rounding, kind, source, write)?;
+            vec![tensor.report(&name, error)]
         }
-        None => copy(source, 0, source.size, &mut target)?,
-    }
+        None if as_safetensors => return Err(source.error("holds no numbers of floating point")),
+        None => {
+            copy(source, 0, source.size, &mut target)?;
+            vec![]
+        }
+    };
     Ok(Applied {
         format: format.to_string(),
         rounding,
@@ -195,26 +202,6 @@ pub(super) fn apply(
         bytes_in: source.size,
         bytes_out: target.finish()?,
     })
-}
-
-/// Copies `length` bytes from `start` on.
-pub(super) fn copy(
-    source: &mut Source<'_>,
-    start: u64,
-    length: u64,
-    target: &mut Temporary<'_>,
-) -> Result<(), FormatError> {
-    const PIECE: u64 = 1 << 20;
-    source.seek(start)?;
-    let mut rest = length;
-    let mut bytes = vec![0; PIECE.min(length) as usize];
-    while rest > 0 {
-        let piece = &mut bytes[..rest.min(PIECE) as usize];
-        source.read(piece)?;
-        target.write(piece)?;
-        rest -= piece.len() as u64;
-    }
-    Ok(())
 }
 
 /// The header, version 1.0, of a one-dimensional array of bytes; its length is a multiple of 64.

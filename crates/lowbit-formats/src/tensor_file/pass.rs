@@ -1,9 +1,9 @@
 //! One tensor from a source through a format.
 
 use super::element::{Element, to_odd};
-use super::{Output, Source};
+use super::{Output, Source, TensorError};
 use crate::error_summary::{ErrorSummary, ErrorSums};
-use crate::{BlockCodes, BlockFormat, Format, FormatError, Rounding, Scales, pack};
+use crate::{BlockCodes, BlockFormat, Format, FormatError, Layout, Rounding, Scales, pack};
 
 /// Numbers that are in memory at a time; a multiple of the generator's groups and of a byte's bits.
 const PIECE: usize = 1 << 20;
@@ -15,11 +15,14 @@ const TWICE_ROUNDED_BITS: u32 = 16;
 pub(super) struct Stored<'a> {
     pub(super) element: Element,
     pub(super) shape: &'a [usize],
+    /// Whether the first dimension is the innermost.
+    pub(super) fortran: bool,
     pub(super) count: usize,
 }
 
 impl Stored<'_> {
-    /// Rounds the tensor piece by piece; `write` gets the bytes of the numbers or their codes.
+    /// Rounds the tensor, piece by piece if it can be; `write` gets the bytes of the numbers, in
+    /// the order of the file, or their codes, in row-major order.
     pub(super) fn round(
         &self,
         format: &Format,
@@ -28,12 +31,17 @@ impl Stored<'_> {
         source: &mut Source<'_>,
         mut write: impl FnMut(&[u8]) -> Result<(), FormatError>,
     ) -> Result<ErrorSummary, FormatError> {
-        if let Format::Block(_) = format {
+        if self.fortran || matches!(format, Format::Block(_)) {
             let (numbers, mut rounded) = self.piece(self.count, source, format)?;
-            format.quantize_shaped_in_place(&mut rounded, self.shape, rounding)?;
-            let (bytes, held) = self.element.bytes(&rounded);
+            format.quantize_strided_in_place(&mut rounded, &self.layout()?, rounding)?;
+            if kind == Output::Numbers {
+                let (bytes, held) = self.element.bytes(&rounded);
+                write(&bytes)?;
+                return Ok(summary(format, &numbers, &held));
+            }
+            let (bytes, held) = codes(format, &self.row_major(rounded)?)?;
             write(&bytes)?;
-            return Ok(summary(format, &numbers, &held));
+            return Ok(summary(format, &self.row_major(numbers)?, &held));
         }
         let mut sums = ErrorSums::new(format);
         for first in (0..self.count).step_by(PIECE) {
@@ -48,10 +56,9 @@ impl Stored<'_> {
                     held
                 }
                 Output::Codes => {
-                    // What has been rounded stays what it is.
-                    let codes = format.encode(&rounded, Rounding::TowardZero)?;
-                    write(&pack::pack(&codes, format.bits())?)?;
-                    format.decode(&codes).into_iter().map(f64::from).collect()
+                    let (bytes, held) = codes(format, &rounded)?;
+                    write(&bytes)?;
+                    held
                 }
             };
             sums.add(numbers.iter().copied().zip(held));
@@ -68,6 +75,7 @@ impl Stored<'_> {
     ) -> Result<(BlockCodes, ErrorSummary), FormatError> {
         let format = Format::Block(*block);
         let (numbers, input) = self.piece(self.count, source, &format)?;
+        let (numbers, input) = (self.row_major(numbers)?, self.row_major(input)?);
         let codes = block.encode(&input, self.shape, rounding)?;
         let held: Vec<f64> = block.decode(&codes)?.into_iter().map(f64::from).collect();
         let summary = summary(&format, &numbers, &held);
@@ -90,13 +98,56 @@ impl Stored<'_> {
         Ok((numbers, singles))
     }
 
-    /// All numbers as the nearest f32.
+    /// Where the elements lie in the file, counted in numbers.
+    fn layout(&self) -> Result<Layout, FormatError> {
+        let mut shape = self.shape.to_vec();
+        if !self.fortran {
+            return Layout::contiguous(&shape);
+        }
+        shape.reverse();
+        let mut strides = Layout::contiguous(&shape)?.strides().to_vec();
+        strides.reverse();
+        Layout::new(self.shape, &strides, 0)
+    }
+
+    /// What is in the order of the file, in row-major order.
+    fn row_major<T: Copy>(&self, values: Vec<T>) -> Result<Vec<T>, FormatError> {
+        if !self.fortran {
+            return Ok(values);
+        }
+        let mut ordered = Vec::with_capacity(values.len());
+        self.layout()?
+            .runs(0, values.len(), |place, count, stride| {
+                let places = (0..count).map(|i| place + i * stride as usize);
+                ordered.extend(places.map(|place| values[place]));
+            });
+        Ok(ordered)
+    }
+
+    pub(super) fn report(&self, name: &str, error: ErrorSummary) -> TensorError {
+        TensorError {
+            name: name.into(),
+            dtype: self.element.name().into(),
+            shape: self.shape.to_vec(),
+            error,
+        }
+    }
+
+    /// All numbers as the nearest f32, in row-major order.
     pub(super) fn numbers(&self, source: &mut Source<'_>) -> Result<Vec<f32>, FormatError> {
         let mut bytes = vec![0; self.count * self.element.size()];
         source.read(&mut bytes)?;
         let numbers = self.element.numbers(&bytes);
-        Ok(numbers.into_iter().map(|x| x as f32).collect())
+        self.row_major(numbers.into_iter().map(|x| x as f32).collect())
     }
+}
+
+/// The packed codes of rounded numbers, and what they hold.
+fn codes(format: &Format, rounded: &[f32]) -> Result<(Vec<u8>, Vec<f64>), FormatError> {
+    // What has been rounded stays what it is.
+    let codes = format.encode(rounded, Rounding::TowardZero)?;
+    let held = format.decode(&codes).into_iter().map(f64::from).collect();
+    Ok((pack::pack(&codes, format.bits())?, held))
 }
 
 fn summary(format: &Format, numbers: &[f64], held: &[f64]) -> ErrorSummary {

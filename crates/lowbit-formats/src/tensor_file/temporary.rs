@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::file_error;
+use super::{Source, file_error};
 use crate::FormatError;
 
 /// A file under a temporary name beside its own; it is removed unless it is finished.
@@ -64,4 +64,24 @@ impl Drop for Temporary<'_> {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// Copies `length` bytes from `start` on.
+pub(super) fn copy(
+    source: &mut Source<'_>,
+    start: u64,
+    length: u64,
+    target: &mut Temporary<'_>,
+) -> Result<(), FormatError> {
+    const PIECE: u64 = 1 << 20;
+    source.seek(start)?;
+    let mut rest = length;
+    let mut bytes = vec![0; PIECE.min(length) as usize];
+    while rest > 0 {
+        let piece = &mut bytes[..rest.min(PIECE) as usize];
+        source.read(piece)?;
+        target.write(piece)?;
+        rest -= piece.len() as u64;
+    }
+    Ok(())
 }

@@ -190,6 +190,68 @@ fn codes_of_blocks_have_their_scales() {
     }
 }
 
+/// The array of the matrix 1 2 3, 4 5 6 by columns, with the dimension 0 of two.
+fn by_columns() -> Vec<u8> {
+    let array = npy("<f4", "(2, 3)", &floats(&[1.0, 40.0, 2.0, 50.0, 3.0, 60.0]));
+    let text = b"'fortran_order': False";
+    let at = array.windows(text.len()).position(|w| w == text).unwrap();
+    let mut array = array;
+    array[at..at + text.len()].copy_from_slice(b"'fortran_order': True ");
+    array
+}
+
+/// Each row has its own exponent: steps of 2^(1+2-4) = 0.5 up to 3.5, and of 2^(5+2-4) = 8 up to
+/// 56.
+#[test]
+fn arrays_by_columns_are_rounded_by_rows() {
+    let folder = Folder::new("columns");
+    let (input, output) = (folder.file("x.npy"), folder.file("y.npy"));
+    fs::write(&input, by_columns()).unwrap();
+    assert_eq!(
+        read(&input).unwrap().tensors[0].data,
+        [1.0, 2.0, 3.0, 40.0, 50.0, 60.0]
+    );
+    run("bfp(4,dim=0)", &input, &output, Output::Numbers).unwrap();
+    let rounded = read(&output).unwrap().tensors.remove(0);
+    assert_eq!(rounded.data, [1.0, 2.0, 3.0, 40.0, 48.0, 56.0]);
+    assert_eq!(rounded.shape, [2, 3]);
+    let written = fs::read(&output).unwrap();
+    assert!(written.ends_with(&floats(&[1.0, 40.0, 2.0, 48.0, 3.0, 56.0])));
+    // Codes are by rows: 1 2 3 in steps of 0.5, and 5 6 7 in steps of 8.
+    let output = folder.file("y.safetensors");
+    run("bfp(4,dim=0)", &input, &output, Output::Codes).unwrap();
+    let bytes = fs::read(&output).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let codes = unpack(tensors.tensor("x.codes").unwrap().data(), 4, 6).unwrap();
+    assert_eq!(codes, [2, 4, 6, 5, 6, 7]);
+    // Exponents 1 and 5, biased by 127.
+    assert_eq!(tensors.tensor("x.scales").unwrap().data(), [128, 132]);
+    run("int8", &input, &output, Output::Codes).unwrap();
+    let bytes = fs::read(&output).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let codes = tensors.tensor("x.codes").unwrap().data().to_vec();
+    assert_eq!(codes, [1, 2, 3, 40, 50, 60]);
+}
+
+/// Rounding at random takes the same words whether the rows or the columns lie side by side.
+#[test]
+fn the_order_of_a_file_does_not_change_numbers() {
+    let folder = Folder::new("order");
+    let (columns, rows) = (folder.file("x.npy"), folder.file("y.npy"));
+    let output = folder.file("z.npy");
+    fs::write(&columns, by_columns()).unwrap();
+    let numbers = floats(&[1.0, 2.0, 3.0, 40.0, 50.0, 60.0]);
+    fs::write(&rows, npy("<f4", "(2, 3)", &numbers)).unwrap();
+    let rounding = Rounding::stochastic(5, 0);
+    for text in ["fixed(8,-3)", "bfp(3,dim=1)", "mxfp4"] {
+        let [a, b] = [&columns, &rows].map(|input| {
+            apply(&format(text), rounding, input, &output, Output::Numbers).unwrap();
+            read(&output).unwrap().tensors.remove(0).data
+        });
+        assert_eq!(a, b, "{text}");
+    }
+}
+
 #[test]
 fn bad_files_are_errors_and_leave_nothing() {
     let folder = Folder::new("bad");

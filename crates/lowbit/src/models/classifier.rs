@@ -6,6 +6,7 @@ use burn::tensor::{Int, Tensor};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
 use crate::config::{Fold, Layer};
+use crate::ops;
 
 /// Images and their classes.
 #[derive(Debug, Clone)]
@@ -78,10 +79,9 @@ pub trait Classifier:
 /// Mean cross-entropy of a batch, with the scores it came from.
 pub(crate) fn classify<M: Classifier>(model: &M, batch: Batch) -> ClassificationOutput {
     let output = model.forward(batch.images);
-    let log_probabilities = burn::tensor::activation::log_softmax(output.clone(), 1);
-    let picked = log_probabilities.gather(1, batch.targets.clone().unsqueeze_dim(1));
+    let loss = ops::cross_entropy(output.clone(), batch.targets.clone());
     ClassificationOutput {
-        loss: picked.mean().neg(),
+        loss,
         output,
         targets: batch.targets,
     }

@@ -30,7 +30,8 @@ pub(crate) struct Arguments {
     out: PathBuf,
     #[command(flatten)]
     rounding: RoundingArguments,
-    /// Write the packed codes instead of the rounded numbers
+    /// Write the packed codes instead of the rounded numbers; those of a .npy file may go into a
+    /// .safetensors file, and must where they share scales
     #[arg(long)]
     codes: bool,
     /// Print one JSON object instead of a table

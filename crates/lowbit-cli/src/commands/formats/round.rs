@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// The format, such as e4m3, "fixed(8,6)" or "posit(8,1)"
     #[arg(value_name = "F")]
     format: Format,
-    /// Numbers, also inf and nan; -inf goes after --
+    /// Numbers, also inf and nan; -inf, and such as -1e-9, go after --
     #[arg(value_name = "X", required = true, allow_negative_numbers = true)]
     numbers: Vec<f32>,
     #[command(flatten)]

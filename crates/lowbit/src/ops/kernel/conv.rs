@@ -10,6 +10,7 @@
 
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use super::scratch::{self, Scratch};
 use super::tile::{Products, ProductsTiles, Run, Sums, SumsTiles};
 use super::vector::LANES;
@@ -543,7 +544,8 @@ pub(crate) struct Wanted<'a> {
 
 /// What a group of images contributes to the gradients of the parameters.
 struct Sum {
-    weight: Scratch,
+    // Handed to the thread that adds up, so not one of this thread's own buffers.
+    weight: Buffer,
     bias: Vec<f32>,
 }
 
@@ -580,7 +582,7 @@ pub(crate) fn backward(
 
     let group = |input: &[f32], gradient: &[f32], mut input_gradient: Option<&mut [f32]>| {
         let mut sum = Sum {
-            weight: scratch::take(if wanted.weight { numbers } else { 0 }),
+            weight: Buffer::new(if wanted.weight { numbers } else { 0 }),
             bias: vec![0.0; if wanted.bias { outputs } else { 0 }],
         };
         sum.weight.fill(0.0);
