@@ -26,6 +26,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Train(commands::train::Arguments),
+    Quantize(commands::quantize::Arguments),
     Eval(commands::eval::Arguments),
     /// Look into quantizers and quantized networks.
     #[command(subcommand)]
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Train(arguments) => arguments.run(),
+        Command::Quantize(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
         Command::Analyze(command) => command.run(),
         Command::Formats(command) => command.run(),

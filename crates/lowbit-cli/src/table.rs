@@ -1,8 +1,9 @@
 //! Tables for a person.
 
+use lowbit::calibrate::Measured;
 use lowbit::report::AccumulatorBits;
 use lowbit::train::bench::{ConvolutionTimes, StepTimes};
-use lowbit::train::{Evaluation, RunResult};
+use lowbit::train::{Evaluation, LayerWidths, RunResult};
 
 /// Lines of cells, the first column to the left and the others to the right.
 pub(crate) fn table<R: AsRef<[String]>>(rows: &[R]) -> String {
@@ -100,6 +101,60 @@ pub(crate) fn evaluation(evaluation: &Evaluation) -> String {
                 .into_owned(),
         ],
     ])
+}
+
+/// One line a layer that quantizes something.
+pub(crate) fn layer_widths(layers: &[LayerWidths]) -> String {
+    let heading = ["layer", "type", "input", "weight", "bias", "sum", "output"];
+    let mut rows = vec![heading.map(String::from)];
+    let bits = |bits: Option<u32>| bits.map_or("float".into(), |bits| bits.to_string());
+    rows.extend(layers.iter().map(|layer| {
+        [
+            layer.path.clone(),
+            layer.layer_type.to_string(),
+            bits(layer.input),
+            bits(layer.weight),
+            bits(layer.bias),
+            bits(layer.accumulator),
+            bits(layer.output),
+        ]
+    }));
+    table(&rows)
+}
+
+/// One line a quantized tensor.
+pub(crate) fn measured(tensors: &[Measured]) -> String {
+    let heading = [
+        "tensor",
+        "bits",
+        "threshold",
+        "log2",
+        "clipped",
+        "SQNR",
+        "cosine",
+    ];
+    let mut rows = vec![heading.map(String::from)];
+    let span = |values: &[f32], form: fn(f32) -> String| match values {
+        [only] => form(*only),
+        _ => {
+            let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+            let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            format!("{}..{}", form(least), form(most))
+        }
+    };
+    rows.extend(tensors.iter().map(|tensor| {
+        let sign = if tensor.signed { 's' } else { 'u' };
+        [
+            tensor.path.clone(),
+            format!("{sign}{}", tensor.bits),
+            span(&tensor.threshold, |t| t.to_string()),
+            span(&tensor.log2_threshold, |t| format!("{t:.3}")),
+            format!("{:.4} %", 100.0 * tensor.clipped),
+            tensor.sqnr.map_or("-".into(), |db| format!("{db:.1} dB")),
+            tensor.cosine.map_or("-".into(), |c| format!("{c:.6}")),
+        ]
+    }));
+    table(&rows)
 }
 
 /// One line a way to make the step, then where its time went.

@@ -246,3 +246,84 @@ fn help_names_every_shared_flag() {
         assert!(text.contains(flag), "{flag}");
     }
 }
+
+#[test]
+fn a_float_run_is_quantized_tested_and_retrained() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let float = "train --method float --epochs 2 --threads 1 --out float";
+    assert!(run(folder, float).status.success());
+    let output = run(
+        folder,
+        "quantize --from float --method tqt --widths 8,4,4,8 --fold merged --out int --json",
+    );
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["runs"][0]["name"], "tqt-static-w8a8");
+    let layers = report["quantized"][0]["layers"].as_array().unwrap();
+    let width = |path: &str| {
+        let layer = layers.iter().find(|layer| layer["path"] == path).unwrap();
+        layer["weight"].as_u64().unwrap()
+    };
+    assert_eq!((width("conv1"), width("conv2"), width("fc")), (8, 4, 8));
+    let tensors = report["quantized"][0]["tensors"].as_array().unwrap();
+    assert_eq!(tensors.len(), 14);
+    for tensor in tensors {
+        let threshold = tensor["threshold"][0].as_f64().unwrap();
+        assert_eq!(threshold.log2().fract(), 0.0, "{tensor}");
+        assert!(tensor["log2_threshold"][0].as_f64().unwrap() <= threshold.log2());
+        assert!(tensor["sqnr"].as_f64().unwrap() > 0.0, "{tensor}");
+        assert!(tensor["clipped"].as_f64().unwrap() < 0.5, "{tensor}");
+    }
+    let eval = run(folder, "eval int --json");
+    let eval: serde_json::Value = serde_json::from_slice(&eval.stdout).unwrap();
+    assert_eq!(eval["runs"][0]["accuracy"], report["runs"][0]["accuracy"]);
+
+    // Retraining takes up data, network, widths and folding of the quantized run.
+    let retrain = run(
+        folder,
+        "train --method tqt --from int --epochs 1 --threads 1 --out retrained --json",
+    );
+    assert!(retrain.status.success());
+    let retrain: serde_json::Value = serde_json::from_slice(&retrain.stdout).unwrap();
+    let plan = &retrain["config"]["runs"][0]["plan"];
+    assert_eq!(
+        (&plan["fold"], &plan["layer_widths"][1]),
+        (&"merged".into(), &4.into())
+    );
+    assert_eq!(plan["default"]["weight"]["retrain"], true);
+    let compare = run(
+        folder,
+        "quantize --from float --compare --epochs 1 --out all",
+    );
+    let text = String::from_utf8(compare.stdout).unwrap();
+    let names: Vec<&str> = text
+        .lines()
+        .skip(1)
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
+    let expected = [
+        "float",
+        "static-max-w8a8",
+        "static-kl-j-w8a8",
+        "retrained-w8a8",
+        "retrained-w4a4",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn what_cannot_be_quantized_is_told() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let error = |arguments: &str| error(folder, arguments);
+    assert!(error("quantize --from nowhere").contains("is not the folder of a run"));
+    std::fs::write(folder.join("a.pt"), "").unwrap();
+    assert!(error("quantize --from a.pt").contains("data: is not given"));
+    assert!(error("quantize --from a.pt --data digits --out x").contains("a.pt: "));
+    assert!(error("quantize --from a.pt --data digits --widths 8,b").contains("`b`"));
+    assert!(error("quantize --from a.pt --data digits --images 0").contains("calibration_images"));
+    assert!(error("quantize --from a.pt --data digits --method dorefa").contains("dorefa"));
+    assert!(error("quantize --from a.pt --data digits --init best").contains("kl-j"));
+}

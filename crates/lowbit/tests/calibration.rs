@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use lowbit::calibrate::calibrate;
+use lowbit::calibrate::{calibrate, measure};
 use lowbit::config::{QConfig, QPlan};
 use lowbit::nn::{Linear, LinearConfig};
 use lowbit::quantizers::{QuantizerConfig, TrainedThresholdConfig};
@@ -53,7 +53,7 @@ fn a_threshold_is_the_largest_magnitude_of_all_batches() {
     )
     .unwrap();
     let input = &found[0];
-    assert_eq!(input.path, "quantizers.input.TrainedThreshold");
+    assert_eq!(input.path, "input");
     assert_eq!(
         (input.log2_threshold.as_slice(), input.signed),
         ([3.0].as_slice(), false)
@@ -80,7 +80,7 @@ fn a_weight_may_have_a_threshold_per_output() {
 fn zeros_keep_a_threshold_of_one_and_nan_is_refused() {
     let (_, found) = calibrate(
         layer(false),
-        |path| path.contains("input"),
+        |place| place.slot == "input",
         |layer: &Linear| {
             layer.forward(inputs([[0.0; 2]; 2]));
         },
@@ -98,11 +98,63 @@ fn zeros_keep_a_threshold_of_one_and_nan_is_refused() {
             },
         )
         .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "quantizers.input.TrainedThreshold: saw a NaN or an infinity"
-        );
+        assert_eq!(error.to_string(), "input: saw a NaN or an infinity");
     }
+}
+
+#[test]
+fn an_empty_calibration_set_is_refused() {
+    let error = calibrate(layer(false), |_| true, |_: &Linear| {}).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "input: saw no value; is the calibration set empty, or the layer unused?"
+    );
+}
+
+#[test]
+fn a_dead_channel_takes_the_threshold_of_the_largest_other() {
+    let layer = layer(true);
+    let weight = Tensor::<2>::from_floats([[0.5, 0.0], [-3.0, 0.0]], &Device::flex());
+    let layer = Linear {
+        weight: layer.weight.clone().map(|_| weight),
+        ..layer
+    };
+    let forward = |layer: &Linear| {
+        layer.forward(inputs([[1.0, 1.0], [1.0, 1.0]]));
+    };
+    let (_, found) = calibrate(layer, |_| true, forward).unwrap();
+    assert_eq!(found[1].log2_threshold, [3.0f32.log2(), 3.0f32.log2()]);
+    assert_eq!(found[1].zero, [1]);
+    assert!(found[0].zero.is_empty());
+}
+
+#[test]
+fn measuring_tells_what_is_clipped_and_lost() {
+    let forward = |layer: &Linear| {
+        layer.forward(inputs([[0.25, 4.0], [1.0, 0.0]]));
+    };
+    let (layer, _) = calibrate(layer(false), |_| true, forward).unwrap();
+    // The threshold of the input is 4: 16 lies beyond the grid's end 4 - 1/64 by far, and the
+    // others are on the grid, whose step is 1/64.
+    let measured = measure(&layer, |layer: &Linear| {
+        layer.forward(inputs([[16.0, 0.5], [0.25, 1.0]]));
+    });
+    let input = &measured[0];
+    assert_eq!((input.path.as_str(), input.clipped), ("input", 0.25));
+    assert_eq!(
+        (input.threshold.as_slice(), input.bits),
+        ([4.0].as_slice(), 8)
+    );
+    let (signal, noise) = (
+        256.0 + 0.25 + 0.0625 + 1.0,
+        (16.0f64 - 255.0 / 64.0).powi(2),
+    );
+    assert!((input.sqnr.unwrap() - 10.0 * (signal / noise).log10()).abs() < 1e-6);
+    // The product with the quantized values over both lengths.
+    let clipped = 255.0f64 / 64.0;
+    let (product, quantized) = (16.0 * clipped + 1.3125, clipped.powi(2) + 1.3125);
+    let cosine = product / (signal * quantized).sqrt();
+    assert!((input.cosine.unwrap() - cosine).abs() < 1e-9);
 }
 
 #[test]

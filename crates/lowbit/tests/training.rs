@@ -246,11 +246,17 @@ fn thresholds_of_an_earlier_run_are_kept() {
         [default]
         weight = { method = "tqt", bits = 8, retrain = false }
         input = { method = "tqt", bits = 8, retrain = false }
+        bias = { method = "tqt", bits = 16, retrain = false }
         [first]
         weight = { method = "tqt", bits = 8, retrain = false }
         input = { method = "tqt", bits = 8, retrain = false }
+        bias = { method = "tqt", bits = 16, retrain = false }
         [last]
         weight = { method = "tqt", bits = 8, retrain = false }
+        input = { method = "tqt", bits = 8, retrain = false }
+        bias = { method = "tqt", bits = 16, retrain = false }
+        output = { method = "tqt", bits = 8, retrain = false }
+        [unweighted]
         input = { method = "tqt", bits = 8, retrain = false }
     "#;
     let settings = Settings {
@@ -265,7 +271,8 @@ fn thresholds_of_an_earlier_run_are_kept() {
         &split,
     );
     let last = second.checkpoints("plan").last().unwrap().unwrap();
-    assert_eq!(thresholds(&last).len(), 8);
+    // Weights and inputs of four layers, the only bias, what the mean reads, and the result.
+    assert_eq!(thresholds(&last).len(), 11);
     assert_eq!(thresholds(&last), thresholds(&best));
 }
 

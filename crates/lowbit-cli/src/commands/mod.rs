@@ -4,6 +4,7 @@ pub(crate) mod analyze;
 pub(crate) mod bench;
 pub(crate) mod eval;
 pub(crate) mod formats;
+pub(crate) mod quantize;
 pub(crate) mod train;
 
 use std::error::Error;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lowbit::data::{DataSet, Split};
+use lowbit::train::Interrupter;
 
 use crate::progress::Bars;
 
@@ -55,4 +57,15 @@ fn load(
 fn print_json(value: &impl serde::Serialize) -> Result<(), Box<dyn Error>> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+/// Ctrl-C lets the step under way finish and a checkpoint be written; a second one ends at once.
+fn stop_on_ctrl_c(interrupter: &Interrupter) -> Result<(), ctrlc::Error> {
+    let interrupter = interrupter.clone();
+    ctrlc::set_handler(move || {
+        if interrupter.should_stop() {
+            std::process::exit(130);
+        }
+        interrupter.stop(Some("Ctrl-C"));
+    })
 }

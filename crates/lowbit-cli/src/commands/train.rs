@@ -107,7 +107,7 @@ impl Arguments {
             Folder::Existing(folder) => folder,
         };
         let interrupter = Interrupter::new();
-        stop_on_ctrl_c(&interrupter)?;
+        super::stop_on_ctrl_c(&interrupter)?;
         bars.say(&format!("run folder: {}", folder.path().display()));
         let device = Device::flex();
         let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars)?;
@@ -214,15 +214,4 @@ fn unused_folder(experiment: &Experiment) -> PathBuf {
         .chain(numbered)
         .find(|path| !path.exists())
         .expect("there are more numbers than folders")
-}
-
-/// Ctrl-C lets the step under way finish and a checkpoint be written; a second one ends at once.
-fn stop_on_ctrl_c(interrupter: &Interrupter) -> Result<(), ctrlc::Error> {
-    let interrupter = interrupter.clone();
-    ctrlc::set_handler(move || {
-        if interrupter.should_stop() {
-            std::process::exit(130);
-        }
-        interrupter.stop(Some("Ctrl-C"));
-    })
 }

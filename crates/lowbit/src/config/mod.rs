@@ -4,7 +4,12 @@
 mod layer;
 mod plan;
 mod qconfig;
+mod tqt;
 
 pub use layer::{Layer, LayerType};
-pub use plan::{Override, Planner, QPlan, TqtWidths};
+pub use plan::{Fold, Override, Planner, QPlan, Widths};
 pub use qconfig::QConfig;
+pub use tqt::{TqtPlan, TqtWidths};
+
+/// Widths from here on leave a tensor in float.
+const FLOAT_BITS: u32 = 32;

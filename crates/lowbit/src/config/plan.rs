@@ -2,37 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Layer, LayerType, QConfig};
+use super::{FLOAT_BITS, Layer, LayerType, QConfig, TqtPlan, TqtWidths};
 use crate::Error;
-use crate::quantizers::{AccumulatorConfig, DorefaConfig, QuantizerConfig, TrainedThresholdConfig};
-
-/// Widths from here on leave a tensor in float.
-const FLOAT_BITS: u32 = 32;
-
-/// Bits of everything in a TQT network; the defaults are 8 for weights and activations, 16 for
-/// biases and 32 for sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TqtWidths {
-    /// Bits of a weight, 2 to 24.
-    pub weight: u32,
-    /// Bits of a bias, 2 to 24.
-    pub bias: u32,
-    /// Bits of an activation, 2 to 24.
-    pub activation: u32,
-    /// Bits of a sum of products.
-    pub accumulator: u32,
-}
-
-impl Default for TqtWidths {
-    fn default() -> Self {
-        Self {
-            weight: 8,
-            bias: 16,
-            activation: 8,
-            accumulator: 32,
-        }
-    }
-}
+use crate::quantizers::{DorefaConfig, QuantizerConfig, matches};
 
 /// How a network is quantized: a default, and what differs from it.
 ///
@@ -70,9 +42,83 @@ pub struct QPlan {
     /// `Concat`, average pooling, `LeakyRelu`, `Sigmoid`, `Tanh`.
     #[serde(default)]
     pub unweighted: QConfig,
+    /// Whether a convolution and the batch normalization after it are one quantized layer.
+    #[serde(default, skip_serializing_if = "Fold::is_off")]
+    pub fold: Fold,
     /// Of layers chosen by path or type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
+    /// Other widths for some layers, applied last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widths: Vec<Widths>,
+    /// Widths of weight and input of each layer with a weight, in order; empty, or one for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layer_widths: Vec<u32>,
+}
+
+/// Whether a convolution and the batch normalization that alone reads it are quantized as one
+/// layer, with the weight `w gamma / sqrt(variance + epsilon)` and the bias
+/// `beta - mean gamma / sqrt(variance + epsilon)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fold {
+    /// They are two layers.
+    #[default]
+    Off,
+    /// The quantizers see the folded weight and bias, which are computed in every step from both
+    /// layers' parameters: with the statistics of the batch until those are frozen, then with the
+    /// running ones.
+    Training,
+    /// The normalization is gone for good, and the convolution has a bias.
+    Merged,
+}
+
+impl Fold {
+    /// Whether they are two layers.
+    pub fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
+}
+
+/// Widths for the layers that match a path pattern and a type, each where given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Widths {
+    /// A layer path in which `*` stands for any characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A layer type, such as `Conv2d`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub layer_type: Option<String>,
+    /// Bits of the input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<u32>,
+    /// Bits of the weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Bits of the bias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<u32>,
+    /// Bits of the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<u32>,
+}
+
+impl Widths {
+    /// Gives the quantizers that `config` has their widths.
+    fn apply(&self, config: &mut QConfig) {
+        let slots = [
+            (self.input, &mut config.input),
+            (self.weight, &mut config.weight),
+            (self.bias, &mut config.bias),
+            (self.output, &mut config.output),
+        ];
+        for (bits, slot) in slots {
+            if let (Some(bits), Some(quantizer)) = (bits, slot) {
+                quantizer.set_bits(bits);
+            }
+        }
+    }
 }
 
 /// A [`QConfig`] for the layers that match a path pattern and a type, each where given.
@@ -111,25 +157,35 @@ impl QPlan {
     }
 
     /// TQT: weights and inputs of every layer, the first and the last with at least 8 bits
-    /// (arXiv 1903.08066, section 6). 32 bits leave a tensor in float.
+    /// (arXiv 1903.08066, section 6), from three standard deviations and from KL-J (table 2).
+    /// 32 bits leave a tensor in float.
     pub fn tqt(weight_bits: u32, activation_bits: u32) -> Self {
-        let layer = |weight: u32, input: u32| {
-            let below_float = |bits| {
-                (bits < FLOAT_BITS).then(|| QuantizerConfig::Tqt(TrainedThresholdConfig::new(bits)))
-            };
-            QConfig {
-                weight: below_float(weight),
-                input: below_float(input),
-                ..QConfig::default()
+        TqtPlan::new(weight_bits, activation_bits).plan()
+    }
+
+    /// The same with thresholds that train.
+    pub fn retrained(mut self) -> Self {
+        let configs = [
+            &mut self.default,
+            &mut self.first,
+            &mut self.last,
+            &mut self.unweighted,
+        ];
+        let overrides = self.overrides.iter_mut().map(|item| &mut item.config);
+        let slots = configs.into_iter().chain(overrides).flat_map(|config| {
+            [
+                &mut config.input,
+                &mut config.weight,
+                &mut config.bias,
+                &mut config.output,
+            ]
+        });
+        for quantizer in slots.flatten() {
+            if let QuantizerConfig::Tqt(config) = quantizer {
+                config.retrain = true;
             }
-        };
-        let outer = layer(weight_bits.max(8), activation_bits.max(8));
-        Self {
-            default: layer(weight_bits, activation_bits),
-            first: outer.clone(),
-            last: outer,
-            ..Self::default()
         }
+        self
     }
 
     /// TQT with every tensor quantized, as a network for integer hardware needs it: each weight,
@@ -149,30 +205,12 @@ impl QPlan {
     ///
     /// The first and the last layer have at least 8 bits (arXiv 1903.08066, section 6).
     pub fn tqt_integer(widths: TqtWidths) -> Self {
-        let threshold = |bits| Some(QuantizerConfig::Tqt(TrainedThresholdConfig::new(bits)));
-        let layer = |weight: u32, activation: u32| QConfig {
-            input: threshold(activation),
-            weight: threshold(weight),
-            bias: threshold(widths.bias),
-            accumulator: Some(AccumulatorConfig {
-                bits: widths.accumulator,
-            }),
-            ..QConfig::default()
-        };
-        let (weight, activation) = (widths.weight.max(8), widths.activation.max(8));
-        Self {
-            default: layer(widths.weight, widths.activation),
-            first: layer(weight, activation),
-            last: QConfig {
-                output: threshold(activation),
-                ..layer(weight, activation)
-            },
-            unweighted: QConfig {
-                input: threshold(widths.activation),
-                ..QConfig::default()
-            },
-            overrides: Vec::new(),
+        TqtPlan {
+            bias_bits: widths.bias,
+            accumulator_bits: Some(widths.accumulator),
+            ..TqtPlan::new(widths.weight, widths.activation).all_tensors()
         }
+        .plan()
     }
 
     /// Whether every part of the plan can be built.
@@ -183,6 +221,12 @@ impl QPlan {
         self.unweighted
             .check()
             .map_err(|e| e.within("unweighted"))?;
+        for (i, item) in self.widths.iter().enumerate() {
+            if item.path.is_none() && item.layer_type.is_none() {
+                let name = format!("widths[{i}]");
+                return Err(Error::config(name, "names neither a path nor a type"));
+            }
+        }
         for (i, item) in self.overrides.iter().enumerate() {
             let name = format!("overrides[{i}]");
             if item.path.is_none() && item.layer_type.is_none() {
@@ -220,6 +264,7 @@ impl QPlan {
 #[derive(Debug)]
 pub struct Planner<'a> {
     plan: &'a QPlan,
+    /// Of the overrides, then of the widths.
     matched: Vec<bool>,
     layers: Vec<Layer>,
 }
@@ -233,7 +278,7 @@ impl<'a> Planner<'a> {
         plan.check()?;
         Ok(Self {
             plan,
-            matched: vec![false; plan.overrides.len()],
+            matched: vec![false; plan.overrides.len() + plan.widths.len()],
             layers: Vec::new(),
         })
     }
@@ -261,18 +306,50 @@ impl<'a> Planner<'a> {
         self.add(path.into(), layer_type, self.plan.last.clone())
     }
 
+    /// What a normalization quantizes that may be folded into the convolution before it, where
+    /// its quantizers would not be used.
+    pub fn norm(&mut self, path: impl Into<String>) -> QConfig {
+        match self.plan.fold {
+            Fold::Off => self.layer(path, LayerType::BatchNorm),
+            _ => QConfig::default(),
+        }
+    }
+
+    /// Whether a convolution is folded with the normalization after it.
+    pub fn fold(&self) -> Fold {
+        self.plan.fold
+    }
+
     fn add(&mut self, path: String, layer_type: LayerType, config: QConfig) -> QConfig {
+        let plan = self.plan;
         // A default says what is quantized where it exists.
         let mut config = config.restricted(|slot| layer_type.has_slot(slot));
-        for (item, matched) in self.plan.overrides.iter().zip(&mut self.matched) {
-            let by_path = item.path.as_ref().is_none_or(|form| matches(form, &path));
-            let by_type = item
-                .layer_type
-                .as_ref()
-                .is_none_or(|t| t == layer_type.name());
-            if by_path && by_type {
+        let fits = |wanted_path: &Option<String>, wanted_type: &Option<String>| {
+            let by_path = wanted_path.as_ref().is_none_or(|form| matches(form, &path));
+            by_path && wanted_type.as_ref().is_none_or(|t| t == layer_type.name())
+        };
+        let (overridden, widened) = self.matched.split_at_mut(plan.overrides.len());
+        for (item, matched) in plan.overrides.iter().zip(overridden) {
+            if fits(&item.path, &item.layer_type) {
                 *matched = true;
                 config = item.config.clone();
+            }
+        }
+        if layer_type.has_weight() {
+            let before = self.layers.iter().filter(|l| l.layer_type.has_weight());
+            if let Some(&bits) = plan.layer_widths.get(before.count()) {
+                let both = Widths {
+                    input: Some(bits),
+                    weight: Some(bits),
+                    ..Widths::default()
+                };
+                both.apply(&mut config);
+            }
+        }
+        for (item, matched) in plan.widths.iter().zip(widened) {
+            if fits(&item.path, &item.layer_type) {
+                *matched = true;
+                item.apply(&mut config);
             }
         }
         // A layer without bias has nothing to do for an override that speaks of one.
@@ -305,22 +382,41 @@ impl<'a> Planner<'a> {
                     ));
                 }
             }
-            layer
-                .config
+            // Widths may have put a part of the plan out of its range.
+            let config = &layer.config;
+            config.check().map_err(|error| error.within(&layer.path))?;
+            config
                 .check_accumulator(kind.has_own_weight_format())
                 .map_err(|error| error.within(&layer.path))?;
+        }
+        let weights = self.layers.iter().filter(|l| l.layer_type.has_weight());
+        let (given, weights) = (self.plan.layer_widths.len(), weights.count());
+        if given != 0 && given != weights {
+            let message = format!("has {given} widths, the network {weights} layers with a weight");
+            return Err(Error::config("layer_widths", message));
         }
         let Some(unmatched) = self.matched.iter().position(|matched| !matched) else {
             return Ok(self.layers);
         };
-        let item = &self.plan.overrides[unmatched];
-        let wanted: Vec<String> = [("path", &item.path), ("type", &item.layer_type)]
+        let (field, path, layer_type) = match self.plan.overrides.get(unmatched) {
+            Some(item) => (
+                format!("overrides[{unmatched}]"),
+                &item.path,
+                &item.layer_type,
+            ),
+            None => {
+                let i = unmatched - self.plan.overrides.len();
+                let item = &self.plan.widths[i];
+                (format!("widths[{i}]"), &item.path, &item.layer_type)
+            }
+        };
+        let wanted: Vec<String> = [("path", path), ("type", layer_type)]
             .into_iter()
             .filter_map(|(name, value)| value.as_ref().map(|v| format!("{name} `{v}`")))
             .collect();
         let known: Vec<&str> = self.layers.iter().map(|l| l.path.as_str()).collect();
         Err(Error::config(
-            format!("overrides[{unmatched}]"),
+            field,
             format!(
                 "{} matches no layer; there are {}",
                 wanted.join(" and "),
@@ -330,39 +426,11 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Whether `text` has the form of `pattern`, in which `*` stands for any characters.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let Some(text) = text.strip_prefix(head) else {
-        return false;
-    };
-    (0..=text.len())
-        .filter(|&i| text.is_char_boundary(i))
-        .any(|i| matches(rest, &text[i..]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const CONV: LayerType = LayerType::Conv2d { bias: false };
-
-    #[test]
-    fn a_star_stands_for_any_characters() {
-        for (pattern, text, expected) in [
-            ("conv1", "conv1", true),
-            ("conv1", "conv12", false),
-            ("blocks.*.conv1", "blocks.0.conv1", true),
-            ("blocks.*.conv1", "blocks.10.shortcut.conv1", true),
-            ("blocks.*.conv1", "blocks.0.conv2", false),
-            ("*", "", true),
-            ("*conv*", "a.conv.b", true),
-        ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
-        }
-    }
 
     #[test]
     fn dorefa_leaves_the_first_and_the_last_layer_in_float() {
@@ -531,6 +599,56 @@ mod tests {
         );
         assert!(refused("[default]\nwieght = 1").contains("wieght"));
         assert!(refused("[[overrides]]").contains("neither a path nor a type"));
+    }
+
+    #[test]
+    fn widths_come_from_a_list_and_by_path() {
+        let plan = QPlan {
+            layer_widths: vec![8, 4, 6],
+            widths: vec![Widths {
+                path: Some("c*".into()),
+                weight: Some(3),
+                ..Widths::default()
+            }],
+            ..QPlan::tqt(8, 8)
+        };
+        assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
+        let mut planner = Planner::new(&plan).unwrap();
+        let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
+        assert_eq!(bits(planner.first("a", CONV)), (8, 8));
+        planner.layer("relu", LayerType::Relu);
+        assert_eq!(bits(planner.layer("b", CONV)), (4, 4));
+        assert_eq!(bits(planner.last("c", CONV)), (3, 6));
+        assert_eq!(planner.finish().unwrap().len(), 4);
+        let mut planner = Planner::new(&plan).unwrap();
+        planner.first("c", CONV);
+        assert_eq!(
+            planner.finish().unwrap_err().to_string(),
+            "layer_widths: has 3 widths, the network 1 layers with a weight"
+        );
+    }
+
+    #[test]
+    fn a_width_out_of_range_names_the_layer() {
+        let plan = QPlan {
+            layer_widths: vec![77],
+            ..QPlan::tqt(8, 8)
+        };
+        let mut planner = Planner::new(&plan).unwrap();
+        planner.first("a", CONV);
+        assert_eq!(
+            planner.finish().unwrap_err().to_string(),
+            "a.input: bits is 77, expected 2 to 24 (tqt)"
+        );
+    }
+
+    #[test]
+    fn branches_that_meet_share_one_quantizer() {
+        let plan = TqtPlan::new(8, 8).all_tensors().plan();
+        let mut planner = Planner::new(&plan).unwrap();
+        let add = planner.layer("add", LayerType::Add);
+        assert_eq!(add.input.unwrap().bits(), 8);
+        assert_eq!(planner.layer("relu", LayerType::Relu), QConfig::default());
     }
 
     #[test]

@@ -124,6 +124,7 @@ impl QConfig {
             bias: build(&self.bias, None),
             accumulator: self.accumulator.as_ref().map(AccumulatorConfig::init),
             output: build(&self.output, None),
+            ..Quantizers::default()
         }
     }
 }

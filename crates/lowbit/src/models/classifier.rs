@@ -5,7 +5,7 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Int, Tensor};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
-use crate::config::Layer;
+use crate::config::{Fold, Layer};
 use crate::ops;
 
 /// Images and their classes.
@@ -15,6 +15,25 @@ pub struct Batch {
     pub images: Tensor<4>,
     /// `[batch]`, each from 0 to the number of classes less one.
     pub targets: Tensor<1, Int>,
+}
+
+/// A convolution and the batch normalization after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoldedPair {
+    /// The convolution's path.
+    pub conv: String,
+    /// The normalization's path.
+    pub norm: String,
+}
+
+impl FoldedPair {
+    /// The pair with these paths.
+    pub fn new(conv: impl Into<String>, norm: impl Into<String>) -> Self {
+        Self {
+            conv: conv.into(),
+            norm: norm.into(),
+        }
+    }
 }
 
 /// A network from images to class scores, which Burn's learner and ours can train.
@@ -32,6 +51,16 @@ pub trait Classifier:
 
     /// The layers, in order, and what each quantizes.
     fn layers(&self) -> &[Layer];
+
+    /// The convolutions whose output a batch normalization alone reads, and those normalizations.
+    fn folds(&self) -> Vec<FoldedPair> {
+        Vec::new()
+    }
+
+    /// Whether those pairs are merged: the normalizations are gone.
+    fn fold(&self) -> Fold {
+        Fold::Off
+    }
 
     /// The parameters, by path.
     fn record(&self) -> ModuleRecord {

@@ -4,13 +4,13 @@ use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::tensor::{Device, Tensor};
 
-use super::Classifier;
 use super::classifier::impl_steps;
+use super::{Classifier, FoldedPair};
 use crate::Error;
-use crate::config::{Layer, LayerType, Planner, QConfig, QPlan};
+use crate::config::{Fold, Layer, LayerType, Planner, QConfig, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig,
-    Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig,
+    Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig, conv_norm_relu,
 };
 
 /// Configuration of a [`DigitsCnn`].
@@ -29,17 +29,19 @@ pub struct DigitsCnnConfig {
 #[derive(Module, Debug)]
 pub struct DigitsCnn {
     conv1: Conv2d,
-    bn1: BatchNorm,
+    bn1: Option<BatchNorm>,
     relu1: Relu,
     conv2: Conv2d,
-    bn2: BatchNorm,
+    bn2: Option<BatchNorm>,
     relu2: Relu,
     pool: MaxPool2d,
     conv3: Conv2d,
-    bn3: BatchNorm,
+    bn3: Option<BatchNorm>,
     relu3: Relu,
     mean: AdaptiveAvgPool2d,
     fc: Linear,
+    #[module(skip)]
+    fold: Fold,
     #[module(skip)]
     layers: Vec<Layer>,
 }
@@ -51,21 +53,26 @@ impl DigitsCnnConfig {
     /// If the plan cannot be built, or an override matches no layer.
     pub fn init(&self, device: &Device) -> Result<DigitsCnn, Error> {
         let mut planner = Planner::new(&self.plan)?;
+        let fold = planner.fold();
         let conv = |channels: [usize; 2], config: QConfig| {
             Conv2dConfig::new(channels, [3, 3])
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-                .with_bias(false)
+                .with_bias(fold == Fold::Merged)
                 .with_quantization(config)
                 .init(device)
         };
-        let plain = LayerType::Conv2d { bias: false };
-        let conv1 = conv([self.channels, 16], planner.first("conv1", plain));
-        let conv2 = conv([16, 32], planner.layer("conv2", plain));
-        let conv3 = conv([32, 64], planner.layer("conv3", plain));
+        let conv_type = LayerType::Conv2d {
+            bias: !fold.is_off(),
+        };
+        let conv1 = conv([self.channels, 16], planner.first("conv1", conv_type));
+        let conv2 = conv([16, 32], planner.layer("conv2", conv_type));
+        let conv3 = conv([32, 64], planner.layer("conv3", conv_type));
         let mut bn = |path: &str, features| {
-            BatchNormConfig::new(features)
-                .with_quantization(planner.layer(path, LayerType::BatchNorm))
-                .init(device)
+            (fold != Fold::Merged).then(|| {
+                BatchNormConfig::new(features)
+                    .with_quantization(planner.norm(path))
+                    .init(device)
+            })
         };
         let (bn1, bn2, bn3) = (bn("bn1", 16), bn("bn2", 32), bn("bn3", 64));
         let mut relu = |path: &str| {
@@ -96,6 +103,7 @@ impl DigitsCnnConfig {
             relu3,
             mean,
             fc,
+            fold,
             layers: planner.finish()?,
         })
     }
@@ -103,17 +111,27 @@ impl DigitsCnnConfig {
 
 impl Classifier for DigitsCnn {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self
-            .relu1
-            .forward(self.bn1.forward(self.conv1.forward(images)));
-        let x = self.relu2.forward(self.bn2.forward(self.conv2.forward(x)));
+        let normed = |conv, bn: &Option<BatchNorm>, relu, x| {
+            conv_norm_relu(self.fold, conv, bn.as_ref(), relu, x)
+        };
+        let x = normed(&self.conv1, &self.bn1, &self.relu1, images);
+        let x = normed(&self.conv2, &self.bn2, &self.relu2, x);
         let x = self.pool.forward(x);
-        let x = self.relu3.forward(self.bn3.forward(self.conv3.forward(x)));
+        let x = normed(&self.conv3, &self.bn3, &self.relu3, x);
         self.fc.forward(self.mean.forward(x).flatten::<2>(1, 3))
     }
 
     fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    fn folds(&self) -> Vec<FoldedPair> {
+        let pair = |i| FoldedPair::new(format!("conv{i}"), format!("bn{i}"));
+        (1..=3).map(pair).collect()
+    }
+
+    fn fold(&self) -> Fold {
+        self.fold
     }
 }
 

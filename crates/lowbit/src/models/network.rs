@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::classifier::impl_steps;
 use super::{
-    Classifier, DigitsCnn, DigitsCnnConfig, LeNet5, LeNet5Config, PreActResNet, PreActResNetConfig,
+    Classifier, DigitsCnn, DigitsCnnConfig, FoldedPair, LeNet5, LeNet5Config, PreActResNet,
+    PreActResNetConfig,
 };
 use crate::Error;
-use crate::config::{Layer, QPlan};
+use crate::config::{Fold, Layer, QPlan};
 
 /// A network's name: `cnn`, `lenet`, or `resnet8`, `resnet14`, `resnet20`, `resnet26`, the last
 /// four also with `-bottleneck`.
@@ -195,6 +196,22 @@ impl Classifier for Network {
             Self::Cnn(model) => model.layers(),
             Self::LeNet(model) => model.layers(),
             Self::ResNet(model) => model.layers(),
+        }
+    }
+
+    fn folds(&self) -> Vec<FoldedPair> {
+        match self {
+            Self::Cnn(model) => model.folds(),
+            Self::LeNet(model) => model.folds(),
+            Self::ResNet(model) => model.folds(),
+        }
+    }
+
+    fn fold(&self) -> Fold {
+        match self {
+            Self::Cnn(model) => model.fold(),
+            Self::LeNet(model) => model.fold(),
+            Self::ResNet(model) => model.fold(),
         }
     }
 

@@ -6,13 +6,13 @@ use burn::module::Module;
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 
-use super::Classifier;
 use super::classifier::impl_steps;
+use super::{Classifier, FoldedPair};
 use crate::Error;
-use crate::config::{Layer, LayerType, Planner, QConfig, QPlan};
+use crate::config::{Fold, Layer, LayerType, Planner, QConfig, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, Add, AddConfig, BatchNorm, BatchNormConfig, Conv2d,
-    Conv2dConfig, Linear, LinearConfig, Relu, ReluConfig,
+    Conv2dConfig, Linear, LinearConfig, Relu, ReluConfig, conv_norm_relu,
 };
 
 /// Configuration of a [`PreActResNet`].
@@ -45,6 +45,8 @@ pub struct PreActResNet {
     pool: AdaptiveAvgPool2d,
     fc: Linear,
     #[module(skip)]
+    fold: Fold,
+    #[module(skip)]
     layers: Vec<Layer>,
 }
 
@@ -55,7 +57,7 @@ pub struct Block {
     bn1: BatchNorm,
     relu1: Relu,
     conv1: Conv2d,
-    bn2: BatchNorm,
+    bn2: Option<BatchNorm>,
     relu2: Relu,
     conv2: Conv2d,
     bn3: Option<BatchNorm>,
@@ -63,6 +65,8 @@ pub struct Block {
     conv3: Option<Conv2d>,
     shortcut: Option<Conv2d>,
     add: Add,
+    #[module(skip)]
+    fold: Fold,
 }
 
 impl PreActResNetConfig {
@@ -76,7 +80,7 @@ impl PreActResNetConfig {
             device,
         };
         let first = builder.planner.first("conv1", CONV);
-        let conv1 = builder.conv(first, [self.channels, 16], 3, 1);
+        let conv1 = builder.conv(first, [self.channels, 16], 3, 1, false);
         let expansion = if self.bottleneck { 4 } else { 1 };
         let mut channels = 16;
         let mut stage = |name: &str, width: usize, stride: usize| -> Vec<Block> {
@@ -112,6 +116,7 @@ impl PreActResNetConfig {
             relu,
             pool,
             fc,
+            fold: self.plan.fold,
             layers: builder.planner.finish()?,
         })
     }
@@ -133,13 +138,21 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// A convolution without bias that keeps the image's size up to its stride.
-    fn conv(&self, config: QConfig, channels: [usize; 2], kernel: usize, stride: usize) -> Conv2d {
+    /// A convolution that keeps the image's size up to its stride, with a bias where a
+    /// normalization was merged into it.
+    fn conv(
+        &self,
+        config: QConfig,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        bias: bool,
+    ) -> Conv2d {
         let pad = kernel / 2;
         Conv2dConfig::new(channels, [kernel, kernel])
             .with_stride([stride, stride])
             .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
-            .with_bias(false)
+            .with_bias(bias)
             .with_initializer(Initializer::KaimingNormal {
                 gain: std::f64::consts::SQRT_2,
                 fan_out_only: true,
@@ -157,7 +170,33 @@ impl Builder<'_> {
         stride: usize,
     ) -> Conv2d {
         let config = self.planner.layer(path, CONV);
-        self.conv(config, channels, kernel, stride)
+        self.conv(config, channels, kernel, stride, false)
+    }
+
+    /// Such a convolution, the normalization after it and its rectifier.
+    fn normed_conv(
+        &mut self,
+        names: [String; 3],
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+    ) -> (Conv2d, Option<BatchNorm>, Relu) {
+        let fold = self.planner.fold();
+        let [conv, bn, relu] = names;
+        let layer_type = LayerType::Conv2d {
+            bias: !fold.is_off(),
+        };
+        let config = self.planner.layer(conv, layer_type);
+        let conv = self.conv(config, channels, kernel, stride, fold == Fold::Merged);
+        let norm = (fold != Fold::Merged).then(|| {
+            BatchNormConfig::new(channels[1])
+                .with_quantization(self.planner.norm(bn))
+                .init(self.device)
+        });
+        let relu = ReluConfig::new()
+            .with_quantization(self.planner.layer(relu, LayerType::Relu))
+            .init(self.device);
+        (conv, norm, relu)
     }
 
     /// A normalization and a rectifier.
@@ -182,20 +221,22 @@ impl Builder<'_> {
         } else {
             (3, [shape.stride, 1])
         };
-        let conv1 = self.planned_conv(at("conv1"), [input, width], kernel, strides[0]);
-        let (bn2, relu2) = self.activation(&at("bn2"), &at("relu2"), width);
-        let conv2 = self.planned_conv(at("conv2"), [width, width], 3, strides[1]);
-        let third = shape.bottleneck.then(|| {
-            let (bn, relu) = self.activation(&at("bn3"), &at("relu3"), width);
-            (
-                bn,
-                relu,
-                self.planned_conv(at("conv3"), [width, output], 1, 1),
-            )
-        });
-        let (bn3, relu3, conv3) = match third {
-            Some((bn, relu, conv)) => (Some(bn), Some(relu), Some(conv)),
-            None => (None, None, None),
+        let names = |i: usize| {
+            let next = i + 1;
+            [
+                at(&format!("conv{i}")),
+                at(&format!("bn{next}")),
+                at(&format!("relu{next}")),
+            ]
+        };
+        let (conv1, bn2, relu2) = self.normed_conv(names(1), [input, width], kernel, strides[0]);
+        let (conv2, bn3, relu3, conv3) = if shape.bottleneck {
+            let (conv2, bn3, relu3) = self.normed_conv(names(2), [width, width], 3, strides[1]);
+            let conv3 = self.planned_conv(at("conv3"), [width, output], 1, 1);
+            (conv2, bn3, Some(relu3), Some(conv3))
+        } else {
+            let conv2 = self.planned_conv(at("conv2"), [width, width], 3, strides[1]);
+            (conv2, None, None, None)
         };
         let shortcut = (input != output || shape.stride != 1)
             .then(|| self.planned_conv(at("shortcut"), [input, output], 1, shape.stride));
@@ -214,6 +255,7 @@ impl Builder<'_> {
             conv3,
             shortcut,
             add,
+            fold: self.planner.fold(),
         }
     }
 }
@@ -225,13 +267,14 @@ impl Block {
             Some(conv) => conv.forward(activated.clone()),
             None => x,
         };
-        let y = self.conv1.forward(activated);
-        let mut y = self
-            .conv2
-            .forward(self.bn2.forward_rectified(y, &self.relu2));
-        if let (Some(bn), Some(relu), Some(conv)) = (&self.bn3, &self.relu3, &self.conv3) {
-            y = conv.forward(bn.forward_rectified(y, relu));
-        }
+        let normed = |conv, bn: &Option<BatchNorm>, relu, x| {
+            conv_norm_relu(self.fold, conv, bn.as_ref(), relu, x)
+        };
+        let y = normed(&self.conv1, &self.bn2, &self.relu2, activated);
+        let y = match (&self.relu3, &self.conv3) {
+            (Some(relu), Some(conv)) => conv.forward(normed(&self.conv2, &self.bn3, relu, y)),
+            _ => self.conv2.forward(y),
+        };
         self.add.forward(y, shortcut)
     }
 }
@@ -249,6 +292,28 @@ impl Classifier for PreActResNet {
 
     fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    // The first convolution and the last of a block feed an addition, too.
+    fn folds(&self) -> Vec<FoldedPair> {
+        let mut pairs = Vec::new();
+        for (stage, blocks) in [&self.layer1, &self.layer2, &self.layer3]
+            .iter()
+            .enumerate()
+        {
+            for (i, block) in blocks.iter().enumerate() {
+                let at = |name: &str| format!("layer{}.{i}.{name}", stage + 1);
+                pairs.push(FoldedPair::new(at("conv1"), at("bn2")));
+                if block.conv3.is_some() {
+                    pairs.push(FoldedPair::new(at("conv2"), at("bn3")));
+                }
+            }
+        }
+        pairs
+    }
+
+    fn fold(&self) -> Fold {
+        self.fold
     }
 }
 

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use crate::config::QConfig;
 use crate::nn::Relu;
 use crate::ops::{self, Activation};
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Taps};
 
 /// Configuration of a [`BatchNorm`]; the fields of `burn::nn::BatchNormConfig`, and what is
 /// quantized.
@@ -83,12 +83,13 @@ impl BatchNorm {
     }
 
     /// Applies the layer and the rectifier that follows it, in one pass where nothing is to be
-    /// quantized between them. The result is that of one after the other.
+    /// quantized or seen between them. The result is that of one after the other.
     ///
     /// # Shapes
     /// As [`forward`](Self::forward).
     pub fn forward_rectified<const D: usize>(&self, input: Tensor<D>, relu: &Relu) -> Tensor<D> {
-        if self.quantizers.output.is_some() || relu.quantizers.input.is_some() {
+        let apart = self.quantizers.output.is_some() || relu.quantizers.input.is_some();
+        if apart || Taps::are_attached() {
             return relu.forward(self.forward(input));
         }
         relu.quantizers
@@ -105,16 +106,34 @@ impl BatchNorm {
             return ops::batch_norm(input, affine, statistics, self.epsilon, activation);
         }
         let batch = ops::batch_norm_train(input, affine, self.epsilon, activation);
+        self.update(batch.mean, batch.variance, &device);
+        batch.output
+    }
+
+    /// Mean and (biased) variance of a batch, `[batch, num_features, ...]`, which the running
+    /// statistics take note of.
+    pub(super) fn follow(&self, batch: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
+        let device = batch.device();
+        let features = batch.dims()[1];
+        let rows = batch.swap_dims(0, 1).reshape([features as i32, -1]);
+        let mean = rows.clone().mean_dim(1);
+        let variance = (rows - mean.clone()).square().mean_dim(1);
+        let (mean, variance) = (mean.reshape([features]), variance.reshape([features]));
+        self.update(mean.clone(), variance.clone(), &device);
+        (mean, variance)
+    }
+
+    /// Moves the running statistics towards those of a batch.
+    fn update(&self, mean: Tensor<1>, variance: Tensor<1>, device: &Device) {
         let follow = |running: &RunningState<Tensor<1>>, seen: Tensor<1>| {
             let kept = running
                 .value_sync()
-                .to_device(&device)
+                .to_device(device)
                 .mul_scalar(1.0 - self.momentum);
             running.update(kept.add(seen.detach().mul_scalar(self.momentum)).detach());
         };
-        follow(&self.running_mean, batch.mean);
-        follow(&self.running_var, batch.variance);
-        batch.output
+        follow(&self.running_mean, mean);
+        follow(&self.running_var, variance);
     }
 }
 

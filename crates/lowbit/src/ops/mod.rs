@@ -36,6 +36,7 @@ mod sigmoid;
 mod tanh;
 mod trained_threshold;
 mod update;
+mod watch;
 
 mod profile;
 
@@ -66,6 +67,7 @@ pub use saturation::{IntegerGrid, Saturation, bits_of, sum_limits};
 pub use sigmoid::{sigmoid, tanh};
 pub use trained_threshold::trained_threshold;
 pub use update::{AdamStep, SgdStep, adam, sgd};
+pub use watch::{GradientSink, watch_gradient};
 
 /// Multiplications and additions a second that the registers of this machine's CPUs allow, with
 /// all threads of the pool.

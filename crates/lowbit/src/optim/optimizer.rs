@@ -4,7 +4,7 @@ use burn::module::ParamGroup;
 use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 
-use super::{Adam, Sgd};
+use super::{Adam, NormedSgd, Sgd};
 use crate::Error;
 
 /// An optimizer and its constants; learning rates come from a [`Schedule`](super::Schedule).
@@ -43,10 +43,34 @@ pub fn thresholds() -> ParamGroup {
     ParamGroup::from_predicate("log2_threshold")
 }
 
+/// The optimizer of thresholds, always without decay: their gradient has no natural scale (arXiv
+/// 1903.08066, appendix B).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ThresholdOptimizer {
+    /// Adam, which brings gradients of any scale to one.
+    #[default]
+    Adam,
+    /// Gradient descent on normed log gradients; see [`NormedSgd`].
+    NormedSgd {
+        /// How much of the average of squares is kept, 0 to below 1.
+        #[serde(default = "beta")]
+        beta: f32,
+    },
+}
+
+fn beta() -> f32 {
+    NormedSgd::BETA
+}
+
 impl OptimizerConfig {
-    /// Builds the optimizer. Thresholds always train with Adam and without decay (arXiv
-    /// 1903.08066, appendix B.2): their gradient has no natural scale.
+    /// Builds the optimizer, with Adam for thresholds.
     pub fn init(&self) -> ModuleOptimizer {
+        self.init_with(ThresholdOptimizer::Adam)
+    }
+
+    /// Builds the optimizer, with another one for thresholds.
+    pub fn init_with(&self, for_thresholds: ThresholdOptimizer) -> ModuleOptimizer {
         let all: ModuleOptimizer = match *self {
             Self::Sgd {
                 momentum,
@@ -68,7 +92,12 @@ impl OptimizerConfig {
             weight_decay: 0.0,
             decoupled_decay: 0.0,
         };
-        all.with_group(thresholds(), adam, None)
+        match for_thresholds {
+            ThresholdOptimizer::Adam => all.with_group(thresholds(), adam, None),
+            ThresholdOptimizer::NormedSgd { beta } => {
+                all.with_group(thresholds(), NormedSgd { beta }, None)
+            }
+        }
     }
 }
 

@@ -18,6 +18,13 @@ pub enum Schedule {
         /// What the rate is multiplied with at each.
         factor: f64,
     },
+    /// `factor^k` after `k` times `steps` steps.
+    Exponential {
+        /// What the rate is multiplied with.
+        factor: f64,
+        /// Steps from one time to the next, at least 1.
+        steps: usize,
+    },
     /// `(1 + cos(pi t)) / 2` at the fraction `t` of the run (Loshchilov, Hutter, arXiv 1608.03983,
     /// equation 5 with one period).
     Cosine,
@@ -48,6 +55,10 @@ impl Schedule {
                     None => Ok(()),
                 }
             }
+            Self::Exponential { factor, .. } if !(factor.is_finite() && *factor > 0.0) => {
+                refused("factor", *factor, "a positive number")
+            }
+            Self::Exponential { steps: 0, .. } => refused("steps", 0.0, "at least 1"),
             Self::OneCycle { warmup } if !(*warmup > 0.0 && *warmup < 1.0) => {
                 refused("warmup", *warmup, "a number between 0 and 1")
             }
@@ -63,6 +74,7 @@ impl Schedule {
             Self::Step { milestones, factor } => {
                 factor.powi(milestones.iter().filter(|&&m| t >= m).count() as i32)
             }
+            Self::Exponential { factor, steps } => factor.powi((step / steps) as i32),
             Self::Cosine => cosine(1.0, 0.0, t),
             Self::OneCycle { warmup } if t < *warmup => cosine(1.0 / 25.0, 1.0, t / warmup),
             Self::OneCycle { warmup } => cosine(1.0, 1e-5, (t - warmup) / (1.0 - warmup)),
@@ -92,6 +104,17 @@ mod tests {
         assert_close(schedule.factor(49, 100), 1.0);
         assert_close(schedule.factor(50, 100), 0.1);
         assert_close(schedule.factor(75, 100), 0.01);
+    }
+
+    #[test]
+    fn an_exponential_schedule_halves_again_and_again() {
+        let schedule = Schedule::Exponential {
+            factor: 0.5,
+            steps: 375,
+        };
+        assert_close(schedule.factor(374, 10), 1.0);
+        assert_close(schedule.factor(375, 10), 0.5);
+        assert_close(schedule.factor(1125, 10), 0.125);
     }
 
     #[test]

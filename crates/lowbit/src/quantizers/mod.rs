@@ -6,9 +6,14 @@
 mod accumulator;
 mod dorefa;
 mod format;
+mod histogram;
 mod observe;
+mod place;
+mod quality;
 mod slots;
 mod switch;
+mod tap;
+mod threshold_init;
 mod trained_threshold;
 
 use burn::module::Module;
@@ -18,10 +23,16 @@ use serde::{Deserialize, Serialize};
 pub use accumulator::{Accumulator, AccumulatorConfig};
 pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
 pub use format::{FormatQuantizer, FormatQuantizerConfig, UNTRAINED_STEP, set_rounding};
+pub use histogram::Histogram;
 pub use observe::{Observation, Observations, observe};
+pub(crate) use place::matches;
+pub use place::{ModulePath, Place, Selection};
+pub use quality::{Qualities, Quality, measuring};
 pub use slots::{Quantizers, Sums, Term};
-pub use switch::{Switch, set_quantization};
-pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
+pub use switch::{Switch, set_quantization, set_retraining};
+pub use tap::{Tapped, Taps};
+pub use threshold_init::ThresholdInit;
+pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig, bad_threshold};
 
 use crate::Error;
 use crate::ops::{IntegerGrid, Operand, Quantization};
@@ -66,6 +77,15 @@ impl QuantizerConfig {
             Self::Format(config) => config.format.bits(),
             Self::Tqt(config) => config.bits,
             Self::DorefaWeight(config) | Self::DorefaActivation(config) => config.bits,
+        }
+    }
+
+    /// Gives the quantizer another width; a format keeps its own.
+    pub fn set_bits(&mut self, bits: u32) {
+        match self {
+            Self::Format(_) => {}
+            Self::Tqt(config) => config.bits = bits,
+            Self::DorefaWeight(config) | Self::DorefaActivation(config) => config.bits = bits,
         }
     }
 
@@ -145,13 +165,23 @@ pub enum Quantizer {
 impl Quantizer {
     /// The tensor as an operand, with how the operator shall quantize it.
     pub fn operand<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
+        self.operand_of(x, false)
+    }
+
+    /// The same for a parameter, which is one tensor in every batch.
+    pub(super) fn operand_of<const D: usize>(&self, x: Tensor<D>, parameter: bool) -> Operand<D> {
         if observe::is_observing() {
             if let Self::TrainedThreshold(threshold) = self {
-                threshold.observe(&x);
+                threshold.observe(&x, parameter);
             }
             return x.into();
         }
         let quantization = self.switch().is_on().then(|| self.quantization());
+        if let (Self::TrainedThreshold(threshold), Some(quantization)) = (self, &quantization)
+            && quality::is_measuring()
+        {
+            threshold.measure(&x, &quantization.clone().apply(x.clone()), parameter);
+        }
         Operand::new(x, quantization)
     }
 

@@ -4,26 +4,30 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use burn::module::ParamId;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor, TensorData};
 
-/// The extremes of the values that reached a quantizer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+use super::{Histogram, ThresholdInit};
+
+/// What reached one quantizer, and what its thresholds are to be.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
-    /// The smallest value.
-    pub min: f32,
-    /// The largest value.
-    pub max: f32,
+    /// Bits of the integers, sign included.
+    pub bits: u32,
+    /// How a threshold is chosen.
+    pub init: ThresholdInit,
+    /// The values, one histogram per threshold.
+    pub histograms: Vec<Histogram>,
 }
 
-/// What each quantizer saw: per threshold parameter, one observation per threshold.
-pub type Observations = BTreeMap<ParamId, Vec<Observation>>;
+/// What each quantizer saw, by its threshold parameter.
+pub type Observations = BTreeMap<ParamId, Observation>;
 
 thread_local! {
     static OBSERVER: RefCell<Option<Observations>> = const { RefCell::new(None) };
 }
 
 /// Runs `body` while every quantizer on this thread lets its tensor through unquantized and
-/// records its extremes; returns what was seen.
+/// counts its values; returns what was seen.
 pub fn observe(body: impl FnOnce()) -> Observations {
     let outer = OBSERVER.replace(Some(Observations::new()));
     body();
@@ -35,37 +39,52 @@ pub(super) fn is_observing() -> bool {
     OBSERVER.with_borrow(Option::is_some)
 }
 
-/// Adds a tensor that reached the quantizer with the given threshold parameter: one threshold for
-/// the whole tensor, or one per index of `axis`.
-pub(super) fn record<const D: usize>(id: ParamId, x: &Tensor<D>, thresholds: usize, axis: usize) {
-    let x = x.clone().without_autodiff();
-    let seen: Vec<Observation> = if thresholds == 1 {
-        let (min, max) = (x.clone().min().into_scalar(), x.max().into_scalar());
-        vec![Observation { min, max }]
-    } else {
-        let rows = x.swap_dims(0, axis).flatten::<2>(1, D - 1);
-        let extremes = |t: Tensor<2>| t.into_data().iter::<f32>().collect::<Vec<_>>();
-        let (min, max) = (extremes(rows.clone().min_dim(1)), extremes(rows.max_dim(1)));
-        min.into_iter()
-            .zip(max)
-            .map(|(min, max)| Observation { min, max })
-            .collect()
-    };
+/// A quantizer that a tensor reached.
+pub(super) struct Observed {
+    pub(super) id: ParamId,
+    pub(super) bits: u32,
+    pub(super) init: ThresholdInit,
+    /// One threshold for the whole tensor, or one per index of `axis`.
+    pub(super) thresholds: usize,
+    pub(super) axis: usize,
+    /// Whether the tensor is a parameter, the same in every batch, which is counted once.
+    pub(super) parameter: bool,
+}
+
+/// Counts the values of a tensor that reached a quantizer.
+pub(super) fn record<const D: usize>(quantizer: &Observed, x: &Tensor<D>) {
     OBSERVER.with_borrow_mut(|observer| {
         let Some(all) = observer else { return };
-        let known = all.entry(id).or_insert_with(|| seen.clone());
-        for (known, seen) in known.iter_mut().zip(seen) {
-            known.min = extreme(known.min, seen.min, f32::min);
-            known.max = extreme(known.max, seen.max, f32::max);
+        if quantizer.parameter && all.contains_key(&quantizer.id) {
+            return;
+        }
+        let observation = all.entry(quantizer.id).or_insert_with(|| Observation {
+            bits: quantizer.bits,
+            init: quantizer.init,
+            histograms: vec![Histogram::default(); quantizer.thresholds],
+        });
+        let x = x.clone().without_autodiff();
+        if let [histogram] = &mut observation.histograms[..] {
+            histogram.record(&floats(&x.into_data()));
+            return;
+        }
+        let rows = x.swap_dims(0, quantizer.axis).flatten::<2>(1, D - 1);
+        let length = rows.dims()[1].max(1);
+        let data = rows.into_data();
+        for (histogram, row) in observation
+            .histograms
+            .iter_mut()
+            .zip(floats(&data).chunks(length))
+        {
+            histogram.record(row);
         }
     });
 }
 
-/// `choose(a, b)`, or NaN if either is, so that calibration can refuse it.
-fn extreme(a: f32, b: f32, choose: impl Fn(f32, f32) -> f32) -> f32 {
-    if a.is_nan() || b.is_nan() {
-        f32::NAN
-    } else {
-        choose(a, b)
+/// The values of a tensor as `f32`, without a copy where they are.
+pub(super) fn floats(data: &TensorData) -> std::borrow::Cow<'_, [f32]> {
+    match data.dtype() {
+        DType::F32 => data.as_slice::<f32>().expect("it holds f32").into(),
+        _ => data.iter::<f32>().collect::<Vec<_>>().into(),
     }
 }

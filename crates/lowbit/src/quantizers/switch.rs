@@ -1,6 +1,9 @@
 //! Turning a quantizer on and off from outside, for a whole network at once.
 
 use burn::module::{Flag, Module, ModuleMapper, Param};
+use burn::tensor::Tensor;
+
+use super::{ModulePath, Place};
 
 /// Whether a quantizer quantizes.
 ///
@@ -33,54 +36,99 @@ impl Switch {
     }
 }
 
-/// Sets the switches of every quantizer whose path `select` accepts.
+/// Sets the switches of every quantizer that `select` accepts.
 struct SetSwitches<F> {
-    path: Vec<String>,
+    path: ModulePath,
     on: bool,
     select: F,
     changed: Vec<String>,
 }
 
-impl<F: FnMut(&str) -> bool> ModuleMapper for SetSwitches<F> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+impl<F: FnMut(&Place) -> bool> ModuleMapper for SetSwitches<F> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
-        let [quantizer @ .., switch, field] = &self.path[..] else {
-            return flag;
-        };
-        let on = match (switch.as_str(), field.as_str()) {
-            ("switch", "enabled") => self.on,
-            ("switch", "bypassed") => !self.on,
+        let on = match (self.path.holder_type(), self.path.field()) {
+            ("Switch", "enabled") => self.on,
+            ("Switch", "bypassed") => !self.on,
             _ => return flag,
         };
-        let path = quantizer.join(".");
-        if !(self.select)(&path) {
+        let Some(place) = self.path.place().filter(|place| (self.select)(place)) else {
             return flag;
-        }
-        if field == "enabled" && flag.clone().train().is_enabled() != on {
-            self.changed.push(path);
+        };
+        if self.path.field() == "enabled" && flag.clone().train().is_enabled() != on {
+            self.changed.push(place.to_string());
         }
         flag.with_value(on)
     }
 }
 
-/// Turns on or off every quantizer of `module` whose path `select` accepts, and returns the paths
-/// of those that changed. A path is that of the module tree, such as
-/// `conv1.quantizers.weight.TrainedThreshold`.
+/// Turns on or off every quantizer of `module` that `select` accepts, and returns the paths of
+/// those that changed, such as `conv1.weight`.
 pub fn set_quantization<M: Module>(
     module: M,
     on: bool,
-    select: impl FnMut(&str) -> bool,
+    select: impl FnMut(&Place) -> bool,
 ) -> (M, Vec<String>) {
     let mut mapper = SetSwitches {
-        path: Vec::new(),
+        path: ModulePath::default(),
         on,
+        select,
+        changed: Vec::new(),
+    };
+    let module = module.map(&mut mapper);
+    (module, mapper.changed)
+}
+
+/// Sets whether thresholds train, for every quantizer that `select` accepts.
+struct SetRetraining<F> {
+    path: ModulePath,
+    retrain: bool,
+    select: F,
+    changed: Vec<String>,
+}
+
+impl<F: FnMut(&Place) -> bool> ModuleMapper for SetRetraining<F> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.path.field() != "log2_threshold" {
+            return param;
+        }
+        let Some(place) = self.path.place().filter(|place| (self.select)(place)) else {
+            return param;
+        };
+        if param.is_require_grad() != self.retrain {
+            self.changed.push(place.to_string());
+        }
+        param.set_require_grad(self.retrain)
+    }
+}
+
+/// Puts every trained threshold of `module` that `select` accepts into retrain mode (it trains) or
+/// static mode (it keeps its value), and returns the paths of those that changed.
+///
+/// The module is to be in its training form; its validation form trains nothing.
+pub fn set_retraining<M: Module>(
+    module: M,
+    retrain: bool,
+    select: impl FnMut(&Place) -> bool,
+) -> (M, Vec<String>) {
+    let mut mapper = SetRetraining {
+        path: ModulePath::default(),
+        retrain,
         select,
         changed: Vec::new(),
     };
@@ -103,20 +151,40 @@ mod tests {
     }
 
     #[derive(Module, Debug)]
-    struct Holder {
+    struct Quantizer {
         switch: Switch,
+    }
+
+    #[derive(Module, Debug)]
+    struct Slots {
+        weight: Quantizer,
+    }
+
+    #[derive(Module, Debug)]
+    struct Layer {
+        quantizers: Slots,
+    }
+
+    impl Layer {
+        fn is_on(&self) -> bool {
+            self.quantizers.weight.switch.is_on()
+        }
     }
 
     #[test]
     fn switched_off_stays_off_in_validation() {
-        let holder = Holder {
-            switch: Switch::default(),
+        let layer = Layer {
+            quantizers: Slots {
+                weight: Quantizer {
+                    switch: Switch::default(),
+                },
+            },
         };
-        let (off, changed) = set_quantization(holder, false, |_| true);
-        assert_eq!(changed, [""]);
-        assert!(!off.switch.is_on());
-        assert!(!off.valid().switch.is_on());
+        let (off, changed) = set_quantization(layer, false, |_| true);
+        assert_eq!(changed, ["weight"]);
+        assert!(!off.is_on());
+        assert!(!off.valid().is_on());
         let (on, _) = set_quantization(off.valid(), true, |_| true);
-        assert!(on.switch.is_on() && on.train().switch.is_on());
+        assert!(on.is_on() && on.train().is_on());
     }
 }

@@ -2,11 +2,13 @@
 
 use std::ops::RangeInclusive;
 
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Channels, Switch, observe};
+use super::observe::{self, Observed};
+use super::quality::{self, Grids};
+use super::{Channels, ModulePath, Switch, ThresholdInit};
 use crate::ops::Quantization;
 
 /// A threshold whose logarithm is trained (Jain et al., arXiv 1903.08066); see
@@ -19,6 +21,9 @@ pub struct TrainedThresholdConfig {
     /// One threshold per output channel of a weight, instead of one per tensor.
     #[serde(default)]
     pub per_channel: bool,
+    /// How calibration chooses the threshold.
+    #[serde(default)]
+    pub init: ThresholdInit,
     /// Whether the threshold trains (retrain mode), or keeps the value that calibration gave it
     /// (static mode).
     #[serde(default = "yes")]
@@ -38,6 +43,7 @@ impl TrainedThresholdConfig {
         Self {
             bits,
             per_channel: false,
+            init: ThresholdInit::Max,
             retrain: true,
         }
     }
@@ -52,6 +58,7 @@ impl TrainedThresholdConfig {
             log2_threshold: log2_threshold.set_require_grad(self.retrain),
             signed: Param::from_tensor(Tensor::ones([1], device)).set_require_grad(false),
             bits: self.bits,
+            init: self.init,
             axis,
             switch: Switch::default(),
         }
@@ -67,6 +74,8 @@ pub struct TrainedThreshold {
     pub signed: Param<Tensor<1>>,
     /// Bits of the integers, sign included.
     pub bits: u32,
+    #[module(skip)]
+    init: ThresholdInit,
     axis: usize,
     /// On or off.
     pub switch: Switch,
@@ -82,8 +91,60 @@ impl TrainedThreshold {
         }
     }
 
-    pub(super) fn observe<const D: usize>(&self, x: &Tensor<D>) {
-        let thresholds = self.log2_threshold.dims()[0];
-        observe::record(self.log2_threshold.id, x, thresholds, self.axis);
+    pub(super) fn observe<const D: usize>(&self, x: &Tensor<D>, parameter: bool) {
+        let quantizer = Observed {
+            id: self.log2_threshold.id,
+            bits: self.bits,
+            init: self.init,
+            thresholds: self.log2_threshold.dims()[0],
+            axis: self.axis,
+            parameter,
+        };
+        observe::record(&quantizer, x);
+    }
+
+    pub(super) fn measure<const D: usize>(&self, x: &Tensor<D>, q: &Tensor<D>, parameter: bool) {
+        let read = |t: Tensor<1>| t.into_data().iter::<f32>().collect::<Vec<_>>();
+        let grids = Grids {
+            bits: self.bits,
+            signed: read(self.signed.val())[0] != 0.0,
+            log2_threshold: read(self.log2_threshold.val()),
+            axis: self.axis,
+            parameter,
+        };
+        quality::record(self.log2_threshold.id, &grids, x, q);
+    }
+}
+
+/// The first tensor with a threshold that is not a positive number, and its logarithm.
+pub fn bad_threshold<M: Module>(module: &M) -> Option<(String, f32)> {
+    let mut find = FindBad::default();
+    module.visit(&mut find);
+    find.found
+}
+
+#[derive(Default)]
+struct FindBad {
+    path: ModulePath,
+    found: Option<(String, f32)>,
+}
+
+impl ModuleVisitor for FindBad {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.found.is_some() || self.path.field() != "log2_threshold" {
+            return;
+        }
+        let data = param.val().into_data();
+        let bad = data.iter::<f32>().find(|log2| !log2.is_finite());
+        let place = self.path.place();
+        self.found = bad.map(|log2| (place.map_or("it".into(), |p| p.to_string()), log2));
     }
 }

@@ -8,9 +8,11 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::recipe::ThresholdState;
 use crate::Error;
 use crate::files::{sync_folder, write_synced};
-use crate::models::Classifier;
+use crate::models::{Classifier, Tolerance, load_plain};
+use crate::quantizers::bad_threshold;
 
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
@@ -33,6 +35,9 @@ pub struct State {
     pub step_seconds: f64,
     /// The best epoch so far, if one is finished.
     pub best: Option<Best>,
+    /// The thresholds, where they are to be frozen.
+    #[serde(default, skip_serializing_if = "ThresholdState::is_empty")]
+    pub thresholds: ThresholdState,
 }
 
 /// Sums over the images of an epoch.
@@ -63,7 +68,7 @@ impl Sums {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
-    /// The epoch, counted from 1.
+    /// The epoch, counted from 1; 0 for a network that was not trained.
     pub epoch: usize,
     /// Its accuracy.
     pub accuracy: f64,
@@ -181,10 +186,29 @@ pub fn load_state(path: &Path) -> Result<State, Error> {
 }
 
 /// The network with the parameters of the checkpoint in folder `path`.
+///
+/// # Errors
+/// If it cannot be read, is of another network, or has a threshold that is zero or no number.
 pub fn load_model<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
     let path = path.join(MODEL);
     let record = ModuleRecord::from_bytes(read(&path)?).map_err(bad(&path))?;
-    model.with_record(record).map_err(bad(&path))
+    with_thresholds_checked(model.with_record(record).map_err(bad(&path))?, &path)
+}
+
+/// The network, if every threshold is a positive number.
+fn with_thresholds_checked<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
+    match bad_threshold(&model) {
+        None => Ok(model),
+        Some((tensor, log2_threshold)) => {
+            let threshold = log2_threshold.exp2();
+            let message =
+                format!("the threshold of {tensor} is {threshold}, expected a positive number");
+            Err(Error::Checkpoint {
+                path: path.into(),
+                message,
+            })
+        }
+    }
 }
 
 /// A network with the weights of the checkpoint in folder `path`, which may be of the same network
@@ -192,45 +216,12 @@ pub fn load_model<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
 /// names of the parameters that were loaded.
 ///
 /// # Errors
-/// If either has another parameter that the other lacks, or of another shape; all are named.
+/// If either has another parameter that the other lacks, or of another shape; all are named. If a
+/// threshold is zero or no number.
 pub fn load_weights<M: Classifier>(model: M, path: &Path) -> Result<(M, Vec<String>), Error> {
     let path = path.join(MODEL);
-    let own = model.record().into_bytes().map_err(bad(&path))?;
-    let theirs = read(&path)?;
-    let (own, keys) = (parameters(own, &path)?, parameters(theirs.clone(), &path)?);
-    let only = |what: &str, a: &[String], b: &[String]| {
-        let of_quantizer = |key: &str| key.contains("quantizers.");
-        let keys: Vec<&str> = a
-            .iter()
-            .filter(|key| !b.contains(key) && !of_quantizer(key))
-            .map(String::as_str)
-            .collect();
-        if keys.is_empty() {
-            String::new()
-        } else {
-            format!("; {what} {}", keys.join(", "))
-        }
-    };
-    let difference = only("it lacks", &own, &keys) + &only("it alone has", &keys, &own);
-    if !difference.is_empty() {
-        let message = format!("holds another network{difference}");
-        return Err(Error::Checkpoint { path, message });
-    }
-    let record = ModuleRecord::from_bytes(theirs).map_err(bad(&path))?;
-    let record = record.allow_partial(true).allow_unused(true);
-    let loaded = keys.into_iter().filter(|key| own.contains(key)).collect();
-    Ok((model.with_record(record).map_err(bad(&path))?, loaded))
-}
-
-/// The names of the parameters in a record.
-fn parameters(record: Bytes, path: &Path) -> Result<Vec<String>, Error> {
-    let reader = burn_pack::Reader::from_bytes(record)
-        .map_err(|error| bad(path)(RecordError::from(error)))?;
-    Ok(reader
-        .tensor_names()
-        .into_iter()
-        .map(String::from)
-        .collect())
+    let (model, report) = load_plain(model, &path, Tolerance::default())?;
+    Ok((with_thresholds_checked(model, &path)?, report.loaded))
 }
 
 /// The optimizer with the state of the checkpoint in folder `path`.

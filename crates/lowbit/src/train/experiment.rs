@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Settings;
+use super::{Recipe, Settings};
 use crate::Error;
 use crate::config::QPlan;
 use crate::data::DataSet;
@@ -33,11 +33,22 @@ pub struct Experiment {
     pub seed: u64,
     /// Threads. The numbers do not depend on it.
     pub threads: usize,
-    /// The folder of an earlier run whose best weights the first run starts from.
+    /// Training images that thresholds are calibrated with.
+    #[serde(default = "usual_calibration")]
+    pub calibration_images: usize,
+    /// Where the runs that say so get their first weights: the folder of an earlier run, whose
+    /// best weights are meant, or a file with the weights of the plain network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// The runs, in order.
     pub runs: Vec<RunConfig>,
+}
+
+/// Training images that thresholds are calibrated with, unless told.
+pub(super) const CALIBRATION_IMAGES: usize = 1024;
+
+fn usual_calibration() -> usize {
+    CALIBRATION_IMAGES
 }
 
 /// Where a run's first weights come from.
@@ -60,7 +71,7 @@ pub struct RunConfig {
     pub name: String,
     /// Where its first weights come from.
     pub start: Start,
-    /// Times that it sees every image.
+    /// Times that it sees every image; 0 for a network that starts trained and is calibrated only.
     pub epochs: usize,
     /// Highest learning rate of the weights.
     pub lr: f64,
@@ -70,6 +81,9 @@ pub struct RunConfig {
     pub optimizer: OptimizerConfig,
     /// The learning rate over the run.
     pub schedule: Schedule,
+    /// What is done beside descending.
+    #[serde(default, skip_serializing_if = "Recipe::is_plain")]
+    pub recipe: Recipe,
     /// What is quantized.
     #[serde(default)]
     pub plan: QPlan,
@@ -116,10 +130,13 @@ impl Experiment {
         self.augment = given.augment.unwrap_or(self.augment);
         self.seed = given.seed.unwrap_or(self.seed);
         self.threads = given.threads.unwrap_or(self.threads);
+        let images = given.calibration_images;
+        self.calibration_images = images.unwrap_or(self.calibration_images);
         for run in &mut self.runs {
             run.epochs = settings.epochs.unwrap_or(run.epochs);
             run.lr = settings.lr.unwrap_or(run.lr);
             run.threshold_lr = settings.threshold_lr.unwrap_or(run.threshold_lr);
+            run.recipe = settings.recipe.clone().unwrap_or(run.recipe.clone());
         }
         self.check()?;
         Ok(self)
@@ -137,6 +154,12 @@ impl Experiment {
     pub fn check(&self) -> Result<(), Error> {
         if self.batch == 0 {
             return Err(Error::config("batch", "is 0, expected at least 1"));
+        }
+        if self.calibration_images == 0 {
+            return Err(Error::config(
+                "calibration_images",
+                "is 0, expected at least 1",
+            ));
         }
         if self.threads == 0 {
             return Err(Error::config("threads", "is 0, expected at least 1"));
@@ -189,10 +212,12 @@ impl RunConfig {
                 "`checkpoints` is the name of a folder inside a run",
             ));
         }
-        if !(1..=MOST_EPOCHS).contains(&self.epochs) {
-            let message = format!("is {}, expected 1 to {MOST_EPOCHS}", self.epochs);
+        let least = usize::from(self.start == Start::Scratch);
+        if !(least..=MOST_EPOCHS).contains(&self.epochs) {
+            let message = format!("is {}, expected {least} to {MOST_EPOCHS}", self.epochs);
             return Err(Error::config("epochs", message));
         }
+        self.recipe.check().map_err(|e| e.within("recipe"))?;
         self.optimizer.check().map_err(|e| e.within("optimizer"))?;
         self.schedule.check().map_err(|e| e.within("schedule"))?;
         for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {

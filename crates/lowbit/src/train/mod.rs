@@ -7,6 +7,8 @@ mod evaluation;
 mod experiment;
 mod metrics;
 mod progress;
+mod quantize;
+pub mod recipe;
 mod run;
 mod settings;
 mod trainer;
@@ -17,6 +19,8 @@ pub use evaluation::{Evaluation, best_checkpoint, evaluate_run, find_run, traine
 pub use experiment::{Experiment, RunConfig, Start};
 pub use metrics::EpochMetrics;
 pub use progress::Progress;
+pub use quantize::{LayerWidths, QuantizationReport, Quantize, layer_widths, quantization_report};
+pub use recipe::Recipe;
 pub use run::{Outcome, RunFolder, RunResult};
 pub use settings::{ConfigFile, Method, Settings};
 pub use trainer::{Setting, Trainer, batch, evaluate};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{self, Checkpoints};
+use super::checkpoint::{self, Checkpoints, Sums};
 use super::evaluation::{best_checkpoint, no_checkpoint};
 use super::metrics::MetricsFile;
 use super::trainer::{Setting, Trainer, batch};
@@ -16,16 +16,13 @@ use crate::Error;
 use crate::calibrate::calibrate;
 use crate::data::{Split, epoch_order};
 use crate::files::write_atomic;
-use crate::models::{Classifier, Network, model_bits};
-use crate::quantizers::{UNTRAINED_STEP, set_rounding};
+use crate::models::{Classifier, Network, Tolerance, load_plain, model_bits};
+use crate::quantizers::{Place, UNTRAINED_STEP, set_rounding};
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const RESULT: &str = "result.json";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
-
-/// Images that thresholds are calibrated with.
-const CALIBRATION_IMAGES: usize = 1024;
 
 /// Images in a batch of calibration.
 const CALIBRATION_BATCH: usize = 256;
@@ -39,7 +36,7 @@ pub struct RunResult {
     pub accuracy: f64,
     /// Their mean loss.
     pub loss: f64,
-    /// The epoch with the highest accuracy, counted from 1.
+    /// The epoch with the highest accuracy, counted from 1; 0 where nothing was trained.
     pub best_epoch: usize,
     /// Its accuracy.
     pub best_accuracy: f64,
@@ -175,9 +172,17 @@ impl RunFolder {
             Trainer::new(model, run, setting).resume(&checkpoints)?
         } else {
             let (model, loaded) = self.first_weights(model, experiment, run)?;
-            let model = calibrated(model, &loaded, run, &setting, progress)?;
+            let images = experiment.calibration_images;
+            let model = calibrated(model, &loaded, run, images, &setting, progress)?;
             Trainer::new(model, run, setting)
         };
+        if run.epochs == 0 {
+            progress.start(run, 0);
+            let tested = trainer.test()?;
+            trainer.save(&checkpoints)?;
+            let result = untrained(run, &tested, trainer.model());
+            return write_result(&folder, result).map(Some);
+        }
         let mut metrics = MetricsFile::open(&folder.join(METRICS), trainer.state().epoch)?;
         progress.start(run, trainer.state().epoch);
         while trainer.state().epoch < run.epochs {
@@ -194,9 +199,7 @@ impl RunFolder {
             path: folder.join(METRICS),
             message: "lacks the metrics of the last epoch".into(),
         })?;
-        let text = serde_json::to_vec_pretty(&result).expect("a result holds only numbers");
-        write_atomic(&folder.join(RESULT), &text)?;
-        Ok(Some(result))
+        write_result(&folder, result).map(Some)
     }
 
     /// The network with the weights that the run starts from, and the keys that were loaded.
@@ -213,6 +216,10 @@ impl RunFolder {
                     .from
                     .as_ref()
                     .expect("a checked experiment names it");
+                if from.is_file() {
+                    let (model, report) = load_plain(model, from, Tolerance::default())?;
+                    return Ok((model, report.loaded));
+                }
                 best_checkpoint(from)?
             }
             Start::First => {
@@ -223,6 +230,27 @@ impl RunFolder {
             }
         };
         checkpoint::load_weights(model, &best)
+    }
+}
+
+fn write_result(folder: &Path, result: RunResult) -> Result<RunResult, Error> {
+    let text = serde_json::to_vec_pretty(&result).expect("a result holds only numbers");
+    write_atomic(&folder.join(RESULT), &text)?;
+    Ok(result)
+}
+
+/// The result of a run that trains nothing.
+fn untrained(run: &RunConfig, tested: &Sums, model: &Network) -> RunResult {
+    RunResult {
+        name: run.name.clone(),
+        accuracy: tested.accuracy(),
+        loss: tested.mean_loss(),
+        best_epoch: 0,
+        best_accuracy: tested.accuracy(),
+        seconds: 0.0,
+        images_per_second: 0.0,
+        model_bits: model_bits(model),
+        epochs: 0,
     }
 }
 
@@ -245,31 +273,35 @@ fn calibrated(
     model: Network,
     loaded: &[String],
     run: &RunConfig,
+    images: usize,
     setting: &Setting<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Network, Error> {
     if !run.plan.has_thresholds() {
         return Ok(model);
     }
-    let train = &setting.split.train;
-    let order = epoch_order(train.len(), setting.seed, u32::MAX);
-    let images = &order[..order.len().min(CALIBRATION_IMAGES)];
-    // A path in the module tree begins with the variant of the network's enum; a key does not.
-    let fresh = |path: &str| {
-        !loaded.iter().any(|key| {
-            key.strip_suffix(".log2_threshold")
-                .is_some_and(|q| path.ends_with(q))
-        })
+    let fresh = |place: &Place| {
+        let quantizer = format!("{}.quantizers.{}.", place.layer, place.slot);
+        let is_own = |key: &String| key.starts_with(&quantizer) && key.ends_with(".log2_threshold");
+        !loaded.iter().any(is_own)
     };
     set_rounding(setting.seed, UNTRAINED_STEP);
     let (model, thresholds) = calibrate(model, fresh, |model: &Network| {
-        for indices in images.chunks(CALIBRATION_BATCH) {
-            model.forward(batch(train, indices, None, setting.device).images);
-        }
+        forward_calibration(model, images, setting);
     })
     .map_err(|error| error.within(&run.name))?;
     progress.calibrated(&thresholds);
     Ok(model)
+}
+
+/// Runs the network on the images that thresholds are calibrated with, the same for every run of a
+/// seed.
+pub(super) fn forward_calibration(model: &Network, images: usize, setting: &Setting<'_>) {
+    let train = &setting.split.train;
+    let order = epoch_order(train.len(), setting.seed, u32::MAX);
+    for indices in order[..order.len().min(images)].chunks(CALIBRATION_BATCH) {
+        model.forward(batch(train, indices, None, setting.device).images);
+    }
 }
 
 /// What a finished run came to, from its last metrics.

@@ -7,9 +7,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, RunConfig, Start};
+use super::evaluation::find_run;
+use super::experiment::CALIBRATION_IMAGES;
+use super::{Experiment, Recipe, RunConfig, Start};
 use crate::Error;
-use crate::config::QPlan;
+use crate::config::{QPlan, TqtPlan};
 use crate::data::DataSet;
 use crate::models::Architecture;
 use crate::optim::{OptimizerConfig, Schedule};
@@ -45,7 +47,9 @@ impl Method {
         match self {
             Self::Float => QPlan::float(),
             Self::Dorefa => QPlan::dorefa(weight_bits, activation_bits),
-            Self::Tqt => QPlan::tqt(weight_bits, activation_bits),
+            Self::Tqt => TqtPlan::new(weight_bits, activation_bits)
+                .all_tensors()
+                .plan(),
         }
     }
 
@@ -131,7 +135,12 @@ pub struct Settings {
     pub seed: Option<u64>,
     /// Threads.
     pub threads: Option<usize>,
-    /// The folder of an earlier run whose best weights this one starts from.
+    /// Training images that thresholds are calibrated with.
+    pub calibration_images: Option<usize>,
+    /// What is done beside descending.
+    pub recipe: Option<Recipe>,
+    /// The folder of an earlier run whose best weights this one starts from, or a file with the
+    /// weights of the plain network.
     pub from: Option<PathBuf>,
     /// What is quantized, in place of what the method would.
     pub plan: Option<QPlan>,
@@ -235,6 +244,8 @@ impl Settings {
             augment: self.augment.or(other.augment),
             seed: self.seed.or(other.seed),
             threads: self.threads.or(other.threads),
+            calibration_images: self.calibration_images.or(other.calibration_images),
+            recipe: self.recipe.or(other.recipe),
             from: self.from.or(other.from),
             plan: self.plan.or(other.plan),
         }
@@ -242,9 +253,31 @@ impl Settings {
 
     /// The complete experiment.
     ///
+    /// Where it starts from an earlier run, data set and network are that run's unless given; and
+    /// where that run has trained thresholds and no widths are given, TQT retrains its plan.
+    ///
     /// # Errors
     /// If a field is out of its range.
-    pub fn complete(self) -> Result<Experiment, Error> {
+    pub fn complete(mut self) -> Result<Experiment, Error> {
+        let source = self.from.as_deref().and_then(|from| find_run(from).ok());
+        if let Some((_, name, experiment)) = source {
+            let plan = experiment.runs.iter().find(|run| run.name == name);
+            let plan = plan.map(|run| run.plan.clone());
+            let no_widths = self.wbits.or(self.abits).is_none() && self.plan.is_none();
+            if self.method == Some(Method::Tqt)
+                && no_widths
+                && let Some(plan) = plan.filter(QPlan::has_thresholds)
+            {
+                self.method = None;
+                self.plan = Some(plan.retrained());
+            }
+            self = self.or(Self {
+                data: Some(experiment.data),
+                data_dir: experiment.data_dir,
+                model: Some(experiment.model),
+                ..Self::default()
+            });
+        }
         let data = self.data.unwrap_or(DataSet::Digits);
         let usual = Usual::of(data);
         if self.plan.is_some() {
@@ -271,6 +304,7 @@ impl Settings {
             augment: self.augment.unwrap_or(data.augment().is_some()),
             seed: self.seed.unwrap_or(0),
             threads: self.threads.unwrap_or(cores),
+            calibration_images: self.calibration_images.unwrap_or(CALIBRATION_IMAGES),
             from: absolute(self.from)?,
             runs,
         };
@@ -360,6 +394,11 @@ impl Settings {
                 .schedule
                 .clone()
                 .unwrap_or_else(|| usual.schedule.clone()),
+            recipe: match &self.recipe {
+                Some(recipe) => recipe.clone(),
+                None if plan.has_thresholds() => Recipe::tqt(self.batch.unwrap_or(usual.batch)),
+                None => Recipe::default(),
+            },
             plan,
         }
     }

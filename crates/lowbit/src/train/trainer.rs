@@ -9,6 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::{ClassificationOutput, InferenceStep, TrainStep};
 
 use super::checkpoint::{Best, State, Sums};
+use super::recipe::{FreezeThresholds, freeze_statistics};
 use super::{Checkpoints, EpochMetrics, Interrupter, Progress, RunConfig, checkpoint};
 use crate::Error;
 use crate::data::{Augment, ImageSet, Split, epoch_order};
@@ -46,6 +47,8 @@ pub struct Trainer<'a, M> {
     config: &'a RunConfig,
     setting: Setting<'a>,
     state: State,
+    /// Whether the statistics of batch normalization are frozen.
+    statistics_frozen: bool,
 }
 
 impl<'a, M: Classifier> Trainer<'a, M> {
@@ -53,10 +56,13 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     pub fn new(model: M, config: &'a RunConfig, setting: Setting<'a>) -> Self {
         Self {
             model: Some(model),
-            optimizer: config.optimizer.init(),
+            optimizer: config
+                .optimizer
+                .init_with(config.recipe.threshold_optimizer),
             config,
             setting,
             state: State::default(),
+            statistics_frozen: false,
         }
     }
 
@@ -69,6 +75,8 @@ impl<'a, M: Classifier> Trainer<'a, M> {
                 .map(|model| checkpoint::load_model(model, &path))
                 .transpose()?;
             self.optimizer = checkpoint::load_optimizer(self.optimizer, &path)?;
+            let thresholds = &self.state.thresholds;
+            self.model = self.model.map(|model| thresholds.apply(model));
         }
         Ok(self)
     }
@@ -112,20 +120,9 @@ impl<'a, M: Classifier> Trainer<'a, M> {
         let trained = std::mem::take(&mut self.state.sums);
         self.state.batch = 0;
         self.state.epoch += 1;
-        let tested = evaluate(
-            &self.model().valid(),
-            &self.setting.split.test,
-            self.setting.device,
-        );
-        self.state.seconds = spent + start.elapsed().as_secs_f64();
-        self.finite("test loss", tested.loss)?;
+        let tested = self.test()?;
         let accuracy = tested.accuracy();
-        if self.state.best.is_none_or(|best| accuracy > best.accuracy) {
-            self.state.best = Some(Best {
-                epoch: self.state.epoch,
-                accuracy,
-            });
-        }
+        self.state.seconds = spent + start.elapsed().as_secs_f64();
         Ok(Some(EpochMetrics {
             epoch: self.state.epoch,
             lr,
@@ -135,6 +132,24 @@ impl<'a, M: Classifier> Trainer<'a, M> {
             test_accuracy: accuracy,
             seconds: self.state.seconds,
         }))
+    }
+
+    /// Tests the network as it is, and takes note if it is the best so far.
+    ///
+    /// # Errors
+    /// If the loss is NaN or infinite.
+    pub fn test(&mut self) -> Result<Sums, Error> {
+        let model = self.model().valid();
+        let tested = evaluate(&model, &self.setting.split.test, self.setting.device);
+        self.finite("test loss", tested.loss)?;
+        let accuracy = tested.accuracy();
+        if self.state.best.is_none_or(|best| accuracy > best.accuracy) {
+            self.state.best = Some(Best {
+                epoch: self.state.epoch,
+                accuracy,
+            });
+        }
+        Ok(tested)
     }
 
     fn finite(&self, what: &'static str, loss: f64) -> Result<(), Error> {
@@ -152,6 +167,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     /// One step of the optimizer on the images `indices`.
     fn step(&mut self, indices: &[u32]) {
         let start = Instant::now();
+        self.freeze();
         let factor = self.factor();
         let epoch = self.state.epoch as u32;
         set_rounding(self.setting.seed, self.global_step() as u64);
@@ -163,11 +179,37 @@ impl<'a, M: Classifier> Trainer<'a, M> {
         let device = self.setting.device.clone().autodiff();
         let batch = batch(&self.setting.split.train, indices, augment, &device);
         let output = TrainStep::step(self.model(), batch);
-        let rate = learning_rate(self.config.lr * factor, self.config.threshold_lr * factor);
-        self.optimize(rate, output.grads);
+        if self.config.recipe.freeze_thresholds.is_some() {
+            let model = self.model.as_ref().expect("the optimizer gives it back");
+            self.state.thresholds.follow(model, &output.grads);
+        }
+        let threshold_lr = self.config.threshold_lr * self.threshold_factor();
+        self.optimize(
+            learning_rate(self.config.lr * factor, threshold_lr),
+            output.grads,
+        );
         self.state.sums.add(&output.item);
         self.state.batch += 1;
         self.state.step_seconds += start.elapsed().as_secs_f64();
+    }
+
+    /// Freezes what the recipe freezes before this step. Everything it depends on is in the
+    /// checkpoint, or follows from the step.
+    fn freeze(&mut self) {
+        let recipe = &self.config.recipe;
+        let step = self.global_step();
+        let after = recipe
+            .freeze_statistics
+            .map(|epochs| epochs * self.steps_per_epoch() as f64);
+        if !self.statistics_frozen && after.is_some_and(|after| step as f64 >= after) {
+            self.model = self.model.take().map(|model| freeze_statistics(model).0);
+            self.statistics_frozen = true;
+        }
+        let due = |f: FreezeThresholds| step > f.from && (step - f.from).is_multiple_of(f.every);
+        if recipe.freeze_thresholds.is_some_and(due) {
+            let model = self.model.take();
+            self.model = model.map(|model| self.state.thresholds.freeze_one(model));
+        }
     }
 
     fn optimize(&mut self, rate: ModuleLearningRate, grads: GradientsParams) {
@@ -188,6 +230,14 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     fn factor(&self) -> f64 {
         let total = self.config.epochs * self.steps_per_epoch();
         self.config.schedule.factor(self.global_step(), total)
+    }
+
+    fn threshold_factor(&self) -> f64 {
+        let total = self.config.epochs * self.steps_per_epoch();
+        let schedule = self.config.recipe.threshold_schedule.as_ref();
+        schedule
+            .unwrap_or(&self.config.schedule)
+            .factor(self.global_step(), total)
     }
 
     /// Saves a checkpoint.

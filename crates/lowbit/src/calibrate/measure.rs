@@ -1,0 +1,87 @@
+//! How well each quantizer does: clipped fraction, signal to noise, direction.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use serde::Serialize;
+
+use crate::quantizers::{ModulePath, Qualities, Quality, measuring};
+
+/// What one quantizer does to the tensors that reach it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measured {
+    /// The tensor's path, such as `conv1.weight`.
+    pub path: String,
+    /// Bits of the integers, sign included.
+    pub bits: u32,
+    /// Whether the integers are signed.
+    pub signed: bool,
+    /// The thresholds that the grid has: `2^ceil(log2_threshold)`, one per channel where the
+    /// quantizer has several.
+    pub threshold: Vec<f32>,
+    /// Base-2 logarithm of each trained threshold.
+    pub log2_threshold: Vec<f32>,
+    /// Fraction of the values beyond the grid's ends by more than half a step.
+    pub clipped: f64,
+    /// Signal to quantization noise ratio in decibels, `10 log10(sum x^2 / sum (x - q)^2)`; none
+    /// where there is no noise, or no signal.
+    pub sqnr: Option<f64>,
+    /// Cosine of the angle between values and quantized values; none where either is zero.
+    pub cosine: Option<f64>,
+}
+
+/// Runs `forward` on the validation form of `model`, quantized as it is, and measures every
+/// quantizer with a trained threshold that is on, in the order of the module tree.
+pub fn measure<M: Module>(model: &M, forward: impl FnOnce(&M)) -> Vec<Measured> {
+    let model = model.valid();
+    let qualities = measuring(|| forward(&model));
+    let mut collect = Collect {
+        qualities,
+        path: ModulePath::default(),
+        measured: Vec::new(),
+    };
+    model.visit(&mut collect);
+    collect.measured
+}
+
+struct Collect {
+    qualities: Qualities,
+    path: ModulePath,
+    measured: Vec<Measured>,
+}
+
+impl ModuleVisitor for Collect {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some((place, quality)) = self.path.place().zip(self.qualities.remove(&param.id)) else {
+            return;
+        };
+        let log2_threshold: Vec<f32> = param.val().into_data().iter::<f32>().collect();
+        self.measured.push(Measured {
+            path: place.to_string(),
+            bits: quality.bits,
+            signed: quality.signed,
+            threshold: log2_threshold.iter().map(|t| t.ceil().exp2()).collect(),
+            log2_threshold,
+            clipped: quality.clipped as f64 / quality.count.max(1) as f64,
+            sqnr: decibels(&quality),
+            cosine: cosine(&quality),
+        });
+    }
+}
+
+fn decibels(quality: &Quality) -> Option<f64> {
+    (quality.signal > 0.0 && quality.noise > 0.0)
+        .then(|| 10.0 * (quality.signal / quality.noise).log10())
+}
+
+fn cosine(quality: &Quality) -> Option<f64> {
+    let lengths = (quality.signal * quality.quantized).sqrt();
+    (lengths > 0.0).then(|| quality.product / lengths)
+}

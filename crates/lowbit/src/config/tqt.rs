@@ -1,0 +1,155 @@
+//! The plan of TQT.
+
+use super::{FLOAT_BITS, QConfig, QPlan};
+use crate::quantizers::{
+    AccumulatorConfig, QuantizerConfig, ThresholdInit, TrainedThresholdConfig,
+};
+
+/// Bits of everything in a TQT network; the defaults are 8 for weights and activations, 16 for
+/// biases and 32 for sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TqtWidths {
+    /// Bits of a weight, 2 to 24.
+    pub weight: u32,
+    /// Bits of a bias, 2 to 24.
+    pub bias: u32,
+    /// Bits of an activation, 2 to 24.
+    pub activation: u32,
+    /// Bits of a sum of products.
+    pub accumulator: u32,
+}
+
+impl Default for TqtWidths {
+    fn default() -> Self {
+        Self {
+            weight: 8,
+            bias: 16,
+            activation: 8,
+            accumulator: 32,
+        }
+    }
+}
+
+/// What TQT quantizes in a network, and with how many bits; 32 leave a tensor in float.
+///
+/// Weights start from three standard deviations and activations from KL-J, as the paper retrains
+/// them (arXiv 1903.08066, table 2). The first and the last layer have at least 8 bits (section 6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TqtPlan {
+    /// Bits of weights.
+    pub weight_bits: u32,
+    /// Bits of biases.
+    pub bias_bits: u32,
+    /// Bits of activations.
+    pub activation_bits: u32,
+    /// How thresholds of weights start.
+    pub weight_init: ThresholdInit,
+    /// How thresholds of biases start.
+    pub bias_init: ThresholdInit,
+    /// How thresholds of activations start.
+    pub activation_init: ThresholdInit,
+    /// Whether thresholds train.
+    pub retrain: bool,
+    /// Whether each output channel of a weight has its own threshold.
+    pub per_channel: bool,
+    /// Bits of sums of products or distances of quantized numbers, if they are bounded.
+    pub accumulator_bits: Option<u32>,
+    /// Whether the network's result is quantized, and what layers without a weight read: with one
+    /// threshold, and so one scale, where branches meet in an addition or a concatenation.
+    pub all_activations: bool,
+}
+
+impl TqtPlan {
+    /// Weights and inputs of every layer with a weight.
+    pub fn new(weight_bits: u32, activation_bits: u32) -> Self {
+        Self {
+            weight_bits,
+            bias_bits: FLOAT_BITS,
+            activation_bits,
+            weight_init: ThresholdInit::ThreeDeviations,
+            bias_init: ThresholdInit::Max,
+            activation_init: ThresholdInit::KL_J,
+            retrain: true,
+            per_channel: false,
+            accumulator_bits: None,
+            all_activations: false,
+        }
+    }
+
+    /// Also biases, with 16 bits, sums, with 32, and all other activations.
+    pub fn all_tensors(self) -> Self {
+        let usual = TqtWidths::default();
+        Self {
+            bias_bits: usual.bias,
+            accumulator_bits: Some(usual.accumulator),
+            all_activations: true,
+            ..self
+        }
+    }
+
+    /// Thresholds that keep what calibration gives them: weights from `weights`, activations from
+    /// `activations`.
+    pub fn fixed(self, weights: ThresholdInit, activations: ThresholdInit) -> Self {
+        Self {
+            weight_init: weights,
+            activation_init: activations,
+            retrain: false,
+            ..self
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> QPlan {
+        let outer = self.layer(8);
+        let activation = |at_least: u32| {
+            let bits = self.activation_bits.max(at_least);
+            self.quantizer(bits, self.activation_init, false)
+                .filter(|_| self.all_activations)
+        };
+        QPlan {
+            default: self.layer(0),
+            first: outer.clone(),
+            last: QConfig {
+                output: activation(8),
+                ..outer
+            },
+            unweighted: QConfig {
+                input: activation(0),
+                ..QConfig::default()
+            },
+            ..QPlan::default()
+        }
+    }
+
+    /// A layer whose weight and input have `at_least` so many bits.
+    fn layer(&self, at_least: u32) -> QConfig {
+        let (weight, input) = (
+            self.weight_bits.max(at_least),
+            self.activation_bits.max(at_least),
+        );
+        let accumulator = self.accumulator_bits.map(|bits| AccumulatorConfig { bits });
+        QConfig {
+            weight: self.quantizer(weight, self.weight_init, self.per_channel),
+            bias: self.quantizer(self.bias_bits, self.bias_init, false),
+            input: self.quantizer(input, self.activation_init, false),
+            // A sum of numbers in float has no step to count in.
+            accumulator: accumulator.filter(|_| weight.max(input) < FLOAT_BITS),
+            ..QConfig::default()
+        }
+    }
+
+    fn quantizer(
+        &self,
+        bits: u32,
+        init: ThresholdInit,
+        per_channel: bool,
+    ) -> Option<QuantizerConfig> {
+        let config = TrainedThresholdConfig {
+            bits,
+            per_channel,
+            init,
+            retrain: self.retrain,
+        };
+        (bits < FLOAT_BITS).then_some(QuantizerConfig::Tqt(config))
+    }
+}

@@ -1,0 +1,124 @@
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use lowbit::config::{Fold, QPlan};
+use lowbit::data::DataSet;
+use lowbit::models::{Classifier, Network, Tolerance, load_plain};
+use lowbit::train::recipe::freeze_statistics;
+
+use super::{all_tensors, build, calibrated, images, save, values};
+
+fn folded(fold: Fold, plan: QPlan) -> QPlan {
+    QPlan { fold, ..plan }
+}
+
+/// A network whose normalizations have seen something.
+fn with_statistics(name: &str) -> Network {
+    let device = Device::flex().autodiff();
+    let model = build(name, &QPlan::float(), &device);
+    for _ in 0..3 {
+        model.forward(images(name, 8, &device) * 2.0 + 0.5);
+    }
+    model.valid()
+}
+
+fn load(name: &str, plan: &QPlan, folder: &std::path::Path) -> Network {
+    let model = build(name, plan, &Device::flex());
+    let path = folder.join("model.bpk");
+    load_plain(model, &path, Tolerance::default()).unwrap().0
+}
+
+/// The largest difference over the range of `a`.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    let (min, max) = a
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), &x| {
+            (lo.min(x), hi.max(x))
+        });
+    let largest = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    largest.fold(0.0, f32::max) / (max - min)
+}
+
+/// A thousand of the embedded digits.
+fn digits() -> Tensor<4> {
+    let split = DataSet::Digits.load(None, &mut |_| {}).unwrap();
+    let order: Vec<u32> = (0..1000).collect();
+    lowbit::train::batch(&split.train, &order, None, &Device::flex()).images
+}
+
+fn check(name: &str, x: Tensor<4>) {
+    let temporary = tempfile::tempdir().unwrap();
+    let plain = with_statistics(name);
+    save(&plain, temporary.path());
+    let expected = values(plain.forward(x.clone()));
+    for fold in [Fold::Training, Fold::Merged] {
+        let model = load(name, &folded(fold, QPlan::float()), temporary.path());
+        let found = values(model.forward(x.clone()));
+        let difference = difference(&expected, &found);
+        assert!(difference <= 1e-4, "{name} {fold:?}: {difference}");
+    }
+    // Quantized, the pair that is folded in each step and the merged one are one and the same.
+    let training = load(
+        name,
+        &folded(Fold::Training, all_tensors()),
+        temporary.path(),
+    );
+    let training = calibrated(training, &x);
+    save(&training, temporary.path());
+    let merged = load(name, &folded(Fold::Merged, all_tensors()), temporary.path());
+    let quantized = values(training.forward(x.clone()));
+    assert_eq!(values(merged.forward(x)), quantized, "{name}");
+    assert_ne!(quantized, expected);
+}
+
+#[test]
+fn a_folded_network_is_the_plain_one() {
+    check("cnn", digits());
+    check("resnet20", images("resnet20", 16, &Device::flex()));
+    check(
+        "resnet20-bottleneck",
+        images("resnet20", 4, &Device::flex()),
+    );
+}
+
+#[test]
+fn merging_takes_the_normalizations_away_and_gives_biases() {
+    let keys = |fold| {
+        let model = build("resnet8", &folded(fold, QPlan::float()), &Device::flex());
+        let bytes = model.record().into_bytes().unwrap();
+        let reader = burn_pack::Reader::from_bytes(bytes).unwrap();
+        reader
+            .tensor_names()
+            .into_iter()
+            .map(String::from)
+            .collect::<Vec<_>>()
+    };
+    let has = |keys: &[String], key: &str| keys.iter().any(|k| k == key);
+    let (plain, training, merged) = (keys(Fold::Off), keys(Fold::Training), keys(Fold::Merged));
+    assert_eq!(plain, training);
+    assert!(has(&plain, "layer1.0.bn2.gamma") && !has(&plain, "layer1.0.conv1.bias"));
+    assert!(!has(&merged, "layer1.0.bn2.gamma") && has(&merged, "layer1.0.conv1.bias"));
+    // The first normalization of a block reads what an addition reads, too.
+    assert!(has(&merged, "layer1.0.bn1.gamma"));
+}
+
+#[test]
+fn statistics_are_those_of_the_batch_until_they_are_frozen() {
+    let device = Device::flex().autodiff();
+    let plan = |fold| folded(fold, QPlan::float());
+    let (plain, pair) = (
+        build("cnn", &plan(Fold::Off), &device),
+        build("cnn", &plan(Fold::Training), &device),
+    );
+    let x = images("cnn", 32, &device);
+    let live = values(pair.forward(x.clone()));
+    assert!(difference(&values(plain.forward(x.clone())), &live) <= 1e-4);
+    let (plain, pair) = (plain.valid(), pair.valid());
+    let y = images("cnn", 8, &Device::flex());
+    let (a, b) = (values(plain.forward(y.clone())), values(pair.forward(y)));
+    assert!(difference(&a, &b) <= 1e-4, "the running statistics differ");
+    let (frozen, changed) = freeze_statistics(pair.train());
+    assert_eq!(changed, ["bn1", "bn2", "bn3"]);
+    let first = values(frozen.forward(x.clone()));
+    assert_eq!(values(frozen.forward(x)), first);
+    assert_ne!(first, live);
+}

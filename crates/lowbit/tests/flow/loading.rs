@@ -1,0 +1,175 @@
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use burn_store::{ModuleSnapshot, SafetensorsStore};
+use lowbit::config::QPlan;
+use lowbit::models::{Classifier, Network, Tolerance, load_plain};
+use lowbit::quantizers::set_quantization;
+use lowbit::train::checkpoint::load_weights;
+
+use super::{all_tensors, build, images, save, values};
+
+fn fixture(name: &str) -> PathBuf {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/flow/pytorch");
+    Path::new(folder).join(name)
+}
+
+/// The images that PyTorch was given, and its scores.
+fn pytorch() -> (Tensor<4>, Vec<f32>) {
+    let text = std::fs::read(fixture("cnn.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let read = |key: &str| -> Vec<f32> {
+        let numbers = json[key].as_array().unwrap().iter();
+        numbers.map(|x| x.as_f64().unwrap() as f32).collect()
+    };
+    let data = TensorData::new(read("images"), [2, 1, 8, 8]);
+    (Tensor::from_data(data, &Device::flex()), read("scores"))
+}
+
+#[test]
+fn pytorchs_own_files_give_pytorchs_scores() {
+    let device = Device::flex();
+    let (images, scores) = pytorch();
+    for name in ["cnn.pt", "cnn.safetensors"] {
+        for plan in [QPlan::float(), all_tensors()] {
+            let model = build("cnn", &plan, &device);
+            let (model, report) = load_plain(model, &fixture(name), Tolerance::default()).unwrap();
+            // Three weights, five of each normalization less the count, weight and bias of fc.
+            assert_eq!(report.loaded.len(), 3 + 3 * 4 + 2, "{name}");
+            assert!(report.loaded.contains(&"bn2.running_var".to_string()));
+            let (model, _) = set_quantization(model, false, |_| true);
+            let found = values(model.forward(images.clone()));
+            for (found, expected) in found.iter().zip(&scores) {
+                assert!(
+                    (found - expected).abs() < 1e-5,
+                    "{name}: {found} {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_of_our_records_stay_as_they_are() {
+    let device = Device::flex();
+    for name in ["lenet", "resnet20"] {
+        let temporary = tempfile::tempdir().unwrap();
+        let float = build(name, &QPlan::float(), &device);
+        save(&float, temporary.path());
+        let file = temporary.path().join("model.safetensors");
+        let mut store = SafetensorsStore::from_file(&file).skip_enum_variants(true);
+        float.save_into(&mut store).unwrap();
+        let x = images(name, 2, &device);
+        let expected = values(float.forward(x.clone()));
+        for path in [temporary.path().join("model.bpk"), file] {
+            let model = build(name, &all_tensors(), &device);
+            let (model, report) = load_plain(model, &path, Tolerance::default()).unwrap();
+            let bytes = float.record().into_bytes().unwrap();
+            let reader = burn_pack::Reader::from_bytes(bytes).unwrap();
+            let mut keys: Vec<String> = reader
+                .tensor_names()
+                .into_iter()
+                .map(String::from)
+                .collect();
+            let mut loaded = report.loaded.clone();
+            keys.sort();
+            loaded.sort();
+            assert_eq!(loaded, keys, "{name}");
+            let (model, _) = set_quantization(model, false, |_| true);
+            assert_eq!(values(model.forward(x.clone())), expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_difference_is_named_and_refused_unless_accepted() {
+    let device = Device::flex();
+    let lenet = || build("lenet", &QPlan::float(), &device);
+    let error = load_plain(lenet(), &fixture("cnn.pt"), Tolerance::default()).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("cnn.pt: holds another network; it lacks conv1.bias"),
+        "{message}"
+    );
+    assert!(
+        message.contains("it alone has bn1.bias, bn1.running_mean"),
+        "{message}"
+    );
+    assert!(
+        message.contains("conv1.weight is [16, 1, 3, 3], expected [20, 1, 5, 5]"),
+        "{message}"
+    );
+    assert!(!message.contains("num_batches_tracked"), "{message}");
+    let accepted = Tolerance {
+        missing: true,
+        unexpected: true,
+        other_shape: true,
+    };
+    let (_, report) = load_plain(lenet(), &fixture("cnn.pt"), accepted).unwrap();
+    assert!(report.loaded.is_empty());
+    assert_eq!(report.other_shape.len(), 2);
+    assert!(report.missing.contains(&"fc1.weight".to_string()));
+}
+
+#[test]
+fn what_is_no_such_file_is_told_in_one_line() {
+    let device = Device::flex();
+    let temporary = tempfile::tempdir().unwrap();
+    for name in ["a.pt", "a.safetensors", "a.bpk", "a.onnx"] {
+        let path = temporary.path().join(name);
+        let load = || {
+            let model = build("cnn", &QPlan::float(), &device);
+            load_plain(model, &path, Tolerance::default())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(load().contains(name), "missing {name}");
+        std::fs::write(
+            &path,
+            b"this is not what the name says, by any reading of it",
+        )
+        .unwrap();
+        let message = load();
+        assert!(
+            message.contains(name) && !message.contains('\n'),
+            "{message}"
+        );
+    }
+}
+
+/// Gives every threshold one value.
+struct SetThresholds(f32, Vec<String>);
+
+impl ModuleMapper for SetThresholds {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.1.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.1.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.1.last().map(String::as_str) {
+            Some("log2_threshold") => param.map(|t| t.zeros_like() + self.0),
+            _ => param,
+        }
+    }
+}
+
+#[test]
+fn a_threshold_of_zero_or_nan_is_refused() {
+    let device = Device::flex();
+    for (log2_threshold, written) in [(f32::NEG_INFINITY, "0"), (f32::NAN, "NaN")] {
+        let temporary = tempfile::tempdir().unwrap();
+        let model = build("lenet", &all_tensors(), &device);
+        let model = model.map(&mut SetThresholds(log2_threshold, Vec::new()));
+        save(&model, temporary.path());
+        let load = |model: Network| load_weights(model, temporary.path());
+        let error = load(build("lenet", &all_tensors(), &device)).unwrap_err();
+        let expected =
+            format!("the threshold of conv1.input is {written}, expected a positive number");
+        assert!(error.to_string().ends_with(&expected), "{error}");
+    }
+}
