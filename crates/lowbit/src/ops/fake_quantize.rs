@@ -12,6 +12,9 @@ use burn::tensor::Tensor;
 use lowbit_formats::{Format, Rounding};
 use serde::{Deserialize, Serialize};
 
+use super::accumulate::Accumulate;
+use super::kernel::buffer::Buffer;
+use super::kernel::elementwise::update_all;
 use super::{composed, flex};
 
 /// What a caller has made sure of.
@@ -127,20 +130,17 @@ impl<B: FakeQuantizeKernel> Backward<B, 1> for StraightThrough {
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            let grad = match ops.state {
-                Some((x, min, max)) => B::gradient_within(x, grad, min, max),
-                None => grad,
-            };
-            grads.register::<B>(parent.id, grad);
-        }
+        let grad = match ops.state.clone() {
+            Some((x, min, max)) => B::gradient_within(x, grad, min, max),
+            None => grad,
+        };
+        B::add(grads, &ops, 0, grad);
     }
 }
 
 /// The two passes of fake quantization on one backend. The bodies given here are composed of
 /// tensor primitives and serve every backend; Flex has kernels.
-pub(crate) trait FakeQuantizeKernel: Backend {
+pub(crate) trait FakeQuantizeKernel: Accumulate {
     /// Every element rounded to `format`.
     fn forward(x: FloatTensor<Self>, format: &Format, rounding: Rounding) -> FloatTensor<Self> {
         composed::round_to_format::<Self>(x, format, rounding)
@@ -161,24 +161,38 @@ impl FakeQuantizeKernel for Flex {
     fn forward(x: FlexTensor, format: &Format, rounding: Rounding) -> FlexTensor {
         flex::in_f32(x, |x| {
             // A block format or a stochastic rounding counts elements in row-major order.
-            let mut x = flex::contiguous(x);
+            let counts = matches!(format, Format::Block(_))
+                || matches!(rounding, Rounding::Stochastic { .. });
+            let mut x = if counts {
+                flex::contiguous(x)
+            } else {
+                flex::dense(x)
+            };
             if let Some(data) = x.try_storage_mut::<f32>() {
                 format.quantize_in_place(data, rounding).expect(CHECKED);
                 return x;
             }
-            let rounded = format.quantize_to_vec(x.storage::<f32>(), rounding);
-            flex::with_storage(rounded.expect(CHECKED), &x)
+            let mut rounded = Buffer::new(x.layout().num_elements());
+            let input = x.storage::<f32>();
+            format
+                .quantize(input, &mut rounded, rounding)
+                .expect(CHECKED);
+            flex::from_buffer(rounded, x.layout().clone())
         })
     }
 
     fn gradient_within(x: FlexTensor, grad: FlexTensor, min: f32, max: f32) -> FlexTensor {
         flex::in_f32(grad, |grad| {
             flex::in_f32(x, |x| {
-                flex::zip(
-                    x,
-                    grad,
-                    move |x, g| if x >= min && x <= max { g } else { 0.0 },
-                )
+                flex::replace(x, grad, |x, grad| {
+                    update_all(
+                        x,
+                        grad,
+                        #[inline(always)]
+                        move |x, g| if x >= min && x <= max { g } else { 0.0 },
+                    );
+                })
+                .0
             })
         })
     }

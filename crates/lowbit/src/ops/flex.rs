@@ -64,7 +64,7 @@ pub(super) fn contiguous(x: FlexTensor) -> FlexTensor {
 }
 
 /// A dense tensor; one that is not becomes row-major.
-fn dense(x: FlexTensor) -> FlexTensor {
+pub(super) fn dense(x: FlexTensor) -> FlexTensor {
     if is_dense(&x) { x } else { x.to_contiguous() }
 }
 
@@ -171,6 +171,24 @@ pub(super) fn with_storage(data: Vec<f32>, like: &FlexTensor) -> FlexTensor {
         like.layout().clone(),
         DType::F32,
     )
+}
+
+/// Runs `f` on the storages of two f32 tensors of one shape, in one order; what it writes into the
+/// second one's is the result. It is written where it lies if nothing else holds it.
+pub(super) fn replace<T>(
+    x: FlexTensor,
+    y: FlexTensor,
+    f: impl FnOnce(&[f32], &mut [f32]) -> T,
+) -> (FlexTensor, T) {
+    let (x, mut y) = aligned(x, y);
+    if let Some(data) = y.try_storage_mut::<f32>() {
+        let made = f(x.storage(), data);
+        return (y, made);
+    }
+    let mut data = Buffer::new(y.layout().num_elements());
+    data.copy_from_slice(y.storage());
+    let made = f(x.storage(), &mut data);
+    (from_buffer(data, y.layout().clone()), made)
 }
 
 /// The sum of two tensors of one shape and type, in the memory of one of them where nothing else

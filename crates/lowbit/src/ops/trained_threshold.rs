@@ -13,8 +13,9 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{FloatDType, Tensor, TensorData};
-use lowbit_formats::kernel;
 
+use super::accumulate::Accumulate;
+use super::kernel::elementwise::update_and_sum_all;
 use super::{composed, flex};
 
 /// Rounds `x` to a uniform grid whose step is a power of two set by a trained threshold.
@@ -158,21 +159,16 @@ impl<B: TrainedThresholdKernel> Backward<B, 2> for ThresholdBackward {
             signed,
             bits,
             axis,
-        } = ops.state;
+        } = ops.state.clone();
         let (grad_x, grad_t) = B::backward(x, log2_t, signed, grad, bits, axis);
-        let [x, t] = ops.parents;
-        if let Some(x) = x {
-            grads.register::<B>(x.id, grad_x);
-        }
-        if let Some(t) = t {
-            grads.register::<B>(t.id, grad_t);
-        }
+        B::add(grads, &ops, 0, grad_x);
+        B::add(grads, &ops, 1, grad_t);
     }
 }
 
 /// The two passes on one backend. The bodies given here are composed of tensor primitives and
 /// serve every backend; Flex has kernels.
-pub(crate) trait TrainedThresholdKernel: Backend {
+pub(crate) trait TrainedThresholdKernel: Accumulate {
     /// Equation 4.
     fn forward(
         x: FloatTensor<Self>,
@@ -236,20 +232,16 @@ impl TrainedThresholdKernel for Flex {
         let grad_x = flex::in_f32(grad, |grad| {
             flex::in_f32(x, |x| {
                 if let [grid] = grids[..] {
-                    let (x, grad) = (flex::contiguous(x), flex::contiguous(grad));
-                    let (output, sum) = kernel::zip_fold_to_vec(
-                        x.storage::<f32>(),
-                        grad.storage::<f32>(),
-                        0.0f64,
-                        #[inline(always)]
-                        move |sum, x, g| {
-                            let (to_x, to_threshold) = grid.gradients(x, g);
-                            (to_x, sum + f64::from(to_threshold))
-                        },
-                        |a, b| a + b,
-                    );
+                    let (grad, sum) = flex::replace(x, grad, |x, grad| {
+                        update_and_sum_all(
+                            x,
+                            grad,
+                            #[inline(always)]
+                            move |x, g| grid.gradients(x, g),
+                        )
+                    });
                     sums[0] = sum;
-                    return flex::with_storage(output, &x);
+                    return grad;
                 }
                 let (x, grad) = (flex::contiguous(x), flex::contiguous(grad));
                 let mut output = Vec::with_capacity(x.storage::<f32>().len());

@@ -33,6 +33,21 @@ pub(crate) fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
     dispatch(Update(x, y, f));
 }
 
+/// `(y[i], s[i]) = f(x[i], y[i])`, on all threads; returns the sum of the `s`, which does not depend
+/// on how many there are.
+pub(crate) fn update_and_sum_all(
+    x: &[f32],
+    y: &mut [f32],
+    f: impl Fn(f32, f32) -> (f32, f32) + Copy + Sync,
+) -> f64 {
+    let sums: Vec<f64> = y
+        .par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .map(|(y, x)| update_and_sum(x, y, f))
+        .collect();
+    sums.into_iter().sum()
+}
+
 /// `(y[i], s[i]) = f(x[i], y[i])`, on the calling thread; returns the sum of the `s`. Mark `f` `#[inline(always)]`.
 pub(crate) fn update_and_sum(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> (f32, f32)) -> f64 {
     struct UpdateAndSum<'a, F>(&'a [f32], &'a mut [f32], F);
@@ -73,10 +88,12 @@ mod tests {
 
     #[test]
     fn sums_and_values_of_any_length() {
-        for length in [0, 1, 15, 16, 17, 1024, 1030, 5000] {
+        for length in [0, 1, 15, 16, 17, 1024, 1030, 50_000] {
             let x: Vec<f32> = (0..length).map(|i| (i % 7) as f32).collect();
             let mut y = vec![2.0; length];
+            let all = update_and_sum_all(&x, &mut y.clone(), |x, y| (x * y, x));
             let sum = update_and_sum(&x, &mut y, |x, y| (x * y, x));
+            assert_eq!(all, sum);
             assert!(y.iter().zip(&x).all(|(y, x)| *y == 2.0 * x));
             let expected: usize = (0..length).map(|i| i % 7).sum();
             assert_eq!(sum, expected as f64);
