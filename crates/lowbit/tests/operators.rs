@@ -334,3 +334,37 @@ fn layouts_mix_and_gradients_add_up() {
     });
     assert_all_close("residual", ours, theirs, 1e-5);
 }
+
+/// Rounding inside an addition is rounding before it.
+#[test]
+fn an_addition_rounds_its_operands_as_passes_of_their_own_would() {
+    let device = Device::flex().autodiff();
+    let log2 = Tensor::<1>::from_floats([-0.3], &device);
+    // Long enough for several parts.
+    let (a, b) = (
+        noise([3, 8, 41, 37], 1, &device),
+        noise([3, 8, 41, 37], 2, &device),
+    );
+    let threshold = |log2: Tensor<1>| Quantization::TrainedThreshold {
+        log2_threshold: log2,
+        signed: Tensor::ones([1], &Device::flex().autodiff()),
+        bits: 4,
+        axis: 0,
+    };
+    let format = || Quantization::Format {
+        format: "unit(3)".parse::<Format>().unwrap(),
+        rounding: Rounding::NearestEven,
+        clamped: ClampedGradient::Zero,
+    };
+    let inside = run(&a, &b, &log2, |a, b, log2| {
+        let a = Operand::new(a, Some(threshold(log2.clone())));
+        let both = ops::add(a, Operand::new(b.clone(), Some(threshold(log2))));
+        ops::add(both.into(), Operand::new(b, Some(format())))
+    });
+    let before = run(&a, &b, &log2, |a, b, log2| {
+        let a = threshold(log2.clone()).apply(a);
+        let both = a + threshold(log2).apply(b.clone());
+        both + format().apply(b)
+    });
+    assert_all_close("add", inside, before, 1e-5);
+}

@@ -4,74 +4,225 @@ use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::backend::{AutodiffBackend, Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
 use super::accumulate::Accumulate;
+use super::fused::{self, QuantizingKernels, Reading, Rows};
+use super::kernel::buffer::Buffer;
+use super::kernel::elementwise::update;
+use super::kernel::scratch;
 use super::profile::timed;
 use super::{Operand, flex};
 
-/// The sum of two quantized operands of one shape.
+/// Numbers that a thread takes at a time.
+const CHUNK: usize = 1 << 14;
+
+/// The sum of two quantized operands of one shape. Both are quantized as they are read, where their
+/// quantization looks at one number at a time.
 ///
 /// # Panics
 /// If the shapes differ.
 pub fn add<const D: usize>(left: Operand<D>, right: Operand<D>) -> Tensor<D> {
-    let (left, right) = (left.quantized(), right.quantized());
+    let (left, left_reading) = left.into_reading();
+    let (right, right_reading) = right.into_reading();
     assert_eq!(left.dims(), right.dims(), "the shapes to add differ");
     Tensor::from_dispatch(<Dispatch as AddOp>::sum(
         left.into_dispatch(),
+        left_reading,
         right.into_dispatch(),
+        right_reading,
     ))
 }
 
 /// The operator behind [`add()`], routed to the backend of its inputs.
 #[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
 pub(crate) trait AddOp: Backend {
-    /// The sum of two tensors of one shape.
-    fn sum(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The sum of two tensors of one shape, read as said.
+    fn sum(
+        left: FloatTensor<Self>,
+        #[extension_type] left_reading: Reading<Self>,
+        right: FloatTensor<Self>,
+        #[extension_type] right_reading: Reading<Self>,
+    ) -> FloatTensor<Self>;
 }
 
 impl AddOp for Flex {
-    fn sum(left: FlexTensor, right: FlexTensor) -> FlexTensor {
-        timed("add", || flex::sum(left, right))
+    fn sum(
+        left: FlexTensor,
+        left_reading: Reading<Self>,
+        right: FlexTensor,
+        right_reading: Reading<Self>,
+    ) -> FlexTensor {
+        <Self as AddKernel>::forward([left, right], [&left_reading, &right_reading])
     }
 }
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl AddOp for burn::backend::Cube {
-    fn sum(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::float_add(left, right)
+    fn sum(
+        left: FloatTensor<Self>,
+        left_reading: Reading<Self>,
+        right: FloatTensor<Self>,
+        right_reading: Reading<Self>,
+    ) -> FloatTensor<Self> {
+        <Self as AddKernel>::forward([left, right], [&left_reading, &right_reading])
     }
 }
 
-impl<B: AddOp + Accumulate, C: CheckpointStrategy> AddOp for Autodiff<B, C> {
-    fn sum(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+impl<B: AddKernel, C: CheckpointStrategy> AddOp for Autodiff<B, C> {
+    fn sum(
+        left: FloatTensor<Self>,
+        left_reading: Reading<Self>,
+        right: FloatTensor<Self>,
+        right_reading: Reading<Self>,
+    ) -> FloatTensor<Self> {
         let (left, left_node) = left.into_parts();
         let (right, right_node) = right.into_parts();
-        AddBackward
-            .prepare::<C>([left_node, right_node])
+        // An absent threshold is a constant that nothing reads.
+        let absent = || Self::from_inner(left.clone()).into_parts().1;
+        let (left_reading, left_threshold) = fused::split(left_reading);
+        let (right_reading, right_threshold) = fused::split(right_reading);
+        let thresholds = [left_threshold, right_threshold].map(|t| t.unwrap_or_else(absent));
+        let [left_threshold, right_threshold] = thresholds;
+        // What is read as it is need not be kept.
+        let kept = |x: &FloatTensor<B>, reading: &Reading<B>| {
+            (!matches!(reading, Reading::Float)).then(|| x.clone())
+        };
+        let saved = [kept(&left, &left_reading), kept(&right, &right_reading)];
+        let output = <B as AddKernel>::forward([left, right], [&left_reading, &right_reading]);
+        match AddBackward
+            .prepare::<C>([left_node, right_node, left_threshold, right_threshold])
             .compute_bound()
-            .stateless(B::sum(left, right))
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let [left, right] = saved;
+                prep.finish([(left, left_reading), (right, right_reading)], output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
     }
 }
 
+/// The backward step; its state is each operand, if its value matters, and how it was read.
 #[derive(Debug)]
 struct AddBackward;
 
-impl<B: AddOp + Accumulate> Backward<B, 2> for AddBackward {
-    type State = ();
+impl<B: AddKernel> Backward<B, 4> for AddBackward {
+    type State = [(Option<FloatTensor<B>>, Reading<B>); 2];
 
     fn backward(
         self,
-        ops: Ops<Self::State, 2>,
+        ops: Ops<Self::State, 4>,
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        B::add(grads, &ops, 0, grad.clone());
-        B::add(grads, &ops, 1, grad);
+        let [left, right] = ops.state.clone();
+        // The second of them may have the memory of the sum's gradient.
+        let sides = [(0, left, grad.clone()), (1, right, grad)];
+        for (side, (x, reading), grad) in sides {
+            let (grad, threshold) = match x {
+                Some(x) => B::side_backward(x, &reading, grad),
+                None => (grad, None),
+            };
+            B::add(grads, &ops, side, grad);
+            if let Some(threshold) = threshold {
+                B::add(grads, &ops, 2 + side, threshold);
+            }
+        }
+    }
+}
+
+/// The passes of addition on one backend. The bodies given here are composed of tensor primitives
+/// and serve every backend; Flex has kernels.
+pub(crate) trait AddKernel: QuantizingKernels + Accumulate {
+    /// The sum of the operands, each read as said.
+    fn forward(
+        operands: [FloatTensor<Self>; 2],
+        readings: [&Reading<Self>; 2],
+    ) -> FloatTensor<Self> {
+        let [left, right] = operands;
+        Self::float_add(
+            fused::round::<Self>(readings[0], left),
+            fused::round::<Self>(readings[1], right),
+        )
+    }
+
+    /// The gradients of one operand, and of its threshold where it has one.
+    fn side_backward(
+        x: FloatTensor<Self>,
+        reading: &Reading<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        fused::round_backward::<Self>(reading, x, grad)
+    }
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl AddKernel for burn::backend::Cube {}
+
+impl AddKernel for Flex {
+    fn forward([left, right]: [FlexTensor; 2], readings: [&Reading<Self>; 2]) -> FlexTensor {
+        let rows = readings.map(Rows::of);
+        if rows.iter().all(Rows::is_float) {
+            return timed("add", || flex::sum(left, right));
+        }
+        let dtype = left.dtype();
+        let (left, right) = flex::aligned(flex::to_f32(left), flex::to_f32(right));
+        let mut output = Buffer::new(left.layout().num_elements());
+        timed("add", || {
+            output
+                .par_chunks_mut(CHUNK)
+                .zip(left.storage::<f32>().par_chunks(CHUNK))
+                .zip(right.storage::<f32>().par_chunks(CHUNK))
+                .for_each(|((output, left), right)| {
+                    let mut rounded = scratch::take(right.len());
+                    rows[0].round(left, output);
+                    rows[1].round(right, &mut rounded);
+                    update(&rounded, output, |right, left| left + right);
+                });
+        });
+        flex::to_dtype(flex::from_buffer(output, left.layout().clone()), dtype)
+    }
+
+    fn side_backward(
+        x: FlexTensor,
+        reading: &Reading<Self>,
+        grad: FlexTensor,
+    ) -> (FlexTensor, Option<FlexTensor>) {
+        let rows = Rows::of(reading);
+        if rows.passes_gradients() {
+            return (grad, None);
+        }
+        let dtype = grad.dtype();
+        let (x, mut grad) = flex::aligned(flex::to_f32(x), flex::to_f32(grad));
+        let x = x.storage::<f32>().par_chunks(CHUNK);
+        let (output, sums): (_, Vec<f64>) = timed("add backward", || {
+            if let Some(data) = grad.try_storage_mut::<f32>() {
+                let sums = data.par_chunks_mut(CHUNK).zip(x);
+                let sums = sums.map(|(grad, x)| rows.round_backward(x, grad)).collect();
+                return (grad, sums);
+            }
+            let mut output = Buffer::new(grad.layout().num_elements());
+            let sums = output
+                .par_chunks_mut(CHUNK)
+                .zip(x)
+                .zip(grad.storage::<f32>().par_chunks(CHUNK))
+                .map(|((output, x), grad)| {
+                    output.copy_from_slice(grad);
+                    rows.round_backward(x, output)
+                })
+                .collect();
+            (flex::from_buffer(output, grad.layout().clone()), sums)
+        });
+        let threshold = matches!(reading, Reading::Threshold { .. })
+            .then(|| flex::from_slice(&[sums.into_iter().sum::<f64>() as f32]));
+        (flex::to_dtype(output, dtype), threshold)
     }
 }
