@@ -2,12 +2,12 @@
 
 Run by hand; the Rust tests read only the tables:
 
-    python3 -m venv /tmp/reference
-    /tmp/reference/bin/pip install -r requirements.txt
-    /tmp/reference/bin/python generate.py elements   # ml_dtypes, gfloat
-    /tmp/reference/bin/python generate.py blocks     # torchao, gfloat
-    /tmp/reference/bin/python generate.py qpytorch   # qtorch; needs a C++ compiler, and ninja in PATH
-    /tmp/reference/bin/python generate.py integers   # torch
+    python3 -m venv .venv
+    .venv/bin/pip install -r requirements.txt
+    .venv/bin/python generate.py elements   # ml_dtypes, gfloat
+    .venv/bin/python generate.py blocks     # torchao, gfloat
+    .venv/bin/python generate.py qpytorch   # qtorch; needs a C++ compiler, and ninja in PATH
+    .venv/bin/python generate.py integers   # torch
 
 A table is plain text. Numbers are written as the hexadecimal bits of a float32 or of a code, so
 that nothing is lost in printing. Each file starts with comment lines that name its columns.

@@ -5,6 +5,7 @@ pub(crate) mod buffer;
 pub(crate) mod conv;
 pub(crate) mod elementwise;
 pub(crate) mod norm;
+mod packing;
 pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod scratch;
