@@ -319,6 +319,9 @@ fn what_cannot_be_quantized_is_told() {
     let folder = temporary.path();
     let error = |arguments: &str| error(folder, arguments);
     assert!(error("quantize --from nowhere").contains("is not the folder of a run"));
+    let dorefa = "train --method dorefa --no-baseline --epochs 1 --threads 1 --out dorefa";
+    assert!(run(folder, dorefa).status.success());
+    assert!(error("quantize --from dorefa").contains("has no float weights"));
     std::fs::write(folder.join("a.pt"), "").unwrap();
     assert!(error("quantize --from a.pt").contains("data: is not given"));
     assert!(error("quantize --from a.pt --data digits --out x").contains("a.pt: "));

@@ -239,12 +239,22 @@ impl QPlan {
 
     /// Whether some tensor has a threshold that calibration sets.
     pub fn has_thresholds(&self) -> bool {
+        self.has(|slot| matches!(slot, QuantizerConfig::Tqt(_)))
+    }
+
+    /// Whether some weight is DoReFa-Net's. What is stored of it is not the weight, but what a
+    /// hyperbolic tangent and a division by the largest make the weight of.
+    pub fn has_dorefa_weights(&self) -> bool {
+        self.has(|slot| matches!(slot, QuantizerConfig::DorefaWeight(_)))
+    }
+
+    fn has(&self, wanted: impl Fn(&QuantizerConfig) -> bool) -> bool {
         let overrides = self.overrides.iter().map(|item| &item.config);
         [&self.default, &self.first, &self.last, &self.unweighted]
             .into_iter()
             .chain(overrides)
             .flat_map(QConfig::slots)
-            .any(|(_, slot)| matches!(slot, Some(QuantizerConfig::Tqt(_))))
+            .any(|(_, slot)| slot.as_ref().is_some_and(&wanted))
     }
 
     /// Reads a plan from TOML.

@@ -159,7 +159,14 @@ impl Quantize {
             }
             return Ok(given);
         }
-        let (_, _, source) = find_run(&self.from)?;
+        let (_, name, source) = find_run(&self.from)?;
+        let run = source.runs.iter().find(|run| run.name == name);
+        if run.is_some_and(|run| run.plan.has_dorefa_weights()) {
+            let from = self.from.display();
+            let message =
+                format!("{from} is a DoReFa network: it has no float weights to quantize");
+            return Err(Error::config("from", message));
+        }
         Ok(given.or(Settings {
             data: Some(source.data),
             data_dir: source.data_dir,
