@@ -11,9 +11,11 @@
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
-use super::packing::{Packing, Rounding};
+use super::packing::{Packing, Rounding, Unrounding};
 use super::scratch::{self, Scratch};
-use super::tile::{Products, ProductsTiles, Run, Sums, SumsTiles};
+use super::tile::{
+    ChannelTile, Products, ProductsTiles, Run, Sums, SumsTiles, channel_tiles, vectors_of,
+};
 use super::vector::LANES;
 
 /// Pixels whose input and gradient stay in the first cache while weights are differentiated.
@@ -31,6 +33,9 @@ const STACKED: usize = 16;
 /// they may take together.
 const GROUPS: usize = 32;
 const GROUP_NUMBERS: usize = 1 << 24;
+
+/// Weights whose rounding a thread differentiates at a time.
+const PART: usize = 1 << 14;
 
 /// What a convolution works on. One group of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,18 +141,18 @@ impl Taps {
         })
     }
 
-    /// Weights in the order of the taps: for each tile of channels, `[length][tile]`.
+    /// Weights in the order of the taps, rounded: for each tile of channels, `[length][tile]`.
     /// `weight(channel, summed channel, kernel)` reads one.
     fn pack_weights(
         &self,
         channels: usize,
         summed: usize,
+        rounding: Option<Rounding>,
         weight: impl Fn(usize, usize, [usize; 2]) -> f32 + Sync,
     ) -> Scratch {
         let places: Vec<_> = self.places().collect();
-        let width: usize = channel_tiles(channels).map(|tile| tile.width()).sum();
         // Aligned: a vector in two cache lines takes two loads.
-        let mut packed = scratch::take(width * self.length);
+        let mut packed = scratch::take(vectors_of(channels) * LANES * self.length);
         packed.fill(0.0);
         let mut rest = &mut packed[..];
         let mut tiles = Vec::new();
@@ -166,35 +171,19 @@ impl Taps {
                     }
                 }
             }
+            if let Some(rounding) = rounding {
+                let mut source = scratch::take(packed.len());
+                source.copy_from_slice(packed);
+                rounding(&source, packed);
+                // What is not there stays zero, whatever zero is rounded to.
+                let lines = packed.chunks_exact_mut(tile.width());
+                for (line, _) in lines.zip(&places).filter(|(_, (from, _))| *from >= summed) {
+                    line.fill(0.0);
+                }
+            }
         });
         packed
     }
-}
-
-/// Channels that a register tile makes together.
-#[derive(Debug, Clone, Copy)]
-struct ChannelTile {
-    first: usize,
-    vectors: usize,
-    channels: usize,
-}
-
-impl ChannelTile {
-    fn width(&self) -> usize {
-        self.vectors * LANES
-    }
-}
-
-/// Tiles of two vectors, and one of one vector where that is enough.
-fn channel_tiles(channels: usize) -> impl Iterator<Item = ChannelTile> {
-    (0..channels).step_by(2 * LANES).map(move |first| {
-        let left = channels - first;
-        ChannelTile {
-            first,
-            vectors: if left > LANES { 2 } else { 1 },
-            channels: left.min(2 * LANES),
-        }
-    })
 }
 
 /// The forward pass: how the input is packed, and what is summed.
@@ -220,19 +209,19 @@ impl Forward {
 
 /// The convolution of `input`, `[batch][height][width][channels]`, with `weight`,
 /// `[channels out][channels in][kernel height][kernel width]`, into `output`, stored as `input`.
-/// The rows of the input are rounded on the way in.
+/// The input and the weight are rounded as they are packed.
 pub(crate) fn forward(
     shape: &Shape,
     input: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,
-    rounding: Option<Rounding>,
+    roundings: [Option<Rounding>; 2],
     output: &mut [f32],
 ) {
     let Forward { packing, taps } = Forward::new(shape);
     let [inputs, outputs] = shape.channels;
     let [kh, kw] = shape.kernel;
-    let weights = taps.pack_weights(outputs, inputs, |to, from, [y, x]| {
+    let weights = taps.pack_weights(outputs, inputs, roundings[1], |to, from, [y, x]| {
         weight[((to * inputs + from) * kh + y) * kw + x]
     });
     let bias = bias.map(|bias| {
@@ -248,7 +237,7 @@ pub(crate) fn forward(
         .zip(input.par_chunks(stack * shape.input_image()))
         .for_each(|(output, input)| {
             let mut packed = scratch::take(stack * packing.len());
-            packing.pack_all(input, &mut packed, rounding);
+            packing.pack_all(input, &mut packed, roundings[0]);
             let mut weights = &weights[..];
             for tile in channel_tiles(outputs) {
                 let images = packed.chunks(packing.len());
@@ -316,7 +305,7 @@ fn reached(shape: &Shape, d: usize, phase: usize) -> (usize, Vec<(usize, isize)>
 }
 
 impl Transposed {
-    fn new(shape: &Shape, weight: &[f32]) -> Self {
+    fn new(shape: &Shape, weight: &[f32], rounding: Option<Rounding>) -> Self {
         let along = |d: usize| -> Vec<_> {
             (0..shape.stride[d].min(shape.input[d]))
                 .map(|phase| reached(shape, d, phase))
@@ -368,7 +357,7 @@ impl Transposed {
                     }
                 }
                 let taps = Taps::new(packing.block, taps);
-                let weights = taps.pack_weights(inputs, outputs, |to, from, [y, x]| {
+                let weights = taps.pack_weights(inputs, outputs, rounding, |to, from, [y, x]| {
                     weight[((from * inputs + to) * kh + y) * kw + x]
                 });
                 phases.push(Phase {
@@ -430,24 +419,20 @@ struct Sum {
     bias: Vec<f32>,
 }
 
-/// Called with an image's input and the gradient of what it was rounded to, which becomes that of
-/// the input itself; what it returns is added up.
-pub(crate) type Unrounding<'a> = &'a (dyn Fn(&[f32], &mut [f32]) -> f64 + Sync);
-
 /// The gradients of [`forward`], given `gradient`, that of its output: of the weight (as the
-/// weight is stored), of the bias (both empty where not wanted), and the sum of what `unrounding`
-/// returned.
+/// weight is stored), of the bias (both empty where not wanted), and the sums of what the two
+/// `unroundings` returned.
 pub(crate) fn backward(
     shape: &Shape,
     input: &[f32],
     weight: &[f32],
     gradient: &[f32],
-    rounding: Option<Rounding>,
-    unrounding: Option<Unrounding>,
+    roundings: [Option<Rounding>; 2],
+    unroundings: [Option<Unrounding>; 2],
     wanted: Wanted,
-) -> (Vec<f32>, Vec<f32>, f64) {
+) -> (Vec<f32>, Vec<f32>, [f64; 2]) {
     let Forward { packing, taps } = Forward::new(shape);
-    let transposed = Transposed::new(shape, weight);
+    let transposed = Transposed::new(shape, weight, roundings[1]);
     let outputs = shape.channels[1];
     let width = outputs.next_multiple_of(LANES);
     let numbers = taps.length * width;
@@ -482,13 +467,13 @@ pub(crate) fn backward(
                 let start = index * stack * shape.input_image();
                 let to_input = &mut all[start..start + input.len()];
                 transposed.images(shape, &sums_tiles, packed_gradients, to_input);
-                if let Some(unrounding) = unrounding {
+                if let Some(unrounding) = unroundings[0] {
                     total += unrounding(input, to_input);
                 }
             }
             if wanted.weight {
                 let packed = &mut packed[..images * packing.len()];
-                packing.pack_all(input, packed, rounding);
+                packing.pack_all(input, packed, roundings[0]);
                 let pair = [
                     (&packing, &packed[..]),
                     (&transposed.packing, &packed_gradients[..]),
@@ -516,19 +501,26 @@ pub(crate) fn backward(
         None => pairs.map(|(x, g)| group(x, g, None)).collect(),
     };
 
-    let total = sums.iter().map(|sum| sum.1).sum();
+    let to_input = sums.iter().map(|sum| sum.1).sum();
     let mut bias = vec![0.0; if wanted.bias { outputs } else { 0 }];
     for (sum, _) in &sums {
         for (bias, sum) in bias.iter_mut().zip(&sum.bias) {
             *bias += sum;
         }
     }
-    let weights = if wanted.weight {
-        add_up(shape, &taps, &sums)
-    } else {
-        Vec::new()
-    };
-    (weights, bias, total)
+    let mut weights = Vec::new();
+    let mut to_weight = 0.0;
+    if wanted.weight {
+        weights = add_up(shape, &taps, &sums);
+        if let Some(unrounding) = unroundings[1] {
+            let parts = weights.par_chunks_mut(PART).zip(weight.par_chunks(PART));
+            let sums: Vec<f64> = parts
+                .map(|(grad, weight)| unrounding(weight, grad))
+                .collect();
+            to_weight = sums.into_iter().sum();
+        }
+    }
+    (weights, bias, [to_input, to_weight])
 }
 
 /// The sum of what the groups contribute to the gradient of the weight, stored as the weight.

@@ -3,8 +3,12 @@
 use super::scratch;
 use super::vector::LANES;
 
-/// Rounds a row of the input into another place, while it is packed.
+/// Rounds numbers into another place, while they are packed.
 pub(crate) type Rounding<'a> = &'a (dyn Fn(&[f32], &mut [f32]) + Sync);
+
+/// Called with numbers and the gradient of what they were rounded to, which becomes that of the
+/// numbers themselves; what it returns is added up.
+pub(crate) type Unrounding<'a> = &'a (dyn Fn(&[f32], &mut [f32]) -> f64 + Sync);
 
 /// Images packed as `[blocks of channels][rows][columns][block]`, zeros where the image ends.
 #[derive(Debug, Clone, Copy)]

@@ -60,6 +60,38 @@ pub(crate) struct Products {
     pub(crate) sums_row: usize,
 }
 
+/// Channels that a register tile makes together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChannelTile {
+    pub(crate) first: usize,
+    pub(crate) vectors: usize,
+    pub(crate) channels: usize,
+}
+
+impl ChannelTile {
+    /// With the vectors' last channels, whether they are there or not.
+    pub(crate) fn width(&self) -> usize {
+        self.vectors * LANES
+    }
+}
+
+/// Tiles of two vectors, and one of one vector where that is enough.
+pub(crate) fn channel_tiles(channels: usize) -> impl Iterator<Item = ChannelTile> {
+    (0..channels).step_by(2 * LANES).map(move |first| {
+        let left = channels - first;
+        ChannelTile {
+            first,
+            vectors: if left > LANES { 2 } else { 1 },
+            channels: left.min(2 * LANES),
+        }
+    })
+}
+
+/// Vectors of all tiles together.
+pub(crate) fn vectors_of(channels: usize) -> usize {
+    channel_tiles(channels).map(|tile| tile.vectors).sum()
+}
+
 type SumsTile = unsafe fn(Sums);
 type ProductsTile = unsafe fn(Products);
 
