@@ -65,7 +65,15 @@ fn assert_all_close(case: &str, ours: [Vec<f32>; 4], theirs: [Vec<f32>; 4], tole
 fn convolutions_are_burns() {
     let device = Device::flex().autodiff();
     let mut cases = 0;
-    for channels in [[1, 6], [3, 16], [5, 20], [16, 16], [18, 34]] {
+    for channels in [
+        [1, 6],
+        [2, 3],
+        [3, 16],
+        [4, 20],
+        [5, 20],
+        [16, 16],
+        [18, 34],
+    ] {
         for size in [[5, 7], [8, 8], [4, 19]] {
             for kernel in [[1, 1], [3, 3], [5, 2]] {
                 for (stride, dilation) in [
@@ -73,6 +81,7 @@ fn convolutions_are_burns() {
                     ([2, 2], [1, 1]),
                     ([1, 2], [2, 1]),
                     ([3, 3], [1, 1]),
+                    ([3, 2], [2, 2]),
                 ] {
                     for padding in [[(0, 0), (0, 0)], [(1, 1), (1, 1)], [(2, 0), (1, 2)]] {
                         let reach = |d: usize| dilation[d] * (kernel[d] - 1) + 1;

@@ -402,7 +402,7 @@ impl ToWeight {
                     input: packed.as_ptr(),
                     input_step: [features, 0, 0],
                     gradient: self.gradient[gradient..].as_ptr(),
-                    gradient_step: [0, 0],
+                    gradient_step: [LANES, 0, 0],
                     gradient_plane: shape.rows * LANES,
                     size: [1, 1, rows],
                     sums: tiled[tile.first..].as_mut_ptr(),

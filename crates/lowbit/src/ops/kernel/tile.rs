@@ -47,9 +47,8 @@ pub(crate) struct Products {
     pub(crate) input_step: [usize; 3],
     /// The packed gradient at the first pixel.
     pub(crate) gradient: *const f32,
-    /// From one row of the gradient to the next, and from one image to the next. Pixels lie sixteen
-    /// apart.
-    pub(crate) gradient_step: [usize; 2],
+    /// From one pixel of the gradient to the next, one row, one image.
+    pub(crate) gradient_step: [usize; 3],
     /// From one vector of channels to the next.
     pub(crate) gradient_plane: usize,
     /// Images, rows, and pixels in a row.
@@ -159,7 +158,7 @@ unsafe fn products<T: Vector, const J: usize, const V: usize>(t: Products) {
             for row in 0..t.size[1] {
                 let start = image * t.input_step[2] + row * t.input_step[1];
                 let mut input = t.input.add(start);
-                let start = image * t.gradient_step[1] + row * t.gradient_step[0];
+                let start = image * t.gradient_step[2] + row * t.gradient_step[1];
                 let mut gradient = t.gradient.add(start);
                 for _ in 0..t.size[2] {
                     let mut g = [T::zero(); V];
@@ -173,7 +172,7 @@ unsafe fn products<T: Vector, const J: usize, const V: usize>(t: Products) {
                         }
                     }
                     input = input.add(t.input_step[0]);
-                    gradient = gradient.add(LANES);
+                    gradient = gradient.add(t.gradient_step[0]);
                 }
             }
         }
@@ -222,12 +221,14 @@ struct Sized {
 pub(crate) struct SumsTiles([(Option<Sized>, [Sized; 4]); 2]);
 
 impl SumsTiles {
-    /// The tiles for pixels that lie `pixel` apart: 1, 4 or 16 numbers, or twice that.
+    /// The tiles for pixels that lie `pixel` apart: 1 to 4 or 16 numbers, or twice that.
     pub(crate) fn new(pixel: usize) -> Self {
         match pixel {
             1 => Self::of::<1>(),
             2 => Self::of::<2>(),
+            3 => Self::of::<3>(),
             4 => Self::of::<4>(),
+            6 => Self::of::<6>(),
             8 => Self::of::<8>(),
             16 => Self::of::<16>(),
             32 => Self::of::<32>(),
