@@ -143,6 +143,12 @@ pub(crate) fn forward(
     });
     let pixel = packing.block * stride[1];
     let tiles = SumsTiles::new(pixel);
+    // Rows that follow each other are one row.
+    let [height, width] = shape.output;
+    let size = match stride[0] * packing.row() == width * pixel {
+        true => [1, height * width],
+        false => shape.output,
+    };
     let stack = stacked(&packing, taps.length * outputs, shape.output);
     output
         .par_chunks_mut(stack * shape.output_image())
@@ -169,7 +175,7 @@ pub(crate) fn forward(
                     };
                     // SAFETY: `Forward` made the packing as large as the taps of the last pixel
                     // need; weights and bias are padded to whole tiles.
-                    unsafe { tiles.run(tile.vectors, pixel, shape.output, first) };
+                    unsafe { tiles.run(tile.vectors, pixel, size, first) };
                 }
                 weights = &weights[tile.width() * taps.length..];
             }
