@@ -28,7 +28,11 @@ PEERS = [
     ("torch.ao-fake-quantize-8", []),
     ("dorefa-pytorch-w4a4", []),
     ("brevitas-int8", ["brevitas"]),
+    ("tqt-w8a8", ["tqt"]),
     ("qpytorch-float(5,2)", ["qtorch", "ninja"]),
+    ("qpytorch-fixed(8,6)", ["qtorch", "ninja"]),
+    ("qpytorch-block(8)", ["qtorch", "ninja"]),
+    ("qtorch-plus-posit(8,1)", ["qtorch_plus", "ninja"]),
 ]
 
 
@@ -47,11 +51,10 @@ def prepare(folder, torch_index):
         note("installing torch")
         subprocess.run([*pip, *index, "torch", "numpy"], check=True)
     missing = set()
-    for _, packages in PEERS:
-        for package in packages:
-            note(f"installing {package}")
-            if subprocess.run([*pip, package]).returncode != 0:
-                missing.add(package)
+    for package in dict.fromkeys(package for _, packages in PEERS for package in packages):
+        note(f"installing {package}")
+        if subprocess.run([*pip, package]).returncode != 0:
+            missing.add(package)
     return python, missing
 
 
@@ -112,7 +115,7 @@ def main():
                 peers.remove(peer)
             else:
                 results.setdefault(result["name"], []).append(result)
-        for way in ("float", "dorefa", "tqt", "stock"):
+        for way in ("float", "dorefa", "tqt", "tqt-operands", "stock"):
             result = run_lowbit(way, args)
             results.setdefault(result["name"], []).append(result)
 

@@ -99,20 +99,66 @@ def brevitas_layers():
     return conv, linear, lambda: nn.ReLU()
 
 
-def qpytorch_layers():
-    from qtorch import FloatingPoint
-    from qtorch.quant import Quantizer
+def tqt_layers():
+    """The TQT package: weights, and activations after each ReLU, at 8 bits with trained
+    thresholds, which it leaves to the caller to set."""
+    from tqt import function as tqt
 
-    def q():
-        number = FloatingPoint(exp=5, man=2)
-        return Quantizer(
-            forward_number=number,
-            backward_number=number,
-            forward_rounding="nearest",
-            backward_rounding="nearest",
-        )
+    def weighted(layer):
+        def make(*args, **kwargs):
+            made = layer(*args, quant=True, **kwargs)
+            made.weight_log2_t.data.copy_(made.weight.detach().abs().max().log2())
+            return made
 
-    return nn.Conv2d, nn.Linear, lambda: nn.Sequential(nn.ReLU(), q())
+        return make
+
+    def relu():
+        made = tqt.ReLU(quant=True)
+        made.acti_log2_t.data.fill_(2.0)
+        return made
+
+    return weighted(tqt.Conv2d), weighted(tqt.Linear), relu
+
+
+def qpytorch_layers(number):
+    """QPyTorch: activations and their gradients rounded to nearest after each ReLU."""
+
+    def layers():
+        import qtorch
+        from qtorch.quant import Quantizer
+
+        def q():
+            chosen = number(qtorch)
+            return Quantizer(
+                forward_number=chosen,
+                backward_number=chosen,
+                forward_rounding="nearest",
+                backward_rounding="nearest",
+            )
+
+        return nn.Conv2d, nn.Linear, lambda: nn.Sequential(nn.ReLU(), q())
+
+    return layers
+
+
+def posit_layers():
+    """QPyTorch extended: the same with posits."""
+    from qtorch_plus.quant import posit_quantize
+
+    class Round(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return posit_quantize(x, nsize=8, es=1, rounding="nearest")
+
+        @staticmethod
+        def backward(ctx, grad):
+            return posit_quantize(grad, nsize=8, es=1, rounding="nearest")
+
+    class Quantize(nn.Module):
+        def forward(self, x):
+            return Round.apply(x)
+
+    return nn.Conv2d, nn.Linear, lambda: nn.Sequential(nn.ReLU(), Quantize())
 
 
 PEERS = {
@@ -120,7 +166,11 @@ PEERS = {
     "dorefa-pytorch-w4a4": dorefa_layers,
     "torch.ao-fake-quantize-8": fake_quant_layers,
     "brevitas-int8": brevitas_layers,
-    "qpytorch-float(5,2)": qpytorch_layers,
+    "tqt-w8a8": tqt_layers,
+    "qpytorch-float(5,2)": qpytorch_layers(lambda q: q.FloatingPoint(exp=5, man=2)),
+    "qpytorch-fixed(8,6)": qpytorch_layers(lambda q: q.FixedPoint(wl=8, fl=6)),
+    "qpytorch-block(8)": qpytorch_layers(lambda q: q.BlockFloatingPoint(wl=8, dim=0)),
+    "qtorch-plus-posit(8,1)": posit_layers,
 }
 
 
