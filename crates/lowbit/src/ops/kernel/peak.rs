@@ -67,6 +67,8 @@ fn run() -> f32 {
         Isa::Avx512 => unsafe { avx512() },
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { avx2() },
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => unsafe { sums::<vector::Neon>() },
         Isa::Portable => unsafe { sums::<vector::Portable>() },
     }
 }

@@ -205,6 +205,8 @@ macro_rules! compiled {
 
 compiled!(sums_avx512, products_avx512, vector::Avx512, "avx512f");
 compiled!(sums_avx2, products_avx2, vector::Avx2, "avx2,fma");
+#[cfg(target_arch = "aarch64")]
+compiled!(sums_neon, products_neon, vector::Neon);
 compiled!(sums_portable, products_portable, vector::Portable);
 
 /// A tile of some rows and pixels.
@@ -268,6 +270,11 @@ impl SumsTiles {
             Isa::Avx2 => Self([
                 (None, tiles!(sums_avx2, 1, 6, 4, 2, 1)),
                 (None, tiles!(sums_avx2, 2, 3, 2, 1, 1)),
+            ]),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Self([
+                (None, tiles!(sums_neon, 1, 6, 4, 2, 1)),
+                (None, tiles!(sums_neon, 2, 2, 1, 1, 1)),
             ]),
             Isa::Portable => Self([
                 (None, tiles!(sums_portable, 1, 4, 2, 1, 1)),
@@ -366,6 +373,11 @@ impl ProductsTiles {
             Isa::Avx2 => Self([
                 tiles!(1, products_avx2, 5, 4, 3, 2, 1),
                 tiles!(2, products_avx2, 3, 2, 2, 1, 1),
+            ]),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Self([
+                tiles!(1, products_neon, 6, 4, 3, 2, 1),
+                tiles!(2, products_neon, 2, 2, 1, 1, 1),
             ]),
             Isa::Portable => Self([
                 tiles!(1, products_portable, 5, 4, 3, 2, 1),

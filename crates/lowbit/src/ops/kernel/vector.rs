@@ -45,6 +45,9 @@ pub(crate) enum Isa {
     /// AVX2 with FMA: 16 registers of eight numbers.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// NEON: 32 registers of four numbers.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// What every CPU of the target has.
     Portable,
 }
@@ -62,6 +65,10 @@ pub(crate) fn isa() -> Isa {
                 return Isa::Avx2;
             }
         }
+        // Every CPU of this architecture has it.
+        #[cfg(target_arch = "aarch64")]
+        return Isa::Neon;
+        #[cfg(not(target_arch = "aarch64"))]
         Isa::Portable
     })
 }
@@ -94,6 +101,7 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
             Isa::Portable => {}
         }
     }
+    // Elsewhere the compiler has the widest registers anyway.
     kernel.run()
 }
 
@@ -198,6 +206,51 @@ mod x86 {
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
 
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::{
+        float32x4_t, vdupq_n_f32, vfmaq_f32, vld1q_dup_f32, vld1q_f32, vst1q_f32,
+    };
+
+    use super::Vector;
+
+    /// Four registers of NEON.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon([float32x4_t; 4]);
+
+    impl Vector for Neon {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { Self([vdupq_n_f32(0.0); 4]) }
+        }
+
+        #[inline(always)]
+        unsafe fn splat(p: *const f32) -> Self {
+            unsafe { Self([vld1q_dup_f32(p); 4]) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Self {
+            unsafe { Self([0, 4, 8, 12].map(|i| vld1q_f32(p.add(i)))) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32) {
+            for (i, part) in self.0.into_iter().enumerate() {
+                unsafe { vst1q_f32(p.add(4 * i), part) }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
+            unsafe { Self([0, 1, 2, 3].map(|i| vfmaq_f32(self.0[i], a.0[i], b.0[i]))) }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+
 /// An array that the compiler spreads over the registers it has.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable([f32; LANES]);
@@ -228,11 +281,7 @@ impl Vector for Portable {
         let mut sum = self.0;
         for ((sum, a), b) in sum.iter_mut().zip(a.0).zip(b.0) {
             // x86-64's base has no fused instruction; a call for each number would be slow.
-            *sum = if cfg!(target_arch = "aarch64") {
-                a.mul_add(b, *sum)
-            } else {
-                a * b + *sum
-            };
+            *sum += a * b;
         }
         Self(sum)
     }
