@@ -419,7 +419,7 @@ impl FromStr for Format {
 }
 
 /// The valid text nearest to an invalid one: closed where it was not, or with the same arguments if
-/// those were not at fault.
+/// those were not at fault, or with the same name.
 fn suggestion(text: &str) -> String {
     if let Ok(format) = Call::parse(&format!("{text})")).and_then(|call| Format::from_call(&call)) {
         return format.to_string();
@@ -432,7 +432,20 @@ fn suggestion(text: &str) -> String {
             return format.to_string();
         }
     }
-    nearest(text.trim(), Format::examples()).into()
+    let name = |text: &'_ str| {
+        text.split('(')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_string()
+    };
+    let namesakes = Format::examples().filter(|example| name(example) == name(text));
+    let namesake = nearest(text.trim(), namesakes);
+    if namesake.is_empty() {
+        nearest(text.trim(), Format::examples()).into()
+    } else {
+        namesake.into()
+    }
 }
 
 impl Serialize for Format {
@@ -513,6 +526,7 @@ mod tests {
             ("int99", "int8"),
             ("fixed(8,200)", "fixed(8,6)"),
             ("bfloat16", "bf16"),
+            ("mxfp8", "mxfp8(e4m3)"),
         ] {
             let Err(FormatError::Parse { nearest, .. }) = text.parse::<Format>() else {
                 panic!("{text} parses");
