@@ -119,7 +119,7 @@ impl Philox {
     /// The words of `LANES` blocks from those of `group` on.
     #[inline(always)]
     fn words<const LANES: usize, const WORDS: usize>(&self, group: u64) -> [u32; WORDS] {
-        const { assert!(WORDS == 4 * LANES && LANES % 8 == 0) };
+        const { assert!(WORDS == 4 * LANES && LANES.is_multiple_of(8)) };
         // Words live in the lower halves of 64-bit lanes. The upper halves hold leftovers, which
         // the 32-bit multiplication ignores; clearing them would cost instructions.
         let first = self.skipped.wrapping_add(group).wrapping_mul(8);
