@@ -255,7 +255,8 @@ pub(crate) fn accumulators(layers: &[AccumulatorBits]) -> String {
     table(&rows)
 }
 
-/// One line a convolution.
+/// One line a convolution. The bound is the longer of its operations at the peak and its bytes at
+/// the speed of a copy.
 pub(crate) fn convolution_times(times: &ConvolutionTimes) -> String {
     let mut rows = vec![
         [
@@ -263,8 +264,10 @@ pub(crate) fn convolution_times(times: &ConvolutionTimes) -> String {
             "peak GFLOP/s",
             "forward ms",
             "of peak",
+            "of bound",
             "backward ms",
             "of peak",
+            "of bound",
         ]
         .map(String::from),
     ];
@@ -280,8 +283,10 @@ pub(crate) fn convolution_times(times: &ConvolutionTimes) -> String {
             format!("{:.0}", c.peak_operations_per_second / 1e9),
             format!("{:.2}", c.forward_seconds * 1e3),
             format!("{:.2}", c.forward_fraction_of_peak),
+            format!("{:.2}", c.forward_fraction_of_bound),
             format!("{:.2}", c.backward_seconds * 1e3),
             format!("{:.2}", c.backward_fraction_of_peak),
+            format!("{:.2}", c.backward_fraction_of_bound),
         ]
     }));
     let heading = format!(

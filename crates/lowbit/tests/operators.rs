@@ -65,7 +65,15 @@ fn assert_all_close(case: &str, ours: [Vec<f32>; 4], theirs: [Vec<f32>; 4], tole
 fn convolutions_are_burns() {
     let device = Device::flex().autodiff();
     let mut cases = 0;
-    for channels in [[1, 6], [3, 16], [5, 20], [16, 16], [18, 34]] {
+    for channels in [
+        [1, 6],
+        [2, 3],
+        [3, 16],
+        [4, 20],
+        [5, 20],
+        [16, 16],
+        [18, 34],
+    ] {
         for size in [[5, 7], [8, 8], [4, 19]] {
             for kernel in [[1, 1], [3, 3], [5, 2]] {
                 for (stride, dilation) in [
@@ -73,6 +81,7 @@ fn convolutions_are_burns() {
                     ([2, 2], [1, 1]),
                     ([1, 2], [2, 1]),
                     ([3, 3], [1, 1]),
+                    ([3, 2], [2, 2]),
                 ] {
                     for padding in [[(0, 0), (0, 0)], [(1, 1), (1, 1)], [(2, 0), (1, 2)]] {
                         let reach = |d: usize| dilation[d] * (kernel[d] - 1) + 1;
@@ -119,57 +128,197 @@ fn grouped_convolutions_are_burns() {
     }
 }
 
-/// Rounding inside the convolution is rounding before it.
 #[test]
-fn a_convolution_rounds_its_input_as_a_pass_of_its_own_would() {
+fn linears_are_burns() {
     let device = Device::flex().autodiff();
-    let format = |format: &str, clamped| Quantization::Format {
+    for rows in [1, 2, 12, 31, 33, 130, 700] {
+        for features in [
+            [1, 1],
+            [5, 3],
+            [16, 32],
+            [17, 33],
+            [100, 40],
+            [50, 130],
+            [300, 10],
+        ] {
+            let x = noise([rows, features[0]], 1, &device);
+            let w = noise(features, 2, &device);
+            let b = noise([features[1]], 3, &device);
+            let case = format!("{rows} rows of {features:?}");
+            let ours = run(&x, &w, &b, |x, w, b| {
+                ops::linear(x.into(), w.into(), Some(b.into()))
+            });
+            let theirs = run(&x, &w, &b, |x, w, b| module::linear(x, w, Some(b)));
+            assert_all_close(&case, ours, theirs, 1e-5);
+            let ours = run(&x, &w, &b, |x, w, _| ops::linear(x.into(), w.into(), None));
+            let theirs = run(&x, &w, &b, |x, w, _| module::linear(x, w, None));
+            assert_all_close(&case, ours, theirs, 1e-5);
+        }
+    }
+    // More dimensions, another order of them in memory, and none but the features.
+    let x = noise([4, 3, 7, 5], 1, &device);
+    let w = noise([7, 6], 2, &device);
+    let b = noise([6], 3, &device);
+    let ours = run(&x, &w, &b, |x, w, b| {
+        ops::linear(x.swap_dims(2, 3).into(), w.into(), Some(b.into()))
+    });
+    let theirs = run(&x, &w, &b, |x, w, b| {
+        module::linear(x.swap_dims(2, 3), w, Some(b))
+    });
+    assert_all_close("four dimensions", ours, theirs, 1e-5);
+    let x = noise([7], 1, &device);
+    let ours = run(&x, &w, &b, |x, w, b| {
+        ops::linear(x.into(), w.into(), Some(b.into()))
+    });
+    let theirs = run(&x, &w, &b, |x, w, b| {
+        module::linear(x.unsqueeze::<2>(), w, Some(b)).squeeze::<1>()
+    });
+    assert_all_close("one dimension", ours, theirs, 1e-5);
+}
+
+/// No rows, and gradients that nobody wants.
+#[test]
+fn linears_of_nothing_and_of_constants() {
+    let device = Device::flex().autodiff();
+    let w = noise([5, 3], 2, &device);
+    let empty = ops::linear(
+        Tensor::<2>::empty([0, 5], &device).into(),
+        w.clone().into(),
+        None,
+    );
+    assert_eq!(empty.dims(), [0, 3]);
+    for constant in [true, false] {
+        let x = noise([4, 5], 1, &device);
+        let (x, w) = if constant {
+            (x, w.clone().require_grad())
+        } else {
+            (x.require_grad(), w.clone())
+        };
+        let y = ops::linear(x.clone().into(), w.clone().into(), None);
+        let grads = y.sum().backward();
+        assert_eq!(x.grad(&grads).is_none(), constant);
+        assert_eq!(w.grad(&grads).is_none(), !constant);
+    }
+}
+
+fn format(format: &str, clamped: ClampedGradient) -> Quantization {
+    Quantization::Format {
         format: format.parse::<Format>().unwrap(),
         rounding: Rounding::NearestEven,
         clamped,
-    };
-    let threshold = |log2: Tensor<1>| Quantization::TrainedThreshold {
-        log2_threshold: log2,
+    }
+}
+
+fn threshold(log2_threshold: Tensor<1>, bits: u32) -> Quantization {
+    Quantization::TrainedThreshold {
+        log2_threshold,
         signed: Tensor::ones([1], &Device::flex().autodiff()),
-        bits: 4,
+        bits,
         axis: 0,
-    };
-    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
-    let x = noise([3, 5, 9, 8], 1, &device) * 1.7;
-    let w = noise([7, 5, 3, 3], 2, &device);
-    let log2 = Tensor::<1>::from_floats([-0.3], &device);
-    type Of = Box<dyn Fn(Tensor<1>) -> Quantization>;
-    let quantizations: [(&str, Of); 4] = [
-        (
-            "unit",
-            Box::new(move |_| format("unit(3)", ClampedGradient::Zero)),
-        ),
-        (
-            "e4m3",
-            Box::new(move |_| format("e4m3", ClampedGradient::Pass)),
-        ),
-        (
-            "bfp",
-            Box::new(move |_| format("bfp(6)", ClampedGradient::Zero)),
-        ),
-        ("tqt", Box::new(threshold)),
-    ];
-    for (name, quantization) in quantizations {
+    }
+}
+
+/// Quantizations of an input and of a weight, given a threshold.
+type Pair = fn(Tensor<1>) -> [Option<Quantization>; 2];
+
+/// Among them some of which zero is no value: what is not there must not count.
+const PAIRS: [(&str, Pair); 6] = [
+    ("unit and float", |_| {
+        [Some(format("unit(3)", ClampedGradient::Zero)), None]
+    }),
+    ("float and unit", |_| {
+        [None, Some(format("unit(3)", ClampedGradient::Zero))]
+    }),
+    ("e4m3 and binary", |_| {
+        [
+            Some(format("e4m3", ClampedGradient::Pass)),
+            Some(format("table(-0.5,0.25)", ClampedGradient::Pass)),
+        ]
+    }),
+    ("binary and bfp", |_| {
+        [
+            Some(format("table(-0.5,0.25)", ClampedGradient::Zero)),
+            Some(format("bfp(6)", ClampedGradient::Zero)),
+        ]
+    }),
+    ("tqt and e5m2", |log2| {
+        [
+            Some(threshold(log2, 4)),
+            Some(format("e5m2", ClampedGradient::Zero)),
+        ]
+    }),
+    ("tqt", |log2| {
+        [
+            Some(threshold(log2.clone(), 4)),
+            Some(threshold(log2 - 1.0, 3)),
+        ]
+    }),
+];
+
+/// Rounding inside a product is rounding before it.
+fn assert_rounds_as_passes_would<const D: usize, const E: usize, const O: usize>(
+    (x, w): (Tensor<D>, Tensor<E>),
+    ours: impl Fn(Operand<D>, Operand<E>) -> Tensor<O>,
+    burns: impl Fn(Tensor<D>, Tensor<E>) -> Tensor<O>,
+) {
+    let log2 = Tensor::<1>::from_floats([-0.3], &x.device());
+    let with = |y: Tensor<O>, log2: Tensor<1>| y + log2.sum().unsqueeze() * 0.0;
+    for (name, quantizations) in PAIRS {
         let inside = run(&x, &w, &log2, |x, w, log2| {
-            let x = Operand::new(x, Some(quantization(log2.clone())));
-            ops::conv2d(x, w.into(), None, options.clone()) + log2.sum().unsqueeze() * 0.0
+            let [of_x, of_w] = quantizations(log2.clone());
+            with(ours(Operand::new(x, of_x), Operand::new(w, of_w)), log2)
         });
         let before = run(&x, &w, &log2, |x, w, log2| {
-            let x = quantization(log2.clone()).apply(x);
-            ops::conv2d(x.into(), w.into(), None, options.clone()) + log2.sum().unsqueeze() * 0.0
+            let [of_x, of_w] = quantizations(log2.clone());
+            let (x, w) = (
+                Operand::new(x, of_x).quantized(),
+                Operand::new(w, of_w).quantized(),
+            );
+            with(ours(x.into(), w.into()), log2)
         });
         assert_eq!(inside[..3], before[..3], "{name}");
         assert_close(name, &inside[3], &before[3], 1e-5);
         let theirs = run(&x, &w, &log2, |x, w, log2| {
-            let x = quantization(log2.clone()).apply(x);
-            module::conv2d(x, w, None, options.clone()) + log2.sum().unsqueeze() * 0.0
+            let [of_x, of_w] = quantizations(log2.clone());
+            let (x, w) = (
+                Operand::new(x, of_x).quantized(),
+                Operand::new(w, of_w).quantized(),
+            );
+            with(burns(x, w), log2)
         });
         assert_all_close(name, inside, theirs, 1e-5);
+    }
+}
+
+#[test]
+fn a_convolution_rounds_its_operands_as_passes_of_their_own_would() {
+    let device = Device::flex().autodiff();
+    // Channels that do not fill a block, and so few that they are packed otherwise.
+    for channels in [5, 3, 18] {
+        for stride in [1, 2] {
+            let options = ConvOptions::new([stride; 2], [1, 1], [1, 1], 1);
+            let x = noise([3, channels, 9, 8], 1, &device) * 1.7;
+            let w = noise([7, channels, 3, 3], 2, &device);
+            assert_rounds_as_passes_would(
+                (x, w),
+                |x, w| ops::conv2d(x, w, None, options.clone()),
+                |x, w| module::conv2d(x, w, None, options.clone()),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_linear_rounds_its_operands_as_passes_of_their_own_would() {
+    let device = Device::flex().autodiff();
+    for (rows, features) in [(3, [5, 3]), (40, [70, 50]), (150, [33, 16])] {
+        let x = noise([rows, features[0]], 1, &device) * 1.7;
+        let w = noise(features, 2, &device);
+        assert_rounds_as_passes_would(
+            (x, w),
+            |x, w| ops::linear(x, w, None),
+            |x, w| module::linear(x, w, None),
+        );
     }
 }
 
@@ -345,17 +494,8 @@ fn an_addition_rounds_its_operands_as_passes_of_their_own_would() {
         noise([3, 8, 41, 37], 1, &device),
         noise([3, 8, 41, 37], 2, &device),
     );
-    let threshold = |log2: Tensor<1>| Quantization::TrainedThreshold {
-        log2_threshold: log2,
-        signed: Tensor::ones([1], &Device::flex().autodiff()),
-        bits: 4,
-        axis: 0,
-    };
-    let format = || Quantization::Format {
-        format: "unit(3)".parse::<Format>().unwrap(),
-        rounding: Rounding::NearestEven,
-        clamped: ClampedGradient::Zero,
-    };
+    let threshold = |log2| threshold(log2, 4);
+    let format = || format("unit(3)", ClampedGradient::Zero);
     let inside = run(&a, &b, &log2, |a, b, log2| {
         let a = Operand::new(a, Some(threshold(log2.clone())));
         let both = ops::add(a, Operand::new(b.clone(), Some(threshold(log2))));

@@ -40,8 +40,9 @@ pub(crate) struct TrainArguments {
     /// The network, on images of the shape it is made for
     #[arg(long, value_name = "NAME", default_value = "resnet20")]
     model: Architecture,
-    /// Ways to make the step: float, a method, or stock (float on Burn's own operators) [default:
-    /// float,dorefa,tqt, and stock for lenet and the resnets of basic blocks]
+    /// Ways to make the step: float, dorefa, tqt (every tensor), tqt-operands (what dorefa
+    /// quantizes: weights and their layers' inputs), stock (float on Burn's own operators) [default:
+    /// all; stock is there for lenet and the resnets of basic blocks]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     ways: Option<Vec<Way>>,
     /// Images in a step

@@ -8,7 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::accumulate::Accumulate;
@@ -109,12 +109,12 @@ impl<B: AddKernel, C: CheckpointStrategy> AddOp for Autodiff<B, C> {
     }
 }
 
-/// The backward step; its state is each operand, if its value matters, and how it was read.
+/// The backward step; its state is each operand.
 #[derive(Debug)]
 struct AddBackward;
 
 impl<B: AddKernel> Backward<B, 4> for AddBackward {
-    type State = [(Option<FloatTensor<B>>, Reading<B>); 2];
+    type State = [Read<B>; 2];
 
     fn backward(
         self,
@@ -123,14 +123,8 @@ impl<B: AddKernel> Backward<B, 4> for AddBackward {
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        let [left, right] = ops.state.clone();
-        // The second of them may have the memory of the sum's gradient.
-        let sides = [(0, left, grad.clone()), (1, right, grad)];
-        for (side, (x, reading), grad) in sides {
-            let (grad, threshold) = match x {
-                Some(x) => B::side_backward(x, &reading, grad),
-                None => (grad, None),
-            };
+        let made = <B as AddKernel>::backward(ops.state.clone(), grad);
+        for (side, (grad, threshold)) in made.into_iter().enumerate() {
             B::add(grads, &ops, side, grad);
             if let Some(threshold) = threshold {
                 B::add(grads, &ops, 2 + side, threshold);
@@ -138,6 +132,12 @@ impl<B: AddKernel> Backward<B, 4> for AddBackward {
         }
     }
 }
+
+/// An operand, if its value matters for its gradient, and how it was read.
+type Read<B> = (Option<FloatTensor<B>>, Reading<B>);
+
+/// The gradients of an operand and, where it has one, of its threshold.
+type ToOperand<B> = (FloatTensor<B>, Option<FloatTensor<B>>);
 
 /// The passes of addition on one backend. The bodies given here are composed of tensor primitives
 /// and serve every backend; Flex has kernels.
@@ -154,13 +154,12 @@ pub(crate) trait AddKernel: QuantizingKernels + Accumulate {
         )
     }
 
-    /// The gradients of one operand, and of its threshold where it has one.
-    fn side_backward(
-        x: FloatTensor<Self>,
-        reading: &Reading<Self>,
-        grad: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
-        fused::round_backward::<Self>(reading, x, grad)
+    /// The gradients of both operands, given that of the sum.
+    fn backward(operands: [Read<Self>; 2], grad: FloatTensor<Self>) -> [ToOperand<Self>; 2] {
+        operands.map(|(x, reading)| match x {
+            Some(x) => fused::round_backward::<Self>(&reading, x, grad.clone()),
+            None => (grad.clone(), None),
+        })
     }
 }
 
@@ -191,22 +190,54 @@ impl AddKernel for Flex {
         flex::to_dtype(flex::from_buffer(output, left.layout().clone()), dtype)
     }
 
-    fn side_backward(
-        x: FlexTensor,
-        reading: &Reading<Self>,
-        grad: FlexTensor,
-    ) -> (FlexTensor, Option<FlexTensor>) {
-        let rows = Rows::of(reading);
-        if rows.passes_gradients() {
-            return (grad, None);
+    fn backward([left, right]: [Read<Self>; 2], grad: FlexTensor) -> [ToOperand<Self>; 2] {
+        match (Rounded::of(&left), Rounded::of(&right)) {
+            (None, None) => [(grad.clone(), None), (grad, None)],
+            (Some(left), None) => [left.backward(grad.clone()), (grad, None)],
+            // The second of two passes may have the memory of the sum's gradient.
+            (None, Some(right)) => [(grad.clone(), None), right.backward(grad)],
+            (Some(left), Some(right)) => match Rounded::backward_together([&left, &right], grad) {
+                Ok(made) => made,
+                Err(grad) => [left.backward(grad.clone()), right.backward(grad)],
+            },
         }
+    }
+}
+
+/// An operand whose rounding changes its gradient.
+struct Rounded {
+    x: FlexTensor,
+    rows: Rows,
+    has_threshold: bool,
+}
+
+impl Rounded {
+    fn of((x, reading): &Read<Flex>) -> Option<Self> {
+        let rows = Rows::of(reading);
+        let x = x.as_ref().filter(|_| !rows.passes_gradients())?;
+        Some(Self {
+            x: flex::to_f32(x.clone()),
+            rows,
+            has_threshold: matches!(reading, Reading::Threshold { .. }),
+        })
+    }
+
+    /// The threshold's gradient, from what each part adds to it.
+    fn threshold(&self, parts: impl Iterator<Item = f64>) -> Option<FlexTensor> {
+        self.has_threshold
+            .then(|| flex::from_slice(&[parts.sum::<f64>() as f32]))
+    }
+
+    /// The gradients, given that of the sum.
+    fn backward(&self, grad: FlexTensor) -> ToOperand<Flex> {
         let dtype = grad.dtype();
-        let (x, mut grad) = flex::aligned(flex::to_f32(x), flex::to_f32(grad));
+        let (x, mut grad) = flex::aligned(self.x.clone(), flex::to_f32(grad));
         let x = x.storage::<f32>().par_chunks(CHUNK);
         let (output, sums): (_, Vec<f64>) = timed("add backward", || {
             if let Some(data) = grad.try_storage_mut::<f32>() {
-                let sums = data.par_chunks_mut(CHUNK).zip(x);
-                let sums = sums.map(|(grad, x)| rows.round_backward(x, grad)).collect();
+                let parts = data.par_chunks_mut(CHUNK).zip(x);
+                let sums = parts.map(|(grad, x)| self.rows.round_backward(x, grad));
+                let sums = sums.collect();
                 return (grad, sums);
             }
             let mut output = Buffer::new(grad.layout().num_elements());
@@ -216,13 +247,61 @@ impl AddKernel for Flex {
                 .zip(grad.storage::<f32>().par_chunks(CHUNK))
                 .map(|((output, x), grad)| {
                     output.copy_from_slice(grad);
-                    rows.round_backward(x, output)
+                    self.rows.round_backward(x, output)
                 })
                 .collect();
             (flex::from_buffer(output, grad.layout().clone()), sums)
         });
-        let threshold = matches!(reading, Reading::Threshold { .. })
-            .then(|| flex::from_slice(&[sums.into_iter().sum::<f64>() as f32]));
+        let threshold = self.threshold(sums.into_iter());
         (flex::to_dtype(output, dtype), threshold)
+    }
+
+    /// The gradients of both operands in one pass, where they and the sum's gradient have their
+    /// elements in one order; otherwise that gradient comes back.
+    fn backward_together(
+        [left, right]: [&Self; 2],
+        mut grad: FlexTensor,
+    ) -> Result<[ToOperand<Flex>; 2], FlexTensor> {
+        let layout = grad.layout().clone();
+        let alike = |x: &FlexTensor| flex::is_dense(x) && x.layout().strides() == layout.strides();
+        if grad.dtype() != DType::F32 || ![&left.x, &right.x, &grad].into_iter().all(alike) {
+            return Err(grad);
+        }
+        let [of_left, of_right] = [left, right].map(|side| side.x.storage::<f32>());
+        // What `to_right` is to begin with is in `grad`, or there already.
+        let pass = |to_left: &mut [f32], to_right: &mut [f32], grad: Option<&[f32]>| {
+            let chunks = to_left
+                .par_chunks_mut(CHUNK)
+                .zip(to_right.par_chunks_mut(CHUNK));
+            let chunks = chunks.enumerate().map(|(chunk, (to_left, to_right))| {
+                let part = chunk * CHUNK..chunk * CHUNK + to_left.len();
+                if let Some(grad) = grad {
+                    to_right.copy_from_slice(&grad[part.clone()]);
+                }
+                to_left.copy_from_slice(to_right);
+                [
+                    left.rows.round_backward(&of_left[part.clone()], to_left),
+                    right.rows.round_backward(&of_right[part], to_right),
+                ]
+            });
+            chunks.collect::<Vec<[f64; 2]>>()
+        };
+        let mut to_left = Buffer::new(layout.num_elements());
+        let (to_right, sums) = timed("add backward", || {
+            if let Some(data) = grad.try_storage_mut::<f32>() {
+                let sums = pass(&mut to_left, data, None);
+                return (grad, sums);
+            }
+            let mut to_right = Buffer::new(layout.num_elements());
+            let sums = pass(&mut to_left, &mut to_right, Some(grad.storage()));
+            (flex::from_buffer(to_right, layout.clone()), sums)
+        });
+        Ok([
+            (
+                flex::from_buffer(to_left, layout),
+                left.threshold(sums.iter().map(|sums| sums[0])),
+            ),
+            (to_right, right.threshold(sums.iter().map(|sums| sums[1]))),
+        ])
     }
 }

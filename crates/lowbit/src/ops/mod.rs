@@ -31,6 +31,7 @@ mod pool;
 mod pool1d;
 mod pool3d;
 mod posit_activation;
+mod product;
 mod saturation;
 mod sigmoid;
 mod tanh;

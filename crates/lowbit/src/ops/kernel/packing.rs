@@ -3,44 +3,61 @@
 use super::scratch;
 use super::vector::LANES;
 
-/// Rounds a row of the input into another place, while it is packed.
+/// Rounds numbers into another place, while they are packed.
 pub(crate) type Rounding<'a> = &'a (dyn Fn(&[f32], &mut [f32]) + Sync);
+
+/// Called with numbers and the gradient of what they were rounded to, which becomes that of the
+/// numbers themselves; what it returns is added up.
+pub(crate) type Unrounding<'a> = &'a (dyn Fn(&[f32], &mut [f32]) -> f64 + Sync);
 
 /// Images packed as `[blocks of channels][rows][columns][block]`, zeros where the image ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packing {
     pub(super) image: [usize; 2],
     pub(super) channels: usize,
-    /// Channels that lie together: 1, 4 or 16.
+    /// Channels that lie together: all of them up to four, or 16.
     pub(super) block: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
+    /// Where the image's first row and column go that are read.
     pub(super) top: usize,
     pub(super) left: usize,
-    /// Rows that are read: of each so many, the first so many.
-    pub(super) read: [usize; 2],
+    /// The image's first row and column that are read, and from one to the next.
+    from: [usize; 2],
+    step: [usize; 2],
 }
 
 impl Packing {
+    /// An image and zeros around it, `before` above and to the left, in all so many rows and
+    /// columns as `size` says.
     pub(super) fn new(
         image: [usize; 2],
         channels: usize,
         size: [usize; 2],
         before: [usize; 2],
     ) -> Self {
+        Self::every([1, 1], image, channels, size, before)
+    }
+
+    /// The same of every so-manieth row and column, counted with the zeros.
+    pub(super) fn every(
+        step: [usize; 2],
+        image: [usize; 2],
+        channels: usize,
+        size: [usize; 2],
+        before: [usize; 2],
+    ) -> Self {
+        let first = [0, 1].map(|d| before[d].div_ceil(step[d]));
         Self {
             image,
             channels,
-            block: match channels {
-                1 => 1,
-                2..=4 => 4,
-                _ => LANES,
-            },
+            block: if channels <= 4 { channels } else { LANES },
             rows: size[0],
             columns: size[1],
-            top: before[0],
-            left: before[1],
-            read: [1, 1],
+            top: first[0],
+            left: first[1],
+            from: [0, 1].map(|d| first[d] * step[d] - before[d]),
+            step,
         }
     }
 
@@ -68,32 +85,49 @@ impl Packing {
     /// Packs `image`, `[height][width][channels]`, rounding it on the way.
     fn pack(&self, image: &[f32], packed: &mut [f32], rounding: Option<Rounding>) {
         let [height, width] = self.image;
-        let copied = width.min(self.columns - self.left);
-        let line = width * self.channels;
+        let there = |d: usize, length: usize| {
+            let read = length.saturating_sub(self.from[d]).div_ceil(self.step[d]);
+            read.min([self.rows, self.columns][d].saturating_sub([self.top, self.left][d]))
+        };
+        let (filled_rows, copied) = (there(0, height), there(1, width));
+        let line = copied * self.channels;
+        // Only what is packed is rounded.
+        let gathers = self.step[1] > 1 && rounding.is_some();
+        let mut gathered = gathers.then(|| scratch::take(line));
         let mut rounded = rounding.map(|_| scratch::take(line));
-        for row in (0..self.rows).filter(|row| row % self.read[0] < self.read[1]) {
-            if !(self.top..self.top + height).contains(&row) {
+        for row in 0..self.rows {
+            if !(self.top..self.top + filled_rows).contains(&row) {
                 for block in 0..self.blocks() {
                     packed[block * self.plane() + row * self.row()..][..self.row()].fill(0.0);
                 }
                 continue;
             }
-            let mut source = &image[(row - self.top) * line..][..line];
+            let source = self.from[0] + (row - self.top) * self.step[0];
+            let source = &image[source * width * self.channels..][..width * self.channels];
+            let mut source = source.get(self.from[1] * self.channels..).unwrap_or(&[]);
+            if let Some(gathered) = &mut gathered {
+                let pixels = source.chunks(self.step[1] * self.channels);
+                for (to, from) in gathered.chunks_exact_mut(self.channels).zip(pixels) {
+                    to.copy_from_slice(&from[..self.channels]);
+                }
+                source = &gathered[..];
+            }
+            let apart = if gathers { 1 } else { self.step[1] } * self.channels;
             // One block of whole pixels is rounded right into its place.
-            let in_place = self.channels == self.block && copied == width;
+            let in_place = self.channels == self.block;
             if let (Some(rounded), Some(rounding), false) = (&mut rounded, rounding, in_place) {
-                rounding(source, rounded);
+                rounding(&source[..line], rounded);
                 source = &rounded[..];
             }
             for block in 0..self.blocks() {
                 let packed = &mut packed[block * self.plane() + row * self.row()..][..self.row()];
-                let (left, rest) = packed.split_at_mut(self.left * self.block);
+                let (left, rest) = packed.split_at_mut((self.left * self.block).min(packed.len()));
                 let (middle, right) = rest.split_at_mut(copied * self.block);
                 left.fill(0.0);
                 right.fill(0.0);
                 match rounding {
-                    Some(rounding) if in_place => rounding(source, middle),
-                    _ => self.pack_line(source, middle, block),
+                    Some(rounding) if in_place => rounding(&source[..line], middle),
+                    _ => self.pack_line(source, apart, middle, block),
                 }
             }
         }
@@ -108,20 +142,21 @@ impl Packing {
         }
     }
 
-    fn pack_line(&self, source: &[f32], packed: &mut [f32], block: usize) {
+    /// Packs a block of the pixels that lie `apart` from each other.
+    fn pack_line(&self, source: &[f32], apart: usize, packed: &mut [f32], block: usize) {
         let first = block * self.block;
         let filled = self.filled(block);
-        if self.channels == self.block {
+        if apart == self.block {
             packed.copy_from_slice(&source[..packed.len()]);
         } else if filled == LANES {
             let (packed, _) = packed.as_chunks_mut::<LANES>();
-            for (packed, source) in packed.iter_mut().zip(source[first..].chunks(self.channels)) {
+            for (packed, source) in packed.iter_mut().zip(source[first..].chunks(apart)) {
                 packed.copy_from_slice(&source[..LANES]);
             }
         } else {
             let packed = packed.chunks_exact_mut(self.block);
-            for (packed, source) in packed.zip(source.chunks_exact(self.channels)) {
-                packed[..filled].copy_from_slice(&source[first..first + filled]);
+            for (packed, source) in packed.zip(source[first..].chunks(apart)) {
+                packed[..filled].copy_from_slice(&source[..filled]);
                 packed[filled..].fill(0.0);
             }
         }

@@ -47,9 +47,8 @@ pub(crate) struct Products {
     pub(crate) input_step: [usize; 3],
     /// The packed gradient at the first pixel.
     pub(crate) gradient: *const f32,
-    /// From one row of the gradient to the next, and from one image to the next. Pixels lie sixteen
-    /// apart.
-    pub(crate) gradient_step: [usize; 2],
+    /// From one pixel of the gradient to the next, one row, one image.
+    pub(crate) gradient_step: [usize; 3],
     /// From one vector of channels to the next.
     pub(crate) gradient_plane: usize,
     /// Images, rows, and pixels in a row.
@@ -58,6 +57,38 @@ pub(crate) struct Products {
     pub(crate) sums: *mut f32,
     /// From one `j` to the next.
     pub(crate) sums_row: usize,
+}
+
+/// Channels that a register tile makes together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChannelTile {
+    pub(crate) first: usize,
+    pub(crate) vectors: usize,
+    pub(crate) channels: usize,
+}
+
+impl ChannelTile {
+    /// With the vectors' last channels, whether they are there or not.
+    pub(crate) fn width(&self) -> usize {
+        self.vectors * LANES
+    }
+}
+
+/// Tiles of two vectors, and one of one vector where that is enough.
+pub(crate) fn channel_tiles(channels: usize) -> impl Iterator<Item = ChannelTile> {
+    (0..channels).step_by(2 * LANES).map(move |first| {
+        let left = channels - first;
+        ChannelTile {
+            first,
+            vectors: if left > LANES { 2 } else { 1 },
+            channels: left.min(2 * LANES),
+        }
+    })
+}
+
+/// Vectors of all tiles together.
+pub(crate) fn vectors_of(channels: usize) -> usize {
+    channel_tiles(channels).map(|tile| tile.vectors).sum()
 }
 
 type SumsTile = unsafe fn(Sums);
@@ -127,7 +158,7 @@ unsafe fn products<T: Vector, const J: usize, const V: usize>(t: Products) {
             for row in 0..t.size[1] {
                 let start = image * t.input_step[2] + row * t.input_step[1];
                 let mut input = t.input.add(start);
-                let start = image * t.gradient_step[1] + row * t.gradient_step[0];
+                let start = image * t.gradient_step[2] + row * t.gradient_step[1];
                 let mut gradient = t.gradient.add(start);
                 for _ in 0..t.size[2] {
                     let mut g = [T::zero(); V];
@@ -141,7 +172,7 @@ unsafe fn products<T: Vector, const J: usize, const V: usize>(t: Products) {
                         }
                     }
                     input = input.add(t.input_step[0]);
-                    gradient = gradient.add(LANES);
+                    gradient = gradient.add(t.gradient_step[0]);
                 }
             }
         }
@@ -190,12 +221,14 @@ struct Sized {
 pub(crate) struct SumsTiles([(Option<Sized>, [Sized; 4]); 2]);
 
 impl SumsTiles {
-    /// The tiles for pixels that lie `pixel` apart: 1, 4 or 16 numbers, or twice that.
+    /// The tiles for pixels that lie `pixel` apart: 1 to 4 or 16 numbers, or twice that.
     pub(crate) fn new(pixel: usize) -> Self {
         match pixel {
             1 => Self::of::<1>(),
             2 => Self::of::<2>(),
+            3 => Self::of::<3>(),
             4 => Self::of::<4>(),
+            6 => Self::of::<6>(),
             8 => Self::of::<8>(),
             16 => Self::of::<16>(),
             32 => Self::of::<32>(),

@@ -1,9 +1,11 @@
-//! Timing convolutions alone, over the machine's multiply-add peak.
+//! Timing convolutions alone, over the machine's multiply-add peak and over what its memory allows.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Tensor};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::median;
@@ -91,11 +93,18 @@ pub struct ConvolutionTime {
     pub forward_seconds: f64,
     /// The share of the peak it reaches.
     pub forward_fraction_of_peak: f64,
+    /// The shortest time that peak and memory allow over `forward_seconds`: that of the operations
+    /// at the peak or, if longer, that of a copy with as much traffic as the pass cannot do
+    /// without, measured in turns with it. What is written counts twice, since a cache reads it
+    /// first.
+    pub forward_fraction_of_bound: f64,
     /// Median seconds of the gradients of weight and input together, of the weight alone where the
     /// input is the image.
     pub backward_seconds: f64,
     /// The share of the peak they reach.
     pub backward_fraction_of_peak: f64,
+    /// As `forward_fraction_of_bound`.
+    pub backward_fraction_of_bound: f64,
 }
 
 /// Times the convolutions of ResNet-20 and ResNet-18 on CIFAR's images.
@@ -136,6 +145,7 @@ impl Shape {
             let (input, weight) = (input.clone(), weight.clone());
             ops::profile(|| ops::conv2d(input.into(), weight.into(), None, options.clone())).1
         };
+        let mut copies = self.traffic(batch).map(Copy::new);
         let mut measured: [Vec<Spent>; 2] = Default::default();
         // The first of each brings the memory in.
         pass();
@@ -146,10 +156,14 @@ impl Shape {
             };
             measured[0].push(take(forward(), "conv2d"));
             measured[1].push(take(pass(), "conv2d backward"));
+            copies.iter_mut().for_each(Copy::time);
         }
-        let [forward, backward] = measured.map(|spent| {
+        let [forward, backward] = [0, 1].map(|direction| {
+            let spent = &measured[direction];
             let seconds = median(spent.iter().map(|spent| spent.seconds).collect());
-            (seconds, spent[0].operations / seconds / peak)
+            let at_peak = spent[0].operations / peak;
+            let copied = median(copies[direction].seconds.clone());
+            (seconds, at_peak / seconds, at_peak.max(copied) / seconds)
         });
         ConvolutionTime {
             network: self.network.into(),
@@ -160,8 +174,62 @@ impl Shape {
             peak_operations_per_second: peak,
             forward_seconds: forward.0,
             forward_fraction_of_peak: forward.1,
+            forward_fraction_of_bound: forward.2,
             backward_seconds: backward.0,
             backward_fraction_of_peak: backward.1,
+            backward_fraction_of_bound: backward.2,
         }
+    }
+
+    /// Numbers between caches and memory, forward and backward: what is read, and twice what is
+    /// written.
+    fn traffic(&self, batch: usize) -> [usize; 2] {
+        let [inputs, outputs] = self.channels;
+        let pixels = |side: usize| batch * side * side;
+        let output = pixels(self.size.div_ceil(self.stride)) * outputs;
+        let input = pixels(self.size) * inputs;
+        // A kernel of one pixel reads those that its steps meet.
+        let read = match self.kernel {
+            1 => pixels(self.size.div_ceil(self.stride)) * inputs,
+            _ => input,
+        };
+        let weight = inputs * outputs * self.kernel * self.kernel;
+        let to_input = if inputs == 3 { 0 } else { input };
+        [
+            read + weight + 2 * output,
+            read + weight + output + 2 * (to_input + weight),
+        ]
+    }
+}
+
+/// A copy with so much traffic: each number is read, and written for two.
+struct Copy {
+    from: Vec<f32>,
+    to: Vec<f32>,
+    seconds: Vec<f64>,
+}
+
+impl Copy {
+    fn new(traffic: usize) -> Self {
+        Self {
+            from: vec![1.0; traffic.div_ceil(3)],
+            to: vec![0.0; traffic.div_ceil(3)],
+            seconds: Vec::new(),
+        }
+    }
+
+    fn time(&mut self) {
+        let start = Instant::now();
+        let chunk = self
+            .from
+            .len()
+            .div_ceil(rayon::current_num_threads())
+            .max(1);
+        self.to
+            .par_chunks_mut(chunk)
+            .zip(self.from.par_chunks(chunk))
+            .for_each(|(to, from)| to.copy_from_slice(from));
+        std::hint::black_box(&self.to);
+        self.seconds.push(start.elapsed().as_secs_f64());
     }
 }

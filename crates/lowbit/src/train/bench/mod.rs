@@ -18,6 +18,7 @@ use self::stock::Stock;
 use super::Method;
 use crate::Error;
 use crate::calibrate::calibrate;
+use crate::config::QPlan;
 use crate::models::{Architecture, Batch, Classifier, Network};
 use crate::ops;
 use crate::optim::OptimizerConfig;
@@ -87,15 +88,21 @@ pub enum Way {
     Stock,
     /// A quantized network: the method, and the bits of weights and activations.
     Quantized(Method, u32, u32),
+    /// TQT of no more than what DoReFa quantizes, the weights and inputs of the layers with
+    /// weights: their bits.
+    TqtOperands(u32, u32),
 }
 
 impl Way {
+    const TQT_OPERANDS: Self = Self::TqtOperands(8, 8);
+
     /// All ways there are to make a step of the network, quantized with the methods' usual widths.
     pub fn usual(model: Architecture) -> Vec<Self> {
         let quantized = [Method::Dorefa, Method::Tqt]
             .map(|method| Self::Quantized(method, method.usual_bits(), method.usual_bits()));
         let mut ways = vec![Self::Float];
         ways.extend(quantized);
+        ways.push(Self::TQT_OPERANDS);
         if Stock::has(model) {
             ways.push(Self::Stock);
         }
@@ -111,6 +118,9 @@ impl fmt::Display for Way {
             Self::Quantized(method, weight_bits, activation_bits) => {
                 write!(f, "{method}-w{weight_bits}a{activation_bits}")
             }
+            Self::TqtOperands(weight_bits, activation_bits) => {
+                write!(f, "tqt-operands-w{weight_bits}a{activation_bits}")
+            }
         }
     }
 }
@@ -118,16 +128,17 @@ impl fmt::Display for Way {
 impl FromStr for Way {
     type Err = Error;
 
-    /// `float`, `stock`, or a method, with its usual widths.
+    /// `float`, `stock`, `tqt-operands`, or a method, with its usual widths.
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
             "float" => Ok(Self::Float),
             "stock" => Ok(Self::Stock),
+            "tqt-operands" => Ok(Self::TQT_OPERANDS),
             _ => {
                 let method: Method = text.parse().map_err(|_| Error::Unknown {
                     kind: "way",
                     text: text.into(),
-                    expected: "float, stock, dorefa or tqt",
+                    expected: "float, stock, dorefa, tqt or tqt-operands",
                 })?;
                 let bits = method.usual_bits();
                 Ok(Self::Quantized(method, bits, bits))
@@ -199,7 +210,7 @@ fn contender(
     device: &Device,
 ) -> Result<Box<dyn Contender>, Error> {
     let (input, classes) = architecture.usual_images();
-    let (method, weight_bits, activation_bits) = match way {
+    let plan = match way {
         Way::Stock => {
             return match Stock::new(architecture, device) {
                 Some(Stock::ResNet(model)) => Ok(Trainee::boxed(model)),
@@ -210,12 +221,14 @@ fn contender(
                 )),
             };
         }
-        Way::Float => (Method::Float, 32, 32),
+        Way::Float => Method::Float.plan(32, 32),
         Way::Quantized(method, weight_bits, activation_bits) => {
-            (method, weight_bits, activation_bits)
+            method.plan(weight_bits, activation_bits)
+        }
+        Way::TqtOperands(weight_bits, activation_bits) => {
+            QPlan::tqt(weight_bits, activation_bits).retrained()
         }
     };
-    let plan = method.plan(weight_bits, activation_bits);
     let model = architecture.init(input, classes, &plan, 0, device)?;
     let (model, _) = calibrate(
         model,

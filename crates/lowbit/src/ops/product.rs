@@ -1,0 +1,213 @@
+//! Operators that are linear in an input and in a weight, and quantize both as they read them.
+
+use std::fmt::Debug;
+
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::Flex;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{AutodiffBackend, Backend};
+
+use super::accumulate::Accumulate;
+use super::fused::{self, Optional, QuantizingKernels, Reading, Rows};
+use super::kernel::packing::{Rounding, Unrounding};
+
+/// The input and the weight, and how each is read.
+#[derive(Debug, Clone)]
+pub(super) struct Operands<B: Backend> {
+    pub(super) input: FloatTensor<B>,
+    pub(super) weight: FloatTensor<B>,
+    pub(super) readings: [Reading<B>; 2],
+}
+
+/// Gradients to the input, the weight, the bias, and the thresholds of input and weight; those that
+/// are wanted.
+pub(super) type ToOperands<B> = [Option<FloatTensor<B>>; 5];
+
+/// A product of operands that are rounded already, composed of tensor primitives; the value holds
+/// its options.
+pub(super) trait OfRounded: Debug + Clone + Send + 'static {
+    /// The product, and the bias added.
+    fn product<B: Backend>(
+        &self,
+        input: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        bias: Option<FloatTensor<B>>,
+    ) -> FloatTensor<B>;
+
+    /// Its gradients to input, weight and bias, those that are wanted.
+    fn gradients<B: Backend>(
+        &self,
+        input: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        grad: FloatTensor<B>,
+        wanted: [bool; 3],
+    ) -> [Option<FloatTensor<B>>; 3];
+}
+
+/// A product of quantized operands on one backend. The bodies given here round in passes of their
+/// own and serve every backend; Flex has kernels.
+pub(super) trait Product<B: QuantizingKernels>: OfRounded {
+    /// The product of the operands, each read as said.
+    fn forward(&self, operands: Operands<B>, bias: Option<FloatTensor<B>>) -> FloatTensor<B> {
+        self.forward_composed(operands, bias)
+    }
+
+    /// Its gradients.
+    fn backward(
+        &self,
+        operands: Operands<B>,
+        grad: FloatTensor<B>,
+        wanted: [bool; 5],
+    ) -> ToOperands<B> {
+        self.backward_composed(operands, grad, wanted)
+    }
+
+    /// [`forward`](Self::forward), in passes.
+    fn forward_composed(
+        &self,
+        operands: Operands<B>,
+        bias: Option<FloatTensor<B>>,
+    ) -> FloatTensor<B> {
+        let Operands {
+            input,
+            weight,
+            readings: [of_input, of_weight],
+        } = operands;
+        let input = fused::round::<B>(&of_input, input);
+        let weight = fused::round::<B>(&of_weight, weight);
+        self.product::<B>(input, weight, bias)
+    }
+
+    /// [`backward`](Self::backward), in passes.
+    fn backward_composed(
+        &self,
+        operands: Operands<B>,
+        grad: FloatTensor<B>,
+        [to_input, to_weight, to_bias, to_first, to_second]: [bool; 5],
+    ) -> ToOperands<B> {
+        let Operands {
+            input,
+            weight,
+            readings: [of_input, of_weight],
+        } = operands;
+        let [to_read_input, to_read_weight, bias] = self.gradients::<B>(
+            fused::round::<B>(&of_input, input.clone()),
+            fused::round::<B>(&of_weight, weight.clone()),
+            grad,
+            [to_input || to_first, to_weight || to_second, to_bias],
+        );
+        let through = |reading, x, grad: Option<FloatTensor<B>>| match grad {
+            Some(grad) => {
+                let (grad, threshold) = fused::round_backward::<B>(reading, x, grad);
+                (Some(grad), threshold)
+            }
+            None => (None, None),
+        };
+        let (input, first) = through(&of_input, input, to_read_input);
+        let (weight, second) = through(&of_weight, weight, to_read_weight);
+        [
+            input.filter(|_| to_input),
+            weight.filter(|_| to_weight),
+            bias,
+            first.filter(|_| to_first),
+            second.filter(|_| to_second),
+        ]
+    }
+}
+
+/// The product as an operator of `Autodiff`.
+pub(super) fn tracked<B, C, P>(
+    product: P,
+    input: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    bias: Optional<Autodiff<B, C>>,
+    [of_input, of_weight]: [Reading<Autodiff<B, C>>; 2],
+) -> FloatTensor<Autodiff<B, C>>
+where
+    B: QuantizingKernels + Accumulate,
+    C: CheckpointStrategy,
+    P: Product<B>,
+{
+    let (input, input_node) = input.into_parts();
+    let (weight, weight_node) = weight.into_parts();
+    // An absent operand is a constant that nothing reads.
+    let absent = || Autodiff::<B, C>::from_inner(weight.clone()).into_parts().1;
+    let (bias, bias_node) = match bias {
+        Optional::Present(bias) => {
+            let (bias, node) = bias.into_parts();
+            (Some(bias), node)
+        }
+        Optional::Absent => (None, absent()),
+    };
+    let (of_input, first_node) = fused::split(of_input);
+    let (of_weight, second_node) = fused::split(of_weight);
+    let nodes = [
+        input_node,
+        weight_node,
+        bias_node,
+        first_node.unwrap_or_else(absent),
+        second_node.unwrap_or_else(absent),
+    ];
+    let operands = Operands {
+        input,
+        weight,
+        readings: [of_input, of_weight],
+    };
+    let output = product.forward(operands.clone(), bias);
+    match ProductBackward(std::marker::PhantomData::<P>)
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(prep) => prep.finish((product, operands), output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
+    }
+}
+
+#[derive(Debug)]
+struct ProductBackward<P>(std::marker::PhantomData<P>);
+
+impl<B: QuantizingKernels + Accumulate, P: Product<B>> Backward<B, 5> for ProductBackward<P> {
+    type State = (P, Operands<B>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 5>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let grad = grads.consume::<B>(&ops.node);
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let (product, operands) = ops.state.clone();
+        let made = product.backward(operands, grad, wanted);
+        for (parent, made) in made.into_iter().enumerate() {
+            if let Some(made) = made {
+                B::add(grads, &ops, parent, made);
+            }
+        }
+    }
+}
+
+/// Runs `kernel` with the roundings of two readings and with their backward passes, those that do
+/// something.
+pub(super) fn with_passes<T>(
+    readings: &[Reading<Flex>; 2],
+    kernel: impl FnOnce([Option<Rounding>; 2], [Option<Unrounding>; 2]) -> T,
+) -> T {
+    let rows = readings.each_ref().map(Rows::of);
+    let round = rows
+        .each_ref()
+        .map(|rows| move |numbers: &[f32], output: &mut [f32]| rows.round(numbers, output));
+    let round_backward = rows
+        .each_ref()
+        .map(|rows| move |x: &[f32], grad: &mut [f32]| rows.round_backward(x, grad));
+    let roundings: [Option<Rounding>; 2] =
+        [0, 1].map(|i| (!rows[i].is_float()).then_some(&round[i] as Rounding));
+    let unroundings: [Option<Unrounding>; 2] =
+        [0, 1].map(|i| (!rows[i].passes_gradients()).then_some(&round_backward[i] as Unrounding));
+    kernel(roundings, unroundings)
+}
