@@ -91,6 +91,14 @@ fn numbers_are_rounded() {
     assert_eq!(down["numbers"][0]["value"], 0.28125);
     let infinite = json(&["formats", "round", "e5m2", "--json", "--", "-inf"]);
     assert_eq!(infinite["numbers"][0]["value"], "-inf");
+    // Up, the last place of int8 below zero is zero's.
+    let arguments = "formats round int8 -1e-9 0.3 -.5 -inf -2E+1 -nan --rounding up --json";
+    let negative = json(&arguments.split(' ').collect::<Vec<_>>());
+    let values = [0.into(), 1.into(), 0.into(), (-128).into(), (-20).into()];
+    for (i, expected) in values.iter().map(Value::as_f64).enumerate() {
+        assert_eq!(negative["numbers"][i]["value"].as_f64(), expected, "{i}");
+    }
+    assert_eq!(negative["numbers"][5]["value"], "nan");
     let seed = ["--rounding", "stochastic", "--seed", "5"];
     let arguments = [
         &["formats", "round", "int8", "0.5", "0.5", "0.5"][..],

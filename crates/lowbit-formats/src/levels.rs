@@ -1,5 +1,6 @@
 //! Rounding to the values of a table.
 
+mod few;
 mod search;
 mod steps;
 
@@ -9,6 +10,7 @@ use crate::Rounding;
 use crate::between::moves_on;
 use crate::grid::{Grid, Pass};
 
+use few::{FewGrid, FewTables};
 use search::{BUCKETS, Search};
 use steps::{StepGrid, StepTables};
 
@@ -32,7 +34,9 @@ pub(crate) struct Levels {
     nearest_even: Search,
     /// Finds the nearest value, ties away from zero.
     nearest_away: Search,
-    /// The nearest and the stochastic modes by one comparison, where that is enough.
+    /// The nearest and the stochastic modes by comparing with each value, where those are few.
+    few: Option<FewTables>,
+    /// The same by one comparison, where that is enough.
     steps: Option<StepTables<BUCKETS>>,
     /// The same with more buckets, where those are too few.
     many_steps: Option<StepTables<MANY_BUCKETS>>,
@@ -85,10 +89,14 @@ impl Levels {
         let values: Vec<f32> = entries.iter().map(|entry| entry.0).collect();
         let even: Vec<f32> = boundaries.iter().map(|b| b.even).collect();
         let away: Vec<f32> = boundaries.iter().map(|b| b.away).collect();
-        let steps = StepTables::new(&even, &away, &values);
-        let many_steps = match steps {
+        let few = FewTables::new(&even, &away, &values);
+        let steps = match few {
             Some(_) => None,
             None => StepTables::new(&even, &away, &values),
+        };
+        let many_steps = match (&few, &steps) {
+            (None, None) => StepTables::new(&even, &away, &values),
+            _ => None,
         };
         let codes = entries.iter().map(|entry| entry.1 as usize);
         let mut decoded = vec![f32::NAN; codes.max().unwrap_or(0) + 1];
@@ -104,6 +112,7 @@ impl Levels {
             nearest_away: Search::new(away),
             codes: entries.iter().map(|entry| entry.1).collect(),
             values,
+            few,
             steps,
             many_steps,
         }
@@ -180,6 +189,9 @@ impl LevelGrid<'_> {
     /// Runs a pass with the fastest grid that the levels allow.
     pub(crate) fn apply<P: Pass>(self, pass: P) -> P::Output {
         let levels = self.0;
+        if let Some(tables) = &levels.few {
+            return pass.run(FewGrid { tables, levels });
+        }
         match (&levels.steps, &levels.many_steps) {
             (Some(steps), _) => StepGrid::<true, BUCKETS>::apply(steps, levels, pass),
             (_, Some(steps)) => StepGrid::<true, MANY_BUCKETS>::apply(steps, levels, pass),
@@ -229,7 +241,7 @@ mod tests {
     /// The grid with steps against the one that searches, around every step.
     #[test]
     fn steps_are_the_search() {
-        let mut kinds = [0; 3];
+        let mut kinds = [0; 4];
         for list in search::tests::lists()
             .into_iter()
             .filter(|list| list.len() > 1)
@@ -238,7 +250,8 @@ mod tests {
             let levels = halfway(&entries);
             kinds[0] += usize::from(levels.steps.is_some());
             kinds[1] += usize::from(levels.many_steps.is_some());
-            kinds[2] += 1;
+            kinds[2] += usize::from(levels.few.is_some());
+            kinds[3] += 1;
             let middles = levels.nearest_even.list.iter().filter(|x| x.is_finite());
             let nearby = middles.flat_map(|x| [x.next_down(), *x, x.next_up()]);
             let numbers = (0..u32::MAX / 65_521).map(|i| f32::from_bits(i * 65_521));
@@ -253,9 +266,10 @@ mod tests {
                 assert!(grid.apply(RoundAll(&inputs, mode)) == searched, "{list:?}");
             }
         }
-        // Both kinds of steps, and lists for neither, were there.
+        // Few levels, both kinds of steps, and lists for neither, were there.
+        let [one, many, few, all] = kinds;
         assert!(
-            kinds[0] > 0 && kinds[1] > 0 && kinds[0] + kinds[1] < kinds[2],
+            one > 0 && many > 0 && few > 0 && one + many + few < all,
             "{kinds:?}"
         );
     }

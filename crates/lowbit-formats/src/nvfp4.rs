@@ -170,35 +170,19 @@ impl NvBlocks {
     }
 }
 
-/// The product of the block's and the tensor's scales, an f32, and its reciprocal, zero for zero;
-/// of one type, so that the scales of several blocks become vector code.
+/// The product of the block's and the tensor's scales, and what to divide by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NvScale {
-    scale: f64,
-    reciprocal: f64,
+    scale: f32,
+    /// The scale, but infinity for zero, so that quotients are zero.
+    divisor: f32,
 }
 
 impl NvScale {
     #[inline(always)]
     fn new(scale: f32) -> Self {
-        let scale = f64::from(scale);
-        let divisor = if scale == 0.0 { f64::INFINITY } else { scale };
-        Self {
-            scale,
-            reciprocal: 1.0 / divisor,
-        }
-    }
-
-    /// `x / scale` as f32 divides, zero for a scale of zero.
-    ///
-    /// A product in f64 is several times as fast. It is off by less than 2^-51 of itself, and no
-    /// quotient of two numbers of 24 bits comes as near to the middle between two f32s, but by
-    /// 2^-49: the quotient `a / b` and the middle `c`, of 25 bits, differ by `|a - b c| / b`, whose
-    /// numerator is a whole number of its last places and not zero. (A quotient below the normal
-    /// numbers may differ; it is far below what the rounding of an element tells from zero.)
-    #[inline(always)]
-    fn divide(self, x: f32) -> f32 {
-        (f64::from(x) * self.reciprocal) as f32
+        let divisor = if scale == 0.0 { f32::INFINITY } else { scale };
+        Self { scale, divisor }
     }
 }
 
@@ -225,40 +209,7 @@ impl Shared for NvBlocks {
 
     #[inline(always)]
     fn round(&self, x: f32, scale: NvScale, rounding: Rounding, random: u32) -> f32 {
-        let scaled = nonzero(scale.divide(x), x, rounding);
-        self.element.round(scaled, rounding, random) * scale.scale as f32
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Random pairs, and quotients next to the middle of two f32s.
-    #[test]
-    fn quotients_are_those_of_f32() {
-        let words = crate::philox::Philox::new(1, 2);
-        let number = |word: u32, exponent: u32| {
-            f32::from_bits(word & 0x807F_FFFF | (exponent + word / 65_536 % 32) << 23)
-        };
-        for i in 0..2_000_000 {
-            let (x, scale) = (
-                number(words.word(2 * i), 100),
-                number(words.word(2 * i + 1), 120),
-            );
-            // The middle above the quotient, times the scale: a dividend that all but hits it.
-            let quotient = f64::from(x / scale);
-            let middle = 0.5 * (quotient + f64::from((x / scale).next_up()));
-            let near = (middle * f64::from(scale)) as f32;
-            for x in [x, near, near.next_up(), near.next_down()] {
-                assert_eq!(
-                    NvScale::new(scale).divide(x),
-                    x / scale,
-                    "{x:e} / {scale:e}"
-                );
-            }
-        }
-        assert_eq!(NvScale::new(0.0).divide(3.0), 0.0);
-        assert!(NvScale::new(f32::NAN).divide(3.0).is_nan());
+        let scaled = nonzero(x / scale.divisor, x, rounding);
+        self.element.round(scaled, rounding, random) * scale.scale
     }
 }

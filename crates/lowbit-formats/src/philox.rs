@@ -44,6 +44,9 @@ pub struct Philox {
 /// How many elements [`Philox::group`] serves at once.
 pub const GROUP: usize = 32;
 
+/// Elements of two groups.
+pub(crate) const PAIR: usize = 2 * GROUP;
+
 impl Philox {
     /// The sequence of a seed and a stream.
     pub const fn new(seed: u64, stream: u64) -> Self {
@@ -79,17 +82,56 @@ impl Philox {
     /// The random words of the elements `32 * group .. 32 * group + 32`.
     #[inline(always)]
     pub fn group(&self, group: u64) -> [u32; GROUP] {
+        self.words::<8, GROUP>(group)
+    }
+
+    /// The random words of two groups. They wait for each other's multiplications, so that two at
+    /// a time are faster than one after the other.
+    #[inline(always)]
+    pub(crate) fn pair(&self, group: u64) -> [u32; PAIR] {
+        self.words::<16, PAIR>(group)
+    }
+
+    /// Fills `words` with those of the elements from `index` on.
+    #[inline(always)]
+    pub(crate) fn fill(&self, index: usize, words: &mut [u32]) {
+        let (group, skip) = ((index / GROUP) as u64, index % GROUP);
+        let (head, rest) = if skip == 0 {
+            words.split_at_mut(0)
+        } else {
+            words.split_at_mut(words.len().min(GROUP - skip))
+        };
+        if skip > 0 {
+            head.copy_from_slice(&self.group(group)[skip..][..head.len()]);
+        }
+        let first = group + u64::from(skip > 0);
+        let (pairs, tail) = rest.as_chunks_mut::<PAIR>();
+        let groups = (first..).step_by(2);
+        let last = first + 2 * pairs.len() as u64;
+        for (pair, group) in pairs.iter_mut().zip(groups) {
+            *pair = self.pair(group);
+        }
+        if !tail.is_empty() {
+            tail.copy_from_slice(&self.pair(last)[..tail.len()]);
+        }
+    }
+
+    /// The words of `LANES` blocks from those of `group` on.
+    #[inline(always)]
+    fn words<const LANES: usize, const WORDS: usize>(&self, group: u64) -> [u32; WORDS] {
+        const { assert!(WORDS == 4 * LANES && LANES.is_multiple_of(8)) };
         // Words live in the lower halves of 64-bit lanes. The upper halves hold leftovers, which
         // the 32-bit multiplication ignores; clearing them would cost instructions.
         let first = self.skipped.wrapping_add(group).wrapping_mul(8);
-        let mut c0: [u64; 8] = std::array::from_fn(|lane| first | lane as u64);
-        let mut c1 = [first.rotate_right(32); 8];
-        let mut c2 = [self.stream; 8];
-        let mut c3 = [self.stream.rotate_right(32); 8];
+        let block = |lane: usize| first.wrapping_add(lane as u64);
+        let mut c0: [u64; LANES] = std::array::from_fn(block);
+        let mut c1: [u64; LANES] = std::array::from_fn(|lane| block(lane).rotate_right(32));
+        let mut c2 = [self.stream; LANES];
+        let mut c3 = [self.stream.rotate_right(32); LANES];
         let mut k0 = self.seed;
         let mut k1 = self.seed.rotate_right(32);
         for _ in 0..ROUNDS {
-            for lane in 0..8 {
+            for lane in 0..LANES {
                 let p0 = (c0[lane] & LOW) * MULTIPLIER_0;
                 let p1 = (c2[lane] & LOW) * MULTIPLIER_1;
                 c0[lane] = (p1 >> 32) ^ c1[lane] ^ k0;
@@ -100,12 +142,22 @@ impl Philox {
             k0 = k0.wrapping_add(WEYL_0.into());
             k1 = k1.wrapping_add(WEYL_1.into());
         }
-        let mut words = [0; GROUP];
-        for lane in 0..8 {
-            words[2 * lane] = c0[lane] as u32;
-            words[2 * lane + 1] = c1[lane] as u32;
-            words[16 + 2 * lane] = c2[lane] as u32;
-            words[16 + 2 * lane + 1] = c3[lane] as u32;
+        // Two words of a block in a lane, which is how they lie in memory.
+        let mut even = [0; LANES];
+        let mut odd = [0; LANES];
+        for lane in 0..LANES {
+            even[lane] = c0[lane] & LOW | c1[lane] << 32;
+            odd[lane] = c2[lane] & LOW | c3[lane] << 32;
+        }
+        let mut words = [0; WORDS];
+        for (group, words) in words.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+            for lane in 0..8 {
+                let (even, odd) = (even[8 * group + lane], odd[8 * group + lane]);
+                words[2 * lane] = even as u32;
+                words[2 * lane + 1] = (even >> 32) as u32;
+                words[16 + 2 * lane] = odd as u32;
+                words[16 + 2 * lane + 1] = (odd >> 32) as u32;
+            }
         }
         words
     }
@@ -150,6 +202,21 @@ mod tests {
             assert_eq!(skipping.word(5), philox.word(3 * 32 + 5));
             for (offset, word) in philox.group(group).into_iter().enumerate() {
                 assert_eq!(word, philox.word(group * 32 + offset as u64));
+            }
+        }
+    }
+
+    /// From every place in a group, also where the lower half of the counter overflows.
+    #[test]
+    fn words_are_filled_by_index() {
+        for (skipped, length) in [(0, 300), ((1 << 29) - 2, 200), (u64::MAX - 1, 130), (3, 7)] {
+            let philox = Philox::new(42, 7).skip_groups(skipped);
+            for index in 0..70 {
+                let mut words = vec![0; length];
+                philox.fill(index, &mut words);
+                for (word, index) in words.into_iter().zip(index as u64..) {
+                    assert_eq!(word, philox.word(index));
+                }
             }
         }
     }

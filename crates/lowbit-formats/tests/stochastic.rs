@@ -25,18 +25,32 @@ fn sample(format: &Format, x: f32, rounding: Rounding) -> (usize, f64) {
     (up, (f64::from(x) - low) / (high - low))
 }
 
-/// The sum of `(observed - expected)^2 / variance` over independent counts is chi-squared. With
-/// `n` of them it exceeds `n + 5 sqrt(2 n)` less than once in 10^5 runs; the seed is fixed.
+/// Pearson's statistic of `count` samples of which `up` went up.
+fn statistic(up: usize, probability: f64, count: usize) -> f64 {
+    let expected = probability * count as f64;
+    (up as f64 - expected).powi(2) / (expected * (1.0 - probability))
+}
+
+/// What a sum of `freedom` such statistics exceeds by chance once in 100,000 (Wilson and Hilferty's
+/// approximation of the chi-squared distribution).
+fn limit(freedom: f64) -> f64 {
+    let part = 2.0 / (9.0 * freedom);
+    freedom * (1.0 - part + 4.265 * part.sqrt()).powi(3)
+}
+
+/// Every format by itself, and all together, which shows smaller faults. The seeds are fixed.
 #[test]
 fn frequencies_fit_the_exact_probability() {
-    let (mut chi_squared, mut count) = (0.0, 0.0);
+    let (mut sum, mut freedom) = (0.0, 0.0);
     for (stream, text) in (0u64..).zip(Format::examples()) {
         let format: Format = text.parse().unwrap();
         if matches!(format, Format::Block(_)) {
             continue;
         }
+        let (mut chi_squared, mut count) = (0.0, 0.0);
         for (seed, x) in (0u64..)
-            .zip(NUMBERS)
+            // posit(32,2) holds the others.
+            .zip(NUMBERS.into_iter().chain([1.23e33]))
             .flat_map(|(s, x)| [(s, x), (s + 100, -x)])
         {
             let (low, high) = neighbours(&format, x);
@@ -45,18 +59,74 @@ fn frequencies_fit_the_exact_probability() {
                 continue;
             }
             let (up, probability) = sample(&format, x, Rounding::stochastic(seed, stream));
-            let expected = probability * SAMPLES as f64;
-            let variance = expected * (1.0 - probability);
-            chi_squared += (up as f64 - expected).powi(2) / variance;
+            chi_squared += statistic(up, probability, SAMPLES);
             count += 1.0;
         }
+        // All the numbers are numbers of fp32.
+        assert!(count > 0.0 || text == "fp32", "{text}: nothing was rounded");
+        assert!(
+            count == 0.0 || chi_squared < limit(count),
+            "{text}: {chi_squared} of {count}"
+        );
+        sum += chi_squared;
+        freedom += count;
     }
-    assert!(count > 200.0);
-    let bound = 5.0 * (2.0f64 * count).sqrt();
     assert!(
-        (chi_squared - count).abs() < bound,
-        "{chi_squared} of {count}"
+        freedom > 200.0 && sum < limit(freedom),
+        "{sum} of {freedom}"
     );
+}
+
+/// Formats that share scales: a large number in every block of 16 gives them all the same one, at
+/// which the neighbours of the others are what they are rounded to down and up.
+#[test]
+fn frequencies_in_blocks_fit_the_exact_probability() {
+    let anchors = [1.9, -1.9];
+    for (stream, text) in (0u64..).zip(Format::examples()) {
+        let format: Format = text.parse().unwrap();
+        if !matches!(format, Format::Block(_)) {
+            continue;
+        }
+        let (mut chi_squared, mut count) = (0.0, 0.0);
+        for (seed, x) in (0u64..)
+            .zip(NUMBERS)
+            .flat_map(|(s, x)| [(s, x), (s + 100, -x)])
+        {
+            let input: Vec<f32> = (0..SAMPLES)
+                .map(|i| anchors.get(i % 16).copied().unwrap_or(x))
+                .collect();
+            let shape = [SAMPLES / 256, 256];
+            let round = |rounding| {
+                let mut output = vec![0.0; SAMPLES];
+                format
+                    .quantize_shaped(&input, &shape, &mut output, rounding)
+                    .unwrap();
+                output
+            };
+            let (down, up) = (round(Rounding::Down), round(Rounding::Up));
+            let drawn = round(Rounding::stochastic(seed, stream));
+            let place = 7;
+            let (low, high) = (f64::from(down[place]), f64::from(up[place]));
+            if low == high {
+                continue;
+            }
+            let others = |i: &usize| i % 16 >= anchors.len();
+            let ups = (0..SAMPLES).filter(others).filter(|&i| {
+                assert_eq!((down[i], up[i]), (down[place], up[place]), "{text}");
+                assert!(drawn[i] == down[i] || drawn[i] == up[i], "{text}");
+                drawn[i] == up[i]
+            });
+            let samples = SAMPLES / 16 * (16 - anchors.len());
+            let probability = (f64::from(x) - low) / (high - low);
+            chi_squared += statistic(ups.count(), probability, samples);
+            count += 1.0;
+        }
+        assert!(count > 0.0, "{text}: nothing was rounded");
+        assert!(
+            chi_squared < limit(count),
+            "{text}: {chi_squared} of {count}"
+        );
+    }
 }
 
 /// With `bits` random bits the probability is `floor(fraction * 2^bits) / 2^bits`.

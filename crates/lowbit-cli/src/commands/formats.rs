@@ -13,6 +13,8 @@ use std::error::Error;
 use clap::{Args, Subcommand};
 use lowbit_formats::{Facts, Rounding};
 
+pub(crate) use round::with_minus_signs;
+
 use super::Ended;
 
 #[derive(Subcommand)]

@@ -3,10 +3,13 @@
 use multiversion::multiversion;
 
 use super::Shared;
-use crate::philox::{GROUP, Philox};
+use crate::philox::Philox;
 
 /// Columns a panel handles at a time, so that 32 rows of them stay in the second-level cache.
 const TILE: usize = 256;
+
+/// Random words that are made before they are used.
+const WORDS: usize = 256;
 
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
@@ -63,15 +66,14 @@ fn run_inline<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
         }
         return;
     }
-    let mut done = 0;
-    while done < input.len() {
-        let (words, skip) = words(philox, first + done);
-        let end = input.len().min(done + GROUP - skip);
-        let pairs = output[done..end].iter_mut().zip(&input[done..end]);
-        for ((y, &x), &word) in pairs.zip(&words[skip..]) {
+    let mut words = [0; WORDS];
+    let parts = input.chunks(WORDS).zip(output.chunks_mut(WORDS));
+    for ((x, y), first) in parts.zip((first..).step_by(WORDS)) {
+        let words = &mut words[..x.len()];
+        philox.fill(first, words);
+        for ((y, &x), &word) in y.iter_mut().zip(x).zip(&*words) {
             *y = f(x, scale, word);
         }
-        done = end;
     }
 }
 
@@ -107,15 +109,15 @@ fn columns_inline<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f3
         }
         return;
     }
-    let mut done = 0;
-    while done < input.len() {
-        let (words, skip) = words(philox, first + done);
-        let end = input.len().min(done + GROUP - skip);
-        let pairs = output[done..end].iter_mut().zip(&input[done..end]);
-        for (((y, &x), &word), &scale) in pairs.zip(&words[skip..]).zip(&scales[done..end]) {
+    let mut words = [0; WORDS];
+    let parts = input.chunks(WORDS).zip(output.chunks_mut(WORDS));
+    let parts = parts.zip(scales.chunks(WORDS));
+    for (((x, y), scales), first) in parts.zip((first..).step_by(WORDS)) {
+        let words = &mut words[..x.len()];
+        philox.fill(first, words);
+        for (((y, &x), &word), &scale) in y.iter_mut().zip(x).zip(&*words).zip(scales) {
             *y = f(x, scale, word);
         }
-        done = end;
     }
 }
 
@@ -166,14 +168,22 @@ fn fixed_blocks<S: Shared, const RANDOM: bool, const N: usize, F: Fn(f32, S::Sca
     let (batches, rest) = input.as_chunks::<BATCH>();
     let (output_batches, output_rest) = output.as_chunks_mut::<BATCH>();
     let firsts = (first..).step_by(BATCH * N);
+    let mut words = [[0; N]; BATCH];
     for ((x, y), first) in batches.iter().zip(output_batches).zip(firsts) {
         let mut ranges = [S::EMPTY; BATCH];
         for (range, x) in ranges.iter_mut().zip(x) {
             *range = S::gather(x);
+            one_block_at_a_time();
         }
         let scales = scales(format, &ranges);
-        for (((x, y), scale), block) in x.iter().zip(y).zip(scales).zip(0..) {
-            run_inline::<S, RANDOM, F>(x, y, scale, philox, first + block * N, f);
+        if RANDOM {
+            philox.fill(first, words.as_flattened_mut());
+        }
+        for (((x, y), scale), words) in x.iter().zip(y).zip(scales).zip(&words) {
+            for ((y, &x), &word) in y.iter_mut().zip(x).zip(words) {
+                *y = f(x, scale, word);
+            }
+            one_block_at_a_time();
         }
     }
     let first = first + BATCH * N * batches.len();
@@ -186,6 +196,13 @@ fn fixed_blocks<S: Shared, const RANDOM: bool, const N: usize, F: Fn(f32, S::Sca
         let first = first + N * rest.len();
         run_inline::<S, RANDOM, F>(input_tail, output_tail, scale, philox, first, f);
     }
+}
+
+/// Keeps a loop over blocks from becoming vector code that takes one element of each of 16 blocks,
+/// by gathering and scattering, which is several times slower than vectors of a block's elements.
+#[inline(always)]
+fn one_block_at_a_time() {
+    std::hint::black_box(());
 }
 
 /// The scales of several blocks. A plain loop, which becomes vector code; `map` of arrays does not.
@@ -233,10 +250,4 @@ pub(super) fn panels<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) ->
             }
         }
     }
-}
-
-/// The group of random words that holds element `index`'s, and where in the group it lies.
-#[inline(always)]
-fn words(philox: Philox, index: usize) -> ([u32; GROUP], usize) {
-    (philox.group((index / GROUP) as u64), index % GROUP)
 }

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 
 use multiversion::multiversion;
 
-use crate::philox::{GROUP, Philox};
+use crate::philox::{PAIR, Philox};
 
 /// Accumulators a reduction keeps, on every machine, so that its order of additions is fixed.
 pub(super) const LANES: usize = 32;
@@ -52,17 +52,17 @@ pub(super) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
     philox: Philox,
     f: F,
 ) {
-    let (blocks, rest) = input.as_chunks::<GROUP>();
-    let (output, rest_output) = output.as_chunks_mut::<GROUP>();
+    let (blocks, rest) = input.as_chunks::<PAIR>();
+    let (output, rest_output) = output.as_chunks_mut::<PAIR>();
     let mut group = 0;
     for (y, x) in output.iter_mut().zip(blocks) {
-        let words = philox.group(group);
-        for lane in 0..GROUP {
+        let words = philox.pair(group);
+        for lane in 0..PAIR {
             y[lane].write(f(x[lane], words[lane]));
         }
-        group += 1;
+        group += 2;
     }
-    let words = philox.group(group);
+    let words = philox.pair(group);
     for ((y, &x), word) in rest_output.iter_mut().zip(rest).zip(words) {
         y.write(f(x, word));
     }

@@ -174,6 +174,7 @@ pub(super) mod tests {
         let far = crowded.clone().chain([1e30, f32::MAX]);
         let wide = vec![-f32::MAX, f32::MAX];
         let many = (0..3000).map(|i| i as f32 / 1000.0).collect();
+        let sixteen: Vec<f32> = (0..16).map(|i| (i * i) as f32 - 100.0).collect();
         vec![
             vec![],
             vec![0.5],
@@ -183,6 +184,9 @@ pub(super) mod tests {
             far.collect(),
             wide,
             many,
+            vec![-1.0, 0.0, 1.0],
+            sixteen[1..].to_vec(),
+            sixteen,
         ]
     }
 

@@ -1,5 +1,7 @@
 //! `lowbit formats round`.
 
+use std::ffi::OsString;
+use std::num::ParseFloatError;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -20,8 +22,8 @@ pub(crate) struct Arguments {
     /// The format, such as e4m3, "fixed(8,6)" or "posit(8,1)"
     #[arg(value_name = "F")]
     format: Format,
-    /// Numbers, also inf and nan; -inf, and such as -1e-9, go after --
-    #[arg(value_name = "X", required = true, allow_negative_numbers = true)]
+    /// Numbers, also inf, -inf and nan
+    #[arg(value_name = "X", required = true, value_parser = parse)]
     numbers: Vec<f32>,
     #[command(flatten)]
     rounding: RoundingArguments,
@@ -36,6 +38,36 @@ struct Report {
     format: String,
     rounding: Rounding,
     numbers: Vec<Rounded>,
+}
+
+/// A minus sign that no option begins with.
+const MINUS: &str = "\u{2212}";
+
+/// A command line in which the negative numbers of `formats round` have [`MINUS`] for a hyphen: to
+/// clap, `-1e-9`, `-.5` and `-inf` are options, and where it lets hyphens pass, `--json` is a number.
+pub(crate) fn with_minus_signs(
+    arguments: impl Iterator<Item = OsString>,
+) -> impl Iterator<Item = OsString> {
+    let mut before = Vec::new();
+    arguments.map(move |argument| {
+        if before.len() < 3 {
+            before.push(argument.clone());
+            return argument;
+        }
+        let text = argument.to_str().unwrap_or_default();
+        match text.strip_prefix('-') {
+            Some(magnitude)
+                if before[1..] == ["formats", "round"] && text.parse::<f32>().is_ok() =>
+            {
+                format!("{MINUS}{magnitude}").into()
+            }
+            _ => argument,
+        }
+    })
+}
+
+fn parse(number: &str) -> Result<f32, ParseFloatError> {
+    number.replacen(MINUS, "-", 1).parse()
 }
 
 impl Arguments {
