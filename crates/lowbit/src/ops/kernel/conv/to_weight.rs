@@ -71,7 +71,7 @@ impl<'a> Stored<'a> {
     pub(super) fn as_it_is(shape: &Shape, gradient: &'a [f32]) -> Option<Self> {
         let outputs = shape.channels[1];
         let row = shape.output[1] * outputs;
-        (outputs % LANES == 0).then_some(Self {
+        outputs.is_multiple_of(LANES).then_some(Self {
             gradient,
             first: 0,
             step: [outputs, row, shape.output_image()],
