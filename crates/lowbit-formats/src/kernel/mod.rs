@@ -33,7 +33,7 @@ use rayon::prelude::*;
 
 use crate::philox::{GROUP, Philox};
 
-pub use reduce::{fold, map_fold, max_abs, min_max, sum, zip_fold, zip_fold_to_vec};
+pub use reduce::{fold, map_fold, max_abs, min_max, sum, zip_fold};
 pub(crate) use strided::{map_parts, map_parts_in_place};
 
 /// Elements a thread takes at a time, and the unit of a reduction.

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::{CHUNK, PARALLEL, as_uninit, collect, lanes};
+use super::{CHUNK, PARALLEL, as_uninit, lanes};
 
 /// Reduces a slice: `f` takes an accumulator and an element, `combine` two accumulators.
 ///
@@ -41,26 +41,6 @@ pub fn zip_fold<A: Copy + Send + Sync>(
     combine: impl Fn(A, A) -> A + Sync + Send + Copy,
 ) -> A {
     zip_fold_into(left, right, as_uninit(output), identity, f, combine)
-}
-
-/// As [`zip_fold`], in a new vector whose memory is written once.
-///
-/// # Panics
-///
-/// If the slices differ in length.
-#[inline]
-pub fn zip_fold_to_vec<A: Copy + Send + Sync>(
-    left: &[f32],
-    right: &[f32],
-    identity: A,
-    f: impl Fn(A, f32, f32) -> (f32, A) + Sync + Send + Copy,
-    combine: impl Fn(A, A) -> A + Sync + Send + Copy,
-) -> (Vec<f32>, A) {
-    let mut reduction = identity;
-    let output = collect(left.len(), |output| {
-        reduction = zip_fold_into(left, right, output, identity, f, combine);
-    });
-    (output, reduction)
 }
 
 /// As [`zip_fold`] with one input.

@@ -15,6 +15,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use lowbit_formats::kernel;
 
+use super::kernel::elementwise::update_and_sum_all;
 use super::tanh::tanh;
 use super::{composed, flex};
 
@@ -144,30 +145,28 @@ impl DorefaWeightKernel for Flex {
 
     fn backward(w: FlexTensor, grad: FlexTensor) -> FlexTensor {
         flex::in_f32(grad, |grad| {
-            flex::in_f32(w, |w| {
-                let (w, grad) = (flex::contiguous(w), flex::contiguous(grad));
-                let data = w.storage::<f32>();
-                let largest = kernel::max_abs(data);
+            // Row-major, so that the first of several largest is the same everywhere.
+            let w = flex::contiguous(flex::to_f32(w));
+            let (grad, ()) = flex::replace(w, flex::contiguous(grad), |w, grad| {
+                let largest = kernel::max_abs(w);
                 let max = tanh(largest);
                 let inverse = 2.0 * half_inverse(max);
-                let (mut output, sum) = kernel::zip_fold_to_vec(
-                    data,
-                    grad.storage::<f32>(),
-                    0.0f64,
+                let sum = update_and_sum_all(
+                    w,
+                    grad,
                     #[inline(always)]
-                    move |sum, w, g| {
+                    move |w, g| {
                         let t = tanh(w);
-                        (g * (1.0 - t * t) * inverse, sum + f64::from(g * t))
+                        (g * (1.0 - t * t) * inverse, g * t)
                     },
-                    |a, b| a + b,
                 );
-                if let Some(j) = data.iter().position(|w| w.abs() == largest) {
+                if let Some(j) = w.iter().position(|w| w.abs() == largest) {
                     // Each product stays in range, where the square of the inverse might not.
                     let slope = (1.0 - max * max) * inverse;
-                    output[j] -= data[j].signum() * slope * (sum as f32 * inverse);
+                    grad[j] -= w[j].signum() * slope * (sum as f32 * inverse);
                 }
-                flex::with_storage(output, &w)
-            })
+            });
+            grad
         })
     }
 }

@@ -164,15 +164,6 @@ pub(super) fn zip(
     from_buffer(output, a.layout().clone())
 }
 
-/// The tensor with `like`'s layout whose storage is `data`.
-pub(super) fn with_storage(data: Vec<f32>, like: &FlexTensor) -> FlexTensor {
-    FlexTensor::new(
-        burn::tensor::Bytes::from_elems(data),
-        like.layout().clone(),
-        DType::F32,
-    )
-}
-
 /// Runs `f` on the storages of two f32 tensors of one shape, in one order; what it writes into the
 /// second one's is the result. It is written where it lies if nothing else holds it.
 pub(super) fn replace<T>(

@@ -13,9 +13,11 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{FloatDType, Tensor, TensorData};
+use lowbit_formats::kernel;
 
 use super::accumulate::Accumulate;
-use super::kernel::elementwise::update_and_sum_all;
+use super::kernel::buffer::Buffer;
+use super::kernel::elementwise::{update_and_sum, update_and_sum_all};
 use super::{composed, flex};
 
 /// Rounds `x` to a uniform grid whose step is a power of two set by a trained threshold.
@@ -210,12 +212,23 @@ impl TrainedThresholdKernel for Flex {
                 return flex::map(x, move |x| grid.round(x));
             }
             let x = flex::contiguous(x);
-            let data = x.storage::<f32>();
-            let mut output = Vec::with_capacity(data.len());
-            for (row, grid) in rows(data, &x, axis).zip(grids.iter().cycle()) {
-                output.extend(row.iter().map(|&x| grid.round(x)));
+            let length = row_length(&x, axis);
+            let mut output = Buffer::new(x.layout().num_elements());
+            let rows = x.storage::<f32>().chunks_exact(length);
+            let rows = rows.zip(output.chunks_exact_mut(length));
+            for ((row, output), &grid) in rows.zip(grids.iter().cycle()) {
+                if let ([x], [output]) = (row, &mut *output) {
+                    *output = grid.round(*x);
+                    continue;
+                }
+                kernel::map(
+                    row,
+                    output,
+                    #[inline(always)]
+                    move |x| grid.round(x),
+                );
             }
-            flex::with_storage(output, &x)
+            flex::from_buffer(output, x.layout().clone())
         })
     }
 
@@ -244,18 +257,27 @@ impl TrainedThresholdKernel for Flex {
                     return grad;
                 }
                 let (x, grad) = (flex::contiguous(x), flex::contiguous(grad));
-                let mut output = Vec::with_capacity(x.storage::<f32>().len());
-                let x_rows = rows(x.storage(), &x, axis);
-                let grad_rows = rows(grad.storage(), &x, axis);
-                for (i, (x, g)) in x_rows.zip(grad_rows).enumerate() {
-                    let channel = i % grids.len();
-                    for (&x, &g) in x.iter().zip(g) {
-                        let (gx, gt) = grids[channel].gradients(x, g);
-                        output.push(gx);
-                        sums[channel] += f64::from(gt);
+                let length = row_length(&x, axis);
+                let (grad, ()) = flex::replace(x, grad, |x, grad| {
+                    let rows = x.chunks_exact(length).zip(grad.chunks_exact_mut(length));
+                    for (i, (x, grad)) in rows.enumerate() {
+                        let channel = i % grids.len();
+                        let grid = grids[channel];
+                        if let ([x], [grad]) = (x, &mut *grad) {
+                            let (gx, gt) = grid.gradients(*x, *grad);
+                            *grad = gx;
+                            sums[channel] += f64::from(gt);
+                            continue;
+                        }
+                        sums[channel] += update_and_sum(
+                            x,
+                            grad,
+                            #[inline(always)]
+                            move |x, g| grid.gradients(x, g),
+                        );
                     }
-                }
-                flex::with_storage(output, &x)
+                });
+                grad
             })
         });
         let sums: Vec<f32> = sums.into_iter().map(|s| s as f32).collect();
@@ -267,12 +289,10 @@ impl TrainedThresholdKernel for Flex {
     }
 }
 
-/// The runs of a row-major tensor that share one index of `axis`, in order.
-fn rows<'a>(data: &'a [f32], like: &FlexTensor, axis: usize) -> impl Iterator<Item = &'a [f32]> {
-    let inner: usize = like.layout().shape().as_slice()[axis + 1..]
-        .iter()
-        .product();
-    data.chunks_exact(inner.max(1))
+/// Numbers of a row-major tensor that lie together and share one index of `axis`.
+fn row_length(like: &FlexTensor, axis: usize) -> usize {
+    let inner = &like.layout().shape().as_slice()[axis + 1..];
+    inner.iter().product::<usize>().max(1)
 }
 
 /// One threshold's grid: step, and the least and the greatest integer.
