@@ -4,6 +4,7 @@
 mod folding;
 mod loading;
 mod recipe;
+mod scales;
 mod switching;
 mod taps;
 
