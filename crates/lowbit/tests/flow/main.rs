@@ -1,6 +1,7 @@
 //! From a float network to a quantized one: taps, switches, folding, loading and the recipe, on
 //! the networks that people train.
 
+mod checkpoints;
 mod folding;
 mod loading;
 mod recipe;

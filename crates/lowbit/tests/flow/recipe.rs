@@ -1,7 +1,7 @@
 use burn::tensor::{Bytes, Device};
 use lowbit::calibrate::measure;
 use lowbit::data::{DataSet, ImageSet, Split};
-use lowbit::models::Classifier;
+use lowbit::models::{Classifier, Tolerance};
 use lowbit::optim::{Schedule, ThresholdOptimizer};
 use lowbit::train::checkpoint::{load_state, load_weights};
 use lowbit::train::recipe::{FreezeThresholds, Recipe};
@@ -108,7 +108,8 @@ fn the_recipe_resumes_to_the_bit_freezes_and_keeps_powers_of_two() {
 
     let device = Device::flex();
     let plan = &experiment().runs[1].plan;
-    let (model, _) = load_weights(build("cnn", plan, &device), &last).unwrap();
+    let (model, _) =
+        load_weights(build("cnn", plan, &device), &last, Tolerance::default()).unwrap();
     let measured = measure(&model, |model: &lowbit::models::Network| {
         model.forward(images("cnn", 4, &device));
     });

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use lowbit::data::{ImageSet, Split};
-use lowbit::models::{Classifier, Network};
+use lowbit::models::{Classifier, Network, Tolerance};
 use lowbit::ops::trained_threshold;
 use lowbit::quantizers::{ModulePath, QuantizerConfig, Selection, Taps};
 use lowbit::train::checkpoint::load_weights;
@@ -152,7 +152,7 @@ fn trained(name: &str, channels: usize, size: usize) -> Network {
     assert!(matches!(outcome, Outcome::Finished(_)));
     let last = folder.checkpoints("plan").last().unwrap().unwrap();
     let model = build(name, &experiment.runs[1].plan, &device);
-    load_weights(model, &last).unwrap().0
+    load_weights(model, &last, Tolerance::default()).unwrap().0
 }
 
 #[test]
