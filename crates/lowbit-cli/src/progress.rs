@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lowbit::calibrate::Calibrated;
+use lowbit::models::LoadReport;
 use lowbit::train::checkpoint::Sums;
 use lowbit::train::{EpochMetrics, Progress, RunConfig};
 
@@ -72,6 +73,12 @@ impl Progress for Bars {
         match finished_epochs {
             0 => self.say(&run.name),
             n => self.say(&format!("{}, from epoch {} on", run.name, n + 1)),
+        }
+    }
+
+    fn loaded(&mut self, report: &LoadReport) {
+        for difference in report.differences() {
+            self.say(&format!("accepted of the file: {difference}"));
         }
     }
 

@@ -190,6 +190,7 @@ fn bad_input_is_answered_in_one_line_that_names_it() {
         ("train --method tqt --no-baseline", "start"),
         ("train --data-dir x", "data_dir"),
         ("train --epochs 0", "epochs"),
+        ("train --method float --fold training", "fold"),
         ("train --batch 0", "batch"),
         ("train --lr -1", "lr"),
         ("train --threads 0", "threads"),
@@ -240,6 +241,8 @@ fn help_names_every_shared_flag() {
         "--config",
         "--out",
         "--from",
+        "--accept",
+        "--fold",
         "--resume",
         "--json",
     ] {
@@ -329,4 +332,48 @@ fn what_cannot_be_quantized_is_told() {
     assert!(error("quantize --from a.pt --data digits --images 0").contains("calibration_images"));
     assert!(error("quantize --from a.pt --data digits --method dorefa").contains("dorefa"));
     assert!(error("quantize --from a.pt --data digits --init best").contains("kl-j"));
+}
+
+#[test]
+fn weights_that_differ_are_loaded_when_that_is_accepted() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let float = "train --method float --epochs 1 --threads 1 --out float";
+    assert!(run(folder, float).status.success());
+    // A file with the float network's weights, less one and with another too many.
+    let model = folder.join("float/float/checkpoints/epoch-00001/model.bpk");
+    let bytes = Bytes::from_bytes_vec(std::fs::read(model).unwrap());
+    let reader = burn_pack::Reader::from_bytes(bytes).unwrap();
+    let mut tensors = reader.into_tensors().unwrap();
+    let bias = tensors.iter_mut().find(|tensor| tensor.name == "fc.bias");
+    bias.unwrap().name = "fc.shift".into();
+    let bytes = burn_pack::Writer::new(tensors).into_bytes().unwrap();
+    std::fs::write(folder.join("part.bpk"), &bytes[..]).unwrap();
+
+    let quantize = "quantize --from part.bpk --data digits";
+    let text = error(folder, quantize);
+    let expected = "holds another network; it lacks fc.bias; it alone has fc.shift\n";
+    assert!(text.ends_with(expected), "{text}");
+    let text = error(folder, &format!("{quantize} --accept missing"));
+    let expected = "holds another network; it alone has fc.shift\n";
+    assert!(text.ends_with(expected), "{text}");
+    for arguments in [
+        &format!("{quantize} --out int"),
+        "train --method tqt --from part.bpk --fold training --epochs 1 --threads 1 --out tqt",
+    ] {
+        let arguments = format!("{arguments} --accept missing,unexpected --json");
+        let output = run(folder, &arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments}: {text}");
+        for listed in ["it lacks fc.bias\n", "it alone has fc.shift\n"] {
+            let line = format!("accepted of the file: {listed}");
+            assert!(text.contains(&line), "{arguments}: {text}");
+        }
+        // What was accepted is part of the configuration that repeats the run.
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["config"]["accept"]["missing"], true);
+        let fold = &report["config"]["runs"][0]["plan"]["fold"];
+        let folded = arguments.contains("--fold");
+        assert_eq!(fold.as_str(), folded.then_some("training"), "{arguments}");
+    }
 }

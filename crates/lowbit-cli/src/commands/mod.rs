@@ -11,8 +11,10 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use lowbit::config::Fold;
 use lowbit::data::{DataSet, Split};
+use lowbit::models::Tolerance;
 use lowbit::train::Interrupter;
 
 use crate::progress::Bars;
@@ -29,6 +31,46 @@ pub(crate) struct Resources {
     /// Threads; the numbers do not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+}
+
+/// The names of [`Fold`].
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum FoldArgument {
+    Off,
+    Training,
+    Merged,
+}
+
+impl From<FoldArgument> for Fold {
+    fn from(fold: FoldArgument) -> Self {
+        match fold {
+            FoldArgument::Off => Self::Off,
+            FoldArgument::Training => Self::Training,
+            FoldArgument::Merged => Self::Merged,
+        }
+    }
+}
+
+/// How weights may differ from the network that loads them.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Difference {
+    /// Those that the network alone has keep their first values
+    Missing,
+    /// Those that the file alone has are passed over
+    Unexpected,
+    /// Those of another shape are passed over
+    OtherShape,
+}
+
+impl Difference {
+    /// All of these accepted.
+    pub(crate) fn tolerance(accepted: &[Self]) -> Tolerance {
+        Tolerance {
+            missing: accepted.contains(&Self::Missing),
+            unexpected: accepted.contains(&Self::Unexpected),
+            other_shape: accepted.contains(&Self::OtherShape),
+        }
+    }
 }
 
 /// Gives the process its threads. Called once, before any tensor is touched.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
-use clap::{Args, ValueEnum};
-use lowbit::config::{Fold, Widths};
+use clap::Args;
+use lowbit::config::Widths;
 use lowbit::data::DataSet;
 use lowbit::models::Architecture;
 use lowbit::quantizers::ThresholdInit;
@@ -15,7 +15,7 @@ use lowbit::train::{
 };
 use serde::Serialize;
 
-use super::{Ended, Resources, load, print_json, use_threads};
+use super::{Difference, Ended, FoldArgument, Resources, load, print_json, use_threads};
 use crate::progress::Bars;
 use crate::table;
 
@@ -31,6 +31,14 @@ pub(crate) struct Arguments {
     /// network: .safetensors, .pt, .pth or .bpk
     #[arg(long, value_name = "RUN")]
     from: PathBuf,
+    /// Load the weights although some are missing, unexpected or of another shape, and list those
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    accept: Vec<Difference>,
     /// How networks are quantized: tqt
     #[arg(long, value_name = "NAME", default_value = "tqt")]
     method: Method,
@@ -92,15 +100,8 @@ const EXAMPLES: &str = "\
 Examples:
   lowbit quantize --from runs/mnist-lenet --method tqt --out runs/mnist-int8
   lowbit quantize --from runs/mnist-lenet --compare --epochs 1
-  lowbit quantize --from lenet.pt --data mnist --model lenet --widths 8,4,4,8";
-
-/// The names of [`Fold`].
-#[derive(Clone, Copy, ValueEnum)]
-enum FoldArgument {
-    Off,
-    Training,
-    Merged,
-}
+  lowbit quantize --from lenet.pt --data mnist --model lenet --widths 8,4,4,8
+  lowbit quantize --from other.pt --data mnist --accept unexpected,other-shape";
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -192,6 +193,7 @@ impl Arguments {
         };
         Ok(Quantize {
             from: self.from,
+            accept: Difference::tolerance(&self.accept),
             data: self.data,
             data_dir: self.resources.data_dir,
             model: self.model,
@@ -201,11 +203,7 @@ impl Arguments {
             weight_init: self.weight_init,
             activation_init: self.init,
             per_channel: self.per_channel,
-            fold: match self.fold {
-                FoldArgument::Off => Fold::Off,
-                FoldArgument::Training => Fold::Training,
-                FoldArgument::Merged => Fold::Merged,
-            },
+            fold: self.fold.into(),
             widths,
             layer_widths,
             images: self.images,

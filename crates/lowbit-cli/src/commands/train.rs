@@ -12,7 +12,7 @@ use lowbit::train::{
 };
 use serde::Serialize;
 
-use super::{Ended, Resources, load, print_json, use_threads};
+use super::{Difference, Ended, FoldArgument, Resources, load, print_json, use_threads};
 use crate::progress::Bars;
 use crate::table;
 
@@ -63,9 +63,23 @@ pub(crate) struct Arguments {
     /// The run's folder [default: a new one under runs/]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Start from the best weights of this run
+    /// Start from the best weights of this run, or from a file with those of the plain network:
+    /// .safetensors, .pt, .pth or .bpk
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
+    /// Load them although some are missing, unexpected or of another shape, and list those
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        hide_possible_values = true,
+        requires = "from"
+    )]
+    accept: Vec<Difference>,
+    /// Quantize convolutions as one with the normalizations after them: off, training or merged
+    /// (for good) [default: off, or that of the quantized run in --from]
+    #[arg(long, value_name = "HOW", hide_possible_values = true)]
+    fold: Option<FoldArgument>,
     /// Train the quantized network alone
     #[arg(long)]
     no_baseline: bool,
@@ -196,6 +210,8 @@ impl Arguments {
             lr: self.lr,
             seed: self.seed,
             from: self.from,
+            accept: (!self.accept.is_empty()).then(|| Difference::tolerance(&self.accept)),
+            fold: self.fold.map(Into::into),
             ..Settings::default()
         }
     }

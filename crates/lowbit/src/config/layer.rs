@@ -49,6 +49,8 @@ pub enum LayerType {
     ShiftConv2d {
         /// Whether it has a bias.
         bias: bool,
+        /// Bits of a weight, 2 to 8.
+        weight_bits: u8,
     },
     /// Table of vectors.
     Embedding,
@@ -133,7 +135,7 @@ impl LayerType {
             | Self::ConvTranspose3d { bias }
             | Self::Linear { bias }
             | Self::Adder2d { bias }
-            | Self::ShiftConv2d { bias } => Some(bias),
+            | Self::ShiftConv2d { bias, .. } => Some(bias),
             _ => None,
         }
     }

@@ -510,7 +510,10 @@ mod tests {
             slots(&planner.layer("d", adder)),
             [("input", 4), ("weight", 4), ("accumulator", 32)]
         );
-        let shift = LayerType::ShiftConv2d { bias: true };
+        let shift = LayerType::ShiftConv2d {
+            bias: true,
+            weight_bits: 5,
+        };
         assert_eq!(
             slots(&planner.layer("e", shift)),
             [("input", 4), ("bias", 16), ("accumulator", 32)]

@@ -1,20 +1,16 @@
 //! Weights of a plain network into a quantized one.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::module::{ModuleVisitor, Param};
 use burn::store::{ModuleRecord, RecordError};
-use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_pack::Tensor as Packed;
-use burn_store::{
-    ModuleAdapter, ModuleContext, ModuleStore, PyTorchToBurnAdapter, PytorchStore,
-    SafetensorsStore, bridge,
-};
-use serde::Serialize;
+use burn_store::bridge;
+use serde::{Deserialize, Serialize};
 
+use super::source::{Parameter, Source, unreadable};
 use super::{Classifier, FoldedPair};
 use crate::Error;
 use crate::config::Fold;
@@ -22,7 +18,8 @@ use crate::nn::Normalization;
 use crate::quantizers::ModulePath;
 
 /// What of a difference between file and network is accepted; nothing by default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Tolerance {
     /// Parameters that the file lacks keep their values.
     pub missing: bool,
@@ -45,23 +42,46 @@ pub struct LoadReport {
     pub other_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
 }
 
+impl Tolerance {
+    /// Whether no difference is accepted.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl LoadReport {
+    /// Every difference between file and network, in a line for each kind there is.
+    pub fn differences(&self) -> Vec<String> {
+        self.kinds().into_iter().flatten().collect()
+    }
+
+    /// What is missing, unexpected and of another shape.
+    fn kinds(&self) -> [Option<String>; 3] {
+        let shapes = self.other_shape.iter();
+        let shapes: Vec<String> = shapes
+            .map(|(name, own, theirs)| format!("{name} is {theirs:?}, expected {own:?}"))
+            .collect();
+        let line = |prefix: &str, names: &[String]| {
+            (!names.is_empty()).then(|| format!("{prefix}{}", names.join(", ")))
+        };
+        [
+            line("it lacks ", &self.missing),
+            line("it alone has ", &self.unexpected),
+            line("", &shapes),
+        ]
+    }
+
     /// What is different and not accepted, as one line.
     fn refused(&self, tolerance: Tolerance) -> Option<String> {
-        let mut parts = Vec::new();
-        if !tolerance.missing && !self.missing.is_empty() {
-            parts.push(format!("it lacks {}", self.missing.join(", ")));
-        }
-        if !tolerance.unexpected && !self.unexpected.is_empty() {
-            parts.push(format!("it alone has {}", self.unexpected.join(", ")));
-        }
-        if !tolerance.other_shape && !self.other_shape.is_empty() {
-            let shapes = self.other_shape.iter();
-            let shapes: Vec<String> = shapes
-                .map(|(name, own, theirs)| format!("{name} is {theirs:?}, expected {own:?}"))
-                .collect();
-            parts.push(shapes.join(", "));
-        }
+        let accepted = [
+            tolerance.missing,
+            tolerance.unexpected,
+            tolerance.other_shape,
+        ];
+        let kinds = self.kinds().into_iter().zip(accepted);
+        let parts: Vec<String> = kinds
+            .filter_map(|(kind, accepted)| kind.filter(|_| !accepted))
+            .collect();
         (!parts.is_empty()).then(|| format!("holds another network; {}", parts.join("; ")))
     }
 }
@@ -71,6 +91,11 @@ impl LoadReport {
 /// and layout of normalizations and linear layers where the file is PyTorch's (of safetensors
 /// files, every one that does not name Burn as its producer). Keys of quantizers are loaded where
 /// both have them and passed over elsewhere, and so is PyTorch's `num_batches_tracked`.
+///
+/// Of PyTorch's, the state dict may be in a dictionary, as its `state_dict`, `model_state_dict`,
+/// `model` or `net`, whose other entries (an optimizer's state, the epoch) are passed over; its keys
+/// may have the prefix `module.` of `DataParallel` or `_orig_mod.` of `torch.compile`; and it may be
+/// that of a whole module which was saved.
 ///
 /// Weights and normalizations of the plain network are merged first where the network has them
 /// merged ([`Fold::Merged`]).
@@ -83,9 +108,9 @@ pub fn load_plain<M: Classifier>(
     path: &Path,
     tolerance: Tolerance,
 ) -> Result<(M, LoadReport), Error> {
-    let source = Source::read(path)?;
     let mut wanted = Wanted::default();
     model.visit(&mut wanted);
+    let source = Source::read(path, &wanted.parameters)?;
     let (mut tensors, unmerged) = match model.fold() {
         Fold::Merged => merged(source, &model.folds(), path)?,
         _ => (source, BTreeSet::new()),
@@ -125,13 +150,6 @@ pub fn load_plain<M: Classifier>(
     Ok((model.map_err(|error| unreadable(path, error))?, report))
 }
 
-fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::Checkpoint {
-        path: path.into(),
-        message: error.to_string().replace('\n', " "),
-    }
-}
-
 /// The tensor with its elements as `f32`.
 fn in_f32(tensor: Packed) -> Packed {
     if tensor.dtype == DType::F32 {
@@ -141,20 +159,6 @@ fn in_f32(tensor: Packed) -> Packed {
     bridge::map_data(tensor, name, DType::F32, shape, |data| {
         data.convert_dtype(DType::F32)
     })
-}
-
-/// A parameter of the network.
-struct Parameter {
-    key: String,
-    shape: Vec<usize>,
-    /// The type of the module that has it, as Burn names it: `Struct:Linear`.
-    holder: String,
-}
-
-impl Parameter {
-    fn is_quantizer(&self) -> bool {
-        self.key.contains("quantizers.")
-    }
 }
 
 #[derive(Default)]
@@ -179,112 +183,6 @@ impl ModuleVisitor for Wanted {
             holder: format!("Struct:{}", self.path.holder_type()),
         });
     }
-}
-
-/// The tensors of a file, by key.
-struct Source {
-    tensors: BTreeMap<String, Packed>,
-    /// Whether names and layouts are PyTorch's.
-    is_pytorch: bool,
-}
-
-impl Source {
-    fn read(path: &Path) -> Result<Self, Error> {
-        // A file that cannot be opened is told as such, not as one of a wrong format.
-        File::open(path).map_err(Error::io(path))?;
-        let extension = path.extension().and_then(|e| e.to_str());
-        match extension.unwrap_or_default() {
-            "bpk" => {
-                let bytes = std::fs::read(path).map_err(Error::io(path))?;
-                let reader = burn_pack::Reader::from_bytes(Bytes::from_bytes_vec(bytes));
-                let tensors = reader.and_then(burn_pack::Reader::into_tensors);
-                let tensors = tensors.map_err(|error| unreadable(path, error))?;
-                let named = tensors.into_iter().map(|t| (t.name.clone(), t));
-                Ok(Self {
-                    tensors: named.collect(),
-                    is_pytorch: false,
-                })
-            }
-            "safetensors" => {
-                let is_pytorch = !is_burns(path)?;
-                let mut store = SafetensorsStore::from_file(path);
-                Ok(Self {
-                    tensors: all_tensors(&mut store, path)?,
-                    is_pytorch,
-                })
-            }
-            "pt" | "pth" => {
-                let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
-                Ok(Self {
-                    tensors: all_tensors(&mut store, path)?,
-                    is_pytorch: true,
-                })
-            }
-            other => Err(unreadable(
-                path,
-                format!("`{other}` is no known format, expected bpk, safetensors, pt or pth"),
-            )),
-        }
-    }
-
-    /// The tensor of a parameter, in the network's layout.
-    fn take(&mut self, parameter: &Parameter) -> Option<Packed> {
-        let mut tensor = match self.tensors.remove(&parameter.key) {
-            Some(tensor) => tensor,
-            None => self.tensors.remove(&self.other_name(parameter)?)?,
-        };
-        tensor.name.clone_from(&parameter.key);
-        tensor.param_id = None;
-        if self.is_pytorch {
-            let holder = [parameter.holder.clone()];
-            tensor = PyTorchToBurnAdapter.adapt(tensor, ModuleContext::new(&holder));
-        }
-        tensor.name.clone_from(&parameter.key);
-        Some(tensor)
-    }
-
-    /// PyTorch's name of a parameter, where that differs.
-    fn other_name(&self, parameter: &Parameter) -> Option<String> {
-        let (module, name) = parameter.key.rsplit_once('.')?;
-        let other = PyTorchToBurnAdapter.get_alternative_param_name(name, &parameter.holder);
-        other
-            .filter(|_| self.is_pytorch)
-            .map(|other| format!("{module}.{other}"))
-    }
-
-    /// The keys that no parameter took, without those that mean nothing here.
-    fn rest(self, unmerged: &BTreeSet<String>) -> Vec<String> {
-        let means_nothing = |key: &String| {
-            key.contains("quantizers.")
-                || self.is_pytorch && key.ends_with(".num_batches_tracked")
-                || unmerged.contains(key)
-        };
-        let keys = self.tensors.keys().filter(|key| !means_nothing(key));
-        keys.cloned().collect()
-    }
-}
-
-fn all_tensors<S: ModuleStore>(
-    store: &mut S,
-    path: &Path,
-) -> Result<BTreeMap<String, Packed>, Error> {
-    let tensors = store.get_all_tensors();
-    tensors.cloned().map_err(|error| unreadable(path, error))
-}
-
-/// Whether a safetensors file names Burn as its producer.
-fn is_burns(path: &Path) -> Result<bool, Error> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(Error::io(path))?;
-    let mut header = Vec::new();
-    let limit = u64::from_le_bytes(length);
-    file.take(limit)
-        .read_to_end(&mut header)
-        .map_err(Error::io(path))?;
-    let header: serde_json::Value =
-        serde_json::from_slice(&header).map_err(|error| unreadable(path, error))?;
-    Ok(header["__metadata__"]["producer"] == "burn")
 }
 
 /// The tensors with every pair merged into its convolution, and the keys that went into one.

@@ -7,6 +7,7 @@ mod load;
 mod network;
 mod preact_resnet;
 mod size;
+mod source;
 
 pub use classifier::{Batch, Classifier, FoldedPair};
 pub(crate) use classifier::{classify, impl_steps, train_step};

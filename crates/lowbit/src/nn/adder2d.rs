@@ -115,6 +115,12 @@ impl Adder2d {
     /// - `input`: `[batch, channels_in, height, width]`
     /// - result: `[batch, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        self.quantizers.output(self.sums(input, bias))
+    }
+
+    /// The sums, saturated to the accumulator's width, and `bias` added to them.
+    pub(super) fn sums(&self, input: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
         let [_, _, height, width] = input.dims();
         let padding = padding::pairs(
             &self.padding,
@@ -130,19 +136,16 @@ impl Adder2d {
             adaptive_rate: self.adaptive_rate,
         };
         let [_, terms @ ..] = self.weight.dims();
-        let output = self.quantizers.accumulate(
+        self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
-            self.bias
-                .as_ref()
-                .map(|bias| self.quantizers.bias(bias.val())),
+            bias.map(|bias| self.quantizers.bias(bias)),
             Sums {
                 term: Term::Distance,
                 ..Sums::new(terms.iter().product(), 1)
             },
             |input, weight, bias| ops::adder2d(input, weight, bias, options),
-        );
-        self.quantizers.output(output)
+        )
     }
 }
 

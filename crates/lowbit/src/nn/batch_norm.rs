@@ -5,7 +5,7 @@ use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param,
 use burn::tensor::{Device, Tensor};
 
 use crate::config::QConfig;
-use crate::nn::Relu;
+use crate::nn::{Normalization, Relu};
 use crate::ops::{self, Activation};
 use crate::quantizers::{Quantizers, Taps};
 
@@ -110,9 +110,26 @@ impl BatchNorm {
         batch.output
     }
 
-    /// Mean and (biased) variance of a batch, `[batch, num_features, ...]`, which the running
-    /// statistics take note of.
-    pub(super) fn follow(&self, batch: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
+    /// What it does with the running statistics.
+    pub(super) fn running(&self, device: &Device) -> Normalization {
+        let [mean, variance] = [&self.running_mean, &self.running_var]
+            .map(|running| running.value_sync().to_device(device));
+        self.with_statistics(mean, variance)
+    }
+
+    fn with_statistics(&self, mean: Tensor<1>, variance: Tensor<1>) -> Normalization {
+        Normalization {
+            gamma: self.gamma.val(),
+            beta: self.beta.val(),
+            mean,
+            variance,
+            epsilon: self.epsilon,
+        }
+    }
+
+    /// What it does with mean and (biased) variance of a batch, `[batch, num_features, ...]`, which
+    /// the running statistics take note of.
+    pub(super) fn of_batch(&self, batch: Tensor<4>) -> Normalization {
         let device = batch.device();
         let features = batch.dims()[1];
         let rows = batch.swap_dims(0, 1).reshape([features as i32, -1]);
@@ -120,7 +137,7 @@ impl BatchNorm {
         let variance = (rows - mean.clone()).square().mean_dim(1);
         let (mean, variance) = (mean.reshape([features]), variance.reshape([features]));
         self.update(mean.clone(), variance.clone(), &device);
-        (mean, variance)
+        self.with_statistics(mean, variance)
     }
 
     /// Moves the running statistics towards those of a batch.

@@ -24,6 +24,12 @@ pub struct Normalization {
 }
 
 impl Normalization {
+    /// `gamma / sqrt(variance + epsilon)` of each channel.
+    pub fn scale(&self) -> Tensor<1> {
+        let variance = self.variance.clone();
+        self.gamma.clone() / variance.add_scalar(self.epsilon).sqrt()
+    }
+
     /// Weight and bias of the one layer that a convolution and this normalization after it make:
     /// `w gamma / sqrt(variance + epsilon)` and
     /// `beta + (b - mean) gamma / sqrt(variance + epsilon)` per output channel.
@@ -36,7 +42,7 @@ impl Normalization {
         weight: Tensor<D>,
         bias: Option<Tensor<1>>,
     ) -> (Tensor<D>, Tensor<1>) {
-        let factor = self.gamma / self.variance.add_scalar(self.epsilon).sqrt();
+        let factor = self.scale();
         let mut shape = [1; D];
         shape[0] = factor.dims()[0];
         let shift = match bias {
@@ -83,23 +89,17 @@ fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     let x = conv.quantizers.input(x);
     let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(|b| b.val()));
     let live = device.is_autodiff() && norm.training.is_enabled();
-    let (mean, variance) = if live {
+    let normalization = if live {
         let plain = |t: &Tensor<1>| t.clone().into();
         let bias = bias.as_ref().map(plain);
-        let seen = ops::conv2d(x.clone(), weight.clone().into(), bias, options.clone());
-        norm.follow(seen)
+        norm.of_batch(ops::conv2d(
+            x.clone(),
+            weight.clone().into(),
+            bias,
+            options.clone(),
+        ))
     } else {
-        (
-            norm.running_mean.value().to_device(&device),
-            norm.running_var.value().to_device(&device),
-        )
-    };
-    let normalization = Normalization {
-        gamma: norm.gamma.val(),
-        beta: norm.beta.val(),
-        mean,
-        variance,
-        epsilon: norm.epsilon,
+        norm.running(&device)
     };
     let (weight, bias) = normalization.fold(weight, bias);
     let [_, terms @ ..] = weight.dims();

@@ -5,12 +5,10 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
-use lowbit_formats::codebook::Decision;
-use lowbit_formats::{Codebook, Format, PowerOfTwo, Rounding};
 
 use super::padding;
 use crate::config::QConfig;
-use crate::ops::{self, ClampedGradient};
+use crate::ops;
 use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers, Sums};
 
 /// Configuration of a [`ShiftConv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
@@ -51,8 +49,8 @@ pub struct ShiftConv2dConfig {
 /// shift: `sign(w) 2^p` with `p = round(log2 |w|)`, held to 0 and `2 - 2^(weight_bits-1)` (-14 for
 /// the usual 5 bits), and 0 for 0. The gradient passes straight through. This is DeepShift's layer
 /// that trains weights (DeepShift-Q, arXiv 1905.13298), which ShiftAddNet (arXiv 2010.12785) pairs
-/// with [`Adder2d`](super::Adder2d). Built by [`ShiftConv2dConfig`]; parameter paths are those of
-/// `burn::nn::conv::Conv2d`.
+/// with an adder, [`ShiftAdder2d`](super::ShiftAdder2d). Built by [`ShiftConv2dConfig`]; parameter
+/// paths are those of `burn::nn::conv::Conv2d`.
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct ShiftConv2d {
@@ -105,26 +103,10 @@ impl ShiftConv2dConfig {
             dilation: plain.dilation,
             groups: plain.groups,
             padding: plain.padding,
-            shifts: FormatQuantizerConfig {
-                format: shifts(self.weight_bits),
-                rounding: Rounding::NearestEven,
-                clamped: ClampedGradient::Pass,
-            }
-            .init(),
+            shifts: FormatQuantizerConfig::shifts_of_weight(self.weight_bits).init(),
             quantizers: self.quantization.init(None, device),
         }
     }
-}
-
-/// Zero and the signed powers of two of `bits` bits, of which rounding takes the nearest in
-/// logarithm.
-fn shifts(bits: u8) -> Format {
-    let powers = PowerOfTwo::new(bits).unwrap_or_else(|error| panic!("weight_bits: {error}"));
-    let magnitudes: Vec<f32> = powers.values().into_iter().filter(|x| *x > 0.0).collect();
-    Codebook::with_sign(&magnitudes)
-        .and_then(|table| table.with_decision(Decision::GeometricMean { zero_up_to: 0.0 }))
-        .expect("powers of two are distinct and finite")
-        .into()
 }
 
 impl ShiftConv2d {
@@ -134,6 +116,12 @@ impl ShiftConv2d {
     /// - `input`: `[batch, channels_in, height, width]`
     /// - result: `[batch, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        self.quantizers.output(self.sums(input, bias))
+    }
+
+    /// The sums, saturated to the accumulator's width, and `bias` added to them.
+    pub(super) fn sums(&self, input: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
         let [_, _, height, width] = input.dims();
         let padding = padding::pairs(
             &self.padding,
@@ -144,16 +132,13 @@ impl ShiftConv2d {
         let options =
             ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
         let [_, terms @ ..] = self.weight.dims();
-        let output = self.quantizers.accumulate(
+        self.quantizers.accumulate(
             self.quantizers.input(input),
             self.shifts.operand(self.weight.val()),
-            self.bias
-                .as_ref()
-                .map(|bias| self.quantizers.bias(bias.val())),
+            bias.map(|bias| self.quantizers.bias(bias)),
             Sums::new(terms.iter().product(), 1),
             |input, weight, bias| ops::conv2d(input, weight, bias, options),
-        );
-        self.quantizers.output(output)
+        )
     }
 }
 

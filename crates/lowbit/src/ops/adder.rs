@@ -56,7 +56,8 @@ impl Default for AdderOptions {
 /// With an `adaptive_rate` eta, the weight's gradient `g` becomes `eta sqrt(k) g / ||g||_2`, where
 /// `k` is the number of weights (equations 12 and 13; the layer's gradient has the norm
 /// `eta sqrt(k)` whatever its depth). The paper applies this factor in its optimizer, plain
-/// gradient descent with momentum; optimizers that divide by the gradient's size undo it.
+/// gradient descent with momentum; optimizers that divide by the gradient's size undo it. The
+/// authors' own code has it in the gradient, as here, with eta 1/5.
 ///
 /// Zeros of the padding are inputs like others.
 ///

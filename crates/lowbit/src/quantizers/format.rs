@@ -1,10 +1,12 @@
 //! Quantization to a fixed number format.
 
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use lowbit_formats::{Format, Rounding};
+use lowbit_formats::codebook::Decision;
+use lowbit_formats::{Codebook, Format, Rounding};
 use serde::{Deserialize, Serialize};
 
 use super::{Switch, observe};
@@ -69,6 +71,38 @@ pub struct FormatQuantizerConfig {
 }
 
 impl FormatQuantizerConfig {
+    /// Zero and `+-2^k` for every `k` of `exponents` (at most 127 of them, from -126 to 127), the
+    /// nearest in logarithm: `sign(x) 2^round(log2 |x|)`, held to the range, and 0 for 0. The
+    /// gradient passes straight through.
+    ///
+    /// # Panics
+    /// If `exponents` is empty or out of its range.
+    pub fn shifts(exponents: RangeInclusive<i32>) -> Self {
+        let magnitudes: Vec<f32> = exponents.map(|k| 2f32.powi(k)).collect();
+        let table = Codebook::with_sign(&magnitudes)
+            .and_then(|table| table.with_decision(Decision::GeometricMean { zero_up_to: 0.0 }));
+        Self {
+            format: table
+                .unwrap_or_else(|error| panic!("exponents: {error}"))
+                .into(),
+            rounding: Rounding::NearestEven,
+            clamped: ClampedGradient::Pass,
+        }
+    }
+
+    /// The shifts of a weight of `bits` bits, sign included: `2^(bits-1) - 1` of them, from none
+    /// downwards.
+    ///
+    /// # Panics
+    /// If `bits` is not from 2 to 8.
+    pub fn shifts_of_weight(bits: u8) -> Self {
+        assert!(
+            (2..=8).contains(&bits),
+            "weight_bits: is {bits}, expected 2 to 8"
+        );
+        Self::shifts(2 - (1 << (bits - 1))..=0)
+    }
+
     /// Builds the quantizer.
     pub fn init(&self) -> FormatQuantizer {
         FormatQuantizer {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::{Layer, LayerType};
 use crate::ops::{IntegerGrid, bits_of, sum_limits, trained_threshold};
-use crate::quantizers::QuantizerConfig;
+use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig};
 
 /// The widths of a layer's sums, in bits of two's complement. Each holds every partial
 /// sum too, in any order.
@@ -52,8 +52,9 @@ impl AccumulatorBits {
 ///
 /// No data is needed; thresholds and signedness are the model's, so that calibration comes first.
 /// Layers with a stride or padding have sums of fewer terms at some places; what is counted is a
-/// sum of all. A `ShiftConv2d` is left out, as its width is not in the plan. In a transposed convolution with groups and without bias or thresholds per channel,
-/// the groups cannot be told and are counted as one.
+/// sum of all. The weights of a `ShiftConv2d` are integers times its longest shift; with 7 bits and
+/// more those are too wide to be counted. In a transposed convolution with groups and without bias
+/// or thresholds per channel, the groups cannot be told and are counted as one.
 pub fn accumulator_bits<M: Module>(model: &M, layers: &[Layer]) -> Vec<AccumulatorBits> {
     let mut parameters = Parameters::default();
     model.visit(&mut parameters);
@@ -141,9 +142,14 @@ impl Parameters {
         let at = |name: &str| format!("{}.{name}", layer.path);
         let data = self.found.get(&at("weight"))?;
         let input = self.integers(layer.config.input.as_ref()?, &at("quantizers.input"))?;
-        let config = layer.config.weight.as_ref()?;
-        let weight = self.integers(config, &at("quantizers.weight"))?;
-        let values = self.quantized(layer, config, &weight, data)?;
+        let config = match layer.layer_type {
+            LayerType::ShiftConv2d { weight_bits, .. } => {
+                QuantizerConfig::Format(FormatQuantizerConfig::shifts_of_weight(weight_bits))
+            }
+            _ => layer.config.weight.clone()?,
+        };
+        let weight = self.integers(&config, &at("quantizers.weight"))?;
+        let values = self.quantized(layer, &config, &weight, data)?;
         let bias = self.found.get(&at("bias"));
         let layout = Layout::of(
             layer.layer_type,
@@ -444,6 +450,31 @@ mod tests {
         }
         let bits = report(adder, LayerType::Adder2d { bias: false }, config(false));
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (8, 7));
+    }
+
+    /// Weights of 3 bits are 0, +-1/4, +-1/2 and +-1: 1, -0.3 and 0.6 become 4, -1 and 2 quarters,
+    /// since log2 0.3 = -1.74 rounds to -2 and log2 0.6 = -0.74 to -1. Inputs are -8..7: at most
+    /// 4*7 + 8 + 2*7 = 50, at least -(4*8 + 7 + 2*8) = -55, 7 bits; by shape 3 * -4 * -8 = 96, 8
+    /// bits.
+    #[test]
+    fn a_shift_convolution_by_hand() {
+        let config = QConfig {
+            weight: None,
+            ..config(false)
+        };
+        let mut conv = nn::ShiftConv2dConfig::new([3, 1], [1, 1])
+            .with_weight_bits(3)
+            .with_quantization(config.clone())
+            .init(&Device::flex());
+        conv.weight = weight(&[1.0, -0.3, 0.6], [1, 3, 1, 1]);
+        let layer_type = LayerType::ShiftConv2d {
+            bias: true,
+            weight_bits: 3,
+        };
+        let bits = report(conv, layer_type, config);
+        assert_eq!((bits.terms, bits.input, bits.weight), (3, 4, 3));
+        assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (8, 7));
+        assert_eq!(bits.given, Some(10));
     }
 
     #[test]

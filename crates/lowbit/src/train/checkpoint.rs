@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::recipe::ThresholdState;
 use crate::Error;
 use crate::files::{sync_folder, write_synced};
-use crate::models::{Classifier, Tolerance, load_plain};
+use crate::models::{Classifier, LoadReport, Tolerance, load_plain};
 use crate::quantizers::bad_threshold;
 
 const MODEL: &str = "model.bpk";
@@ -211,17 +211,24 @@ fn with_thresholds_checked<M: Classifier>(model: M, path: &Path) -> Result<M, Er
     }
 }
 
-/// A network with the weights of the checkpoint in folder `path`, which may be of the same network
-/// with other quantizers: what only one of the two has of those is passed over. Also returns the
-/// names of the parameters that were loaded.
+/// A network with the weights of the checkpoint in folder `path`, or of a file as [`load_plain`]
+/// reads it. Either may be of the same network with other quantizers: what only one of the two has
+/// of those is passed over. Also returns what was loaded, and what differs.
 ///
 /// # Errors
-/// If either has another parameter that the other lacks, or of another shape; all are named. If a
-/// threshold is zero or no number.
-pub fn load_weights<M: Classifier>(model: M, path: &Path) -> Result<(M, Vec<String>), Error> {
-    let path = path.join(MODEL);
-    let (model, report) = load_plain(model, &path, Tolerance::default())?;
-    Ok((with_thresholds_checked(model, &path)?, report.loaded))
+/// If either has another parameter that the other lacks, or of another shape, and `tolerance` does
+/// not accept that; all are named. If a threshold is zero or no number.
+pub fn load_weights<M: Classifier>(
+    model: M,
+    path: &Path,
+    tolerance: Tolerance,
+) -> Result<(M, LoadReport), Error> {
+    let path = match path.is_file() {
+        true => path.to_owned(),
+        false => path.join(MODEL),
+    };
+    let (model, report) = load_plain(model, &path, tolerance)?;
+    Ok((with_thresholds_checked(model, &path)?, report))
 }
 
 /// The optimizer with the state of the checkpoint in folder `path`.

@@ -8,7 +8,7 @@ use super::{Recipe, Settings};
 use crate::Error;
 use crate::config::QPlan;
 use crate::data::DataSet;
-use crate::models::Architecture;
+use crate::models::{Architecture, Tolerance};
 use crate::optim::{OptimizerConfig, Schedule};
 
 /// More epochs than anybody waits for.
@@ -40,6 +40,9 @@ pub struct Experiment {
     /// best weights are meant, or a file with the weights of the plain network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
+    /// What of a difference between `from` and the network is accepted.
+    #[serde(default, skip_serializing_if = "Tolerance::is_none")]
+    pub accept: Tolerance,
     /// The runs, in order.
     pub runs: Vec<RunConfig>,
 }
@@ -114,6 +117,7 @@ impl Experiment {
             ("abits", settings.abits.is_some()),
             ("baseline", settings.baseline.is_some()),
             ("plan", settings.plan.is_some()),
+            ("fold", settings.fold.is_some()),
             ("from", settings.from.is_some()),
         ];
         if let Some((field, _)) = choices.into_iter().find(|(_, given)| *given) {
@@ -132,6 +136,7 @@ impl Experiment {
         self.threads = given.threads.unwrap_or(self.threads);
         let images = given.calibration_images;
         self.calibration_images = images.unwrap_or(self.calibration_images);
+        self.accept = given.accept.unwrap_or(self.accept);
         for run in &mut self.runs {
             run.epochs = settings.epochs.unwrap_or(run.epochs);
             run.lr = settings.lr.unwrap_or(run.lr);

@@ -5,11 +5,15 @@ use std::path::Path;
 use super::checkpoint::Sums;
 use super::{EpochMetrics, RunConfig};
 use crate::calibrate::Calibrated;
+use crate::models::LoadReport;
 
 /// Hears of everything that happens in training. Every method does nothing unless overridden.
 pub trait Progress {
     /// A run begins, or goes on after the epochs it already finished.
     fn start(&mut self, _run: &RunConfig, _finished_epochs: usize) {}
+
+    /// The first weights of a run were loaded, or there are none.
+    fn loaded(&mut self, _report: &LoadReport) {}
 
     /// The thresholds of a run were set.
     fn calibrated(&mut self, _thresholds: &[Calibrated]) {}

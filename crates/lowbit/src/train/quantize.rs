@@ -13,7 +13,7 @@ use crate::Error;
 use crate::calibrate::{Measured, measure};
 use crate::config::{Fold, QPlan, TqtPlan, Widths};
 use crate::data::{DataSet, Split};
-use crate::models::{Architecture, Classifier};
+use crate::models::{Architecture, Classifier, Tolerance};
 use crate::quantizers::{QuantizerConfig, ThresholdInit, UNTRAINED_STEP, set_rounding};
 
 /// What a person says of a quantization.
@@ -21,6 +21,8 @@ use crate::quantizers::{QuantizerConfig, ThresholdInit, UNTRAINED_STEP, set_roun
 pub struct Quantize {
     /// The folder of a run, or a file with the weights of the plain network.
     pub from: PathBuf,
+    /// What of a difference between that and the network is accepted.
+    pub accept: Tolerance,
     /// The data set; that of the run unless given.
     pub data: Option<DataSet>,
     /// The folder with its files.
@@ -150,6 +152,7 @@ impl Quantize {
             threads: self.threads,
             calibration_images: self.images,
             from: Some(self.from.clone()),
+            accept: Some(self.accept),
             ..Settings::default()
         };
         if self.from.is_file() {

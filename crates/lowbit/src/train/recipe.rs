@@ -29,9 +29,10 @@ pub struct Recipe {
 }
 
 /// Freezes thresholds once they have converged, one at a time (arXiv 1903.08066, section 5.2): the
-/// one whose gradient, averaged since the last time, has the smallest magnitude among those that
-/// round up to the same integer as their moving average, so that each ends on the more frequent
-/// side of an integer it swings around.
+/// one whose gradient, averaged over the last `every` steps, has the smallest magnitude among those
+/// that round up to the same integer as their moving average, so that each ends on the more
+/// frequent side of an integer it swings around. Of the moving average, 0.9999 is kept in a step, as
+/// in the authors' training script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FreezeThresholds {
@@ -155,6 +156,13 @@ impl ThresholdState {
         }
     }
 
+    /// Forgets the gradients so far, before those that freezing looks at.
+    pub fn forget_gradients(&mut self) {
+        for tracked in self.tracked.values_mut() {
+            tracked.gradient.fill(0.0);
+        }
+    }
+
     /// Freezes one threshold of `model`, if one has converged.
     pub fn freeze_one<M: Module>(&mut self, model: M) -> M {
         let values = values(&model);
@@ -165,9 +173,7 @@ impl ThresholdState {
         let next = settled
             .min_by(|(_, a), (_, b)| a.magnitude().total_cmp(&b.magnitude()))
             .map(|(path, _)| path.clone());
-        for tracked in self.tracked.values_mut() {
-            tracked.gradient.fill(0.0);
-        }
+        self.forget_gradients();
         match next {
             Some(path) => {
                 self.frozen.push(path);

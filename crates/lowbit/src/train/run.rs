@@ -16,7 +16,7 @@ use crate::Error;
 use crate::calibrate::calibrate;
 use crate::data::{Split, epoch_order};
 use crate::files::write_atomic;
-use crate::models::{Classifier, Network, Tolerance, load_plain, model_bits};
+use crate::models::{Classifier, LoadReport, Network, Tolerance, model_bits};
 use crate::quantizers::{Place, UNTRAINED_STEP, set_rounding};
 
 const CONFIG: &str = "config.toml";
@@ -171,9 +171,10 @@ impl RunFolder {
         let mut trainer = if checkpoints.last()?.is_some() {
             Trainer::new(model, run, setting).resume(&checkpoints)?
         } else {
-            let (model, loaded) = self.first_weights(model, experiment, run)?;
+            let (model, report) = self.first_weights(model, experiment, run)?;
+            progress.loaded(&report);
             let images = experiment.calibration_images;
-            let model = calibrated(model, &loaded, run, images, &setting, progress)?;
+            let model = calibrated(model, &report.loaded, run, images, &setting, progress)?;
             Trainer::new(model, run, setting)
         };
         if run.epochs == 0 {
@@ -202,34 +203,31 @@ impl RunFolder {
         write_result(&folder, result).map(Some)
     }
 
-    /// The network with the weights that the run starts from, and the keys that were loaded.
+    /// The network with the weights that the run starts from, and what was loaded.
     fn first_weights(
         &self,
         model: Network,
         experiment: &Experiment,
         run: &RunConfig,
-    ) -> Result<(Network, Vec<String>), Error> {
-        let best = match run.start {
-            Start::Scratch => return Ok((model, Vec::new())),
+    ) -> Result<(Network, LoadReport), Error> {
+        match run.start {
+            Start::Scratch => Ok((model, LoadReport::default())),
             Start::From => {
-                let from = experiment
-                    .from
-                    .as_ref()
-                    .expect("a checked experiment names it");
-                if from.is_file() {
-                    let (model, report) = load_plain(model, from, Tolerance::default())?;
-                    return Ok((model, report.loaded));
-                }
-                best_checkpoint(from)?
+                let from = experiment.from.as_ref();
+                let from = from.expect("a checked experiment names it");
+                let weights = match from.is_file() {
+                    true => from.clone(),
+                    false => best_checkpoint(from)?,
+                };
+                checkpoint::load_weights(model, &weights, experiment.accept)
             }
             Start::First => {
                 let first = &experiment.runs[0].name;
-                self.checkpoints(first)
-                    .best()?
-                    .ok_or_else(|| no_checkpoint(&self.path))?
+                let best = self.checkpoints(first).best()?;
+                let best = best.ok_or_else(|| no_checkpoint(&self.path))?;
+                checkpoint::load_weights(model, &best, Tolerance::default())
             }
-        };
-        checkpoint::load_weights(model, &best)
+        }
     }
 }
 

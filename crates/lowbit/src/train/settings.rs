@@ -11,9 +11,9 @@ use super::evaluation::find_run;
 use super::experiment::CALIBRATION_IMAGES;
 use super::{Experiment, Recipe, RunConfig, Start};
 use crate::Error;
-use crate::config::{QPlan, TqtPlan};
+use crate::config::{Fold, QPlan, TqtPlan};
 use crate::data::DataSet;
-use crate::models::Architecture;
+use crate::models::{Architecture, Tolerance};
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::quantizers::{DorefaConfig, TrainedThresholdConfig};
 
@@ -142,6 +142,11 @@ pub struct Settings {
     /// The folder of an earlier run whose best weights this one starts from, or a file with the
     /// weights of the plain network.
     pub from: Option<PathBuf>,
+    /// What of a difference between `from` and the network is accepted; nothing unless given.
+    pub accept: Option<Tolerance>,
+    /// Whether convolutions are quantized as one with the normalizations after them; they are not
+    /// unless given, or unless the run that this one starts from did so.
+    pub fold: Option<Fold>,
     /// What is quantized, in place of what the method would.
     pub plan: Option<QPlan>,
 }
@@ -247,6 +252,8 @@ impl Settings {
             calibration_images: self.calibration_images.or(other.calibration_images),
             recipe: self.recipe.or(other.recipe),
             from: self.from.or(other.from),
+            accept: self.accept.or(other.accept),
+            fold: self.fold.or(other.fold),
             plan: self.plan.or(other.plan),
         }
     }
@@ -269,7 +276,11 @@ impl Settings {
                 && let Some(plan) = plan.filter(QPlan::has_thresholds)
             {
                 self.method = None;
-                self.plan = Some(plan.retrained());
+                let fold = self.fold.take().unwrap_or(plan.fold);
+                self.plan = Some(QPlan {
+                    fold,
+                    ..plan.retrained()
+                });
             }
             self = self.or(Self {
                 data: Some(experiment.data),
@@ -283,7 +294,8 @@ impl Settings {
         if self.plan.is_some() {
             let method = self.method.map(|_| "method");
             let width = self.wbits.map(|_| "wbits").or(self.abits.map(|_| "abits"));
-            if let Some(field) = method.or(width) {
+            let fold = self.fold.map(|_| "fold");
+            if let Some(field) = method.or(width).or(fold) {
                 return Err(Error::config(
                     field,
                     "a plan is given, which says what is quantized",
@@ -306,6 +318,7 @@ impl Settings {
             threads: self.threads.unwrap_or(cores),
             calibration_images: self.calibration_images.unwrap_or(CALIBRATION_IMAGES),
             from: absolute(self.from)?,
+            accept: self.accept.unwrap_or_default(),
             runs,
         };
         experiment.check()?;
@@ -361,6 +374,10 @@ impl Settings {
                         ));
                     }
                 }
+                if self.fold.is_some_and(|fold| !fold.is_off()) {
+                    let message = "the method is float, which quantizes nothing";
+                    return Err(Error::config("fold", message));
+                }
                 return Ok((method.to_string(), QPlan::float()));
             }
             Method::Dorefa => (DorefaConfig::WEIGHT_BITS, DorefaConfig::ACTIVATION_BITS),
@@ -370,7 +387,10 @@ impl Settings {
         let abits = width("abits", self.abits, &activations)?;
         Ok((
             format!("{method}-w{wbits}a{abits}"),
-            method.plan(wbits, abits),
+            QPlan {
+                fold: self.fold.unwrap_or_default(),
+                ..method.plan(wbits, abits)
+            },
         ))
     }
 

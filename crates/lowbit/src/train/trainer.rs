@@ -205,6 +205,9 @@ impl<'a, M: Classifier> Trainer<'a, M> {
             self.model = self.model.take().map(|model| freeze_statistics(model).0);
             self.statistics_frozen = true;
         }
+        if recipe.freeze_thresholds.is_some_and(|f| step == f.from) {
+            self.state.thresholds.forget_gradients();
+        }
         let due = |f: FreezeThresholds| step > f.from && (step - f.from).is_multiple_of(f.every);
         if recipe.freeze_thresholds.is_some_and(due) {
             let model = self.model.take();

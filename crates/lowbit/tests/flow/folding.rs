@@ -39,20 +39,26 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// A thousand of the embedded digits.
-fn digits() -> Tensor<4> {
+fn digits() -> Vec<Tensor<4>> {
     let split = DataSet::Digits.load(None, &mut |_| {}).unwrap();
     let order: Vec<u32> = (0..1000).collect();
-    lowbit::train::batch(&split.train, &order, None, &Device::flex()).images
+    vec![lowbit::train::batch(&split.train, &order, None, &Device::flex()).images]
 }
 
-fn check(name: &str, x: Tensor<4>) {
+/// The scores of every batch.
+fn scores(model: &Network, batches: &[Tensor<4>]) -> Vec<f32> {
+    let scores = |x: &Tensor<4>| values(model.forward(x.clone()));
+    batches.iter().flat_map(scores).collect()
+}
+
+fn check(name: &str, batches: &[Tensor<4>]) {
     let temporary = tempfile::tempdir().unwrap();
     let plain = with_statistics(name);
     save(&plain, temporary.path());
-    let expected = values(plain.forward(x.clone()));
+    let expected = scores(&plain, batches);
     for fold in [Fold::Training, Fold::Merged] {
         let model = load(name, &folded(fold, QPlan::float()), temporary.path());
-        let found = values(model.forward(x.clone()));
+        let found = scores(&model, batches);
         let difference = difference(&expected, &found);
         assert!(difference <= 1e-4, "{name} {fold:?}: {difference}");
     }
@@ -62,22 +68,23 @@ fn check(name: &str, x: Tensor<4>) {
         &folded(Fold::Training, all_tensors()),
         temporary.path(),
     );
-    let training = calibrated(training, &x);
+    let training = calibrated(training, &batches[0]);
     save(&training, temporary.path());
     let merged = load(name, &folded(Fold::Merged, all_tensors()), temporary.path());
-    let quantized = values(training.forward(x.clone()));
-    assert_eq!(values(merged.forward(x)), quantized, "{name}");
+    let quantized = scores(&training, batches);
+    assert_eq!(scores(&merged, batches), quantized, "{name}");
     assert_ne!(quantized, expected);
 }
 
 #[test]
 fn a_folded_network_is_the_plain_one() {
-    check("cnn", digits());
-    check("resnet20", images("resnet20", 16, &Device::flex()));
-    check(
-        "resnet20-bottleneck",
-        images("resnet20", 4, &Device::flex()),
-    );
+    let noise = |batches: usize, count: usize| -> Vec<Tensor<4>> {
+        let batch = |_| images("resnet20", count, &Device::flex());
+        (0..batches).map(batch).collect()
+    };
+    check("cnn", &digits());
+    check("resnet20", &noise(8, 125));
+    check("resnet20-bottleneck", &noise(1, 4));
 }
 
 #[test]

@@ -10,27 +10,29 @@ use lowbit::train::checkpoint::load_weights;
 
 use super::{all_tensors, build, images, save, values};
 
-fn fixture(name: &str) -> PathBuf {
+pub(super) fn fixture(name: &str) -> PathBuf {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/flow/pytorch");
     Path::new(folder).join(name)
 }
 
-/// The images that PyTorch was given, and its scores.
-fn pytorch() -> (Tensor<4>, Vec<f32>) {
-    let text = std::fs::read(fixture("cnn.json")).unwrap();
+/// The images of a file that PyTorch was given, and its scores.
+pub(super) fn pytorch(name: &str) -> (Tensor<4>, Vec<f32>) {
+    let text = std::fs::read(fixture(name)).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
     let read = |key: &str| -> Vec<f32> {
         let numbers = json[key].as_array().unwrap().iter();
         numbers.map(|x| x.as_f64().unwrap() as f32).collect()
     };
-    let data = TensorData::new(read("images"), [2, 1, 8, 8]);
+    let images = read("images");
+    let shape = [images.len() / 64, 1, 8, 8];
+    let data = TensorData::new(images, shape);
     (Tensor::from_data(data, &Device::flex()), read("scores"))
 }
 
 #[test]
 fn pytorchs_own_files_give_pytorchs_scores() {
     let device = Device::flex();
-    let (images, scores) = pytorch();
+    let (images, scores) = pytorch("cnn.json");
     for name in ["cnn.pt", "cnn.safetensors"] {
         for plan in [QPlan::float(), all_tensors()] {
             let model = build("cnn", &plan, &device);
@@ -166,7 +168,7 @@ fn a_threshold_of_zero_or_nan_is_refused() {
         let model = build("lenet", &all_tensors(), &device);
         let model = model.map(&mut SetThresholds(log2_threshold, Vec::new()));
         save(&model, temporary.path());
-        let load = |model: Network| load_weights(model, temporary.path());
+        let load = |model: Network| load_weights(model, temporary.path(), Tolerance::default());
         let error = load(build("lenet", &all_tensors(), &device)).unwrap_err();
         let expected =
             format!("the threshold of conv1.input is {written}, expected a positive number");

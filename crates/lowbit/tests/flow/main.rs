@@ -1,9 +1,11 @@
 //! From a float network to a quantized one: taps, switches, folding, loading and the recipe, on
 //! the networks that people train.
 
+mod checkpoints;
 mod folding;
 mod loading;
 mod recipe;
+mod scales;
 mod switching;
 mod taps;
 

@@ -72,30 +72,41 @@ fn every_layer_of_a_residual_network_is_seen() {
 #[test]
 fn detached_taps_leave_nothing_behind() {
     let device = Device::flex();
-    let model = build("lenet", &QPlan::float(), &device);
-    let x = images("lenet", 2, &device);
-    let before = values(model.forward(x.clone()));
-    let taps = Taps::attach(&model, Selection::all());
-    assert_eq!(values(model.forward(x.clone())), before);
-    assert!(!taps.detach().is_empty());
-    assert_eq!(values(model.forward(x.clone())), before);
-    // Dropped is detached, too; new taps start with nothing.
-    drop(Taps::attach(&model, Selection::all()));
-    model.forward(x);
-    assert!(Taps::attach(&model, Selection::all()).detach().is_empty());
+    for name in ["lenet", "resnet20"] {
+        let model = build(name, &super::all_tensors(), &device);
+        let x = images(name, 2, &device);
+        let before = values(model.forward(x.clone()));
+        let taps = Taps::attach(&model, Selection::all());
+        assert_eq!(values(model.forward(x.clone())), before, "{name}");
+        assert!(!taps.detach().is_empty());
+        assert_eq!(values(model.forward(x.clone())), before, "{name}");
+        // Dropped is detached, too; new taps start with nothing.
+        drop(Taps::attach(&model, Selection::all()));
+        model.forward(x);
+        assert!(Taps::attach(&model, Selection::all()).detach().is_empty());
+    }
 }
 
 #[test]
 fn gradients_are_those_of_the_loss() {
     let device = Device::flex().autodiff();
-    let model = build("lenet", &QPlan::float(), &device);
-    let x = images("lenet", 4, &device);
+    for (name, last) in [("lenet", "fc2"), ("resnet20", "fc")] {
+        check_gradients(name, last, &device);
+    }
+}
+
+/// Gradients at the network's last layer, which is a linear one.
+fn check_gradients(name: &str, last: &str, device: &Device) {
+    let model = build(name, &QPlan::float(), device);
+    let x = images(name, 4, device);
     let classes = [3i32, 1, 4, 1];
     let batch = Batch {
         images: x,
-        targets: burn::tensor::Tensor::from_ints(classes, &device),
+        targets: burn::tensor::Tensor::from_ints(classes, device),
     };
-    let selection = Selection::all().path("fc2.output").path("fc2.weight");
+    let selection = Selection::all()
+        .path(format!("{last}.output"))
+        .path(format!("{last}.weight"));
     let taps = Taps::attach_with_gradients(&model, selection);
     let output = TrainStep::step(&model, batch);
     let seen = taps.detach();
