@@ -7,7 +7,7 @@ use lowbit::config::{LayerType, Planner, QConfig, QPlan, TqtWidths};
 use lowbit::nn::{
     Adder2dConfig, BatchNorm, BatchNormConfig, ShiftAdder2d, ShiftAdder2dConfig, ShiftConv2dConfig,
 };
-use lowbit::quantizers::{Quantizer, Selection, Taps};
+use lowbit::quantizers::{FormatQuantizerConfig, Quantizer, Selection, Taps};
 
 fn values(t: Tensor<4>) -> Vec<f32> {
     t.into_data().iter::<f32>().collect()
@@ -79,42 +79,63 @@ fn without_normalization_it_is_one_after_the_other() {
     assert_eq!(values(pair.forward(x)), values(apart));
 }
 
-/// Where every scale is a power of two, of either sign, what is folded is the ordinary
-/// normalization of either layer's sums, also into the padding.
+/// What is folded is the ordinary normalization of either layer's sums, also into the padding:
+/// scales of either sign as they are, and powers of two where they are rounded to such.
 #[test]
 fn folded_it_is_what_the_normalizations_make_of_the_sums() {
-    let device = Device::flex();
-    let (first, second) = ([2.0, -0.25, 0.5, 1.0], [0.125, 4.0, -1.0, -0.5, 0.0625]);
-    for (between, after) in [(true, false), (false, true), (true, true)] {
-        let mut pair = float(between, after, &device);
-        let norms = [norm(&first, &device), norm(&second, &device)];
-        pair.shift_norm = between.then(|| norms[0].clone());
-        pair.adder_norm = after.then(|| norms[1].clone());
-        let x = images(&device);
-        let mut apart = pair.shift.forward(x.clone());
-        if between {
-            apart = norms[0].forward(apart);
-        }
-        apart = pair.adder.forward(apart);
-        if after {
-            apart = norms[1].forward(apart);
-        }
-        close(
-            apart.clone(),
-            pair.forward(x.clone()),
-            "folded in each step",
-        );
-        let merged = pair.merged();
-        assert!(merged.shift_norm.is_none() && merged.adder_norm.is_none());
-        close(apart, merged.forward(x), "merged");
+    let ways = [(true, false), (false, true), (true, true)];
+    for (between, after) in ways {
+        let (first, second) = ([2.1, -0.3, 0.7, 1.0], [0.11, 4.0, -1.3, -0.5, 0.06]);
+        compare_with_layers_apart((between, after), None, first, second);
+        let (first, second) = ([2.0, -0.25, 0.5, 1.0], [0.125, 4.0, -1.0, -0.5, 0.0625]);
+        compare_with_layers_apart((between, after), Some(powers()), first, second);
     }
+}
+
+/// Factors that are powers of two.
+fn powers() -> FormatQuantizerConfig {
+    FormatQuantizerConfig::shifts(-15..=15)
+}
+
+fn compare_with_layers_apart(
+    (between, after): (bool, bool),
+    factors: Option<FormatQuantizerConfig>,
+    first: [f32; 4],
+    second: [f32; 5],
+) {
+    let device = Device::flex();
+    let mut pair = configs(QConfig::default(), QConfig::default(), between, after)
+        .with_factors(factors)
+        .init(&device);
+    let norms = [norm(&first, &device), norm(&second, &device)];
+    pair.shift_norm = between.then(|| norms[0].clone());
+    pair.adder_norm = after.then(|| norms[1].clone());
+    let x = images(&device);
+    let mut apart = pair.shift.forward(x.clone());
+    if between {
+        apart = norms[0].forward(apart);
+    }
+    apart = pair.adder.forward(apart);
+    if after {
+        apart = norms[1].forward(apart);
+    }
+    close(
+        apart.clone(),
+        pair.forward(x.clone()),
+        "folded in each step",
+    );
+    let merged = pair.merged();
+    assert!(merged.shift_norm.is_none() && merged.adder_norm.is_none());
+    close(apart, merged.forward(x), "merged");
 }
 
 /// A scale of 3 is nearest to 4 in logarithm (log2 3 = 1.58), one of -0.6 to -0.5 (-0.74).
 #[test]
 fn scales_are_rounded_to_powers_of_two_and_train() {
     let device = Device::flex().autodiff();
-    let mut pair = float(false, true, &device);
+    let mut pair = configs(QConfig::default(), QConfig::default(), false, true)
+        .with_factors(Some(powers()))
+        .init(&device);
     let mut normalization = norm(&[3.0, -0.6, 0.5, 0.0, 1.0], &device);
     normalization.training = normalization.training.clone().with_value(false);
     pair.adder_norm = Some(normalization);
@@ -157,7 +178,9 @@ fn one_quantizer_is_between_them() {
     );
     let adder = planner.layer("pair.adder", LayerType::Adder2d { bias: true });
     let device = Device::flex();
-    let mut pair = configs(shift, adder, false, true).init(&device);
+    let mut pair = configs(shift, adder, false, true)
+        .with_factors(Some(powers()))
+        .init(&device);
     pair.adder_norm = Some(norm(&[0.125, 0.25, -0.125, 0.5, 0.0625], &device));
     assert!(pair.shift.quantizers.output.is_none());
     assert!(pair.shift.quantizers.accumulator.is_some());
@@ -193,7 +216,9 @@ fn one_quantizer_is_between_them() {
 #[test]
 #[should_panic(expected = "shift.output: is quantized by the adder's input, expected none")]
 fn two_quantizers_between_them_are_refused() {
-    let mut shift = QConfig::default();
-    shift.output = QPlan::tqt(8, 8).default.input;
+    let shift = QConfig {
+        output: QPlan::tqt(8, 8).default.input,
+        ..QConfig::default()
+    };
     configs(shift, QConfig::default(), false, true).init(&Device::flex());
 }

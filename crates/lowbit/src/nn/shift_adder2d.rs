@@ -24,6 +24,12 @@ pub struct ShiftAdder2dConfig {
     /// Whether a normalization follows the adder.
     #[config(default = true)]
     pub adder_norm: bool,
+    /// How the normalizations' factors are rounded. None leaves them as they are, so that the
+    /// folded layer is the layers one after the other;
+    /// [`FormatQuantizerConfig::shifts`]`(-15..=15)` makes each a power of two, so that the pair
+    /// needs no multiplication.
+    #[config(default = "None")]
+    pub factors: Option<FormatQuantizerConfig>,
 }
 
 /// The pair of ShiftAddNet (arXiv 2010.12785): a shift convolution and an adder on its result, with
@@ -37,10 +43,10 @@ pub struct ShiftAdder2dConfig {
 /// cannot: a weight of the shift convolution has to stay a power of two; and `s |x - w| = |s x - s
 /// w|` needs an `s` that is positive and one for all channels that read the same `x`. What is exact
 /// for both layers, for any sign and with any padding, is to let `s` follow the sum and `t` become
-/// the bias. So that the pair needs no multiplication, `s` is a power of two itself, `sign(s)
-/// 2^round(log2 |s|)` held to `2^-15` and `2^15`, which is one more shift a channel; its gradient
-/// passes straight through the rounding. `gamma` trains with that, so what rounding takes away
-/// (up to a factor of `sqrt(2)`) the network can make up for.
+/// the bias. `s` may be rounded ([`ShiftAdder2dConfig::factors`]): to a power of two,
+/// `sign(s) 2^round(log2 |s|)`, it is one more shift a channel. Its gradient passes straight
+/// through the rounding, and `gamma` trains with that, so what rounding takes away (up to a factor
+/// of `sqrt(2)`) the network can make up for.
 ///
 /// The `bias` slots quantize `t`. The statistics are those of the batch until they are frozen, on
 /// an autodiff device, and the running ones elsewhere.
@@ -50,16 +56,16 @@ pub struct ShiftAdder2d {
     pub shift: ShiftConv2d,
     /// The normalization after it.
     pub shift_norm: Option<BatchNorm>,
-    /// What is left of one that is merged: its powers of two, `[channels_out]` of `shift`.
+    /// What is left of one that is merged: its factors, `[channels_out]` of `shift`.
     pub shift_scale: Option<Param<Tensor<1>>>,
     /// The adder.
     pub adder: Adder2d,
     /// The normalization after it.
     pub adder_norm: Option<BatchNorm>,
-    /// What is left of one that is merged: its powers of two, `[channels_out]` of `adder`.
+    /// What is left of one that is merged: its factors, `[channels_out]` of `adder`.
     pub adder_scale: Option<Param<Tensor<1>>>,
-    /// Rounds scales to powers of two.
-    pub scales: FormatQuantizer,
+    /// Rounds the factors.
+    pub factors: Option<FormatQuantizer>,
 }
 
 impl ShiftAdder2dConfig {
@@ -88,7 +94,7 @@ impl ShiftAdder2dConfig {
             adder: self.adder.init(device),
             adder_norm: norm(self.adder_norm, self.adder.channels),
             adder_scale: None,
-            scales: FormatQuantizerConfig::shifts(-15..=15).init(),
+            factors: self.factors.as_ref().map(FormatQuantizerConfig::init),
         }
     }
 }
@@ -179,9 +185,12 @@ impl ShiftAdder2d {
         norm.of_batch(seen)
     }
 
-    /// The power of two of each channel, and the bias after it.
+    /// The factor of each channel, and the bias after it.
     fn folded(&self, norm: Normalization, bias: Option<Tensor<1>>) -> (Tensor<1>, Tensor<1>) {
-        let scale = self.scales.operand(norm.scale()).quantized();
+        let scale = match &self.factors {
+            Some(factors) => factors.operand(norm.scale()).quantized(),
+            None => norm.scale(),
+        };
         let shift = match bias {
             Some(bias) => bias - norm.mean,
             None => norm.mean.neg(),
@@ -190,7 +199,7 @@ impl ShiftAdder2d {
     }
 
     /// The layer without its normalizations, for good: their running statistics are in the biases
-    /// and in a power of two for each channel.
+    /// and in a factor for each channel.
     pub fn merged(mut self) -> Self {
         let device = self.shift.weight.val().device();
         let plain = |bias: &Option<Param<Tensor<1>>>| bias.as_ref().map(|bias| bias.val());
@@ -208,7 +217,7 @@ impl ShiftAdder2d {
     }
 }
 
-/// A parameter that does not train: a power of two would not stay one.
+/// A parameter that does not train: what is rounded would not stay so.
 fn fixed(scale: Tensor<1>) -> Param<Tensor<1>> {
     Param::from_tensor(scale.detach()).set_require_grad(false)
 }
