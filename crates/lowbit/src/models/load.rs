@@ -10,7 +10,7 @@ use burn_pack::Tensor as Packed;
 use burn_store::bridge;
 use serde::{Deserialize, Serialize};
 
-use super::source::{Parameter, Source, unreadable};
+use super::source::{Parameter, Source, is_quantizers, unreadable};
 use super::{Classifier, FoldedPair};
 use crate::Error;
 use crate::config::Fold;
@@ -71,8 +71,18 @@ impl LoadReport {
         ]
     }
 
-    /// What is different and not accepted, as one line.
+    /// Whether the file has no parameter of the plain network.
+    fn is_of_another_network(&self) -> bool {
+        self.loaded.iter().all(|key| is_quantizers(key))
+    }
+
+    /// What is different and not accepted, as one line; a file that has nothing for the network is
+    /// never accepted, as it would stay what it was.
     fn refused(&self, tolerance: Tolerance) -> Option<String> {
+        if self.is_of_another_network() {
+            let differences = self.differences().join("; ");
+            return Some(format!("holds no tensor of this network; {differences}"));
+        }
         let accepted = [
             tolerance.missing,
             tolerance.unexpected,
@@ -101,8 +111,8 @@ impl LoadReport {
 /// merged ([`Fold::Merged`]).
 ///
 /// # Errors
-/// If the file cannot be read, or differs from the network in what `tolerance` does not accept;
-/// every difference is named.
+/// If the file cannot be read, differs from the network in what `tolerance` does not accept, or has
+/// no parameter of the plain network, which no tolerance accepts; every difference is named.
 pub fn load_plain<M: Classifier>(
     model: M,
     path: &Path,
@@ -119,13 +129,13 @@ pub fn load_plain<M: Classifier>(
     let mut packed = Vec::new();
     for parameter in &wanted.parameters {
         let Some(found) = tensors.take(parameter) else {
-            if !parameter.is_quantizer() {
+            if !is_quantizers(&parameter.key) {
                 report.missing.push(parameter.key.clone());
             }
             continue;
         };
         if found.shape.to_vec() != parameter.shape {
-            if !parameter.is_quantizer() {
+            if !is_quantizers(&parameter.key) {
                 let shape = found.shape.to_vec();
                 let own = parameter.shape.clone();
                 report.other_shape.push((parameter.key.clone(), own, shape));

@@ -29,10 +29,9 @@ pub(super) struct Parameter {
     pub(super) holder: String,
 }
 
-impl Parameter {
-    pub(super) fn is_quantizer(&self) -> bool {
-        self.key.contains("quantizers.")
-    }
+/// Whether a key is that of a quantizer's parameter.
+pub(super) fn is_quantizers(key: &str) -> bool {
+    key.contains("quantizers.")
 }
 
 /// The tensors of a file, by key.
@@ -165,7 +164,7 @@ impl Source {
     /// The keys that no parameter took, without those that mean nothing here.
     pub(super) fn rest(self, unmerged: &BTreeSet<String>) -> Vec<String> {
         let means_nothing = |key: &String| {
-            key.contains("quantizers.")
+            is_quantizers(key)
                 || self.is_pytorch && key.ends_with(".num_batches_tracked")
                 || unmerged.contains(key)
         };
@@ -191,7 +190,8 @@ fn all_tensors<S: ModuleStore>(
 fn is_burns(path: &Path) -> Result<bool, Error> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(Error::io(path))?;
+    file.read_exact(&mut length)
+        .map_err(|error| unreadable(path, format!("is cut off in its header: {error}")))?;
     let mut header = Vec::new();
     let limit = u64::from_le_bytes(length);
     file.take(limit)

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_store::{ModuleSnapshot, SafetensorsStore};
 use lowbit::config::QPlan;
-use lowbit::models::{Classifier, Network, Tolerance, load_plain};
+use lowbit::models::{Architecture, Classifier, Network, Tolerance, load_plain};
 use lowbit::quantizers::set_quantization;
 use lowbit::train::checkpoint::load_weights;
 
@@ -91,7 +91,7 @@ fn every_difference_is_named_and_refused_unless_accepted() {
     let error = load_plain(lenet(), &fixture("cnn.pt"), Tolerance::default()).unwrap_err();
     let message = error.to_string();
     assert!(
-        message.contains("cnn.pt: holds another network; it lacks conv1.bias"),
+        message.contains("cnn.pt: holds no tensor of this network; it lacks conv1.bias"),
         "{message}"
     );
     assert!(
@@ -103,15 +103,59 @@ fn every_difference_is_named_and_refused_unless_accepted() {
         "{message}"
     );
     assert!(!message.contains("num_batches_tracked"), "{message}");
-    let accepted = Tolerance {
+    // Three outputs in place of ten: the rest of the file is this network's.
+    let three = || {
+        let architecture: Architecture = "cnn".parse().unwrap();
+        let network = architecture.init([1, 8, 8], 3, &QPlan::float(), 7, &device);
+        network.unwrap()
+    };
+    let shapes = Tolerance {
+        other_shape: true,
+        ..Tolerance::default()
+    };
+    assert!(load_plain(three(), &fixture("cnn.pt"), Tolerance::default()).is_err());
+    let (_, report) = load_plain(three(), &fixture("cnn.pt"), shapes).unwrap();
+    assert!(report.loaded.contains(&"conv1.weight".to_string()));
+    let names = report.other_shape.iter().map(|(name, ..)| name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["fc.weight", "fc.bias"]);
+    assert!(report.missing.is_empty() && report.unexpected.is_empty());
+}
+
+/// Whatever is accepted, a network is not handed back with the weights it was built with.
+#[test]
+fn a_file_without_a_parameter_of_the_network_is_refused_always() {
+    let device = Device::flex();
+    let everything = Tolerance {
         missing: true,
         unexpected: true,
         other_shape: true,
     };
-    let (_, report) = load_plain(lenet(), &fixture("cnn.pt"), accepted).unwrap();
-    assert!(report.loaded.is_empty());
-    assert_eq!(report.other_shape.len(), 2);
-    assert!(report.missing.contains(&"fc1.weight".to_string()));
+    let refused = |model: Network, path: &Path| {
+        let error = load_plain(model, path, everything).unwrap_err();
+        error.to_string()
+    };
+    let message = refused(build("lenet", &all_tensors(), &device), &fixture("cnn.pt"));
+    assert!(
+        message.contains("cnn.pt: holds no tensor of this network; it lacks conv1.bias"),
+        "{message}"
+    );
+    assert!(message.contains("it alone has bn1.bias"), "{message}");
+    // A file with thresholds alone.
+    let temporary = tempfile::tempdir().unwrap();
+    let model = build("cnn", &all_tensors(), &device);
+    let bytes = model.record().into_bytes().unwrap();
+    let tensors = burn_pack::Reader::from_bytes(bytes).unwrap();
+    let mut tensors = tensors.into_tensors().unwrap();
+    tensors.retain(|tensor| tensor.name.contains("quantizers."));
+    assert!(!tensors.is_empty());
+    let path = temporary.path().join("thresholds.bpk");
+    let bytes = burn_pack::Writer::new(tensors).into_bytes().unwrap();
+    std::fs::write(&path, &bytes[..]).unwrap();
+    let message = refused(model, &path);
+    assert!(
+        message.contains("holds no tensor of this network; it lacks conv1.weight"),
+        "{message}"
+    );
 }
 
 #[test]
