@@ -61,9 +61,29 @@ fn assert_all_close(case: &str, ours: [Vec<f32>; 4], theirs: [Vec<f32>; 4], tole
     }
 }
 
+/// Of three images of a size, with so many channels in and out.
+fn assert_convolution_is_burns(
+    channels: [usize; 2],
+    size: [usize; 2],
+    kernel: [usize; 2],
+    options: &ConvOptions<2>,
+) {
+    let device = Device::flex().autodiff();
+    let x = noise([3, channels[0], size[0], size[1]], 1, &device);
+    let w = noise([channels[1], channels[0], kernel[0], kernel[1]], 2, &device);
+    let b = noise([channels[1]], 3, &device);
+    let ours = run(&x, &w, &b, |x, w, b| {
+        ops::conv2d(x.into(), w.into(), Some(b.into()), options.clone())
+    });
+    let theirs = run(&x, &w, &b, |x, w, b| {
+        module::conv2d(x, w, Some(b), options.clone())
+    });
+    let case = format!("{channels:?} {size:?} {kernel:?} {options:?}");
+    assert_all_close(&case, ours, theirs, 1e-5);
+}
+
 #[test]
 fn convolutions_are_burns() {
-    let device = Device::flex().autodiff();
     let mut cases = 0;
     for channels in [
         [1, 6],
@@ -90,17 +110,7 @@ fn convolutions_are_burns() {
                             continue;
                         }
                         let options = ConvOptions::new_with_padding(stride, padding, dilation, 1);
-                        let x = noise([2, channels[0], size[0], size[1]], 1, &device);
-                        let w = noise([channels[1], channels[0], kernel[0], kernel[1]], 2, &device);
-                        let b = noise([channels[1]], 3, &device);
-                        let ours = run(&x, &w, &b, |x, w, b| {
-                            ops::conv2d(x.into(), w.into(), Some(b.into()), options.clone())
-                        });
-                        let theirs = run(&x, &w, &b, |x, w, b| {
-                            module::conv2d(x, w, Some(b), options.clone())
-                        });
-                        let case = format!("{channels:?} {size:?} {kernel:?} {options:?}");
-                        assert_all_close(&case, ours, theirs, 1e-5);
+                        assert_convolution_is_burns(channels, size, kernel, &options);
                         cases += 1;
                     }
                 }
@@ -174,6 +184,47 @@ fn linears_are_burns() {
         module::linear(x.unsqueeze::<2>(), w, Some(b)).squeeze::<1>()
     });
     assert_all_close("one dimension", ours, theirs, 1e-5);
+}
+
+/// Images smaller than the kernel, the stride or the padding, so that whole rows, columns and
+/// images of what a kernel reads are zeros that were put around them.
+#[test]
+fn convolutions_of_small_images_are_burns() {
+    let mut cases = 0;
+    for channels in [[1, 17], [3, 16], [18, 5], [32, 34]] {
+        for size in [[1, 1], [1, 3], [3, 1], [2, 2]] {
+            for kernel in [[1, 1], [1, 2], [2, 2], [5, 5]] {
+                for stride in [[1, 1], [2, 2], [3, 3], [4, 2]] {
+                    for padding in [[(0, 0); 2], [(1, 1); 2], [(4, 4); 2], [(5, 3), (0, 4)]] {
+                        let room = |d: usize| size[d] + padding[d].0 + padding[d].1;
+                        if room(0) < kernel[0] || room(1) < kernel[1] {
+                            continue;
+                        }
+                        let options = ConvOptions::new_with_padding(stride, padding, [1, 1], 1);
+                        assert_convolution_is_burns(channels, size, kernel, &options);
+                        cases += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(cases > 600, "{cases}");
+}
+
+/// A batch without images has no output, and adds nothing to a gradient.
+#[test]
+fn convolutions_of_no_images() {
+    let device = Device::flex().autodiff();
+    for stride in [1, 2] {
+        let options = ConvOptions::new([stride; 2], [1, 1], [1, 1], 1);
+        let x = Tensor::<4>::empty([0, 3, 5, 4], &device).require_grad();
+        let w = noise([6, 3, 3, 3], 2, &device).require_grad();
+        let y = ops::conv2d(x.clone().into(), w.clone().into(), None, options);
+        assert_eq!(y.dims()[..2], [0, 6]);
+        let grads = y.sum().backward();
+        assert_eq!(x.grad(&grads).unwrap().dims(), [0, 3, 5, 4]);
+        assert_eq!(values(w.grad(&grads).unwrap()), [0.0; 6 * 27]);
+    }
 }
 
 /// No rows, and gradients that nobody wants.
@@ -299,6 +350,15 @@ fn a_convolution_rounds_its_operands_as_passes_of_their_own_would() {
             let options = ConvOptions::new([stride; 2], [1, 1], [1, 1], 1);
             let x = noise([3, channels, 9, 8], 1, &device) * 1.7;
             let w = noise([7, channels, 3, 3], 2, &device);
+            assert_rounds_as_passes_would(
+                (x, w),
+                |x, w| ops::conv2d(x, w, None, options.clone()),
+                |x, w| module::conv2d(x, w, None, options.clone()),
+            );
+            // A row of which only the padding is read.
+            let options = ConvOptions::new([1, 3], [0, 1], [1, 1], 1);
+            let x = noise([3, channels, 4, 2], 1, &device) * 1.7;
+            let w = noise([7, channels, 1, 1], 2, &device);
             assert_rounds_as_passes_would(
                 (x, w),
                 |x, w| ops::conv2d(x, w, None, options.clone()),

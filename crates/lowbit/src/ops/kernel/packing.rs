@@ -90,6 +90,10 @@ impl Packing {
             read.min([self.rows, self.columns][d].saturating_sub([self.top, self.left][d]))
         };
         let (filled_rows, copied) = (there(0, height), there(1, width));
+        if copied == 0 {
+            packed.fill(0.0);
+            return;
+        }
         let line = copied * self.channels;
         // Only what is packed is rounded.
         let gathers = self.step[1] > 1 && rounding.is_some();

@@ -79,7 +79,8 @@ impl Shape {
     /// Whether the register tiles reach the pixels of this convolution.
     pub(crate) fn is_supported(&self) -> bool {
         let near = self.stride[1] <= 2 || self.kernel[1] == 1;
-        near && self.channels.iter().chain(&self.output).all(|&n| n > 0)
+        let sizes = [self.channels, self.input, self.output];
+        near && sizes.as_flattened().iter().all(|&n| n > 0)
     }
 }
 
