@@ -261,7 +261,8 @@ impl Settings {
     /// The complete experiment.
     ///
     /// Where it starts from an earlier run, data set and network are that run's unless given; and
-    /// where that run has trained thresholds and no widths are given, TQT retrains its plan.
+    /// where that run has trained thresholds, TQT retrains its plan, or with other widths a plan of
+    /// its own that folds normalizations as that run did.
     ///
     /// # Errors
     /// If a field is out of its range.
@@ -270,17 +271,20 @@ impl Settings {
         if let Some((_, name, experiment)) = source {
             let plan = experiment.runs.iter().find(|run| run.name == name);
             let plan = plan.map(|run| run.plan.clone());
-            let no_widths = self.wbits.or(self.abits).is_none() && self.plan.is_none();
             if self.method == Some(Method::Tqt)
-                && no_widths
+                && self.plan.is_none()
                 && let Some(plan) = plan.filter(QPlan::has_thresholds)
             {
-                self.method = None;
-                let fold = self.fold.take().unwrap_or(plan.fold);
-                self.plan = Some(QPlan {
-                    fold,
-                    ..plan.retrained()
-                });
+                let fold = self.fold.unwrap_or(plan.fold);
+                if self.wbits.or(self.abits).is_some() {
+                    self.fold = Some(fold);
+                } else {
+                    (self.method, self.fold) = (None, None);
+                    self.plan = Some(QPlan {
+                        fold,
+                        ..plan.retrained()
+                    });
+                }
             }
             self = self.or(Self {
                 data: Some(experiment.data),
