@@ -131,7 +131,8 @@ pub struct Override {
     /// A layer type, such as `Conv2d`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub layer_type: Option<String>,
-    /// What those layers use.
+    /// What those layers use, in place of everything they would; the empty one leaves them in
+    /// float.
     #[serde(default)]
     pub config: QConfig,
 }
