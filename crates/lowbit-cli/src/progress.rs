@@ -83,7 +83,21 @@ impl Progress for Bars {
     }
 
     fn calibrated(&mut self, thresholds: &[Calibrated]) {
-        self.say(&format!("calibrated {} quantizers", thresholds.len()));
+        match thresholds.len() {
+            // They came with the weights.
+            0 => self.say("thresholds came with the weights"),
+            n => self.say(&format!("calibrated {n} quantizers")),
+        }
+        for calibrated in thresholds.iter().filter(|c| !c.zero.is_empty()) {
+            let (path, dead) = (&calibrated.path, calibrated.zero.len());
+            let channels = match calibrated.log2_threshold.len() {
+                1 => String::new(),
+                all => format!(" in {dead} of {all} channels"),
+            };
+            self.say(&format!(
+                "{path}: nothing but zeros{channels}, the threshold stays 1"
+            ));
+        }
     }
 
     fn step(&mut self, sums: &Sums, images: usize) {

@@ -134,12 +134,12 @@ pub(crate) fn measured(tensors: &[Measured]) -> String {
         "cosine",
     ];
     let mut rows = vec![heading.map(String::from)];
-    let span = |values: &[f32], form: fn(f32) -> String| match values {
-        [only] => form(*only),
-        _ => {
-            let least = values.iter().copied().fold(f32::INFINITY, f32::min);
-            let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            format!("{}..{}", form(least), form(most))
+    let span = |values: &[f32], form: fn(f32) -> String| {
+        let least = form(values.iter().copied().fold(f32::INFINITY, f32::min));
+        let most = form(values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        match least == most {
+            true => least,
+            false => format!("{least}..{most}"),
         }
     };
     rows.extend(tensors.iter().map(|tensor| {

@@ -296,6 +296,14 @@ fn a_float_run_is_quantized_tested_and_retrained() {
         (&"merged".into(), &4.into())
     );
     assert_eq!(plan["default"]["weight"]["retrain"], true);
+    // With widths of its own it takes up the folding: weights that are merged stay so.
+    let narrower = run(
+        folder,
+        "train --method tqt --wbits 4 --from int --epochs 1 --threads 1 --out narrower --json",
+    );
+    assert!(narrower.status.success());
+    let narrower: serde_json::Value = serde_json::from_slice(&narrower.stdout).unwrap();
+    assert_eq!(narrower["config"]["runs"][0]["plan"]["fold"], "merged");
     let compare = run(
         folder,
         "quantize --from float --compare --epochs 1 --out all",
@@ -321,7 +329,9 @@ fn what_cannot_be_quantized_is_told() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
     let error = |arguments: &str| error(folder, arguments);
-    assert!(error("quantize --from nowhere").contains("is not the folder of a run"));
+    assert!(error("quantize --from nowhere").contains("nowhere: No such file"));
+    std::fs::create_dir(folder.join("empty")).unwrap();
+    assert!(error("quantize --from empty").contains("empty: is not the folder of a run"));
     let dorefa = "train --method dorefa --no-baseline --epochs 1 --threads 1 --out dorefa";
     assert!(run(folder, dorefa).status.success());
     assert!(error("quantize --from dorefa").contains("has no float weights"));
@@ -332,6 +342,42 @@ fn what_cannot_be_quantized_is_told() {
     assert!(error("quantize --from a.pt --data digits --images 0").contains("calibration_images"));
     assert!(error("quantize --from a.pt --data digits --method dorefa").contains("dorefa"));
     assert!(error("quantize --from a.pt --data digits --init best").contains("kl-j"));
+    for (flag, bits) in [("wbits", 1), ("bbits", 25), ("abits", 99)] {
+        let text = error(&format!(
+            "quantize --from a.pt --data digits --{flag} {bits}"
+        ));
+        let expected = format!("{flag}: is {bits}, expected 2 to 24, or 32 for float\n");
+        assert!(text.ends_with(&expected), "{text}");
+    }
+}
+
+/// What failed before it began is no run: the mended command may have the same folder.
+#[test]
+fn a_mistake_leaves_no_folder() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    std::fs::write(folder.join("a.pt"), "").unwrap();
+    for arguments in [
+        "quantize --from a.pt --data digits --out new",
+        "train --method tqt --from a.pt --out new",
+    ] {
+        let text = error(folder, arguments);
+        assert!(text.contains("a.pt: "), "{text}");
+        assert!(!folder.join("new").exists(), "{arguments}");
+    }
+    // What was there before stays, and is not taken for a run.
+    std::fs::create_dir(folder.join("new")).unwrap();
+    std::fs::write(folder.join("new/notes"), "").unwrap();
+    let text = error(folder, "quantize --from a.pt --data digits --out new");
+    let expected = "new: already holds something, expected a new or an empty folder\n";
+    assert!(text.ends_with(expected), "{text}");
+    assert!(folder.join("new/notes").exists());
+    // A run that stands is one to go on with.
+    let train = "train --method float --epochs 1 --threads 1 --out float";
+    assert!(run(folder, train).status.success());
+    let text = error(folder, train);
+    let expected = "to go on with it: lowbit train --resume --out float\n";
+    assert!(text.ends_with(expected), "{text}");
 }
 
 #[test]

@@ -31,7 +31,8 @@ pub(crate) struct Arguments {
     /// network: .safetensors, .pt, .pth or .bpk
     #[arg(long, value_name = "RUN")]
     from: PathBuf,
-    /// Load the weights although some are missing, unexpected or of another shape, and list those
+    /// Load the weights although they differ from the network, and list how: missing, unexpected,
+    /// other-shape, or several of these
     #[arg(
         long,
         value_name = "LIST",
@@ -51,13 +52,14 @@ pub(crate) struct Arguments {
     /// The network [default: that of the run, or the usual one for the data]
     #[arg(long, value_name = "NAME")]
     model: Option<Architecture>,
-    /// Bits of weights, 2 to 24 [default: 8]
+    /// Bits of weights, 2 to 24, or 32 for float; the first and the last layer have 8 at least
+    /// [default: 8]
     #[arg(long, value_name = "N")]
     wbits: Option<u32>,
     /// Bits of biases, 2 to 24, or 32 for float [default: 16]
     #[arg(long, value_name = "N")]
     bbits: Option<u32>,
-    /// Bits of activations, 2 to 24 [default: 8]
+    /// Bits of activations, likewise [default: 8]
     #[arg(long, value_name = "N")]
     abits: Option<u32>,
     /// Thresholds of activations: max, 3sd, kl-j, percentile(99.9), mse or entropy
@@ -145,7 +147,8 @@ impl Arguments {
         let interrupter = Interrupter::new();
         super::stop_on_ctrl_c(&interrupter)?;
         let device = Device::flex();
-        let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars)?;
+        let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars);
+        let outcome = outcome.inspect_err(|_| folder.clone().discard_unstarted())?;
         let (results, interrupted) = match outcome {
             Outcome::Finished(results) => (results, None),
             Outcome::Interrupted(results, name) => (results, Some(name)),

@@ -67,7 +67,8 @@ pub(crate) struct Arguments {
     /// .safetensors, .pt, .pth or .bpk
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
-    /// Load them although some are missing, unexpected or of another shape, and list those
+    /// Load them although they differ from the network, and list how: missing, unexpected,
+    /// other-shape, or several of these
     #[arg(
         long,
         value_name = "LIST",
@@ -116,15 +117,20 @@ impl Arguments {
         use_threads(experiment.threads)?;
         let mut bars = Bars::new();
         let split = load(experiment.data, experiment.data_dir.as_deref(), &mut bars)?;
-        let folder = match folder {
-            Folder::New(path) => RunFolder::create(path, &experiment)?,
-            Folder::Existing(folder) => folder,
+        let (folder, is_new) = match folder {
+            Folder::New(path) => (RunFolder::create(path, &experiment)?, true),
+            Folder::Existing(folder) => (folder, false),
         };
         let interrupter = Interrupter::new();
         super::stop_on_ctrl_c(&interrupter)?;
         bars.say(&format!("run folder: {}", folder.path().display()));
         let device = Device::flex();
-        let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars)?;
+        let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars);
+        let outcome = outcome.inspect_err(|_| {
+            if is_new {
+                folder.clone().discard_unstarted();
+            }
+        })?;
         let (results, interrupted) = match outcome {
             Outcome::Finished(results) => (results, None),
             Outcome::Interrupted(results, name) => (results, Some(name)),

@@ -12,4 +12,4 @@ pub use qconfig::QConfig;
 pub use tqt::{TqtPlan, TqtWidths};
 
 /// Widths from here on leave a tensor in float.
-const FLOAT_BITS: u32 = 32;
+pub(crate) const FLOAT_BITS: u32 = 32;

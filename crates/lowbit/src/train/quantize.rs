@@ -11,10 +11,12 @@ use super::trainer::Setting;
 use super::{Experiment, Method, Recipe, RunConfig, RunFolder, Settings, checkpoint};
 use crate::Error;
 use crate::calibrate::{Measured, measure};
-use crate::config::{Fold, QPlan, TqtPlan, Widths};
+use crate::config::{FLOAT_BITS, Fold, QPlan, TqtPlan, Widths};
 use crate::data::{DataSet, Split};
 use crate::models::{Architecture, Classifier, Tolerance};
-use crate::quantizers::{QuantizerConfig, ThresholdInit, UNTRAINED_STEP, set_rounding};
+use crate::quantizers::{
+    QuantizerConfig, ThresholdInit, TrainedThresholdConfig, UNTRAINED_STEP, set_rounding,
+};
 
 /// What a person says of a quantization.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +66,7 @@ impl Quantize {
     /// If `from` is neither a run nor a file with a data set and a network beside it, or a field
     /// is out of its range.
     pub fn experiment(&self) -> Result<Experiment, Error> {
+        self.check_widths()?;
         let bits = (
             self.weight_bits.unwrap_or(8),
             self.activation_bits.unwrap_or(8),
@@ -81,6 +84,7 @@ impl Quantize {
     /// # Errors
     /// As [`experiment`](Self::experiment).
     pub fn comparison(&self) -> Result<Experiment, Error> {
+        self.check_widths()?;
         let max = ThresholdInit::Max;
         let fixed = |init| self.plan((8, 8), |plan| plan.fixed(max, init));
         let retrained = |bits| self.plan((bits, bits), |plan| plan);
@@ -95,6 +99,25 @@ impl Quantize {
             self.run("retrained-w8a8".into(), retrained(8), self.epochs)?,
             self.run("retrained-w4a4".into(), retrained(4), self.epochs)?,
         ])
+    }
+
+    /// Whether the widths are in range, by the names that a person gives them.
+    fn check_widths(&self) -> Result<(), Error> {
+        let range = TrainedThresholdConfig::BITS;
+        let given = [
+            ("wbits", self.weight_bits),
+            ("bbits", self.bias_bits),
+            ("abits", self.activation_bits),
+        ];
+        for (field, bits) in given {
+            if let Some(bits) = bits.filter(|bits| *bits != FLOAT_BITS && !range.contains(bits)) {
+                let (first, last) = (range.start(), range.end());
+                let message =
+                    format!("is {bits}, expected {first} to {last}, or {FLOAT_BITS} for float");
+                return Err(Error::config(field, message));
+            }
+        }
+        Ok(())
     }
 
     fn plan(&self, bits: (u32, u32), with: impl FnOnce(TqtPlan) -> TqtPlan) -> QPlan {

@@ -77,7 +77,12 @@ impl RunFolder {
         let holds_something =
             |entries: fs::ReadDir| entries.flatten().any(|entry| !unfinished(&entry));
         if fs::read_dir(&path).is_ok_and(holds_something) {
-            let message = "already holds something; --resume goes on with it".into();
+            let message = if path.join(CONFIG).is_file() {
+                let path = path.display();
+                format!("already holds a run; to go on with it: lowbit train --resume --out {path}")
+            } else {
+                "already holds something, expected a new or an empty folder".into()
+            };
             return Err(Error::Checkpoint { path, message });
         }
         fs::create_dir_all(&path).map_err(Error::io(&path))?;
@@ -92,12 +97,33 @@ impl RunFolder {
     pub fn open(path: impl Into<PathBuf>) -> Result<(Self, Experiment), Error> {
         let path = path.into();
         let config = path.join(CONFIG);
+        fs::metadata(&path).map_err(Error::io(&path))?;
         let text = fs::read_to_string(&config).map_err(|_| Error::Checkpoint {
             path: path.clone(),
             message: format!("is not the folder of a run: it has no {CONFIG}"),
         })?;
         let experiment = Experiment::from_toml(&config, &text)?;
         Ok((Self { path }, experiment))
+    }
+
+    /// Takes the folder away if no run in it came as far as a checkpoint or a metric, so that a
+    /// mistake can be mended and tried again under the same name.
+    pub fn discard_unstarted(self) {
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return;
+        };
+        // Only an empty folder can be removed: what holds anything stays, and then so does the
+        // configuration.
+        let (config, runs): (Vec<PathBuf>, Vec<PathBuf>) = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .partition(|path| path.ends_with(CONFIG));
+        if runs.iter().all(|run| fs::remove_dir(run).is_ok()) {
+            for path in config {
+                let _ = fs::remove_file(path);
+            }
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// Where it is.
