@@ -29,7 +29,7 @@ use crate::quantizers::{DorefaConfig, QuantizerConfig, matches};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QPlan {
-    /// Of every layer with a weight.
+    /// Of layers with a weight, but for the first and the last.
     #[serde(default)]
     pub default: QConfig,
     /// Of the first layer with a weight.
