@@ -26,6 +26,9 @@ pub(crate) enum Command {
     /// Round numbers: value, code and error of each.
     Round(round::Arguments),
     /// Round the tensors of a file.
+    ///
+    /// A file may be larger than memory: it is read and written piece by piece, tensors of formats
+    /// whose numbers share a scale one whole tensor at a time.
     Apply(apply::Arguments),
     /// Compare formats: facts, and noise on numbers of several distributions.
     Compare(compare::Arguments),

@@ -69,6 +69,7 @@ fn run() -> f32 {
         Isa::Avx2 => unsafe { avx2() },
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => unsafe { sums::<vector::Neon>() },
+        #[cfg(not(target_arch = "aarch64"))]
         Isa::Portable => unsafe { sums::<vector::Portable>() },
     }
 }

@@ -207,6 +207,7 @@ compiled!(sums_avx512, products_avx512, vector::Avx512, "avx512f");
 compiled!(sums_avx2, products_avx2, vector::Avx2, "avx2,fma");
 #[cfg(target_arch = "aarch64")]
 compiled!(sums_neon, products_neon, vector::Neon);
+#[cfg(not(target_arch = "aarch64"))]
 compiled!(sums_portable, products_portable, vector::Portable);
 
 /// A tile of some rows and pixels.
@@ -276,6 +277,7 @@ impl SumsTiles {
                 (None, tiles!(sums_neon, 1, 6, 4, 2, 1)),
                 (None, tiles!(sums_neon, 2, 2, 1, 1, 1)),
             ]),
+            #[cfg(not(target_arch = "aarch64"))]
             Isa::Portable => Self([
                 (None, tiles!(sums_portable, 1, 4, 2, 1, 1)),
                 (None, tiles!(sums_portable, 2, 2, 1, 1, 1)),
@@ -379,6 +381,7 @@ impl ProductsTiles {
                 tiles!(1, products_neon, 6, 4, 3, 2, 1),
                 tiles!(2, products_neon, 2, 2, 1, 1, 1),
             ]),
+            #[cfg(not(target_arch = "aarch64"))]
             Isa::Portable => Self([
                 tiles!(1, products_portable, 5, 4, 3, 2, 1),
                 tiles!(2, products_portable, 2, 2, 1, 1, 1),

@@ -49,6 +49,7 @@ pub(crate) enum Isa {
     #[cfg(target_arch = "aarch64")]
     Neon,
     /// What every CPU of the target has.
+    #[cfg(not(target_arch = "aarch64"))]
     Portable,
 }
 
@@ -252,9 +253,11 @@ mod neon {
 pub(crate) use neon::Neon;
 
 /// An array that the compiler spreads over the registers it has.
+#[cfg(not(target_arch = "aarch64"))]
 #[derive(Clone, Copy)]
 pub(crate) struct Portable([f32; LANES]);
 
+#[cfg(not(target_arch = "aarch64"))]
 impl Vector for Portable {
     #[inline(always)]
     unsafe fn zero() -> Self {
