@@ -238,6 +238,13 @@ fn linears_of_nothing_and_of_constants() {
         None,
     );
     assert_eq!(empty.dims(), [0, 3]);
+    let bias = noise([3], 3, &device);
+    let of_nothing = ops::linear(
+        Tensor::<2>::empty([2, 0], &device).into(),
+        Tensor::<2>::empty([0, 3], &device).into(),
+        Some(bias.clone().into()),
+    );
+    assert_eq!(values(of_nothing), values(bias).repeat(2));
     for constant in [true, false] {
         let x = noise([4, 5], 1, &device);
         let (x, w) = if constant {

@@ -161,7 +161,11 @@ fn kernel_shape(
 ) -> Option<kernel::Shape> {
     let [batch, channels_in, height, width] = dims(x);
     let [channels_out, group_channels_in, kernel_height, kernel_width] = dims(weight);
-    if options.groups != 1 || channels_in != group_channels_in || x.dtype() != DType::F32 {
+    if kernel_height * kernel_width == 0
+        || options.groups != 1
+        || channels_in != group_channels_in
+        || x.dtype() != DType::F32
+    {
         return None;
     }
     let kernel = [kernel_height, kernel_width];

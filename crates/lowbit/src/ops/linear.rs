@@ -160,7 +160,8 @@ fn kernel_shape(operands: &Operands<Flex>) -> Option<kernel::Shape> {
     let Operands { input, weight, .. } = operands;
     let dims = |x: &FlexTensor| [0, 1].map(|d| x.layout().shape()[d]);
     let ([rows, inputs], [_, outputs]) = (dims(input), dims(weight));
-    (input.dtype() == DType::F32 && weight.dtype() == DType::F32).then_some(kernel::Shape {
+    let single = input.dtype() == DType::F32 && weight.dtype() == DType::F32;
+    (single && inputs > 0).then_some(kernel::Shape {
         rows,
         features: [inputs, outputs],
     })
