@@ -11,6 +11,7 @@ use crate::grid::{Grid, ScalarFormat};
 use crate::grouped::GroupedInteger;
 use crate::microscaling::{Microscaling, MxElement, Scaled, Visit};
 use crate::nvfp4::NvFp4;
+use crate::philox::GROUP;
 use crate::text::{Call, Reason};
 use crate::{FormatError, Rounding};
 
@@ -78,14 +79,59 @@ impl BlockFormat {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        struct Quantize<'a>(&'a [f32], &'a [usize], &'a mut [f32], Rounding);
+        self.quantize_after(0, input, shape, output, rounding)
+    }
+
+    /// [`quantize`](Self::quantize) with the random words that follow `skipped` groups.
+    fn quantize_after(
+        &self,
+        skipped: u64,
+        input: &[f32],
+        shape: &[usize],
+        output: &mut [f32],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        struct Quantize<'a>(&'a [f32], &'a [usize], &'a mut [f32], Rounding, u64);
         impl BlockVisitor for Quantize<'_> {
             type Output = Result<(), FormatError>;
             fn visit<S: Shared>(self, format: S, granularity: Granularity) -> Self::Output {
-                blockwise::quantize(format, granularity, self.0, self.1, self.2, self.3)
+                let Self(input, shape, output, rounding, skipped) = self;
+                blockwise::quantize(format, granularity, input, shape, output, rounding, skipped)
             }
         }
-        self.visit(input, Quantize(input, shape, output, rounding))
+        self.visit(input, Quantize(input, shape, output, rounding, skipped))
+    }
+
+    /// How many indices of the first dimension a part of a tensor must have a multiple of, for
+    /// [`quantize_rows`](Self::quantize_rows): all their blocks are in it, and so are whole groups
+    /// of random words. `None` where the scales need the whole tensor.
+    pub(crate) fn rows_apart(&self, shape: &[usize]) -> Option<usize> {
+        let rows = match self {
+            // Its scales have a scale of the whole tensor.
+            Self::NvFp4(_) => None,
+            _ => self.granularity().rows_apart(shape),
+        };
+        rows.map(|rows| rows * GROUP)
+    }
+
+    /// As [`quantize`](Self::quantize) for the rows of a tensor from index `first` of its first
+    /// dimension on, a multiple of [`rows_apart`](Self::rows_apart); `shape` is that of the part. A
+    /// tensor that is passed in parts gets the numbers that it gets in one pass.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize).
+    pub(crate) fn quantize_rows(
+        &self,
+        first: usize,
+        input: &[f32],
+        shape: &[usize],
+        output: &mut [f32],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        let row: usize = shape.iter().skip(1).product();
+        let skipped = first as u64 / GROUP as u64 * row as u64;
+        self.quantize_after(skipped, input, shape, output, rounding)
     }
 
     /// As [`quantize`](Self::quantize), in place.

@@ -56,7 +56,8 @@ pub(crate) trait Shared: Copy + Send + Sync {
 /// Runs from this length on are worth a loop of their own along a dimension.
 const LONG_RUN: usize = 64;
 
-/// `output[i]` is `input[i]` rounded with the scale of its block.
+/// `output[i]` is `input[i]` rounded with the scale of its block, with the random words that follow
+/// `skipped` groups.
 ///
 /// # Errors
 ///
@@ -69,6 +70,7 @@ pub(crate) fn quantize<S: Shared>(
     shape: &[usize],
     output: &mut [f32],
     rounding: Rounding,
+    skipped: u64,
 ) -> Result<(), FormatError> {
     if input.len() != output.len() {
         return Err(FormatError::Length {
@@ -82,6 +84,7 @@ pub(crate) fn quantize<S: Shared>(
         shape,
         Buffer::Pair(input, output),
         rounding,
+        skipped,
     )
 }
 
@@ -97,7 +100,14 @@ pub(crate) fn quantize_in_place<S: Shared>(
     shape: &[usize],
     rounding: Rounding,
 ) -> Result<(), FormatError> {
-    run(format, granularity, shape, Buffer::InPlace(data), rounding)
+    run(
+        format,
+        granularity,
+        shape,
+        Buffer::InPlace(data),
+        rounding,
+        0,
+    )
 }
 
 /// The range of every block, in the order of [`Granularity::scales`].
@@ -143,6 +153,7 @@ fn run<S: Shared>(
     shape: &[usize],
     buffer: Buffer<'_>,
     rounding: Rounding,
+    skipped: u64,
 ) -> Result<(), FormatError> {
     rounding.validate()?;
     granularity.check(buffer.input().len(), shape)?;
@@ -184,7 +195,7 @@ fn run<S: Shared>(
             granularity,
             extent,
             buffer,
-            Philox::new(seed, stream),
+            Philox::new(seed, stream).skip_groups(skipped),
             #[inline(always)]
             move |x, scale, random| {
                 let rounding = Rounding::Stochastic { seed, stream, bits };

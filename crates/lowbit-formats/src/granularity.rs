@@ -60,6 +60,20 @@ impl Granularity {
         })
     }
 
+    /// How many indices of the first dimension have scales of their own, so that a tensor can be
+    /// passed in parts of a multiple of them; `None` where the scales need the whole.
+    pub(crate) fn rows_apart(&self, shape: &[usize]) -> Option<usize> {
+        let last = shape.len().checked_sub(1)?;
+        match *self {
+            Self::Dimension(0) => Some(1),
+            Self::Tensor | Self::Dimension(_) => None,
+            Self::Block { size, dim } => match dim.map_or(last, usize::from) {
+                0 => Some(size as usize),
+                dim => (dim <= last).then_some(1),
+            },
+        }
+    }
+
     /// Whether the shape has `elements` elements and the dimension that is shared.
     ///
     /// # Errors

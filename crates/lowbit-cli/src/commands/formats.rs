@@ -27,8 +27,8 @@ pub(crate) enum Command {
     Round(round::Arguments),
     /// Round the tensors of a file.
     ///
-    /// A file may be larger than memory: it is read and written piece by piece, tensors of formats
-    /// whose numbers share a scale one whole tensor at a time.
+    /// A file may be larger than memory: it is read and written piece by piece. A tensor is in memory
+    /// as a whole where all of it shares a scale, or where its codes and scales are written.
     Apply(apply::Arguments),
     /// Compare formats: facts, and noise on numbers of several distributions.
     Compare(compare::Arguments),

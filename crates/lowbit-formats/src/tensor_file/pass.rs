@@ -31,6 +31,9 @@ impl Stored<'_> {
         source: &mut Source<'_>,
         mut write: impl FnMut(&[u8]) -> Result<(), FormatError>,
     ) -> Result<ErrorSummary, FormatError> {
+        if let Some((block, rows)) = self.rows_together(format, kind) {
+            return self.round_rows((block, rows), format, rounding, source, write);
+        }
         if self.fortran || matches!(format, Format::Block(_)) {
             let (numbers, mut rounded) = self.piece(self.count, source, format)?;
             format.quantize_strided_in_place(&mut rounded, &self.layout()?, rounding)?;
@@ -61,6 +64,47 @@ impl Stored<'_> {
                     held
                 }
             };
+            sums.add(numbers.iter().copied().zip(held));
+        }
+        Ok(sums.summary())
+    }
+
+    /// Where a block format can round the tensor by rows: the format, and how many rows at a time.
+    fn rows_together<'f>(
+        &self,
+        format: &'f Format,
+        kind: Output,
+    ) -> Option<(&'f BlockFormat, usize)> {
+        let Format::Block(block) = format else {
+            return None;
+        };
+        if self.fortran || kind == Output::Codes || self.count == 0 {
+            return None;
+        }
+        let apart = block.rows_apart(self.shape)?;
+        let row = self.count / self.shape[0];
+        Some((block, (PIECE / row / apart).max(1) * apart))
+    }
+
+    /// Rounds the tensor some rows at a time; `write` gets the bytes of the numbers.
+    fn round_rows(
+        &self,
+        (block, rows): (&BlockFormat, usize),
+        format: &Format,
+        rounding: Rounding,
+        source: &mut Source<'_>,
+        mut write: impl FnMut(&[u8]) -> Result<(), FormatError>,
+    ) -> Result<ErrorSummary, FormatError> {
+        let mut sums = ErrorSums::new(format);
+        let mut shape = self.shape.to_vec();
+        let row = self.count / shape[0];
+        for first in (0..self.shape[0]).step_by(rows) {
+            shape[0] = rows.min(self.shape[0] - first);
+            let (numbers, input) = self.piece(shape[0] * row, source, format)?;
+            let mut rounded = vec![0.0; input.len()];
+            block.quantize_rows(first, &input, &shape, &mut rounded, rounding)?;
+            let (bytes, held) = self.element.bytes(&rounded);
+            write(&bytes)?;
             sums.add(numbers.iter().copied().zip(held));
         }
         Ok(sums.summary())

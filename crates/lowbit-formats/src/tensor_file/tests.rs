@@ -305,3 +305,45 @@ fn bad_files_are_errors_and_leave_nothing() {
     assert!(run("int8", &folder.0, &output, Output::Numbers).is_err());
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
 }
+
+/// Tensors of more numbers than are in memory at a time.
+#[test]
+fn blocks_in_parts_are_blocks_of_the_whole() {
+    let folder = Folder::new("parts");
+    let (input, output) = (folder.file("x.npy"), folder.file("y.npy"));
+    let numbers: Vec<f32> = (0..1_470_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * 2f32.powi((i % 23) as i32 - 40))
+        .collect();
+    for (shape, dims) in [
+        ("(2100, 700)", vec![2100, 700]),
+        ("(1470000,)", vec![1_470_000]),
+    ] {
+        fs::write(&input, npy("<f4", shape, &floats(&numbers))).unwrap();
+        for text in [
+            "mxfp4",
+            "bfp(8,block=16)",
+            "bfp(8,block=48,dim=0)",
+            "bfp(8,dim=0)",
+            "bfp(8)",
+            "nvfp4",
+        ] {
+            for rounding in [
+                Rounding::NearestEven,
+                Rounding::Stochastic {
+                    seed: 5,
+                    stream: 1,
+                    bits: 32,
+                },
+            ] {
+                let format = format(text);
+                apply(&format, rounding, &input, &output, Output::Numbers).unwrap();
+                let mut whole = numbers.clone();
+                format
+                    .quantize_shaped_in_place(&mut whole, &dims, rounding)
+                    .unwrap();
+                let parts = &read(&output).unwrap().tensors[0].data;
+                assert!(*parts == whole, "{text} {shape} {rounding}");
+            }
+        }
+    }
+}
