@@ -99,6 +99,15 @@ unsafe fn sums<T: Vector, const R: usize, const P: usize, const V: usize, const 
     t: Sums,
 ) {
     unsafe {
+        // What is written has to come into the cache first, which takes as long as a short sum.
+        for r in 0..R {
+            for p in 0..P {
+                for v in 0..V {
+                    let output = t.output.add(r * t.output_step[1] + p * t.output_step[0]);
+                    T::expect_store(output.add(v * LANES));
+                }
+            }
+        }
         let mut sums = [[[T::zero(); V]; P]; R];
         if !t.bias.is_null() {
             for v in 0..V {

@@ -34,6 +34,10 @@ pub(crate) trait Vector: Copy {
 
     /// `a * b + self`.
     unsafe fn multiply_add(self, a: Self, b: Self) -> Self;
+
+    /// Says that the sixteen numbers from `p` on will be written soon.
+    #[inline(always)]
+    unsafe fn expect_store(_p: *const f32) {}
 }
 
 /// Instruction sets with kernels of their own.
@@ -117,9 +121,9 @@ fn has_avx512_vectors() -> bool {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps,
-        _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_set1_ps,
-        _mm512_setzero_ps, _mm512_storeu_ps,
+        __m256, __m512, _MM_HINT_ET0, _mm_prefetch, _mm256_broadcast_ss, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_mask_storeu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     use super::Vector;
@@ -158,6 +162,11 @@ mod x86 {
         #[inline(always)]
         unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
             unsafe { Self(_mm512_fmadd_ps(a.0, b.0, self.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn expect_store(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
         }
     }
 
