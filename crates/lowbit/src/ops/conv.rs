@@ -49,10 +49,10 @@ pub fn conv2d(
 pub(crate) trait Conv2dOp: Backend {
     /// See [`conv2d()`].
     fn conv2d(
-        x: FloatTensor<Self>,
+        input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         #[extension_type] bias: Optional<Self>,
-        #[extension_type] of_x: Reading<Self>,
+        #[extension_type] of_input: Reading<Self>,
         #[extension_type] of_weight: Reading<Self>,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self>;
@@ -71,13 +71,7 @@ impl Conv2dOp for Flex {
         of_weight: Reading<Self>,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        let readings = [of_input, of_weight];
-        let operands = Operands {
-            input,
-            weight,
-            readings,
-        };
-        Conv2d(options).forward(operands, bias.into_option())
+        product::untracked(Conv2d(options), input, weight, bias, [of_input, of_weight])
     }
 }
 
@@ -91,13 +85,7 @@ impl Conv2dOp for burn::backend::Cube {
         of_weight: Reading<Self>,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        let readings = [of_input, of_weight];
-        let operands = Operands {
-            input,
-            weight,
-            readings,
-        };
-        Conv2d(options).forward(operands, bias.into_option())
+        product::untracked(Conv2d(options), input, weight, bias, [of_input, of_weight])
     }
 }
 
@@ -108,14 +96,14 @@ where
     Conv2d: Product<B>,
 {
     fn conv2d(
-        x: FloatTensor<Self>,
+        input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: Optional<Self>,
-        of_x: Reading<Self>,
+        of_input: Reading<Self>,
         of_weight: Reading<Self>,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        product::tracked(Conv2d(options), x, weight, bias, [of_x, of_weight])
+        product::tracked(Conv2d(options), input, weight, bias, [of_input, of_weight])
     }
 }
 
@@ -234,12 +222,10 @@ impl Product<Flex> for Conv2d {
         let Some(shape) = kernel_shape(&operands.input, &operands.weight, &self.0) else {
             return self.backward_composed(operands, grad, wanted);
         };
-        let [to_input, to_weight, to_bias, to_first, to_second] = wanted;
+        let [of_input, of_weight, of_bias] = product::made_for(wanted);
         let x = flex::channels_last(operands.input);
         let weight = flex::contiguous(operands.weight);
         let grad = flex::channels_last(flex::to_f32(grad));
-        let of_input = to_input || to_first;
-        let of_weight = to_weight || to_second;
         let mut input = of_input.then(|| Buffer::new(x.layout().num_elements()));
         let gradients = usize::from(of_input) + usize::from(of_weight);
         let operations = gradients as f64 * shape.operations();
@@ -255,21 +241,18 @@ impl Product<Flex> for Conv2d {
                     kernel::Wanted {
                         input: input.as_deref_mut(),
                         weight: of_weight,
-                        bias: to_bias,
+                        bias: of_bias,
                     },
                 )
             })
         });
-        let threshold = |i: usize| flex::from_slice(&[thresholds[i] as f32]);
         let layout = x.layout().clone();
-        [
-            input
-                .filter(|_| to_input)
-                .map(|input| flex::from_buffer(input, layout)),
-            to_weight.then(|| flex::from_slice(&weights).with_layout(weight.layout().clone())),
-            to_bias.then(|| flex::from_slice(&bias)),
-            to_first.then(|| threshold(0)),
-            to_second.then(|| threshold(1)),
-        ]
+        let gradients = [
+            input.map(|input| flex::from_buffer(input, layout)),
+            of_weight.then(|| flex::from_slice(&weights).with_layout(weight.layout().clone())),
+            of_bias.then(|| flex::from_slice(&bias)),
+        ];
+        let thresholds = thresholds.map(|sum| Some(flex::from_slice(&[sum as f32])));
+        product::wanted_of::<Flex>(wanted, gradients, thresholds)
     }
 }

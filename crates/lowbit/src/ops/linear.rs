@@ -72,13 +72,7 @@ impl LinearOp for Flex {
         of_input: Reading<Self>,
         of_weight: Reading<Self>,
     ) -> FlexTensor {
-        let readings = [of_input, of_weight];
-        let operands = Operands {
-            input,
-            weight,
-            readings,
-        };
-        Linear.forward(operands, bias.into_option())
+        product::untracked(Linear, input, weight, bias, [of_input, of_weight])
     }
 }
 
@@ -91,13 +85,7 @@ impl LinearOp for burn::backend::Cube {
         of_input: Reading<Self>,
         of_weight: Reading<Self>,
     ) -> FloatTensor<Self> {
-        let readings = [of_input, of_weight];
-        let operands = Operands {
-            input,
-            weight,
-            readings,
-        };
-        Linear.forward(operands, bias.into_option())
+        product::untracked(Linear, input, weight, bias, [of_input, of_weight])
     }
 }
 
@@ -203,14 +191,14 @@ impl Product<Flex> for Linear {
         let Some(shape) = kernel_shape(&operands) else {
             return self.backward_composed(operands, grad, wanted);
         };
-        let [to_input, to_weight, to_bias, to_first, to_second] = wanted;
+        let [of_input, of_weight, of_bias] = product::made_for(wanted);
         let x = flex::contiguous(operands.input);
         let weight = flex::contiguous(operands.weight);
         let grad = flex::contiguous(flex::to_f32(grad));
         let room = |wanted: bool, length| wanted.then(|| Buffer::new(length));
-        let mut input = room(to_input || to_first, x.layout().num_elements());
-        let mut weights = room(to_weight || to_second, weight.layout().num_elements());
-        let mut bias = room(to_bias, shape.features[1]);
+        let mut input = room(of_input, x.layout().num_elements());
+        let mut weights = room(of_weight, weight.layout().num_elements());
+        let mut bias = room(of_bias, shape.features[1]);
         let gradients = [&input, &weights].into_iter().flatten().count();
         let operations = gradients as f64 * shape.operations();
         let thresholds = counted("linear backward", operations, || {
@@ -228,15 +216,14 @@ impl Product<Flex> for Linear {
                 )
             })
         });
-        let threshold = |i: usize| flex::from_slice(&[thresholds[i] as f32]);
         let like =
             |made: Option<Buffer>, layout: Layout| made.map(|made| flex::from_buffer(made, layout));
-        [
-            like(input, x.layout().clone()).filter(|_| to_input),
-            like(weights, weight.layout().clone()).filter(|_| to_weight),
+        let gradients = [
+            like(input, x.layout().clone()),
+            like(weights, weight.layout().clone()),
             like(bias, Layout::contiguous(Shape::new([shape.features[1]]))),
-            to_first.then(|| threshold(0)),
-            to_second.then(|| threshold(1)),
-        ]
+        ];
+        let thresholds = thresholds.map(|sum| Some(flex::from_slice(&[sum as f32])));
+        product::wanted_of::<Flex>(wanted, gradients, thresholds)
     }
 }

@@ -87,7 +87,7 @@ pub(super) trait Product<B: QuantizingKernels>: OfRounded {
         &self,
         operands: Operands<B>,
         grad: FloatTensor<B>,
-        [to_input, to_weight, to_bias, to_first, to_second]: [bool; 5],
+        wanted: [bool; 5],
     ) -> ToOperands<B> {
         let Operands {
             input,
@@ -98,7 +98,7 @@ pub(super) trait Product<B: QuantizingKernels>: OfRounded {
             fused::round::<B>(&of_input, input.clone()),
             fused::round::<B>(&of_weight, weight.clone()),
             grad,
-            [to_input || to_first, to_weight || to_second, to_bias],
+            made_for(wanted),
         );
         let through = |reading, x, grad: Option<FloatTensor<B>>| match grad {
             Some(grad) => {
@@ -109,14 +109,45 @@ pub(super) trait Product<B: QuantizingKernels>: OfRounded {
         };
         let (input, first) = through(&of_input, input, to_read_input);
         let (weight, second) = through(&of_weight, weight, to_read_weight);
-        [
-            input.filter(|_| to_input),
-            weight.filter(|_| to_weight),
-            bias,
-            first.filter(|_| to_first),
-            second.filter(|_| to_second),
-        ]
+        wanted_of::<B>(wanted, [input, weight, bias], [first, second])
     }
+}
+
+/// The product as an operator of a backend without gradients.
+pub(super) fn untracked<B: QuantizingKernels>(
+    product: impl Product<B>,
+    input: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: Optional<B>,
+    readings: [Reading<B>; 2],
+) -> FloatTensor<B> {
+    let operands = Operands {
+        input,
+        weight,
+        readings,
+    };
+    product.forward(operands, bias.into_option())
+}
+
+/// Which gradients must be made, to input, weight and bias: a threshold's comes with that of its
+/// operand.
+pub(super) fn made_for([input, weight, bias, first, second]: [bool; 5]) -> [bool; 3] {
+    [input || first, weight || second, bias]
+}
+
+/// Those that are wanted of the gradients to input, weight and bias, and to the thresholds.
+pub(super) fn wanted_of<B: Backend>(
+    wanted: [bool; 5],
+    [input, weight, bias]: [Option<FloatTensor<B>>; 3],
+    [first, second]: [Option<FloatTensor<B>>; 2],
+) -> ToOperands<B> {
+    let mut all = [input, weight, bias, first, second];
+    for (gradient, wanted) in all.iter_mut().zip(wanted) {
+        if !wanted {
+            *gradient = None;
+        }
+    }
+    all
 }
 
 /// The product as an operator of `Autodiff`.

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::packing::{Rounding, Unrounding};
 use super::scratch::{self, Scratch};
 use super::tile::{
-    ChannelTile, Products, ProductsTiles, Run, Sums, SumsTiles, channel_tiles, vectors_of,
+    ChannelTile, Products, ProductsTiles, Run, Sums, SumsTiles, channel_tiles, padded, vectors_of,
 };
 use super::vector::LANES;
 
@@ -109,11 +109,7 @@ pub(crate) fn forward(
     }
     let packed = pack_rows(input, inputs, roundings[0], false);
     let runs = runs(shape.rows, inputs);
-    let bias = bias.map(|bias| {
-        let mut padded = vec![0.0; outputs.next_multiple_of(2 * LANES)];
-        padded[..outputs].copy_from_slice(bias);
-        padded
-    });
+    let bias = bias.map(padded);
     let tiles = SumsTiles::new(LANES);
     let output = Output(output.as_mut_ptr());
     let parts: Vec<(usize, ChannelTile)> = (0..shape.rows)

@@ -91,6 +91,13 @@ pub(crate) fn vectors_of(channels: usize) -> usize {
     channel_tiles(channels).map(|tile| tile.vectors).sum()
 }
 
+/// A number for each channel, with zeros up to whole tiles.
+pub(crate) fn padded(channels: &[f32]) -> Vec<f32> {
+    let mut padded = channels.to_vec();
+    padded.resize(vectors_of(channels.len()) * LANES, 0.0);
+    padded
+}
+
 type SumsTile = unsafe fn(Sums);
 type ProductsTile = unsafe fn(Products);
 
@@ -103,8 +110,9 @@ unsafe fn sums<T: Vector, const R: usize, const P: usize, const V: usize, const 
         for r in 0..R {
             for p in 0..P {
                 for v in 0..V {
-                    let output = t.output.add(r * t.output_step[1] + p * t.output_step[0]);
-                    T::expect_store(output.add(v * LANES));
+                    // The last vector may begin beyond the last channel.
+                    let at = r * t.output_step[1] + p * t.output_step[0] + v * LANES;
+                    T::expect_store(t.output.wrapping_add(at));
                 }
             }
         }

@@ -22,7 +22,7 @@ use to_weight::{Stored, add_products, add_up};
 use super::buffer::Buffer;
 use super::packing::{Packing, Rounding, Unrounding};
 use super::scratch;
-use super::tile::{ProductsTiles, Sums, SumsTiles, channel_tiles};
+use super::tile::{ProductsTiles, Sums, SumsTiles, channel_tiles, padded};
 use super::vector::LANES;
 
 /// Pixels whose input and gradient stay in the first cache while weights are differentiated.
@@ -137,11 +137,7 @@ pub(crate) fn forward(
     let weights = taps.pack_weights(outputs, inputs, roundings[1], |to, from, [y, x]| {
         weight[((to * inputs + from) * kh + y) * kw + x]
     });
-    let bias = bias.map(|bias| {
-        let mut padded = vec![0.0; outputs.next_multiple_of(2 * LANES)];
-        padded[..outputs].copy_from_slice(bias);
-        padded
-    });
+    let bias = bias.map(padded);
     let pixel = packing.block * stride[1];
     let tiles = SumsTiles::new(pixel);
     // Rows that follow each other are one row.
