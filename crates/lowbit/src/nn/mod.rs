@@ -1,63 +1,30 @@
 //! Layers: those of `burn::nn`, with the same names, builders and parameter paths, and a slot of
 //! quantization for each of their tensors.
 
-mod adaptive_avg_pool1d;
-mod adaptive_avg_pool2d;
-mod adaptive_avg_pool3d;
-mod add;
-mod adder2d;
-mod avg_pool1d;
-mod avg_pool2d;
-mod batch_norm;
-mod concat;
-mod conv1d;
-mod conv2d;
-mod conv3d;
-mod conv_transpose1d;
-mod conv_transpose2d;
-mod conv_transpose3d;
+mod activation;
+mod conv;
 mod embedding;
-mod fold;
-mod hardtanh;
-mod leaky_relu;
+mod join;
 mod linear;
-mod max_pool1d;
-mod max_pool2d;
-mod mul;
-mod padding;
-mod relu;
-mod relu6;
-mod shift_adder2d;
-mod shift_conv2d;
-mod sigmoid;
-mod tanh;
+mod norm;
+mod pool;
 
-pub use adaptive_avg_pool1d::{AdaptiveAvgPool1d, AdaptiveAvgPool1dConfig};
-pub use adaptive_avg_pool2d::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig};
-pub use adaptive_avg_pool3d::{AdaptiveAvgPool3d, AdaptiveAvgPool3dConfig};
-pub use add::{Add, AddConfig};
-pub use adder2d::{Adder2d, Adder2dConfig};
-pub use avg_pool1d::{AvgPool1d, AvgPool1dConfig};
-pub use avg_pool2d::{AvgPool2d, AvgPool2dConfig};
-pub use batch_norm::{BatchNorm, BatchNormConfig};
-pub use concat::{Concat, ConcatConfig};
-pub use conv_transpose1d::{ConvTranspose1d, ConvTranspose1dConfig};
-pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dConfig};
-pub use conv_transpose3d::{ConvTranspose3d, ConvTranspose3dConfig};
-pub use conv1d::{Conv1d, Conv1dConfig};
-pub use conv2d::{Conv2d, Conv2dConfig};
-pub use conv3d::{Conv3d, Conv3dConfig};
+pub use activation::{
+    Hardtanh, HardtanhConfig, LeakyRelu, LeakyReluConfig, Relu, Relu6, Relu6Config, ReluConfig,
+    Sigmoid, SigmoidConfig, Tanh, TanhConfig,
+};
+pub use conv::{
+    Adder2d, Adder2dConfig, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig,
+    ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig,
+    ConvTranspose3d, ConvTranspose3dConfig, ShiftAdder2d, ShiftAdder2dConfig, ShiftConv2d,
+    ShiftConv2dConfig,
+};
 pub use embedding::{Embedding, EmbeddingConfig};
-pub use fold::{Normalization, conv_norm_relu};
-pub use hardtanh::{Hardtanh, HardtanhConfig};
-pub use leaky_relu::{LeakyRelu, LeakyReluConfig};
+pub use join::{Add, AddConfig, Concat, ConcatConfig, Mul, MulConfig};
 pub use linear::{Linear, LinearConfig};
-pub use max_pool1d::{MaxPool1d, MaxPool1dConfig};
-pub use max_pool2d::{MaxPool2d, MaxPool2dConfig};
-pub use mul::{Mul, MulConfig};
-pub use relu::{Relu, ReluConfig};
-pub use relu6::{Relu6, Relu6Config};
-pub use shift_adder2d::{ShiftAdder2d, ShiftAdder2dConfig};
-pub use shift_conv2d::{ShiftConv2d, ShiftConv2dConfig};
-pub use sigmoid::{Sigmoid, SigmoidConfig};
-pub use tanh::{Tanh, TanhConfig};
+pub use norm::{BatchNorm, BatchNormConfig, Normalization, conv_norm_relu};
+pub use pool::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool1dConfig, AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig,
+    AdaptiveAvgPool3d, AdaptiveAvgPool3dConfig, AvgPool1d, AvgPool1dConfig, AvgPool2d,
+    AvgPool2dConfig, MaxPool1d, MaxPool1dConfig, MaxPool2d, MaxPool2dConfig,
+};

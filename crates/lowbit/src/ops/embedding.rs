@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::Operand;
+use crate::ops::quantization::Operand;
 
 /// The rows of a quantized table at the given indices.
 ///

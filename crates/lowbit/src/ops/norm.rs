@@ -11,12 +11,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{Shape, Tensor};
 
-use super::accumulate::Accumulate;
-use super::activation::{Activation, activated, activated_backward};
-use super::flex;
-use super::kernel::buffer::Buffer;
-use super::kernel::norm::{self as kernel, Affine, Normalization, Statistics};
-use super::profile::timed;
+use crate::ops::backend::accumulate::Accumulate;
+use crate::ops::backend::flex;
+use crate::ops::backend::profile::timed;
+use crate::ops::kernel::buffer::Buffer;
+use crate::ops::kernel::norm::{self as kernel, Affine, Normalization, Statistics};
+use crate::ops::pointwise::activation::{Activation, activated, activated_backward};
 
 /// `activation((x - mean) / sqrt(variance + epsilon) * gamma + beta)`, per channel, with given
 /// statistics, which are constants: they get no gradient.

@@ -6,8 +6,8 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::flex;
-use super::kernel::vector::{Kernel, dispatch};
+use crate::ops::backend::flex;
+use crate::ops::kernel::vector::{Kernel, dispatch};
 
 /// Numbers that a thread takes at a time.
 const CHUNK: usize = 1 << 14;

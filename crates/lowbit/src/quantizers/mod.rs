@@ -3,36 +3,27 @@
 //! [`Quantizer`] is an enum over the methods, each in its own file. A quantizer does not round by
 //! itself: it describes the rounding to the operator that reads the tensor.
 
-mod accumulator;
-mod dorefa;
-mod format;
-mod histogram;
-mod observe;
-mod place;
-mod quality;
+mod methods;
 mod slots;
-mod switch;
-mod tap;
 mod threshold_init;
-mod trained_threshold;
+mod watch;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use accumulator::{Accumulator, AccumulatorConfig};
-pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
-pub use format::{FormatQuantizer, FormatQuantizerConfig, UNTRAINED_STEP, set_rounding};
-pub use histogram::Histogram;
-pub use observe::{Observation, Observations, observe};
-pub(crate) use place::matches;
-pub use place::{ModulePath, Place, Selection};
-pub use quality::{Qualities, Quality, measuring};
+pub use methods::{
+    Accumulator, AccumulatorConfig, DorefaActivation, DorefaConfig, DorefaWeight, FormatQuantizer,
+    FormatQuantizerConfig, TrainedThreshold, TrainedThresholdConfig, UNTRAINED_STEP, bad_threshold,
+    set_rounding,
+};
 pub use slots::{Quantizers, Sums, Term};
-pub use switch::{Switch, set_quantization, set_retraining};
-pub use tap::{Tapped, Taps};
 pub use threshold_init::ThresholdInit;
-pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig, bad_threshold};
+pub(crate) use watch::matches;
+pub use watch::{
+    Histogram, ModulePath, Observation, Observations, Place, Qualities, Quality, Selection, Switch,
+    Tapped, Taps, measuring, observe, set_quantization, set_retraining,
+};
 
 use crate::Error;
 use crate::ops::{IntegerGrid, Operand, Quantization};
@@ -170,7 +161,7 @@ impl Quantizer {
 
     /// The same for a parameter, which is one tensor in every batch.
     pub(super) fn operand_of<const D: usize>(&self, x: Tensor<D>, parameter: bool) -> Operand<D> {
-        if observe::is_observing() {
+        if watch::is_observing() {
             if let Self::TrainedThreshold(threshold) = self {
                 threshold.observe(&x, parameter);
             }
@@ -178,7 +169,7 @@ impl Quantizer {
         }
         let quantization = self.switch().is_on().then(|| self.quantization());
         if let (Self::TrainedThreshold(threshold), Some(quantization)) = (self, &quantization)
-            && quality::is_measuring()
+            && watch::is_measuring()
         {
             threshold.measure(&x, &quantization.clone().apply(x.clone()), parameter);
         }

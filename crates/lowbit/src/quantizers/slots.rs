@@ -3,8 +3,10 @@
 use burn::module::{Flag, Module, Param};
 use burn::tensor::Tensor;
 
-use super::{Accumulator, Quantizer, tap};
 use crate::ops::Operand;
+use crate::quantizers::Quantizer;
+use crate::quantizers::methods::Accumulator;
+use crate::quantizers::watch::tap;
 
 /// What a sum adds up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

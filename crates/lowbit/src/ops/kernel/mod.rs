@@ -10,5 +10,6 @@ pub(crate) mod packing;
 pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod scratch;
+pub(crate) mod tanh;
 pub(crate) mod tile;
 pub(crate) mod vector;

@@ -1,0 +1,149 @@
+//! One-dimensional convolution.
+
+use burn::config::Config;
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::{Initializer, PaddingConfig1d};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::QConfig;
+use crate::nn::conv::padding;
+use crate::ops;
+use crate::quantizers::{Channels, Quantizers, Sums};
+
+/// Configuration of a [`Conv1d`]; the fields of `burn::nn::conv::Conv1dConfig`, and what is
+/// quantized.
+#[derive(Config, Debug)]
+pub struct Conv1dConfig {
+    /// Channels in.
+    pub channels_in: usize,
+    /// Channels out.
+    pub channels_out: usize,
+    /// Length of the kernel.
+    pub kernel_size: usize,
+    /// Step of the kernel over the input.
+    #[config(default = "1")]
+    pub stride: usize,
+    /// Spacing between kernel elements.
+    #[config(default = "1")]
+    pub dilation: usize,
+    /// Groups of channels that do not see each other.
+    #[config(default = "1")]
+    pub groups: usize,
+    /// Zeros around the input.
+    #[config(default = "PaddingConfig1d::Valid")]
+    pub padding: PaddingConfig1d,
+    /// Whether a bias is added.
+    #[config(default = true)]
+    pub bias: bool,
+    /// How weight and bias start; as Burn's, uniform within `sqrt(1 / fan_in)`.
+    #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(),fan_out_only:false}")]
+    pub initializer: Initializer,
+    /// What is quantized.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// Convolution with quantized input, weight, bias, sum and output. Built by [`Conv1dConfig`];
+/// parameter paths are those of `burn::nn::conv::Conv1d`.
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct Conv1d {
+    /// `[channels_out, channels_in / groups, kernel_size]`
+    pub weight: Param<Tensor<3>>,
+    /// `[channels_out]`
+    pub bias: Option<Param<Tensor<1>>>,
+    /// Step of the kernel over the input.
+    pub stride: usize,
+    /// Length of the kernel.
+    pub kernel_size: usize,
+    /// Spacing between kernel elements.
+    pub dilation: usize,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// Zeros around the input.
+    #[module(skip)]
+    pub padding: PaddingConfig1d,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl Conv1dConfig {
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// If `groups` does not divide both numbers of channels, as Burn's does.
+    pub fn init(&self, device: &Device) -> Conv1d {
+        let plain = burn::nn::conv::Conv1dConfig::new(
+            self.channels_in,
+            self.channels_out,
+            self.kernel_size,
+        )
+        .with_stride(self.stride)
+        .with_dilation(self.dilation)
+        .with_groups(self.groups)
+        .with_padding(self.padding.clone())
+        .with_bias(self.bias)
+        .with_initializer(self.initializer.clone())
+        .init(device);
+        let channels = Channels {
+            axis: 0,
+            count: self.channels_out,
+        };
+        Conv1d {
+            weight: plain.weight,
+            bias: plain.bias,
+            stride: plain.stride,
+            kernel_size: plain.kernel_size,
+            dilation: plain.dilation,
+            groups: plain.groups,
+            padding: plain.padding,
+            quantizers: self.quantization.init(Some(channels), device),
+        }
+    }
+}
+
+impl Conv1d {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, channels_in, length]`
+    /// - result: `[batch, channels_out, length_out]`
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        let [_, _, length] = input.dims();
+        let padding = padding::pair(&self.padding, length, self.kernel_size, self.stride);
+        let options =
+            ConvOptions::new_with_padding([self.stride], [padding], [self.dilation], self.groups);
+        let [_, terms @ ..] = self.weight.dims();
+        let output = self.quantizers.accumulate(
+            self.quantizers.input(input),
+            self.quantizers.weight(self.weight.val()),
+            self.bias
+                .as_ref()
+                .map(|bias| self.quantizers.bias(bias.val())),
+            Sums::new(terms.iter().product(), 1),
+            |input, weight, bias| ops::conv1d(input, weight, bias, options),
+        );
+        self.quantizers.output(output)
+    }
+}
+
+impl ModuleDisplay for Conv1d {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [channels_out, group_channels_in, _] = self.weight.dims();
+        content
+            .add("ch_in", &(group_channels_in * self.groups))
+            .add("ch_out", &channels_out)
+            .add_debug_attribute("kernel_size", &self.kernel_size)
+            .add_debug_attribute("stride", &self.stride)
+            .add("groups", &self.groups)
+            .add_debug_attribute("padding", &self.padding)
+            .optional()
+    }
+}

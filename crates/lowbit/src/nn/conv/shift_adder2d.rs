@@ -1,0 +1,223 @@
+//! A shift convolution and the adder that reads it, as one layer.
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use crate::nn::conv::adder2d::{Adder2d, Adder2dConfig};
+use crate::nn::conv::shift_conv2d::{ShiftConv2d, ShiftConv2dConfig};
+use crate::nn::norm::Normalization;
+use crate::nn::norm::{BatchNorm, BatchNormConfig};
+use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers};
+
+/// Configuration of a [`ShiftAdder2d`].
+#[derive(Config, Debug)]
+pub struct ShiftAdder2dConfig {
+    /// The shift convolution. What it hands on is quantized by the adder's `input` alone, so it
+    /// has no `output`.
+    pub shift: ShiftConv2dConfig,
+    /// The adder.
+    pub adder: Adder2dConfig,
+    /// Whether a normalization follows the shift convolution.
+    #[config(default = false)]
+    pub shift_norm: bool,
+    /// Whether a normalization follows the adder.
+    #[config(default = true)]
+    pub adder_norm: bool,
+    /// How the normalizations' factors are rounded. None leaves them as they are, so that the
+    /// folded layer is the layers one after the other;
+    /// [`FormatQuantizerConfig::shifts`]`(-15..=15)` makes each a power of two, so that the pair
+    /// needs no multiplication.
+    #[config(default = "None")]
+    pub factors: Option<FormatQuantizerConfig>,
+}
+
+/// The pair of ShiftAddNet (arXiv 2010.12785): a shift convolution and an adder on its result, with
+/// the normalizations after either folded into it. Built by [`ShiftAdder2dConfig`].
+///
+/// The convolution's sum goes to the adder at the width of its accumulator; what lies between them
+/// is one quantizer, the adder's `input`.
+///
+/// A normalization turns each channel's sum `a` into `s a + t` with `s = gamma / sqrt(variance +
+/// epsilon)` and `t = beta + s (b - mean)`. Into a convolution, `s` goes by its weight. Here it
+/// cannot: a weight of the shift convolution has to stay a power of two; and `s |x - w| = |s x - s
+/// w|` needs an `s` that is positive and one for all channels that read the same `x`. What is exact
+/// for both layers, for any sign and with any padding, is to let `s` follow the sum and `t` become
+/// the bias. `s` may be rounded ([`ShiftAdder2dConfig::factors`]): to a power of two,
+/// `sign(s) 2^round(log2 |s|)`, it is one more shift a channel. Its gradient passes straight
+/// through the rounding, and `gamma` trains with that, so what rounding takes away (up to a factor
+/// of `sqrt(2)`) the network can make up for.
+///
+/// The `bias` slots quantize `t`. The statistics are those of the batch until they are frozen, on
+/// an autodiff device, and the running ones elsewhere.
+#[derive(Module, Debug)]
+pub struct ShiftAdder2d {
+    /// The shift convolution.
+    pub shift: ShiftConv2d,
+    /// The normalization after it.
+    pub shift_norm: Option<BatchNorm>,
+    /// What is left of one that is merged: its factors, `[channels_out]` of `shift`.
+    pub shift_scale: Option<Param<Tensor<1>>>,
+    /// The adder.
+    pub adder: Adder2d,
+    /// The normalization after it.
+    pub adder_norm: Option<BatchNorm>,
+    /// What is left of one that is merged: its factors, `[channels_out]` of `adder`.
+    pub adder_scale: Option<Param<Tensor<1>>>,
+    /// Rounds the factors.
+    pub factors: Option<FormatQuantizer>,
+}
+
+impl ShiftAdder2dConfig {
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// As [`ShiftConv2dConfig::init`] and [`Adder2dConfig::init`]; if the adder does not read as
+    /// many channels as the convolution makes; if the convolution quantizes its `output`.
+    pub fn init(&self, device: &Device) -> ShiftAdder2d {
+        let (made, read) = (self.shift.channels[1], self.adder.channels[0]);
+        assert!(
+            made == read,
+            "adder.channels: reads {read}, expected the {made} that the convolution makes"
+        );
+        assert!(
+            self.shift.quantization.output.is_none(),
+            "shift.output: is quantized by the adder's input, expected none"
+        );
+        let norm = |wanted: bool, channels: [usize; 2]| {
+            wanted.then(|| BatchNormConfig::new(channels[1]).init(device))
+        };
+        ShiftAdder2d {
+            shift: self.shift.init(device),
+            shift_norm: norm(self.shift_norm, self.shift.channels),
+            shift_scale: None,
+            adder: self.adder.init(device),
+            adder_norm: norm(self.adder_norm, self.adder.channels),
+            adder_scale: None,
+            factors: self.factors.as_ref().map(FormatQuantizerConfig::init),
+        }
+    }
+}
+
+impl ShiftAdder2d {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, channels_in, height, width]`
+    /// - result: `[batch, channels_out, height_out, width_out]`
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let bias = |bias: &Option<Param<Tensor<1>>>| bias.as_ref().map(|bias| bias.val());
+        let between = {
+            let (norm, scale) = (&self.shift_norm, &self.shift_scale);
+            let bias = bias(&self.shift.bias);
+            match self.is_scaled(norm, scale) {
+                false => self.shift.forward(input),
+                true => {
+                    let sums = self.shift.sums(input, None);
+                    self.scaled(sums, bias, norm, scale, &self.shift.quantizers)
+                }
+            }
+        };
+        let (norm, scale) = (&self.adder_norm, &self.adder_scale);
+        let bias = bias(&self.adder.bias);
+        match self.is_scaled(norm, scale) {
+            false => self.adder.forward(between),
+            true => {
+                let sums = self.adder.sums(between, None);
+                self.scaled(sums, bias, norm, scale, &self.adder.quantizers)
+            }
+        }
+    }
+
+    fn is_scaled(&self, norm: &Option<BatchNorm>, scale: &Option<Param<Tensor<1>>>) -> bool {
+        norm.is_some() || scale.is_some()
+    }
+
+    /// `s a + t` of the sums, quantized as the layer that made them says.
+    fn scaled(
+        &self,
+        sums: Tensor<4>,
+        bias: Option<Tensor<1>>,
+        norm: &Option<BatchNorm>,
+        scale: &Option<Param<Tensor<1>>>,
+        quantizers: &Quantizers,
+    ) -> Tensor<4> {
+        let (scale, bias) = match (norm, scale) {
+            (Some(norm), _) => {
+                let statistics = self.statistics(norm, &sums, bias.clone());
+                let (scale, bias) = self.folded(statistics, bias);
+                (Some(scale), Some(bias))
+            }
+            (None, scale) => (scale.as_ref().map(|scale| scale.val()), bias),
+        };
+        let wide = |values: Tensor<1>| {
+            let [channels] = values.dims();
+            values.reshape([1, channels, 1, 1])
+        };
+        let mut y = sums;
+        if let Some(scale) = scale {
+            y = y * wide(scale);
+        }
+        if let Some(bias) = bias {
+            y = y + wide(quantizers.bias(bias).quantized());
+        }
+        quantizers.output(y)
+    }
+
+    /// What `norm` does to the sums with their bias.
+    fn statistics(
+        &self,
+        norm: &BatchNorm,
+        sums: &Tensor<4>,
+        bias: Option<Tensor<1>>,
+    ) -> Normalization {
+        let device = sums.device();
+        if !(device.is_autodiff() && norm.training.is_enabled()) {
+            return norm.running(&device);
+        }
+        let seen = match bias {
+            Some(bias) => {
+                let [channels] = bias.dims();
+                sums.clone() + bias.reshape([1, channels, 1, 1])
+            }
+            None => sums.clone(),
+        };
+        norm.of_batch(seen)
+    }
+
+    /// The factor of each channel, and the bias after it.
+    fn folded(&self, norm: Normalization, bias: Option<Tensor<1>>) -> (Tensor<1>, Tensor<1>) {
+        let scale = match &self.factors {
+            Some(factors) => factors.operand(norm.scale()).quantized(),
+            None => norm.scale(),
+        };
+        let shift = match bias {
+            Some(bias) => bias - norm.mean,
+            None => norm.mean.neg(),
+        };
+        (scale.clone(), norm.beta + shift * scale)
+    }
+
+    /// The layer without its normalizations, for good: their running statistics are in the biases
+    /// and in a factor for each channel.
+    pub fn merged(mut self) -> Self {
+        let device = self.shift.weight.val().device();
+        let plain = |bias: &Option<Param<Tensor<1>>>| bias.as_ref().map(|bias| bias.val());
+        if let Some(norm) = self.shift_norm.take() {
+            let (scale, bias) = self.folded(norm.running(&device), plain(&self.shift.bias));
+            self.shift_scale = Some(fixed(scale));
+            self.shift.bias = Some(Param::from_tensor(bias.detach()));
+        }
+        if let Some(norm) = self.adder_norm.take() {
+            let (scale, bias) = self.folded(norm.running(&device), plain(&self.adder.bias));
+            self.adder_scale = Some(fixed(scale));
+            self.adder.bias = Some(Param::from_tensor(bias.detach()));
+        }
+        self
+    }
+}
+
+/// A parameter that does not train: what is rounded would not stay so.
+fn fixed(scale: Tensor<1>) -> Param<Tensor<1>> {
+    Param::from_tensor(scale.detach()).set_require_grad(false)
+}

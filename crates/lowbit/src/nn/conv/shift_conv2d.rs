@@ -1,0 +1,162 @@
+//! Two-dimensional convolution whose products are shifts.
+
+use burn::config::Config;
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::{Initializer, PaddingConfig2d};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::QConfig;
+use crate::nn::conv::padding;
+use crate::ops;
+use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers, Sums};
+
+/// Configuration of a [`ShiftConv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
+/// quantized.
+#[derive(Config, Debug)]
+pub struct ShiftConv2dConfig {
+    /// Channels in and out.
+    pub channels: [usize; 2],
+    /// Height and width of the kernel.
+    pub kernel_size: [usize; 2],
+    /// Step of the kernel over the input.
+    #[config(default = "[1, 1]")]
+    pub stride: [usize; 2],
+    /// Spacing between kernel elements.
+    #[config(default = "[1, 1]")]
+    pub dilation: [usize; 2],
+    /// Groups of channels that do not see each other.
+    #[config(default = "1")]
+    pub groups: usize,
+    /// Zeros around the input.
+    #[config(default = "PaddingConfig2d::Valid")]
+    pub padding: PaddingConfig2d,
+    /// Whether a bias is added.
+    #[config(default = true)]
+    pub bias: bool,
+    /// How weight and bias start; as Burn's, uniform within `sqrt(1 / fan_in)`.
+    #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(),fan_out_only:false}")]
+    pub initializer: Initializer,
+    /// Bits of a weight, 2 to 8: the sign and `2^(bits-1) - 1` shifts, from none downwards.
+    #[config(default = 5)]
+    pub weight_bits: u8,
+    /// What is quantized; the slots are `input`, `bias`, `accumulator` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// Convolution with weights rounded to zero and signed powers of two, so that each product is a
+/// shift: `sign(w) 2^p` with `p = round(log2 |w|)`, held to 0 and `2 - 2^(weight_bits-1)` (-14 for
+/// the usual 5 bits), and 0 for 0. The gradient passes straight through. This is DeepShift's layer
+/// that trains weights (DeepShift-Q, arXiv 1905.13298), which ShiftAddNet (arXiv 2010.12785) pairs
+/// with an adder, [`ShiftAdder2d`](super::ShiftAdder2d). Built by [`ShiftConv2dConfig`]; parameter
+/// paths are those of `burn::nn::conv::Conv2d`.
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct ShiftConv2d {
+    /// `[channels_out, channels_in / groups, kernel_height, kernel_width]`
+    pub weight: Param<Tensor<4>>,
+    /// `[channels_out]`
+    pub bias: Option<Param<Tensor<1>>>,
+    /// Step of the kernel over the input.
+    pub stride: [usize; 2],
+    /// Height and width of the kernel.
+    pub kernel_size: [usize; 2],
+    /// Spacing between kernel elements.
+    pub dilation: [usize; 2],
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// Zeros around the input.
+    #[module(skip)]
+    pub padding: PaddingConfig2d,
+    /// Rounds the weight to powers of two.
+    pub shifts: FormatQuantizer,
+    /// The layer's other quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl ShiftConv2dConfig {
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// If `groups` does not divide both numbers of channels, as Burn's does, `weight_bits` is out of
+    /// range, or is above 6 while there is an accumulator, which could not hold the shifts.
+    pub fn init(&self, device: &Device) -> ShiftConv2d {
+        assert!(
+            self.weight_bits <= 6 || self.quantization.accumulator.is_none(),
+            "weight_bits: is {}, expected at most 6 with an accumulator",
+            self.weight_bits
+        );
+        let plain = burn::nn::conv::Conv2dConfig::new(self.channels, self.kernel_size)
+            .with_stride(self.stride)
+            .with_dilation(self.dilation)
+            .with_groups(self.groups)
+            .with_padding(self.padding.clone())
+            .with_bias(self.bias)
+            .with_initializer(self.initializer.clone())
+            .init(device);
+        ShiftConv2d {
+            weight: plain.weight,
+            bias: plain.bias,
+            stride: plain.stride,
+            kernel_size: plain.kernel_size,
+            dilation: plain.dilation,
+            groups: plain.groups,
+            padding: plain.padding,
+            shifts: FormatQuantizerConfig::shifts_of_weight(self.weight_bits).init(),
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl ShiftConv2d {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, channels_in, height, width]`
+    /// - result: `[batch, channels_out, height_out, width_out]`
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        self.quantizers.output(self.sums(input, bias))
+    }
+
+    /// The sums, saturated to the accumulator's width, and `bias` added to them.
+    pub(crate) fn sums(&self, input: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+        let [_, _, height, width] = input.dims();
+        let padding = padding::pairs(
+            &self.padding,
+            [height, width],
+            self.kernel_size,
+            self.stride,
+        );
+        let options =
+            ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
+        let [_, terms @ ..] = self.weight.dims();
+        self.quantizers.accumulate(
+            self.quantizers.input(input),
+            self.shifts.operand(self.weight.val()),
+            bias.map(|bias| self.quantizers.bias(bias)),
+            Sums::new(terms.iter().product(), 1),
+            |input, weight, bias| ops::conv2d(input, weight, bias, options),
+        )
+    }
+}
+
+impl ModuleDisplay for ShiftConv2d {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [channels_out, group_channels_in, _, _] = self.weight.dims();
+        content
+            .add("ch_in", &(group_channels_in * self.groups))
+            .add("ch_out", &channels_out)
+            .add_debug_attribute("kernel_size", &self.kernel_size)
+            .add_debug_attribute("stride", &self.stride)
+            .add_debug_attribute("padding", &self.padding)
+            .optional()
+    }
+}

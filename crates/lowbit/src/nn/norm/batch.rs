@@ -1,0 +1,173 @@
+//! Batch normalization.
+
+use burn::config::Config;
+use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
+use burn::tensor::{Device, Tensor};
+
+use crate::config::QConfig;
+use crate::nn::activation::Relu;
+use crate::nn::norm::Normalization;
+use crate::ops::{self, Activation};
+use crate::quantizers::{Quantizers, Taps};
+
+/// Configuration of a [`BatchNorm`]; the fields of `burn::nn::BatchNormConfig`, and what is
+/// quantized.
+#[derive(Config, Debug)]
+pub struct BatchNormConfig {
+    /// Channels, at least one.
+    pub num_features: usize,
+    /// Added to the variance; finite and positive.
+    #[config(default = 1e-5)]
+    pub epsilon: f64,
+    /// Weight of a batch in the running statistics, 0 to 1.
+    #[config(default = 0.1)]
+    pub momentum: f64,
+    /// What is quantized; the slots are `input` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// Batch normalization (Ioffe, Szegedy, arXiv 1502.03167). Built by [`BatchNormConfig`]; parameter
+/// paths are those of `burn::nn::BatchNorm`.
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct BatchNorm {
+    /// Scale, `[num_features]`.
+    pub gamma: Param<Tensor<1>>,
+    /// Shift, `[num_features]`.
+    pub beta: Param<Tensor<1>>,
+    /// Whether the statistics of the batch are used and followed, on an autodiff device.
+    pub training: Param<Flag>,
+    /// Running mean, `[num_features]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Running (biased) variance, `[num_features]`.
+    pub running_var: RunningState<Tensor<1>>,
+    /// Weight of a batch in the running statistics.
+    pub momentum: f64,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl BatchNormConfig {
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// If a field is out of its range, as Burn's does.
+    pub fn init(&self, device: &Device) -> BatchNorm {
+        let plain = burn::nn::BatchNormConfig::new(self.num_features)
+            .with_epsilon(self.epsilon)
+            .with_momentum(self.momentum)
+            .init(device);
+        BatchNorm {
+            gamma: plain.gamma,
+            beta: plain.beta,
+            training: plain.training,
+            running_mean: plain.running_mean,
+            running_var: plain.running_var,
+            momentum: plain.momentum,
+            epsilon: plain.epsilon,
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl BatchNorm {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// `input` and result: `[batch, num_features, ...]`
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        self.quantizers
+            .output(self.normalize(input, Activation::Identity))
+    }
+
+    /// Applies the layer and the rectifier that follows it, in one pass where nothing is to be
+    /// quantized or seen between them. The result is that of one after the other.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward).
+    pub fn forward_rectified<const D: usize>(&self, input: Tensor<D>, relu: &Relu) -> Tensor<D> {
+        let apart = self.quantizers.output.is_some() || relu.quantizers.input.is_some();
+        if apart || Taps::are_attached() {
+            return relu.forward(self.forward(input));
+        }
+        relu.quantizers
+            .output(self.normalize(input, Activation::Relu))
+    }
+
+    fn normalize<const D: usize>(&self, input: Tensor<D>, activation: Activation) -> Tensor<D> {
+        let input = self.quantizers.input(input).quantized();
+        let affine = [self.gamma.val(), self.beta.val()];
+        let device = input.device();
+        if !(device.is_autodiff() && self.training.is_enabled()) {
+            let statistics = [&self.running_mean, &self.running_var]
+                .map(|running| running.value().to_device(&device));
+            return ops::batch_norm(input, affine, statistics, self.epsilon, activation);
+        }
+        let batch = ops::batch_norm_train(input, affine, self.epsilon, activation);
+        self.update(batch.mean, batch.variance, &device);
+        batch.output
+    }
+
+    /// What it does with the running statistics.
+    pub(crate) fn running(&self, device: &Device) -> Normalization {
+        let [mean, variance] = [&self.running_mean, &self.running_var]
+            .map(|running| running.value_sync().to_device(device));
+        self.with_statistics(mean, variance)
+    }
+
+    fn with_statistics(&self, mean: Tensor<1>, variance: Tensor<1>) -> Normalization {
+        Normalization {
+            gamma: self.gamma.val(),
+            beta: self.beta.val(),
+            mean,
+            variance,
+            epsilon: self.epsilon,
+        }
+    }
+
+    /// What it does with mean and (biased) variance of a batch, `[batch, num_features, ...]`, which
+    /// the running statistics take note of.
+    pub(crate) fn of_batch(&self, batch: Tensor<4>) -> Normalization {
+        let device = batch.device();
+        let features = batch.dims()[1];
+        let rows = batch.swap_dims(0, 1).reshape([features as i32, -1]);
+        let mean = rows.clone().mean_dim(1);
+        let variance = (rows - mean.clone()).square().mean_dim(1);
+        let (mean, variance) = (mean.reshape([features]), variance.reshape([features]));
+        self.update(mean.clone(), variance.clone(), &device);
+        self.with_statistics(mean, variance)
+    }
+
+    /// Moves the running statistics towards those of a batch.
+    fn update(&self, mean: Tensor<1>, variance: Tensor<1>, device: &Device) {
+        let follow = |running: &RunningState<Tensor<1>>, seen: Tensor<1>| {
+            let kept = running
+                .value_sync()
+                .to_device(device)
+                .mul_scalar(1.0 - self.momentum);
+            running.update(kept.add(seen.detach().mul_scalar(self.momentum)).detach());
+        };
+        follow(&self.running_mean, mean);
+        follow(&self.running_var, variance);
+    }
+}
+
+impl ModuleDisplay for BatchNorm {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [num_features] = self.beta.dims();
+        content
+            .add("num_features", &num_features)
+            .add("momentum", &self.momentum)
+            .add("epsilon", &self.epsilon)
+            .optional()
+    }
+}

@@ -1,0 +1,86 @@
+//! One-dimensional average pooling.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::PaddingConfig1d;
+use burn::tensor::ops::AvgPoolOptions;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::QConfig;
+use crate::nn::conv::padding;
+use crate::ops;
+use crate::quantizers::Quantizers;
+
+/// Configuration of a [`AvgPool1d`]; the fields of Burn's, and what is quantized.
+#[derive(Config, Debug)]
+pub struct AvgPool1dConfig {
+    /// Length of the window.
+    pub kernel_size: usize,
+    /// Step of the window; the window's size unless given.
+    #[config(default = "kernel_size")]
+    pub stride: usize,
+    /// Padding around the input.
+    #[config(default = "PaddingConfig1d::Valid")]
+    pub padding: PaddingConfig1d,
+    /// Whether padding counts in the mean.
+    #[config(default = true)]
+    pub count_include_pad: bool,
+    /// Whether a window that does not fit at the end counts.
+    #[config(default = false)]
+    pub ceil_mode: bool,
+    /// What is quantized; the slots are `input` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// The mean under each window. Built by [`AvgPool1dConfig`].
+#[derive(Module, Debug)]
+pub struct AvgPool1d {
+    /// Length of the window.
+    pub kernel_size: usize,
+    /// Step of the window.
+    pub stride: usize,
+    /// Padding around the input.
+    #[module(skip)]
+    pub padding: PaddingConfig1d,
+    /// Whether padding counts in the mean.
+    pub count_include_pad: bool,
+    /// Whether a window that does not fit at the end counts.
+    pub ceil_mode: bool,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl AvgPool1dConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> AvgPool1d {
+        AvgPool1d {
+            kernel_size: self.kernel_size,
+            stride: self.stride,
+            padding: self.padding.clone(),
+            count_include_pad: self.count_include_pad,
+            ceil_mode: self.ceil_mode,
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl AvgPool1d {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, channels, length]`
+    /// - result: `[batch, channels, length_out]`
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        let input = self.quantizers.input(input).quantized();
+        let [_, _, length] = input.dims();
+        let padding = padding::pair(&self.padding, length, self.kernel_size, self.stride);
+        let options = AvgPoolOptions::new([self.kernel_size])
+            .with_stride([self.stride])
+            .with_padding_pairs([padding])
+            .with_count_include_pad(self.count_include_pad)
+            .with_ceil_mode(self.ceil_mode);
+        let output = ops::avg_pool1d(input, options);
+        self.quantizers.output(output)
+    }
+}

@@ -1,0 +1,91 @@
+//! Two-dimensional average pooling.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::PaddingConfig2d;
+use burn::tensor::ops::AvgPoolOptions;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::QConfig;
+use crate::nn::conv::padding;
+use crate::ops;
+use crate::quantizers::Quantizers;
+
+/// Configuration of a [`AvgPool2d`]; the fields of Burn's, and what is quantized.
+#[derive(Config, Debug)]
+pub struct AvgPool2dConfig {
+    /// Height and width of the window.
+    pub kernel_size: [usize; 2],
+    /// Step of the window; the window's size unless given.
+    #[config(default = "kernel_size")]
+    pub strides: [usize; 2],
+    /// Padding around the input.
+    #[config(default = "PaddingConfig2d::Valid")]
+    pub padding: PaddingConfig2d,
+    /// Whether padding counts in the mean.
+    #[config(default = true)]
+    pub count_include_pad: bool,
+    /// Whether a window that does not fit at the end counts.
+    #[config(default = false)]
+    pub ceil_mode: bool,
+    /// What is quantized; the slots are `input` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// The mean under each window. Built by [`AvgPool2dConfig`].
+#[derive(Module, Debug)]
+pub struct AvgPool2d {
+    /// Height and width of the window.
+    pub kernel_size: [usize; 2],
+    /// Step of the window.
+    pub stride: [usize; 2],
+    /// Padding around the input.
+    #[module(skip)]
+    pub padding: PaddingConfig2d,
+    /// Whether padding counts in the mean.
+    pub count_include_pad: bool,
+    /// Whether a window that does not fit at the end counts.
+    pub ceil_mode: bool,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl AvgPool2dConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> AvgPool2d {
+        AvgPool2d {
+            kernel_size: self.kernel_size,
+            stride: self.strides,
+            padding: self.padding.clone(),
+            count_include_pad: self.count_include_pad,
+            ceil_mode: self.ceil_mode,
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl AvgPool2d {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, channels, height, width]`
+    /// - result: `[batch, channels, height_out, width_out]`
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let input = self.quantizers.input(input).quantized();
+        let [_, _, height, width] = input.dims();
+        let padding = padding::pairs(
+            &self.padding,
+            [height, width],
+            self.kernel_size,
+            self.stride,
+        );
+        let options = AvgPoolOptions::new(self.kernel_size)
+            .with_stride(self.stride)
+            .with_padding_pairs(padding)
+            .with_count_include_pad(self.count_include_pad)
+            .with_ceil_mode(self.ceil_mode);
+        let output = ops::avg_pool2d(input, options);
+        self.quantizers.output(output)
+    }
+}

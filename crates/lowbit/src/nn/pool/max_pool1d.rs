@@ -1,0 +1,86 @@
+//! One-dimensional max pooling.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::PaddingConfig1d;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::QConfig;
+use crate::nn::conv::padding;
+use crate::ops;
+use crate::quantizers::Quantizers;
+
+/// Configuration of a [`MaxPool1d`]; the fields of Burn's, and what is quantized.
+#[derive(Config, Debug)]
+pub struct MaxPool1dConfig {
+    /// Length of the window.
+    pub kernel_size: usize,
+    /// Step of the window; the window's size unless given.
+    #[config(default = "kernel_size")]
+    pub stride: usize,
+    /// Padding around the input.
+    #[config(default = "PaddingConfig1d::Valid")]
+    pub padding: PaddingConfig1d,
+    /// Spacing between window elements.
+    #[config(default = "1")]
+    pub dilation: usize,
+    /// Whether a window that does not fit at the end counts.
+    #[config(default = false)]
+    pub ceil_mode: bool,
+    /// What is quantized; the slots are `input` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// The largest value under each window. Built by [`MaxPool1dConfig`].
+#[derive(Module, Debug)]
+pub struct MaxPool1d {
+    /// Length of the window.
+    pub kernel_size: usize,
+    /// Step of the window.
+    pub stride: usize,
+    /// Padding around the input.
+    #[module(skip)]
+    pub padding: PaddingConfig1d,
+    /// Spacing between window elements.
+    pub dilation: usize,
+    /// Whether a window that does not fit at the end counts.
+    pub ceil_mode: bool,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl MaxPool1dConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> MaxPool1d {
+        MaxPool1d {
+            kernel_size: self.kernel_size,
+            stride: self.stride,
+            padding: self.padding.clone(),
+            dilation: self.dilation,
+            ceil_mode: self.ceil_mode,
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl MaxPool1d {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, channels, length]`
+    /// - result: `[batch, channels, length_out]`
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        let input = self.quantizers.input(input).quantized();
+        let [_, _, length] = input.dims();
+        let padding = padding::pair(&self.padding, length, self.kernel_size, self.stride);
+        let options = MaxPoolOptions::new([self.kernel_size])
+            .with_stride([self.stride])
+            .with_padding_pairs([padding])
+            .with_dilation([self.dilation])
+            .with_ceil_mode(self.ceil_mode);
+        let output = ops::max_pool1d(input, options);
+        self.quantizers.output(output)
+    }
+}

@@ -1,0 +1,91 @@
+//! Two-dimensional max pooling.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::PaddingConfig2d;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::QConfig;
+use crate::nn::conv::padding;
+use crate::ops;
+use crate::quantizers::Quantizers;
+
+/// Configuration of a [`MaxPool2d`]; the fields of Burn's, and what is quantized.
+#[derive(Config, Debug)]
+pub struct MaxPool2dConfig {
+    /// Height and width of the window.
+    pub kernel_size: [usize; 2],
+    /// Step of the window; the window's size unless given.
+    #[config(default = "kernel_size")]
+    pub strides: [usize; 2],
+    /// Padding around the input.
+    #[config(default = "PaddingConfig2d::Valid")]
+    pub padding: PaddingConfig2d,
+    /// Spacing between window elements.
+    #[config(default = "[1, 1]")]
+    pub dilation: [usize; 2],
+    /// Whether a window that does not fit at the end counts.
+    #[config(default = false)]
+    pub ceil_mode: bool,
+    /// What is quantized; the slots are `input` and `output`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// The largest value under each window. Built by [`MaxPool2dConfig`].
+#[derive(Module, Debug)]
+pub struct MaxPool2d {
+    /// Height and width of the window.
+    pub kernel_size: [usize; 2],
+    /// Step of the window.
+    pub stride: [usize; 2],
+    /// Padding around the input.
+    #[module(skip)]
+    pub padding: PaddingConfig2d,
+    /// Spacing between window elements.
+    pub dilation: [usize; 2],
+    /// Whether a window that does not fit at the end counts.
+    pub ceil_mode: bool,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl MaxPool2dConfig {
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> MaxPool2d {
+        MaxPool2d {
+            kernel_size: self.kernel_size,
+            stride: self.strides,
+            padding: self.padding.clone(),
+            dilation: self.dilation,
+            ceil_mode: self.ceil_mode,
+            quantizers: self.quantization.init(None, device),
+        }
+    }
+}
+
+impl MaxPool2d {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, channels, height, width]`
+    /// - result: `[batch, channels, height_out, width_out]`
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let input = self.quantizers.input(input).quantized();
+        let [_, _, height, width] = input.dims();
+        let padding = padding::pairs(
+            &self.padding,
+            [height, width],
+            self.kernel_size,
+            self.stride,
+        );
+        let options = MaxPoolOptions::new(self.kernel_size)
+            .with_stride(self.stride)
+            .with_padding_pairs(padding)
+            .with_dilation(self.dilation)
+            .with_ceil_mode(self.ceil_mode);
+        let output = ops::max_pool2d(input, options);
+        self.quantizers.output(output)
+    }
+}

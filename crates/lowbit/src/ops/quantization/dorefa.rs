@@ -1,0 +1,291 @@
+//! DoReFa-Net weight quantization.
+//!
+//! Zhou, Wu, Ni, Zhou, Wen, Zou, "DoReFa-Net: Training Low Bitwidth Convolutional Neural Networks
+//! with Low Bitwidth Gradients", arXiv 1606.06160, equations 7 to 10. Its activation quantization
+//! (equation 11) is [`fake_quantize`](crate::ops::fake_quantize()) to the format `unit(k)`.
+
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::{Flex, FlexTensor};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+use lowbit_formats::kernel;
+
+use crate::ops::backend::flex;
+use crate::ops::kernel::elementwise::update_and_sum_all;
+use crate::ops::kernel::tanh::tanh;
+use crate::ops::quantization::composed;
+
+/// Rounds weights to `bits` bits as DoReFa-Net does.
+///
+/// - `bits = 1` (equation 7): `y = sign(w) * mean(|w|)`, with `sign(0) = 1`; the gradient passes
+///   unchanged.
+/// - `bits = k` from 2 to 31 (equations 9 and 10): `y = 2 * round_k(tanh(w) / (2 m) + 1/2) - 1` with
+///   `m = max |tanh(w)|` over the whole tensor and `round_k(v) = round((2^k - 1) v) / (2^k - 1)`,
+///   ties to even. The gradient is that of `tanh(w) / m`, the rounding being passed straight
+///   through: `g_i (1 - t_i^2) / m`, less `sign(t_j) (1 - t_j^2) / m^2 * sum_i(g_i t_i)` at the
+///   weight `j` of largest magnitude (the first, if there are several), through which `m` depends
+///   on the weights.
+///
+/// A tensor of zeros has `m = 0`; `tanh(w) / m` is then taken as 0 and its gradient as 0.
+///
+/// # Shapes
+/// `w` and the result: any shape, the same.
+///
+/// # Panics
+/// If `bits` is not from 1 to 31.
+pub fn dorefa_weight<const D: usize>(w: Tensor<D>, bits: u32) -> Tensor<D> {
+    assert!((1..32).contains(&bits), "bits is {bits}, expected 1 to 31");
+    Tensor::from_dispatch(<Dispatch as DorefaWeightOp>::dorefa_weight(
+        w.into_dispatch(),
+        bits,
+    ))
+}
+
+/// The operator behind [`dorefa_weight()`], routed to the backend of its input.
+#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
+pub(crate) trait DorefaWeightOp: Backend {
+    /// See [`dorefa_weight()`].
+    fn dorefa_weight(w: FloatTensor<Self>, bits: u32) -> FloatTensor<Self>;
+}
+
+impl DorefaWeightOp for Flex {
+    fn dorefa_weight(w: FlexTensor, bits: u32) -> FlexTensor {
+        <Self as DorefaWeightKernel>::forward(w, bits)
+    }
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl DorefaWeightOp for burn::backend::Cube {
+    fn dorefa_weight(w: FloatTensor<Self>, bits: u32) -> FloatTensor<Self> {
+        <Self as DorefaWeightKernel>::forward(w, bits)
+    }
+}
+
+impl<B: DorefaWeightKernel, C: CheckpointStrategy> DorefaWeightOp for Autodiff<B, C> {
+    fn dorefa_weight(w: FloatTensor<Self>, bits: u32) -> FloatTensor<Self> {
+        let (w, node) = w.into_parts();
+        match WeightBackward
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let saved = (bits > 1).then(|| w.clone());
+                prep.finish(saved, B::forward(w, bits))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::forward(w, bits)),
+        }
+    }
+}
+
+/// The backward step; its state is the weights, or nothing where the gradient passes unchanged.
+#[derive(Debug)]
+struct WeightBackward;
+
+impl<B: DorefaWeightKernel> Backward<B, 1> for WeightBackward {
+    type State = Option<FloatTensor<B>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let grad = grads.consume::<B>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(parent) = parent {
+            let grad = match ops.state {
+                Some(w) => B::backward(w, grad),
+                None => grad,
+            };
+            grads.register::<B>(parent.id, grad);
+        }
+    }
+}
+
+/// The two passes on one backend. The bodies given here are composed of tensor primitives and
+/// serve every backend; Flex has kernels.
+pub(crate) trait DorefaWeightKernel: Backend {
+    /// The rounded weights.
+    fn forward(w: FloatTensor<Self>, bits: u32) -> FloatTensor<Self> {
+        composed::dorefa_forward::<Self>(w, bits)
+    }
+
+    /// The gradient to the weights, for two bits and more.
+    fn backward(w: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::dorefa_backward::<Self>(w, grad)
+    }
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl DorefaWeightKernel for burn::backend::Cube {}
+
+impl DorefaWeightKernel for Flex {
+    fn forward(w: FlexTensor, bits: u32) -> FlexTensor {
+        flex::in_f32(w, |w| {
+            let w = flex::contiguous(w);
+            let data = w.storage::<f32>();
+            if bits == 1 {
+                let sum = kernel::fold(data, 0.0, |sum, w| sum + f64::from(w.abs()), |a, b| a + b);
+                let mean = (sum / data.len() as f64) as f32;
+                return flex::map(w, move |w| if w < 0.0 { -mean } else { mean });
+            }
+            let half_inverse = half_inverse(tanh(kernel::max_abs(data)));
+            let levels = ((1u64 << bits) - 1) as f32;
+            flex::map(w, move |w| {
+                let unit = tanh(w) * half_inverse + 0.5;
+                2.0 * ((levels * unit).round_ties_even() / levels) - 1.0
+            })
+        })
+    }
+
+    fn backward(w: FlexTensor, grad: FlexTensor) -> FlexTensor {
+        flex::in_f32(grad, |grad| {
+            // Row-major, so that the first of several largest is the same everywhere.
+            let w = flex::contiguous(flex::to_f32(w));
+            let (grad, ()) = flex::replace(w, flex::contiguous(grad), |w, grad| {
+                let largest = kernel::max_abs(w);
+                let max = tanh(largest);
+                let inverse = 2.0 * half_inverse(max);
+                let sum = update_and_sum_all(
+                    w,
+                    grad,
+                    #[inline(always)]
+                    move |w, g| {
+                        let t = tanh(w);
+                        (g * (1.0 - t * t) * inverse, g * t)
+                    },
+                );
+                if let Some(j) = w.iter().position(|w| w.abs() == largest) {
+                    // Each product stays in range, where the square of the inverse might not.
+                    let slope = (1.0 - max * max) * inverse;
+                    grad[j] -= w[j].signum() * slope * (sum as f32 * inverse);
+                }
+            });
+            grad
+        })
+    }
+}
+
+/// `1 / (2 max)`, or zero where `max` is.
+fn half_inverse(max: f32) -> f32 {
+    if max == 0.0 { 0.0 } else { 0.5 / max }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    fn quantized(w: &[f32], bits: u32) -> Vec<f32> {
+        let data = TensorData::new(w.to_vec(), [w.len()]);
+        let w = Tensor::<1>::from_data(data, &Device::flex());
+        dorefa_weight(w, bits).into_data().iter::<f32>().collect()
+    }
+
+    #[test]
+    fn one_bit_is_the_sign_times_the_mean_magnitude() {
+        // Mean of 1, 2, 0, 5 is 2.
+        assert_eq!(quantized(&[1.0, -2.0, 0.0, 5.0], 1), [2.0, -2.0, 2.0, 2.0]);
+    }
+
+    #[test]
+    fn two_bits_by_hand() {
+        // tanh: 0.76159, -0.46212, 0.09967, 0; over the largest, halved, plus a half: 1, 0.19661,
+        // 0.56543, 0.5; times 3: 3, 0.58983, 1.69630, 1.5; rounded: 3, 1, 2, 2; 2/3 of it less 1.
+        let q = quantized(&[1.0, -0.5, 0.1, 0.0], 2);
+        let expected = [1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0];
+        for (q, e) in q.iter().zip(expected) {
+            assert!((q - e).abs() < 1e-6, "{q} {e}");
+        }
+    }
+
+    #[test]
+    fn zeros_give_the_middle_of_the_grid() {
+        // 15 * 1/2 = 7.5 rounds to the even 8: 2 * 8/15 - 1.
+        for q in quantized(&[0.0, 0.0], 4) {
+            assert!((q - 1.0 / 15.0).abs() < 1e-6, "{q}");
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_tanh_over_its_maximum() {
+        let device = Device::flex().autodiff();
+        let w: Vec<f32> = (0..40).map(|i| (i as f32 * 0.71).sin() * 1.3).collect();
+        let g: Vec<f32> = (0..40).map(|i| (i as f32 * 1.3).cos()).collect();
+        let data = |v: &[f32]| TensorData::new(v.to_vec(), [5, 8]);
+        let wt = Tensor::<2>::from_data(data(&w), &device).require_grad();
+        let loss = (dorefa_weight(wt.clone(), 4) * Tensor::from_data(data(&g), &device)).sum();
+        let grad: Vec<f32> = wt
+            .grad(&loss.backward())
+            .unwrap()
+            .into_data()
+            .iter()
+            .collect();
+
+        let w: Vec<f64> = w.into_iter().map(f64::from).collect();
+        let loss = |w: &[f64]| {
+            let max = w.iter().fold(0.0f64, |m, w| m.max(w.tanh().abs()));
+            w.iter()
+                .zip(&g)
+                .map(|(w, &g)| w.tanh() / max * f64::from(g))
+                .sum::<f64>()
+        };
+        let h = 1e-6;
+        for i in 0..w.len() {
+            let moved = |by: f64| {
+                let mut w = w.clone();
+                w[i] += by;
+                loss(&w)
+            };
+            let slope = (moved(h) - moved(-h)) / (2.0 * h);
+            assert!(
+                (f64::from(grad[i]) - slope).abs() < 1e-5,
+                "w[{i}]: {} {slope}",
+                grad[i]
+            );
+        }
+    }
+
+    #[test]
+    fn one_bit_passes_the_gradient() {
+        let device = Device::flex().autodiff();
+        let w = Tensor::<1>::from_floats([0.5, -3.0], &device).require_grad();
+        let loss = (dorefa_weight(w.clone(), 1) * Tensor::from_floats([2.0, 7.0], &device)).sum();
+        let grad: Vec<f32> = w
+            .grad(&loss.backward())
+            .unwrap()
+            .into_data()
+            .iter()
+            .collect();
+        assert_eq!(grad, [2.0, 7.0]);
+    }
+
+    #[test]
+    fn the_composed_passes_agree_with_the_kernels() {
+        let flex = |v: &[f32]| FlexTensor::from_data(TensorData::new(v.to_vec(), [6, 10]));
+        let read = |t: FlexTensor| t.into_data().iter::<f32>().collect::<Vec<_>>();
+        let w: Vec<f32> = (0..60).map(|i| (i as f32 * 0.71).sin() * 1.3).collect();
+        let g: Vec<f32> = (0..60).map(|i| (i as f32 * 1.3).cos()).collect();
+        let zeros = vec![0.0; 60];
+        for w in [&w, &zeros] {
+            for bits in [1, 2, 4, 8] {
+                let kernel = read(<Flex as DorefaWeightKernel>::forward(flex(w), bits));
+                let plain = read(composed::dorefa_forward::<Flex>(flex(w), bits));
+                for (a, b) in kernel.iter().zip(&plain) {
+                    assert!((a - b).abs() < 1e-6, "{bits} bits: {a} {b}");
+                }
+            }
+            let kernel = read(<Flex as DorefaWeightKernel>::backward(flex(w), flex(&g)));
+            let plain = read(composed::dorefa_backward::<Flex>(flex(w), flex(&g)));
+            for (a, b) in kernel.iter().zip(&plain) {
+                assert!((a - b).abs() < 1e-5, "{a} {b}");
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Watching tensors on their way through the quantizers, and switching quantizers from outside.
+
+mod histogram;
+pub(crate) mod observe;
+mod place;
+pub(crate) mod quality;
+mod switch;
+pub(crate) mod tap;
+
+pub use histogram::Histogram;
+pub(crate) use observe::is_observing;
+pub use observe::{Observation, Observations, observe};
+pub(crate) use place::matches;
+pub use place::{ModulePath, Place, Selection};
+pub(crate) use quality::is_measuring;
+pub use quality::{Qualities, Quality, measuring};
+pub use switch::{Switch, set_quantization, set_retraining};
+pub use tap::{Tapped, Taps};

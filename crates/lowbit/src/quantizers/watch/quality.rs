@@ -1,0 +1,167 @@
+//! Watching what quantizers do to the tensors that reach them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use burn::module::ParamId;
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use crate::quantizers::watch::observe::floats;
+
+/// Values that one thread sums at a time.
+const CHUNK: usize = 1 << 16;
+
+/// Sums over values `x` and quantized values `q`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Quality {
+    /// Bits of the integers, sign included.
+    pub bits: u32,
+    /// Whether the integers are signed.
+    pub signed: bool,
+    /// Values.
+    pub count: u64,
+    /// Values beyond the grid's ends by more than half a step.
+    pub clipped: u64,
+    /// Sum of `x^2`.
+    pub signal: f64,
+    /// Sum of `(x - q)^2`.
+    pub noise: f64,
+    /// Sum of `q^2`.
+    pub quantized: f64,
+    /// Sum of `x q`.
+    pub product: f64,
+}
+
+/// What each quantizer did, by its threshold parameter.
+pub type Qualities = BTreeMap<ParamId, Quality>;
+
+thread_local! {
+    static QUALITIES: RefCell<Option<Qualities>> = const { RefCell::new(None) };
+}
+
+/// Runs `body` while every trained threshold on this thread that is on measures what it does.
+pub fn measuring(body: impl FnOnce()) -> Qualities {
+    let outer = QUALITIES.replace(Some(Qualities::new()));
+    body();
+    QUALITIES.replace(outer).unwrap_or_default()
+}
+
+/// Whether a [`measuring`] is under way on this thread.
+pub(crate) fn is_measuring() -> bool {
+    QUALITIES.with_borrow(Option::is_some)
+}
+
+/// A quantizer's grid: its ends for each threshold, and how many values in a row share one.
+pub(crate) struct Grids {
+    pub(crate) bits: u32,
+    pub(crate) signed: bool,
+    /// Base-2 logarithm of each threshold.
+    pub(crate) log2_threshold: Vec<f32>,
+    /// The dimension with one threshold per index.
+    pub(crate) axis: usize,
+    /// Whether the tensor is a parameter, which is measured once.
+    pub(crate) parameter: bool,
+}
+
+impl Grids {
+    /// The least and the greatest value that are not clipped.
+    fn ends(&self, log2_threshold: f32) -> (f32, f32) {
+        let magnitude = (self.bits - u32::from(self.signed)) as f32;
+        let step = (log2_threshold.ceil() - magnitude).exp2();
+        let largest = (magnitude.exp2() - 0.5) * step;
+        let least = if self.signed {
+            magnitude.exp2() + 0.5
+        } else {
+            0.5
+        };
+        (-least * step, largest)
+    }
+}
+
+/// Adds what a quantizer made of a tensor.
+pub(crate) fn record<const D: usize>(id: ParamId, grids: &Grids, x: &Tensor<D>, q: &Tensor<D>) {
+    QUALITIES.with_borrow_mut(|all| {
+        let Some(all) = all else { return };
+        if grids.parameter && all.contains_key(&id) {
+            return;
+        }
+        let inner: usize = x.dims()[grids.axis + 1..].iter().product::<usize>().max(1);
+        let ends: Vec<(f32, f32)> = grids
+            .log2_threshold
+            .iter()
+            .map(|&t| grids.ends(t))
+            .collect();
+        let read = |t: &Tensor<D>| t.clone().without_autodiff().into_data();
+        let (x, q) = (read(x), read(q));
+        let (x, q) = (floats(&x), floats(&q));
+        let sums: Vec<Quality> = x
+            .par_chunks(CHUNK)
+            .zip(q.par_chunks(CHUNK))
+            .enumerate()
+            .map(|(chunk, (x, q))| sums(x, q, chunk * CHUNK, inner, &ends))
+            .collect();
+        let known = all.entry(id).or_insert(Quality {
+            bits: grids.bits,
+            signed: grids.signed,
+            ..Quality::default()
+        });
+        for sum in sums {
+            known.count += sum.count;
+            known.clipped += sum.clipped;
+            known.signal += sum.signal;
+            known.noise += sum.noise;
+            known.quantized += sum.quantized;
+            known.product += sum.product;
+        }
+    });
+}
+
+/// The sums over values from the `first` one on.
+fn sums(x: &[f32], q: &[f32], first: usize, inner: usize, ends: &[(f32, f32)]) -> Quality {
+    let mut sum = Quality {
+        count: x.len() as u64,
+        ..Quality::default()
+    };
+    for (i, (&x, &q)) in x.iter().zip(q).enumerate() {
+        let (least, largest) = match ends {
+            [only] => *only,
+            _ => ends[(first + i) / inner % ends.len()],
+        };
+        sum.clipped += u64::from(x < least || x > largest);
+        let (x, q) = (f64::from(x), f64::from(q));
+        sum.signal += x * x;
+        sum.noise += (x - q) * (x - q);
+        sum.quantized += q * q;
+        sum.product += x * q;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_by_hand() {
+        // 3 bits, signed, threshold 1: step 1/4, ends -1 - 1/8 and 3/4 + 1/8.
+        let grids = Grids {
+            bits: 3,
+            signed: true,
+            log2_threshold: vec![0.0],
+            axis: 0,
+            parameter: false,
+        };
+        assert_eq!(grids.ends(-0.5), (-1.125, 0.875));
+        let quality = sums(
+            &[2.0, 0.3, -1.1],
+            &[0.75, 0.25, -1.0],
+            0,
+            1,
+            &[grids.ends(0.0)],
+        );
+        assert_eq!((quality.count, quality.clipped), (3, 1));
+        assert!((quality.noise - (1.5625 + 0.0025 + 0.01)).abs() < 1e-6);
+        assert!((quality.product - (1.5 + 0.075 + 1.1)).abs() < 1e-6);
+    }
+}
