@@ -3,11 +3,13 @@
 
 mod layer;
 mod plan;
+mod planner;
 mod qconfig;
 mod tqt;
 
 pub use layer::{Layer, LayerType};
-pub use plan::{Fold, Override, Planner, QPlan, Widths};
+pub use plan::{Fold, Override, QPlan, Widths};
+pub use planner::Planner;
 pub use qconfig::QConfig;
 pub use tqt::{TqtPlan, TqtWidths};
 

@@ -11,8 +11,8 @@ use burn::backend::tensor::{FloatTensor, IndexingUpdateOp, IntTensor};
 use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{Int, Shape, Tensor};
 
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
-use crate::ops::kernel::buffer::Buffer;
 
 /// `mean over n of (log(sum over c of exp(scores[n, c])) - scores[n, targets[n]])`: the negative
 /// logarithm of the probability that a softmax of the scores gives the right class.

@@ -12,9 +12,9 @@ use burn::backend::{AutodiffBackend, Backend, Dispatch, TensorMetadata, backend_
 use burn::tensor::{Shape, Tensor};
 
 use crate::ops::backend::accumulate::Accumulate;
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::profile::timed;
-use crate::ops::kernel::buffer::Buffer;
 use crate::ops::kernel::norm::{self as kernel, Affine, Normalization, Statistics};
 use crate::ops::pointwise::activation::{Activation, activated, activated_backward};
 

@@ -7,7 +7,7 @@ use burn::tensor::{DType, FloatDType, Shape};
 use lowbit_formats::kernel;
 use rayon::prelude::*;
 
-use crate::ops::kernel::buffer::Buffer;
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::kernel::elementwise::update_all;
 
 /// Runs `body` on a tensor brought to f32, and brings the result back to the tensor's own type.

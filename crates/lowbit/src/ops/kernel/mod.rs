@@ -1,7 +1,6 @@
 //! Kernels of the Flex backend: slices of numbers in, slices out. Nothing here knows of tensors.
 
 pub(crate) mod activation;
-pub(crate) mod buffer;
 pub(crate) mod conv;
 pub(crate) mod elementwise;
 pub(crate) mod linear;

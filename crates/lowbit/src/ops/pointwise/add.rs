@@ -12,9 +12,9 @@ use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::ops::backend::accumulate::Accumulate;
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::profile::timed;
-use crate::ops::kernel::buffer::Buffer;
 use crate::ops::kernel::elementwise::update;
 use crate::ops::kernel::scratch;
 use crate::ops::quantization::Operand;

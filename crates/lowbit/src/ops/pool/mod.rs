@@ -21,8 +21,8 @@ use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Shape, Tensor};
 
 use crate::ops::backend::accumulate::Accumulate;
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
-use crate::ops::kernel::buffer::Buffer;
 use crate::ops::kernel::pool::{self as kernel, Windows};
 
 /// The largest value under each window. `[batch, channels, height, width]` in and out.

@@ -9,9 +9,9 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Shape, Tensor};
 
 use crate::ops::backend::accumulate::Accumulate;
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::profile::counted;
-use crate::ops::kernel::buffer::Buffer;
 use crate::ops::kernel::conv as kernel;
 use crate::ops::product::{self, OfRounded, Operands, Product, ToOperands};
 use crate::ops::quantization::Operand;

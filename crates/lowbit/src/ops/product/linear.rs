@@ -8,9 +8,9 @@ use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 
 use crate::ops::backend::accumulate::Accumulate;
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::profile::counted;
-use crate::ops::kernel::buffer::Buffer;
 use crate::ops::kernel::linear as kernel;
 use crate::ops::product::{self, OfRounded, Operands, Product, ToOperands};
 use crate::ops::quantization::Operand;

@@ -13,8 +13,8 @@ use lowbit_formats::{Format, Rounding};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::backend::accumulate::Accumulate;
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
-use crate::ops::kernel::buffer::Buffer;
 use crate::ops::kernel::elementwise::update_all;
 use crate::ops::quantization::composed;
 

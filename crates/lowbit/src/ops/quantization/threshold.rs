@@ -16,8 +16,8 @@ use burn::tensor::{FloatDType, Tensor, TensorData};
 use lowbit_formats::kernel;
 
 use crate::ops::backend::accumulate::Accumulate;
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
-use crate::ops::kernel::buffer::Buffer;
 use crate::ops::kernel::elementwise::{update_and_sum, update_and_sum_all};
 use crate::ops::quantization::composed;
 

@@ -19,11 +19,11 @@ use taps::Taps;
 use to_input::Transposed;
 use to_weight::{Stored, add_products, add_up};
 
-use super::buffer::Buffer;
 use super::packing::{Packing, Rounding, Unrounding};
 use super::scratch;
 use super::tile::{ProductsTiles, Sums, SumsTiles, channel_tiles, padded};
 use super::vector::LANES;
+use crate::ops::backend::buffer::Buffer;
 
 /// Pixels whose input and gradient stay in the first cache while weights are differentiated.
 const STRIP: usize = 128;
