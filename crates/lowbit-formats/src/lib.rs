@@ -33,6 +33,7 @@ mod layout;
 mod levels;
 pub mod lns;
 pub mod microscaling;
+pub mod new_file;
 mod number;
 pub mod nvfp4;
 pub mod p3109;

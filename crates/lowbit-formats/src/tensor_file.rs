@@ -8,7 +8,7 @@ mod element;
 mod npy;
 mod pass;
 mod safetensors;
-mod temporary;
+mod target;
 
 use std::ffi::OsStr;
 use std::fs::File;

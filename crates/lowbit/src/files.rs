@@ -1,17 +1,20 @@
 //! Writing files so that a reader never sees half of one.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+
+use lowbit_formats::new_file;
 
 use crate::Error;
 
 /// Writes a file under another name, flushes it to the disk, and renames it.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let partial = path.with_extension("tmp");
-    write_synced(&partial, bytes)?;
-    fs::rename(&partial, path).map_err(Error::io(path))?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
+    new_file::write(path, bytes).map_err(Error::io(path))?;
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
+        _ => sync_folder(Path::new(".")),
+    }
 }
 
 /// Writes a file and flushes it to the disk.

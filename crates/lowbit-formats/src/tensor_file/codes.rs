@@ -5,7 +5,7 @@ use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value, json};
 
 use super::pass::{Stored, scale_bytes};
-use super::temporary::{Temporary, copy};
+use super::target::{Target, copy};
 use super::{Output, Source, TensorError, of_tensor};
 use crate::{BlockFormat, Format, FormatError, Rounding, pack};
 
@@ -36,12 +36,12 @@ struct Part {
 
 /// The parts of the new file in the order of the tensors they come from; their places are by
 /// alignment, as the reference implementation has them.
-struct NewFile {
+struct Layout {
     parts: Vec<Part>,
     metadata: Map<String, Value>,
 }
 
-impl NewFile {
+impl Layout {
     fn new<'a>(
         format: &Format,
         source: &Source<'_>,
@@ -165,9 +165,9 @@ pub(super) fn write<'a>(
     source: &mut Source<'_>,
     items: &[Item<'_>],
     kept: impl Iterator<Item = (&'a String, &'a String)>,
-    target: &mut Temporary<'_>,
+    target: &mut Target<'_>,
 ) -> Result<Vec<TensorError>, FormatError> {
-    let file = NewFile::new(format, source, items, kept)?;
+    let file = Layout::new(format, source, items, kept)?;
     let text = file.header();
     target.write(&text)?;
     let place = |part: &Part| (text.len() + part.offset) as u64;
@@ -179,7 +179,9 @@ pub(super) fn write<'a>(
         let tensor = match &item.content {
             Content::Rounded(tensor) => tensor,
             Content::Copied(_) => {
-                copy(source, item.start, part.bytes as u64, target)?;
+                copy(source, item.start, part.bytes as u64, |bytes| {
+                    target.write(bytes)
+                })?;
                 continue;
             }
         };

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::codes::{self, Content, Item};
 use super::element::Element;
 use super::pass::Stored;
-use super::temporary::{Temporary, copy};
+use super::target::{Target, copy};
 use super::{Applied, Output, Source, file_error, is_safetensors};
 use crate::compare::Tensor;
 use crate::{Format, FormatError, Rounding, pack};
@@ -164,7 +164,7 @@ pub(super) fn apply(
         );
         return Err(file_error(output, reason));
     }
-    let mut target = Temporary::create(output)?;
+    let mut target = Target::create(output)?;
     let tensors = match header.element {
         Some(element) if as_safetensors => {
             let item = Item {
@@ -177,7 +177,7 @@ pub(super) fn apply(
         }
         Some(element) => {
             match kind {
-                Output::Numbers => copy(source, 0, header.length, &mut target)?,
+                Output::Numbers => copy(source, 0, header.length, |bytes| target.write(bytes))?,
                 Output::Codes => {
                     target.write(&code_header(pack::packed_size(header.count, format.bits())))?;
                 }
@@ -190,7 +190,7 @@ pub(super) fn apply(
         }
         None if as_safetensors => return Err(source.error("holds no numbers of floating point")),
         None => {
-            copy(source, 0, source.size, &mut target)?;
+            copy(source, 0, source.size, |bytes| target.write(bytes))?;
             vec![]
         }
     };

@@ -8,7 +8,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use super::codes::{self, Content, Item};
 use super::element::Element;
 use super::pass::Stored;
-use super::temporary::{Temporary, copy};
+use super::target::{Target, copy};
 use super::{Applied, Output, Source, TensorError, of_tensor};
 use crate::compare::Tensor;
 use crate::{Format, FormatError, Rounding};
@@ -120,7 +120,7 @@ pub(super) fn apply(
     kind: Output,
 ) -> Result<Applied, FormatError> {
     let header = Header::read(source)?;
-    let mut target = Temporary::create(output)?;
+    let mut target = Target::create(output)?;
     let tensors = match kind {
         Output::Numbers => numbers(format, rounding, source, &header, &mut target)?,
         Output::Codes => {
@@ -145,15 +145,15 @@ fn numbers(
     rounding: Rounding,
     source: &mut Source<'_>,
     header: &Header,
-    target: &mut Temporary<'_>,
+    target: &mut Target<'_>,
 ) -> Result<Vec<TensorError>, FormatError> {
-    copy(source, 0, header.length, target)?;
+    copy(source, 0, header.length, |bytes| target.write(bytes))?;
     let mut rounded = Vec::new();
     for (name, info) in header.tensors() {
         let start = header.start(info);
         let Some(element) = element(info.dtype) else {
             let length = info.data_offsets.1 - info.data_offsets.0;
-            copy(source, start, length as u64, target)?;
+            copy(source, start, length as u64, |bytes| target.write(bytes))?;
             continue;
         };
         source.seek(start)?;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use lowbit_formats::new_file::is_temporary;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Checkpoints, Sums};
@@ -73,7 +74,7 @@ impl RunFolder {
     pub fn create(path: impl Into<PathBuf>, experiment: &Experiment) -> Result<Self, Error> {
         let path = path.into();
         // A run that was killed at birth left its configuration half written.
-        let unfinished = |entry: &fs::DirEntry| entry.file_name() == "config.tmp";
+        let unfinished = |entry: &fs::DirEntry| is_temporary(&entry.file_name());
         let holds_something =
             |entries: fs::ReadDir| entries.flatten().any(|entry| !unfinished(&entry));
         if fs::read_dir(&path).is_ok_and(holds_something) {
