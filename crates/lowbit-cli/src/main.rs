@@ -1,10 +1,14 @@
 //! The `lowbit` command. It parses, calls the library and prints; it computes nothing itself.
 
 mod commands;
+mod interrupt;
+mod output;
+mod picture;
 mod progress;
 mod table;
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -45,6 +49,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return refused(&error),
     };
+    if let Err(error) = interrupt::listen() {
+        return output::failed(&error);
+    }
     let result = match arguments.command {
         Command::Train(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
@@ -53,10 +60,7 @@ fn main() -> ExitCode {
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        ExitCode::FAILURE
-    })
+    result.unwrap_or_else(|error| output::failed(&*error))
 }
 
 /// Ends where the arguments do not parse. A value that is refused gets one line, the library's own
@@ -64,12 +68,22 @@ fn main() -> ExitCode {
 fn refused(error: &clap::Error) -> ExitCode {
     let reason = match (error.kind(), error.source()) {
         (ErrorKind::ValueValidation, Some(reason)) => reason,
-        _ => error.exit(),
+        _ => return explained(error),
     };
     match reason.downcast_ref::<FormatError>() {
-        Some(reason) => eprintln!("error: {reason}"),
+        Some(reason) => output::say(format_args!("error: {reason}")),
         // Names the argument, which the reason does not.
-        None => eprintln!("{}", error.to_string().lines().next().unwrap_or_default()),
+        None => output::say(error.to_string().lines().next().unwrap_or_default()),
     }
     ExitCode::from(2)
+}
+
+/// What clap has to say: help and version on standard output, the rest on standard error.
+fn explained(error: &clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    match printed {
+        Err(reason) if !error.use_stderr() => output::failed(&output::Unwritten::from(reason)),
+        _ => code,
+    }
 }

@@ -15,8 +15,8 @@ use clap::{Args, ValueEnum};
 use lowbit::config::Fold;
 use lowbit::data::{DataSet, Split};
 use lowbit::models::Tolerance;
-use lowbit::train::Interrupter;
 
+use crate::output::print;
 use crate::progress::Bars;
 
 /// What a command ends with: an exit code, or the one line that says what went wrong.
@@ -97,17 +97,6 @@ fn load(
 
 /// Prints a value as JSON, the only thing on standard output.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Box<dyn Error>> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
-}
-
-/// Ctrl-C lets the step under way finish and a checkpoint be written; a second one ends at once.
-fn stop_on_ctrl_c(interrupter: &Interrupter) -> Result<(), ctrlc::Error> {
-    let interrupter = interrupter.clone();
-    ctrlc::set_handler(move || {
-        if interrupter.should_stop() {
-            std::process::exit(130);
-        }
-        interrupter.stop(Some("Ctrl-C"));
-    })
+    let text = serde_json::to_string_pretty(value)?;
+    Ok(print(format_args!("{text}\n"))?)
 }

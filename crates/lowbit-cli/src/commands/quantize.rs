@@ -16,6 +16,7 @@ use lowbit::train::{
 use serde::Serialize;
 
 use super::{Difference, Ended, FoldArgument, Resources, load, print_json, use_threads};
+use crate::interrupt::stop_gently;
 use crate::progress::Bars;
 use crate::table;
 
@@ -145,7 +146,7 @@ impl Arguments {
         let folder = RunFolder::create(path, &experiment)?;
         bars.say(&format!("run folder: {}", folder.path().display()));
         let interrupter = Interrupter::new();
-        super::stop_on_ctrl_c(&interrupter)?;
+        stop_gently(&interrupter);
         let device = Device::flex();
         let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars);
         let outcome = outcome.inspect_err(|_| folder.clone().discard_unstarted())?;

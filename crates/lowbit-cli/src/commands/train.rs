@@ -13,6 +13,7 @@ use lowbit::train::{
 use serde::Serialize;
 
 use super::{Difference, Ended, FoldArgument, Resources, load, print_json, use_threads};
+use crate::interrupt::stop_gently;
 use crate::progress::Bars;
 use crate::table;
 
@@ -122,7 +123,7 @@ impl Arguments {
             Folder::Existing(folder) => (folder, false),
         };
         let interrupter = Interrupter::new();
-        super::stop_on_ctrl_c(&interrupter)?;
+        stop_gently(&interrupter);
         bars.say(&format!("run folder: {}", folder.path().display()));
         let device = Device::flex();
         let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars);

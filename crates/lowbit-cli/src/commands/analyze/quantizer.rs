@@ -8,6 +8,7 @@ use lowbit::report::{CurveConfig, QuantizerCurve};
 use lowbit::train::Method;
 
 use crate::commands::Ended;
+use crate::picture::write_svg;
 
 /// Draw a quantizer: the transfer curve, its gradients to the number and to the threshold, and
 /// those of the loss (q(x) - x)^2 / 2, as figure 1 of TQT (arXiv 1903.08066) shows them.
@@ -45,8 +46,7 @@ impl Arguments {
             threshold: self.threshold,
             signed: !self.unsigned,
         })?;
-        let path = self.out.display();
-        std::fs::write(&self.out, curve.svg()).map_err(|error| format!("{path}: {error}"))?;
+        write_svg(&self.out, &curve.svg())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -9,6 +9,7 @@ use lowbit_formats::tensor_file::{Applied, Output, apply};
 
 use super::{RoundingArguments, number};
 use crate::commands::{Ended, print_json};
+use crate::output::print;
 use crate::table::{table, thousands};
 
 /// Round the tensors of a .npy or .safetensors file.
@@ -57,7 +58,7 @@ impl Arguments {
         if self.json {
             print_json(&applied)?;
         } else {
-            print!("{}", text(&applied));
+            print(text(&applied))?;
         }
         Ok(ExitCode::SUCCESS)
     }

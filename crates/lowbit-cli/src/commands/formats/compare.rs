@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{FACTS, RoundingArguments, facts_row};
 use crate::commands::{Ended, print_json};
+use crate::output::print;
 use crate::table::table;
 
 /// Compare formats: facts, and noise on numbers of several distributions.
@@ -58,7 +59,7 @@ impl Arguments {
             print_json(&report)?;
         } else {
             let noise = noise(&report.formats);
-            print!("{}\n{noise}", facts(&report.formats));
+            print(format_args!("{}\n{noise}", facts(&report.formats)))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,6 +8,7 @@ use lowbit_formats::inspect::{Code, Description};
 
 use super::{number, number_or, specials};
 use crate::commands::{Ended, print_json};
+use crate::output::print;
 use crate::table::{table, thousands};
 
 /// Show the facts of a format and, up to 8 bits, all its values.
@@ -29,9 +30,9 @@ impl Arguments {
         if self.json {
             print_json(&description)?;
         } else {
-            print!("{}\n{}", description.format, facts(&description));
+            print(format_args!("{}\n{}", description.format, facts(&description)))?;
             if !description.codes.is_empty() {
-                print!("\n{}", codes(&description.codes));
+                print(format_args!("\n{}", codes(&description.codes)))?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{FACTS, facts_row};
 use crate::commands::{Ended, print_json};
+use crate::output::print;
 use crate::table::table;
 
 /// List formats of every kind, with their facts.
@@ -49,7 +50,7 @@ impl Arguments {
             let mut rows = vec![FACTS.map(String::from)];
             let formats = report.formats.iter();
             rows.extend(formats.map(|listed| facts_row(&listed.format, &listed.facts)));
-            print!("{}", table(&rows));
+            print(table(&rows))?;
         }
         Ok(ExitCode::SUCCESS)
     }

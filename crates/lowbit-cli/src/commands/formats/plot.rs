@@ -7,6 +7,7 @@ use clap::Args;
 use lowbit_formats::{Format, plot};
 
 use crate::commands::Ended;
+use crate::picture::write_svg;
 
 /// Draw formats: a number line, and the relative error over magnitude.
 ///
@@ -27,8 +28,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
         let picture = plot::plot(&self.formats, self.limit)?;
-        let path = self.out.display();
-        std::fs::write(&self.out, picture).map_err(|error| format!("{path}: {error}"))?;
+        write_svg(&self.out, &picture)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{RoundingArguments, number};
 use crate::commands::{Ended, print_json};
+use crate::output::print;
 use crate::table::table;
 
 /// Round numbers: value, code and error of each.
@@ -81,7 +82,7 @@ impl Arguments {
         if self.json {
             print_json(&report)?;
         } else {
-            print!("{}", text(&report.numbers));
+            print(text(&report.numbers))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -9,6 +9,7 @@ use lowbit_formats::verify::{Verification, verify};
 
 use super::number;
 use crate::commands::{Ended, print_json};
+use crate::output::print;
 use crate::table::{table, thousands};
 
 /// Compare a format with an independent implementation over all 2^32 inputs.
@@ -42,7 +43,7 @@ impl Arguments {
         if self.json {
             print_json(&verified)?;
         } else {
-            print!("{}", text(&verified));
+            print(text(&verified))?;
         }
         Ok(if verified.mismatches == 0 {
             ExitCode::SUCCESS
