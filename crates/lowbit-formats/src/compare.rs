@@ -184,7 +184,8 @@ fn error(
     let scale = (scale_log2 as f32).exp2();
     let unscale = (-f64::from(scale_log2)).exp2();
     let mut sums = ErrorSums::new(format);
-    for tensor in tensors {
+    for (i, tensor) in tensors.iter().enumerate() {
+        let rounding = rounding.of_tensor(i);
         let mut rounded: Vec<f32> = tensor.data.iter().map(|x| x * scale).collect();
         let scaled = rounded.clone();
         format.quantize_shaped_in_place(&mut rounded, &tensor.shape, rounding)?;

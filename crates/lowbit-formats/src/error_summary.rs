@@ -20,6 +20,10 @@ pub struct ErrorSummary {
     pub saturated: u64,
     /// Finite numbers that became infinite or NaN.
     pub overflowed: u64,
+    /// NaN that became numbers, where the format's codes hold no NaN.
+    pub nan_lost: u64,
+    /// Infinite numbers that became finite ones.
+    pub infinite_lost: u64,
 }
 
 /// Sums from which an [`ErrorSummary`] comes, piece by piece.
@@ -33,6 +37,8 @@ pub struct ErrorSums {
     noise: f64,
     saturated: u64,
     overflowed: u64,
+    nan_lost: u64,
+    infinite_lost: u64,
 }
 
 impl ErrorSums {
@@ -47,6 +53,8 @@ impl ErrorSums {
             noise: 0.0,
             saturated: 0,
             overflowed: 0,
+            nan_lost: 0,
+            infinite_lost: 0,
         }
     }
 
@@ -56,6 +64,8 @@ impl ErrorSums {
         for (number, rounded) in numbers {
             self.elements += 1;
             if !number.is_finite() {
+                self.nan_lost += u64::from(number.is_nan() && !rounded.is_nan());
+                self.infinite_lost += u64::from(number.is_infinite() && rounded.is_finite());
                 continue;
             }
             self.finite += 1;
@@ -80,6 +90,8 @@ impl ErrorSums {
         self.noise += other.noise;
         self.saturated += other.saturated;
         self.overflowed += other.overflowed;
+        self.nan_lost += other.nan_lost;
+        self.infinite_lost += other.infinite_lost;
     }
 
     /// What they amount to.
@@ -93,6 +105,8 @@ impl ErrorSums {
             sqnr_db: (ratio.is_finite() && self.overflowed == 0).then_some(ratio),
             saturated: self.saturated,
             overflowed: self.overflowed,
+            nan_lost: self.nan_lost,
+            infinite_lost: self.infinite_lost,
         }
     }
 }
@@ -143,6 +157,14 @@ mod tests {
         assert_eq!((found.max_error, found.sqnr_db), (0.0, None));
         assert_eq!(summary("mxfp4", &[(1e9, 1e9)]).saturated, 0);
         assert_eq!(summary("fixed(8,6,unbounded)", &[(1e9, 1e9)]).saturated, 0);
+    }
+
+    #[test]
+    fn what_is_no_number_is_counted_where_it_is_lost() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let found = summary("int4", &[(nan, 0.0), (nan, nan), (-inf, -8.0), (inf, inf)]);
+        assert_eq!((found.nan_lost, found.infinite_lost), (1, 1));
+        assert_eq!((found.saturated, found.overflowed), (0, 0));
     }
 
     #[test]

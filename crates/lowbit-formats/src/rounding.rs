@@ -48,6 +48,19 @@ impl Rounding {
         }
     }
 
+    /// The rounding of tensor number `index` of several: in stochastic rounding, each draws from a
+    /// stream of its own.
+    pub(crate) fn of_tensor(self, index: usize) -> Self {
+        match self {
+            Self::Stochastic { seed, stream, bits } => Self::Stochastic {
+                seed,
+                stream: stream.wrapping_add(index as u64),
+                bits,
+            },
+            other => other,
+        }
+    }
+
     /// Whether a positive or negative magnitude, cut at its last kept place, moves one place away
     /// from zero.
     ///

@@ -1,29 +1,35 @@
-//! Tensors in `.npy` and safetensors files: read, or rounded into a new file.
+//! Tensors in `.npy`, `.npz` and safetensors files: read, or rounded into a new file.
 //!
 //! Needs the cargo feature `files`. A format whose numbers stand alone is applied in pieces, so
-//! that a file of any size fits; a block format has one tensor in memory at a time.
+//! that a file of any size fits; a block format has one tensor in memory at a time, and so has an
+//! array of a `.npz` file that is compressed.
 
 mod codes;
 mod element;
 mod npy;
+mod npz;
 mod pass;
 mod safetensors;
+mod source;
 mod target;
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use serde::Serialize;
 
+pub use element::ByteType;
+
 use crate::compare::Sample;
 use crate::error_summary::ErrorSummary;
 use crate::{Format, FormatError, Rounding};
+use source::{Kind, Source};
+use target::Target;
 
 /// What [`apply`] writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Output {
+    #[default]
     /// The rounded numbers, in the type and shape they had.
     Numbers,
     /// Their codes in row-major order, packed as [`pack`](crate::pack) does. In a `.npy` file they
@@ -32,6 +38,51 @@ pub enum Output {
     /// (and `.tensor_scale` or `.zero_points`) of block formats; the type and shape of each tensor,
     /// and the format, are in its metadata.
     Codes,
+}
+
+/// Where the random numbers of stochastic rounding come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Streams {
+    /// Tensor `i` of a file, counted from 0 among those rounded, draws from stream `stream + i`.
+    #[default]
+    Numbered,
+    /// A tensor draws from the stream that is the 64-bit FNV-1a hash of its file's name without
+    /// folders, a byte of zero, and its own name: no two tensors share random numbers, and none
+    /// depends on the order of a file. The stream of the rounding does not matter.
+    Named,
+}
+
+/// How [`apply_with`] reads, rounds and writes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ApplyConfig {
+    /// The rounding mode.
+    pub rounding: Rounding,
+    /// Where stochastic rounding takes its random numbers.
+    pub streams: Streams,
+    /// What is written.
+    pub output: Output,
+    /// What numbers of NumPy's type `V1` are.
+    pub bytes: Option<ByteType>,
+}
+
+impl ApplyConfig {
+    /// The rounding of the tensor of a name, number `index` of those that are rounded.
+    fn of_tensor(&self, source: &Source<'_>, name: &str, index: usize) -> Rounding {
+        let (Rounding::Stochastic { seed, bits, .. }, Streams::Named) =
+            (self.rounding, self.streams)
+        else {
+            return self.rounding.of_tensor(index);
+        };
+        let stream = hash(format!("{}\0{name}", source.file_name()).as_bytes());
+        Rounding::Stochastic { seed, stream, bits }
+    }
+}
+
+/// FNV-1a of 64 bits (Fowler, Noll and Vo; RFC 9923).
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    })
 }
 
 /// What [`apply`] did.
@@ -45,6 +96,8 @@ pub struct Applied {
     pub tensors: Vec<TensorError>,
     /// How many tensors were copied because they are not of floating point.
     pub copied: usize,
+    /// Their types, each once.
+    pub copied_types: Vec<String>,
     /// Size of the file that was read.
     pub bytes_in: u64,
     /// Size of the file that was written.
@@ -60,26 +113,46 @@ pub struct TensorError {
     pub dtype: String,
     /// Its extents, outermost first.
     pub shape: Vec<usize>,
+    /// How it was rounded, with the stream of its own.
+    pub rounding: Rounding,
     /// The error of what was written.
     pub error: ErrorSummary,
 }
 
-/// Rounds the tensors of f16, bf16, f32 and f64 in a `.npy` or safetensors file into a new file of
-/// the same kind, or the codes of an array in a `.npy` file into a safetensors file; other tensors
-/// are copied. The new file appears under its name when it is complete, and may be the one that was
-/// read.
-///
-/// Numbers are rounded as f32. Those of f64 are brought there by rounding to odd for formats of at
-/// most 16 bits, so that rounding twice gives what rounding once does, and by nearest-even for
-/// wider ones. Results that the tensor's type does not hold are written as the nearest that it
-/// does. In stochastic rounding, tensor `i` of the file, counted from 0 among those rounded, draws
-/// from stream `stream + i`, and element `j`, counted in row-major order, takes word `j`.
+impl Applied {
+    /// Nothing yet.
+    fn new(format: &Format, config: &ApplyConfig, source: &Source<'_>) -> Self {
+        Self {
+            format: format.to_string(),
+            rounding: config.rounding,
+            tensors: Vec::new(),
+            copied: 0,
+            copied_types: Vec::new(),
+            bytes_in: source.size,
+            bytes_out: 0,
+        }
+    }
+
+    /// Counts a tensor of another type.
+    fn copy(&mut self, dtype: &str) {
+        self.copied += 1;
+        if !self.copied_types.iter().any(|known| known == dtype) {
+            self.copied_types.push(dtype.into());
+        }
+    }
+
+    /// The new file under its name.
+    fn finished(mut self, target: Target<'_>) -> Result<Self, FormatError> {
+        self.bytes_out = target.finish()?;
+        Ok(self)
+    }
+}
+
+/// As [`apply_with`], with [`Streams::Numbered`].
 ///
 /// # Errors
 ///
-/// [`FormatError::File`] if a file cannot be read or written or is ill-formed, or the new one is a
-/// `.npy` file for the codes of a block format; [`FormatError::Shape`] if a tensor lacks the
-/// format's dimension; [`FormatError::Parameter`] if the number of random bits is not in 1..=32.
+/// As [`apply_with`].
 pub fn apply(
     format: &Format,
     rounding: Rounding,
@@ -87,43 +160,104 @@ pub fn apply(
     output: &Path,
     kind: Output,
 ) -> Result<Applied, FormatError> {
-    rounding.validate()?;
-    let mut input = Source::open(input)?;
-    let is_npy = input.is_npy()?;
-    let fits = match (output.extension().and_then(OsStr::to_str), is_npy) {
-        (Some("npy"), is_npy) => is_npy,
-        (Some("safetensors"), true) => kind == Output::Codes,
-        _ => true,
+    let config = ApplyConfig {
+        rounding,
+        output: kind,
+        ..ApplyConfig::default()
     };
-    if !fits {
-        let expected = if is_npy { "npy" } else { "safetensors" };
-        let reason = format!("expected the ending .{expected}, as the input is of that kind");
-        return Err(file_error(output, reason));
-    }
-    if is_npy {
-        npy::apply(format, rounding, &mut input, output, kind)
-    } else {
-        safetensors::apply(format, rounding, &mut input, output, kind)
+    apply_with(format, input, output, &config)
+}
+
+/// Rounds the tensors of floating point in a `.npy`, `.npz` or safetensors file into a new file of
+/// the same kind, or the codes of an array in a `.npy` file into a safetensors file. Those of f16,
+/// bf16, f32, f64 and float8 are rounded, in `.npy` and `.npz` files in either order of bytes; other
+/// tensors of a file with several are copied. The new file appears under its name when it is
+/// complete ([`new_file`](crate::new_file)), and may be the one that was read.
+///
+/// Numbers are rounded as f32. Those of f64 are brought there by rounding to odd for formats of at
+/// most 16 bits, so that rounding twice gives what rounding once does, and by nearest-even for
+/// wider ones. Results that the tensor's type does not hold are written as the nearest that it
+/// does; a finite result beyond its largest number is written as that one. In stochastic rounding,
+/// each tensor has a stream of its own ([`Streams`]), and element `j`, counted in row-major order,
+/// takes word `j`.
+///
+/// # Errors
+///
+/// [`FormatError::File`] if a file cannot be read or written or is ill-formed, a `.npy` file holds
+/// another type, or the new file's name has the ending of another kind or is a `.npy` file for the
+/// codes of a block format; [`FormatError::Shape`] if a tensor lacks the format's dimension;
+/// [`FormatError::Parameter`] if the number of random bits is not in 1..=32.
+pub fn apply_with(
+    format: &Format,
+    input: &Path,
+    output: &Path,
+    config: &ApplyConfig,
+) -> Result<Applied, FormatError> {
+    config.rounding.validate()?;
+    let mut source = Source::open(input)?;
+    let kind = source.kind()?;
+    check_ending(format, kind, output, config.output)?;
+    match kind {
+        Kind::Npy => npy::apply(format, config, &mut source, output),
+        Kind::Npz => npz::apply(format, config, &source, output),
+        Kind::Safetensors => safetensors::apply(format, config, &mut source, output),
     }
 }
 
-/// All tensors of f16, bf16, f32 and f64 in a `.npy` or safetensors file, as f32.
+/// Refuses a name with the ending of another kind of file.
+fn check_ending(
+    format: &Format,
+    kind: Kind,
+    output: &Path,
+    written: Output,
+) -> Result<(), FormatError> {
+    let codes_of_array = kind == Kind::Npy && written == Output::Codes;
+    match output.extension().and_then(OsStr::to_str) {
+        Some("safetensors") if codes_of_array => Ok(()),
+        _ if codes_of_array && matches!(format, Format::Block(_)) => Err(file_error(
+            output,
+            format!(
+                "expected the ending .safetensors, since a .npy file has no room for the scales \
+                 of {format} beside its codes"
+            ),
+        )),
+        Some(ending) if ending != kind.ending() => Err(file_error(
+            output,
+            format!(
+                "expected the ending .{}, as the input is of that kind",
+                kind.ending()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// All tensors of floating point in a `.npy`, `.npz` or safetensors file, as f32.
 ///
 /// # Errors
 ///
 /// [`FormatError::File`] if the file cannot be read, is ill-formed, or holds no such tensor.
 pub fn read(path: &Path) -> Result<Sample, FormatError> {
+    read_as(path, None)
+}
+
+/// As [`read`]; `bytes` says what numbers of NumPy's type `V1` are.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_as(path: &Path, bytes: Option<ByteType>) -> Result<Sample, FormatError> {
     let mut source = Source::open(path)?;
-    let tensors = if source.is_npy()? {
-        npy::read(&mut source)?
-    } else {
-        safetensors::read(&mut source)?
+    let tensors = match source.kind()? {
+        Kind::Npy => npy::read(&mut source, bytes)?,
+        Kind::Npz => npz::read(&source, bytes)?,
+        Kind::Safetensors => safetensors::read(&mut source)?,
     };
     if tensors.is_empty() {
-        return Err(source.error("holds no tensor of f16, bf16, f32 or f64"));
+        return Err(source.error("holds no tensor of f16, bf16, f32, f64 or float8"));
     }
     Ok(Sample {
-        name: source.name(),
+        name: source.file_name(),
         tensors,
     })
 }
@@ -137,79 +271,6 @@ fn file_error(path: &Path, reason: impl ToString) -> FormatError {
     FormatError::File {
         path: path.display().to_string(),
         reason: reason.to_string(),
-    }
-}
-
-/// A file that is read.
-struct Source<'a> {
-    path: &'a Path,
-    file: File,
-    size: u64,
-}
-
-impl<'a> Source<'a> {
-    fn open(path: &'a Path) -> Result<Self, FormatError> {
-        let error = |error| file_error(path, error);
-        let file = File::open(path).map_err(error)?;
-        let metadata = file.metadata().map_err(error)?;
-        if !metadata.is_file() {
-            return Err(file_error(path, "is not a file"));
-        }
-        let size = metadata.len();
-        Ok(Self { path, file, size })
-    }
-
-    fn error(&self, reason: impl ToString) -> FormatError {
-        file_error(self.path, reason)
-    }
-
-    /// Says in which tensor of the file a format failed.
-    fn named(&self, tensor: &str, error: FormatError) -> FormatError {
-        match error {
-            FormatError::File { .. } => error,
-            _ => self.error(format!("tensor `{tensor}`: {error}")),
-        }
-    }
-
-    /// The file's own name, without folders.
-    fn name(&self) -> String {
-        let name = self.path.file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    }
-
-    fn is_npy(&mut self) -> Result<bool, FormatError> {
-        if self.size < 8 {
-            return Err(self.error("is neither a .npy nor a safetensors file: it is too short"));
-        }
-        let mut magic = [0; 6];
-        self.read(&mut magic)?;
-        self.seek(0)?;
-        Ok(magic == *b"\x93NUMPY")
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> Result<(), FormatError> {
-        self.file
-            .read_exact(bytes)
-            .map_err(|error| file_error(self.path, error))
-    }
-
-    fn seek(&mut self, position: u64) -> Result<(), FormatError> {
-        let sought = self.file.seek(SeekFrom::Start(position));
-        sought
-            .map(drop)
-            .map_err(|error| file_error(self.path, error))
-    }
-}
-
-/// The rounding of a file's tensor number `index`.
-fn of_tensor(rounding: Rounding, index: usize) -> Rounding {
-    match rounding {
-        Rounding::Stochastic { seed, stream, bits } => Rounding::Stochastic {
-            seed,
-            stream: stream.wrapping_add(index as u64),
-            bits,
-        },
-        other => other,
     }
 }
 

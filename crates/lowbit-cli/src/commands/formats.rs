@@ -9,9 +9,11 @@ mod round;
 mod verify;
 
 use std::error::Error;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use lowbit_formats::{Facts, Rounding};
+use lowbit_formats::tensor_file::{ByteType, Streams};
+use lowbit_formats::{Facts, FormatError, Rounding};
 
 pub(crate) use round::with_minus_signs;
 
@@ -56,9 +58,9 @@ impl Command {
 #[derive(Args)]
 struct RoundingArguments {
     /// nearest-even, nearest-away, toward-zero, down, up, to-odd or stochastic, also as
-    /// stochastic(bits=8)
+    /// stochastic(bits=8,stream=3): random bits, and which random numbers of the seed's
     #[arg(long, value_name = "MODE", default_value = "nearest-even")]
-    rounding: Rounding,
+    rounding: Mode,
     /// Where the random numbers of stochastic rounding come from [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -66,7 +68,7 @@ struct RoundingArguments {
 
 impl RoundingArguments {
     fn rounding(&self) -> Result<Rounding, Box<dyn Error>> {
-        match (self.rounding, self.seed) {
+        match (self.rounding.rounding, self.seed) {
             (rounding, None) => Ok(rounding),
             (Rounding::Stochastic { stream, bits, .. }, Some(seed)) => {
                 Ok(Rounding::Stochastic { seed, stream, bits })
@@ -74,6 +76,42 @@ impl RoundingArguments {
             _ => Err("--seed goes with --rounding stochastic".into()),
         }
     }
+
+    /// Where the tensors of a file draw from, if that is not said.
+    fn streams(&self) -> Streams {
+        if self.rounding.has_stream {
+            Streams::Numbered
+        } else {
+            Streams::Named
+        }
+    }
+}
+
+/// A rounding mode as it was typed.
+#[derive(Clone, Copy)]
+struct Mode {
+    rounding: Rounding,
+    /// Whether the text names the stream.
+    has_stream: bool,
+}
+
+impl FromStr for Mode {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        Ok(Self {
+            rounding: text.parse()?,
+            has_stream: text.contains("stream"),
+        })
+    }
+}
+
+/// What the bytes of a NumPy file may be, where it does not say so.
+#[derive(Args)]
+struct FileArguments {
+    /// What a NumPy file's numbers of the type V1 are: float8_e4m3fn or another type of ml_dtypes
+    #[arg(long, value_name = "TYPE")]
+    dtype: Option<ByteType>,
 }
 
 /// A number as short as it can be told apart from its neighbours.

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::pass::{Stored, scale_bytes};
 use super::target::{Target, copy};
-use super::{Output, Source, TensorError, of_tensor};
-use crate::{BlockFormat, Format, FormatError, Rounding, pack};
+use super::{ApplyConfig, Output, Source, TensorError};
+use crate::{BlockFormat, Format, FormatError, pack};
 
 /// A tensor of the file that is read.
 pub(super) struct Item<'a> {
@@ -161,7 +161,7 @@ impl Layout {
 /// A new header, and packed codes with their scales; the metadata `kept` stays.
 pub(super) fn write<'a>(
     format: &Format,
-    rounding: Rounding,
+    config: &ApplyConfig,
     source: &mut Source<'_>,
     items: &[Item<'_>],
     kept: impl Iterator<Item = (&'a String, &'a String)>,
@@ -186,7 +186,7 @@ pub(super) fn write<'a>(
             }
         };
         source.seek(item.start)?;
-        let rounding = of_tensor(rounding, rounded.len());
+        let rounding = config.of_tensor(source, item.name, rounded.len());
         let error = match format {
             Format::Block(block) => {
                 let (codes, error) = tensor
@@ -205,7 +205,7 @@ pub(super) fn write<'a>(
                 tensor.round(format, rounding, Output::Codes, source, write)?
             }
         };
-        rounded.push(tensor.report(item.name, error));
+        rounded.push(tensor.report(item.name, rounding, error));
     }
     Ok(rounded)
 }

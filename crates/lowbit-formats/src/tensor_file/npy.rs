@@ -6,15 +6,29 @@ use super::codes::{self, Content, Item};
 use super::element::Element;
 use super::pass::Stored;
 use super::target::{Target, copy};
-use super::{Applied, Output, Source, file_error, is_safetensors};
+use super::{Applied, ApplyConfig, ByteType, Output, Source, TensorError, is_safetensors};
 use crate::compare::Tensor;
-use crate::{Format, FormatError, Rounding, pack};
+use crate::{Format, FormatError, pack};
 
-struct Header {
+/// What is before the array, and what is known of it.
+pub(super) struct Header {
     /// Bytes before the array.
     length: u64,
-    /// `None` if the array is not of floating point.
-    element: Option<Element>,
+    pub(super) array: Array,
+}
+
+/// The array.
+pub(super) enum Array {
+    /// Of floating point.
+    Numbers(Numbers),
+    /// Of another type, which is named.
+    Other(String),
+}
+
+/// An array of floating point.
+pub(super) struct Numbers {
+    element: Element,
+    big_endian: bool,
     shape: Vec<usize>,
     count: usize,
     /// Whether the first dimension is the innermost.
@@ -22,48 +36,101 @@ struct Header {
 }
 
 impl Header {
-    fn read(source: &mut Source<'_>) -> Result<Self, FormatError> {
+    /// `bytes` says what numbers of the type `V1` are.
+    pub(super) fn read(
+        source: &mut Source<'_>,
+        bytes: Option<ByteType>,
+    ) -> Result<Self, FormatError> {
         let (length, text) = header_text(source)?;
         let ill_formed = || source.error("has an ill-formed .npy header");
         let descr = entry(&text, "descr").ok_or_else(ill_formed)?;
-        let mut header = Self {
-            length,
-            element: None,
-            shape: Vec::new(),
-            count: 0,
-            fortran: false,
-        };
         // Anything but a text is an array of records.
-        if let Some(descr) = quoted(descr) {
-            header.element = element(source, descr)?;
-        }
-        let Some(element) = header.element else {
-            return Ok(header);
+        let Some(descr) = quoted(descr) else {
+            let array = Array::Other("records".into());
+            return Ok(Self { length, array });
         };
-        header.shape = entry(&text, "shape")
+        let Some(element) = element(source, descr, bytes)? else {
+            let array = Array::Other(format!("`{descr}`"));
+            return Ok(Self { length, array });
+        };
+        let shape = entry(&text, "shape")
             .and_then(extents)
             .ok_or_else(ill_formed)?;
         let order = entry(&text, "fortran_order").ok_or_else(ill_formed)?;
-        header.fortran = order.starts_with("True") && header.shape.len() > 1;
-        header.count = count(&header.shape, element)
+        let fortran = order.starts_with("True") && shape.len() > 1;
+        let count = count(&shape, element)
             .filter(|&count| (count * element.size()) as u64 == source.size - length)
             .ok_or_else(|| {
                 source.error(format!(
-                    "holds {} bytes of data, which do not fit its shape {:?}",
+                    "holds {} bytes of data, which do not fit its shape {shape:?}",
                     source.size - length,
-                    header.shape
                 ))
             })?;
-        Ok(header)
+        let array = Array::Numbers(Numbers {
+            element,
+            big_endian: descr.starts_with('>'),
+            shape,
+            count,
+            fortran,
+        });
+        Ok(Self { length, array })
     }
 
-    fn stored(&self, element: Element) -> Stored<'_> {
+    /// The array, if it is of floating point.
+    fn numbers(&self, source: &Source<'_>) -> Result<&Numbers, FormatError> {
+        match &self.array {
+            Array::Numbers(numbers) => Ok(numbers),
+            Array::Other(name) => Err(source.error(format!(
+                "holds {name}, which are no numbers of floating point; expected float16, float32, \
+                 float64, or bfloat16 (`V2`) and float8_e5m2 (`f1`) of ml_dtypes"
+            ))),
+        }
+    }
+
+    /// The same header, and the rounded array.
+    pub(super) fn round(
+        &self,
+        format: &Format,
+        config: &ApplyConfig,
+        index: usize,
+        source: &mut Source<'_>,
+        mut write: impl FnMut(&[u8]) -> Result<(), FormatError>,
+    ) -> Result<TensorError, FormatError> {
+        let name = source.name();
+        let tensor = self.numbers(source)?.stored();
+        match config.output {
+            Output::Numbers => copy(source, 0, self.length, &mut write)?,
+            Output::Codes => {
+                write(&code_header(pack::packed_size(tensor.count, format.bits())))?;
+            }
+        }
+        source.seek(self.length)?;
+        let rounding = config.of_tensor(source, &name, index);
+        let error = tensor
+            .round(format, rounding, config.output, source, write)
+            .map_err(|error| source.named(&name, error))?;
+        Ok(tensor.report(&name, rounding, error))
+    }
+}
+
+impl Numbers {
+    fn stored(&self) -> Stored<'_> {
         Stored {
-            element,
+            element: self.element,
+            big_endian: self.big_endian,
             shape: &self.shape,
             fortran: self.fortran,
             count: self.count,
         }
+    }
+
+    /// The array, at which the source stands.
+    pub(super) fn tensor(&self, source: &mut Source<'_>) -> Result<Tensor, FormatError> {
+        Ok(Tensor {
+            name: source.name(),
+            shape: self.shape.clone(),
+            data: self.stored().numbers(source)?,
+        })
     }
 }
 
@@ -116,92 +183,67 @@ fn extents(value: &str) -> Option<Vec<usize>> {
     extents.map(|extent| extent.parse().ok()).collect()
 }
 
-/// The element type that a type text such as `<f4` names, if it is rounded.
-fn element(source: &Source<'_>, descr: &str) -> Result<Option<Element>, FormatError> {
-    let element = match descr.get(1..) {
-        Some("f2") => Element::F16,
-        Some("f4") => Element::F32,
-        Some("f8") => Element::F64,
+/// The element type that a type text such as `<f4` names, if it is one of floating point. Those of
+/// ml_dtypes are void types to NumPy: two bytes are bfloat16, one byte may be several.
+fn element(
+    source: &Source<'_>,
+    descr: &str,
+    bytes: Option<ByteType>,
+) -> Result<Option<Element>, FormatError> {
+    let name = descr.trim_start_matches(['<', '>', '|', '=']);
+    let element = match (name, bytes) {
+        ("V1", Some(byte)) => return Ok(Some(Element::Byte(byte))),
+        ("V1", None) => {
+            let reason = format!(
+                "holds `{descr}`, which may be one of several types of ml_dtypes: say which one"
+            );
+            return Err(source.error(reason));
+        }
+        ("f1", _) => Element::Byte(ByteType::E5m2),
+        ("V2", _) => Element::Bf16,
+        ("f2", _) => Element::F16,
+        ("f4", _) => Element::F32,
+        ("f8", _) => Element::F64,
         _ => return Ok(None),
     };
-    if !descr.starts_with('<') {
-        let reason = format!("holds `{descr}`; only little-endian numbers are read");
-        return Err(source.error(reason));
+    match bytes {
+        None => Ok(Some(element)),
+        Some(byte) => Err(source.error(format!("holds `{descr}`, which is not {byte}"))),
     }
-    Ok(Some(element))
 }
 
-pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> {
-    let header = Header::read(source)?;
-    let Some(element) = header.element else {
-        return Ok(vec![]);
-    };
-    let data = header.stored(element).numbers(source)?;
-    let name = source.name();
-    Ok(vec![Tensor {
-        name,
-        shape: header.shape,
-        data,
-    }])
+pub(super) fn read(
+    source: &mut Source<'_>,
+    bytes: Option<ByteType>,
+) -> Result<Vec<Tensor>, FormatError> {
+    let header = Header::read(source, bytes)?;
+    Ok(vec![header.numbers(source)?.tensor(source)?])
 }
 
 pub(super) fn apply(
     format: &Format,
-    rounding: Rounding,
+    config: &ApplyConfig,
     source: &mut Source<'_>,
     output: &Path,
-    kind: Output,
 ) -> Result<Applied, FormatError> {
-    let header = Header::read(source)?;
-    let name = source.name();
-    let as_safetensors = kind == Output::Codes && is_safetensors(output);
-    if let (Format::Block(_), Some(_), Output::Codes, false) =
-        (format, header.element, kind, as_safetensors)
-    {
-        let reason = format!(
-            "expected the ending .safetensors, since a .npy file has no room for the scales of \
-             {format} beside its codes"
-        );
-        return Err(file_error(output, reason));
-    }
+    let header = Header::read(source, config.bytes)?;
+    let tensor = header.numbers(source)?.stored();
     let mut target = Target::create(output)?;
-    let tensors = match header.element {
-        Some(element) if as_safetensors => {
-            let item = Item {
-                name: name.strip_suffix(".npy").unwrap_or(&name),
-                start: header.length,
-                content: Content::Rounded(header.stored(element)),
-            };
-            let nothing = std::iter::empty();
-            codes::write(format, rounding, source, &[item], nothing, &mut target)?
-        }
-        Some(element) => {
-            match kind {
-                Output::Numbers => copy(source, 0, header.length, |bytes| target.write(bytes))?,
-                Output::Codes => {
-                    target.write(&code_header(pack::packed_size(header.count, format.bits())))?;
-                }
-            }
-            source.seek(header.length)?;
-            let write = |bytes: &[u8]| target.write(bytes);
-            let tensor = header.stored(element);
-            let error = tensor.round(format, rounding, kind, source, write)?;
-            vec![tensor.report(&name, error)]
-        }
-        None if as_safetensors => return Err(source.error("holds no numbers of floating point")),
-        None => {
-            copy(source, 0, source.size, |bytes| target.write(bytes))?;
-            vec![]
-        }
+    let mut applied = Applied::new(format, config, source);
+    applied.tensors = if config.output == Output::Codes && is_safetensors(output) {
+        let name = source.name();
+        let item = Item {
+            name: name.strip_suffix(".npy").unwrap_or(&name),
+            start: header.length,
+            content: Content::Rounded(tensor),
+        };
+        let nothing = std::iter::empty();
+        codes::write(format, config, source, &[item], nothing, &mut target)?
+    } else {
+        let write = |bytes: &[u8]| target.write(bytes);
+        vec![header.round(format, config, 0, source, write)?]
     };
-    Ok(Applied {
-        format: format.to_string(),
-        rounding,
-        copied: 1 - tensors.len(),
-        tensors,
-        bytes_in: source.size,
-        bytes_out: target.finish()?,
-    })
+    applied.finished(target)
 }
 
 /// The header, version 1.0, of a one-dimensional array of bytes; its length is a multiple of 64.

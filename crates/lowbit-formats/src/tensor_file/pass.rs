@@ -14,6 +14,8 @@ const TWICE_ROUNDED_BITS: u32 = 16;
 /// A tensor in a file, at which the source stands.
 pub(super) struct Stored<'a> {
     pub(super) element: Element,
+    /// Whether the highest byte of a number comes first.
+    pub(super) big_endian: bool,
     pub(super) shape: &'a [usize],
     /// Whether the first dimension is the innermost.
     pub(super) fortran: bool,
@@ -38,7 +40,7 @@ impl Stored<'_> {
             let (numbers, mut rounded) = self.piece(self.count, source, format)?;
             format.quantize_strided_in_place(&mut rounded, &self.layout()?, rounding)?;
             if kind == Output::Numbers {
-                let (bytes, held) = self.element.bytes(&rounded);
+                let (bytes, held) = self.bytes(&rounded);
                 write(&bytes)?;
                 return Ok(summary(format, &numbers, &held));
             }
@@ -54,7 +56,7 @@ impl Stored<'_> {
             format.quantize_from(first as u64, &input, &mut rounded, rounding)?;
             let held = match kind {
                 Output::Numbers => {
-                    let (bytes, held) = self.element.bytes(&rounded);
+                    let (bytes, held) = self.bytes(&rounded);
                     write(&bytes)?;
                     held
                 }
@@ -103,7 +105,7 @@ impl Stored<'_> {
             let (numbers, input) = self.piece(shape[0] * row, source, format)?;
             let mut rounded = vec![0.0; input.len()];
             block.quantize_rows(first, &input, &shape, &mut rounded, rounding)?;
-            let (bytes, held) = self.element.bytes(&rounded);
+            let (bytes, held) = self.bytes(&rounded);
             write(&bytes)?;
             sums.add(numbers.iter().copied().zip(held));
         }
@@ -133,9 +135,7 @@ impl Stored<'_> {
         source: &mut Source<'_>,
         format: &Format,
     ) -> Result<(Vec<f64>, Vec<f32>), FormatError> {
-        let mut bytes = vec![0; length * self.element.size()];
-        source.read(&mut bytes)?;
-        let numbers = self.element.numbers(&bytes);
+        let numbers = self.read(length, source)?;
         let odd = self.element == Element::F64 && format.bits() <= TWICE_ROUNDED_BITS;
         let single = |&x: &f64| if odd { to_odd(x) } else { x as f32 };
         let singles = numbers.iter().map(single).collect();
@@ -168,9 +168,15 @@ impl Stored<'_> {
         Ok(ordered)
     }
 
-    pub(super) fn report(&self, name: &str, error: ErrorSummary) -> TensorError {
+    pub(super) fn report(
+        &self,
+        name: &str,
+        rounding: Rounding,
+        error: ErrorSummary,
+    ) -> TensorError {
         TensorError {
             name: name.into(),
+            rounding,
             dtype: self.element.name().into(),
             shape: self.shape.to_vec(),
             error,
@@ -179,10 +185,32 @@ impl Stored<'_> {
 
     /// All numbers as the nearest f32, in row-major order.
     pub(super) fn numbers(&self, source: &mut Source<'_>) -> Result<Vec<f32>, FormatError> {
-        let mut bytes = vec![0; self.count * self.element.size()];
-        source.read(&mut bytes)?;
-        let numbers = self.element.numbers(&bytes);
+        let numbers = self.read(self.count, source)?;
         self.row_major(numbers.into_iter().map(|x| x as f32).collect())
+    }
+
+    /// The next numbers of the source.
+    fn read(&self, length: usize, source: &mut Source<'_>) -> Result<Vec<f64>, FormatError> {
+        let mut bytes = vec![0; length * self.element.size()];
+        source.read(&mut bytes)?;
+        self.swap(&mut bytes);
+        Ok(self.element.numbers(&bytes))
+    }
+
+    /// The bytes of numbers as the file has them, and the numbers that they hold.
+    fn bytes(&self, numbers: &[f32]) -> (Vec<u8>, Vec<f64>) {
+        let (mut bytes, held) = self.element.bytes(numbers);
+        self.swap(&mut bytes);
+        (bytes, held)
+    }
+
+    /// From the file's order of bytes to the little-endian one, or back.
+    fn swap(&self, bytes: &mut [u8]) {
+        if self.big_endian {
+            bytes
+                .chunks_exact_mut(self.element.size())
+                .for_each(<[u8]>::reverse);
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use super::codes::{self, Content, Item};
 use super::element::Element;
 use super::pass::Stored;
 use super::target::{Target, copy};
-use super::{Applied, Output, Source, TensorError, of_tensor};
+use super::{Applied, ApplyConfig, ByteType, Output, Source};
 use crate::compare::Tensor;
-use crate::{Format, FormatError, Rounding};
+use crate::{Format, FormatError};
 
 /// Longest header that is read, as in the reference implementation.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -30,10 +30,13 @@ impl Header {
         source.read(&mut length)?;
         let length = u64::from_le_bytes(length);
         if length > LONGEST_HEADER || length > source.size - 8 {
-            return Err(source.error("is neither a .npy nor a safetensors file"));
+            return Err(source.stranger());
         }
         let mut text = vec![0; length as usize];
         source.read(&mut text)?;
+        if text.first() != Some(&b'{') {
+            return Err(source.stranger());
+        }
         let metadata: Metadata = serde_json::from_slice(&text)
             .map_err(|error| source.error(format!("has an ill-formed header: {error}")))?;
         if metadata.data_len() as u64 != source.size - 8 - length {
@@ -78,6 +81,10 @@ impl Header {
 
 fn element(dtype: Dtype) -> Option<Element> {
     Some(match dtype {
+        Dtype::F8_E4M3 => Element::Byte(ByteType::E4m3Fn),
+        Dtype::F8_E5M2 => Element::Byte(ByteType::E5m2),
+        Dtype::F8_E4M3FNUZ => Element::Byte(ByteType::E4m3Fnuz),
+        Dtype::F8_E5M2FNUZ => Element::Byte(ByteType::E5m2Fnuz),
         Dtype::F16 => Element::F16,
         Dtype::BF16 => Element::Bf16,
         Dtype::F32 => Element::F32,
@@ -89,6 +96,7 @@ fn element(dtype: Dtype) -> Option<Element> {
 fn stored(element: Element, info: &TensorInfo) -> Stored<'_> {
     Stored {
         element,
+        big_endian: false,
         shape: &info.shape,
         fortran: false,
         count: (info.data_offsets.1 - info.data_offsets.0) / element.size(),
@@ -114,41 +122,39 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> 
 
 pub(super) fn apply(
     format: &Format,
-    rounding: Rounding,
+    config: &ApplyConfig,
     source: &mut Source<'_>,
     output: &Path,
-    kind: Output,
 ) -> Result<Applied, FormatError> {
     let header = Header::read(source)?;
     let mut target = Target::create(output)?;
-    let tensors = match kind {
-        Output::Numbers => numbers(format, rounding, source, &header, &mut target)?,
+    let mut applied = Applied::new(format, config, source);
+    for (_, info) in header.tensors() {
+        if element(info.dtype).is_none() {
+            applied.copy(&info.dtype.to_string());
+        }
+    }
+    match config.output {
+        Output::Numbers => numbers(format, config, source, &header, &mut target, &mut applied)?,
         Output::Codes => {
             let items: Vec<Item<'_>> = header.items().collect();
             let metadata = header.metadata.metadata().iter().flatten();
-            codes::write(format, rounding, source, &items, metadata, &mut target)?
+            applied.tensors = codes::write(format, config, source, &items, metadata, &mut target)?;
         }
-    };
-    Ok(Applied {
-        format: format.to_string(),
-        rounding,
-        copied: header.names.len() - tensors.len(),
-        tensors,
-        bytes_in: source.size,
-        bytes_out: target.finish()?,
-    })
+    }
+    applied.finished(target)
 }
 
 /// The same header, and rounded tensors in the places of the old ones.
 fn numbers(
     format: &Format,
-    rounding: Rounding,
+    config: &ApplyConfig,
     source: &mut Source<'_>,
     header: &Header,
     target: &mut Target<'_>,
-) -> Result<Vec<TensorError>, FormatError> {
+    applied: &mut Applied,
+) -> Result<(), FormatError> {
     copy(source, 0, header.length, |bytes| target.write(bytes))?;
-    let mut rounded = Vec::new();
     for (name, info) in header.tensors() {
         let start = header.start(info);
         let Some(element) = element(info.dtype) else {
@@ -158,12 +164,12 @@ fn numbers(
         };
         source.seek(start)?;
         let tensor = stored(element, info);
-        let rounding = of_tensor(rounding, rounded.len());
+        let rounding = config.of_tensor(source, name, applied.tensors.len());
         let write = |bytes: &[u8]| target.write(bytes);
         let error = tensor
             .round(format, rounding, Output::Numbers, source, write)
             .map_err(|error| source.named(name, error))?;
-        rounded.push(tensor.report(name, error));
+        applied.tensors.push(tensor.report(name, rounding, error));
     }
-    Ok(rounded)
+    Ok(())
 }

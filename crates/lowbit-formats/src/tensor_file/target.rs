@@ -31,6 +31,11 @@ impl<'a> Target<'a> {
             .map_err(|error| file_error(self.path, error))
     }
 
+    /// The file, for those who write it themselves.
+    pub(super) fn file(&mut self) -> &mut NewFile {
+        &mut self.file
+    }
+
     /// Gives the file its name, and tells its size.
     pub(super) fn finish(self) -> Result<u64, FormatError> {
         let finished = self.file.finish();

@@ -5,25 +5,27 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lowbit_formats::Format;
-use lowbit_formats::tensor_file::{Applied, Output, apply};
+use lowbit_formats::tensor_file::{Applied, ApplyConfig, Output, apply_with};
 
-use super::{RoundingArguments, number};
+use super::{FileArguments, RoundingArguments, number};
 use crate::commands::{Ended, print_json};
-use crate::output::print;
+use crate::output::{print, say};
 use crate::table::{table, thousands};
 
-/// Round the tensors of a .npy or .safetensors file.
+/// Round the tensors of a .npy, .npz or .safetensors file.
 ///
-/// Tensors of f16, bf16, f32 and f64 are rounded and keep their type; others are copied. The new
-/// file appears under its name when it is complete. In stochastic rounding each tensor draws from
-/// a stream of its own, counted in the order of the file.
+/// Tensors of f16, bf16, f32, f64 and float8 are rounded and keep their type; others are copied. The
+/// new file appears under its name when it is complete. In stochastic rounding each tensor draws
+/// from a stream of its own, found from the names of file and tensor; with
+/// --rounding "stochastic(stream=N)", tensors draw from streams N, N + 1, ... in the order of the
+/// file.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The format, such as e4m3, "fixed(8,6)" or "posit(8,1)"
     #[arg(value_name = "F")]
     format: Format,
-    /// The .npy or .safetensors file
+    /// The .npy, .npz or .safetensors file
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// The new file, of the same kind
@@ -31,6 +33,8 @@ pub(crate) struct Arguments {
     out: PathBuf,
     #[command(flatten)]
     rounding: RoundingArguments,
+    #[command(flatten)]
+    file: FileArguments,
     /// Write the packed codes instead of the rounded numbers; those of a .npy file may go into a
     /// .safetensors file, and must where they share scales
     #[arg(long)]
@@ -48,19 +52,43 @@ Examples:
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
-        let rounding = self.rounding.rounding()?;
         let output = if self.codes {
             Output::Codes
         } else {
             Output::Numbers
         };
-        let applied = apply(&self.format, rounding, &self.input, &self.out, output)?;
+        let config = ApplyConfig {
+            rounding: self.rounding.rounding()?,
+            streams: self.rounding.streams(),
+            output,
+            bytes: self.file.dtype,
+        };
+        let applied = apply_with(&self.format, &self.input, &self.out, &config)?;
+        warn(&applied);
         if self.json {
             print_json(&applied)?;
         } else {
             print(text(&applied))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says what codes could not hold.
+fn warn(applied: &Applied) {
+    for tensor in &applied.tensors {
+        let lost = [
+            (tensor.error.nan_lost, "NaN"),
+            (tensor.error.infinite_lost, "infinities"),
+        ];
+        for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {
+            say(format_args!(
+                "warning: {}: {} {what} became finite numbers of {}",
+                tensor.name,
+                thousands(count),
+                applied.format
+            ));
+        }
     }
 }
 
@@ -96,8 +124,12 @@ fn text(applied: &Applied) -> String {
     } else {
         table(&rows)
     };
+    let types = match &applied.copied_types[..] {
+        [] => String::new(),
+        types => format!(" ({})", types.join(", ")),
+    };
     text += &format!(
-        "{} rounded to {}, {} copied; {} bytes in, {} out\n",
+        "{} rounded to {}, {} copied{types}; {} bytes in, {} out\n",
         applied.tensors.len(),
         applied.format,
         applied.copied,

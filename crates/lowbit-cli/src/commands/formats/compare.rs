@@ -9,7 +9,7 @@ use lowbit_formats::error_summary::ErrorSummary;
 use lowbit_formats::{Format, Rounding, tensor_file};
 use serde::Serialize;
 
-use super::{FACTS, RoundingArguments, facts_row};
+use super::{FACTS, FileArguments, RoundingArguments, facts_row};
 use crate::commands::{Ended, print_json};
 use crate::output::print;
 use crate::table::table;
@@ -24,9 +24,11 @@ pub(crate) struct Arguments {
     /// Formats, such as e4m3 "fixed(8,6)" "posit(8,1)"
     #[arg(value_name = "F", required = true)]
     formats: Vec<Format>,
-    /// A .npy or .safetensors file whose tensors are rounded, too
+    /// A .npy, .npz or .safetensors file whose tensors are rounded, too
     #[arg(long, value_name = "FILE")]
     tensors: Option<PathBuf>,
+    #[command(flatten)]
+    file: FileArguments,
     #[command(flatten)]
     rounding: RoundingArguments,
     /// Where the samples come from
@@ -51,7 +53,7 @@ impl Arguments {
             .map(|distribution| Sample::of(distribution, self.sample_seed))
             .to_vec();
         if let Some(path) = &self.tensors {
-            samples.push(tensor_file::read(path)?);
+            samples.push(tensor_file::read_as(path, self.file.dtype)?);
         }
         let formats = compare(&self.formats, &samples, rounding)?;
         let report = Report { rounding, formats };

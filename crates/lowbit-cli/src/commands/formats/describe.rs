@@ -30,7 +30,11 @@ impl Arguments {
         if self.json {
             print_json(&description)?;
         } else {
-            print(format_args!("{}\n{}", description.format, facts(&description)))?;
+            print(format_args!(
+                "{}\n{}",
+                description.format,
+                facts(&description)
+            ))?;
             if !description.codes.is_empty() {
                 print(format_args!("\n{}", codes(&description.codes)))?;
             }

@@ -1,0 +1,154 @@
+//! The file that is read, or an array inside it.
+
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::file_error;
+use crate::FormatError;
+
+/// A file, or a member of a `.npz` file.
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    /// The member's name, without the ending of its own.
+    member: Option<String>,
+    bytes: Bytes,
+    pub(super) size: u64,
+}
+
+enum Bytes {
+    /// In a file, from a place on.
+    File(File, u64),
+    /// What was compressed.
+    Memory(Cursor<Vec<u8>>),
+}
+
+/// What a file holds, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Npy,
+    Npz,
+    Safetensors,
+}
+
+impl Kind {
+    /// The ending of such a file's name.
+    pub(super) fn ending(self) -> &'static str {
+        match self {
+            Self::Npy => "npy",
+            Self::Npz => "npz",
+            Self::Safetensors => "safetensors",
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn open(path: &'a Path) -> Result<Self, FormatError> {
+        let error = |error| file_error(path, error);
+        let file = File::open(path).map_err(error)?;
+        let metadata = file.metadata().map_err(error)?;
+        if !metadata.is_file() {
+            return Err(file_error(path, "is not a file"));
+        }
+        Ok(Self {
+            path,
+            member: None,
+            bytes: Bytes::File(file, 0),
+            size: metadata.len(),
+        })
+    }
+
+    /// A member that lies as it is in the file, `size` bytes from `start` on.
+    pub(super) fn part(
+        path: &'a Path,
+        member: &str,
+        start: u64,
+        size: u64,
+    ) -> Result<Self, FormatError> {
+        let file = File::open(path).map_err(|error| file_error(path, error))?;
+        Self {
+            path,
+            member: Some(member.into()),
+            bytes: Bytes::File(file, start),
+            size,
+        }
+        .rewound()
+    }
+
+    /// A member that was compressed.
+    pub(super) fn unpacked(path: &'a Path, member: &str, bytes: Vec<u8>) -> Self {
+        Self {
+            path,
+            member: Some(member.into()),
+            size: bytes.len() as u64,
+            bytes: Bytes::Memory(Cursor::new(bytes)),
+        }
+    }
+
+    fn rewound(mut self) -> Result<Self, FormatError> {
+        self.seek(0)?;
+        Ok(self)
+    }
+
+    pub(super) fn error(&self, reason: impl ToString) -> FormatError {
+        let reason = reason.to_string();
+        match &self.member {
+            Some(member) => file_error(self.path, format!("`{member}` {reason}")),
+            None => file_error(self.path, reason),
+        }
+    }
+
+    /// Says in which tensor of the file a format failed.
+    pub(super) fn named(&self, tensor: &str, error: FormatError) -> FormatError {
+        match error {
+            FormatError::File { .. } => error,
+            _ => file_error(self.path, format!("tensor `{tensor}`: {error}")),
+        }
+    }
+
+    /// The file's own name, without folders.
+    pub(super) fn file_name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// The name of the one array in it.
+    pub(super) fn name(&self) -> String {
+        self.member.clone().unwrap_or_else(|| self.file_name())
+    }
+
+    /// What it holds, if it is none of what is read.
+    pub(super) fn kind(&mut self) -> Result<Kind, FormatError> {
+        let mut magic = [0; 8];
+        let length = magic.len().min(self.size as usize);
+        self.read(&mut magic[..length])?;
+        self.seek(0)?;
+        Ok(match magic {
+            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Kind::Npy,
+            [b'P', b'K', 3 | 5, 4 | 6, ..] => Kind::Npz,
+            _ if self.size < 8 => return Err(self.stranger()),
+            _ => Kind::Safetensors,
+        })
+    }
+
+    pub(super) fn stranger(&self) -> FormatError {
+        self.error("is neither a .npy or .npz nor a safetensors file")
+    }
+
+    pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<(), FormatError> {
+        match &mut self.bytes {
+            Bytes::File(file, _) => file.read_exact(bytes),
+            Bytes::Memory(memory) => memory.read_exact(bytes),
+        }
+        .map_err(|error| self.error(error))
+    }
+
+    pub(super) fn seek(&mut self, position: u64) -> Result<(), FormatError> {
+        match &mut self.bytes {
+            Bytes::File(file, start) => file.seek(SeekFrom::Start(*start + position)),
+            Bytes::Memory(memory) => memory.seek(SeekFrom::Start(position)),
+        }
+        .map(drop)
+        .map_err(|error| self.error(error))
+    }
+}
