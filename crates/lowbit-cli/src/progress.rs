@@ -9,6 +9,8 @@ use lowbit::models::LoadReport;
 use lowbit::train::checkpoint::Sums;
 use lowbit::train::{EpochMetrics, Progress, RunConfig};
 
+use crate::output::say;
+
 /// How often a line stands in for the bar, where standard error is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
@@ -32,7 +34,7 @@ impl Bars {
 
     /// A line that stays.
     pub(crate) fn say(&mut self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| say(text));
         self.last_line = Instant::now();
     }
 

@@ -11,6 +11,7 @@ use lowbit::models::Architecture;
 use lowbit::train::bench::{Way, Workload, convolutions, training_steps};
 
 use super::{Ended, print_json, use_threads};
+use crate::output::print;
 use crate::table;
 
 #[derive(Subcommand)]
@@ -72,7 +73,7 @@ impl TrainArguments {
         if self.json {
             print_json(&times)?;
         } else {
-            print!("{}", table::step_times(&times));
+            print(table::step_times(&times))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -102,7 +103,7 @@ impl ConvolutionArguments {
         if self.json {
             print_json(&times)?;
         } else {
-            print!("{}", table::convolution_times(&times));
+            print(table::convolution_times(&times))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -9,6 +9,7 @@ use lowbit::train::{Evaluation, Experiment, evaluate_run, find_run};
 use serde::Serialize;
 
 use super::{Ended, Resources, load, print_json, use_threads};
+use crate::output::print;
 use crate::progress::Bars;
 use crate::table;
 
@@ -55,7 +56,7 @@ impl Arguments {
                 config: &experiment,
             })?;
         } else {
-            print!("{}", table::evaluation(&evaluation));
+            print(table::evaluation(&evaluation))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::{Difference, Ended, FoldArgument, Resources, load, print_json, use_threads};
 use crate::interrupt::stop_gently;
+use crate::output::{print, say};
 use crate::progress::Bars;
 use crate::table;
 
@@ -179,13 +180,16 @@ impl Arguments {
         if let [only] = &quantized[..]
             && !compare
         {
-            println!("{}", table::layer_widths(&only.report.layers));
-            println!("{}", table::measured(&only.report.tensors));
+            let report = &only.report;
+            print(format_args!("{}\n", table::layer_widths(&report.layers)))?;
+            print(format_args!("{}\n", table::measured(&report.tensors)))?;
         }
-        print!("{}", table::results(&results));
+        print(table::results(&results))?;
         if interrupted.is_some() {
             let path = folder.path().display();
-            eprintln!("stopped; go on with: lowbit train --resume --out {path}");
+            say(format_args!(
+                "stopped; go on with: lowbit train --resume --out {path}"
+            ));
         }
         Ok(code)
     }

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{Difference, Ended, FoldArgument, Resources, load, print_json, use_threads};
 use crate::interrupt::stop_gently;
+use crate::output::{print, say};
 use crate::progress::Bars;
 use crate::table;
 
@@ -152,11 +153,13 @@ impl Arguments {
             return Ok(code);
         }
         if !results.is_empty() {
-            print!("{}", table::results(&results));
+            print(table::results(&results))?;
         }
         if let Some(name) = interrupted {
             let path = folder.path().display();
-            eprintln!("stopped in {name}; go on with: lowbit train --resume --out {path}");
+            say(format_args!(
+                "stopped in {name}; go on with: lowbit train --resume --out {path}"
+            ));
         }
         Ok(code)
     }

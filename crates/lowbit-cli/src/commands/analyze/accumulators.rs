@@ -11,6 +11,7 @@ use lowbit::train::{find_run, trained_network};
 use serde::Serialize;
 
 use crate::commands::{Ended, Resources, load, print_json, use_threads};
+use crate::output::print;
 use crate::progress::Bars;
 use crate::table;
 
@@ -72,7 +73,7 @@ impl Arguments {
                 layers,
             })?;
         } else {
-            print!("{}", table::accumulators(&layers));
+            print(table::accumulators(&layers))?;
         }
         Ok(ExitCode::SUCCESS)
     }

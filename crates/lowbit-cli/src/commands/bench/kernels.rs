@@ -6,6 +6,7 @@ use clap::Args;
 use lowbit_formats::{Format, Rounding, bench};
 
 use crate::commands::{Ended, print_json};
+use crate::output::print;
 use crate::table::table;
 
 /// Time the rounding kernels against a copy of the same memory.
@@ -82,7 +83,7 @@ impl Arguments {
         if self.json {
             print_json(&report)?;
         } else {
-            print!("{}", text(&report));
+            print(text(&report))?;
         }
         Ok(ExitCode::SUCCESS)
     }
