@@ -228,6 +228,88 @@ fn integers_have_scales_by_channel() {
     assert_eq!(first("affine(8)"), 0.0);
 }
 
+/// A one-byte type of ml_dtypes is `V1` in a NumPy file, so it has to be told: 0x38 is 1 and 0x44 is 3
+/// in float8_e4m3fn (OCP 8-bit floating point, table 2).
+#[test]
+fn a_float8_file_is_rounded_if_its_type_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = array([0.0; 4]);
+    file.truncate(file.len() - 12);
+    let at = file.windows(3).position(|w| w == b"<f4").unwrap();
+    file[at..at + 3].copy_from_slice(b"<V1");
+    let data = file.len() - 4;
+    file[data..].copy_from_slice(&[0x38, 0x44, 0xB8, 0x30]);
+    fs::write(folder.path().join("x.npy"), &file).unwrap();
+    let apply = "formats apply fixed(2,0) x.npy -o y.npy";
+    let apply: Vec<&str> = apply.split(' ').collect();
+    let message = error(folder.path(), &apply);
+    assert!(
+        message.contains("`<V1`, which may be one of several"),
+        "{message}"
+    );
+    let typed = [&apply[..], &["--dtype", "float8_e4m3fn"]].concat();
+    assert!(run(folder.path(), &typed).status.success());
+    // 1, 3 clamped to 1, -1, and 0.5 to the even 0.
+    let written = fs::read(folder.path().join("y.npy")).unwrap();
+    assert_eq!(written[data..], [0x38, 0x38, 0xB8, 0x00]);
+    let wrong = [&apply[..], &["--dtype", "float8"]].concat();
+    assert!(error(folder.path(), &wrong).contains("expected float8_e4m3fn, "));
+}
+
+/// Stochastic rounding draws by the names of file and tensor, or from the stream that is named.
+#[test]
+fn files_draw_words_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let rounded = |name: &str, mode: &str| {
+        fs::write(folder.path().join(name), array([0.1, 0.3, 0.5, 0.7])).unwrap();
+        let arguments = [
+            "formats",
+            "apply",
+            "fp16",
+            name,
+            "-o",
+            "y.npy",
+            "--seed",
+            "7",
+            "--rounding",
+            mode,
+            "--json",
+        ];
+        let output = run(folder.path(), &arguments);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["tensors"][0]["rounding"]
+            .as_str()
+            .unwrap()
+            .to_string()
+    };
+    let [a, b, again] = ["a.npy", "b.npy", "a.npy"].map(|name| rounded(name, "stochastic"));
+    assert!(a != b && a == again && a.starts_with("stochastic(seed=7,"));
+    let named = rounded("a.npy", "stochastic(stream=3)");
+    assert_eq!(named, "stochastic(seed=7,stream=3,bits=32)");
+    assert!(text(&["formats", "apply", "--help"]).contains("stream="));
+}
+
+/// int4 has no code for NaN.
+#[test]
+fn lost_nan_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = [f32::NAN, 1.0, 2.0, f32::NAN];
+    fs::write(folder.path().join("x.npy"), array(numbers)).unwrap();
+    let told = |flags: &str| {
+        let arguments = format!("formats apply int4 x.npy -o y.npy {flags}");
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        let output = run(folder.path(), &arguments);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(
+        told("--codes"),
+        "warning: x.npy: 2 NaN became finite numbers of int4\n"
+    );
+    assert_eq!(told("--codes --json"), told("--codes"));
+    assert_eq!(told(""), "");
+}
+
 #[test]
 fn formats_are_drawn() {
     let folder = tempfile::tempdir().unwrap();

@@ -47,7 +47,7 @@ pub enum Streams {
     #[default]
     Numbered,
     /// A tensor draws from the stream that is the 64-bit FNV-1a hash of its file's name without
-    /// folders, a byte of zero, and its own name: no two tensors share random numbers, and none
+    /// folders, a byte of zero, and its own name (of a `.npy` file, without the ending): no two tensors share random numbers, and none
     /// depends on the order of a file. The stream of the rounding does not matter.
     Named,
 }
@@ -73,6 +73,8 @@ impl ApplyConfig {
         else {
             return self.rounding.of_tensor(index);
         };
+        // A file's one array has the same stream whether its codes are in a .npy file or not.
+        let name = name.strip_suffix(".npy").unwrap_or(name);
         let stream = hash(format!("{}\0{name}", source.file_name()).as_bytes());
         Rounding::Stochastic { seed, stream, bits }
     }

@@ -166,5 +166,8 @@ impl Write for Written<'_> {
 }
 
 fn bad(path: &Path, error: &ZipError) -> FormatError {
-    file_error(path, format!("cannot be used as a .npz file: {error}"))
+    match error {
+        ZipError::Io(error) => file_error(path, error),
+        _ => file_error(path, format!("cannot be used as a .npz file: {error}")),
+    }
 }
