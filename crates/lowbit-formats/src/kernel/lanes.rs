@@ -8,17 +8,17 @@ use std::mem::MaybeUninit;
 
 use multiversion::multiversion;
 
-use crate::philox::{PAIR, Philox};
+use crate::rounding::philox::{PAIR, Philox};
 
 /// Accumulators a reduction keeps, on every machine, so that its order of additions is fixed.
-pub(super) const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn map<T: Copy, U, F: Fn(T) -> U>(input: &[T], output: &mut [MaybeUninit<U>], f: F) {
+pub(crate) fn map<T: Copy, U, F: Fn(T) -> U>(input: &[T], output: &mut [MaybeUninit<U>], f: F) {
     for (y, &x) in output.iter_mut().zip(input) {
         y.write(f(x));
     }
@@ -29,7 +29,7 @@ pub(super) fn map<T: Copy, U, F: Fn(T) -> U>(input: &[T], output: &mut [MaybeUni
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn zip<F: Fn(f32, f32) -> f32>(
+pub(crate) fn zip<F: Fn(f32, f32) -> f32>(
     left: &[f32],
     right: &[f32],
     output: &mut [MaybeUninit<f32>],
@@ -46,7 +46,7 @@ pub(super) fn zip<F: Fn(f32, f32) -> f32>(
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
+pub(crate) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
     input: &[T],
     output: &mut [MaybeUninit<U>],
     philox: Philox,
@@ -73,7 +73,7 @@ pub(super) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn fold<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F) -> [A; LANES] {
+pub(crate) fn fold<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F) -> [A; LANES] {
     let mut lanes = [identity; LANES];
     let mut blocks = input.chunks_exact(LANES);
     for block in &mut blocks {
@@ -92,7 +92,7 @@ pub(super) fn fold<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn zip_fold<A: Copy, F: Fn(A, f32, f32) -> (f32, A)>(
+pub(crate) fn zip_fold<A: Copy, F: Fn(A, f32, f32) -> (f32, A)>(
     left: &[f32],
     right: &[f32],
     output: &mut [MaybeUninit<f32>],
