@@ -22,6 +22,8 @@
 // sound.
 #![allow(unsafe_code)]
 
+#[doc(hidden)]
+pub mod isa;
 mod lanes;
 mod layout;
 mod number;

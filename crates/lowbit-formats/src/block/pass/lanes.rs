@@ -1,8 +1,7 @@
 //! The inner loops of the block passes, compiled once per instruction set.
 
-use multiversion::multiversion;
-
 use crate::block::pass::Shared;
+use crate::kernel::isa;
 use crate::rounding::philox::Philox;
 
 /// Columns a panel handles at a time, so that 32 rows of them stay in the second-level cache.
@@ -11,22 +10,23 @@ const TILE: usize = 256;
 /// Random words that are made before they are used.
 const WORDS: usize = 256;
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
 pub(crate) fn reduce<S: Shared>(input: &[f32]) -> S::Range {
-    S::gather(input)
+    isa::dispatch(
+        #[inline(always)]
+        move || S::gather(input),
+    )
 }
 
 /// Adds rows to the ranges of their columns.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
 pub(crate) fn include_rows<S: Shared>(ranges: &mut [S::Range], rows: &[f32]) {
+    isa::dispatch(
+        #[inline(always)]
+        move || include_rows_inline::<S>(ranges, rows),
+    )
+}
+
+#[inline(always)]
+fn include_rows_inline<S: Shared>(ranges: &mut [S::Range], rows: &[f32]) {
     for row in rows.chunks(ranges.len()) {
         for (range, &x) in ranges.iter_mut().zip(row) {
             *range = S::include(*range, x);
@@ -35,11 +35,6 @@ pub(crate) fn include_rows<S: Shared>(ranges: &mut [S::Range], rows: &[f32]) {
 }
 
 /// Rounds a run that shares one scale; `first` is the index of its first element.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
 pub(crate) fn run<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
     input: &[f32],
     output: &mut [f32],
@@ -48,7 +43,10 @@ pub(crate) fn run<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f3
     first: usize,
     f: F,
 ) {
-    run_inline::<S, RANDOM, F>(input, output, scale, philox, first, &f);
+    isa::dispatch(
+        #[inline(always)]
+        move || run_inline::<S, RANDOM, F>(input, output, scale, philox, first, &f),
+    )
 }
 
 #[inline(always)]
@@ -78,11 +76,6 @@ fn run_inline<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
 }
 
 /// Rounds a row whose elements have scales of their own.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
 pub(crate) fn columns<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
     input: &[f32],
     output: &mut [f32],
@@ -91,7 +84,10 @@ pub(crate) fn columns<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -
     first: usize,
     f: F,
 ) {
-    columns_inline::<S, RANDOM, F>(input, output, scales, philox, first, &f);
+    isa::dispatch(
+        #[inline(always)]
+        move || columns_inline::<S, RANDOM, F>(input, output, scales, philox, first, &f),
+    )
 }
 
 #[inline(always)]
@@ -122,12 +118,23 @@ fn columns_inline<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f3
 }
 
 /// Rounds contiguous blocks of `size` elements, the last of which may be shorter.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
 pub(crate) fn blocks<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
+    format: S,
+    input: &[f32],
+    output: &mut [f32],
+    size: usize,
+    philox: Philox,
+    first: usize,
+    f: F,
+) {
+    isa::dispatch(
+        #[inline(always)]
+        move || blocks_inline::<S, RANDOM, F>(format, input, output, size, philox, first, f),
+    )
+}
+
+#[inline(always)]
+fn blocks_inline<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
     format: S,
     input: &[f32],
     output: &mut [f32],
@@ -216,12 +223,23 @@ fn scales<S: Shared, const N: usize>(format: S, ranges: &[S::Range; N]) -> [S::S
 }
 
 /// Rounds panels of `shape.0` elements in rows of `shape.1`, whose columns are the blocks.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
 pub(crate) fn panels<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
+    format: S,
+    input: &[f32],
+    output: &mut [f32],
+    shape: (usize, usize),
+    philox: Philox,
+    first: usize,
+    f: F,
+) {
+    isa::dispatch(
+        #[inline(always)]
+        move || panels_inline::<S, RANDOM, F>(format, input, output, shape, philox, first, f),
+    )
+}
+
+#[inline(always)]
+fn panels_inline<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f32>(
     format: S,
     input: &[f32],
     output: &mut [f32],
