@@ -26,6 +26,7 @@ use crate::rounding::Rounding;
 use crate::rounding::philox::GROUP;
 use crate::scalar::Visitor;
 use crate::scalar::facts::Facts;
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat};
 
 /// A format in which a number is stored with a scale that it shares with its neighbours.
@@ -254,6 +255,10 @@ impl ScalarFormat for BlockFormat {
 
     fn decode(&self, code: u32) -> f32 {
         self.with_element(Decode(code))
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
     }
 
     fn facts(&self) -> Facts {

@@ -16,6 +16,7 @@ use crate::scalar::e8m0::E8M0;
 use crate::scalar::fixed::FixedPoint;
 use crate::scalar::float::Float;
 use crate::scalar::integer::Integer;
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::lns::Logarithmic;
 use crate::scalar::p3109::P3109;
 use crate::scalar::posit::Posit;
@@ -265,6 +266,19 @@ impl Format {
             }
         }
         self.visit(Bits)
+    }
+
+    /// The integers times a power of two on which all its values lie; see
+    /// [`ScalarFormat::integer_range`].
+    pub fn integer_range(&self) -> Option<IntegerRange> {
+        struct Range;
+        impl Visitor for Range {
+            type Output = Option<IntegerRange>;
+            fn visit<F: ScalarFormat>(self, format: &F) -> Option<IntegerRange> {
+                format.integer_range()
+            }
+        }
+        self.visit(Range)
     }
 
     /// The smallest and the largest number that rounding gives, infinite where infinities are

@@ -7,6 +7,7 @@ use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::codebook::Codebook;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::LevelGrid;
 use crate::scalar::{Pass, ScalarFormat};
 
@@ -133,6 +134,10 @@ impl ScalarFormat for AdditivePowerOfTwo {
 
     fn decode(&self, code: u32) -> f32 {
         Self::decode(self, code)
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
     }
 
     fn facts(&self) -> Facts {

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat};
 
 /// `2^(c - 127)` for the codes `c` from 0 to 254; 255 is NaN. No sign and no zero.
@@ -104,6 +105,10 @@ impl ScalarFormat for E8M0 {
             255 => f32::NAN,
             exponent => f32::from_bits(exponent << 23),
         }
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
     }
 
     fn facts(&self) -> Facts {

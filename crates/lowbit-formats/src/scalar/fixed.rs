@@ -6,6 +6,7 @@ use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, Pass, ScalarFormat, power_of_two};
 
 /// What happens to a number beyond the limits.
@@ -218,6 +219,15 @@ impl ScalarFormat for FixedPoint {
         let (min, max) = self.steps();
         // A symmetric format leaves one code without a value.
         decode_steps(code, self.word, self.signed).clamp(min, max) as f32 * self.step()
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        let (min, max) = self.steps();
+        Some(IntegerRange {
+            exponent: -i32::from(self.fraction),
+            min: min.into(),
+            max: max.into(),
+        })
     }
 
     fn facts(&self) -> Facts {

@@ -10,6 +10,7 @@ use crate::kernel;
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fixed::{ClampedGrid, decode_steps, encode_steps, step_limits};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat};
 
 /// Integers of `bits` bits: from `-2^(bits-1)` to `2^(bits-1) - 1`, or from 0 to `2^bits - 1`.
@@ -201,6 +202,15 @@ impl ScalarFormat for Integer {
         let (min, max) = self.limits();
         // The narrow range leaves one code without a value.
         decode_steps(code, self.bits, self.signed).clamp(min, max) as f32
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        let (min, max) = self.limits();
+        Some(IntegerRange {
+            exponent: 0,
+            min: min.into(),
+            max: max.into(),
+        })
     }
 
     fn facts(&self) -> Facts {

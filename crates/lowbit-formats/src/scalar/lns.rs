@@ -8,6 +8,7 @@ use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::{Boundary, LevelGrid, Levels};
 use crate::scalar::{Pass, ScalarFormat};
 
@@ -194,6 +195,10 @@ impl ScalarFormat for Logarithmic {
 
     fn decode(&self, code: u32) -> f32 {
         Self::decode(self, code)
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
     }
 
     fn facts(&self) -> Facts {

@@ -7,6 +7,7 @@ pub mod facts;
 pub mod fixed;
 pub mod float;
 pub mod integer;
+pub mod integer_grid;
 pub(crate) mod levels;
 pub mod lns;
 pub mod p3109;
@@ -22,6 +23,7 @@ pub use facts::Facts;
 pub use fixed::FixedPoint;
 pub use float::Float;
 pub use integer::{Affine, Integer};
+pub use integer_grid::{IntegerGrid, IntegerRange, IntegerRounding, bits_of};
 pub use lns::Logarithmic;
 pub use p3109::P3109;
 pub use posit::Posit;
@@ -75,6 +77,11 @@ pub trait ScalarFormat: Sync {
     /// The value that a code stands for. Bits above the lowest [`bits`](Self::bits) are ignored;
     /// a code that stands for nothing has the value nearest to what its bits suggest.
     fn decode(&self, code: u32) -> f32;
+
+    /// The integers times a power of two on which all its values lie: fixed point, integers, and
+    /// lists whose values are multiples of the smallest one, a power of two, by less than 2^62.
+    /// `None` for others.
+    fn integer_range(&self) -> Option<IntegerRange>;
 
     /// What there is to know about the format.
     fn facts(&self) -> Facts;

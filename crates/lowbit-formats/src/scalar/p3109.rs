@@ -7,6 +7,7 @@ use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::float::grid::{FloatGrid, INFINITY, Layout, NAN, NarrowFloatGrid};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, Pass, ScalarFormat};
 
 /// `p3109(K,P)`: K bits in all, P of them precision, the leading bit counted.
@@ -247,6 +248,10 @@ impl ScalarFormat for P3109 {
             f32::INFINITY
         };
         if code == magnitude { value } else { -value }
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
     }
 
     fn facts(&self) -> Facts {

@@ -6,6 +6,7 @@ use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat, power_of_two};
 
 const SIGN: u32 = 1 << 31;
@@ -146,6 +147,10 @@ impl ScalarFormat for PowerOfTwo {
 
     fn decode(&self, code: u32) -> f32 {
         Self::decode(self, code)
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        IntegerRange::of_values(&self.values())
     }
 
     fn facts(&self) -> Facts {

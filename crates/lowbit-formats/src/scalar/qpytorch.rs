@@ -7,6 +7,7 @@ use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::float::grid::FloatGrid;
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat};
 
 /// `qpytorch(e,m)`: what QPyTorch (release 0.2.0 and the posit extension built on it) computes in
@@ -156,6 +157,10 @@ impl ScalarFormat for QPyTorch {
         }
         let value = f32::from_bits(bits.min(self.largest()));
         if code & sign != 0 { -value } else { value }
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
     }
 
     fn facts(&self) -> Facts {

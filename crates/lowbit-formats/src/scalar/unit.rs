@@ -6,6 +6,7 @@ use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat};
 
 /// The `2^bits` numbers `i / (2^bits - 1)`, from 0 to 1: `round((2^bits - 1) x) / (2^bits - 1)`.
@@ -81,6 +82,10 @@ impl ScalarFormat for UnitGrid {
 
     fn decode(&self, code: u32) -> f32 {
         (code & self.steps()) as f32 / self.steps() as f32
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
     }
 
     fn facts(&self) -> Facts {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::FormatError;
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::{LevelGrid, Levels};
 use crate::scalar::{Pass, ScalarFormat};
 
@@ -265,6 +266,10 @@ impl ScalarFormat for Codebook {
 
     fn decode(&self, code: u32) -> f32 {
         Self::decode(self, code)
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        IntegerRange::of_values(self.values())
     }
 
     fn facts(&self) -> Facts {

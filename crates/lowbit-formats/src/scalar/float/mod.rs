@@ -6,6 +6,7 @@ mod named;
 use crate::error::FormatError;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::float::grid::{FloatGrid, INFINITY, Layout, NAN};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Pass, ScalarFormat};
 
 /// Which codes stand for infinity and NaN.
@@ -282,6 +283,10 @@ impl ScalarFormat for Float {
             (true, Specials::Fnuz) if value == 0.0 => value,
             (true, _) => -value,
         }
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
     }
 
     fn facts(&self) -> Facts {

@@ -8,6 +8,7 @@ use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, Pass, ScalarFormat};
 
 mod activation;
@@ -338,6 +339,10 @@ impl ScalarFormat for Posit {
 
     fn decode(&self, code: u32) -> f32 {
         self.decode_f32(code)
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
     }
 
     fn facts(&self) -> Facts {
