@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use crate::block::codes::Scales;
 use crate::block::granularity::Granularity;
+use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::{self, Shared};
 use crate::block::scaled::nonzero;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::Visitor;
 use crate::scalar::integer::{Affine, Integer};
 
 /// Integers `q` that stand for `(q - zero_point) * scale`, per tensor, dimension or block.
@@ -135,8 +138,20 @@ impl GroupedInteger {
             symmetric: self.symmetric,
         }
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl BlockKind for GroupedInteger {
+    const EXAMPLES: &'static [&'static str] = &[
+        "affine(8)",
+        "affine(8,symmetric,narrow,dim=0)",
+        "affine(4,unsigned,block=32)",
+    ];
+
+    fn has_name(name: &str) -> bool {
+        name == "affine"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (bits, options) = call.split(1)?;
         let (mut signed, mut symmetric, mut narrow) = (true, false, false);
         let granularity = Granularity::from_options(options, &mut |option| {
@@ -159,6 +174,26 @@ impl GroupedInteger {
         } else {
             format
         })
+    }
+
+    fn granularity(&self) -> Granularity {
+        self.granularity()
+    }
+
+    fn visit<V: BlockVisitor>(&self, _: f32, visitor: V) -> V::Output {
+        visitor.visit(self.groups())
+    }
+
+    fn visit_element<V: Visitor>(&self, visitor: V) -> V::Output {
+        visitor.visit(&self.integer())
+    }
+
+    fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Scales, FormatError> {
+        self.parameters(input, shape).map(Scales::Affine)
+    }
+
+    fn are_scales(scales: &Scales) -> bool {
+        matches!(scales, Scales::Affine(_))
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use crate::block::codes::Scales;
 use crate::block::granularity::Granularity;
+use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::{self, Shared};
 use crate::block::scaled::{PowerOfTwo, round_scaled};
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::Visitor;
 use crate::scalar::fixed::{ClampedGrid, FixedPoint};
 
 /// Words of `word` bits, sign included, whose blocks share an 8-bit exponent.
@@ -84,13 +87,47 @@ impl BlockFloat {
     pub(crate) fn words(&self) -> Words {
         Words(self.element().clamped())
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl BlockKind for BlockFloat {
+    const EXAMPLES: &'static [&'static str] = &["bfp(8)", "bfp(8,dim=0)", "bfp(8,block=16)"];
+
+    const CLOSED: bool = true;
+
+    const HAS_INFINITY: bool = false;
+
+    fn has_name(name: &str) -> bool {
+        name == "bfp"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (word, options) = call.split(1)?;
         let granularity = Granularity::from_options(options, &mut |option| {
             Err(Reason::option(option.key(), "dim=.., block=.."))
         })?;
         Ok(Self::new(word[0].number("word")?, granularity)?)
+    }
+
+    fn granularity(&self) -> Granularity {
+        self.granularity()
+    }
+
+    fn visit<V: BlockVisitor>(&self, _: f32, visitor: V) -> V::Output {
+        visitor.visit(self.words())
+    }
+
+    fn visit_element<V: Visitor>(&self, visitor: V) -> V::Output {
+        visitor.visit(&self.element())
+    }
+
+    fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Scales, FormatError> {
+        let exponents = self.exponents(input, shape)?;
+        let biased = exponents.into_iter().map(|e| (i32::from(e) + 127) as u8);
+        Ok(Scales::PowersOfTwo(biased.collect()))
+    }
+
+    fn are_scales(scales: &Scales) -> bool {
+        matches!(scales, Scales::PowersOfTwo(_))
     }
 }
 

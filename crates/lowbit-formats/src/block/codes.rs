@@ -154,15 +154,7 @@ impl BlockFormat {
     pub fn decode(&self, codes: &BlockCodes) -> Result<Vec<f32>, FormatError> {
         let granularity = self.granularity();
         let extent = granularity.extent(&codes.shape)?;
-        let kinds_match = matches!(
-            (self, &codes.scales),
-            (
-                Self::Float(_) | Self::Microscaling(_),
-                Scales::PowersOfTwo(_)
-            ) | (Self::NvFp4(_), Scales::Float8 { .. })
-                | (Self::Grouped(_), Scales::Affine(_))
-        );
-        if !kinds_match {
+        if !self.are_scales(&codes.scales) {
             return Err(FormatError::Unsupported {
                 format: self.to_string(),
                 operation: "scales of this kind".into(),
@@ -183,28 +175,6 @@ impl BlockFormat {
             extent,
             steps: &steps,
         }))
-    }
-
-    /// What the blocks of a tensor share.
-    ///
-    /// # Errors
-    ///
-    /// [`FormatError::Shape`] if the shape does not fit.
-    pub fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Scales, FormatError> {
-        Ok(match self {
-            Self::Float(format) => {
-                let exponents = format.exponents(input, shape)?;
-                let biased = exponents.into_iter().map(|e| (i32::from(e) + 127) as u8);
-                Scales::PowersOfTwo(biased.collect())
-            }
-            Self::Microscaling(format) => Scales::PowersOfTwo(format.scales(input, shape)?),
-            Self::NvFp4(format) => {
-                let tensor = NvFp4::tensor_scale(input);
-                let blocks = format.block_scales(tensor, input, shape)?;
-                Scales::Float8 { tensor, blocks }
-            }
-            Self::Grouped(format) => Scales::Affine(format.parameters(input, shape)?),
-        })
     }
 }
 

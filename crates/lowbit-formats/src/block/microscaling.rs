@@ -4,12 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::block::codes::Scales;
 use crate::block::granularity::Granularity;
+use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::{self, Shared};
 use crate::block::scaled::{PowerOfTwo, round_scaled};
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::Visitor;
 use crate::scalar::fixed::{ClampedGrid, FixedPoint};
 use crate::scalar::float::Float;
 use crate::scalar::float::grid::NarrowFloatGrid;
@@ -245,21 +248,26 @@ impl Microscaling {
             max_exponent: self.element.max_exponent(),
         }
     }
+}
 
-    /// Quantizes with the element's grid, so that each element is a kernel of its own.
-    pub(crate) fn visit<T>(&self, visitor: impl Visit<T>) -> T {
-        let rule = self.scale_constants();
-        let float = self.element.float().map(|float| float.grid());
-        match float.as_ref().and_then(NarrowFloatGrid::new) {
-            Some(element) => visitor.visit(Scaled { element, rule }),
-            None => visitor.visit(Scaled {
-                element: MxElement::integers().clamped(),
-                rule,
-            }),
-        }
+impl BlockKind for Microscaling {
+    const EXAMPLES: &'static [&'static str] = &[
+        "mxfp8(e4m3)",
+        "mxfp8(e5m2)",
+        "mxfp6(e3m2)",
+        "mxfp6(e2m3)",
+        "mxfp4",
+        "mxfp4(scale=up)",
+        "mxint8",
+    ];
+
+    const CLOSED: bool = true;
+
+    fn has_name(name: &str) -> bool {
+        matches!(name, "mxfp8" | "mxfp6" | "mxfp4" | "mxint8")
     }
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (elements, options) = match call.name() {
             "mxfp8" | "mxfp6" => call.split(1)?,
             _ => call.split(0)?,
@@ -285,6 +293,37 @@ impl Microscaling {
             Granularity::Block { size, dim } => (size, dim),
         };
         Ok(Self::new(element).with_rule(rule).with_blocks(size, dim)?)
+    }
+
+    fn granularity(&self) -> Granularity {
+        self.granularity()
+    }
+
+    fn visit<V: BlockVisitor>(&self, _: f32, visitor: V) -> V::Output {
+        let rule = self.scale_constants();
+        let float = self.element.float().map(|float| float.grid());
+        match float.as_ref().and_then(NarrowFloatGrid::new) {
+            Some(element) => visitor.visit(Scaled { element, rule }),
+            None => visitor.visit(Scaled {
+                element: MxElement::integers().clamped(),
+                rule,
+            }),
+        }
+    }
+
+    fn visit_element<V: Visitor>(&self, visitor: V) -> V::Output {
+        match self.element.float() {
+            Some(float) => visitor.visit(&float),
+            None => visitor.visit(&MxElement::integers()),
+        }
+    }
+
+    fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Scales, FormatError> {
+        self.scales(input, shape).map(Scales::PowersOfTwo)
+    }
+
+    fn are_scales(scales: &Scales) -> bool {
+        matches!(scales, Scales::PowersOfTwo(_))
     }
 }
 
@@ -339,11 +378,6 @@ impl ScaleConstants {
             code
         }
     }
-}
-
-/// Something to do with a microscaling format once its element is known.
-pub(crate) trait Visit<T> {
-    fn visit<G: Grid>(self, format: Scaled<G>) -> T;
 }
 
 /// The rounding of a block; its range is the f32 bits of the largest magnitude.

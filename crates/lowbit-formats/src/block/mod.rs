@@ -4,6 +4,7 @@ pub mod affine;
 pub mod bfp;
 pub(crate) mod codes;
 pub mod granularity;
+mod kind;
 pub mod microscaling;
 pub mod nvfp4;
 pub(crate) mod pass;
@@ -18,7 +19,7 @@ pub use nvfp4::NvFp4;
 
 use std::fmt;
 
-use crate::block::microscaling::{Scaled, Visit};
+use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::Shared;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
@@ -29,9 +30,108 @@ use crate::scalar::facts::Facts;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat};
 
-/// A format in which a number is stored with a scale that it shares with its neighbours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BlockFormat {
+/// Makes the enum over the block formats, and what it passes on to them.
+macro_rules! block_formats {
+    ($($(#[$doc:meta])* $kind:ident($format:ident),)*) => {
+        /// A format in which a number is stored with a scale that it shares with its neighbours.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum BlockFormat {
+            $($(#[$doc])* $kind($format),)*
+        }
+
+        impl BlockFormat {
+            /// Texts that an error may suggest.
+            pub(crate) fn examples() -> impl Iterator<Item = &'static str> {
+                [].into_iter()$(.chain($format::EXAMPLES.iter().copied()))*
+            }
+
+            pub(crate) fn from_call(call: &Call<'_>) -> Option<Result<Self, Reason>> {
+                $(if $format::has_name(call.name()) {
+                    return Some($format::from_call(call).map(Self::$kind));
+                })*
+                None
+            }
+
+            /// Which elements share a scale.
+            pub fn granularity(&self) -> Granularity {
+                match self {
+                    $(Self::$kind(format) => BlockKind::granularity(format),)*
+                }
+            }
+
+            /// The scale of a whole tensor, where there is one.
+            fn tensor_scale(&self, tensor: &[f32]) -> f32 {
+                match self {
+                    $(Self::$kind(_) => <$format as BlockKind>::tensor_scale(tensor),)*
+                }
+            }
+
+            /// See [`BlockKind::HAS_TENSOR_SCALE`].
+            fn has_tensor_scale(&self) -> bool {
+                match self {
+                    $(Self::$kind(_) => $format::HAS_TENSOR_SCALE,)*
+                }
+            }
+
+            /// See [`BlockKind::HAS_INFINITY`].
+            pub(crate) fn has_infinity(&self) -> bool {
+                match self {
+                    $(Self::$kind(_) => $format::HAS_INFINITY,)*
+                }
+            }
+
+            /// See [`BlockKind::CLOSED`].
+            pub(crate) fn is_closed(&self) -> bool {
+                match self {
+                    $(Self::$kind(_) => $format::CLOSED,)*
+                }
+            }
+
+            /// Passes the rounding of a block to `visitor`.
+            fn visit<V: BlockVisitor>(&self, tensor_scale: f32, visitor: V) -> V::Output {
+                match self {
+                    $(Self::$kind(format) => BlockKind::visit(format, tensor_scale, visitor),)*
+                }
+            }
+
+            /// Passes the scalar format of an element at a scale of one to `visitor`.
+            pub(crate) fn with_element<V: Visitor>(&self, visitor: V) -> V::Output {
+                match self {
+                    $(Self::$kind(format) => format.visit_element(visitor),)*
+                }
+            }
+
+            /// What the blocks of a tensor share.
+            ///
+            /// # Errors
+            ///
+            /// [`FormatError::Shape`] if the shape does not fit.
+            pub fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Scales, FormatError> {
+                match self {
+                    $(Self::$kind(format) => BlockKind::scales(format, input, shape),)*
+                }
+            }
+
+            /// Whether scales are of this format's kind.
+            fn are_scales(&self, scales: &Scales) -> bool {
+                match self {
+                    $(Self::$kind(_) => $format::are_scales(scales),)*
+                }
+            }
+        }
+
+        impl fmt::Display for BlockFormat {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$kind(format) => format.fmt(f),)*
+                }
+            }
+        }
+    };
+}
+
+block_formats! {
     /// Block floating point: words with a shared exponent.
     Float(BlockFloat),
     /// OCP microscaling: floats or integers with a shared power of two.
@@ -42,41 +142,7 @@ pub enum BlockFormat {
     Grouped(GroupedInteger),
 }
 
-/// Something to do with a block format once its kind is known.
-trait BlockVisitor {
-    type Output;
-    fn visit<S: Shared>(self, format: S, granularity: Granularity) -> Self::Output;
-}
-
 impl BlockFormat {
-    /// Texts that an error may suggest.
-    pub(crate) const EXAMPLES: [&'static str; 14] = [
-        "bfp(8)",
-        "bfp(8,dim=0)",
-        "bfp(8,block=16)",
-        "mxfp8(e4m3)",
-        "mxfp8(e5m2)",
-        "mxfp6(e3m2)",
-        "mxfp6(e2m3)",
-        "mxfp4",
-        "mxfp4(scale=up)",
-        "mxint8",
-        "nvfp4",
-        "affine(8)",
-        "affine(8,symmetric,narrow,dim=0)",
-        "affine(4,unsigned,block=32)",
-    ];
-
-    /// Which elements share a scale.
-    pub fn granularity(&self) -> Granularity {
-        match self {
-            Self::Float(format) => format.granularity(),
-            Self::Microscaling(format) => format.granularity(),
-            Self::NvFp4(format) => format.granularity(),
-            Self::Grouped(format) => format.granularity(),
-        }
-    }
-
     /// `output[i]` is `input[i]` rounded with the scale of its block. The tensors are contiguous,
     /// in row-major order, of the given shape; in stochastic rounding, element `i` takes word `i`
     /// of the generator, however the work is spread over threads.
@@ -105,26 +171,36 @@ impl BlockFormat {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        struct Quantize<'a>(&'a [f32], &'a [usize], &'a mut [f32], Rounding, u64);
+        struct Quantize<'a>(
+            Granularity,
+            &'a [f32],
+            &'a [usize],
+            &'a mut [f32],
+            Rounding,
+            u64,
+        );
         impl BlockVisitor for Quantize<'_> {
             type Output = Result<(), FormatError>;
-            fn visit<S: Shared>(self, format: S, granularity: Granularity) -> Self::Output {
-                let Self(input, shape, output, rounding, skipped) = self;
+            fn visit<S: Shared>(self, format: S) -> Self::Output {
+                let Self(granularity, input, shape, output, rounding, skipped) = self;
                 pass::quantize(format, granularity, input, shape, output, rounding, skipped)
             }
         }
-        self.visit(input, Quantize(input, shape, output, rounding, skipped))
+        let granularity = self.granularity();
+        self.visit(
+            self.tensor_scale(input),
+            Quantize(granularity, input, shape, output, rounding, skipped),
+        )
     }
 
     /// How many indices of the first dimension a part of a tensor must have a multiple of, for
     /// [`quantize_rows`](Self::quantize_rows): all their blocks are in it, and so are whole groups
     /// of random words. `None` where the scales need the whole tensor.
     pub(crate) fn rows_apart(&self, shape: &[usize]) -> Option<usize> {
-        let rows = match self {
-            // Its scales have a scale of the whole tensor.
-            Self::NvFp4(_) => None,
-            _ => self.granularity().rows_apart(shape),
-        };
+        if self.has_tensor_scale() {
+            return None;
+        }
+        let rows = self.granularity().rows_apart(shape);
         rows.map(|rows| rows * GROUP)
     }
 
@@ -159,62 +235,19 @@ impl BlockFormat {
         shape: &[usize],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        struct InPlace<'a>(&'a mut [f32], &'a [usize], Rounding);
+        struct InPlace<'a>(Granularity, &'a mut [f32], &'a [usize], Rounding);
         impl BlockVisitor for InPlace<'_> {
             type Output = Result<(), FormatError>;
-            fn visit<S: Shared>(self, format: S, granularity: Granularity) -> Self::Output {
-                pass::quantize_in_place(format, granularity, self.0, self.1, self.2)
+            fn visit<S: Shared>(self, format: S) -> Self::Output {
+                let Self(granularity, data, shape, rounding) = self;
+                pass::quantize_in_place(format, granularity, data, shape, rounding)
             }
         }
-        match self {
-            Self::NvFp4(format) => {
-                let blocks = format.blocks(NvFp4::tensor_scale(data));
-                InPlace(data, shape, rounding).visit(blocks, self.granularity())
-            }
-            _ => self.visit(&[], InPlace(data, shape, rounding)),
-        }
-    }
-
-    /// Passes the rounding of a block to `visitor`; the tensor decides NVFP4's tensor scale.
-    fn visit<V: BlockVisitor>(&self, tensor: &[f32], visitor: V) -> V::Output {
-        struct Elements<V>(V, Granularity);
-        impl<V: BlockVisitor> Visit<V::Output> for Elements<V> {
-            fn visit<G: Grid>(self, format: Scaled<G>) -> V::Output {
-                self.0.visit(format, self.1)
-            }
-        }
-        let granularity = self.granularity();
-        match self {
-            Self::Float(format) => visitor.visit(format.words(), granularity),
-            Self::Microscaling(format) => format.visit(Elements(visitor, granularity)),
-            Self::NvFp4(format) => {
-                visitor.visit(format.blocks(NvFp4::tensor_scale(tensor)), granularity)
-            }
-            Self::Grouped(format) => visitor.visit(format.groups(), granularity),
-        }
-    }
-
-    pub(crate) fn from_call(call: &Call<'_>) -> Option<Result<Self, Reason>> {
-        Some(match call.name() {
-            "bfp" => BlockFloat::from_call(call).map(Self::Float),
-            "mxfp8" | "mxfp6" | "mxfp4" | "mxint8" => {
-                Microscaling::from_call(call).map(Self::Microscaling)
-            }
-            "nvfp4" => NvFp4::from_call(call).map(Self::NvFp4),
-            "affine" => GroupedInteger::from_call(call).map(Self::Grouped),
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for BlockFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Float(format) => format.fmt(f),
-            Self::Microscaling(format) => format.fmt(f),
-            Self::NvFp4(format) => format.fmt(f),
-            Self::Grouped(format) => format.fmt(f),
-        }
+        let tensor_scale = self.tensor_scale(data);
+        self.visit(
+            tensor_scale,
+            InPlace(self.granularity(), data, shape, rounding),
+        )
     }
 }
 
@@ -227,12 +260,13 @@ impl Grid for OneElement {
         struct One(f32, Rounding, u32);
         impl BlockVisitor for One {
             type Output = f32;
-            fn visit<S: Shared>(self, format: S, _: Granularity) -> f32 {
+            fn visit<S: Shared>(self, format: S) -> f32 {
                 let scale = format.scale(S::include(S::EMPTY, self.0));
                 format.round(self.0, scale, self.1, self.2)
             }
         }
-        self.0.visit(&[x], One(x, rounding, random))
+        self.0
+            .visit(self.0.tensor_scale(&[x]), One(x, rounding, random))
     }
 }
 
@@ -272,21 +306,6 @@ impl ScalarFormat for BlockFormat {
     /// The scale follows the numbers, so that only the largest f32 is a limit.
     fn max(&self) -> f32 {
         f32::MAX
-    }
-}
-
-impl BlockFormat {
-    /// Passes the scalar format of an element at a scale of one to `visitor`.
-    pub(crate) fn with_element<V: Visitor>(&self, visitor: V) -> V::Output {
-        match self {
-            Self::Float(format) => visitor.visit(&format.element()),
-            Self::Microscaling(format) => match format.element().float() {
-                Some(float) => visitor.visit(&float),
-                None => visitor.visit(&MxElement::integers()),
-            },
-            Self::NvFp4(_) => visitor.visit(&NvFp4::element()),
-            Self::Grouped(format) => visitor.visit(&format.integer()),
-        }
     }
 }
 

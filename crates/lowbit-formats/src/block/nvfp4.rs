@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use crate::block::codes::Scales;
 use crate::block::granularity::Granularity;
+use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::microscaling::largest;
 use crate::block::pass::{self, Shared};
 use crate::block::scaled::nonzero;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::Visitor;
 use crate::scalar::float::Float;
 use crate::scalar::float::grid::NarrowFloatGrid;
 use crate::scalar::{Grid, ScalarFormat};
@@ -114,8 +117,18 @@ impl NvFp4 {
     pub(crate) fn scale_format() -> Float {
         Float::named("e4m3").expect("a named format").saturating()
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl BlockKind for NvFp4 {
+    const EXAMPLES: &'static [&'static str] = &["nvfp4"];
+
+    const HAS_TENSOR_SCALE: bool = true;
+
+    fn has_name(name: &str) -> bool {
+        name == "nvfp4"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let granularity = Granularity::from_options(call.split(0)?.1, &mut |option| {
             Err(Reason::option(option.key(), "block=.., dim=.."))
         })?;
@@ -125,6 +138,32 @@ impl NvFp4 {
             Granularity::Block { size, dim } => (size, dim),
         };
         Ok(Self::with_blocks(size, dim)?)
+    }
+
+    fn granularity(&self) -> Granularity {
+        self.granularity()
+    }
+
+    fn tensor_scale(tensor: &[f32]) -> f32 {
+        Self::tensor_scale(tensor)
+    }
+
+    fn visit<V: BlockVisitor>(&self, tensor_scale: f32, visitor: V) -> V::Output {
+        visitor.visit(self.blocks(tensor_scale))
+    }
+
+    fn visit_element<V: Visitor>(&self, visitor: V) -> V::Output {
+        visitor.visit(&Self::element())
+    }
+
+    fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Scales, FormatError> {
+        let tensor = Self::tensor_scale(input);
+        let blocks = self.block_scales(tensor, input, shape)?;
+        Ok(Scales::Float8 { tensor, blocks })
+    }
+
+    fn are_scales(scales: &Scales) -> bool {
+        matches!(scales, Scales::Float8 { .. })
     }
 }
 

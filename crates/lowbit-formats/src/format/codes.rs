@@ -73,12 +73,9 @@ impl Format {
         Ok(values)
     }
 
-    /// What there is to know about the format.
-    ///
-    /// # Errors
-    ///
-    /// [`FormatError::Unsupported`] for formats that have no facts of their own.
-    pub fn facts(&self) -> Result<Facts, FormatError> {
+    /// What there is to know about the format; of a block format, about an element at a scale of
+    /// one.
+    pub fn facts(&self) -> Facts {
         struct Describe;
         impl Visitor for Describe {
             type Output = Facts;
@@ -86,7 +83,7 @@ impl Format {
                 format.facts()
             }
         }
-        Ok(self.visit(Describe))
+        self.visit(Describe)
     }
 }
 

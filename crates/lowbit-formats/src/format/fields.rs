@@ -4,6 +4,7 @@ use crate::block::BlockFormat;
 use crate::block::microscaling::MxElement;
 use crate::block::nvfp4::NvFp4;
 use crate::format::Format;
+use crate::scalar::{ScalarFormat, Visitor};
 
 impl Format {
     /// A code in binary, the highest bit first, with spaces between its fields: sign, exponent and
@@ -20,24 +21,14 @@ impl Format {
         let bits = self.bits() as usize;
         let digits = format!("{:032b}", code);
         let digits = &digits[32 - bits..];
-        match self.element_format() {
-            Self::Fixed(format) => point(digits, format.fraction().into()),
-            Self::Float(format) => fields(digits, &[1, format.exponent().into()]),
-            Self::QPyTorch(format) => fields(digits, &[1, format.exponent().into()]),
-            Self::P3109(format) => {
-                let fraction = usize::from(format.precision()) - 1;
-                let sign = usize::from(format.is_signed());
-                fields(digits, &[sign, bits - sign - fraction])
+        struct Text<'a>(&'a str);
+        impl Visitor for Text<'_> {
+            type Output = String;
+            fn visit<F: ScalarFormat>(self, format: &F) -> String {
+                format.code_text(self.0)
             }
-            Self::Posit(format) => {
-                let regime = regime(&digits[1..]);
-                fields(digits, &[1, regime, format.exponent_bits() as usize])
-            }
-            Self::Codebook(format) if format.has_sign() => fields(digits, &[1]),
-            Self::PowerOfTwo(_) | Self::AdditivePowerOfTwo(_) => fields(digits, &[1]),
-            Self::Logarithmic(format) => fields(digits, &[1, format.integer() as usize]),
-            _ => digits.into(),
         }
+        self.element_format().visit(Text(digits))
     }
 
     /// The format of an element at a scale of one; of a scalar format, itself.
@@ -54,42 +45,6 @@ impl Format {
             BlockFormat::NvFp4(_) => NvFp4::element().into(),
             BlockFormat::Grouped(format) => format.integer().into(),
         }
-    }
-}
-
-/// Spaces after fields of the given widths; widths beyond the end leave the rest whole.
-fn fields(digits: &str, widths: &[usize]) -> String {
-    let mut text = String::new();
-    let mut rest = digits;
-    for &width in widths {
-        let (field, after) = rest.split_at(width.min(rest.len()));
-        if !text.is_empty() && !field.is_empty() {
-            text.push(' ');
-        }
-        text += field;
-        rest = after;
-    }
-    if !text.is_empty() && !rest.is_empty() {
-        text.push(' ');
-    }
-    text + rest
-}
-
-/// The length of a posit's regime: a run of equal bits and the bit that ends it.
-fn regime(digits: &str) -> usize {
-    let first = digits.chars().next();
-    let run = digits.chars().take_while(|&digit| Some(digit) == first);
-    (run.count() + 1).min(digits.len())
-}
-
-/// A point before the last `fraction` digits, where it lies among the digits.
-fn point(digits: &str, fraction: i64) -> String {
-    match usize::try_from(fraction) {
-        Ok(fraction) if fraction > 0 && fraction < digits.len() => {
-            let (whole, part) = digits.split_at(digits.len() - fraction);
-            format!("{whole}.{part}")
-        }
-        _ => digits.into(),
     }
 }
 

@@ -5,9 +5,12 @@ mod fields;
 mod strided;
 mod text;
 
+use std::fmt;
+
 use crate::block::BlockFormat;
 use crate::block::granularity::Granularity;
 use crate::error::FormatError;
+use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::rounding::philox::GROUP;
 use crate::scalar::apot::AdditivePowerOfTwo;
@@ -24,22 +27,80 @@ use crate::scalar::pot::PowerOfTwo;
 use crate::scalar::qpytorch::QPyTorch;
 use crate::scalar::unit::UnitGrid;
 use crate::scalar::{
-    Grid, Pass, Quantize, QuantizeInPlace, QuantizeToVec, ScalarFormat, Visitor, check_slices,
+    FormatText, Grid, Pass, Quantize, QuantizeInPlace, QuantizeToVec, ScalarFormat, Visitor,
+    check_slices,
 };
 
-/// A number format, as data: comparable, hashable, and printed, parsed and serialized as its text.
-///
-/// ```
-/// use lowbit_formats::{Format, Rounding};
-///
-/// let format: Format = "e4m3".parse()?;
-/// let mut output = [0.0; 3];
-/// format.quantize(&[0.3, -1.0, 1e9], &mut output, Rounding::TowardZero)?;
-/// assert_eq!(output, [0.28125, -1.0, 448.0]);
-/// # Ok::<(), lowbit_formats::FormatError>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Format {
+/// Makes the enum over all formats, and what it passes on to them.
+macro_rules! formats {
+    ($($(#[$doc:meta])* $kind:ident($format:ident),)*) => {
+        /// A number format, as data: comparable, hashable, and printed, parsed and serialized as its text.
+        ///
+        /// ```
+        /// use lowbit_formats::{Format, Rounding};
+        ///
+        /// let format: Format = "e4m3".parse()?;
+        /// let mut output = [0.0; 3];
+        /// format.quantize(&[0.3, -1.0, 1e9], &mut output, Rounding::TowardZero)?;
+        /// assert_eq!(output, [0.28125, -1.0, 448.0]);
+        /// # Ok::<(), lowbit_formats::FormatError>(())
+        /// ```
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Format {
+            $($(#[$doc])* $kind($format),)*
+            /// Numbers that share a scale. Without a shape, a slice is a tensor of one dimension.
+            Block(BlockFormat),
+        }
+
+        impl Format {
+            /// Passes the format of its own type to `visitor`. A block format shows its elements'
+            /// view, in which each number is a block of its own.
+            pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
+                match self {
+                    $(Self::$kind(format) => visitor.visit(format),)*
+                    Self::Block(format) => visitor.visit(format),
+                }
+            }
+
+            pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+                let name = call.name();
+                $(if $format::has_name(name) {
+                    return $format::from_call(call).map(Self::$kind);
+                })*
+                match BlockFormat::from_call(call) {
+                    Some(format) => format.map(Self::Block),
+                    None => Err(Reason("no format has this name".into())),
+                }
+            }
+
+            /// Names and texts of formats of every kind, to show or to choose from.
+            pub fn examples() -> impl Iterator<Item = &'static str> {
+                Float::names()
+                    .chain(Codebook::names())
+                    $(.chain($format::EXAMPLES.iter().copied()))*
+                    .chain(BlockFormat::examples())
+            }
+        }
+
+        impl fmt::Display for Format {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$kind(format) => format.fmt(f),)*
+                    Self::Block(format) => format.fmt(f),
+                }
+            }
+        }
+
+        $(impl From<$format> for Format {
+            fn from(format: $format) -> Self {
+                Self::$kind(format)
+            }
+        })*
+    };
+}
+
+formats! {
     /// Fixed point.
     Fixed(FixedPoint),
     /// Floating point.
@@ -50,16 +111,14 @@ pub enum Format {
     Unit(UnitGrid),
     /// Posits.
     Posit(Posit),
-    /// Tables of values.
-    Codebook(Codebook),
     /// Powers of two.
     PowerOfTwo(PowerOfTwo),
     /// Sums of powers of two.
     AdditivePowerOfTwo(AdditivePowerOfTwo),
     /// Logarithmic numbers.
     Logarithmic(Logarithmic),
-    /// Numbers that share a scale. Without a shape, a slice is a tensor of one dimension.
-    Block(BlockFormat),
+    /// Tables of values.
+    Codebook(Codebook),
     /// Floating point of IEEE P3109.
     P3109(P3109),
     /// QPyTorch's floating point.
@@ -68,27 +127,13 @@ pub enum Format {
     E8M0(E8M0),
 }
 
-impl Format {
-    /// Passes the format of its own type to `visitor`. A block format shows its elements' view, in
-    /// which each number is a block of its own.
-    pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
-        match self {
-            Self::Fixed(format) => visitor.visit(format),
-            Self::Float(format) => visitor.visit(format),
-            Self::Integer(format) => visitor.visit(format),
-            Self::Unit(format) => visitor.visit(format),
-            Self::Posit(format) => visitor.visit(format),
-            Self::Codebook(format) => visitor.visit(format),
-            Self::PowerOfTwo(format) => visitor.visit(format),
-            Self::AdditivePowerOfTwo(format) => visitor.visit(format),
-            Self::Logarithmic(format) => visitor.visit(format),
-            Self::Block(format) => visitor.visit(format),
-            Self::P3109(format) => visitor.visit(format),
-            Self::QPyTorch(format) => visitor.visit(format),
-            Self::E8M0(format) => visitor.visit(format),
-        }
+impl From<BlockFormat> for Format {
+    fn from(format: BlockFormat) -> Self {
+        Self::Block(format)
     }
+}
 
+impl Format {
     /// Runs `pass` with the format's grid, compiled for its kind.
     pub fn apply<P: Pass>(&self, pass: P) -> P::Output {
         struct Apply<P>(P);
@@ -304,32 +349,6 @@ impl Format {
         self.limits().1
     }
 }
-
-macro_rules! from_kind {
-    ($($kind:ident: $type:ty),*) => {
-        $(impl From<$type> for Format {
-            fn from(format: $type) -> Self {
-                Self::$kind(format)
-            }
-        })*
-    };
-}
-
-from_kind!(
-    Fixed: FixedPoint,
-    Float: Float,
-    Integer: Integer,
-    Unit: UnitGrid,
-    Posit: Posit,
-    Codebook: Codebook,
-    PowerOfTwo: PowerOfTwo,
-    AdditivePowerOfTwo: AdditivePowerOfTwo,
-    Logarithmic: Logarithmic,
-    P3109: P3109,
-    QPyTorch: QPyTorch,
-    E8M0: E8M0,
-    Block: BlockFormat
-);
 
 #[cfg(test)]
 mod tests {

@@ -144,10 +144,8 @@ impl Format {
     /// Whether rounding a number of the type always gives one: in every mode, since the modes
     /// choose between the neighbours below and above, but for what nearest makes of an overflow.
     fn fits<N: Number>(&self) -> bool {
-        match self {
-            Self::Block(BlockFormat::Float(_) | BlockFormat::Microscaling(_)) => return true,
-            Self::Block(_) => return N::every().is_none(),
-            _ => {}
+        if let Self::Block(format) = self {
+            return format.is_closed() || N::every().is_none();
         }
         let Some(numbers) = N::every() else {
             return true;
@@ -176,9 +174,10 @@ fn copied<N: Number>(
     from: &Layout,
     format: &BlockFormat,
 ) -> Result<Vec<f32>, FormatError> {
-    let infinity = match format {
-        BlockFormat::Float(_) => N::LARGEST,
-        _ => f32::INFINITY,
+    let infinity = if format.has_infinity() {
+        f32::INFINITY
+    } else {
+        N::LARGEST
     };
     let mut copy = vec![0.0; from.elements()];
     let contiguous = Layout::contiguous(&[copy.len()])?;

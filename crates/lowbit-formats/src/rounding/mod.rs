@@ -41,7 +41,28 @@ pub enum Rounding {
     },
 }
 
+/// The modes that take no random numbers, by the names that they are printed with.
+const NAMES: [(&str, Rounding); 6] = [
+    ("nearest-even", Rounding::NearestEven),
+    ("nearest-away", Rounding::NearestAway),
+    ("toward-zero", Rounding::TowardZero),
+    ("down", Rounding::Down),
+    ("up", Rounding::Up),
+    ("to-odd", Rounding::ToOdd),
+];
+
 impl Rounding {
+    /// The modes that take no random numbers.
+    pub const DETERMINISTIC: [Self; NAMES.len()] = {
+        let mut modes = [Self::NearestEven; NAMES.len()];
+        let mut i = 0;
+        while i < modes.len() {
+            modes[i] = NAMES[i].1;
+            i += 1;
+        }
+        modes
+    };
+
     /// Stochastic rounding with 32 random bits.
     pub const fn stochastic(seed: u64, stream: u64) -> Self {
         Self::Stochastic {
@@ -244,15 +265,6 @@ impl<'de> Deserialize<'de> for Rounding {
         text.parse().map_err(D::Error::custom)
     }
 }
-
-const NAMES: [(&str, Rounding); 6] = [
-    ("nearest-even", Rounding::NearestEven),
-    ("nearest-away", Rounding::NearestAway),
-    ("toward-zero", Rounding::TowardZero),
-    ("down", Rounding::Down),
-    ("up", Rounding::Up),
-    ("to-odd", Rounding::ToOdd),
-];
 
 /// `floor(x * 2^32)` for `x` in 0..1, and 0 for NaN.
 #[inline(always)]

@@ -5,8 +5,10 @@ use std::fmt;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::codebook::Codebook;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::fields;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::LevelGrid;
 use crate::scalar::{Pass, ScalarFormat};
@@ -73,8 +75,16 @@ impl AdditivePowerOfTwo {
     pub fn decode(&self, code: u32) -> f32 {
         self.table.decode(code)
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for AdditivePowerOfTwo {
+    const EXAMPLES: &'static [&'static str] = &["apot(5)", "apot(4,alpha=2)"];
+
+    fn has_name(name: &str) -> bool {
+        name == "apot"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (numbers, options) = call.split(1)?;
         let mut alpha = 1.0;
         for option in options {
@@ -134,6 +144,10 @@ impl ScalarFormat for AdditivePowerOfTwo {
 
     fn decode(&self, code: u32) -> f32 {
         Self::decode(self, code)
+    }
+
+    fn code_text(&self, digits: &str) -> String {
+        fields(digits, &[1])
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat};
@@ -29,8 +30,14 @@ const NORMAL: u32 = 0x0080_0000;
 /// The bits of `2^127`.
 const LARGEST: u32 = 0x7F00_0000;
 
-impl E8M0 {
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for E8M0 {
+    const EXAMPLES: &'static [&'static str] = &["e8m0"];
+
+    fn has_name(name: &str) -> bool {
+        name == "e8m0"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         match call.split(0)?.1 {
             [] => Ok(Self),
             [option, ..] => Err(Reason(format!(

@@ -5,7 +5,9 @@ use std::fmt;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::point;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, Pass, ScalarFormat, power_of_two};
 
@@ -146,8 +148,22 @@ impl FixedPoint {
     pub(crate) fn clamped(&self) -> ClampedGrid {
         self.grid().clamped
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for FixedPoint {
+    const EXAMPLES: &'static [&'static str] = &[
+        "fixed(8,6)",
+        "fixed(8,6,symmetric)",
+        "fixed(8,6,wrap)",
+        "fixed(8,6,unbounded)",
+        "ufixed(8,8)",
+    ];
+
+    fn has_name(name: &str) -> bool {
+        matches!(name, "fixed" | "ufixed")
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (words, options) = call.split(2)?;
         let mut format = Self::new(words[0].number("word")?, words[1].number("fraction")?)?;
         if call.name() == "ufixed" {
@@ -219,6 +235,10 @@ impl ScalarFormat for FixedPoint {
         let (min, max) = self.steps();
         // A symmetric format leaves one code without a value.
         decode_steps(code, self.word, self.signed).clamp(min, max) as f32 * self.step()
+    }
+
+    fn code_text(&self, digits: &str) -> String {
+        point(digits, self.fraction().into())
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

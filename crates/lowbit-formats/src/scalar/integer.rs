@@ -8,6 +8,7 @@ use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::kernel;
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fixed::{ClampedGrid, decode_steps, encode_steps, step_limits};
 use crate::scalar::integer_grid::IntegerRange;
@@ -153,8 +154,24 @@ impl Integer {
             steps as f32 * affine.scale
         }))
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for Integer {
+    const EXAMPLES: &'static [&'static str] = &[
+        "int8",
+        "int8(narrow)",
+        "int4",
+        "int16",
+        "uint8",
+        "uint4",
+        "uint8(narrow)",
+    ];
+
+    fn has_name(name: &str) -> bool {
+        name.starts_with("int") || name.starts_with("uint")
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (signed, bits) = match call.name().strip_prefix('u') {
             Some(rest) => (false, rest),
             None => (true, call.name()),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::fields;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::{Boundary, LevelGrid, Levels};
 use crate::scalar::{Pass, ScalarFormat};
@@ -93,8 +95,16 @@ impl Logarithmic {
             -magnitude
         }
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for Logarithmic {
+    const EXAMPLES: &'static [&'static str] = &["lns(4,3)"];
+
+    fn has_name(name: &str) -> bool {
+        name == "lns"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (numbers, options) = call.split(2)?;
         if let Some(option) = options.first() {
             return Err(Reason::option(option.key(), "none"));
@@ -195,6 +205,10 @@ impl ScalarFormat for Logarithmic {
 
     fn decode(&self, code: u32) -> f32 {
         Self::decode(self, code)
+    }
+
+    fn code_text(&self, digits: &str) -> String {
+        fields(digits, &[1, self.integer() as usize])
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

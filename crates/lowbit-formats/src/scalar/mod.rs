@@ -4,6 +4,7 @@ pub mod apot;
 pub mod codebook;
 pub mod e8m0;
 pub mod facts;
+pub(crate) mod fields;
 pub mod fixed;
 pub mod float;
 pub mod integer;
@@ -32,6 +33,7 @@ pub use qpytorch::QPyTorch;
 pub use unit::UnitGrid;
 
 use crate::error::FormatError;
+use crate::grammar::{Call, Reason};
 use crate::kernel;
 use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
@@ -78,6 +80,11 @@ pub trait ScalarFormat: Sync {
     /// a code that stands for nothing has the value nearest to what its bits suggest.
     fn decode(&self, code: u32) -> f32;
 
+    /// The binary digits of a code, the highest first, with spaces between its fields.
+    fn code_text(&self, digits: &str) -> String {
+        digits.into()
+    }
+
     /// The integers times a power of two on which all its values lie: fixed point, integers, and
     /// lists whose values are multiples of the smallest one, a power of two, by less than 2^62.
     /// `None` for others.
@@ -91,6 +98,18 @@ pub trait ScalarFormat: Sync {
 
     /// The largest number that rounding gives; infinity where the format has it.
     fn max(&self) -> f32;
+}
+
+/// The text of a format; [`Display`](std::fmt::Display) prints it.
+pub(crate) trait FormatText: ScalarFormat + std::fmt::Display + Sized {
+    /// Texts that an error may suggest, beside the names of formats.
+    const EXAMPLES: &'static [&'static str];
+
+    /// Whether a text that begins with `name` is one of these formats.
+    fn has_name(name: &str) -> bool;
+
+    /// Reads the text.
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason>;
 }
 
 /// Something to do with a format once its kind is known, so that the kind is looked up once per
@@ -112,22 +131,13 @@ pub trait Pass {
     fn run<G: Grid>(self, grid: G) -> Self::Output;
 }
 
-/// The modes that take no random numbers, in the order in which [`with_mode`] numbers them.
-const MODES: [Rounding; 6] = [
-    Rounding::NearestEven,
-    Rounding::NearestAway,
-    Rounding::TowardZero,
-    Rounding::Down,
-    Rounding::Up,
-    Rounding::ToOdd,
-];
-
 /// Rounding in one mode, as a closure whose type holds grid and mode: every pass that asks for
-/// the same two shares one compiled loop, and the other modes vanish from it.
+/// the same two shares one compiled loop, and the other modes vanish from it. `MODE` is a place in
+/// [`Rounding::DETERMINISTIC`].
 fn in_mode<G: Grid, const MODE: usize>(grid: G) -> impl Fn(f32) -> f32 + Sync + Send + Copy {
     std::convert::identity(
         #[inline(always)]
-        move |x| grid.round(x, const { MODES[MODE] }, 0),
+        move |x| grid.round(x, const { Rounding::DETERMINISTIC[MODE] }, 0),
     )
 }
 
@@ -163,11 +173,12 @@ macro_rules! with_mode {
             mode => {
                 // The compiler leaves out the branch that the constant rules out.
                 if G::EVERY_MODE {
-                    match mode {
-                        Rounding::NearestAway => $plain($($argument,)* in_mode::<_, 1>($grid)),
-                        Rounding::TowardZero => $plain($($argument,)* in_mode::<_, 2>($grid)),
-                        Rounding::Down => $plain($($argument,)* in_mode::<_, 3>($grid)),
-                        Rounding::Up => $plain($($argument,)* in_mode::<_, 4>($grid)),
+                    let place = Rounding::DETERMINISTIC.iter().position(|m| *m == mode);
+                    match place {
+                        Some(1) => $plain($($argument,)* in_mode::<_, 1>($grid)),
+                        Some(2) => $plain($($argument,)* in_mode::<_, 2>($grid)),
+                        Some(3) => $plain($($argument,)* in_mode::<_, 3>($grid)),
+                        Some(4) => $plain($($argument,)* in_mode::<_, 4>($grid)),
                         _ => $plain($($argument,)* in_mode::<_, 5>($grid)),
                     }
                 } else {

@@ -5,7 +5,9 @@ use std::fmt;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::fields;
 use crate::scalar::float::grid::{FloatGrid, INFINITY, Layout, NAN, NarrowFloatGrid};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, Pass, ScalarFormat};
@@ -161,8 +163,22 @@ impl P3109 {
             self.magnitudes() - 1
         }
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for P3109 {
+    const EXAMPLES: &'static [&'static str] = &[
+        "p3109(8,4)",
+        "p3109(8,3,finite)",
+        "p3109(8,4,unsigned)",
+        "p3109(8,3,unsigned,finite,saturate)",
+        "p3109(8,1)",
+    ];
+
+    fn has_name(name: &str) -> bool {
+        name == "p3109"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (widths, options) = call.split(2)?;
         let width = widths[0].number("width")?;
         let mut format = Self::new(width, widths[1].number("precision")?)?;
@@ -248,6 +264,12 @@ impl ScalarFormat for P3109 {
             f32::INFINITY
         };
         if code == magnitude { value } else { -value }
+    }
+
+    fn code_text(&self, digits: &str) -> String {
+        let fraction = usize::from(self.precision()) - 1;
+        let sign = usize::from(self.is_signed());
+        fields(digits, &[sign, digits.len() - sign - fraction])
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

@@ -5,7 +5,9 @@ use std::fmt;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::fields;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat, power_of_two};
 
@@ -109,8 +111,16 @@ impl PowerOfTwo {
         let power = power_of_two(self.min_exponent() + magnitude as i32 - 1);
         if code & sign == 0 { power } else { -power }
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for PowerOfTwo {
+    const EXAMPLES: &'static [&'static str] = &["pot(4)", "pot(5,max=2)"];
+
+    fn has_name(name: &str) -> bool {
+        name == "pot"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (numbers, options) = call.split(1)?;
         let format = Self::new(numbers[0].number("bits")?)?;
         options
@@ -147,6 +157,10 @@ impl ScalarFormat for PowerOfTwo {
 
     fn decode(&self, code: u32) -> f32 {
         Self::decode(self, code)
+    }
+
+    fn code_text(&self, digits: &str) -> String {
+        fields(digits, &[1])
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {
@@ -273,13 +287,7 @@ mod tests {
     #[test]
     fn modes_by_hand() {
         let format = PowerOfTwo::new(3).unwrap();
-        let modes = [
-            Rounding::NearestAway,
-            Rounding::TowardZero,
-            Rounding::Down,
-            Rounding::Up,
-            Rounding::ToOdd,
-        ];
+        let modes = &Rounding::DETERMINISTIC[1..];
         for (x, expected) in [
             (0.75, [1.0, 0.5, 0.5, 1.0, 1.0]),
             (0.3, [0.25, 0.25, 0.25, 0.5, 0.25]),
@@ -287,7 +295,7 @@ mod tests {
             (1e-45, [0.0, 0.0, 0.0, 0.25, 0.25]),
             (0.5, [0.5; 5]),
         ] {
-            for (mode, expected) in modes.into_iter().zip(expected) {
+            for (&mode, expected) in modes.iter().zip(expected) {
                 assert_eq!(format.grid().round(x, mode, 0), expected, "{mode:?} {x}");
             }
         }

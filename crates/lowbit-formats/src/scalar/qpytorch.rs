@@ -5,7 +5,9 @@ use std::fmt;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::fields;
 use crate::scalar::float::grid::FloatGrid;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat};
@@ -80,8 +82,16 @@ impl QPyTorch {
             exponent => exponent << 23,
         }
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for QPyTorch {
+    const EXAMPLES: &'static [&'static str] = &["qpytorch(5,2)", "qpytorch(8,7)"];
+
+    fn has_name(name: &str) -> bool {
+        name == "qpytorch"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (widths, options) = call.split(2)?;
         match options.first() {
             None => Ok(Self::new(
@@ -157,6 +167,10 @@ impl ScalarFormat for QPyTorch {
         }
         let value = f32::from_bits(bits.min(self.largest()));
         if code & sign != 0 { -value } else { value }
+    }
+
+    fn code_text(&self, digits: &str) -> String {
+        fields(digits, &[1, self.exponent().into()])
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

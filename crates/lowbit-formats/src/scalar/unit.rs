@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat};
@@ -43,8 +44,16 @@ impl UnitGrid {
     pub fn steps(&self) -> u32 {
         (1 << self.bits) - 1
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for UnitGrid {
+    const EXAMPLES: &'static [&'static str] = &["unit(4)", "unit(8)"];
+
+    fn has_name(name: &str) -> bool {
+        name == "unit"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (numbers, options) = call.split(1)?;
         match options.first() {
             None => Ok(Self::new(numbers[0].number("bits")?)?),

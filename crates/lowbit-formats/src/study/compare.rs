@@ -155,7 +155,7 @@ pub fn compare(
         let fits = samples.iter().map(|sample| fit(format, sample, rounding));
         Ok(Compared {
             format: format.to_string(),
-            facts: format.facts()?,
+            facts: format.facts(),
             samples: fits.collect::<Result<_, _>>()?,
         })
     };
@@ -212,7 +212,7 @@ fn best_scale(format: &Format, sample: &Sample, rounding: Rounding) -> Result<i3
     if largest == 0.0 {
         return Ok(0);
     }
-    let fills = (f64::from(format.facts()?.max) / f64::from(largest))
+    let fills = (f64::from(format.facts().max) / f64::from(largest))
         .log2()
         .floor() as i32;
     // Around a scale of one, which tapered formats like, and around the one that fills the range,

@@ -105,7 +105,7 @@ impl Format {
         if matches!(self, Self::Block(_)) {
             return all;
         }
-        let Ok(facts) = self.facts() else { return all };
+        let facts = self.facts();
         let (min, max) = self.limits();
         if !facts.infinity && (min.is_infinite() || max.is_infinite()) {
             return all;

@@ -92,7 +92,7 @@ struct Series {
 impl Series {
     fn new(format: &Format, color: &'static str) -> Result<Self, FormatError> {
         let element = format.element_format();
-        let facts = element.facts()?;
+        let facts = element.facts();
         let values = element.values().ok().map(|mut values| {
             values.retain(|value| value.is_finite());
             values

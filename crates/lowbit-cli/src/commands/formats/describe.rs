@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
-        let description = self.format.describe()?;
+        let description = self.format.describe();
         if self.json {
             print_json(&description)?;
         } else {

@@ -37,7 +37,7 @@ struct Listed {
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
         let listed = |text: &str| {
-            let facts = text.parse::<Format>()?.facts()?;
+            let facts = text.parse::<Format>()?.facts();
             let format = text.into();
             Ok::<_, FormatError>(Listed { format, facts })
         };

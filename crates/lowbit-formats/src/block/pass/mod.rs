@@ -172,11 +172,19 @@ fn run<S: Shared>(
             #[inline(always)]
             move |x, scale, _| format.round(x, scale, Rounding::NearestEven, 0),
         ),
-        Rounding::NearestAway
-        | Rounding::TowardZero
-        | Rounding::Down
-        | Rounding::Up
-        | Rounding::ToOdd => passes::<S, false>(
+        Rounding::Stochastic { seed, stream, bits } => passes::<S, true>(
+            format,
+            granularity,
+            extent,
+            buffer,
+            Philox::new(seed, stream).skip_groups(skipped),
+            #[inline(always)]
+            move |x, scale, random| {
+                let rounding = Rounding::Stochastic { seed, stream, bits };
+                format.round(x, scale, rounding, random)
+            },
+        ),
+        _ => passes::<S, false>(
             format,
             granularity,
             extent,
@@ -189,18 +197,6 @@ fn run<S: Shared>(
                 Rounding::Down => format.round(x, scale, Rounding::Down, 0),
                 Rounding::Up => format.round(x, scale, Rounding::Up, 0),
                 _ => format.round(x, scale, Rounding::ToOdd, 0),
-            },
-        ),
-        Rounding::Stochastic { seed, stream, bits } => passes::<S, true>(
-            format,
-            granularity,
-            extent,
-            buffer,
-            Philox::new(seed, stream).skip_groups(skipped),
-            #[inline(always)]
-            move |x, scale, random| {
-                let rounding = Rounding::Stochastic { seed, stream, bits };
-                format.round(x, scale, rounding, random)
             },
         ),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::FormatError;
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::fields;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::{LevelGrid, Levels};
 use crate::scalar::{Pass, ScalarFormat};
@@ -268,6 +269,11 @@ impl ScalarFormat for Codebook {
         Self::decode(self, code)
     }
 
+    fn code_text(&self, digits: &str) -> String {
+        let sign = usize::from(self.has_sign());
+        fields(digits, &[sign])
+    }
+
     fn integer_range(&self) -> Option<IntegerRange> {
         IntegerRange::of_values(self.values())
     }
@@ -303,6 +309,7 @@ impl ScalarFormat for Codebook {
 mod tests {
     use super::*;
     use crate::grammar::Call;
+    use crate::scalar::FormatText;
 
     fn parse(text: &str) -> Codebook {
         Codebook::from_call(&Call::parse(text).unwrap()).unwrap()

@@ -4,10 +4,23 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use crate::grammar::{Argument, Call, Reason};
+use crate::scalar::FormatText;
 use crate::scalar::codebook::{Codebook, Decision, named};
 
-impl Codebook {
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for Codebook {
+    const EXAMPLES: &'static [&'static str] = &[
+        "table(-1,0,0.5,2)",
+        "table(1,2,4,sign)",
+        "table(1,2,4,sign,geometric=0.0001)",
+        "nf4(scale=0.5)",
+        "ternary(thresholds(0.25))",
+    ];
+
+    fn has_name(name: &str) -> bool {
+        name == "table" || Self::names().any(|known| known == name)
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (_, arguments) = call.split(0)?;
         if let Some(format) = Self::named(call.name()) {
             return format.with_options(arguments);
@@ -25,7 +38,9 @@ impl Codebook {
             _ => Self::new(&values)?.with_options(options),
         }
     }
+}
 
+impl Codebook {
     fn with_options(self, options: &[Argument<'_>]) -> Result<Self, Reason> {
         options.iter().try_fold(self, |format, option| {
             let key = option.key();

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::grammar::{Argument, Call, Reason};
+use crate::scalar::FormatText;
 use crate::scalar::float::{Float, Specials, check, default_bias};
 
 /// Formats with a name: exponent and mantissa bits, bias, special codes, and the definition.
@@ -47,8 +48,22 @@ impl Float {
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMED.iter().map(|(name, ..)| *name)
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for Float {
+    const EXAMPLES: &'static [&'static str] = &[
+        "float(4,3)",
+        "e4m3(saturate)",
+        "float(4,4,fnuz)",
+        "float(3,3,finite)",
+        "float(4,3,bias=9,flush)",
+    ];
+
+    fn has_name(name: &str) -> bool {
+        name == "float" || Self::named(name).is_some()
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         if let Some(format) = Self::named(call.name()) {
             return match call.split(0)?.1 {
                 [] => Ok(format),
@@ -82,7 +97,9 @@ impl Float {
         }
         Ok(format.checked()?)
     }
+}
 
+impl Float {
     fn set(&mut self, option: &Argument<'_>) -> Result<(), Reason> {
         match option.key() {
             "bias" => self.bias = option.number("bias")?,

@@ -7,7 +7,9 @@ use half::bf16;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::{fields, regime};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, Pass, ScalarFormat};
 
@@ -247,8 +249,22 @@ impl Posit {
             .map(|code| self.decode(code as u32))
             .collect())
     }
+}
 
-    pub(crate) fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+impl FormatText for Posit {
+    const EXAMPLES: &'static [&'static str] = &[
+        "posit(8,0)",
+        "posit(8,2)",
+        "posit(16,1)",
+        "posit(16,2,scale_log2=-3)",
+        "posit(32,2)",
+    ];
+
+    fn has_name(name: &str) -> bool {
+        name == "posit"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (numbers, options) = call.split(2)?;
         let format = Self::new(
             numbers[0].number("bits")?,
@@ -261,7 +277,9 @@ impl Posit {
                 other => Err(Reason::option(other, "scale_log2=exponent")),
             })
     }
+}
 
+impl Posit {
     const fn width(&self) -> u32 {
         self.bits as u32
     }
@@ -339,6 +357,13 @@ impl ScalarFormat for Posit {
 
     fn decode(&self, code: u32) -> f32 {
         self.decode_f32(code)
+    }
+
+    fn code_text(&self, digits: &str) -> String {
+        fields(
+            digits,
+            &[1, regime(&digits[1..]), self.exponent_bits() as usize],
+        )
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {
