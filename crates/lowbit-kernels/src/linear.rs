@@ -119,6 +119,13 @@ pub fn forward(
     if output.is_empty() {
         return;
     }
+    if inputs == 0 {
+        // Sums of nothing.
+        for row in output.chunks_exact_mut(outputs) {
+            bias.map_or_else(|| row.fill(0.0), |bias| row.copy_from_slice(bias));
+        }
+        return;
+    }
     let packed = pack_rows(input, inputs, roundings[0], false);
     let runs = runs(shape.rows, inputs);
     let bias = bias.map(padded);

@@ -154,11 +154,13 @@ impl Packing {
         }
     }
 
-    /// Packs a block of the pixels that lie `apart` from each other.
+    /// Packs a block of the pixels that lie `apart` from each other. They are copied at once where a
+    /// block is a whole pixel and the next follows it: eight channels of every second pixel lie a
+    /// block of 16 apart, too.
     fn pack_line(&self, source: &[f32], apart: usize, packed: &mut [f32], block: usize) {
         let first = block * self.block;
         let filled = self.filled(block);
-        if apart == self.block {
+        if apart == self.block && self.channels == self.block {
             packed.copy_from_slice(&source[..packed.len()]);
         } else if filled == LANES {
             let (packed, _) = packed.as_chunks_mut::<LANES>();

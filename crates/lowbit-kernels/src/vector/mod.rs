@@ -16,7 +16,7 @@ mod neon;
 #[cfg(not(target_arch = "aarch64"))]
 mod portable;
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
@@ -73,46 +73,75 @@ pub(crate) trait Vector: Copy {
     unsafe fn expect_store(_p: *const f32) {}
 }
 
-/// Instruction sets with kernels of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Instruction sets with kernels of their own, the narrowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
-    /// AVX-512: 32 registers of sixteen numbers.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    /// AVX2 with FMA: 16 registers of eight numbers.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// NEON: 32 registers of four numbers.
-    #[cfg(target_arch = "aarch64")]
-    Neon,
     /// What every CPU of the target has.
     #[cfg(not(target_arch = "aarch64"))]
     Portable,
+    /// NEON: 32 registers of four numbers.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// AVX2 with FMA: 16 registers of eight numbers.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512: 32 registers of sixteen numbers.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
-/// The best instruction set of this CPU.
-#[inline]
-pub fn isa() -> Isa {
-    static ISA: OnceLock<Isa> = OnceLock::new();
-    *ISA.get_or_init(|| {
+impl Isa {
+    /// Those of the target, the narrowest first.
+    pub const ALL: &[Self] = &[
+        #[cfg(not(target_arch = "aarch64"))]
+        Self::Portable,
+        #[cfg(target_arch = "aarch64")]
+        Self::Neon,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512,
+    ];
+
+    /// The widest that this CPU has.
+    pub fn detected() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             // Every CPU with AVX-512 has AVX2 and FMA; asked for all the same, since `dispatch`
             // falls back to them under this answer.
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
             if avx2 && is_x86_feature_detected!("avx512f") {
-                return Isa::Avx512;
+                return Self::Avx512;
             }
             if avx2 {
-                return Isa::Avx2;
+                return Self::Avx2;
             }
         }
-        // Every CPU of this architecture has it.
-        #[cfg(target_arch = "aarch64")]
-        return Isa::Neon;
-        #[cfg(not(target_arch = "aarch64"))]
-        Isa::Portable
-    })
+        // Every CPU of the target has it.
+        Self::ALL[0]
+    }
+}
+
+/// Where the instruction set in use is in [`Isa::ALL`]; beyond its end until it is asked for.
+static IN_USE: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// The instruction set that kernels use: the widest that this CPU has, unless
+/// [`use_at_most`] says otherwise.
+#[inline]
+pub fn isa() -> Isa {
+    match Isa::ALL.get(IN_USE.load(Ordering::Relaxed)) {
+        Some(isa) => *isa,
+        None => use_at_most(Isa::ALL[Isa::ALL.len() - 1]),
+    }
+}
+
+/// Has the kernels of this process use no wider instruction set than `isa`, for tests and
+/// measurements. Returns the one they use from now on.
+pub fn use_at_most(isa: Isa) -> Isa {
+    let used = isa.min(Isa::detected());
+    let place = Isa::ALL.iter().position(|&isa| isa == used);
+    IN_USE.store(place.unwrap_or(0), Ordering::Relaxed);
+    used
 }
 
 /// Work that is compiled for each instruction set. Mark `run`, and what it calls in its loops,
