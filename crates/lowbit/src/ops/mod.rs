@@ -7,13 +7,14 @@
 mod backend;
 mod cross_entropy;
 mod embedding;
-mod kernel;
 mod norm;
 mod pointwise;
 mod pool;
 mod product;
 mod quantization;
 mod update;
+
+pub(crate) use lowbit_kernels as kernel;
 
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};

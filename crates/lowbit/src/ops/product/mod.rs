@@ -26,7 +26,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend};
 
 use crate::ops::backend::accumulate::Accumulate;
-use crate::ops::kernel::packing::{Rounding, Unrounding};
+use crate::ops::kernel::packing::{RoundSlice, RoundingBackward};
 use crate::ops::quantization::reading::{self, Optional, QuantizingKernels, Reading, Rows};
 
 /// The input and the weight, and how each is read.
@@ -241,7 +241,7 @@ impl<B: QuantizingKernels + Accumulate, P: Product<B>> Backward<B, 5> for Produc
 /// something.
 pub(crate) fn with_passes<T>(
     readings: &[Reading<Flex>; 2],
-    kernel: impl FnOnce([Option<Rounding>; 2], [Option<Unrounding>; 2]) -> T,
+    kernel: impl FnOnce([Option<RoundSlice>; 2], [Option<RoundingBackward>; 2]) -> T,
 ) -> T {
     let rows = readings.each_ref().map(Rows::of);
     let round = rows
@@ -250,9 +250,9 @@ pub(crate) fn with_passes<T>(
     let round_backward = rows
         .each_ref()
         .map(|rows| move |x: &[f32], grad: &mut [f32]| rows.round_backward(x, grad));
-    let roundings: [Option<Rounding>; 2] =
-        [0, 1].map(|i| (!rows[i].is_float()).then_some(&round[i] as Rounding));
-    let unroundings: [Option<Unrounding>; 2] =
-        [0, 1].map(|i| (!rows[i].passes_gradients()).then_some(&round_backward[i] as Unrounding));
+    let roundings: [Option<RoundSlice>; 2] =
+        [0, 1].map(|i| (!rows[i].is_float()).then_some(&round[i] as RoundSlice));
+    let unroundings: [Option<RoundingBackward>; 2] = [0, 1]
+        .map(|i| (!rows[i].passes_gradients()).then_some(&round_backward[i] as RoundingBackward));
     kernel(roundings, unroundings)
 }

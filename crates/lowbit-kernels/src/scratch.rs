@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 /// Sixteen numbers in one cache line.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
@@ -18,15 +18,17 @@ thread_local! {
 /// Buffers that a thread keeps.
 const KEPT: usize = 8;
 
-/// A buffer of numbers left over from earlier use, aligned to a cache line. It goes back to the
-/// thread that drops it.
-pub(crate) struct Scratch {
+/// A buffer of numbers left over from earlier use, aligned to a cache line, as a slice. It goes back
+/// to the thread that drops it.
+#[derive(Debug)]
+pub struct Scratch {
     lines: Vec<Line>,
     length: usize,
 }
 
-/// A buffer of `length` numbers, which may be anything.
-pub(crate) fn take(length: usize) -> Scratch {
+/// A buffer of `length` numbers, which may be anything. A thread that asks for the same lengths
+/// again touches no fresh memory.
+pub fn take(length: usize) -> Scratch {
     let needed = length.div_ceil(16);
     let mut lines = FREE.with_borrow_mut(|free| {
         // The smallest that is large enough; failing that, the largest grows.

@@ -4,14 +4,15 @@
 //! of the kernel: a pixel of the output's gradient times the weight is what each place adds to the
 //! pixel of the input under it, `[kernel height][kernel width][channels]`, and that is added up.
 
+// Register tiles work on raw pointers; the call says why they are in bounds.
 #![allow(unsafe_code)]
 
 use super::Shape;
 use super::taps::{Tap, Taps};
-use crate::ops::kernel::packing::{Packing, Rounding};
-use crate::ops::kernel::scratch::{self, Scratch};
-use crate::ops::kernel::tile::{Run, Sums, SumsTiles, channel_tiles};
-use crate::ops::kernel::vector::LANES;
+use crate::packing::{Packing, RoundSlice};
+use crate::scratch::{self, Scratch};
+use crate::tile::{Run, Sums, SumsTiles, channel_tiles};
+use crate::vector::LANES;
 
 /// What one pixel of the output's gradient adds to the input's.
 pub(super) struct ToImage {
@@ -37,7 +38,7 @@ impl ToImage {
         packing
     }
 
-    pub(super) fn new(shape: &Shape, weight: &[f32], rounding: Option<Rounding>) -> Self {
+    pub(super) fn new(shape: &Shape, weight: &[f32], rounding: Option<RoundSlice>) -> Self {
         let packing = Self::packing(shape);
         let taps = (0..packing.blocks()).map(|block| Tap {
             run: Run {

@@ -6,7 +6,7 @@
 /// the Cephes library's `tanhf` (S. Moshier, 1992); the exponential is `2^n * e^r` with
 /// `|r| <= ln(2)/2` and the Taylor polynomial of degree 7.
 #[inline(always)]
-pub(crate) fn tanh(x: f32) -> f32 {
+pub fn tanh(x: f32) -> f32 {
     let magnitude = x.abs();
     let z = x * x;
     let polynomial = -5.704_988_7e-3_f32;

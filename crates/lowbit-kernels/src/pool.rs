@@ -1,12 +1,16 @@
-//! Pooling of images stored channels last. Each thread takes whole images.
+//! Pooling of images stored channels last, `[batch][height][width][channels]`. Each thread takes
+//! whole images.
+//!
+//! Windows are lists of rows and of columns, made once: sliding and adaptive windows, padding and
+//! dilation are then the same loop, and its inside runs over the channels of a pixel.
 
 use rayon::prelude::*;
 
-use super::vector::{Kernel, dispatch};
+use crate::vector::{Kernel, dispatch};
 
 /// The pixels of the input under each pixel of the output.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Windows {
+pub struct Windows {
     /// Height, width and channels of the input.
     input: [usize; 3],
     /// For each row of the output, rows of the input; then the same of columns.
@@ -17,7 +21,7 @@ pub(crate) struct Windows {
 
 impl Windows {
     /// Windows of `size`, `stride` apart, over an input with `padding` on all sides.
-    pub(crate) fn sliding(
+    pub fn sliding(
         input: [usize; 3],
         size: [usize; 2],
         stride: [usize; 2],
@@ -46,7 +50,7 @@ impl Windows {
     }
 
     /// An average over sliding windows divides by `divisor` wherever they lie.
-    pub(crate) fn divided_by(self, divisor: usize) -> Self {
+    pub fn divided_by(self, divisor: usize) -> Self {
         Self {
             divisor: Some(divisor as f32),
             ..self
@@ -54,7 +58,7 @@ impl Windows {
     }
 
     /// Windows that cut the input into `output` rows and columns, which may overlap by one pixel.
-    pub(crate) fn adaptive(input: [usize; 3], output: [usize; 2]) -> Self {
+    pub fn adaptive(input: [usize; 3], output: [usize; 2]) -> Self {
         let under = [0, 1].map(|d| {
             (0..output[d])
                 .map(|o| {
@@ -70,7 +74,7 @@ impl Windows {
     }
 
     /// Height and width of the output.
-    pub(crate) fn output(&self) -> [usize; 2] {
+    pub fn output(&self) -> [usize; 2] {
         [self.under[0].len(), self.under[1].len()]
     }
 
@@ -104,7 +108,7 @@ impl Windows {
 }
 
 /// The greatest number under each window. NaN is greater than any number.
-pub(crate) fn max(x: &[f32], windows: &Windows, output: &mut [f32]) {
+pub fn max(x: &[f32], windows: &Windows, output: &mut [f32]) {
     struct Max<'a>(&'a [f32], &'a Windows, &'a mut [f32]);
     impl Kernel for Max<'_> {
         type Output = ();
@@ -136,7 +140,7 @@ fn is_greater(x: f32, best: f32) -> bool {
 }
 
 /// The gradient of [`max`], given that of its output: to the first of the greatest numbers.
-pub(crate) fn max_backward(x: &[f32], grad: &[f32], windows: &Windows, output: &mut [f32]) {
+pub fn max_backward(x: &[f32], grad: &[f32], windows: &Windows, output: &mut [f32]) {
     let channels = windows.input[2];
     output
         .par_chunks_mut(windows.input_image().max(1))
@@ -169,7 +173,7 @@ pub(crate) fn max_backward(x: &[f32], grad: &[f32], windows: &Windows, output: &
 }
 
 /// The mean under each window.
-pub(crate) fn average(x: &[f32], windows: &Windows, output: &mut [f32]) {
+pub fn average(x: &[f32], windows: &Windows, output: &mut [f32]) {
     struct Average<'a>(&'a [f32], &'a Windows, &'a mut [f32]);
     impl Kernel for Average<'_> {
         type Output = ();
@@ -198,7 +202,7 @@ pub(crate) fn average(x: &[f32], windows: &Windows, output: &mut [f32]) {
 }
 
 /// The gradient of [`average`], given that of its output.
-pub(crate) fn average_backward(grad: &[f32], windows: &Windows, output: &mut [f32]) {
+pub fn average_backward(grad: &[f32], windows: &Windows, output: &mut [f32]) {
     struct Backward<'a>(&'a [f32], &'a Windows, &'a mut [f32]);
     impl Kernel for Backward<'_> {
         type Output = ();

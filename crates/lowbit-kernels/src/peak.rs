@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::vector::{self, Isa, LANES, Vector};
+use crate::vector::{self, Isa, LANES, Vector};
 
 /// Sums that do not wait for each other: more than an instruction takes cycles times the
 /// instructions a cycle takes.
@@ -16,7 +16,7 @@ const ROUNDS: usize = 4_000_000;
 
 /// Multiplications and additions a second of all threads of the pool together, in a loop that
 /// touches nothing but registers; the best of a few tries.
-pub(crate) fn operations_per_second() -> f64 {
+pub fn operations_per_second() -> f64 {
     let threads = rayon::current_num_threads();
     let operations = (ROUNDS * SUMS * LANES * 2 * threads) as f64;
     (0..5)

@@ -1,6 +1,6 @@
 //! Product of rows with a weight, and its gradients.
 //!
-//! The register tiles are those of convolutions ([`super::tile`]): a row of the input is a pixel.
+//! The register tiles are those of convolutions (`tile.rs`): a row of the input is a pixel.
 //! A weight is much larger than what meets it, so every number of it is read once in each
 //! direction, where it is rounded and packed for the thread that needs it. Every sum runs in an
 //! order that depends on the shape alone.
@@ -10,12 +10,13 @@
 
 use rayon::prelude::*;
 
-use super::packing::{Rounding, Unrounding};
-use super::scratch::{self, Scratch};
-use super::tile::{
+use crate::packing::{RoundSlice, RoundingBackward};
+use crate::parts::parts;
+use crate::scratch::{self, Scratch};
+use crate::tile::{
     ChannelTile, Products, ProductsTiles, Run, Sums, SumsTiles, channel_tiles, padded, vectors_of,
 };
-use super::vector::LANES;
+use crate::vector::LANES;
 
 /// Rows that a thread takes at a time.
 const ROWS: usize = 512;
@@ -31,15 +32,16 @@ const STRIP: usize = 128;
 
 /// What a product works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) rows: usize,
-    /// In and out.
-    pub(crate) features: [usize; 2],
+pub struct Shape {
+    /// Rows of the input and of the output.
+    pub rows: usize,
+    /// Features in and out.
+    pub features: [usize; 2],
 }
 
 impl Shape {
     /// Multiplications and additions of the forward pass.
-    pub(crate) fn operations(&self) -> f64 {
+    pub fn operations(&self) -> f64 {
         2.0 * (self.rows * self.features[0]) as f64 * self.features[1] as f64
     }
 }
@@ -47,7 +49,12 @@ impl Shape {
 /// Rows of numbers, sixteen columns after sixteen columns: `[ceil(columns / 16)][rows][16]`.
 /// Columns that are not there hold anything in forward products, which do not read them, and zeros
 /// where `zeros` says so.
-fn pack_rows(numbers: &[f32], columns: usize, rounding: Option<Rounding>, zeros: bool) -> Scratch {
+fn pack_rows(
+    numbers: &[f32],
+    columns: usize,
+    rounding: Option<RoundSlice>,
+    zeros: bool,
+) -> Scratch {
     let rows = numbers.len() / columns;
     let mut packed = scratch::take(columns.div_ceil(LANES) * rows * LANES);
     packed
@@ -91,20 +98,32 @@ struct Output(*mut f32);
 unsafe impl Sync for Output {}
 
 /// `output = input * weight + bias` with `input` `[rows][in]`, `weight` `[in][out]` and `output`
-/// `[rows][out]`, the input and the weight rounded as they are packed.
-pub(crate) fn forward(
+/// `[rows][out]`, the input and the weight rounded as they are packed by what `roundings` says of
+/// each. `bias` is `[out]`.
+///
+/// # Panics
+/// Where a slice is not as long as `shape` says.
+pub fn forward(
     shape: &Shape,
     input: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,
-    roundings: [Option<Rounding>; 2],
+    roundings: [Option<RoundSlice>; 2],
     output: &mut [f32],
 ) {
     let [inputs, outputs] = shape.features;
     assert_eq!(input.len(), shape.rows * inputs);
     assert_eq!(weight.len(), inputs * outputs);
     assert_eq!(output.len(), shape.rows * outputs);
+    assert!(bias.is_none_or(|bias| bias.len() == outputs));
     if output.is_empty() {
+        return;
+    }
+    if inputs == 0 {
+        // Sums of nothing.
+        for row in output.chunks_exact_mut(outputs) {
+            bias.map_or_else(|| row.fill(0.0), |bias| row.copy_from_slice(bias));
+        }
         return;
     }
     let packed = pack_rows(input, inputs, roundings[0], false);
@@ -144,7 +163,7 @@ fn pack_columns(
     weight: &[f32],
     outputs: usize,
     tile: ChannelTile,
-    rounding: Option<Rounding>,
+    rounding: Option<RoundSlice>,
 ) -> Scratch {
     let width = tile.width();
     let gather = |rows: &[f32], packed: &mut [f32]| {
@@ -170,19 +189,26 @@ fn pack_columns(
 }
 
 /// What [`backward`] shall make: room for the gradients, stored as what they belong to.
-pub(crate) struct Wanted<'a> {
-    pub(crate) input: Option<&'a mut [f32]>,
-    pub(crate) weight: Option<&'a mut [f32]>,
-    pub(crate) bias: Option<&'a mut [f32]>,
+#[derive(Debug, Default)]
+pub struct Wanted<'a> {
+    /// `[rows][in]`.
+    pub input: Option<&'a mut [f32]>,
+    /// `[in][out]`.
+    pub weight: Option<&'a mut [f32]>,
+    /// `[out]`.
+    pub bias: Option<&'a mut [f32]>,
 }
 
-/// The gradients of [`forward`], given `gradient`, that of its output. Returns the sums of what the
-/// two `unroundings` returned.
-pub(crate) fn backward(
+/// The gradients of [`forward`], given `gradient`, that of its output, `[rows][out]`. Returns the
+/// sums of what the two `rounding_backwards` returned, for the input and for the weight.
+///
+/// # Panics
+/// Where a slice is not as long as `shape` says.
+pub fn backward(
     shape: &Shape,
     [input, weight, gradient]: [&[f32]; 3],
-    roundings: [Option<Rounding>; 2],
-    unroundings: [Option<Unrounding>; 2],
+    roundings: [Option<RoundSlice>; 2],
+    rounding_backwards: [Option<RoundingBackward>; 2],
     wanted: Wanted,
 ) -> [f64; 2] {
     let [inputs, outputs] = shape.features;
@@ -190,12 +216,7 @@ pub(crate) fn backward(
     assert_eq!(weight.len(), inputs * outputs);
     assert_eq!(gradient.len(), shape.rows * outputs);
     if let Some(bias) = wanted.bias {
-        bias.fill(0.0);
-        for row in gradient.chunks_exact(outputs.max(1)) {
-            for (sum, g) in bias.iter_mut().zip(row) {
-                *sum += g;
-            }
-        }
+        add_rows(gradient, bias);
     }
     if input.is_empty() || gradient.is_empty() {
         for empty in [wanted.input, wanted.weight].into_iter().flatten() {
@@ -203,58 +224,112 @@ pub(crate) fn backward(
         }
         return [0.0; 2];
     }
-
-    // The gradient of the input is made with its rows and columns exchanged: its rows are then rows
-    // of the weight, which a thread has in its cache.
-    let exchanged = wanted.input.is_some().then(|| Exchanged {
-        panels: row_panels(gradient, outputs),
-        runs: runs(FEATURES, outputs),
-        tiles: SumsTiles::new(LANES),
-    });
-    let mut input_gradient = exchanged
+    let mut by_feature = wanted
+        .input
         .is_some()
         .then(|| scratch::take(inputs * shape.rows));
-    let products = wanted.weight.is_some().then(|| ToWeight {
-        gradient: pack_rows(gradient, outputs, None, true),
-        tiles: ProductsTiles::new(),
-    });
-
-    let strips = inputs.div_ceil(FEATURES);
-    let empty = || {
-        (0..strips)
-            .map(|_| None)
-            .collect::<Vec<Option<&mut [f32]>>>()
+    let strips = Strips {
+        shape,
+        input,
+        roundings,
+        of_weight: rounding_backwards[1],
+        exchanged: wanted.input.is_some().then(|| Exchanged {
+            panels: row_panels(gradient, outputs),
+            runs: runs(FEATURES, outputs),
+            tiles: SumsTiles::new(LANES),
+        }),
+        products: wanted.weight.is_some().then(|| ToWeight {
+            gradient: pack_rows(gradient, outputs, None, true),
+            tiles: ProductsTiles::new(),
+        }),
     };
-    let to_inputs: Vec<_> = match &mut input_gradient {
-        Some(all) => all.chunks_mut(FEATURES * shape.rows).map(Some).collect(),
-        None => empty(),
-    };
-    let to_weights: Vec<_> = match wanted.weight {
-        Some(all) => all.chunks_mut(FEATURES * outputs).map(Some).collect(),
-        None => empty(),
-    };
-    let weights: Vec<_> = weight.chunks(FEATURES * outputs).collect();
-    let sums: Vec<f64> = to_inputs
-        .into_par_iter()
-        .zip(to_weights)
-        .zip(weights)
-        .enumerate()
-        .map(|(strip, ((to_input, to_weight), weight))| {
-            if let (Some(exchanged), Some(to_input)) = (&exchanged, to_input) {
-                exchanged.strip(shape, weight, roundings[1], to_input);
-            }
-            let (Some(products), Some(to_weight)) = (&products, to_weight) else {
-                return 0.0;
-            };
-            products.strip(shape, strip * FEATURES, input, roundings[0], to_weight);
-            unroundings[1].map_or(0.0, |unrounding| unrounding(weight, to_weight))
-        })
-        .collect();
-    let to_weight = sums.into_iter().sum();
-
-    let (Some(to_input), Some(by_feature)) = (wanted.input, input_gradient) else {
+    let to_weight = strips.all(weight, by_feature.as_deref_mut(), wanted.weight);
+    let (Some(to_input), Some(by_feature)) = (wanted.input, by_feature) else {
         return [0.0, to_weight];
     };
+    let to_input = exchange(shape, &by_feature, input, rounding_backwards[0], to_input);
+    [to_input, to_weight]
+}
+
+/// The sum of the rows.
+fn add_rows(rows: &[f32], sums: &mut [f32]) {
+    sums.fill(0.0);
+    for row in rows.chunks_exact(sums.len().max(1)) {
+        for (sum, number) in sums.iter_mut().zip(row) {
+            *sum += number;
+        }
+    }
+}
+
+/// The gradients, made for some features of the input at a time: for those, a thread has the rows of
+/// the weight in its cache, rounds them once, and uses them in both directions.
+struct Strips<'a> {
+    shape: &'a Shape,
+    input: &'a [f32],
+    roundings: [Option<RoundSlice<'a>>; 2],
+    /// Of the weight.
+    of_weight: Option<RoundingBackward<'a>>,
+    /// The gradient of the input is made with its rows and columns exchanged: its rows are then rows
+    /// of the weight.
+    exchanged: Option<Exchanged>,
+    products: Option<ToWeight>,
+}
+
+impl Strips<'_> {
+    /// The gradients of the input, `[in][rows]`, and of the weight. Returns the sum of what the
+    /// backward pass of the weight's rounding returned.
+    fn all(
+        &self,
+        weight: &[f32],
+        to_inputs: Option<&mut [f32]>,
+        to_weights: Option<&mut [f32]>,
+    ) -> f64 {
+        let [inputs, outputs] = self.shape.features;
+        let count = inputs.div_ceil(FEATURES);
+        let weights: Vec<&[f32]> = weight.chunks(FEATURES * outputs).collect();
+        let sums: Vec<f64> = parts(to_inputs, FEATURES * self.shape.rows, count)
+            .into_par_iter()
+            .zip(parts(to_weights, FEATURES * outputs, count))
+            .zip(weights)
+            .enumerate()
+            .map(|(strip, ((to_input, to_weight), weight))| {
+                self.strip(strip * FEATURES, weight, to_input, to_weight)
+            })
+            .collect();
+        sums.into_iter().sum()
+    }
+
+    /// The same for the features from `first` on whose rows of the weight are `weight`.
+    fn strip(
+        &self,
+        first: usize,
+        weight: &[f32],
+        to_input: Option<&mut [f32]>,
+        to_weight: Option<&mut [f32]>,
+    ) -> f64 {
+        if let (Some(exchanged), Some(to_input)) = (&self.exchanged, to_input) {
+            exchanged.strip(self.shape, weight, self.roundings[1], to_input);
+        }
+        let (Some(products), Some(to_weight)) = (&self.products, to_weight) else {
+            return 0.0;
+        };
+        products.strip(self.shape, first, self.input, self.roundings[0], to_weight);
+        self.of_weight
+            .map_or(0.0, |backward| backward(weight, to_weight))
+    }
+}
+
+/// The gradient of the input, from `[in][rows]` back to `[rows][in]`, and through the input's
+/// rounding. Returns the sum of what the latter returned.
+fn exchange(
+    shape: &Shape,
+    by_feature: &[f32],
+    input: &[f32],
+    backward: Option<RoundingBackward>,
+    to_input: &mut [f32],
+) -> f64 {
+    let inputs = shape.features[0];
+    // Sixteen rows: of every feature one cache line is read, and used whole.
     let sums: Vec<f64> = to_input
         .par_chunks_mut(LANES * inputs)
         .zip(input.par_chunks(LANES * inputs))
@@ -267,10 +342,10 @@ pub(crate) fn backward(
                     row[feature] = g;
                 }
             }
-            unroundings[0].map_or(0.0, |unrounding| unrounding(input, to_input))
+            backward.map_or(0.0, |backward| backward(input, to_input))
         })
         .collect();
-    [sums.into_iter().sum(), to_weight]
+    sums.into_iter().sum()
 }
 
 /// The gradient of the input, by features.
@@ -287,7 +362,7 @@ impl Exchanged {
         &self,
         shape: &Shape,
         weight: &[f32],
-        rounding: Option<Rounding>,
+        rounding: Option<RoundSlice>,
         gradients: &mut [f32],
     ) {
         let outputs = shape.features[1];
@@ -362,7 +437,7 @@ impl ToWeight {
         shape: &Shape,
         first: usize,
         input: &[f32],
-        rounding: Option<Rounding>,
+        rounding: Option<RoundSlice>,
         sums: &mut [f32],
     ) {
         let [inputs, outputs] = shape.features;

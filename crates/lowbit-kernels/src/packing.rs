@@ -1,27 +1,30 @@
 //! Images as the register tiles read them.
 
-use super::scratch;
-use super::vector::LANES;
+use crate::scratch;
+use crate::vector::LANES;
 
-/// Rounds numbers into another place, while they are packed.
-pub(crate) type Rounding<'a> = &'a (dyn Fn(&[f32], &mut [f32]) + Sync);
+/// Rounds numbers into another place, while they are packed: `round(x, rounded)`, both of the same
+/// length. It is called with slices of any length, in any order and from several threads, so what a
+/// number becomes may depend on that number alone.
+pub type RoundSlice<'a> = &'a (dyn Fn(&[f32], &mut [f32]) + Sync);
 
-/// Called with numbers and the gradient of what they were rounded to, which becomes that of the
-/// numbers themselves; what it returns is added up.
-pub(crate) type Unrounding<'a> = &'a (dyn Fn(&[f32], &mut [f32]) -> f64 + Sync);
+/// The backward pass of a rounding: `backward(x, grad)`, where `grad` is the gradient of what the
+/// numbers `x` were rounded to and becomes that of `x`. What it returns (a part of the gradient of a
+/// threshold, say) is added up, in an order that depends on the shapes alone.
+pub type RoundingBackward<'a> = &'a (dyn Fn(&[f32], &mut [f32]) -> f64 + Sync);
 
 /// Images packed as `[blocks of channels][rows][columns][block]`, zeros where the image ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Packing {
-    pub(super) image: [usize; 2],
-    pub(super) channels: usize,
+pub(crate) struct Packing {
+    pub(crate) image: [usize; 2],
+    pub(crate) channels: usize,
     /// Channels that lie together: all of them up to four, or 16.
-    pub(super) block: usize,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
+    pub(crate) block: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
     /// Where the image's first row and column go that are read.
-    pub(super) top: usize,
-    pub(super) left: usize,
+    pub(crate) top: usize,
+    pub(crate) left: usize,
     /// The image's first row and column that are read, and from one to the next.
     from: [usize; 2],
     step: [usize; 2],
@@ -30,7 +33,7 @@ pub(super) struct Packing {
 impl Packing {
     /// An image and zeros around it, `before` above and to the left, in all so many rows and
     /// columns as `size` says.
-    pub(super) fn new(
+    pub(crate) fn new(
         image: [usize; 2],
         channels: usize,
         size: [usize; 2],
@@ -40,7 +43,7 @@ impl Packing {
     }
 
     /// The same of every so-manieth row and column, counted with the zeros.
-    pub(super) fn every(
+    pub(crate) fn every(
         step: [usize; 2],
         image: [usize; 2],
         channels: usize,
@@ -61,29 +64,29 @@ impl Packing {
         }
     }
 
-    pub(super) fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.channels.div_ceil(self.block)
     }
 
-    pub(super) fn row(&self) -> usize {
+    pub(crate) fn row(&self) -> usize {
         self.columns * self.block
     }
 
-    pub(super) fn plane(&self) -> usize {
+    pub(crate) fn plane(&self) -> usize {
         self.rows * self.row()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.blocks() * self.plane()
     }
 
     /// The channels of the block that are there.
-    pub(super) fn filled(&self, block: usize) -> usize {
+    pub(crate) fn filled(&self, block: usize) -> usize {
         (self.channels - block * self.block).min(self.block)
     }
 
     /// Packs `image`, `[height][width][channels]`, rounding it on the way.
-    fn pack(&self, image: &[f32], packed: &mut [f32], rounding: Option<Rounding>) {
+    fn pack(&self, image: &[f32], packed: &mut [f32], rounding: Option<RoundSlice>) {
         let [height, width] = self.image;
         let there = |d: usize, length: usize| {
             let read = length.saturating_sub(self.from[d]).div_ceil(self.step[d]);
@@ -138,7 +141,12 @@ impl Packing {
     }
 
     /// Packs images that follow each other.
-    pub(super) fn pack_all(&self, images: &[f32], packed: &mut [f32], rounding: Option<Rounding>) {
+    pub(crate) fn pack_all(
+        &self,
+        images: &[f32],
+        packed: &mut [f32],
+        rounding: Option<RoundSlice>,
+    ) {
         let [height, width] = self.image;
         let images = images.chunks(height * width * self.channels);
         for (image, packed) in images.zip(packed.chunks_mut(self.len())) {
@@ -146,11 +154,13 @@ impl Packing {
         }
     }
 
-    /// Packs a block of the pixels that lie `apart` from each other.
+    /// Packs a block of the pixels that lie `apart` from each other. They are copied at once where a
+    /// block is a whole pixel and the next follows it: eight channels of every second pixel lie a
+    /// block of 16 apart, too.
     fn pack_line(&self, source: &[f32], apart: usize, packed: &mut [f32], block: usize) {
         let first = block * self.block;
         let filled = self.filled(block);
-        if apart == self.block {
+        if apart == self.block && self.channels == self.block {
             packed.copy_from_slice(&source[..packed.len()]);
         } else if filled == LANES {
             let (packed, _) = packed.as_chunks_mut::<LANES>();

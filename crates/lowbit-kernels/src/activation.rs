@@ -11,8 +11,9 @@ pub enum Activation {
     Relu6,
 }
 
-/// An activation function as a type, so that loops over it are compiled for each.
-pub(crate) trait Pointwise: Copy + Send + Sync {
+/// An activation function as a type, so that loops over it are compiled for each. Implementations
+/// are `#[inline(always)]` and without branches that depend on numbers, so that those loops vectorize.
+pub trait Pointwise: Copy + Send + Sync {
     /// The activation. NaN stays NaN.
     fn of(self, z: f32) -> f32;
 
@@ -21,16 +22,16 @@ pub(crate) trait Pointwise: Copy + Send + Sync {
 }
 
 /// See [`Activation::Identity`].
-#[derive(Clone, Copy)]
-pub(crate) struct Identity;
+#[derive(Debug, Clone, Copy)]
+pub struct Identity;
 
 /// See [`Activation::Relu`].
-#[derive(Clone, Copy)]
-pub(crate) struct Relu;
+#[derive(Debug, Clone, Copy)]
+pub struct Relu;
 
 /// See [`Activation::Relu6`].
-#[derive(Clone, Copy)]
-pub(crate) struct Relu6;
+#[derive(Debug, Clone, Copy)]
+pub struct Relu6;
 
 impl Pointwise for Identity {
     #[inline(always)]
@@ -69,23 +70,26 @@ impl Pointwise for Relu6 {
     }
 }
 
-/// Compiles `body` for each activation as a type.
+/// Compiles `body` for each [`Activation`] as a type: `with_activation!(activation, |name| body)`,
+/// where `name` is a [`Pointwise`].
+#[macro_export]
 macro_rules! with_activation {
     ($activation:expr, |$name:ident| $body:expr) => {
         match $activation {
-            $crate::ops::kernel::activation::Activation::Identity => {
-                let $name = $crate::ops::kernel::activation::Identity;
+            $crate::activation::Activation::Identity => {
+                let $name = $crate::activation::Identity;
                 $body
             }
-            $crate::ops::kernel::activation::Activation::Relu => {
-                let $name = $crate::ops::kernel::activation::Relu;
+            $crate::activation::Activation::Relu => {
+                let $name = $crate::activation::Relu;
                 $body
             }
-            $crate::ops::kernel::activation::Activation::Relu6 => {
-                let $name = $crate::ops::kernel::activation::Relu6;
+            $crate::activation::Activation::Relu6 => {
+                let $name = $crate::activation::Relu6;
                 $body
             }
         }
     };
 }
-pub(crate) use with_activation;
+#[doc(inline)]
+pub use crate::with_activation;

@@ -4,7 +4,7 @@
 // would cost as much as the operation.
 #![allow(unsafe_code)]
 
-use super::vector::{self, Isa, LANES, Vector};
+use crate::vector::{self, Isa, LANES, Vector};
 
 /// Numbers of a packed input that lie one after the other and meet weights that do, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

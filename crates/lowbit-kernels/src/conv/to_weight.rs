@@ -1,17 +1,19 @@
 //! The gradient with respect to the weight.
 
+// Register tiles work on raw pointers; the call says why they are in bounds.
 #![allow(unsafe_code)]
 
 use rayon::prelude::*;
 
 use super::taps::Taps;
-use super::{Forward, STRIP, Shape, Sum};
-use crate::ops::kernel::packing::Packing;
-use crate::ops::kernel::tile::{ChannelTile, Products, ProductsTiles, channel_tiles};
-use crate::ops::kernel::vector::LANES;
+use super::{Forward, STRIP, Shape};
+use crate::packing::Packing;
+use crate::tile::{ChannelTile, Products, ProductsTiles, channel_tiles};
+use crate::vector::LANES;
 
-/// The sum of what the groups contribute to the gradient of the weight, stored as the weight.
-pub(super) fn add_up(shape: &Shape, taps: &Taps, groups: &[(Sum, f64)]) -> Vec<f32> {
+/// The sum of what the groups contribute to the gradient of the weight, each as [`add_products`]
+/// leaves it, stored as the weight.
+pub(super) fn add_up(shape: &Shape, taps: &Taps, groups: &[&[f32]]) -> Vec<f32> {
     let [inputs, outputs] = shape.channels;
     let [kh, kw] = shape.kernel;
     let filter = inputs * kh * kw;
@@ -32,8 +34,8 @@ pub(super) fn add_up(shape: &Shape, taps: &Taps, groups: &[(Sum, f64)]) -> Vec<f
             for &(j, place) in &places {
                 line.fill(0.0);
                 let start = tile.first * taps.length + j * tile.width();
-                for (sum, _) in groups {
-                    for (line, sum) in line.iter_mut().zip(&sum.weight[start..]) {
+                for sums in groups {
+                    for (line, sum) in line.iter_mut().zip(&sums[start..]) {
                         *line += sum;
                     }
                 }
@@ -47,7 +49,7 @@ pub(super) fn add_up(shape: &Shape, taps: &Taps, groups: &[(Sum, f64)]) -> Vec<f
 
 /// The output's gradient of some images: how it lies, and its numbers.
 pub(super) struct Stored<'a> {
-    gradient: &'a [f32],
+    pub(super) gradient: &'a [f32],
     /// The first pixel.
     first: usize,
     /// From one pixel to the next, one row, one image.

@@ -7,8 +7,8 @@
 
 use rayon::prelude::*;
 
-use super::activation::{Activation, Pointwise, with_activation};
-use super::vector::{Kernel, LANES, dispatch};
+use crate::activation::{Activation, Pointwise, with_activation};
+use crate::vector::{Kernel, LANES, dispatch};
 
 /// Numbers in a chunk of pixels: a part of the second cache.
 const CHUNK: usize = 1 << 15;
@@ -72,9 +72,11 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
 
 /// Mean and biased variance of each channel.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Statistics {
-    pub(crate) mean: Vec<f32>,
-    pub(crate) variance: Vec<f32>,
+pub struct Statistics {
+    /// `[channels]`.
+    pub mean: Vec<f32>,
+    /// `[channels]`; divided by the number of pixels, not by one less.
+    pub variance: Vec<f32>,
 }
 
 /// Count, mean and sum of squared deviations of the channels of a chunk.
@@ -127,9 +129,9 @@ impl Kernel for ChunkMoments<'_> {
     }
 }
 
-/// The statistics of `x`, in one read. Chunks are combined as Chan, Golub and LeVeque do
+/// The statistics of `x`, `[pixels][channels]`, in one read; NaN where there are no pixels. Chunks are combined as Chan, Golub and LeVeque do
 /// ("Updating formulae and a pairwise algorithm for computing sample variances", 1979).
-pub(crate) fn statistics(x: &[f32], channels: usize) -> Statistics {
+pub fn statistics(x: &[f32], channels: usize) -> Statistics {
     let walk = Walk::new(channels);
     let chunks: Vec<Moments> = x
         .par_chunks(walk.chunk)
@@ -160,16 +162,16 @@ pub(crate) fn statistics(x: &[f32], channels: usize) -> Statistics {
     }
 }
 
-/// What a channel's numbers are multiplied with, and what is added then.
+/// What a channel's numbers are multiplied with, and what is added then; both `[channels]`.
 #[derive(Debug, Clone)]
-pub(crate) struct Affine {
+pub struct Affine {
     scale: Vec<f32>,
     shift: Vec<f32>,
 }
 
 impl Affine {
     /// `gamma / sqrt(variance + epsilon)`, and `beta - mean * scale`.
-    pub(crate) fn new(statistics: &Statistics, gamma: &[f32], beta: &[f32], epsilon: f64) -> Self {
+    pub fn new(statistics: &Statistics, gamma: &[f32], beta: &[f32], epsilon: f64) -> Self {
         let scale: Vec<f32> = gamma
             .iter()
             .zip(inverse_deviations(statistics, epsilon))
@@ -191,8 +193,8 @@ fn inverse_deviations(statistics: &Statistics, epsilon: f64) -> Vec<f32> {
     statistics.variance.iter().map(inverse).collect()
 }
 
-/// `output = activation(x * scale + shift)`.
-pub(crate) fn apply(x: &[f32], affine: &Affine, activation: Activation, output: &mut [f32]) {
+/// `output = activation(x * scale + shift)`, `x` and `output` `[pixels][channels]`.
+pub fn apply(x: &[f32], affine: &Affine, activation: Activation, output: &mut [f32]) {
     struct Apply<'a, A> {
         x: &'a [f32],
         scale: &'a [f32],
@@ -233,21 +235,28 @@ pub(crate) fn apply(x: &[f32], affine: &Affine, activation: Activation, output: 
 
 /// The gradients of the normalization's parameters.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ParameterGradients {
-    pub(crate) gamma: Vec<f32>,
-    pub(crate) beta: Vec<f32>,
+pub struct ParameterGradients {
+    /// `[channels]`: the sum of the gradients times the normalized numbers.
+    pub gamma: Vec<f32>,
+    /// `[channels]`: the sum of the gradients.
+    pub beta: Vec<f32>,
 }
 
 /// What the forward pass knew.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Normalization<'a> {
-    pub(crate) statistics: &'a Statistics,
-    pub(crate) gamma: &'a [f32],
-    pub(crate) beta: &'a [f32],
-    pub(crate) epsilon: f64,
-    pub(crate) activation: Activation,
+pub struct Normalization<'a> {
+    /// What `x` was normalized with.
+    pub statistics: &'a Statistics,
+    /// `[channels]`, what the normalized numbers were multiplied with.
+    pub gamma: &'a [f32],
+    /// `[channels]`, what was added then.
+    pub beta: &'a [f32],
+    /// What was added to the variance.
+    pub epsilon: f64,
+    /// What followed.
+    pub activation: Activation,
     /// Whether the statistics are those of `x`, so that gradients go through them.
-    pub(crate) from_batch: bool,
+    pub from_batch: bool,
 }
 
 /// The sums over a chunk of the gradients, and of their products with the deviations from the mean.
@@ -319,85 +328,130 @@ impl<A: Pointwise> Kernel for Update<'_, A> {
     }
 }
 
-/// The gradients of [`apply`], given `grad`, that of its output, which becomes that of `x`, plus
-/// what is `there` already.
-pub(crate) fn backward(
+/// The gradients of [`apply`] with [`Affine::new`], given `grad`, that of its output, which becomes
+/// that of `x`, plus what is `there` already. All are `[pixels][channels]`.
+///
+/// Two reads of `x` and `grad`: the first sums what the second needs.
+pub fn backward(
     x: &[f32],
     grad: &mut [f32],
     there: Option<&[f32]>,
     n: Normalization,
 ) -> ParameterGradients {
-    let Normalization {
-        statistics,
-        gamma,
-        beta,
-        epsilon,
-        activation,
-        from_batch,
-    } = n;
-    let channels = gamma.len();
-    let affine = Affine::new(statistics, gamma, beta, epsilon);
-    let walk = Walk::new(channels);
-    let (scale, shift) = (walk.spread(&affine.scale), walk.spread(&affine.shift));
-    let mean = walk.spread(&statistics.mean);
-    let parts: Vec<[Vec<f64>; 2]> = x
-        .par_chunks(walk.chunk)
-        .zip(grad.par_chunks(walk.chunk))
-        .map(|(x, grad)| {
-            with_activation!(activation, |activation| dispatch(Sums {
-                x,
-                grad,
-                scale: &scale,
-                shift: &shift,
-                mean: &mean,
-                activation,
-                walk,
-            }))
-        })
-        .collect();
-    let mut sums = vec![[0.0f64; 2]; channels];
-    for [grads, products] in parts {
-        for ((sum, grad), product) in sums.iter_mut().zip(grads).zip(products) {
-            sum[0] += grad;
-            sum[1] += product;
-        }
-    }
-    let inverse = inverse_deviations(statistics, epsilon);
-    let count = (x.len() / channels.max(1)).max(1) as f64;
-    // With xhat = (x - mean) * inverse: dx = scale * (g - mean(g) - xhat * mean(g * xhat)).
-    let mut slope = vec![0.0f32; channels];
-    let mut offset = vec![0.0f32; channels];
-    if from_batch {
-        for c in 0..channels {
-            let (scale, inverse) = (f64::from(affine.scale[c]), f64::from(inverse[c]));
-            let s = -scale * inverse * inverse * sums[c][1] / count;
-            slope[c] = s as f32;
-            offset[c] = (-scale * sums[c][0] / count - s * f64::from(statistics.mean[c])) as f32;
-        }
-    }
-    let (slope, offset) = (walk.spread(&slope), walk.spread(&offset));
-    grad.par_chunks_mut(walk.chunk)
-        .zip(x.par_chunks(walk.chunk))
-        .enumerate()
-        .for_each(|(i, (grad, x))| {
-            let there = there.map(|there| &there[i * walk.chunk..][..grad.len()]);
-            with_activation!(activation, |activation| dispatch(Update {
-                x,
-                grad,
-                scale: &scale,
-                shift: &shift,
-                slope: &slope,
-                offset: &offset,
-                there,
-                activation,
-            }));
-        });
+    let pass = Backward::new(n);
+    let sums = pass.sums(x, grad);
+    let pixels = (x.len() / n.gamma.len().max(1)).max(1) as f64;
+    pass.update(x, grad, there, pass.through_statistics(&sums, pixels));
     ParameterGradients {
         gamma: sums
             .iter()
-            .zip(&inverse)
+            .zip(&pass.inverse)
             .map(|(s, i)| (s[1] * f64::from(*i)) as f32)
             .collect(),
         beta: sums.iter().map(|s| s[0] as f32).collect(),
+    }
+}
+
+/// What both reads of the backward pass know.
+struct Backward<'a> {
+    n: Normalization<'a>,
+    affine: Affine,
+    /// `1 / sqrt(variance + epsilon)`.
+    inverse: Vec<f32>,
+    walk: Walk,
+    /// `affine`, written out for a period.
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+impl<'a> Backward<'a> {
+    fn new(n: Normalization<'a>) -> Self {
+        let affine = Affine::new(n.statistics, n.gamma, n.beta, n.epsilon);
+        let walk = Walk::new(n.gamma.len());
+        Self {
+            n,
+            inverse: inverse_deviations(n.statistics, n.epsilon),
+            walk,
+            scale: walk.spread(&affine.scale),
+            shift: walk.spread(&affine.shift),
+            affine,
+        }
+    }
+
+    /// For each channel, the sums of the gradients, taken through the activation, and of their
+    /// products with the deviations from the mean.
+    fn sums(&self, x: &[f32], grad: &[f32]) -> Vec<[f64; 2]> {
+        let mean = self.walk.spread(&self.n.statistics.mean);
+        let parts: Vec<[Vec<f64>; 2]> = x
+            .par_chunks(self.walk.chunk)
+            .zip(grad.par_chunks(self.walk.chunk))
+            .map(|(x, grad)| {
+                with_activation!(self.n.activation, |activation| dispatch(Sums {
+                    x,
+                    grad,
+                    scale: &self.scale,
+                    shift: &self.shift,
+                    mean: &mean,
+                    activation,
+                    walk: self.walk,
+                }))
+            })
+            .collect();
+        let mut sums = vec![[0.0f64; 2]; self.n.gamma.len()];
+        for [grads, products] in parts {
+            for ((sum, grad), product) in sums.iter_mut().zip(grads).zip(products) {
+                sum[0] += grad;
+                sum[1] += product;
+            }
+        }
+        sums
+    }
+
+    /// The gradient that comes through mean and variance, as `x * slope + offset` of each channel.
+    /// With `xhat = (x - mean) * inverse`: `dx = scale * (g - mean(g) - xhat * mean(g * xhat))`.
+    fn through_statistics(&self, sums: &[[f64; 2]], pixels: f64) -> [Vec<f32>; 2] {
+        let channels = sums.len();
+        let [mut slope, mut offset] = [0, 1].map(|_| vec![0.0f32; channels]);
+        if self.n.from_batch {
+            for c in 0..channels {
+                let [scale, inverse, mean] = [
+                    self.affine.scale[c],
+                    self.inverse[c],
+                    self.n.statistics.mean[c],
+                ]
+                .map(f64::from);
+                let s = -scale * inverse * inverse * sums[c][1] / pixels;
+                slope[c] = s as f32;
+                offset[c] = (-scale * sums[c][0] / pixels - s * mean) as f32;
+            }
+        }
+        [slope, offset]
+    }
+
+    /// The gradient of `x` in place of that of the output, plus what is `there`.
+    fn update(
+        &self,
+        x: &[f32],
+        grad: &mut [f32],
+        there: Option<&[f32]>,
+        through_statistics: [Vec<f32>; 2],
+    ) {
+        let [slope, offset] = through_statistics.map(|per_channel| self.walk.spread(&per_channel));
+        grad.par_chunks_mut(self.walk.chunk)
+            .zip(x.par_chunks(self.walk.chunk))
+            .enumerate()
+            .for_each(|(i, (grad, x))| {
+                let there = there.map(|there| &there[i * self.walk.chunk..][..grad.len()]);
+                with_activation!(self.n.activation, |activation| dispatch(Update {
+                    x,
+                    grad,
+                    scale: &self.scale,
+                    shift: &self.shift,
+                    slope: &slope,
+                    offset: &offset,
+                    there,
+                    activation,
+                }));
+            });
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::vector::{Kernel, LANES, dispatch};
+use crate::vector::{Kernel, LANES, dispatch};
 
 /// Numbers that a thread takes at a time.
 const CHUNK: usize = 1 << 14;
@@ -11,14 +11,14 @@ const CHUNK: usize = 1 << 14;
 const PART: usize = 1 << 10;
 
 /// `y[i] = f(x[i], y[i])`, on all threads.
-pub(crate) fn update_all(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+pub fn update_all(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
         .for_each(|(y, x)| update(x, y, f));
 }
 
 /// `y[i] = f(x[i], y[i])`, on the calling thread. Mark `f` `#[inline(always)]`.
-pub(crate) fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+pub fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
     struct Update<'a, F>(&'a [f32], &'a mut [f32], F);
     impl<F: Fn(f32, f32) -> f32> Kernel for Update<'_, F> {
         type Output = ();
@@ -35,7 +35,7 @@ pub(crate) fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
 
 /// `(y[i], s[i]) = f(x[i], y[i])`, on all threads; returns the sum of the `s`, which does not depend
 /// on how many there are.
-pub(crate) fn update_and_sum_all(
+pub fn update_and_sum_all(
     x: &[f32],
     y: &mut [f32],
     f: impl Fn(f32, f32) -> (f32, f32) + Copy + Sync,
@@ -48,8 +48,10 @@ pub(crate) fn update_and_sum_all(
     sums.into_iter().sum()
 }
 
-/// `(y[i], s[i]) = f(x[i], y[i])`, on the calling thread; returns the sum of the `s`. Mark `f` `#[inline(always)]`.
-pub(crate) fn update_and_sum(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> (f32, f32)) -> f64 {
+/// `(y[i], s[i]) = f(x[i], y[i])`, on the calling thread; returns the sum of the
+/// `s`: in f32 over parts of a fixed length, by lane, and in f64 over the parts. Mark `f`
+/// `#[inline(always)]`.
+pub fn update_and_sum(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> (f32, f32)) -> f64 {
     struct UpdateAndSum<'a, F>(&'a [f32], &'a mut [f32], F);
     impl<F: Fn(f32, f32) -> (f32, f32)> Kernel for UpdateAndSum<'_, F> {
         type Output = f64;

@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use super::Shape;
-use crate::ops::kernel::packing::{Packing, Rounding};
-use crate::ops::kernel::scratch::{self, Scratch};
-use crate::ops::kernel::tile::{Run, channel_tiles, vectors_of};
-use crate::ops::kernel::vector::LANES;
+use crate::packing::{Packing, RoundSlice};
+use crate::scratch::{self, Scratch};
+use crate::tile::{Run, channel_tiles, vectors_of};
+use crate::vector::LANES;
 
 /// A run of a packed input, and the weights it meets.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ impl Taps {
         &self,
         channels: usize,
         summed: usize,
-        rounding: Option<Rounding>,
+        rounding: Option<RoundSlice>,
         weight: impl Fn(usize, usize, [usize; 2]) -> f32 + Sync,
     ) -> Scratch {
         let places: Vec<_> = self.places().collect();
