@@ -3,7 +3,7 @@
 use burn::module::{Param, RunningState};
 use burn::nn::PaddingConfig2d;
 use burn::tensor::{Device, Distribution, Tensor};
-use lowbit::config::{LayerType, Planner, QConfig, QPlan, TqtWidths};
+use lowbit::config::{Describe, Foldable, Planner, QConfig, QPlan, TqtWidths};
 use lowbit::nn::{
     Adder2dConfig, BatchNorm, BatchNormConfig, ShiftAdder2d, ShiftAdder2dConfig, ShiftConv2dConfig,
 };
@@ -169,14 +169,15 @@ fn statistics_follow_the_batches_until_they_are_frozen() {
 fn one_quantizer_is_between_them() {
     let plan = QPlan::tqt_integer(TqtWidths::default());
     let mut planner = Planner::new(&plan).unwrap();
-    let shift = planner.layer(
-        "pair.shift",
-        LayerType::ShiftConv2d {
-            bias: true,
-            weight_bits: 5,
-        },
-    );
-    let adder = planner.layer("pair.adder", LayerType::Adder2d { bias: true });
+    let layers = configs(QConfig::default(), QConfig::default(), false, true);
+    let shift = planner.layer("pair.shift", layers.shift).unwrap();
+    // A normalization is folded into it, so that it has a bias.
+    let adder = Foldable {
+        layer: layers.adder,
+        folded: true,
+    };
+    let adder = planner.layer("pair.adder", adder).unwrap();
+    let (shift, adder) = (shift.quantization().clone(), adder.quantization().clone());
     let device = Device::flex();
     let mut pair = configs(shift, adder, false, true)
         .with_factors(Some(powers()))

@@ -5,7 +5,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::config::QConfig;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::{Channels, Quantizers};
 
@@ -38,18 +38,39 @@ pub struct Embedding {
 
 impl EmbeddingConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Embedding {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::EmbeddingConfig::new(self.n_embedding, self.d_model)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels {
-            axis: 1,
-            count: self.d_model,
-        };
         Embedding {
             weight: plain.weight,
-            quantizers: self.quantization.init(Some(channels), device),
+            quantizers,
         }
+    }
+}
+
+impl Describe for EmbeddingConfig {
+    fn describe(&self) -> Description {
+        Description {
+            slots: vec!["weight", "output"],
+            weight: Some(Channels {
+                axis: 1,
+                count: self.d_model,
+            }),
+            ..Description::new("Embedding")
+        }
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
     }
 }
 

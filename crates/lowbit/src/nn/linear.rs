@@ -5,7 +5,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::{Channels, Quantizers, Sums};
 
@@ -43,20 +43,38 @@ pub struct Linear {
 
 impl LinearConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Linear {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::LinearConfig::new(self.d_input, self.d_output)
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels {
-            axis: 1,
-            count: self.d_output,
-        };
         Linear {
             weight: plain.weight,
             bias: plain.bias,
-            quantizers: self.quantization.init(Some(channels), device),
+            quantizers,
         }
+    }
+}
+
+impl Describe for LinearConfig {
+    fn describe(&self) -> Description {
+        let weight = Channels {
+            axis: 1,
+            count: self.d_output,
+        };
+        Description::summing("Linear", weight, Sums::new(self.d_input, 1), self.bias)
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
     }
 }
 

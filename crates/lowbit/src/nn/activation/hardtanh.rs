@@ -4,7 +4,8 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -37,8 +38,9 @@ impl HardtanhConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If a limit is not finite, or the least is above the greatest, as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Hardtanh {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::activation::HardtanhConfig::new()
             .with_min_val(self.min_val)
             .with_max_val(self.max_val)
@@ -46,8 +48,32 @@ impl HardtanhConfig {
         Hardtanh {
             min_val: plain.min_val,
             max_val: plain.max_val,
-            quantizers: self.quantization.init(None, device),
+            quantizers,
         }
+    }
+}
+
+impl Describe for HardtanhConfig {
+    fn describe(&self) -> Description {
+        Description::new("Hardtanh")
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        let (least, greatest) = (self.min_val, self.max_val);
+        if least <= greatest && least.is_finite() && greatest.is_finite() {
+            return Ok(());
+        }
+        let message =
+            format!("is {least} with max_val {greatest}, expected finite and not above it");
+        Err(Error::config("min_val", message))
     }
 }
 

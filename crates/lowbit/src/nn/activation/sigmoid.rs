@@ -5,7 +5,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use lowbit_formats::posit::{PositActivation, PositFunction};
 
-use crate::config::QConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -34,15 +35,41 @@ impl SigmoidConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `posit_bits` is neither 8 nor 16.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Sigmoid {
-        let posit = |bits| {
-            PositActivation::new(PositFunction::Sigmoid, bits).unwrap_or_else(|e| panic!("{e}"))
-        };
+        let quantizers = self.init_quantizers(device);
         Sigmoid {
-            posit: self.posit_bits.map(posit),
-            quantizers: self.quantization.init(None, device),
+            posit: self.posit().unwrap_or_else(|error| panic!("{error}")),
+            quantizers,
         }
+    }
+
+    /// The posit's function, if one computes it.
+    fn posit(&self) -> Result<Option<PositActivation>, Error> {
+        let function = PositFunction::Sigmoid;
+        let posit = |bits| {
+            let built = PositActivation::new(function, bits);
+            built.map_err(|error| Error::config("posit_bits", error.to_string()))
+        };
+        self.posit_bits.map(posit).transpose()
+    }
+}
+
+impl Describe for SigmoidConfig {
+    fn describe(&self) -> Description {
+        Description::new("Sigmoid").leaving_grid()
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.posit().map(|_| ())
     }
 }
 

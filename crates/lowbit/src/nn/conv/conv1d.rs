@@ -3,13 +3,14 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig1d};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
-use crate::nn::conv::padding;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::conv::parts::ConvParts;
+use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::{Channels, Quantizers, Sums};
+use crate::quantizers::Quantizers;
 
 /// Configuration of a [`Conv1d`]; the fields of `burn::nn::conv::Conv1dConfig`, and what is
 /// quantized.
@@ -72,34 +73,59 @@ impl Conv1dConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `groups` does not divide both numbers of channels, as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Conv1d {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::conv::Conv1dConfig::new(
             self.channels_in,
             self.channels_out,
             self.kernel_size,
         )
-        .with_stride(self.stride)
-        .with_dilation(self.dilation)
         .with_groups(self.groups)
-        .with_padding(self.padding.clone())
         .with_bias(self.bias)
         .with_initializer(self.initializer.clone())
         .init(device);
-        let channels = Channels {
-            axis: 0,
-            count: self.channels_out,
-        };
         Conv1d {
             weight: plain.weight,
             bias: plain.bias,
-            stride: plain.stride,
-            kernel_size: plain.kernel_size,
-            dilation: plain.dilation,
-            groups: plain.groups,
-            padding: plain.padding,
-            quantizers: self.quantization.init(Some(channels), device),
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
+            quantizers,
         }
+    }
+
+    fn parts(&self) -> ConvParts<1> {
+        ConvParts {
+            channels: [self.channels_in, self.channels_out],
+            groups: self.groups,
+            window: Window {
+                kernel_size: [self.kernel_size],
+                stride: [self.stride],
+                dilation: [self.dilation],
+                padding: Padding::from(&self.padding),
+            },
+        }
+    }
+}
+
+impl Describe for Conv1dConfig {
+    fn describe(&self) -> Description {
+        self.parts().describe("Conv1d", self.bias)
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.parts().check()
     }
 }
 
@@ -110,21 +136,32 @@ impl Conv1d {
     /// - `input`: `[batch, channels_in, length]`
     /// - result: `[batch, channels_out, length_out]`
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let [_, _, length] = input.dims();
-        let padding = padding::pair(&self.padding, length, self.kernel_size, self.stride);
-        let options =
-            ConvOptions::new_with_padding([self.stride], [padding], [self.dilation], self.groups);
-        let [_, terms @ ..] = self.weight.dims();
+        let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
+        let options = parts.options(size);
         let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Sums::new(terms.iter().product(), 1),
+            parts.sums(),
             |input, weight, bias| ops::conv1d(input, weight, bias, options),
         );
         self.quantizers.output(output)
+    }
+
+    fn parts(&self) -> ConvParts<1> {
+        let [channels_out, group_channels_in, ..] = self.weight.dims();
+        ConvParts {
+            channels: [group_channels_in * self.groups, channels_out],
+            groups: self.groups,
+            window: Window {
+                kernel_size: [self.kernel_size],
+                stride: [self.stride],
+                dilation: [self.dilation],
+                padding: Padding::from(&self.padding),
+            },
+        }
     }
 }
 
@@ -136,14 +173,6 @@ impl ModuleDisplay for Conv1d {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [channels_out, group_channels_in, _] = self.weight.dims();
-        content
-            .add("ch_in", &(group_channels_in * self.groups))
-            .add("ch_out", &channels_out)
-            .add_debug_attribute("kernel_size", &self.kernel_size)
-            .add_debug_attribute("stride", &self.stride)
-            .add("groups", &self.groups)
-            .add_debug_attribute("padding", &self.padding)
-            .optional()
+        self.parts().content(content, &self.padding).optional()
     }
 }

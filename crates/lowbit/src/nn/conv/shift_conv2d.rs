@@ -1,15 +1,21 @@
 //! Two-dimensional convolution whose products are shifts.
 
+use std::ops::RangeInclusive;
+
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
-use crate::nn::conv::padding;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::conv::parts::ConvParts;
+use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers, Sums};
+use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, QuantizerConfig, Quantizers};
+
+/// Widths of a weight.
+const WEIGHT_BITS: RangeInclusive<u8> = 2..=8;
 
 /// Configuration of a [`ShiftConv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
 /// quantized.
@@ -79,33 +85,81 @@ impl ShiftConv2dConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `groups` does not divide both numbers of channels, as Burn's does, `weight_bits` is out of
-    /// range, or is above 6 while there is an accumulator, which could not hold the shifts.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> ShiftConv2d {
-        assert!(
-            self.weight_bits <= 6 || self.quantization.accumulator.is_none(),
-            "weight_bits: is {}, expected at most 6 with an accumulator",
-            self.weight_bits
-        );
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::conv::Conv2dConfig::new(self.channels, self.kernel_size)
-            .with_stride(self.stride)
-            .with_dilation(self.dilation)
             .with_groups(self.groups)
-            .with_padding(self.padding.clone())
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
         ShiftConv2d {
             weight: plain.weight,
             bias: plain.bias,
-            stride: plain.stride,
-            kernel_size: plain.kernel_size,
-            dilation: plain.dilation,
-            groups: plain.groups,
-            padding: plain.padding,
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
             shifts: FormatQuantizerConfig::shifts_of_weight(self.weight_bits).init(),
-            quantizers: self.quantization.init(None, device),
+            quantizers,
         }
+    }
+
+    fn parts(&self) -> ConvParts<2> {
+        ConvParts {
+            channels: self.channels,
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
+    }
+}
+
+impl Describe for ShiftConv2dConfig {
+    fn describe(&self) -> Description {
+        let mut description = self.parts().describe("ShiftConv2d", self.bias);
+        description.slots.retain(|slot| *slot != "weight");
+        let bits = WEIGHT_BITS
+            .contains(&self.weight_bits)
+            .then_some(self.weight_bits);
+        Description {
+            weight_format: bits
+                .map(FormatQuantizerConfig::shifts_of_weight)
+                .map(QuantizerConfig::Format),
+            ..description
+        }
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.parts().check()?;
+        let bits = self.weight_bits;
+        let refused = |expected| {
+            Err(Error::config(
+                "weight_bits",
+                format!("is {bits}, expected {expected}"),
+            ))
+        };
+        if !WEIGHT_BITS.contains(&bits) {
+            return refused("2 to 8");
+        }
+        // No register holds longer shifts.
+        if bits > 6 && self.quantization.accumulator.is_some() {
+            return refused("at most 6 with an accumulator");
+        }
+        Ok(())
     }
 }
 
@@ -122,23 +176,29 @@ impl ShiftConv2d {
 
     /// The sums, saturated to the accumulator's width, and `bias` added to them.
     pub(crate) fn sums(&self, input: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
-        let [_, _, height, width] = input.dims();
-        let padding = padding::pairs(
-            &self.padding,
-            [height, width],
-            self.kernel_size,
-            self.stride,
-        );
-        let options =
-            ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
-        let [_, terms @ ..] = self.weight.dims();
+        let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
+        let options = parts.options(size);
         self.quantizers.accumulate(
             self.quantizers.input(input),
             self.shifts.operand(self.weight.val()),
             bias.map(|bias| self.quantizers.bias(bias)),
-            Sums::new(terms.iter().product(), 1),
+            parts.sums(),
             |input, weight, bias| ops::conv2d(input, weight, bias, options),
         )
+    }
+
+    fn parts(&self) -> ConvParts<2> {
+        let [channels_out, group_channels_in, ..] = self.weight.dims();
+        ConvParts {
+            channels: [group_channels_in * self.groups, channels_out],
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
     }
 }
 
@@ -150,13 +210,6 @@ impl ModuleDisplay for ShiftConv2d {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [channels_out, group_channels_in, _, _] = self.weight.dims();
-        content
-            .add("ch_in", &(group_channels_in * self.groups))
-            .add("ch_out", &channels_out)
-            .add_debug_attribute("kernel_size", &self.kernel_size)
-            .add_debug_attribute("stride", &self.stride)
-            .add_debug_attribute("padding", &self.padding)
-            .optional()
+        self.parts().content(content, &self.padding).optional()
     }
 }

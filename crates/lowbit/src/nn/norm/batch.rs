@@ -4,9 +4,11 @@ use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
 use crate::nn::activation::Relu;
 use crate::nn::norm::Normalization;
+use crate::nn::window::at_least_one;
 use crate::ops::{self, Activation};
 use crate::quantizers::{Quantizers, Taps};
 
@@ -54,8 +56,9 @@ impl BatchNormConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If a field is out of its range, as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> BatchNorm {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::BatchNormConfig::new(self.num_features)
             .with_epsilon(self.epsilon)
             .with_momentum(self.momentum)
@@ -68,8 +71,35 @@ impl BatchNormConfig {
             running_var: plain.running_var,
             momentum: plain.momentum,
             epsilon: plain.epsilon,
-            quantizers: self.quantization.init(None, device),
+            quantizers,
         }
+    }
+}
+
+impl Describe for BatchNormConfig {
+    fn describe(&self) -> Description {
+        Description::new("BatchNorm")
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        at_least_one("num_features", &[self.num_features])?;
+        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+            let message = format!("is {}, expected finite and positive", self.epsilon);
+            return Err(Error::config("epsilon", message));
+        }
+        if !(0.0..=1.0).contains(&self.momentum) {
+            let message = format!("is {}, expected 0 to 1", self.momentum);
+            return Err(Error::config("momentum", message));
+        }
+        Ok(())
     }
 }
 

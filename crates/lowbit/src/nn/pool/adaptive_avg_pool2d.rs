@@ -4,7 +4,9 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::window::at_least_one;
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -29,11 +31,32 @@ pub struct AdaptiveAvgPool2d {
 
 impl AdaptiveAvgPool2dConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> AdaptiveAvgPool2d {
         AdaptiveAvgPool2d {
             output_size: self.output_size,
-            quantizers: self.quantization.init(None, device),
+            quantizers: self.init_quantizers(device),
         }
+    }
+}
+
+impl Describe for AdaptiveAvgPool2dConfig {
+    fn describe(&self) -> Description {
+        Description::new("AdaptiveAvgPool2d").leaving_grid()
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        at_least_one("output_size", &self.output_size)
     }
 }
 
