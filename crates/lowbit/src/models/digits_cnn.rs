@@ -5,6 +5,7 @@ use burn::nn::PaddingConfig2d;
 use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
+use super::network::{Images, Named, check_side};
 use super::{Classifier, FoldedPair};
 use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
@@ -117,6 +118,33 @@ impl Classifier for DigitsCnn {
 
     fn fold(&self) -> Fold {
         self.fold
+    }
+}
+
+impl Named for DigitsCnn {
+    type Size = ();
+
+    const IMAGES: Images = Images {
+        input: [1, 8, 8],
+        classes: 10,
+    };
+
+    fn size(name: &str) -> Option<()> {
+        (name == "cnn").then_some(())
+    }
+
+    fn name((): ()) -> String {
+        "cnn".into()
+    }
+
+    fn build((): (), images: Images, plan: &QPlan, device: &Device) -> Result<Self, Error> {
+        check_side("cnn", 2, images)?;
+        let config = DigitsCnnConfig {
+            channels: images.input[0],
+            classes: images.classes,
+            plan: plan.clone(),
+        };
+        config.init(device)
     }
 }
 

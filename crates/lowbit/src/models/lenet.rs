@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::Classifier;
 use super::classifier::impl_steps;
+use super::network::{Images, Named, check_side};
 use crate::Error;
 use crate::config::{Layer, Planner, QPlan};
 use crate::nn::{
@@ -47,13 +48,9 @@ impl LeNet5Config {
     /// # Errors
     /// If the images are too small, the plan cannot be built, or an override matches no layer.
     pub fn init(&self, device: &Device) -> Result<LeNet5, Error> {
-        let [channels, height, width] = self.input;
-        if height.min(width) < 16 {
-            return Err(Error::config(
-                "model",
-                format!("lenet needs images of 16x16 at least, these are {height}x{width}"),
-            ));
-        }
+        let (input, classes) = (self.input, self.classes);
+        check_side("lenet", 16, Images { input, classes })?;
+        let [channels, height, width] = input;
         // A side loses four to each convolution and halves in each pooling.
         let side = |n: usize| ((n - 4) / 2 - 4) / 2;
         let features = 50 * side(height) * side(width);
@@ -102,6 +99,32 @@ impl Classifier for LeNet5 {
 
     fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+}
+
+impl Named for LeNet5 {
+    type Size = ();
+
+    const IMAGES: Images = Images {
+        input: [1, 28, 28],
+        classes: 10,
+    };
+
+    fn size(name: &str) -> Option<()> {
+        (name == "lenet").then_some(())
+    }
+
+    fn name((): ()) -> String {
+        "lenet".into()
+    }
+
+    fn build((): (), images: Images, plan: &QPlan, device: &Device) -> Result<Self, Error> {
+        let config = LeNet5Config {
+            input: images.input,
+            classes: images.classes,
+            plan: plan.clone(),
+        };
+        config.init(device)
     }
 }
 

@@ -7,6 +7,7 @@ use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
+use super::network::{Images, Named};
 use super::{Classifier, FoldedPair};
 use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
@@ -283,6 +284,46 @@ impl Classifier for PreActResNet {
 
     fn fold(&self) -> Fold {
         self.fold
+    }
+}
+
+impl Named for PreActResNet {
+    type Size = (usize, bool);
+
+    const IMAGES: Images = Images {
+        input: [3, 32, 32],
+        classes: 10,
+    };
+
+    fn size(name: &str) -> Option<Self::Size> {
+        let (name, bottleneck) = match name.strip_suffix("-bottleneck") {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let blocks = (1..=4).find(|blocks| name == Self::name((*blocks, false)))?;
+        Some((blocks, bottleneck))
+    }
+
+    fn name((blocks, bottleneck): Self::Size) -> String {
+        let suffix = if bottleneck { "-bottleneck" } else { "" };
+        format!("resnet{}{suffix}", 6 * blocks + 2)
+    }
+
+    fn build(
+        size: Self::Size,
+        images: Images,
+        plan: &QPlan,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let (blocks, bottleneck) = size;
+        let config = PreActResNetConfig {
+            blocks,
+            bottleneck,
+            channels: images.input[0],
+            classes: images.classes,
+            plan: plan.clone(),
+        };
+        config.init(device)
     }
 }
 

@@ -24,6 +24,17 @@ pub struct HardtanhConfig {
 }
 
 /// `min(max(x, min_val), max_val)`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::HardtanhConfig;
+///
+/// let device = Device::flex();
+/// let layer = HardtanhConfig::new().with_max_val(2.0).init(&device);
+/// let y = layer.forward(Tensor::<1>::from_floats([-3.0, 1.5, 4.0], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [-1.0, 1.5, 2.0]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Hardtanh {
     /// The least value.
@@ -83,5 +94,41 @@ impl Hardtanh {
         let input = self.quantizers.input(input).quantized();
         self.quantizers
             .output(ops::hardtanh(input, self.min_val, self.max_val))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig};
+
+    /// On a grid of quarters with a sign, 0.3 is 0.25 and -0.3 is -0.25, before anything else.
+    #[test]
+    fn what_it_reads_is_quantized() {
+        let input = QuantizerConfig::Format(FormatQuantizerConfig {
+            format: "fixed(8,2)".parse().unwrap(),
+            rounding: Default::default(),
+            clamped: Default::default(),
+        });
+        let config = QConfig {
+            input: Some(input),
+            ..QConfig::default()
+        };
+        let device = Device::flex();
+        let layer = HardtanhConfig::new()
+            .with_quantization(config)
+            .with_min_val(-0.125)
+            .init(&device);
+        let y = layer.forward(Tensor::<1>::from_floats([0.3, -0.3], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [0.25, -0.125]);
+    }
+
+    #[test]
+    fn limits_the_wrong_way_round_are_refused() {
+        let config = HardtanhConfig::new().with_min_val(2.0);
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "Hardtanh.min_val: is 2 with max_val 1, expected finite and not above it"
+        );
     }
 }

@@ -54,6 +54,18 @@ pub struct Adder2dConfig {
 /// paths are those of `burn::nn::conv::Conv2d`. Zeros of the padding count as inputs.
 ///
 /// Integer hardware subtracts integers of one step, so input and weight should share a threshold.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::Adder2dConfig};
+///
+/// let device = Device::flex();
+/// let adder = Adder2dConfig::new([3, 8], [3, 3])
+///     .with_quantization(QPlan::tqt(8, 8).default)
+///     .init(&device);
+/// assert_eq!(adder.forward(Tensor::zeros([1, 3, 9, 9], &device)).dims(), [1, 8, 7, 7]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Adder2d {
@@ -200,5 +212,25 @@ impl ModuleDisplay for Adder2d {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_distances_by_hand() {
+        let device = Device::flex();
+        let mut adder = Adder2dConfig::new([1, 1], [1, 2]).init(&device);
+        adder.weight = Param::from_tensor(Tensor::from_floats([[[[3.0, -1.0]]]], &device));
+        // -(|1 - 3| + |2 + 1|).
+        let y = adder.forward(Tensor::from_floats([[[[1.0, 2.0]]]], &device));
+        assert_eq!(y.into_scalar::<f32>(), -5.0);
+        let sums = Adder2dConfig::new([4, 2], [3, 3]).describe().sums;
+        assert_eq!(
+            sums.map(|sums| (sums.term, sums.terms)),
+            Some((Term::Distance, 36))
+        );
     }
 }

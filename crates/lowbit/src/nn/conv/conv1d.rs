@@ -47,6 +47,18 @@ pub struct Conv1dConfig {
 
 /// Convolution with quantized input, weight, bias, sum and output. Built by [`Conv1dConfig`];
 /// parameter paths are those of `burn::nn::conv::Conv1d`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::Conv1dConfig};
+///
+/// let device = Device::flex();
+/// let conv = Conv1dConfig::new(2, 4, 3)
+///     .with_quantization(QPlan::tqt(4, 8).default)
+///     .init(&device);
+/// assert_eq!(conv.forward(Tensor::zeros([1, 2, 10], &device)).dims(), [1, 4, 8]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Conv1d {
@@ -174,5 +186,35 @@ impl ModuleDisplay for Conv1d {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_numbers_by_hand() {
+        let device = Device::flex();
+        let mut conv = Conv1dConfig::new(1, 1, 2).with_bias(false).init(&device);
+        conv.weight = Param::from_tensor(Tensor::from_floats([[[1.0, 2.0]]], &device));
+        // 1 + 2 * 2 and 2 + 2 * 3.
+        let y = conv.forward(Tensor::from_floats([[[1.0, 2.0, 3.0]]], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [5.0, 8.0]);
+    }
+
+    /// Three ones, two apart, over seven ones: the ends see one zero each.
+    #[test]
+    fn same_padding_counts_the_dilation() {
+        let device = Device::flex();
+        let conv = Conv1dConfig::new(1, 1, 3)
+            .with_dilation(2)
+            .with_padding(PaddingConfig1d::Same)
+            .with_bias(false)
+            .with_initializer(Initializer::Constant { value: 1.0 })
+            .init(&device);
+        let y = conv.forward(Tensor::ones([1, 1, 7], &device));
+        let expected = [2.0, 2.0, 3.0, 3.0, 3.0, 2.0, 2.0];
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), expected);
     }
 }

@@ -45,6 +45,18 @@ pub struct Conv2dConfig {
 
 /// Convolution with quantized input, weight, bias, sum and output. Built by [`Conv2dConfig`]; parameter
 /// paths are those of `burn::nn::conv::Conv2d`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::Conv2dConfig};
+///
+/// let device = Device::flex();
+/// let conv = Conv2dConfig::new([3, 8], [3, 3])
+///     .with_quantization(QPlan::tqt(4, 8).default)
+///     .init(&device);
+/// assert_eq!(conv.forward(Tensor::zeros([1, 3, 9, 9], &device)).dims(), [1, 8, 7, 7]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Conv2d {
@@ -168,5 +180,46 @@ impl ModuleDisplay for Conv2d {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::QPlan;
+
+    #[test]
+    fn four_pixels_by_hand() {
+        let device = Device::flex();
+        let mut conv = Conv2dConfig::new([1, 1], [1, 2]).init(&device);
+        conv.weight = Param::from_tensor(Tensor::from_floats([[[[1.0, -1.0]]]], &device));
+        conv.bias = Some(Param::from_tensor(Tensor::from_floats([0.5], &device)));
+        // 1 - 2 + 0.5 and 4 - 3 + 0.5.
+        let y = conv.forward(Tensor::from_floats([[[[1.0, 2.0], [4.0, 3.0]]]], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [-0.5, 1.5]);
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_built_says_why() {
+        let config = Conv2dConfig::new([4, 6], [3, 3]);
+        let refused = |config: Conv2dConfig| config.check().unwrap_err().to_string();
+        assert_eq!(
+            refused(config.clone().with_quantization(QPlan::tqt(8, 25).default)),
+            "Conv2d.input: bits is 25, expected 2 to 24 (tqt)"
+        );
+        assert_eq!(
+            refused(config.clone().with_groups(4)),
+            "Conv2d.groups: is 4, expected a divisor of both 4 channels in and 6 out"
+        );
+        assert!(config.with_groups(2).check().is_ok());
+    }
+
+    #[test]
+    #[should_panic(expected = "a kernel that reaches over 5 does not fit an input of 4")]
+    fn a_kernel_larger_than_the_image_is_refused() {
+        let device = Device::flex();
+        let conv = Conv2dConfig::new([1, 1], [3, 1]).with_dilation([2, 1]);
+        conv.init(&device)
+            .forward(Tensor::zeros([1, 1, 4, 4], &device));
     }
 }

@@ -46,6 +46,19 @@ pub struct Conv3dConfig {
 
 /// Convolution with quantized input, weight, bias, sum and output. Built by [`Conv3dConfig`];
 /// parameter paths are those of `burn::nn::conv::Conv3d`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::Conv3dConfig};
+///
+/// let device = Device::flex();
+/// let conv = Conv3dConfig::new([1, 2], [3, 3, 3])
+///     .with_quantization(QPlan::tqt(4, 8).default)
+///     .init(&device);
+/// let y = conv.forward(Tensor::zeros([1, 1, 4, 5, 6], &device));
+/// assert_eq!(y.dims(), [1, 2, 2, 3, 4]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Conv3d {
@@ -183,5 +196,25 @@ impl ModuleDisplay for Conv3d {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel of three ones with stride 2 over four ones: one zero is missing, at the end, so
+    /// that the second sum is 2.
+    #[test]
+    fn same_padding_with_a_stride_puts_the_odd_zero_at_the_end() {
+        let device = Device::flex();
+        let conv = Conv3dConfig::new([1, 1], [1, 1, 3])
+            .with_stride([1, 1, 2])
+            .with_padding(PaddingConfig3d::Same)
+            .with_bias(false)
+            .with_initializer(Initializer::Constant { value: 1.0 })
+            .init(&device);
+        let y = conv.forward(Tensor::ones([1, 1, 1, 1, 4], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [3.0, 2.0]);
     }
 }

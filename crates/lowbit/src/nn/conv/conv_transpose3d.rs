@@ -50,6 +50,19 @@ pub struct ConvTranspose3dConfig {
 ///
 /// A weight's channels are its second dimension: with `per_channel`, output channels that have the
 /// same place in their groups share a threshold.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::ConvTranspose3dConfig};
+///
+/// let device = Device::flex();
+/// let conv = ConvTranspose3dConfig::new([2, 4], [1, 1, 2])
+///     .with_stride([1, 1, 2])
+///     .with_quantization(QPlan::tqt(4, 8).default)
+///     .init(&device);
+/// assert_eq!(conv.forward(Tensor::zeros([1, 2, 1, 1, 5], &device)).dims(), [1, 4, 1, 1, 10]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct ConvTranspose3d {
@@ -176,5 +189,36 @@ impl ModuleDisplay for ConvTranspose3d {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         self.parts().content(content).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each number becomes a kernel: 1 and 2 times (1, 10), side by side.
+    #[test]
+    fn two_numbers_by_hand() {
+        let device = Device::flex();
+        let mut conv = ConvTranspose3dConfig::new([1, 1], [1, 1, 2])
+            .with_stride([1, 1, 2])
+            .with_bias(false)
+            .init(&device);
+        let weight = Tensor::<1>::from_floats([1.0, 10.0], &device);
+        conv.weight = Param::from_tensor(weight.reshape([1, 1, 1, 1, 2]));
+        let x = Tensor::<1>::from_floats([1.0, 2.0], &device).reshape([1, 1, 1, 1, 2]);
+        let y = conv.forward(x).into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(y, [1.0, 10.0, 2.0, 20.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a padding of 2 cuts off all of an output of 4")]
+    fn a_padding_that_leaves_nothing_is_refused() {
+        let device = Device::flex();
+        let conv = ConvTranspose3dConfig::new([1, 1], [1, 1, 2])
+            .with_stride([1, 1, 2])
+            .with_padding([0, 0, 2])
+            .init(&device);
+        conv.forward(Tensor::zeros([1, 1, 1, 1, 2], &device));
     }
 }

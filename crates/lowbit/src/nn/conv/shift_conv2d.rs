@@ -57,6 +57,16 @@ pub struct ShiftConv2dConfig {
 /// that trains weights (DeepShift-Q, arXiv 1905.13298), which ShiftAddNet (arXiv 2010.12785) pairs
 /// with an adder, [`ShiftAdder2d`](super::ShiftAdder2d). Built by [`ShiftConv2dConfig`]; parameter
 /// paths are those of `burn::nn::conv::Conv2d`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::ShiftConv2dConfig;
+///
+/// let device = Device::flex();
+/// let conv = ShiftConv2dConfig::new([3, 8], [3, 3]).with_weight_bits(4).init(&device);
+/// assert_eq!(conv.forward(Tensor::zeros([1, 3, 9, 9], &device)).dims(), [1, 8, 7, 7]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct ShiftConv2d {
@@ -211,5 +221,41 @@ impl ModuleDisplay for ShiftConv2d {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TqtPlan;
+
+    /// log2 0.3 = -1.7 rounds to -2, so that 4 becomes 1; log2 -0.6 = -0.7 (of 0.6) to -1.
+    #[test]
+    fn two_shifts_by_hand() {
+        let device = Device::flex();
+        let mut conv = ShiftConv2dConfig::new([1, 2], [1, 1])
+            .with_bias(false)
+            .init(&device);
+        conv.weight = Param::from_tensor(Tensor::from_floats([[[[0.3]]], [[[-0.6]]]], &device));
+        let y = conv.forward(Tensor::full([1, 1, 1, 1], 4.0, &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [1.0, -2.0]);
+    }
+
+    #[test]
+    fn shifts_too_long_for_a_register_are_refused() {
+        let config = ShiftConv2dConfig::new([1, 1], [1, 1]).with_weight_bits(7);
+        assert!(config.check().is_ok());
+        let quantization = QConfig {
+            weight: None,
+            ..TqtPlan::new(8, 8).all_tensors().plan().default
+        };
+        assert_eq!(
+            config
+                .with_quantization(quantization)
+                .check()
+                .unwrap_err()
+                .to_string(),
+            "ShiftConv2d.weight_bits: is 7, expected at most 6 with an accumulator"
+        );
     }
 }

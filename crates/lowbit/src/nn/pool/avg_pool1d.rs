@@ -35,6 +35,17 @@ pub struct AvgPool1dConfig {
 }
 
 /// The mean under each window. Built by [`AvgPool1dConfig`].
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::AvgPool1dConfig;
+///
+/// let device = Device::flex();
+/// let pool = AvgPool1dConfig::new(2).init(&device);
+/// let y = pool.forward(Tensor::from_floats([[[1.0, 5.0, 2.0, 3.0]]], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [3.0, 2.5]);
+/// ```
 #[derive(Module, Debug)]
 pub struct AvgPool1d {
     /// Length of the window.
@@ -121,6 +132,25 @@ impl AvgPool1d {
             stride: [self.stride],
             dilation: [1],
             padding: Padding::from(&self.padding),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first window holds one place of padding and 4: 2 if it counts, 4 if not.
+    #[test]
+    fn padding_counts_or_not() {
+        let device = Device::flex();
+        for (counts, first) in [(true, 2.0), (false, 4.0)] {
+            let pool = AvgPool1dConfig::new(2)
+                .with_padding(PaddingConfig1d::Explicit(1, 0))
+                .with_count_include_pad(counts)
+                .init(&device);
+            let y = pool.forward(Tensor::from_floats([[[4.0, 1.0, 3.0]]], &device));
+            assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [first, 2.0]);
         }
     }
 }

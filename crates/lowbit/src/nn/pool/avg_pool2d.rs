@@ -35,6 +35,17 @@ pub struct AvgPool2dConfig {
 }
 
 /// The mean under each window. Built by [`AvgPool2dConfig`].
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::AvgPool2dConfig;
+///
+/// let device = Device::flex();
+/// let pool = AvgPool2dConfig::new([2, 2]).init(&device);
+/// let y = pool.forward(Tensor::from_floats([[[[1.0, 2.0], [4.0, 3.0]]]], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [2.5]);
+/// ```
 #[derive(Module, Debug)]
 pub struct AvgPool2d {
     /// Height and width of the window.
@@ -122,5 +133,30 @@ impl AvgPool2d {
             dilation: [1, 1],
             padding: Padding::from(&self.padding),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Were a window wholly in the padding allowed, its mean would be 0 / 0.
+    #[test]
+    fn a_mean_of_nothing_is_refused() {
+        let config = AvgPool2dConfig::new([1, 3])
+            .with_padding(PaddingConfig2d::Explicit(1, 0, 1, 0))
+            .with_count_include_pad(false);
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "AvgPool2d.padding: is 1, expected less than the window's reach, 1"
+        );
+        assert_eq!(
+            AvgPool2dConfig::new([2, 2])
+                .with_strides([0, 1])
+                .check()
+                .unwrap_err()
+                .to_string(),
+            "AvgPool2d.strides: is [0, 1], expected at least 1 each"
+        );
     }
 }

@@ -35,6 +35,17 @@ pub struct MaxPool1dConfig {
 }
 
 /// The largest value under each window. Built by [`MaxPool1dConfig`].
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::MaxPool1dConfig;
+///
+/// let device = Device::flex();
+/// let pool = MaxPool1dConfig::new(2).init(&device);
+/// let y = pool.forward(Tensor::from_floats([[[1.0, 5.0, 2.0, 3.0]]], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [5.0, 3.0]);
+/// ```
 #[derive(Module, Debug)]
 pub struct MaxPool1d {
     /// Length of the window.
@@ -122,5 +133,39 @@ impl MaxPool1d {
             dilation: [self.dilation],
             padding: Padding::from(&self.padding),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows two apart over -1, -2, -3, -4 with one place of padding on either side, which is no
+    /// number and never the greatest.
+    #[test]
+    fn padding_is_never_the_greatest() {
+        let device = Device::flex();
+        let pool = MaxPool1dConfig::new(2)
+            .with_padding(PaddingConfig1d::Explicit(1, 1))
+            .init(&device);
+        let y = pool.forward(Tensor::from_floats([[[-1.0, -2.0, -3.0, -4.0]]], &device));
+        assert_eq!(
+            y.into_data().try_to_vec::<f32>().unwrap(),
+            [-1.0, -2.0, -4.0]
+        );
+    }
+
+    /// Three taps two apart reach over 5, so that `Same` adds two places on either side.
+    #[test]
+    fn same_padding_counts_the_dilation() {
+        let device = Device::flex();
+        let pool = MaxPool1dConfig::new(3)
+            .with_stride(1)
+            .with_dilation(2)
+            .with_padding(PaddingConfig1d::Same)
+            .init(&device);
+        let x = Tensor::from_floats([[[1.0, 0.0, 0.0, 2.0, 0.0, 0.0, 3.0]]], &device);
+        let y = pool.forward(x).into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(y, [1.0, 2.0, 1.0, 2.0, 3.0, 2.0, 3.0]);
     }
 }

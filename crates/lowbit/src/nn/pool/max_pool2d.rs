@@ -35,6 +35,17 @@ pub struct MaxPool2dConfig {
 }
 
 /// The largest value under each window. Built by [`MaxPool2dConfig`].
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::MaxPool2dConfig;
+///
+/// let device = Device::flex();
+/// let pool = MaxPool2dConfig::new([2, 2]).init(&device);
+/// let y = pool.forward(Tensor::from_floats([[[[1.0, 2.0], [4.0, 3.0]]]], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [4.0]);
+/// ```
 #[derive(Module, Debug)]
 pub struct MaxPool2d {
     /// Height and width of the window.
@@ -122,5 +133,28 @@ impl MaxPool2d {
             dilation: self.dilation,
             padding: Padding::from(&self.padding),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_wholly_in_the_padding_is_refused() {
+        let config =
+            MaxPool2dConfig::new([2, 2]).with_padding(PaddingConfig2d::Explicit(0, 2, 0, 2));
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "MaxPool2d.padding: is 2, expected less than the window's reach, 2"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "a kernel that reaches over 2 does not fit an input of 1")]
+    fn a_window_larger_than_the_image_is_refused() {
+        let device = Device::flex();
+        let pool = MaxPool2dConfig::new([2, 2]).init(&device);
+        pool.forward(Tensor::zeros([1, 1, 1, 4], &device));
     }
 }
