@@ -155,8 +155,8 @@ fn it_is_calibrated_measured_tapped_and_switched() {
     );
     let measured = measure(&net, forward);
     let weight = measured.iter().find(|m| m.path == "membrane.weight");
-    // Unsigned, as calibrated: the threshold is 1, the step 1/256; 0.7 is 179 of them and 0.2 of a
-    // step more, so that the noise is 51 dB below: 20 log10(0.7 / (0.2 / 256)) = 59.
+    // Unsigned with the threshold 1, as calibrated: 0.7 is 179.2 steps of 1/256, of which 0.2 are
+    // lost: 20 log10(179.2 / 0.2) = 59.05 dB.
     assert!((weight.unwrap().sqnr.unwrap() - 59.0).abs() < 0.1);
 
     let taps = Taps::attach(&net, Selection::all().layer_type("Integrator"));
@@ -238,8 +238,7 @@ fn its_sums_are_reported() {
     let mut planner = Planner::new(&plan).unwrap();
     let config = planner.layer("layer", GroupedConfig(QConfig::default()));
     let device = Device::flex();
-    // Sevens and zeros: only the second group's sum is not zero, 3 * 7 * 8 = 168, 9 bits; a weight
-    // more would make no difference to it.
+    // Only the second group's sum is not zero: at least 3 * 7 * -8 = -168 steps, 9 bits.
     let weight = [0.0, 0.0, 0.0, 0.875, 0.875, 0.875].map(|w| [w]);
     let net = Net {
         layer: Grouped {
