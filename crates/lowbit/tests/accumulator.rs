@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use lowbit::config::{LayerType, Planner, QConfig, QPlan, TqtWidths};
+use lowbit::config::{Planner, QConfig, QPlan, TqtWidths};
 use lowbit::models::{Architecture, Classifier};
 use lowbit::nn;
 use lowbit::quantizers::{
@@ -261,9 +261,9 @@ fn refusal(plan: &str) -> String {
         Err(error) => return error.to_string(),
     };
     let mut planner = Planner::new(&plan).unwrap();
-    planner.layer("fc1", LayerType::Linear { bias: true });
-    planner.layer("relu", LayerType::Relu);
-    planner.finish().unwrap_err().to_string()
+    let linear = planner.layer("fc1", nn::LinearConfig::new(1, 1));
+    let relu = planner.layer("relu", nn::ReluConfig::new());
+    linear.err().or(relu.err()).unwrap().to_string()
 }
 
 #[test]

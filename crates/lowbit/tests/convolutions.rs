@@ -55,11 +55,19 @@ fn conv1d_takes_burns_record_and_gives_burns_output() {
         PaddingConfig1d::Explicit(2, 1),
     ] {
         for (stride, dilation, groups) in [(1, 1, 1), (2, 1, 2), (1, 3, 4)] {
+            // Burn's `Same` forgets the dilation: three taps `dilation` apart reach over
+            // `2 dilation + 1`.
+            let burns_padding = match padding {
+                PaddingConfig1d::Same if dilation > 1 => {
+                    PaddingConfig1d::Explicit(dilation, dilation)
+                }
+                _ => padding.clone(),
+            };
             let burn = burn_nn::Conv1dConfig::new(4, 8, 3)
                 .with_stride(stride)
                 .with_dilation(dilation)
                 .with_groups(groups)
-                .with_padding(padding.clone())
+                .with_padding(burns_padding)
                 .init(&device);
             let ours = nn::Conv1dConfig::new(4, 8, 3)
                 .with_stride(stride)
@@ -322,4 +330,30 @@ fn a_shift_convolution_passes_the_gradient_straight_through() {
         .into_scalar::<f32>();
     let first: Vec<f32> = grad.into_data().iter::<f32>().collect();
     assert!((first[0] - expected).abs() < 1e-4);
+}
+
+/// Stride 2 over sizes that the kernel's reach meets from one side only: ONNX's `SAME_UPPER` puts
+/// the odd zero at the end. Burn has no such padding in three dimensions, so it convolves the image
+/// with the zeros already there.
+#[test]
+fn conv3d_pads_one_end_more_than_the_other() {
+    use burn::tensor::ops::PadMode;
+
+    let device = Device::flex();
+    let burn = burn_nn::Conv3dConfig::new([2, 3], [3, 2, 3])
+        .with_stride([2, 1, 2])
+        .init(&device);
+    let ours = nn::Conv3dConfig::new([2, 3], [3, 2, 3])
+        .with_stride([2, 1, 2])
+        .with_padding(PaddingConfig3d::Same)
+        .init(&device)
+        .load_record(burn.clone().into_record());
+    let x = noise([1, 2, 4, 5, 7]);
+    // (4 / 2 - 1) 2 + 3 - 4 = 1; 5 - 1 + 2 - 5 = 1; (4 - 1) 2 + 3 - 7 = 2.
+    let padded = x
+        .clone()
+        .pad([(0, 1), (0, 1), (1, 1)], PadMode::Constant(0.0));
+    let y = ours.forward(x);
+    assert_eq!(y.dims(), [1, 3, 2, 5, 4]);
+    assert_same(burn.forward(padded), y);
 }

@@ -7,7 +7,7 @@ mod planner;
 mod qconfig;
 mod tqt;
 
-pub use layer::{Layer, LayerType};
+pub use layer::{Describe, Description, Foldable, Layer};
 pub use plan::{Fold, Override, QPlan, Widths};
 pub use planner::Planner;
 pub use qconfig::QConfig;

@@ -18,7 +18,7 @@ pub enum Term {
 }
 
 /// The sums that a layer computes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sums {
     /// What each sum adds up.
     pub term: Term,

@@ -6,9 +6,9 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
-use crate::config::{Layer, LayerType};
+use crate::config::Layer;
 use crate::ops::{IntegerGrid, bits_of, sum_limits, trained_threshold};
-use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig};
+use crate::quantizers::{QuantizerConfig, Sums as LayerSums, Term};
 
 /// The widths of a layer's sums, in bits of two's complement. Each holds every partial
 /// sum too, in any order.
@@ -53,8 +53,7 @@ impl AccumulatorBits {
 /// No data is needed; thresholds and signedness are the model's, so that calibration comes first.
 /// Layers with a stride or padding have sums of fewer terms at some places; what is counted is a
 /// sum of all. The weights of a `ShiftConv2d` are integers times its longest shift; with 7 bits and
-/// more those are too wide to be counted. In a transposed convolution with groups and without bias
-/// or thresholds per channel, the groups cannot be told and are counted as one.
+/// more those are too wide to be counted.
 pub fn accumulator_bits<M: Module>(model: &M, layers: &[Layer]) -> Vec<AccumulatorBits> {
     let mut parameters = Parameters::default();
     model.visit(&mut parameters);
@@ -136,31 +135,22 @@ impl Sums<'_> {
 
 impl Parameters {
     fn of(&self, layer: &Layer) -> Option<AccumulatorBits> {
-        if !layer.layer_type.has_slot("accumulator") {
-            return None;
-        }
+        let description = &layer.description;
+        let made_of = description.sums?;
         let at = |name: &str| format!("{}.{name}", layer.path);
         let data = self.found.get(&at("weight"))?;
         let input = self.integers(layer.config.input.as_ref()?, &at("quantizers.input"))?;
-        let config = match layer.layer_type {
-            LayerType::ShiftConv2d { weight_bits, .. } => {
-                QuantizerConfig::Format(FormatQuantizerConfig::shifts_of_weight(weight_bits))
-            }
-            _ => layer.config.weight.clone()?,
-        };
-        let weight = self.integers(&config, &at("quantizers.weight"))?;
-        let values = self.quantized(layer, &config, &weight, data)?;
-        let bias = self.found.get(&at("bias"));
-        let layout = Layout::of(
-            layer.layer_type,
-            data.shape().as_slice(),
-            bias.map(|b| b.shape()[0]),
-        );
+        let own = description.weight_format.as_ref();
+        let config = own.or(layer.config.weight.as_ref())?;
+        let weight = self.integers(config, &at("quantizers.weight"))?;
+        let values = self.quantized(layer, config, &weight, data)?;
+        let axis = description.weight?.axis;
+        let layout = Layout::of(&made_of, axis, data.shape().as_slice())?;
 
         let sums = Sums {
             input: &input,
             weight: &weight,
-            distances: matches!(layer.layer_type, LayerType::Adder2d { .. }),
+            distances: made_of.term == Term::Distance,
         };
         let mut limits = vec![(0i128, 0i128); layout.channels];
         for (i, &value) in values.iter().enumerate() {
@@ -169,7 +159,7 @@ impl Parameters {
             limits[channel].0 += least;
             limits[channel].1 += greatest;
         }
-        let terms = layout.terms as i128;
+        let terms = made_of.terms as i128;
         let any_weight = (0..layout.channels).map(|channel| {
             let (least, greatest) = sums.limits((weight.min, weight.max), channel);
             (least * terms, greatest * terms)
@@ -178,11 +168,11 @@ impl Parameters {
         let largest = limits.iter().map(|&(least, greatest)| greatest.max(-least));
         Some(AccumulatorBits {
             path: layer.path.clone(),
-            layer_type: layer.layer_type.name(),
+            layer_type: layer.description.name,
             input: input.bits,
             input_signed: input.min < 0,
             weight: weight.bits,
-            terms: layout.terms,
+            terms: made_of.terms,
             needed_by_shape: any_weight.map(width).max().unwrap_or(1),
             needed_by_weights: limits.iter().copied().map(width).max().unwrap_or(1),
             given: layer.config.accumulator.as_ref().map(|a| a.bits),
@@ -232,7 +222,7 @@ impl Parameters {
     ) -> Option<Vec<i64>> {
         let mut values: Vec<f32> = weight.iter::<f32>().collect();
         let shape = weight.shape().as_slice();
-        let axis = channel_axis(layer.layer_type);
+        let axis = layer.description.weight?.axis;
         let inner: usize = shape[axis + 1..].iter().product();
         match config {
             QuantizerConfig::Tqt(config) => {
@@ -267,20 +257,9 @@ impl Parameters {
     }
 }
 
-/// The dimension of a weight that may have a threshold per index.
-fn channel_axis(layer_type: LayerType) -> usize {
-    match layer_type {
-        LayerType::Linear { .. }
-        | LayerType::ConvTranspose1d { .. }
-        | LayerType::ConvTranspose2d { .. }
-        | LayerType::ConvTranspose3d { .. } => 1,
-        _ => 0,
-    }
-}
-
 /// Where the weights of each output channel lie in a weight.
 struct Layout {
-    terms: usize,
+    /// Output channels, of all groups.
     channels: usize,
     /// Weights that follow one another and belong to one channel.
     inner: usize,
@@ -289,35 +268,18 @@ struct Layout {
 }
 
 impl Layout {
-    /// The layout of a weight of the given shape, for a layer with a bias of the given length.
-    fn of(layer_type: LayerType, shape: &[usize], bias: Option<usize>) -> Self {
+    /// The layout of a weight of that shape, with a channel at each index of `axis`, which repeat
+    /// with the groups of the sums; `None` if a sum does not read each of its channel's weights
+    /// once.
+    fn of(sums: &LayerSums, axis: usize, shape: &[usize]) -> Option<Self> {
         let all: usize = shape.iter().product();
-        let inner: usize = shape[2..].iter().product();
-        match layer_type {
-            LayerType::Linear { .. } => Self {
-                terms: shape[0],
-                channels: shape[1],
-                inner: 1,
-                group: (shape[1], all),
-            },
-            LayerType::ConvTranspose1d { .. }
-            | LayerType::ConvTranspose2d { .. }
-            | LayerType::ConvTranspose3d { .. } => {
-                let groups = bias.map_or(1, |channels| channels / shape[1]).max(1);
-                Self {
-                    terms: shape[0] / groups * inner,
-                    channels: shape[1] * groups,
-                    inner,
-                    group: (shape[1], all / groups),
-                }
-            }
-            _ => Self {
-                terms: shape[1] * inner,
-                channels: shape[0],
-                inner: shape[1] * inner,
-                group: (shape[0], all),
-            },
-        }
+        let channels = *shape.get(axis)?;
+        let layout = Self {
+            channels: channels * sums.groups,
+            inner: shape[axis + 1..].iter().product(),
+            group: (channels, all.checked_div(sums.groups)?),
+        };
+        (layout.channels * sums.terms == all).then_some(layout)
     }
 
     /// The output channel of the weight at index `i`.
@@ -332,7 +294,7 @@ mod tests {
     use super::*;
     use burn::module::ModuleDisplay;
 
-    use crate::config::QConfig;
+    use crate::config::{Describe, QConfig};
     use crate::nn;
     use crate::quantizers::{AccumulatorConfig, TrainedThresholdConfig};
 
@@ -356,15 +318,11 @@ mod tests {
         }
     }
 
-    fn report<L: Module + ModuleDisplay>(
-        layer: L,
-        layer_type: LayerType,
-        config: QConfig,
-    ) -> AccumulatorBits {
+    fn report<C: Describe, L: Module + ModuleDisplay>(config: &C, layer: L) -> AccumulatorBits {
         let layers = [Layer {
             path: "layer".into(),
-            layer_type,
-            config,
+            description: config.describe(),
+            config: config.quantization().clone(),
         }];
         let mut report = accumulator_bits(&Net { layer }, &layers);
         assert_eq!(report.len(), 1);
@@ -380,11 +338,10 @@ mod tests {
     /// at least -(7*8 + 8*7 + 8) = -120, 8 bits; channel two less.
     #[test]
     fn a_linear_layer_by_hand() {
-        let mut linear = nn::LinearConfig::new(3, 2)
-            .with_quantization(config(false))
-            .init(&Device::flex());
+        let config = nn::LinearConfig::new(3, 2).with_quantization(config(false));
+        let mut linear = config.init(&Device::flex());
         linear.weight = weight(&[0.875, 0.0, -1.0, 0.125, 0.125, 0.0], [3, 2]);
-        let bits = report(linear, LayerType::Linear { bias: true }, config(false));
+        let bits = report(&config, linear);
         assert_eq!((bits.terms, bits.input, bits.weight), (3, 4, 4));
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (9, 8));
         assert!(bits.is_enough() && bits.exact_in_f32 && bits.input_signed);
@@ -394,16 +351,15 @@ mod tests {
     /// weights of 7 give 210, 9 bits, one of -8 gives -120, 8 bits.
     #[test]
     fn an_unsigned_input_by_hand() {
-        let mut conv = nn::Conv1dConfig::new(1, 2, 2)
-            .with_quantization(config(false))
-            .init(&Device::flex());
+        let config = nn::Conv1dConfig::new(1, 2, 2).with_quantization(config(false));
+        let mut conv = config.init(&Device::flex());
         conv.weight = weight(&[0.875, 0.875, -1.0, 0.0], [2, 1, 2]);
         if let Some(crate::quantizers::Quantizer::TrainedThreshold(input)) =
             &mut conv.quantizers.input
         {
             input.signed = weight(&[0.0], [1]);
         }
-        let bits = report(conv, LayerType::Conv1d { bias: true }, config(false));
+        let bits = report(&config, conv);
         // By shape: 2 * 15 * -8 = -240.
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (9, 9));
         assert!(!bits.input_signed);
@@ -414,10 +370,10 @@ mod tests {
     /// of -8 are -112, 8 bits; one alone is -56, 7 bits.
     #[test]
     fn a_transposed_convolution_by_hand() {
-        let mut conv = nn::ConvTranspose1dConfig::new([4, 4], 1)
+        let config = nn::ConvTranspose1dConfig::new([4, 4], 1)
             .with_groups(2)
-            .with_quantization(config(true))
-            .init(&Device::flex());
+            .with_quantization(config(true));
+        let mut conv = config.init(&Device::flex());
         // Rows are channels in, columns the places of channels out in their group.
         let values = [0.875, 0.0, 0.0, 3.5, 0.0, 3.5, 0.0, 3.5];
         conv.weight = weight(&values, [4, 2, 1]);
@@ -426,12 +382,24 @@ mod tests {
         {
             threshold.log2_threshold = weight(&[0.0, 2.0], [2]);
         }
-        let bits = report(
-            conv,
-            LayerType::ConvTranspose1d { bias: true },
-            config(true),
-        );
+        let bits = report(&config, conv);
         assert_eq!((bits.terms, bits.needed_by_weights), (2, 8));
+    }
+
+    /// Two groups of one channel in and one out, without bias: each sum is one product, at most
+    /// -8 times -8 = 64 steps by shape, 8 bits, and -8 times 4 = -32 by these weights, 6 bits. Were
+    /// both weights in one sum, it could reach 64.
+    #[test]
+    fn groups_are_told_without_a_bias() {
+        let config = nn::ConvTranspose1dConfig::new([2, 2], 1)
+            .with_groups(2)
+            .with_bias(false)
+            .with_quantization(config(false));
+        let mut conv = config.init(&Device::flex());
+        conv.weight = weight(&[0.5, 0.5], [2, 1, 1]);
+        let bits = report(&config, conv);
+        assert_eq!((bits.terms, bits.needed_by_shape), (1, 8));
+        assert_eq!(bits.needed_by_weights, 6);
     }
 
     /// Steps 1/8 for inputs and, with threshold 4, 1/2 for weights: in eighths, inputs are -8..7,
@@ -439,16 +407,15 @@ mod tests {
     /// -32: at most 39 from 7. Together -59, 7 bits; by shape 2 * 39 = 78, 8 bits.
     #[test]
     fn an_adder_by_hand() {
-        let mut adder = nn::Adder2dConfig::new([2, 1], [1, 1])
-            .with_quantization(config(false))
-            .init(&Device::flex());
+        let config = nn::Adder2dConfig::new([2, 1], [1, 1]).with_quantization(config(false));
+        let mut adder = config.init(&Device::flex());
         adder.weight = weight(&[1.5, -4.0], [1, 2, 1, 1]);
         if let Some(crate::quantizers::Quantizer::TrainedThreshold(threshold)) =
             &mut adder.quantizers.weight
         {
             threshold.log2_threshold = weight(&[2.0], [1]);
         }
-        let bits = report(adder, LayerType::Adder2d { bias: false }, config(false));
+        let bits = report(&config, adder);
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (8, 7));
     }
 
@@ -462,16 +429,12 @@ mod tests {
             weight: None,
             ..config(false)
         };
-        let mut conv = nn::ShiftConv2dConfig::new([3, 1], [1, 1])
+        let config = nn::ShiftConv2dConfig::new([3, 1], [1, 1])
             .with_weight_bits(3)
-            .with_quantization(config.clone())
-            .init(&Device::flex());
+            .with_quantization(config);
+        let mut conv = config.init(&Device::flex());
         conv.weight = weight(&[1.0, -0.3, 0.6], [1, 3, 1, 1]);
-        let layer_type = LayerType::ShiftConv2d {
-            bias: true,
-            weight_bits: 3,
-        };
-        let bits = report(conv, layer_type, config);
+        let bits = report(&config, conv);
         assert_eq!((bits.terms, bits.input, bits.weight), (3, 4, 3));
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (8, 7));
         assert_eq!(bits.given, Some(10));
@@ -493,18 +456,16 @@ mod tests {
             weight: format("fixed(4,3)"),
             ..QConfig::default()
         };
-        let mut linear = nn::LinearConfig::new(2, 1)
-            .with_quantization(config.clone())
-            .init(&Device::flex());
+        let config = nn::LinearConfig::new(2, 1).with_quantization(config);
+        let mut linear = config.init(&Device::flex());
         linear.weight = weight(&[0.875, 0.875], [2, 1]);
         // 2 * 7 * 255 = 3570, 13 bits; by shape 2 * -8 * 255 = -4080.
-        let layer_type = LayerType::Linear { bias: true };
-        let bits = report(linear.clone(), layer_type, config);
+        let bits = report(&config, linear.clone());
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (13, 13));
         assert_eq!(bits.given, None);
         let layers = [Layer {
             path: "layer".into(),
-            layer_type,
+            description: config.describe(),
             config: QConfig::default(),
         }];
         assert!(accumulator_bits(&Net { layer: linear }, &layers).is_empty());

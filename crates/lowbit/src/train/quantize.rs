@@ -231,7 +231,7 @@ pub fn layer_widths<M: Classifier>(model: &M) -> Vec<LayerWidths> {
     layers
         .map(|layer| LayerWidths {
             path: layer.path.clone(),
-            layer_type: layer.layer_type.name(),
+            layer_type: layer.description.name,
             input: bits(&layer.config.input),
             weight: bits(&layer.config.weight),
             bias: bits(&layer.config.bias),
