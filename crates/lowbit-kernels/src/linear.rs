@@ -122,7 +122,10 @@ pub fn forward(
     if inputs == 0 {
         // Sums of nothing.
         for row in output.chunks_exact_mut(outputs) {
-            bias.map_or_else(|| row.fill(0.0), |bias| row.copy_from_slice(bias));
+            match bias {
+                Some(bias) => row.copy_from_slice(bias),
+                None => row.fill(0.0),
+            }
         }
         return;
     }
