@@ -1,6 +1,6 @@
 //! The operators' passes, composed of tensor primitives: they run on every backend.
 
-use burn::backend::tensor::{FloatTensor, IndexingUpdateOp};
+use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings, read_sync};
 use burn::tensor::{Shape, TensorData};
 use lowbit_formats::{Format, Rounding};
@@ -25,31 +25,6 @@ pub(crate) fn round_to_format<B: Backend>(
         .expect(CHECKED);
     let data = TensorData::new(values, shape).convert_dtype(dtype);
     B::float_from_data(data, &device)
-}
-
-/// `f` of every element, computed on the host.
-pub(crate) fn map_on_host<B: Backend>(x: FloatTensor<B>, f: impl Fn(f32) -> f32) -> FloatTensor<B> {
-    let (device, dtype) = (x.device(), x.dtype());
-    let data = read_sync(B::float_into_data(x)).expect("a tensor's data can be read");
-    let shape = data.shape().clone();
-    let values: Vec<f32> = data.iter::<f32>().map(f).collect();
-    B::float_from_data(TensorData::new(values, shape).convert_dtype(dtype), &device)
-}
-
-/// `grad` where `min <= x <= max`, zero elsewhere.
-pub(crate) fn gradient_within<B: Backend>(
-    x: FloatTensor<B>,
-    grad: FloatTensor<B>,
-    min: f32,
-    max: f32,
-) -> FloatTensor<B> {
-    let bools = get_or_init_device_settings::<B>(&x.device()).bool_dtype;
-    let zeros = B::float_zeros(grad.shape(), &grad.device(), grad.dtype().into());
-    let above = B::float_greater_equal_elem(x.clone(), min.into(), bools);
-    let below = B::float_lower_equal_elem(x, max.into(), bools);
-    // Selecting by the two positive tests leaves a NaN input without gradient.
-    let grad = B::float_mask_where(zeros.clone(), above, grad);
-    B::float_mask_where(zeros, below, grad)
 }
 
 /// A threshold's grid as tensors of the input's shape.
@@ -161,74 +136,4 @@ pub(crate) fn threshold_backward<B: Backend>(
         .collect();
     let grad_t = B::float_sum_dims(to_threshold, &summed);
     (grad_x, B::float_reshape(grad_t, Shape::new([channels])))
-}
-
-/// The rounded weights of DoReFa-Net.
-pub(crate) fn dorefa_forward<B: Backend>(w: FloatTensor<B>, bits: u32) -> FloatTensor<B> {
-    let bools = get_or_init_device_settings::<B>(&w.device()).bool_dtype;
-    if bits == 1 {
-        let mean = spread::<B>(B::float_mean(B::float_abs(w.clone())), &w);
-        let negative = B::float_lower_elem(w, 0.0f32.into(), bools);
-        return B::float_mask_where(mean.clone(), negative, B::float_neg(mean));
-    }
-    let levels = ((1u64 << bits) - 1) as f32;
-    let unit = B::float_add_scalar(
-        B::float_mul_scalar(over_max::<B>(B::float_tanh(w)), 0.5f32.into()),
-        0.5f32.into(),
-    );
-    let rounded = B::float_round(B::float_mul_scalar(unit, levels.into()));
-    let unit = B::float_div_scalar(rounded, levels.into());
-    B::float_add_scalar(B::float_mul_scalar(unit, 2.0f32.into()), (-1.0f32).into())
-}
-
-/// The gradient of `tanh(w) / max |tanh(w)|`.
-pub(crate) fn dorefa_backward<B: Backend>(
-    w: FloatTensor<B>,
-    grad: FloatTensor<B>,
-) -> FloatTensor<B> {
-    let settings = get_or_init_device_settings::<B>(&w.device());
-    let shape = w.shape();
-    let flat = Shape::new([shape.num_elements()]);
-    let t = B::float_reshape(B::float_tanh(w), flat.clone());
-    let grad = B::float_reshape(grad, flat);
-    let max = B::float_max_abs(t.clone());
-    let inverse = inverse_or_zero::<B>(max);
-    let slope = B::float_add_scalar(
-        B::float_neg(B::float_mul(t.clone(), t.clone())),
-        1.0f32.into(),
-    );
-    let slope = B::float_mul(slope, inverse.clone());
-    let direct = B::float_mul(grad.clone(), slope.clone());
-    // The first weight of largest magnitude also moves the maximum.
-    let sum = B::float_sum(B::float_mul(grad, t.clone()));
-    let j = B::float_argmax(B::float_abs(t.clone()), 0, settings.int_dtype);
-    let sign = B::float_sign(B::float_select(t, 0, j.clone()));
-    let through_max = B::float_mul(
-        B::float_mul(sign, B::float_select(slope, 0, j.clone())),
-        B::float_mul(sum, inverse),
-    );
-    let change = B::float_neg(through_max);
-    let grad = B::float_select_assign(direct, 0, j, change, IndexingUpdateOp::Add);
-    B::float_reshape(grad, shape)
-}
-
-/// A single number, repeated to the shape of `like`.
-fn spread<B: Backend>(number: FloatTensor<B>, like: &FloatTensor<B>) -> FloatTensor<B> {
-    let shape = like.shape();
-    let ones = Shape::from(vec![1; shape.num_dims()]);
-    B::float_expand(B::float_reshape(number, ones), shape)
-}
-
-/// `t / max |t|`, or zeros where every element is zero.
-fn over_max<B: Backend>(t: FloatTensor<B>) -> FloatTensor<B> {
-    let inverse = inverse_or_zero::<B>(B::float_max_abs(t.clone()));
-    let inverse = spread::<B>(inverse, &t);
-    B::float_mul(t, inverse)
-}
-
-/// `1 / x`, or zero where `x` is.
-fn inverse_or_zero<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
-    let bools = get_or_init_device_settings::<B>(&x.device()).bool_dtype;
-    let zero = B::float_lower_equal_elem(x.clone(), 0.0f32.into(), bools);
-    B::float_mask_fill(B::float_recip(x), zero, 0.0f32.into())
 }

@@ -154,7 +154,7 @@ pub(crate) trait FakeQuantizeKernel: Accumulate {
         min: f32,
         max: f32,
     ) -> FloatTensor<Self> {
-        composed::gradient_within::<Self>(x, grad, min, max)
+        crate::ops::backend::composed::gradient_within::<Self>(x, grad, min, max)
     }
 }
 
@@ -276,7 +276,8 @@ mod tests {
             assert_eq!(read(kernel), read(plain));
         }
         let kernel = <Flex as FakeQuantizeKernel>::gradient_within(flex(&x), flex(&x), -1.0, 2.0);
-        let plain = composed::gradient_within::<Flex>(flex(&x), flex(&x), -1.0, 2.0);
+        let plain =
+            crate::ops::backend::composed::gradient_within::<Flex>(flex(&x), flex(&x), -1.0, 2.0);
         assert_eq!(read(kernel), read(plain));
     }
 }
