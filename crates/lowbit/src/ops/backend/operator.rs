@@ -120,6 +120,14 @@ pub(crate) fn array<T, const N: usize>(items: Vec<T>) -> [T; N] {
         .unwrap_or_else(|_| panic!("an operator has {count} tensors, expected {N}"))
 }
 
+/// The items, and nothing after them.
+pub(crate) fn padded<T, const N: usize>(
+    items: impl IntoIterator<Item = Option<T>>,
+) -> [Option<T>; N] {
+    let mut items = items.into_iter();
+    std::array::from_fn(|_| items.next().flatten())
+}
+
 /// Runs an operator; returns its first result.
 pub(crate) fn run<const D: usize, const PARENTS: usize>(
     operator: impl Operator<PARENTS>,
