@@ -8,7 +8,7 @@ use burn::tensor::{Int, Shape, Tensor};
 
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{self, Inputs, Kernels, Operator, Saved, array};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 
 /// `mean over n of (log(sum over c of exp(scores[n, c])) - scores[n, targets[n]])`: the negative
 /// logarithm of the probability that a softmax of the scores gives the right class.
@@ -49,15 +49,10 @@ impl Operator<1> for CrossEntropy {
         vec![composed_forward::<B>(scores, targets)]
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        saved: Saved<B>,
-        grad: FloatTensor<B>,
-        _wanted: [bool; 1],
-    ) -> [Option<FloatTensor<B>>; 1] {
-        let [scores] = array(saved.inputs);
-        let targets = saved.indices.expect(TARGETS);
-        [Some(composed_backward::<B>(scores, targets, grad))]
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let [scores] = array(incoming.inputs);
+        let targets = incoming.indices.expect(TARGETS);
+        [Some(composed_backward::<B>(scores, targets, incoming.grad))]
     }
 
     fn flex_forward(&self, mut inputs: Inputs<Flex>) -> Vec<FlexTensor> {
@@ -66,15 +61,10 @@ impl Operator<1> for CrossEntropy {
         vec![mean_loss(scores, targets)]
     }
 
-    fn flex_backward(
-        &self,
-        saved: Saved<Flex>,
-        grad: FlexTensor,
-        _wanted: [bool; 1],
-    ) -> [Option<FlexTensor>; 1] {
-        let [scores] = array(saved.inputs);
-        let targets = saved.indices.expect(TARGETS);
-        [Some(gradient(scores, targets, grad))]
+    fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
+        let [scores] = array(incoming.inputs);
+        let targets = incoming.indices.expect(TARGETS);
+        [Some(gradient(scores, targets, incoming.grad))]
     }
 }
 

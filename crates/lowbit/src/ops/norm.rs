@@ -8,7 +8,7 @@ use burn::tensor::{Shape, Tensor};
 
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{self, Inputs, Kernels, Operator, Saved, array};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::backend::profile::timed;
 use crate::ops::kernel::norm::{self as kernel, Affine, Normalization, Statistics};
 use crate::ops::pointwise::activation::{Activation, activated, activated_backward};
@@ -129,15 +129,10 @@ impl Operator<3> for BatchNorm {
         vec![output, made.mean, made.variance]
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        saved: Saved<B>,
-        grad: FloatTensor<B>,
-        _wanted: [bool; 3],
-    ) -> [Option<FloatTensor<B>>; 3] {
-        let known = saved.inputs.into_iter().chain(saved.outputs);
-        let [x, gamma, beta] = self.composed_backward::<B>(array(known.collect()), grad);
-        let x = match saved.gradient_so_far {
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 3>) -> Gradients<B, 3> {
+        let known = incoming.inputs.into_iter().chain(incoming.outputs);
+        let [x, gamma, beta] = self.composed_backward::<B>(array(known.collect()), incoming.grad);
+        let x = match incoming.gradient_so_far {
             Some(so_far) => B::float_add(x, so_far),
             None => x,
         };
@@ -170,14 +165,13 @@ impl Operator<3> for BatchNorm {
         made.map(|made| flex::to_dtype(made, dtype)).into()
     }
 
-    fn flex_backward(
-        &self,
-        saved: Saved<Flex>,
-        grad: FlexTensor,
-        _wanted: [bool; 3],
-    ) -> [Option<FlexTensor>; 3] {
-        let known = saved.inputs.into_iter().chain(saved.outputs);
-        let made = self.gradients(array(known.collect()), grad, saved.gradient_so_far);
+    fn flex_backward(&self, incoming: Incoming<Flex, 3>) -> Gradients<Flex, 3> {
+        let known = incoming.inputs.into_iter().chain(incoming.outputs);
+        let made = self.gradients(
+            array(known.collect()),
+            incoming.grad,
+            incoming.gradient_so_far,
+        );
         made.map(Some)
     }
 }

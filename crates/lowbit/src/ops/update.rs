@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{self, Inputs, Kernels, Operator, Saved, array};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::kernel::vector::{Kernel, dispatch};
 
 /// Numbers that a thread takes at a time.
@@ -172,12 +172,7 @@ impl Operator<0> for SgdStep {
         composed_sgd::<B>(inputs.tensors(), *self).into()
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        _saved: Saved<B>,
-        _grad: FloatTensor<B>,
-        _wanted: [bool; 0],
-    ) -> [Option<FloatTensor<B>>; 0] {
+    fn backward<B: Kernels>(&self, _incoming: Incoming<B, 0>) -> Gradients<B, 0> {
         []
     }
 
@@ -208,12 +203,7 @@ impl Operator<0> for AdamStep {
         composed_adam::<B>(inputs.tensors(), *self).into()
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        _saved: Saved<B>,
-        _grad: FloatTensor<B>,
-        _wanted: [bool; 0],
-    ) -> [Option<FloatTensor<B>>; 0] {
+    fn backward<B: Kernels>(&self, _incoming: Incoming<B, 0>) -> Gradients<B, 0> {
         []
     }
 

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::grads;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -26,7 +26,7 @@ use crate::ops::backend::accumulate::{Accumulate, absent};
 /// where fewer go in; what comes after them is constant.
 pub(crate) trait Operator<const PARENTS: usize>: Debug + Clone + Send + 'static {
     /// Whether `backward` adds what the first tensor's gradient is so far
-    /// ([`Saved::gradient_so_far`]) to the one it makes.
+    /// ([`Incoming::gradient_so_far`]) to the one it makes.
     const ADDS_UP: bool = false;
 
     /// What is kept for `backward` of the tensors that go in.
@@ -45,12 +45,7 @@ pub(crate) trait Operator<const PARENTS: usize>: Debug + Clone + Send + 'static 
 
     /// The gradients of the parents, composed of tensor primitives, from that of the first result.
     /// Those that are not wanted need not be made.
-    fn backward<B: Kernels>(
-        &self,
-        saved: Saved<B>,
-        grad: FloatTensor<B>,
-        wanted: [bool; PARENTS],
-    ) -> [Option<FloatTensor<B>>; PARENTS];
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, PARENTS>) -> Gradients<B, PARENTS>;
 
     /// [`forward`](Self::forward) in kernels.
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
@@ -58,15 +53,13 @@ pub(crate) trait Operator<const PARENTS: usize>: Debug + Clone + Send + 'static 
     }
 
     /// [`backward`](Self::backward) in kernels.
-    fn flex_backward(
-        &self,
-        saved: Saved<Flex>,
-        grad: FlexTensor,
-        wanted: [bool; PARENTS],
-    ) -> [Option<FlexTensor>; PARENTS] {
-        self.backward::<Flex>(saved, grad, wanted)
+    fn flex_backward(&self, incoming: Incoming<Flex, PARENTS>) -> Gradients<Flex, PARENTS> {
+        self.backward::<Flex>(incoming)
     }
 }
+
+/// The gradients of an operator's parents, those that are made.
+pub(crate) type Gradients<B, const PARENTS: usize> = [Option<FloatTensor<B>>; PARENTS];
 
 /// The tensors that go into an operator.
 #[derive(Debug, Clone)]
@@ -90,24 +83,31 @@ impl<B: Backend> Inputs<B> {
     }
 }
 
-/// What is kept of the way forward for the way back.
-#[derive(Debug, Clone)]
-pub(crate) struct Saved<B: Backend> {
+/// What the way back begins with.
+#[derive(Debug)]
+pub(crate) struct Incoming<B: Backend, const PARENTS: usize> {
+    /// What was kept of the tensors that went in, and of the results.
     pub(crate) inputs: Vec<FloatTensor<B>>,
     pub(crate) indices: Option<IntTensor<B>>,
     pub(crate) outputs: Vec<FloatTensor<B>>,
+    /// The gradient of the first result.
+    pub(crate) grad: FloatTensor<B>,
     /// See [`Operator::ADDS_UP`].
     pub(crate) gradient_so_far: Option<FloatTensor<B>>,
+    /// Which gradients somebody waits for.
+    pub(crate) wanted: [bool; PARENTS],
 }
 
-impl<B: Backend> Saved<B> {
-    /// Tensors that went in.
-    pub(crate) fn new(inputs: Vec<FloatTensor<B>>) -> Self {
+impl<B: Backend, const PARENTS: usize> Incoming<B, PARENTS> {
+    /// All gradients are wanted, and nothing else was kept.
+    pub(crate) fn new(inputs: Vec<FloatTensor<B>>, grad: FloatTensor<B>) -> Self {
         Self {
             inputs,
             indices: None,
             outputs: Vec::new(),
+            grad,
             gradient_so_far: None,
+            wanted: [true; PARENTS],
         }
     }
 }
@@ -194,12 +194,17 @@ impl<B: Kernels, C: CheckpointStrategy> RunOp for Autodiff<B, C> {
         let indices = inputs.indices;
         let (output, others) = match prepared {
             OpsKind::Tracked(prep) => {
-                let mut saved = Saved::new(operator.save_inputs::<B>(&tensors));
-                saved.indices = indices.clone();
+                let saved = Inputs {
+                    tensors: operator.save_inputs::<B>(&tensors),
+                    indices: indices.clone(),
+                };
                 let mut outputs = B::forward(&operator, Inputs { tensors, indices });
-                saved.outputs = operator.save_outputs::<B>(&outputs);
+                let saved_outputs = operator.save_outputs::<B>(&outputs);
                 let first = outputs.remove(0);
-                (prep.finish((operator, saved), first), outputs)
+                (
+                    prep.finish((operator, saved, saved_outputs), first),
+                    outputs,
+                )
             }
             OpsKind::UnTracked(prep) => {
                 let mut outputs = B::forward(&operator, Inputs { tensors, indices });
@@ -221,26 +226,30 @@ where
     B: Kernels,
     O: Operator<PARENTS>,
 {
-    type State = (O, Saved<B>);
+    type State = (O, Inputs<B>, Vec<FloatTensor<B>>);
 
     fn backward(
         self,
         ops: Ops<Self::State, PARENTS>,
-        grads: &mut Gradients,
+        grads: &mut grads::Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
         let Ops {
             parents,
             node,
-            state: (operator, mut saved),
+            state: (operator, saved, outputs),
         } = ops;
         let grad = grads.consume::<B>(&node);
         let ops = Ops::new(parents, node, ());
-        let wanted = ops.parents.each_ref().map(Option::is_some);
-        if O::ADDS_UP {
-            saved.gradient_so_far = B::take(grads, &ops, 0);
-        }
-        let gradients = B::backward(&operator, saved, grad, wanted);
+        let incoming = Incoming {
+            inputs: saved.tensors,
+            indices: saved.indices,
+            outputs,
+            grad,
+            gradient_so_far: O::ADDS_UP.then(|| B::take(grads, &ops, 0)).flatten(),
+            wanted: ops.parents.each_ref().map(Option::is_some),
+        };
+        let gradients = B::backward(&operator, incoming);
         for (parent, gradient) in gradients.into_iter().enumerate() {
             match gradient {
                 Some(gradient) if O::ADDS_UP && parent == 0 => {
@@ -266,11 +275,9 @@ pub(crate) trait Kernels: Accumulate {
     /// The gradients of its parents.
     fn backward<const PARENTS: usize>(
         operator: &impl Operator<PARENTS>,
-        saved: Saved<Self>,
-        grad: FloatTensor<Self>,
-        wanted: [bool; PARENTS],
-    ) -> [Option<FloatTensor<Self>>; PARENTS] {
-        operator.backward::<Self>(saved, grad, wanted)
+        incoming: Incoming<Self, PARENTS>,
+    ) -> Gradients<Self, PARENTS> {
+        operator.backward::<Self>(incoming)
     }
 }
 
@@ -287,11 +294,9 @@ impl Kernels for Flex {
 
     fn backward<const PARENTS: usize>(
         operator: &impl Operator<PARENTS>,
-        saved: Saved<Self>,
-        grad: FlexTensor,
-        wanted: [bool; PARENTS],
-    ) -> [Option<FlexTensor>; PARENTS] {
-        operator.flex_backward(saved, grad, wanted)
+        incoming: Incoming<Self, PARENTS>,
+    ) -> Gradients<Self, PARENTS> {
+        operator.flex_backward(incoming)
     }
 }
 

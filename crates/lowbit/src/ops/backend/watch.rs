@@ -6,7 +6,7 @@ use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::ops::backend::operator::{self, Inputs, Kernels, Operator, Saved};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator};
 
 /// Where gradients are put that pass by.
 #[derive(Debug, Clone, Default)]
@@ -58,12 +58,8 @@ impl Operator<1> for WatchGradient {
         inputs.tensors
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        _saved: Saved<B>,
-        grad: FloatTensor<B>,
-        _wanted: [bool; 1],
-    ) -> [Option<FloatTensor<B>>; 1] {
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let grad = incoming.grad;
         let data = burn::tensor::read_sync(B::float_into_data(grad.clone()));
         if let Ok(data) = data {
             self.sink.put(self.mark, data);

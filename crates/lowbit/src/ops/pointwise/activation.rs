@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 
 use crate::ops::backend::composed;
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{self, Inputs, Kernels, Operator, Saved, array};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 pub use crate::ops::kernel::activation::Activation;
 use crate::ops::kernel::activation::{Pointwise, with_activation};
 
@@ -45,14 +45,9 @@ impl Operator<1> for Activate {
         vec![activated::<B>(x, self.0)]
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        saved: Saved<B>,
-        grad: FloatTensor<B>,
-        _wanted: [bool; 1],
-    ) -> [Option<FloatTensor<B>>; 1] {
-        let [output] = array(saved.outputs);
-        [Some(activated_backward::<B>(output, grad, self.0))]
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let [output] = array(incoming.outputs);
+        [Some(activated_backward::<B>(output, incoming.grad, self.0))]
     }
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
@@ -62,14 +57,9 @@ impl Operator<1> for Activate {
         })]
     }
 
-    fn flex_backward(
-        &self,
-        saved: Saved<Flex>,
-        grad: FlexTensor,
-        _wanted: [bool; 1],
-    ) -> [Option<FlexTensor>; 1] {
-        let [output] = array(saved.outputs);
-        [Some(flex::in_f32(grad, |grad| {
+    fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
+        let [output] = array(incoming.outputs);
+        [Some(flex::in_f32(incoming.grad, |grad| {
             let output = flex::to_f32(output);
             with_activation!(self.0, |a| flex::zip(output, grad, move |y, g| a
                 .backward(y, g)))

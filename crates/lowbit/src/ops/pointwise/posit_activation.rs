@@ -8,7 +8,7 @@ use lowbit_formats::posit::{PositActivation, PositFunction};
 
 use crate::ops::backend::composed;
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{self, Inputs, Kernels, Operator, Saved, array};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 
 /// A [`PositActivation`] of every element.
 ///
@@ -44,13 +44,8 @@ impl Operator<1> for Posit {
         })]
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        saved: Saved<B>,
-        grad: FloatTensor<B>,
-        _wanted: [bool; 1],
-    ) -> [Option<FloatTensor<B>>; 1] {
-        let [y] = array(saved.outputs);
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let [y] = array(incoming.outputs);
         let square = B::float_mul(y.clone(), y.clone());
         let slope = match self.0.function() {
             PositFunction::Sigmoid => B::float_sub(y, square),
@@ -58,7 +53,7 @@ impl Operator<1> for Posit {
                 B::float_add_scalar(B::float_neg(square), 1.0f32.into())
             }
         };
-        [Some(B::float_mul(grad, slope))]
+        [Some(B::float_mul(incoming.grad, slope))]
     }
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {

@@ -15,7 +15,7 @@ use burn::tensor::{Shape, Tensor};
 
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{self, Inputs, Kernels, Operator, Saved, array};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::kernel::pool::{self as kernel, Windows};
 
 /// The largest value under each window. `[batch, channels, height, width]` in and out.
@@ -83,14 +83,9 @@ impl Operator<1> for Pooling {
         vec![composed_forward::<B>(x, *self)]
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        saved: Saved<B>,
-        grad: FloatTensor<B>,
-        _wanted: [bool; 1],
-    ) -> [Option<FloatTensor<B>>; 1] {
-        let [x] = array(saved.inputs);
-        [Some(composed_backward::<B>(x, grad, *self))]
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let [x] = array(incoming.inputs);
+        [Some(composed_backward::<B>(x, incoming.grad, *self))]
     }
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
@@ -98,14 +93,9 @@ impl Operator<1> for Pooling {
         vec![pooled(x, *self)]
     }
 
-    fn flex_backward(
-        &self,
-        saved: Saved<Flex>,
-        grad: FlexTensor,
-        _wanted: [bool; 1],
-    ) -> [Option<FlexTensor>; 1] {
-        let [x] = array(saved.inputs);
-        [Some(gradient(x, grad, *self))]
+    fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
+        let [x] = array(incoming.inputs);
+        [Some(gradient(x, incoming.grad, *self))]
     }
 }
 

@@ -11,7 +11,7 @@ use burn::tensor::{Shape, Tensor};
 use lowbit_formats::kernel;
 
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{self, Inputs, Kernels, Operator, Saved};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator};
 use crate::ops::kernel::elementwise::update_and_sum_all;
 use crate::ops::kernel::tanh::tanh;
 
@@ -57,13 +57,9 @@ impl Operator<1> for DorefaWeight {
         vec![composed_forward::<B>(w, self.bits)]
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        saved: Saved<B>,
-        grad: FloatTensor<B>,
-        _wanted: [bool; 1],
-    ) -> [Option<FloatTensor<B>>; 1] {
-        let w = saved.inputs.into_iter().next();
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let grad = incoming.grad;
+        let w = incoming.inputs.into_iter().next();
         [Some(match w {
             Some(w) => composed_backward::<B>(w, grad),
             None => grad,
@@ -75,13 +71,9 @@ impl Operator<1> for DorefaWeight {
         vec![rounded(w, self.bits)]
     }
 
-    fn flex_backward(
-        &self,
-        saved: Saved<Flex>,
-        grad: FlexTensor,
-        _wanted: [bool; 1],
-    ) -> [Option<FlexTensor>; 1] {
-        let w = saved.inputs.into_iter().next();
+    fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
+        let grad = incoming.grad;
+        let w = incoming.inputs.into_iter().next();
         [Some(match w {
             Some(w) => gradient(w, grad),
             None => grad,

@@ -1,284 +1,245 @@
-//! Quantization of an operand inside the operator that reads it.
+//! A tensor on its way into an operator that quantizes it as it reads it.
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::ops::NodeGuard;
+use burn::backend::Backend;
 use burn::backend::flex::Flex;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType};
 use burn::tensor::Tensor;
-use lowbit_formats::{Format, Rounding, kernel};
 
-use crate::ops::backend::flex;
-use crate::ops::quantization::format::ClampedGradient;
-use crate::ops::quantization::format::{CHECKED, FakeQuantizeKernel};
-use crate::ops::quantization::threshold::{Grid, TrainedThresholdKernel};
-use crate::ops::quantization::{Operand, Quantization};
+use crate::ops::backend::operator::{Incoming, Inputs, Kernels};
+use crate::ops::quantization::pointwise::Pointwise;
+use crate::ops::quantization::{OperandQuantization, PreparedQuantization, Quantization};
 
-/// How an operator quantizes an operand as it reads it: one number at a time, so that any pass can
-/// do it.
-#[derive(Debug, Clone, ExtensionType)]
-pub(crate) enum Reading<B: Backend> {
-    /// As it is.
-    Float,
-    /// See [`fake_quantize`](crate::ops::fake_quantize()).
-    Format {
-        format: Format,
-        rounding: Rounding,
-        clamped: ClampedGradient,
-    },
-    /// See [`trained_threshold`](crate::ops::trained_threshold()), with one threshold for the whole
-    /// tensor.
-    Threshold {
-        log2_t: FloatTensor<B>,
-        signed: FloatTensor<B>,
-        bits: u32,
-    },
-}
-
-/// A tensor that may be absent.
-#[derive(Debug, Clone, ExtensionType)]
-pub(crate) enum Optional<B: Backend> {
-    Absent,
-    Present(FloatTensor<B>),
-}
-
-impl<B: Backend> From<Option<FloatTensor<B>>> for Optional<B> {
-    fn from(tensor: Option<FloatTensor<B>>) -> Self {
-        tensor.map_or(Self::Absent, Self::Present)
-    }
-}
-
-impl<B: Backend> Optional<B> {
-    pub(crate) fn into_option(self) -> Option<FloatTensor<B>> {
-        match self {
-            Self::Absent => None,
-            Self::Present(tensor) => Some(tensor),
-        }
-    }
+/// A tensor and how the operator that reads it quantizes it, if at all.
+#[derive(Debug, Clone)]
+pub struct Operand<const D: usize> {
+    tensor: Tensor<D>,
+    quantization: Option<Quantization>,
 }
 
 impl<const D: usize> Operand<D> {
-    /// The tensor, and how it is to be quantized as it is read. What cannot be done one number at a
-    /// time is done already.
-    pub(crate) fn into_reading(self) -> (Tensor<D>, Reading<Dispatch>) {
-        let (tensor, quantization) = self.into_inner();
-        match quantization {
-            None => (tensor, Reading::Float),
-            Some(Quantization::Format {
-                format,
-                rounding,
-                clamped,
-            }) if !matches!(format, Format::Block(_))
-                && !matches!(rounding, Rounding::Stochastic { .. }) =>
-            {
-                let reading = Reading::Format {
-                    format,
-                    rounding,
-                    clamped,
-                };
-                (tensor, reading)
-            }
-            Some(Quantization::TrainedThreshold {
-                log2_threshold,
-                signed,
-                bits,
-                ..
-            }) if log2_threshold.dims() == [1] => {
-                let reading = Reading::Threshold {
-                    log2_t: log2_threshold.into_dispatch(),
-                    signed: signed.into_dispatch(),
-                    bits,
-                };
-                (tensor, reading)
-            }
-            Some(other) => (other.apply(tensor), Reading::Float),
+    /// An operand that is quantized as given.
+    pub fn new(tensor: Tensor<D>, quantization: Option<Quantization>) -> Self {
+        Self {
+            tensor,
+            quantization,
+        }
+    }
+
+    /// How it is quantized, if at all.
+    pub fn quantization(&self) -> Option<&Quantization> {
+        self.quantization.as_ref()
+    }
+
+    /// The tensor as the operator sees it.
+    pub fn quantized(self) -> Tensor<D> {
+        match self.quantization {
+            Some(quantization) => quantization.apply(self.tensor),
+            None => self.tensor,
+        }
+    }
+
+    /// The parts for an operator that quantizes one number at a time. Any other quantization is done
+    /// already.
+    pub(crate) fn into_parts(self) -> OperandParts<D> {
+        let Self {
+            tensor,
+            quantization,
+        } = self;
+        let (tensor, quantization, parameters) = match quantization.map(Quantization::pointwise) {
+            None => (tensor, OperandQuantization::Float, Vec::new()),
+            Some(Ok((quantization, parameters))) => (tensor, quantization, parameters),
+            Some(Err(other)) => (other.apply(tensor), OperandQuantization::Float, Vec::new()),
+        };
+        OperandParts {
+            tensor,
+            quantization,
+            parameters,
         }
     }
 }
 
-/// The parts of a reading and its threshold's node, on the way into an operator of `Autodiff`.
-pub(crate) fn split<B: Backend, C: CheckpointStrategy>(
-    reading: Reading<Autodiff<B, C>>,
-) -> (Reading<B>, Option<NodeGuard>) {
-    match reading {
-        Reading::Float => (Reading::Float, None),
-        Reading::Format {
-            format,
-            rounding,
-            clamped,
-        } => {
-            let reading = Reading::Format {
-                format,
-                rounding,
-                clamped,
-            };
-            (reading, None)
-        }
-        Reading::Threshold {
-            log2_t,
-            signed,
-            bits,
-        } => {
-            let (log2_t, node) = log2_t.into_parts();
-            let signed = signed.into_primitive();
-            let reading = Reading::Threshold {
-                log2_t,
-                signed,
-                bits,
-            };
-            (reading, Some(node))
-        }
+impl<const D: usize> From<Tensor<D>> for Operand<D> {
+    fn from(tensor: Tensor<D>) -> Self {
+        Self::new(tensor, None)
     }
 }
 
-/// Backends with the quantizing operators.
-pub(crate) trait QuantizingKernels:
-    Backend + FakeQuantizeKernel + TrainedThresholdKernel
-{
+/// A tensor, how it is quantized as it is read, and the tensors that takes.
+pub(crate) struct OperandParts<const D: usize> {
+    pub(crate) tensor: Tensor<D>,
+    pub(crate) quantization: OperandQuantization,
+    pub(crate) parameters: Vec<Tensor<1>>,
 }
 
-impl<B: Backend + FakeQuantizeKernel + TrainedThresholdKernel> QuantizingKernels for B {}
+/// The same on a backend.
+#[derive(Debug, Clone)]
+pub(crate) struct QuantizedOperand<B: Backend> {
+    pub(crate) tensor: FloatTensor<B>,
+    pub(crate) quantization: OperandQuantization,
+    pub(crate) parameters: Vec<FloatTensor<B>>,
+}
+
+/// The gradient of an operand, and those of its parameters as far as there are any.
+pub(crate) type OperandGradients<B> = (FloatTensor<B>, Vec<Option<FloatTensor<B>>>);
+
+impl<B: Kernels> QuantizedOperand<B> {
+    /// The rounding as a pass of its own.
+    pub(crate) fn rounded(self) -> FloatTensor<B> {
+        self.quantization.round::<B>(self.tensor, self.parameters)
+    }
+
+    /// Its gradients, given that of the rounded tensor.
+    pub(crate) fn gradients(self, grad: FloatTensor<B>) -> OperandGradients<B> {
+        let Self {
+            tensor,
+            quantization,
+            parameters,
+        } = self;
+        quantization.round_backward::<B>(tensor, parameters, grad)
+    }
+}
+
+impl QuantizedOperand<Flex> {
+    /// The rounding as the passes of a kernel use it.
+    pub(crate) fn prepare(&self) -> PreparedQuantization {
+        self.quantization.prepare(&self.parameters)
+    }
+}
 
 /// The rounding as a pass of its own.
-pub(crate) fn round<B: QuantizingKernels>(
-    reading: &Reading<B>,
-    x: FloatTensor<B>,
+pub(crate) fn round<B: Kernels>(
+    quantization: &impl Pointwise,
+    tensor: FloatTensor<B>,
+    mut parameters: Vec<FloatTensor<B>>,
 ) -> FloatTensor<B> {
-    match reading.clone() {
-        Reading::Float => x,
-        Reading::Format {
-            format, rounding, ..
-        } => <B as FakeQuantizeKernel>::forward(x, &format, rounding),
-        Reading::Threshold {
-            log2_t,
-            signed,
-            bits,
-        } => <B as TrainedThresholdKernel>::forward(x, log2_t, signed, bits, 0),
-    }
+    parameters.insert(0, tensor);
+    B::forward(quantization, Inputs::new(parameters)).swap_remove(0)
 }
 
-/// The gradients of [`round`] to `x`, and to the threshold where there is one.
-pub(crate) fn round_backward<B: QuantizingKernels>(
-    reading: &Reading<B>,
-    x: FloatTensor<B>,
+/// The gradients of a quantization that is a pass of its own.
+pub(crate) fn round_backward<B: Kernels>(
+    quantization: &impl Pointwise,
+    tensor: FloatTensor<B>,
+    mut parameters: Vec<FloatTensor<B>>,
     grad: FloatTensor<B>,
-) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
-    match reading.clone() {
-        Reading::Format {
-            format,
-            clamped: ClampedGradient::Zero,
-            ..
-        } => (
-            B::gradient_within(x, grad, format.min(), format.max()),
-            None,
-        ),
-        Reading::Float | Reading::Format { .. } => (grad, None),
-        Reading::Threshold {
-            log2_t,
-            signed,
-            bits,
-        } => {
-            let (grad_x, grad_t) =
-                <B as TrainedThresholdKernel>::backward(x, log2_t, signed, grad, bits, 0);
-            (grad_x, Some(grad_t))
-        }
-    }
+) -> OperandGradients<B> {
+    parameters.insert(0, tensor);
+    let saved = quantization.save_inputs::<B>(&parameters);
+    let [tensor, learned @ ..] = B::backward(quantization, Incoming::new(saved, grad));
+    let tensor = tensor.expect("a quantization makes the gradient of its numbers");
+    (tensor, learned.into())
 }
 
-/// A [`Reading`] as the passes of a kernel use it.
-pub(crate) enum Rows {
-    Float,
-    Format {
-        format: Format,
-        rounding: Rounding,
-        /// The limits outside which the gradient is zero.
-        limits: Option<(f32, f32)>,
-    },
-    Threshold(Grid),
+/// The enum over the quantizations that look at one number at a time, and over what the passes of a
+/// kernel make of them, from one list of both.
+macro_rules! operand_quantizations {
+    ($($name:ident($quantization:ty)),* $(,)?) => {
+        /// How an operator quantizes an operand as it reads it: one number at a time, so that any
+        /// pass can do it. The tensors that takes are beside it.
+        #[derive(Debug, Clone)]
+        pub(crate) enum OperandQuantization {
+            /// As it is.
+            Float,
+            $($name($quantization),)*
+        }
+
+        /// An [`OperandQuantization`] as the passes of a kernel use it.
+        pub(crate) enum PreparedQuantization {
+            Float,
+            $($name(<$quantization as Pointwise>::Prepared),)*
+        }
+
+        impl OperandQuantization {
+            /// Whether the numbers stay as they are.
+            pub(crate) fn is_float(&self) -> bool {
+                matches!(self, Self::Float)
+            }
+
+            /// The tensors it takes, the learned ones first.
+            pub(crate) fn parameters(&self) -> usize {
+                match self {
+                    Self::Float => 0,
+                    $(Self::$name(_) => <$quantization as Pointwise>::PARAMETERS,)*
+                }
+            }
+
+            /// The tensors it learns.
+            pub(crate) fn learned(&self) -> usize {
+                match self {
+                    Self::Float => 0,
+                    $(Self::$name(_) => <$quantization as Pointwise>::LEARNED,)*
+                }
+            }
+
+            fn round<B: Kernels>(
+                &self,
+                tensor: FloatTensor<B>,
+                parameters: Vec<FloatTensor<B>>,
+            ) -> FloatTensor<B> {
+                match self {
+                    Self::Float => tensor,
+                    $(Self::$name(quantization) => {
+                        operand::round::<B>(quantization, tensor, parameters)
+                    })*
+                }
+            }
+
+            fn round_backward<B: Kernels>(
+                &self,
+                tensor: FloatTensor<B>,
+                parameters: Vec<FloatTensor<B>>,
+                grad: FloatTensor<B>,
+            ) -> OperandGradients<B> {
+                match self {
+                    Self::Float => (grad, Vec::new()),
+                    $(Self::$name(quantization) => {
+                        operand::round_backward::<B>(quantization, tensor, parameters, grad)
+                    })*
+                }
+            }
+
+            fn prepare(&self, parameters: &[FlexTensor]) -> PreparedQuantization {
+                match self {
+                    Self::Float => PreparedQuantization::Float,
+                    $(Self::$name(quantization) => {
+                        PreparedQuantization::$name(quantization.prepare(parameters))
+                    })*
+                }
+            }
+        }
+
+        impl PreparedQuantization {
+            /// Whether the numbers stay as they are.
+            pub(crate) fn is_float(&self) -> bool {
+                matches!(self, Self::Float)
+            }
+
+            /// Whether the gradient of the rounded numbers is that of the numbers.
+            pub(crate) fn passes_gradients(&self) -> bool {
+                match self {
+                    Self::Float => true,
+                    $(Self::$name(prepared) => prepared.passes_gradients(),)*
+                }
+            }
+
+            /// Rounds numbers into a slice as long, on this thread if they are few.
+            pub(crate) fn round(&self, x: &[f32], output: &mut [f32]) {
+                match self {
+                    Self::Float => output.copy_from_slice(x),
+                    $(Self::$name(prepared) => prepared.round(x, output),)*
+                }
+            }
+
+            /// Turns the gradient of the rounded `x` into that of `x`, in place, on this thread;
+            /// returns those of the learned parameters.
+            pub(crate) fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
+                match self {
+                    Self::Float => Sums::default(),
+                    $(Self::$name(prepared) => prepared.round_backward(x, grad),)*
+                }
+            }
+        }
+    };
 }
 
-impl Rows {
-    /// The passes of a reading.
-    pub(crate) fn of(reading: &Reading<Flex>) -> Self {
-        match reading {
-            Reading::Float => Self::Float,
-            Reading::Format {
-                format,
-                rounding,
-                clamped,
-            } => Self::Format {
-                format: format.clone(),
-                rounding: *rounding,
-                limits: (*clamped == ClampedGradient::Zero).then(|| (format.min(), format.max())),
-            },
-            Reading::Threshold {
-                log2_t,
-                signed,
-                bits,
-            } => Self::Threshold(Grid::new(
-                flex::to_vec(log2_t)[0],
-                flex::to_vec(signed)[0] != 0.0,
-                *bits,
-            )),
-        }
-    }
-
-    /// Whether the numbers stay as they are.
-    pub(crate) fn is_float(&self) -> bool {
-        matches!(self, Self::Float)
-    }
-
-    /// Whether the gradient of the rounded numbers is that of the numbers.
-    pub(crate) fn passes_gradients(&self) -> bool {
-        matches!(self, Self::Float | Self::Format { limits: None, .. })
-    }
-
-    /// Rounds numbers into a slice as long, on this thread if they are few.
-    pub(crate) fn round(&self, row: &[f32], output: &mut [f32]) {
-        match self {
-            Self::Float => output.copy_from_slice(row),
-            Self::Format {
-                format, rounding, ..
-            } => format.quantize(row, output, *rounding).expect(CHECKED),
-            Self::Threshold(grid) => {
-                let grid = *grid;
-                kernel::map(
-                    row,
-                    output,
-                    #[inline(always)]
-                    move |x| grid.round(x),
-                );
-            }
-        }
-    }
-
-    /// Turns the gradient of the rounded `x` into that of `x`, in place, on this thread; returns
-    /// that of the threshold's logarithm.
-    pub(crate) fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> f64 {
-        match self {
-            Self::Float | Self::Format { limits: None, .. } => 0.0,
-            &Self::Format {
-                limits: Some((min, max)),
-                ..
-            } => {
-                crate::ops::kernel::elementwise::update(
-                    x,
-                    grad,
-                    #[inline(always)]
-                    move |x, g| if x >= min && x <= max { g } else { 0.0 },
-                );
-                0.0
-            }
-            Self::Threshold(grid) => {
-                let grid = *grid;
-                crate::ops::kernel::elementwise::update_and_sum(
-                    x,
-                    grad,
-                    #[inline(always)]
-                    move |x, g| grid.gradients(x, g),
-                )
-            }
-        }
-    }
-}
+pub(crate) use operand_quantizations;

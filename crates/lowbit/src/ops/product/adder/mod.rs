@@ -12,7 +12,7 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::Tensor;
 use burn::tensor::ops::{ConvOptions, PadMode};
 
-use crate::ops::backend::operator::{self, Inputs, Kernels, Operator, Saved, array};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::quantization::Operand;
 
 /// How an [`adder2d`] walks over its input, and how it scales the gradient of its weight.
@@ -162,13 +162,10 @@ impl Operator<2> for AdderOptions {
         vec![composed::forward::<B>(input, weight, self)]
     }
 
-    fn backward<B: Kernels>(
-        &self,
-        saved: Saved<B>,
-        grad: FloatTensor<B>,
-        [to_input, to_weight]: [bool; 2],
-    ) -> [Option<FloatTensor<B>>; 2] {
-        let [input, weight] = array(saved.inputs);
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 2>) -> Gradients<B, 2> {
+        let [to_input, to_weight] = incoming.wanted;
+        let grad = incoming.grad;
+        let [input, weight] = array(incoming.inputs);
         let weight_gradient = to_weight
             .then(|| weight_gradient::<B>(input.clone(), weight.clone(), grad.clone(), self));
         let input_gradient =
@@ -181,13 +178,10 @@ impl Operator<2> for AdderOptions {
         vec![flex::forward(input, weight, self)]
     }
 
-    fn flex_backward(
-        &self,
-        saved: Saved<Flex>,
-        grad: FlexTensor,
-        [to_input, to_weight]: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
-        let [input, weight] = array(saved.inputs);
+    fn flex_backward(&self, incoming: Incoming<Flex, 2>) -> Gradients<Flex, 2> {
+        let [to_input, to_weight] = incoming.wanted;
+        let grad = incoming.grad;
+        let [input, weight] = array(incoming.inputs);
         let weight_gradient = to_weight
             .then(|| weight_gradient::<Flex>(input.clone(), weight.clone(), grad.clone(), self));
         let input_gradient = to_input.then(|| flex::input_gradient(input, weight, grad, self));
