@@ -1,9 +1,9 @@
 //! Cross-entropy of class scores.
 
+use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::ops::ActivationOps;
-use burn::backend::tensor::{FloatTensor, IndexingUpdateOp, IntTensor};
-use burn::backend::{Backend, TensorMetadata};
+use burn::backend::tensor::{FloatTensor, IndexingUpdateOp};
 use burn::tensor::{Int, Shape, Tensor};
 
 use crate::ops::backend::buffer::Buffer;
@@ -46,59 +46,75 @@ impl Operator<1> for CrossEntropy {
     fn forward<B: Kernels>(&self, mut inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
         let targets = inputs.indices.take().expect(TARGETS);
         let [scores] = inputs.tensors();
-        vec![composed_forward::<B>(scores, targets)]
+        let batch = scores.shape()[0];
+        let logarithms = <B as ActivationOps<B>>::log_softmax(scores, 1);
+        let targets = B::int_reshape(targets, Shape::new([batch, 1]));
+        let picked = B::float_gather(1, logarithms, targets);
+        vec![B::float_neg(B::float_mean(picked))]
     }
 
     fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
         let [scores] = array(incoming.inputs);
         let targets = incoming.indices.expect(TARGETS);
-        [Some(composed_backward::<B>(scores, targets, incoming.grad))]
+        let shape = scores.shape();
+        let (device, dtype) = (scores.device(), scores.dtype());
+        let batch = shape[0];
+        let probabilities = B::float_exp(<B as ActivationOps<B>>::log_softmax(scores, 1));
+        let targets = B::int_reshape(targets, Shape::new([batch, 1]));
+        let ones = B::float_ones(Shape::new([batch, 1]), &device, dtype.into());
+        let difference = B::float_scatter(
+            1,
+            probabilities,
+            targets,
+            B::float_neg(ones),
+            IndexingUpdateOp::Add,
+        );
+        let grad = B::float_expand(B::float_reshape(incoming.grad, Shape::new([1, 1])), shape);
+        [Some(B::float_div_scalar(
+            B::float_mul(difference, grad),
+            (batch as f64).into(),
+        ))]
     }
 
     fn flex_forward(&self, mut inputs: Inputs<Flex>) -> Vec<FlexTensor> {
         let targets = inputs.indices.take().expect(TARGETS);
         let [scores] = inputs.tensors();
-        vec![mean_loss(scores, targets)]
+        let dtype = scores.dtype();
+        let scores = flex::contiguous(flex::to_f32(scores));
+        let classes = scores.layout().shape()[1];
+        let targets = places(targets, classes);
+        let rows = scores.storage::<f32>().chunks_exact(classes.max(1));
+        let losses = rows.zip(&targets).map(|(row, &target)| {
+            let (greatest, sum) = row_sum(row);
+            sum.ln() - f64::from(row[target] - greatest)
+        });
+        let mean = losses.sum::<f64>() / targets.len() as f64;
+        vec![flex::to_dtype(flex::from_slice(&[mean as f32]), dtype)]
     }
 
     fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
         let [scores] = array(incoming.inputs);
         let targets = incoming.indices.expect(TARGETS);
-        [Some(gradient(scores, targets, incoming.grad))]
+        let dtype = scores.dtype();
+        let scores = flex::contiguous(flex::to_f32(scores));
+        let classes = scores.layout().shape()[1];
+        let targets = places(targets, classes);
+        let share = flex::to_vec(&incoming.grad)[0] / targets.len() as f32;
+        let mut output = Buffer::new(scores.layout().num_elements());
+        let rows = scores.storage::<f32>().chunks_exact(classes.max(1));
+        let outputs = output.chunks_exact_mut(classes.max(1));
+        for ((output, row), target) in outputs.zip(rows).zip(targets) {
+            let (greatest, sum) = row_sum(row);
+            for (output, score) in output.iter_mut().zip(row) {
+                *output = ((score - greatest).exp() / sum as f32) * share;
+            }
+            output[target] -= share;
+        }
+        [Some(flex::to_dtype(
+            flex::from_buffer(output, scores.layout().clone()),
+            dtype,
+        ))]
     }
-}
-
-/// The mean cross-entropy, `[1]`, composed of tensor primitives.
-fn composed_forward<B: Backend>(scores: FloatTensor<B>, targets: IntTensor<B>) -> FloatTensor<B> {
-    let batch = scores.shape()[0];
-    let logarithms = <B as ActivationOps<B>>::log_softmax(scores, 1);
-    let targets = B::int_reshape(targets, Shape::new([batch, 1]));
-    let picked = B::float_gather(1, logarithms, targets);
-    B::float_neg(B::float_mean(picked))
-}
-
-/// `(softmax(scores) - one_hot(targets)) / batch`, times the gradient of the mean, composed of tensor
-/// primitives.
-fn composed_backward<B: Backend>(
-    scores: FloatTensor<B>,
-    targets: IntTensor<B>,
-    grad: FloatTensor<B>,
-) -> FloatTensor<B> {
-    let shape = scores.shape();
-    let (device, dtype) = (scores.device(), scores.dtype());
-    let batch = shape[0];
-    let probabilities = B::float_exp(<B as ActivationOps<B>>::log_softmax(scores, 1));
-    let targets = B::int_reshape(targets, Shape::new([batch, 1]));
-    let ones = B::float_ones(Shape::new([batch, 1]), &device, dtype.into());
-    let difference = B::float_scatter(
-        1,
-        probabilities,
-        targets,
-        B::float_neg(ones),
-        IndexingUpdateOp::Add,
-    );
-    let grad = B::float_expand(B::float_reshape(grad, Shape::new([1, 1])), shape);
-    B::float_div_scalar(B::float_mul(difference, grad), (batch as f64).into())
 }
 
 /// The greatest score of a row, and the sum of the exponentials of what the others lack to it.
@@ -122,41 +138,6 @@ fn places(targets: FlexTensor, classes: usize) -> Vec<usize> {
             place.unwrap_or_else(|| panic!("target {target} is none of {classes} classes"))
         })
         .collect()
-}
-
-/// The mean cross-entropy, `[1]`.
-fn mean_loss(scores: FlexTensor, targets: FlexTensor) -> FlexTensor {
-    let dtype = scores.dtype();
-    let scores = flex::contiguous(flex::to_f32(scores));
-    let classes = scores.layout().shape()[1];
-    let targets = places(targets, classes);
-    let rows = scores.storage::<f32>().chunks_exact(classes.max(1));
-    let losses = rows.zip(&targets).map(|(row, &target)| {
-        let (greatest, sum) = row_sum(row);
-        sum.ln() - f64::from(row[target] - greatest)
-    });
-    let mean = losses.sum::<f64>() / targets.len() as f64;
-    flex::to_dtype(flex::from_slice(&[mean as f32]), dtype)
-}
-
-/// `(softmax(scores) - one_hot(targets)) / batch`, times the gradient of the mean.
-fn gradient(scores: FlexTensor, targets: FlexTensor, grad: FlexTensor) -> FlexTensor {
-    let dtype = scores.dtype();
-    let scores = flex::contiguous(flex::to_f32(scores));
-    let classes = scores.layout().shape()[1];
-    let targets = places(targets, classes);
-    let share = flex::to_vec(&grad)[0] / targets.len() as f32;
-    let mut output = Buffer::new(scores.layout().num_elements());
-    let rows = scores.storage::<f32>().chunks_exact(classes.max(1));
-    let outputs = output.chunks_exact_mut(classes.max(1));
-    for ((output, row), target) in outputs.zip(rows).zip(targets) {
-        let (greatest, sum) = row_sum(row);
-        for (output, score) in output.iter_mut().zip(row) {
-            *output = ((score - greatest).exp() / sum as f32) * share;
-        }
-        output[target] -= share;
-    }
-    flex::to_dtype(flex::from_buffer(output, scores.layout().clone()), dtype)
 }
 
 #[cfg(test)]
@@ -200,14 +181,21 @@ mod tests {
                 assert!((a - b).abs() < 1e-6, "{a} {b}");
             }
         };
-        assert_close(
-            mean_loss(scores(), targets()),
-            composed_forward::<Flex>(scores(), targets()),
-        );
-        let grad = || flex::from_slice(&[3.0]);
-        assert_close(
-            gradient(scores(), targets(), grad()),
-            composed_backward::<Flex>(scores(), targets(), grad()),
-        );
+        let inputs = || Inputs {
+            tensors: vec![scores()],
+            indices: Some(targets()),
+        };
+        let [kernel] = array(CrossEntropy.flex_forward(inputs()));
+        let [plain] = array(CrossEntropy.forward::<Flex>(inputs()));
+        assert_close(kernel, plain);
+        let incoming = || Incoming {
+            indices: Some(targets()),
+            ..Incoming::new(vec![scores()], flex::from_slice(&[3.0]))
+        };
+        let [kernel] = CrossEntropy.flex_backward(incoming()).map(Option::unwrap);
+        let [plain] = CrossEntropy
+            .backward::<Flex>(incoming())
+            .map(Option::unwrap);
+        assert_close(kernel, plain);
     }
 }

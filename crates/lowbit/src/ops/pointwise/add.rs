@@ -187,16 +187,13 @@ impl Rounded {
     }
 
     /// The gradients of the parameters, from what each part adds to them.
-    fn learned_gradients(&self, parts: impl Iterator<Item = Sums>) -> Vec<Option<FlexTensor>> {
-        let mut sums = Sums::default();
-        for part in parts {
-            for (sum, part) in sums.iter_mut().zip(part) {
-                *sum += part;
-            }
-        }
-        let learned = sums.into_iter().take(self.learned);
-        learned
-            .map(|sum| Some(flex::from_slice(&[sum as f32])))
+    fn learned_gradients(
+        &self,
+        parts: impl Iterator<Item = Sums> + Clone,
+    ) -> Vec<Option<FlexTensor>> {
+        let sum = |i: usize| parts.clone().map(|part| part[i]).sum::<f64>() as f32;
+        (0..self.learned)
+            .map(|i| Some(flex::from_slice(&[sum(i)])))
             .collect()
     }
 

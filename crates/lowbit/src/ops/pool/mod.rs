@@ -9,7 +9,7 @@ pub use pool3d::adaptive_avg_pool3d;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
+use burn::backend::{TensorMetadata, get_or_init_device_settings};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Shape, Tensor};
 
@@ -80,66 +80,84 @@ pub(crate) enum Pooling {
 impl Operator<1> for Pooling {
     fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
         let [x] = inputs.tensors();
-        vec![composed_forward::<B>(x, *self)]
+        vec![match *self {
+            Self::Max(s) => {
+                <B as ModuleOps<B>>::max_pool2d(x, s.size, s.stride, s.padding, s.dilation, false)
+            }
+            Self::Average(s, padding_counts) => <B as ModuleOps<B>>::avg_pool2d(
+                x,
+                s.size,
+                s.stride,
+                s.padding,
+                padding_counts,
+                false,
+            ),
+            Self::AdaptiveAverage(size) => <B as ModuleOps<B>>::adaptive_avg_pool2d(x, size),
+        }]
     }
 
     fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
         let [x] = array(incoming.inputs);
-        [Some(composed_backward::<B>(x, incoming.grad, *self))]
+        let grad = incoming.grad;
+        [Some(match *self {
+            Self::Max(s) => {
+                let ints = get_or_init_device_settings::<B>(&x.device()).int_dtype;
+                let indices = B::max_pool2d_with_indices(
+                    x.clone(),
+                    s.size,
+                    s.stride,
+                    s.padding,
+                    s.dilation,
+                    false,
+                    ints,
+                )
+                .indices;
+                B::max_pool2d_with_indices_backward(
+                    x, s.size, s.stride, s.padding, s.dilation, false, grad, indices,
+                )
+                .x_grad
+            }
+            Self::Average(s, padding_counts) => {
+                B::avg_pool2d_backward(x, grad, s.size, s.stride, s.padding, padding_counts, false)
+            }
+            Self::AdaptiveAverage(_) => B::adaptive_avg_pool2d_backward(x, grad),
+        })]
     }
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
         let [x] = inputs.tensors();
-        vec![pooled(x, *self)]
+        vec![flex::in_f32(x, |x| {
+            let x = flex::channels_last(x);
+            let windows = self.windows(&x);
+            let shape = x.layout().shape();
+            let [height, width] = windows.output();
+            let layout =
+                flex::channels_last_layout(&Shape::new([shape[0], shape[1], height, width]));
+            let mut output = Buffer::new(layout.num_elements());
+            match *self {
+                Self::Max(_) => kernel::max(x.storage(), &windows, &mut output),
+                _ => kernel::average(x.storage(), &windows, &mut output),
+            }
+            flex::from_buffer(output, layout)
+        })]
     }
 
     fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
         let [x] = array(incoming.inputs);
-        [Some(gradient(x, incoming.grad, *self))]
-    }
-}
-
-/// The pooled `x`, by the backend's own pooling.
-fn composed_forward<B: Backend>(x: FloatTensor<B>, pooling: Pooling) -> FloatTensor<B> {
-    match pooling {
-        Pooling::Max(s) => {
-            <B as ModuleOps<B>>::max_pool2d(x, s.size, s.stride, s.padding, s.dilation, false)
-        }
-        Pooling::Average(s, padding_counts) => {
-            <B as ModuleOps<B>>::avg_pool2d(x, s.size, s.stride, s.padding, padding_counts, false)
-        }
-        Pooling::AdaptiveAverage(size) => <B as ModuleOps<B>>::adaptive_avg_pool2d(x, size),
-    }
-}
-
-/// The gradient of `x`, by the backend's own pooling.
-fn composed_backward<B: Backend>(
-    x: FloatTensor<B>,
-    grad: FloatTensor<B>,
-    pooling: Pooling,
-) -> FloatTensor<B> {
-    match pooling {
-        Pooling::Max(s) => {
-            let ints = get_or_init_device_settings::<B>(&x.device()).int_dtype;
-            let indices = B::max_pool2d_with_indices(
-                x.clone(),
-                s.size,
-                s.stride,
-                s.padding,
-                s.dilation,
-                false,
-                ints,
-            )
-            .indices;
-            B::max_pool2d_with_indices_backward(
-                x, s.size, s.stride, s.padding, s.dilation, false, grad, indices,
-            )
-            .x_grad
-        }
-        Pooling::Average(s, padding_counts) => {
-            B::avg_pool2d_backward(x, grad, s.size, s.stride, s.padding, padding_counts, false)
-        }
-        Pooling::AdaptiveAverage(_) => B::adaptive_avg_pool2d_backward(x, grad),
+        let grad = incoming.grad;
+        [Some(flex::in_f32(grad, |grad| {
+            let x = flex::channels_last(flex::to_f32(x));
+            let grad = flex::channels_last(grad);
+            let windows = self.windows(&x);
+            let mut output = Buffer::new(x.layout().num_elements());
+            match *self {
+                Self::Max(_) => {
+                    kernel::max_backward(x.storage(), grad.storage(), &windows, &mut output);
+                }
+                _ => kernel::average_backward(grad.storage(), &windows, &mut output),
+            }
+            flex::from_buffer(output, x.layout().clone())
+        }))]
     }
 }
 
@@ -154,38 +172,4 @@ impl Pooling {
             Self::AdaptiveAverage(size) => Windows::adaptive(input, size),
         }
     }
-}
-
-/// The pooled `x`.
-fn pooled(x: FlexTensor, pooling: Pooling) -> FlexTensor {
-    flex::in_f32(x, |x| {
-        let x = flex::channels_last(x);
-        let windows = pooling.windows(&x);
-        let shape = x.layout().shape();
-        let [height, width] = windows.output();
-        let layout = flex::channels_last_layout(&Shape::new([shape[0], shape[1], height, width]));
-        let mut output = Buffer::new(layout.num_elements());
-        match pooling {
-            Pooling::Max(_) => kernel::max(x.storage(), &windows, &mut output),
-            _ => kernel::average(x.storage(), &windows, &mut output),
-        }
-        flex::from_buffer(output, layout)
-    })
-}
-
-/// The gradient of `x`.
-fn gradient(x: FlexTensor, grad: FlexTensor, pooling: Pooling) -> FlexTensor {
-    flex::in_f32(grad, |grad| {
-        let x = flex::channels_last(flex::to_f32(x));
-        let grad = flex::channels_last(grad);
-        let windows = pooling.windows(&x);
-        let mut output = Buffer::new(x.layout().num_elements());
-        match pooling {
-            Pooling::Max(_) => {
-                kernel::max_backward(x.storage(), grad.storage(), &windows, &mut output);
-            }
-            _ => kernel::average_backward(grad.storage(), &windows, &mut output),
-        }
-        flex::from_buffer(output, x.layout().clone())
-    })
 }

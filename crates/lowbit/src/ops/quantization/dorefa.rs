@@ -34,14 +34,22 @@ use crate::ops::kernel::tanh::tanh;
 /// # Panics
 /// If `bits` is not from 1 to 31.
 pub fn dorefa_weight<const D: usize>(w: Tensor<D>, bits: u32) -> Tensor<D> {
-    assert!((1..32).contains(&bits), "bits is {bits}, expected 1 to 31");
-    operator::run(DorefaWeight { bits }, vec![w.into_dispatch()])
+    DorefaWeight { bits }.apply(w)
 }
 
 /// The operator behind [`dorefa_weight()`].
 #[derive(Debug, Clone, Copy)]
-struct DorefaWeight {
-    bits: u32,
+pub(crate) struct DorefaWeight {
+    pub(crate) bits: u32,
+}
+
+impl DorefaWeight {
+    /// See [`dorefa_weight()`].
+    pub(crate) fn apply<const D: usize>(self, w: Tensor<D>) -> Tensor<D> {
+        let Self { bits } = self;
+        assert!((1..32).contains(&bits), "bits is {bits}, expected 1 to 31");
+        operator::run(self, vec![w.into_dispatch()])
+    }
 }
 
 impl Operator<1> for DorefaWeight {
@@ -58,74 +66,61 @@ impl Operator<1> for DorefaWeight {
     }
 
     fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
-        let grad = incoming.grad;
-        let w = incoming.inputs.into_iter().next();
-        [Some(match w {
-            Some(w) => composed_backward::<B>(w, grad),
-            None => grad,
-        })]
+        let Some(w) = incoming.inputs.into_iter().next() else {
+            return [Some(incoming.grad)];
+        };
+        [Some(composed_backward::<B>(w, incoming.grad))]
     }
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
         let [w] = inputs.tensors();
-        vec![rounded(w, self.bits)]
+        let bits = self.bits;
+        vec![flex::in_f32(w, |w| {
+            let w = flex::contiguous(w);
+            let data = w.storage::<f32>();
+            if bits == 1 {
+                let sum = kernel::fold(data, 0.0, |sum, w| sum + f64::from(w.abs()), |a, b| a + b);
+                let mean = (sum / data.len() as f64) as f32;
+                return flex::map(w, move |w| if w < 0.0 { -mean } else { mean });
+            }
+            let half_inverse = half_inverse(tanh(kernel::max_abs(data)));
+            let levels = ((1u64 << bits) - 1) as f32;
+            flex::map(w, move |w| {
+                let unit = tanh(w) * half_inverse + 0.5;
+                2.0 * ((levels * unit).round_ties_even() / levels) - 1.0
+            })
+        })]
     }
 
     fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
-        let grad = incoming.grad;
-        let w = incoming.inputs.into_iter().next();
-        [Some(match w {
-            Some(w) => gradient(w, grad),
-            None => grad,
-        })]
+        let Some(w) = incoming.inputs.into_iter().next() else {
+            return [Some(incoming.grad)];
+        };
+        [Some(flex::in_f32(incoming.grad, |grad| {
+            // Row-major, so that the first of several largest is the same everywhere.
+            let w = flex::contiguous(flex::to_f32(w));
+            let (grad, ()) = flex::replace(w, flex::contiguous(grad), |w, grad| {
+                let largest = kernel::max_abs(w);
+                let max = tanh(largest);
+                let inverse = 2.0 * half_inverse(max);
+                let sum = update_and_sum_all(
+                    w,
+                    grad,
+                    #[inline(always)]
+                    move |w, g| {
+                        let t = tanh(w);
+                        (g * (1.0 - t * t) * inverse, g * t)
+                    },
+                );
+                if let Some(j) = w.iter().position(|w| w.abs() == largest) {
+                    // Each product stays in range, where the square of the inverse might not.
+                    let slope = (1.0 - max * max) * inverse;
+                    grad[j] -= w[j].signum() * slope * (sum as f32 * inverse);
+                }
+            });
+            grad
+        }))]
     }
-}
-
-/// The rounded weights.
-fn rounded(w: FlexTensor, bits: u32) -> FlexTensor {
-    flex::in_f32(w, |w| {
-        let w = flex::contiguous(w);
-        let data = w.storage::<f32>();
-        if bits == 1 {
-            let sum = kernel::fold(data, 0.0, |sum, w| sum + f64::from(w.abs()), |a, b| a + b);
-            let mean = (sum / data.len() as f64) as f32;
-            return flex::map(w, move |w| if w < 0.0 { -mean } else { mean });
-        }
-        let half_inverse = half_inverse(tanh(kernel::max_abs(data)));
-        let levels = ((1u64 << bits) - 1) as f32;
-        flex::map(w, move |w| {
-            let unit = tanh(w) * half_inverse + 0.5;
-            2.0 * ((levels * unit).round_ties_even() / levels) - 1.0
-        })
-    })
-}
-
-/// The gradient to the weights, for two bits and more.
-fn gradient(w: FlexTensor, grad: FlexTensor) -> FlexTensor {
-    flex::in_f32(grad, |grad| {
-        // Row-major, so that the first of several largest is the same everywhere.
-        let w = flex::contiguous(flex::to_f32(w));
-        let (grad, ()) = flex::replace(w, flex::contiguous(grad), |w, grad| {
-            let largest = kernel::max_abs(w);
-            let max = tanh(largest);
-            let inverse = 2.0 * half_inverse(max);
-            let sum = update_and_sum_all(
-                w,
-                grad,
-                #[inline(always)]
-                move |w, g| {
-                    let t = tanh(w);
-                    (g * (1.0 - t * t) * inverse, g * t)
-                },
-            );
-            if let Some(j) = w.iter().position(|w| w.abs() == largest) {
-                // Each product stays in range, where the square of the inverse might not.
-                let slope = (1.0 - max * max) * inverse;
-                grad[j] -= w[j].signum() * slope * (sum as f32 * inverse);
-            }
-        });
-        grad
-    })
 }
 
 /// `1 / (2 max)`, or zero where `max` is.
@@ -203,6 +198,7 @@ fn inverse_or_zero<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::backend::operator::array;
     use burn::tensor::{Device, TensorData};
 
     fn quantized(w: &[f32], bits: u32) -> Vec<f32> {
@@ -298,14 +294,19 @@ mod tests {
         let zeros = vec![0.0; 60];
         for w in [&w, &zeros] {
             for bits in [1, 2, 4, 8] {
-                let kernel = read(rounded(flex(w), bits));
-                let plain = read(composed_forward::<Flex>(flex(w), bits));
+                let operator = DorefaWeight { bits };
+                let [kernel] = array(operator.flex_forward(Inputs::new(vec![flex(w)])));
+                let [plain] = array(operator.forward::<Flex>(Inputs::new(vec![flex(w)])));
+                let (kernel, plain) = (read(kernel), read(plain));
                 for (a, b) in kernel.iter().zip(&plain) {
                     assert!((a - b).abs() < 1e-6, "{bits} bits: {a} {b}");
                 }
             }
-            let kernel = read(gradient(flex(w), flex(&g)));
-            let plain = read(composed_backward::<Flex>(flex(w), flex(&g)));
+            let incoming = || Incoming::new(vec![flex(w)], flex(&g));
+            let operator = DorefaWeight { bits: 2 };
+            let [kernel] = operator.flex_backward(incoming()).map(Option::unwrap);
+            let [plain] = operator.backward::<Flex>(incoming()).map(Option::unwrap);
+            let (kernel, plain) = (read(kernel), read(plain));
             for (a, b) in kernel.iter().zip(&plain) {
                 assert!((a - b).abs() < 1e-5, "{a} {b}");
             }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::composed;
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, padded};
+use crate::ops::backend::operator::{Gradients, Incoming, Inputs, Kernels, Operator, padded};
 use crate::ops::kernel::elementwise::{update, update_all};
 use crate::ops::quantization::integer_grid::{IntegerGrid, Steps};
 use crate::ops::quantization::pointwise::{PARENTS, Pointwise, Prepared, Sums};
@@ -52,24 +52,7 @@ pub fn fake_quantize<const D: usize>(
         rounding,
         clamped,
     };
-    operator::run(quantize, vec![x.into_dispatch()])
-}
-
-/// The integers and the step of a format's values, if they have one.
-pub(crate) fn steps(format: &Format) -> Option<Steps> {
-    let grid = IntegerGrid::of(format)?;
-    Some(Steps {
-        log2_step: grid.log2_step,
-        trained: None,
-        min: grid.min,
-        max: grid.max,
-    })
-}
-
-/// Whether rounding can be done one number at a time: a block format shares a scale, and a stochastic
-/// rounding counts the tensor's elements.
-pub(crate) fn is_pointwise(format: &Format, rounding: Rounding) -> bool {
-    !matches!(format, Format::Block(_)) && !matches!(rounding, Rounding::Stochastic { .. })
+    quantize.apply(x, Vec::new())
 }
 
 /// The operator behind [`fake_quantize()`].
@@ -81,6 +64,13 @@ pub(crate) struct FakeQuantize {
 }
 
 impl FakeQuantize {
+    /// Whether it looks at one number at a time: a block format shares a scale, and a stochastic
+    /// rounding counts the tensor's elements.
+    fn is_pointwise(&self) -> bool {
+        !matches!(self.format, Format::Block(_))
+            && !matches!(self.rounding, Rounding::Stochastic { .. })
+    }
+
     /// The limits outside which the gradient is zero.
     fn limits(&self) -> Option<(f32, f32)> {
         let zero = self.clamped == ClampedGradient::Zero;
@@ -119,7 +109,7 @@ impl Operator<PARENTS> for FakeQuantize {
         let [x] = inputs.tensors();
         vec![flex::in_f32(x, |x| {
             // What is not done one number at a time goes by the row-major order.
-            let mut x = match is_pointwise(&self.format, self.rounding) {
+            let mut x = match self.is_pointwise() {
                 true => flex::dense(x),
                 false => flex::contiguous(x),
             };
@@ -169,6 +159,20 @@ impl Pointwise for FakeQuantize {
     const LEARNED: usize = 0;
 
     type Prepared = PreparedFormat;
+
+    fn fits_operators(&self, _parameters: &[Tensor<1>]) -> bool {
+        self.is_pointwise()
+    }
+
+    fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
+        let grid = IntegerGrid::of(&self.format)?;
+        Some(Steps {
+            log2_step: grid.log2_step,
+            trained: None,
+            min: grid.min,
+            max: grid.max,
+        })
+    }
 
     fn prepare(&self, _parameters: &[FlexTensor]) -> PreparedFormat {
         PreparedFormat {

@@ -14,6 +14,7 @@ use burn::tensor::Tensor;
 use lowbit_formats::{Format, Rounding};
 
 use crate::ops::backend::operator::Kernels;
+use dorefa::DorefaWeight;
 use format::FakeQuantize;
 use integer_grid::Steps;
 use operand::{OperandGradients, operand_quantizations};
@@ -73,64 +74,45 @@ pub enum Quantization {
 impl Quantization {
     /// The quantized tensor.
     pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Format {
-                format,
-                rounding,
-                clamped,
-            } => fake_quantize(x, &format, rounding, clamped),
-            Self::TrainedThreshold {
-                log2_threshold,
-                signed,
-                bits,
-                axis,
-            } => trained_threshold(x, log2_threshold, signed, bits, axis),
-            Self::DorefaWeight { bits } => dorefa_weight(x, bits),
+        match self.parts() {
+            Ok((quantization, parameters)) => quantization.apply(x, parameters),
+            Err(of_weights) => of_weights.apply(x),
         }
     }
 
-    /// How an operator does it as it reads the operand, and the tensors that takes; itself, where it
-    /// cannot be done one number at a time.
-    fn pointwise(self) -> Result<(OperandQuantization, Vec<Tensor<1>>), Self> {
-        match self {
+    /// The numbers, and the tensors with what is learned first; or the one method that looks at the
+    /// whole tensor.
+    fn parts(self) -> Result<(OperandQuantization, Vec<Tensor<1>>), DorefaWeight> {
+        Ok(match self {
             Self::Format {
                 format,
                 rounding,
                 clamped,
-            } if format::is_pointwise(&format, rounding) => {
+            } => {
                 let quantize = FakeQuantize {
                     format,
                     rounding,
                     clamped,
                 };
-                Ok((OperandQuantization::Format(quantize), Vec::new()))
+                (OperandQuantization::Format(quantize), Vec::new())
             }
             Self::TrainedThreshold {
                 log2_threshold,
                 signed,
                 bits,
-                ..
-            } if log2_threshold.dims() == [1] => {
+                axis,
+            } => {
                 let method = TrainedThreshold { bits };
-                let quantize = Quantize { method, axis: 0 };
-                let quantize = OperandQuantization::TrainedThreshold(quantize);
-                Ok((quantize, vec![log2_threshold, signed]))
+                let quantize = OperandQuantization::TrainedThreshold(Quantize { method, axis });
+                (quantize, vec![log2_threshold, signed])
             }
-            other => Err(other),
-        }
+            Self::DorefaWeight { bits } => return Err(DorefaWeight { bits }),
+        })
     }
 
     /// The step and the integers of its results, if they are integers times a power of two.
     fn steps(&self) -> Option<Steps> {
-        match self {
-            Self::Format { format, .. } => format::steps(format),
-            Self::TrainedThreshold {
-                log2_threshold,
-                signed,
-                bits,
-                ..
-            } => Some(threshold::steps(log2_threshold, signed, *bits)),
-            Self::DorefaWeight { .. } => None,
-        }
+        let (quantization, parameters) = self.clone().parts().ok()?;
+        quantization.steps(&parameters)
     }
 }

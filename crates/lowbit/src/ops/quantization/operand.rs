@@ -45,15 +45,22 @@ impl<const D: usize> Operand<D> {
             tensor,
             quantization,
         } = self;
-        let (tensor, quantization, parameters) = match quantization.map(Quantization::pointwise) {
-            None => (tensor, OperandQuantization::Float, Vec::new()),
-            Some(Ok((quantization, parameters))) => (tensor, quantization, parameters),
-            Some(Err(other)) => (other.apply(tensor), OperandQuantization::Float, Vec::new()),
-        };
-        OperandParts {
+        let float = |tensor| OperandParts {
             tensor,
-            quantization,
-            parameters,
+            quantization: OperandQuantization::Float,
+            parameters: Vec::new(),
+        };
+        match quantization.map(Quantization::parts) {
+            None => float(tensor),
+            Some(Err(of_weights)) => float(of_weights.apply(tensor)),
+            Some(Ok((quantization, parameters))) if quantization.fits_operators(&parameters) => {
+                OperandParts {
+                    tensor,
+                    quantization,
+                    parameters,
+                }
+            }
+            Some(Ok((quantization, parameters))) => float(quantization.apply(tensor, parameters)),
         }
     }
 }
@@ -168,6 +175,31 @@ macro_rules! operand_quantizations {
                 match self {
                     Self::Float => 0,
                     $(Self::$name(_) => <$quantization as Pointwise>::LEARNED,)*
+                }
+            }
+
+            fn apply<const D: usize>(
+                self,
+                tensor: Tensor<D>,
+                parameters: Vec<Tensor<1>>,
+            ) -> Tensor<D> {
+                match self {
+                    Self::Float => tensor,
+                    $(Self::$name(quantization) => quantization.apply(tensor, parameters),)*
+                }
+            }
+
+            fn fits_operators(&self, parameters: &[Tensor<1>]) -> bool {
+                match self {
+                    Self::Float => true,
+                    $(Self::$name(quantization) => quantization.fits_operators(parameters),)*
+                }
+            }
+
+            fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps> {
+                match self {
+                    Self::Float => None,
+                    $(Self::$name(quantization) => quantization.steps(parameters),)*
                 }
             }
 

@@ -5,14 +5,16 @@ use std::fmt::Debug;
 use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
+use burn::tensor::Tensor;
 use lowbit_formats::kernel;
 
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{
-    Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
+    self, Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
 use crate::ops::kernel::elementwise::{update, update_and_sum, update_and_sum_all};
+use crate::ops::quantization::integer_grid::Steps;
 
 /// The most tensors that a quantization learns.
 const MOST_LEARNED: usize = 2;
@@ -33,6 +35,24 @@ pub(crate) trait Pointwise: Operator<PARENTS> {
 
     /// What the passes of a kernel do.
     type Prepared: Prepared;
+
+    /// The quantized tensor.
+    fn apply<const D: usize>(self, x: Tensor<D>, parameters: Vec<Tensor<1>>) -> Tensor<D> {
+        self.unchecked(x, parameters)
+    }
+
+    /// The same whatever the options are.
+    fn unchecked<const D: usize>(self, x: Tensor<D>, parameters: Vec<Tensor<1>>) -> Tensor<D> {
+        let parameters = parameters.into_iter().map(Tensor::into_dispatch);
+        let inputs = std::iter::once(x.into_dispatch()).chain(parameters);
+        operator::run(self, inputs.collect())
+    }
+
+    /// Whether these parameters, and options, allow to do it while an operator reads the tensor.
+    fn fits_operators(&self, parameters: &[Tensor<1>]) -> bool;
+
+    /// The step and the integers of its results, if they are integers times a power of two.
+    fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps>;
 
     /// Reads the parameters, which have one number each.
     fn prepare(&self, parameters: &[FlexTensor]) -> Self::Prepared;
@@ -62,6 +82,12 @@ pub(crate) trait Method<const LEARNED: usize>: Debug + Clone + Send + 'static {
 
     /// The formula with its parameters.
     type Rounding: Rounding<LEARNED>;
+
+    /// Panics if it cannot be done with these options, parameters, and dimensions of the tensor.
+    fn check(&self, dims: &[usize], parameters: &[Tensor<1>], axis: usize);
+
+    /// See [`Pointwise::steps`].
+    fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps>;
 
     /// Puts the values of the parameters into the formula.
     fn prepare(&self, parameters: &[f32]) -> Self::Rounding;
@@ -310,6 +336,19 @@ impl<M: Method<LEARNED>, const LEARNED: usize> Pointwise for Quantize<M, LEARNED
     const LEARNED: usize = LEARNED;
 
     type Prepared = OneByOne<M::Rounding, LEARNED>;
+
+    fn apply<const D: usize>(self, x: Tensor<D>, parameters: Vec<Tensor<1>>) -> Tensor<D> {
+        self.method.check(&x.dims(), &parameters, self.axis);
+        self.unchecked(x, parameters)
+    }
+
+    fn fits_operators(&self, parameters: &[Tensor<1>]) -> bool {
+        parameters.iter().all(|parameter| parameter.dims() == [1])
+    }
+
+    fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps> {
+        self.method.steps(parameters)
+    }
 
     fn prepare(&self, parameters: &[FlexTensor]) -> Self::Prepared {
         let values: Vec<f32> = parameters.iter().map(|p| flex::to_vec(p)[0]).collect();

@@ -4,7 +4,8 @@ use burn::tensor::Tensor;
 
 use crate::ops::quantization::Quantization;
 use crate::ops::quantization::integer_grid::{bits_of, sum_limits};
-use crate::ops::quantization::threshold::to_grid;
+use crate::ops::quantization::pointwise::{Pointwise, Quantize};
+use crate::ops::quantization::threshold::TrainedThreshold;
 
 /// The limits of a sum over integers.
 ///
@@ -101,7 +102,8 @@ impl Saturation {
             Some(trained) => trained.clone() + exponent,
             None => ones.clone() * exponent,
         };
-        to_grid(sum, log2_threshold, ones, self.bits, axis)
+        let method = TrainedThreshold { bits: self.bits };
+        Quantize { method, axis }.unchecked(sum, vec![log2_threshold, ones])
     }
 }
 

@@ -7,9 +7,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Tensor, TensorData};
 
-use crate::ops::backend::operator;
 use crate::ops::quantization::integer_grid::Steps;
-use crate::ops::quantization::pointwise::{Method, Quantize, Rounding};
+use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding};
 
 /// The exponents that a step is held to, so that step and inverse are normal floats.
 const EXPONENTS: (f32, f32) = (-126.0, 126.0);
@@ -41,43 +40,8 @@ pub fn trained_threshold<const D: usize>(
     bits: u32,
     axis: usize,
 ) -> Tensor<D> {
-    assert!((2..=24).contains(&bits), "bits is {bits}, expected 2 to 24");
-    let channels = log2_t.dims()[0];
-    assert!(
-        channels == 1 || channels == x.dims()[axis],
-        "log2_t has {channels} thresholds, expected 1 or the {} indices of axis {axis}",
-        x.dims()[axis]
-    );
-    to_grid(x, log2_t, signed, bits, axis)
-}
-
-/// The same of any number of bits.
-pub(crate) fn to_grid<const D: usize>(
-    x: Tensor<D>,
-    log2_t: Tensor<1>,
-    signed: Tensor<1>,
-    bits: u32,
-    axis: usize,
-) -> Tensor<D> {
-    let quantize = Quantize {
-        method: TrainedThreshold { bits },
-        axis,
-    };
-    let parameters = [log2_t, signed].map(Tensor::into_dispatch);
-    let inputs = std::iter::once(x.into_dispatch()).chain(parameters);
-    operator::run(quantize, inputs.collect())
-}
-
-/// The step and the integers of a threshold's grid.
-pub(crate) fn steps(log2_t: &Tensor<1>, signed: &Tensor<1>, bits: u32) -> Steps {
-    let magnitude_bits = signed.clone().detach().neg() + bits;
-    let log2_step = log2_t.clone().detach().ceil() - magnitude_bits;
-    Steps {
-        log2_step: 0,
-        trained: Some(log2_step.clamp(EXPONENTS.0, EXPONENTS.1)),
-        min: -(1 << (bits - 1)),
-        max: (1 << bits) - 1,
-    }
+    let method = TrainedThreshold { bits };
+    Quantize { method, axis }.apply(x, vec![log2_t, signed])
 }
 
 /// The method, whose parameters are the threshold's logarithm and the sign.
@@ -90,6 +54,29 @@ impl Method<1> for TrainedThreshold {
     const PARAMETERS: usize = 2;
 
     type Rounding = Grid;
+
+    fn check(&self, dims: &[usize], parameters: &[Tensor<1>], axis: usize) {
+        let Self { bits } = self;
+        assert!((2..=24).contains(bits), "bits is {bits}, expected 2 to 24");
+        let [channels] = parameters[0].dims();
+        assert!(
+            channels == 1 || channels == dims[axis],
+            "log2_t has {channels} thresholds, expected 1 or the {} indices of axis {axis}",
+            dims[axis]
+        );
+    }
+
+    fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps> {
+        let [log2_t, signed] = [0, 1].map(|i| parameters[i].clone().detach());
+        let magnitude_bits = signed.neg() + self.bits;
+        let log2_step = log2_t.ceil() - magnitude_bits;
+        Some(Steps {
+            log2_step: 0,
+            trained: Some(log2_step.clamp(EXPONENTS.0, EXPONENTS.1)),
+            min: -(1 << (self.bits - 1)),
+            max: (1 << self.bits) - 1,
+        })
+    }
 
     fn prepare(&self, parameters: &[f32]) -> Grid {
         Grid::new(parameters[0], parameters[1] != 0.0, self.bits)
@@ -240,7 +227,9 @@ impl<B: Backend> TensorGrid<B> {
         );
         let n = B::float_mul_scalar(signed, (-high / 2.0).into());
         let mut dims = vec![1; shape.num_dims()];
-        dims[axis] = channels;
+        if channels > 1 {
+            dims[axis] = channels;
+        }
         let spread = |t| {
             B::float_expand(
                 B::float_reshape(t, Shape::from(dims.clone())),
