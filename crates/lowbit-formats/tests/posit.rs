@@ -2,7 +2,7 @@
 //! and against the properties that the Posit Standard gives them. `posit_exhaustive.rs` has all
 //! inputs.
 
-#[path = "../src/verify/softposit.rs"]
+#[path = "../src/study/verify/softposit.rs"]
 mod posit_reference;
 
 use half::bf16;

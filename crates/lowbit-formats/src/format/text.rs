@@ -6,22 +6,22 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Format;
-use crate::FormatError;
-use crate::apot::AdditivePowerOfTwo;
-use crate::block_format::BlockFormat;
-use crate::codebook::Codebook;
-use crate::e8m0::E8M0;
-use crate::fixed::FixedPoint;
-use crate::float::Float;
-use crate::integer::Integer;
-use crate::lns::Logarithmic;
-use crate::p3109::P3109;
-use crate::posit::Posit;
-use crate::pot::PowerOfTwo;
-use crate::qpytorch::QPyTorch;
-use crate::text::{Call, Reason, nearest};
-use crate::unit::UnitGrid;
+use crate::block::BlockFormat;
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::grammar::{Call, Reason, nearest};
+use crate::scalar::apot::AdditivePowerOfTwo;
+use crate::scalar::codebook::Codebook;
+use crate::scalar::e8m0::E8M0;
+use crate::scalar::fixed::FixedPoint;
+use crate::scalar::float::Float;
+use crate::scalar::integer::Integer;
+use crate::scalar::lns::Logarithmic;
+use crate::scalar::p3109::P3109;
+use crate::scalar::posit::Posit;
+use crate::scalar::pot::PowerOfTwo;
+use crate::scalar::qpytorch::QPyTorch;
+use crate::scalar::unit::UnitGrid;
 
 /// Texts that an error may suggest, at least one of each kind.
 const EXAMPLES: [&str; 42] = [

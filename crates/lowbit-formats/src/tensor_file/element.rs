@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 /// A type whose tensors are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Element {
+pub(crate) enum Element {
     F16,
     Bf16,
     F32,
@@ -12,7 +12,7 @@ pub(super) enum Element {
 }
 
 impl Element {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
@@ -22,7 +22,7 @@ impl Element {
     }
 
     /// Bytes of a number.
-    pub(super) fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
@@ -31,7 +31,7 @@ impl Element {
     }
 
     /// The numbers that bytes hold, exactly.
-    pub(super) fn numbers(self, bytes: &[u8]) -> Vec<f64> {
+    pub(crate) fn numbers(self, bytes: &[u8]) -> Vec<f64> {
         fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
             bytes.as_chunks().0.iter().map(|&b| number(b)).collect()
         }
@@ -44,7 +44,7 @@ impl Element {
     }
 
     /// The bytes of numbers, and the numbers that they hold: the nearest of this type.
-    pub(super) fn bytes(self, numbers: &[f32]) -> (Vec<u8>, Vec<f64>) {
+    pub(crate) fn bytes(self, numbers: &[f32]) -> (Vec<u8>, Vec<f64>) {
         let mut bytes = Vec::with_capacity(numbers.len() * self.size());
         let mut held = Vec::with_capacity(numbers.len());
         for &x in numbers {
@@ -76,7 +76,7 @@ impl Element {
 /// `x` as f32, an inexact one to the neighbour with an odd significand: rounding that to fewer
 /// bits gives what rounding `x` itself gives (Boldo and Melquiond, "Emulation of FMA and Correctly
 /// Rounded Sums: Proved Algorithms Using Rounding to Odd", 2008).
-pub(super) fn to_odd(x: f64) -> f32 {
+pub(crate) fn to_odd(x: f64) -> f32 {
     let nearest = x as f32;
     if f64::from(nearest) == x || x.is_nan() {
         return nearest;

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use super::codes::{self, Content, Item};
-use super::element::Element;
-use super::pass::Stored;
-use super::temporary::{Temporary, copy};
-use super::{Applied, Output, Source, file_error, is_safetensors};
-use crate::compare::Tensor;
-use crate::{Format, FormatError, Rounding, pack};
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::kernel::pack;
+use crate::rounding::Rounding;
+use crate::study::compare::Tensor;
+use crate::tensor_file::codes::{self, Content, Item};
+use crate::tensor_file::element::Element;
+use crate::tensor_file::pass::Stored;
+use crate::tensor_file::temporary::{Temporary, copy};
+use crate::tensor_file::{Applied, Output, Source, file_error, is_safetensors};
 
 struct Header {
     /// Bytes before the array.
@@ -131,7 +134,7 @@ fn element(source: &Source<'_>, descr: &str) -> Result<Option<Element>, FormatEr
     Ok(Some(element))
 }
 
-pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> {
+pub(crate) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> {
     let header = Header::read(source)?;
     let Some(element) = header.element else {
         return Ok(vec![]);
@@ -145,7 +148,7 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> 
     }])
 }
 
-pub(super) fn apply(
+pub(crate) fn apply(
     format: &Format,
     rounding: Rounding,
     source: &mut Source<'_>,

@@ -5,13 +5,15 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::codes::{self, Content, Item};
-use super::element::Element;
-use super::pass::Stored;
-use super::temporary::{Temporary, copy};
-use super::{Applied, Output, Source, TensorError, of_tensor};
-use crate::compare::Tensor;
-use crate::{Format, FormatError, Rounding};
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::rounding::Rounding;
+use crate::study::compare::Tensor;
+use crate::tensor_file::codes::{self, Content, Item};
+use crate::tensor_file::element::Element;
+use crate::tensor_file::pass::Stored;
+use crate::tensor_file::temporary::{Temporary, copy};
+use crate::tensor_file::{Applied, Output, Source, TensorError, of_tensor};
 
 /// Longest header that is read, as in the reference implementation.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -95,7 +97,7 @@ fn stored(element: Element, info: &TensorInfo) -> Stored<'_> {
     }
 }
 
-pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> {
+pub(crate) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> {
     let header = Header::read(source)?;
     let mut tensors = Vec::new();
     for (name, info) in header.tensors() {
@@ -112,7 +114,7 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> 
     Ok(tensors)
 }
 
-pub(super) fn apply(
+pub(crate) fn apply(
     format: &Format,
     rounding: Rounding,
     source: &mut Source<'_>,

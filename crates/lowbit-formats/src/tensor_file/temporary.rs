@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Source, file_error};
-use crate::FormatError;
+use crate::error::FormatError;
+use crate::tensor_file::{Source, file_error};
 
 /// A file under a temporary name beside its own; it is removed unless it is finished.
-pub(super) struct Temporary<'a> {
+pub(crate) struct Temporary<'a> {
     path: &'a Path,
     temporary: PathBuf,
     file: File,
@@ -16,7 +16,7 @@ pub(super) struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    pub(super) fn create(path: &'a Path) -> Result<Self, FormatError> {
+    pub(crate) fn create(path: &'a Path) -> Result<Self, FormatError> {
         let name = path
             .file_name()
             .ok_or_else(|| file_error(path, "is not the name of a file"))?;
@@ -34,12 +34,12 @@ impl<'a> Temporary<'a> {
         })
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         let written = self.file.write_all(bytes);
         written.map_err(|error| file_error(self.path, error))
     }
 
-    pub(super) fn seek(&mut self, position: u64) -> Result<(), FormatError> {
+    pub(crate) fn seek(&mut self, position: u64) -> Result<(), FormatError> {
         let sought = self.file.seek(SeekFrom::Start(position));
         sought
             .map(drop)
@@ -47,7 +47,7 @@ impl<'a> Temporary<'a> {
     }
 
     /// Gives the file its name, and tells its size.
-    pub(super) fn finish(mut self) -> Result<u64, FormatError> {
+    pub(crate) fn finish(mut self) -> Result<u64, FormatError> {
         let error = |error| file_error(self.path, error);
         self.file.sync_all().map_err(error)?;
         let size = self.file.metadata().map_err(error)?.len();
@@ -67,7 +67,7 @@ impl Drop for Temporary<'_> {
 }
 
 /// Copies `length` bytes from `start` on.
-pub(super) fn copy(
+pub(crate) fn copy(
     source: &mut Source<'_>,
     start: u64,
     length: u64,
