@@ -33,10 +33,7 @@ pub use product::{
     AdderOptions, adder2d, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
     conv3d, linear,
 };
-pub use quantization::{
-    ClampedGradient, IntegerGrid, Operand, Quantization, Saturation, bits_of, dorefa_weight,
-    fake_quantize, sum_limits, trained_threshold,
-};
+pub use quantization::*;
 pub use update::{AdamStep, SgdStep, adam, sgd};
 
 /// Multiplications and additions a second that the registers of this machine's CPUs allow, with
