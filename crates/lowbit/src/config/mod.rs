@@ -2,11 +2,13 @@
 //! Both are plain values that can be written as TOML.
 
 mod layer;
+mod method;
 mod plan;
 mod qconfig;
 mod tqt;
 
 pub use layer::{Layer, LayerType};
+pub use method::Method;
 pub use plan::{Fold, Override, Planner, QPlan, Widths};
 pub use qconfig::QConfig;
 pub use tqt::{TqtPlan, TqtWidths};

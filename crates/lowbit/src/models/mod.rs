@@ -9,8 +9,8 @@ mod preact_resnet;
 mod size;
 mod source;
 
-pub use classifier::{Batch, Classifier, FoldedPair};
-pub(crate) use classifier::{classify, impl_steps, train_step};
+pub use classifier::{Batch, Classifier, FoldedPair, Stored};
+pub(crate) use classifier::{classify, impl_steps};
 pub use digits_cnn::{DigitsCnn, DigitsCnnConfig};
 pub use lenet::{LeNet5, LeNet5Config};
 pub use load::{LoadReport, Tolerance, load_plain};

@@ -5,55 +5,49 @@ use std::time::Instant;
 use burn::optim::GradientsParams;
 use burn::optim::ModuleOptimizer;
 use burn::optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use burn::train::{ClassificationOutput, InferenceStep, TrainStep};
+use burn::train::Interrupter;
 
-use super::checkpoint::{Best, State, Sums};
+use super::checkpoint::{self, Best, Checkpoints, State, Sums};
+use super::experiment::RunConfig;
+use super::metrics::EpochMetrics;
+use super::progress::Progress;
 use super::recipe::{FreezeThresholds, freeze_statistics};
-use super::{Checkpoints, EpochMetrics, Interrupter, Progress, RunConfig, checkpoint};
+use super::task::Task;
 use crate::Error;
-use crate::data::{Augment, ImageSet, Split, epoch_order};
-use crate::models::{Batch, Classifier};
+use crate::data::epoch_order;
+use crate::models::Stored;
 use crate::optim::thresholds;
-use crate::quantizers::{UNTRAINED_STEP, set_rounding};
-
-/// Images in a batch of evaluation.
-const EVALUATION_BATCH: usize = 256;
+use crate::quantizers::set_rounding;
 
 /// What training needs beside the network.
 #[derive(Debug, Clone, Copy)]
-pub struct Setting<'a> {
-    /// The data set.
-    pub split: &'a Split,
-    /// Images in a step.
+pub struct Setting<T> {
+    /// What is learned.
+    pub task: T,
+    /// Examples in a step.
     pub batch: usize,
-    /// Crops and flips, if any.
-    pub augment: Option<Augment>,
     /// Where all randomness comes from.
     pub seed: u64,
-    /// The device, without autodiff.
-    pub device: &'a Device,
 }
 
 /// A network on its way through a run.
 ///
 /// Burn's learner is not used: it keeps its optimizer to itself, so that a run could be saved
-/// between epochs only, and its data loader's order cannot be taken up again. The network's steps
-/// are those that Burn's learner would call.
-pub struct Trainer<'a, M> {
+/// between epochs only, and its data loader's order cannot be taken up again.
+pub struct Trainer<'a, M, T> {
     /// Absent only while the optimizer has it.
     model: Option<M>,
     optimizer: ModuleOptimizer,
     config: &'a RunConfig,
-    setting: Setting<'a>,
+    setting: Setting<T>,
     state: State,
     /// Whether the statistics of batch normalization are frozen.
     statistics_frozen: bool,
 }
 
-impl<'a, M: Classifier> Trainer<'a, M> {
+impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     /// A trainer at the start of a run.
-    pub fn new(model: M, config: &'a RunConfig, setting: Setting<'a>) -> Self {
+    pub fn new(model: M, config: &'a RunConfig, setting: Setting<T>) -> Self {
         Self {
             model: Some(model),
             optimizer: config
@@ -103,8 +97,8 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     ) -> Result<Option<EpochMetrics>, Error> {
         let start = Instant::now();
         let spent = self.state.seconds;
-        let train = &self.setting.split.train;
-        let order = epoch_order(train.len(), self.setting.seed, self.state.epoch as u32);
+        let examples = self.setting.task.examples();
+        let order = epoch_order(examples, self.setting.seed, self.state.epoch as u32);
         let batches = order.chunks(self.setting.batch);
         let mut lr = self.config.lr * self.factor();
         for indices in batches.skip(self.state.batch) {
@@ -115,7 +109,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
             self.step(indices);
             self.finite("training loss", self.state.sums.loss)?;
             self.state.seconds = spent + start.elapsed().as_secs_f64();
-            progress.step(&self.state.sums, train.len());
+            progress.step(&self.state.sums, examples);
         }
         let trained = std::mem::take(&mut self.state.sums);
         self.state.batch = 0;
@@ -139,8 +133,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     /// # Errors
     /// If the loss is NaN or infinite.
     pub fn test(&mut self) -> Result<Sums, Error> {
-        let model = self.model().valid();
-        let tested = evaluate(&model, &self.setting.split.test, self.setting.device);
+        let tested = self.setting.task.test(&self.model().valid());
         self.finite("test loss", tested.loss)?;
         let accuracy = tested.accuracy();
         if self.state.best.is_none_or(|best| accuracy > best.accuracy) {
@@ -164,21 +157,14 @@ impl<'a, M: Classifier> Trainer<'a, M> {
         })
     }
 
-    /// One step of the optimizer on the images `indices`.
+    /// One step of the optimizer on the examples `indices`.
     fn step(&mut self, indices: &[u32]) {
         let start = Instant::now();
         self.freeze();
         let factor = self.factor();
         let epoch = self.state.epoch as u32;
         set_rounding(self.setting.seed, self.global_step() as u64);
-        let augment = self
-            .setting
-            .augment
-            .as_ref()
-            .map(|a| (a, self.setting.seed, epoch));
-        let device = self.setting.device.clone().autodiff();
-        let batch = batch(&self.setting.split.train, indices, augment, &device);
-        let output = TrainStep::step(self.model(), batch);
+        let output = self.setting.task.step(self.model(), indices, epoch);
         if self.config.recipe.freeze_thresholds.is_some() {
             let model = self.model.as_ref().expect("the optimizer gives it back");
             self.state.thresholds.follow(model, &output.grads);
@@ -188,7 +174,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
             learning_rate(self.config.lr * factor, threshold_lr),
             output.grads,
         );
-        self.state.sums.add(&output.item);
+        self.setting.task.count(&output.item, &mut self.state.sums);
         self.state.batch += 1;
         self.state.step_seconds += start.elapsed().as_secs_f64();
     }
@@ -227,7 +213,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     }
 
     fn steps_per_epoch(&self) -> usize {
-        self.setting.split.train.len().div_ceil(self.setting.batch)
+        self.setting.task.examples().div_ceil(self.setting.batch)
     }
 
     fn factor(&self) -> f64 {
@@ -246,47 +232,6 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     /// Saves a checkpoint.
     pub fn save(&self, checkpoints: &Checkpoints) -> Result<(), Error> {
         checkpoints.save(self.model(), &self.optimizer, &self.state)
-    }
-}
-
-impl Sums {
-    /// Adds a batch.
-    fn add(&mut self, output: &ClassificationOutput) {
-        let images = output.targets.dims()[0];
-        let predicted: Tensor<1, Int> = output.output.clone().argmax(1).flatten(0, 1);
-        let correct = predicted.equal(output.targets.clone()).int().sum();
-        self.loss += output.loss.clone().into_scalar::<f64>() * images as f64;
-        self.correct += correct.into_scalar::<i64>() as u64;
-        self.images += images as u64;
-    }
-}
-
-/// Loss and accuracy of a network in its validation form over a set of images.
-pub fn evaluate<M: Classifier>(model: &M, set: &ImageSet, device: &Device) -> Sums {
-    set_rounding(0, UNTRAINED_STEP);
-    let mut sums = Sums::default();
-    let order: Vec<u32> = (0..set.len() as u32).collect();
-    for indices in order.chunks(EVALUATION_BATCH) {
-        let batch = batch(set, indices, None, device);
-        sums.add(&InferenceStep::step(model, batch));
-    }
-    sums
-}
-
-/// The images and classes of `indices` as tensors on `device`.
-pub fn batch(
-    set: &ImageSet,
-    indices: &[u32],
-    augment: Option<(&Augment, u64, u32)>,
-    device: &Device,
-) -> Batch {
-    let shape = [indices.len(), set.channels, set.height, set.width];
-    let mut pixels = vec![0.0f32; shape.iter().product()];
-    set.fill_batch(indices, augment, &mut pixels);
-    let labels = set.batch_labels(indices);
-    Batch {
-        images: Tensor::from_data(TensorData::new(pixels, shape), device),
-        targets: Tensor::from_data(TensorData::new(labels, [indices.len()]), device),
     }
 }
 
