@@ -1,8 +1,8 @@
 //! The `lowbit` command. It parses, calls the library and prints; it computes nothing itself.
 
 mod commands;
+mod options;
 mod progress;
-mod table;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -66,10 +66,12 @@ fn refused(error: &clap::Error) -> ExitCode {
         (ErrorKind::ValueValidation, Some(reason)) => reason,
         _ => error.exit(),
     };
-    match reason.downcast_ref::<FormatError>() {
-        Some(reason) => eprintln!("error: {reason}"),
+    let names_it = reason.is::<FormatError>()
+        || matches!(reason.downcast_ref(), Some(lowbit::Error::Config { .. }));
+    match names_it {
+        true => eprintln!("error: {reason}"),
         // Names the argument, which the reason does not.
-        None => eprintln!("{}", error.to_string().lines().next().unwrap_or_default()),
+        false => eprintln!("{}", error.to_string().lines().next().unwrap_or_default()),
     }
     ExitCode::from(2)
 }

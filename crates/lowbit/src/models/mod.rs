@@ -17,8 +17,8 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use classifier::{Batch, Classifier, FoldedPair};
-pub(crate) use classifier::{classify, impl_steps, train_step};
+pub use classifier::{Batch, Classifier, FoldedPair, Stored};
+pub(crate) use classifier::{classify, impl_steps};
 pub use digits_cnn::{DigitsCnn, DigitsCnnConfig};
 pub use lenet::{LeNet5, LeNet5Config};
 pub use load::{LoadReport, Tolerance, load_plain};

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::Layer;
 use crate::ops::{IntegerGrid, bits_of, sum_limits, trained_threshold};
-use crate::quantizers::{QuantizerConfig, Sums as LayerSums, Term};
+use crate::quantizers::{ModulePath, QuantizerConfig, Sums as LayerSums, Term};
 
 /// The widths of a layer's sums, in bits of two's complement. Each holds every partial
 /// sum too, in any order.
@@ -66,26 +66,21 @@ pub fn accumulator_bits<M: Module>(model: &M, layers: &[Layer]) -> Vec<Accumulat
 /// Every parameter of a module, by path.
 #[derive(Default)]
 struct Parameters {
-    path: Vec<String>,
+    path: ModulePath,
     found: BTreeMap<String, TensorData>,
 }
 
 impl ModuleVisitor for Parameters {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        // A layer's path does not name the variant of an enum of networks.
-        let variant = self.path.is_empty() && container_type.starts_with("Enum:");
-        let name = if variant { "" } else { name };
-        self.path.push(name.to_string());
+        self.path.enter(name, container_type);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let names = self.path.iter().map(String::as_str);
-        let path: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
-        self.found.insert(path.join("."), param.val().into_data());
+        self.found.insert(self.path.key(), param.val().into_data());
     }
 }
 

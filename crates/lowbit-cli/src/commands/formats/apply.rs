@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use lowbit::report::table::{Table, thousands};
 use lowbit_formats::Format;
 use lowbit_formats::tensor_file::{Applied, Output, apply};
 
 use super::{RoundingArguments, number};
 use crate::commands::{Ended, print_json};
-use crate::table::{table, thousands};
 
 /// Round the tensors of a .npy or .safetensors file.
 ///
@@ -74,8 +74,7 @@ fn text(applied: &Applied) -> String {
         "saturated",
         "overflowed",
     ];
-    let mut rows = vec![headings.map(String::from)];
-    rows.extend(applied.tensors.iter().map(|tensor| {
+    let table = Table::new(headings).with_rows(applied.tensors.iter().map(|tensor| {
         let error = &tensor.error;
         [
             tensor.name.clone(),
@@ -93,7 +92,7 @@ fn text(applied: &Applied) -> String {
     let mut text = if applied.tensors.is_empty() {
         String::new()
     } else {
-        table(&rows)
+        table.to_string()
     };
     text += &format!(
         "{} rounded to {}, {} copied; {} bytes in, {} out\n",

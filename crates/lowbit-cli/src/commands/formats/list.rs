@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use lowbit::report::Table;
 use lowbit_formats::{Facts, Format, FormatError};
 use serde::Serialize;
 
 use super::{FACTS, facts_row};
 use crate::commands::{Ended, print_json};
-use crate::table::table;
 
 /// List formats of every kind, with their facts.
 ///
@@ -46,10 +46,9 @@ impl Arguments {
         if self.json {
             print_json(&report)?;
         } else {
-            let mut rows = vec![FACTS.map(String::from)];
             let formats = report.formats.iter();
-            rows.extend(formats.map(|listed| facts_row(&listed.format, &listed.facts)));
-            print!("{}", table(&rows));
+            let rows = formats.map(|listed| facts_row(&listed.format, &listed.facts));
+            print!("{}", Table::new(FACTS).with_rows(rows));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -6,6 +6,7 @@ mod stock;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use burn::optim::ModuleOptimizer;
@@ -15,10 +16,10 @@ use serde::Serialize;
 
 pub use self::convolutions::{ConvolutionTime, ConvolutionTimes, convolutions};
 use self::stock::Stock;
-use super::Method;
 use crate::Error;
 use crate::calibrate::calibrate;
-use crate::config::QPlan;
+use crate::config::{Method, QPlan};
+use crate::error::one_of;
 use crate::models::{Architecture, Batch, Classifier, Network};
 use crate::ops;
 use crate::optim::OptimizerConfig;
@@ -26,7 +27,7 @@ use crate::optim::OptimizerConfig;
 /// Rounds before those that count.
 const WARM_UP: usize = 2;
 
-/// The time of a network's training step, made in several ways.
+/// The time of a network's training step, made in several kinds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepTimes {
     /// The network.
@@ -42,11 +43,11 @@ pub struct StepTimes {
     /// The most memory that the process had beyond what it had before the networks were built,
     /// in bytes, where the system says.
     pub memory_bytes: Option<u64>,
-    /// One entry a way, in the order asked for.
+    /// One entry a kind of step, in the order asked for.
     pub steps: Vec<StepTime>,
 }
 
-/// The time of one way's step.
+/// The time of one kind of step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepTime {
     /// The method and its widths, or `stock` for a float network on Burn's own operators.
@@ -79,9 +80,9 @@ pub struct OperatorTime {
     pub fraction_of_peak: Option<f64>,
 }
 
-/// A way to make a training step.
+/// How a training step is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum StepKind {
     /// A float network on our operators.
     Float,
     /// A float network on Burn's own operators.
@@ -93,24 +94,42 @@ pub enum Way {
     TqtOperands(u32, u32),
 }
 
-impl Way {
+impl StepKind {
     const TQT_OPERANDS: Self = Self::TqtOperands(8, 8);
 
-    /// All ways there are to make a step of the network, quantized with the methods' usual widths.
+    /// The text forms, as a person reads them.
+    pub fn names() -> &'static str {
+        static NAMES: LazyLock<String> = LazyLock::new(|| {
+            let methods = quantizing().map(Method::name);
+            let mut names = vec!["float", "stock"];
+            names.extend(methods);
+            names.push("tqt-operands");
+            one_of(&names)
+        });
+        &NAMES
+    }
+
+    /// All kinds of step there are of the network, quantized with the methods' usual widths.
     pub fn usual(model: Architecture) -> Vec<Self> {
-        let quantized = [Method::Dorefa, Method::Tqt]
+        let quantized = quantizing()
             .map(|method| Self::Quantized(method, method.usual_bits(), method.usual_bits()));
-        let mut ways = vec![Self::Float];
-        ways.extend(quantized);
-        ways.push(Self::TQT_OPERANDS);
+        let mut kinds = vec![Self::Float];
+        kinds.extend(quantized);
+        kinds.push(Self::TQT_OPERANDS);
         if Stock::has(model) {
-            ways.push(Self::Stock);
+            kinds.push(Self::Stock);
         }
-        ways
+        kinds
     }
 }
 
-impl fmt::Display for Way {
+/// The methods that quantize something.
+fn quantizing() -> impl Iterator<Item = Method> {
+    let methods = Method::ALL.into_iter();
+    methods.filter(|method| method.weight_bits().is_some())
+}
+
+impl fmt::Display for StepKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Float => f.write_str("float"),
@@ -125,7 +144,7 @@ impl fmt::Display for Way {
     }
 }
 
-impl FromStr for Way {
+impl FromStr for StepKind {
     type Err = Error;
 
     /// `float`, `stock`, `tqt-operands`, or a method, with its usual widths.
@@ -138,7 +157,7 @@ impl FromStr for Way {
                 let method: Method = text.parse().map_err(|_| Error::Unknown {
                     kind: "way",
                     text: text.into(),
-                    expected: "float, stock, dorefa, tqt or tqt-operands",
+                    expected: Self::names(),
                 })?;
                 let bits = method.usual_bits();
                 Ok(Self::Quantized(method, bits, bits))
@@ -152,29 +171,30 @@ impl FromStr for Way {
 pub struct Workload {
     /// The network.
     pub model: Architecture,
-    /// Ways to make its step.
-    pub ways: Vec<Way>,
+    /// The kinds of its step.
+    pub kinds: Vec<StepKind>,
     /// Images in a step.
     pub batch: usize,
-    /// Steps of each way that count.
+    /// Steps of each kind that count.
     pub rounds: usize,
 }
 
-/// A network ready to step.
-trait Contender {
+/// Steps of a network whose type is not known.
+trait Steps {
     fn step(&mut self, batch: Batch);
 
     fn infer(&self, images: Tensor<4>);
 }
 
-struct Trainee<M> {
+/// A network ready to step.
+struct TimedStep<M> {
     /// Absent only while the optimizer has it.
     model: Option<M>,
     optimizer: ModuleOptimizer,
 }
 
-impl<M: Classifier + 'static> Trainee<M> {
-    fn boxed(model: M) -> Box<dyn Contender> {
+impl<M: Classifier + 'static> TimedStep<M> {
+    fn boxed(model: M) -> Box<dyn Steps> {
         let optimizer = OptimizerConfig::Sgd {
             momentum: 0.9,
             weight_decay: 1e-4,
@@ -186,7 +206,7 @@ impl<M: Classifier + 'static> Trainee<M> {
     }
 }
 
-impl<M: Classifier> Contender for Trainee<M> {
+impl<M: Classifier> Steps for TimedStep<M> {
     fn step(&mut self, batch: Batch) {
         // As in training, the optimizer gets the only copy of the network.
         if let Some(model) = self.model.take() {
@@ -202,30 +222,30 @@ impl<M: Classifier> Contender for Trainee<M> {
     }
 }
 
-/// Builds one way's network.
-fn contender(
-    way: Way,
+/// Builds the network of one kind of step.
+fn timed_step(
+    kind: StepKind,
     architecture: Architecture,
     images: &Tensor<4>,
     device: &Device,
-) -> Result<Box<dyn Contender>, Error> {
+) -> Result<Box<dyn Steps>, Error> {
     let (input, classes) = architecture.usual_images();
-    let plan = match way {
-        Way::Stock => {
+    let plan = match kind {
+        StepKind::Stock => {
             return match Stock::new(architecture, device) {
-                Some(Stock::ResNet(model)) => Ok(Trainee::boxed(model)),
-                Some(Stock::LeNet(model)) => Ok(Trainee::boxed(model)),
+                Some(Stock::ResNet(model)) => Ok(TimedStep::boxed(model)),
+                Some(Stock::LeNet(model)) => Ok(TimedStep::boxed(model)),
                 None => Err(Error::config(
                     "model",
                     format!("there is no {architecture} on Burn's own operators to time"),
                 )),
             };
         }
-        Way::Float => Method::Float.plan(32, 32),
-        Way::Quantized(method, weight_bits, activation_bits) => {
+        StepKind::Float => Method::Float.plan(32, 32),
+        StepKind::Quantized(method, weight_bits, activation_bits) => {
             method.plan(weight_bits, activation_bits)
         }
-        Way::TqtOperands(weight_bits, activation_bits) => {
+        StepKind::TqtOperands(weight_bits, activation_bits) => {
             QPlan::tqt(weight_bits, activation_bits).retrained()
         }
     };
@@ -237,10 +257,10 @@ fn contender(
             model.forward(images.clone());
         },
     )?;
-    Ok(Trainee::boxed(model))
+    Ok(TimedStep::boxed(model))
 }
 
-/// Times training steps on random images, the ways in turn within each round so that a slow
+/// Times training steps on random images, the kinds in turn within each round so that a slow
 /// moment meets all of them.
 ///
 /// # Errors
@@ -248,7 +268,7 @@ fn contender(
 pub fn training_steps(workload: &Workload, device: &Device) -> Result<StepTimes, Error> {
     let &Workload {
         model: architecture,
-        ref ways,
+        ref kinds,
         batch,
         rounds,
     } = workload;
@@ -257,74 +277,27 @@ pub fn training_steps(workload: &Workload, device: &Device) -> Result<StepTimes,
     let memory_before = memory::current_bytes();
     let data = synthetic(input, classes, batch, &autodiff);
     let images = data.images.clone().without_autodiff();
-    let mut contenders = Vec::new();
-    for &way in ways {
-        contenders.push(contender(way, architecture, &images, &autodiff)?);
+    let mut steps = Vec::new();
+    for &kind in kinds {
+        steps.push(timed_step(kind, architecture, &images, &autodiff)?);
     }
-    let finish = || {
-        device
-            .sync()
-            .map_err(|error| Error::config("device", error.to_string()))
-    };
-    let mut steps = vec![Vec::new(); ways.len()];
-    let mut inferences = vec![Vec::new(); ways.len()];
-    // Rounds that are not counted bring the memory in.
-    for round in 0..rounds + WARM_UP {
-        for ((contender, steps), inferences) in
-            contenders.iter_mut().zip(&mut steps).zip(&mut inferences)
-        {
-            // In training, a step follows another of the same network; one that follows another
-            // network's finds that one's memory in the caches. So the second is timed.
-            contender.step(data.clone());
-            finish()?;
-            let start = Instant::now();
-            contender.step(data.clone());
-            finish()?;
-            let step = start.elapsed().as_secs_f64();
-            let start = Instant::now();
-            contender.infer(images.clone());
-            finish()?;
-            if round >= WARM_UP {
-                steps.push(step);
-                inferences.push(start.elapsed().as_secs_f64());
-            }
-        }
-    }
+    let seconds = time_in_turn(&mut steps, &data, rounds, device)?;
     let peak = ops::multiply_add_peak();
-    let float = ways.iter().position(|&way| way == Way::Float);
-    let float_seconds = float.map(|float| steps[float].clone());
+    let float = kinds.iter().position(|&kind| kind == StepKind::Float);
+    let float = float.map(|float| &seconds[float].step);
     let mut times = Vec::new();
-    for (i, contender) in contenders.iter_mut().enumerate() {
-        let start = Instant::now();
-        let (finished, spent) = ops::profile(|| {
-            contender.step(data.clone());
-            finish()
-        });
-        finished?;
-        let profiled = start.elapsed().as_secs_f64();
-        let fraction = |operations: f64, seconds: f64| {
-            (operations > 0.0).then_some(operations / seconds / peak)
-        };
-        let mut operators: Vec<OperatorTime> = spent
-            .iter()
-            .map(|(&name, spent)| OperatorTime {
-                name: name.into(),
-                share: spent.seconds / profiled,
-                fraction_of_peak: fraction(spent.operations, spent.seconds),
-            })
-            .collect();
-        operators.sort_by(|a, b| b.share.total_cmp(&a.share));
-        let seconds = median(steps[i].clone());
-        let operations = spent.values().map(|spent| spent.operations).sum();
+    for ((step, seconds), kind) in steps.iter_mut().zip(&seconds).zip(kinds) {
+        let (operators, operations) = profile(step.as_mut(), &data, peak, device)?;
+        let median_seconds = median(seconds.step.clone());
+        let ratios =
+            |float: &Vec<f64>| seconds.step.iter().zip(float).map(|(s, f)| s / f).collect();
         times.push(StepTime {
-            name: ways[i].to_string(),
-            seconds,
-            images_per_second: batch as f64 / seconds,
-            ratio_to_float: float_seconds
-                .as_ref()
-                .map(|float| median(steps[i].iter().zip(float).map(|(s, f)| s / f).collect())),
-            inference_images_per_second: batch as f64 / median(inferences[i].clone()),
-            fraction_of_peak: fraction(operations, seconds),
+            name: kind.to_string(),
+            seconds: median_seconds,
+            images_per_second: batch as f64 / median_seconds,
+            ratio_to_float: float.map(|float| median(ratios(float))),
+            inference_images_per_second: batch as f64 / median(seconds.inference.clone()),
+            fraction_of_peak: fraction_of_peak(operations, median_seconds, peak),
             operators,
         });
     }
@@ -338,6 +311,83 @@ pub fn training_steps(workload: &Workload, device: &Device) -> Result<StepTimes,
         memory_bytes: memory.map(|(peak, before)| peak.saturating_sub(before)),
         steps: times,
     })
+}
+
+/// Seconds of each round.
+#[derive(Default)]
+struct Seconds {
+    step: Vec<f64>,
+    inference: Vec<f64>,
+}
+
+fn time_in_turn(
+    steps: &mut [Box<dyn Steps>],
+    data: &Batch,
+    rounds: usize,
+    device: &Device,
+) -> Result<Vec<Seconds>, Error> {
+    let images = data.images.clone().without_autodiff();
+    let mut seconds: Vec<Seconds> = steps.iter().map(|_| Seconds::default()).collect();
+    // Rounds that are not counted bring the memory in.
+    for round in 0..rounds + WARM_UP {
+        for (step, seconds) in steps.iter_mut().zip(&mut seconds) {
+            // In training, a step follows another of the same network; one that follows another
+            // network's finds that one's memory in the caches. So the second is timed.
+            step.step(data.clone());
+            finish(device)?;
+            let start = Instant::now();
+            step.step(data.clone());
+            finish(device)?;
+            let trained = start.elapsed().as_secs_f64();
+            let start = Instant::now();
+            step.infer(images.clone());
+            finish(device)?;
+            if round >= WARM_UP {
+                seconds.step.push(trained);
+                seconds.inference.push(start.elapsed().as_secs_f64());
+            }
+        }
+    }
+    Ok(seconds)
+}
+
+/// Waits until the device has done what it was told.
+fn finish(device: &Device) -> Result<(), Error> {
+    device
+        .sync()
+        .map_err(|error| Error::config("device", error.to_string()))
+}
+
+fn fraction_of_peak(operations: f64, seconds: f64, peak: f64) -> Option<f64> {
+    (operations > 0.0).then_some(operations / seconds / peak)
+}
+
+/// Where the time of one more step goes, longest first, and the multiplications and additions that
+/// it counts.
+fn profile(
+    step: &mut dyn Steps,
+    data: &Batch,
+    peak: f64,
+    device: &Device,
+) -> Result<(Vec<OperatorTime>, f64), Error> {
+    let start = Instant::now();
+    let (finished, spent) = ops::profile(|| {
+        step.step(data.clone());
+        finish(device)
+    });
+    finished?;
+    let profiled = start.elapsed().as_secs_f64();
+    let mut operators: Vec<OperatorTime> = spent
+        .iter()
+        .map(|(&name, spent)| OperatorTime {
+            name: name.into(),
+            share: spent.seconds / profiled,
+            fraction_of_peak: fraction_of_peak(spent.operations, spent.seconds, peak),
+        })
+        .collect();
+    operators.sort_by(|a, b| b.share.total_cmp(&a.share));
+    let operations = spent.values().map(|spent| spent.operations).sum();
+    Ok((operators, operations))
 }
 
 /// Images of noise between -1 and 1, and classes in turn.
@@ -367,5 +417,21 @@ fn median(mut values: Vec<f64>) -> f64 {
         values[middle]
     } else {
         (values[middle - 1] + values[middle]) / 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_step_go_by_their_names() {
+        let kind = |text: &str| text.parse::<StepKind>();
+        assert_eq!(kind("stock").unwrap(), StepKind::Stock);
+        assert_eq!(kind("tqt").unwrap().to_string(), "tqt-w8a8");
+        assert_eq!(
+            kind("magic").unwrap_err().to_string(),
+            "unknown way `magic`, expected float, stock, dorefa, tqt or tqt-operands"
+        );
     }
 }
