@@ -4,14 +4,13 @@ use rayon::prelude::*;
 
 use crate::block::BlockFormat;
 use crate::block::granularity::{Extent, Granularity};
-use crate::block::nvfp4::NvFp4;
-use crate::block::scaled::{PowerOfTwo, nonzero};
+use crate::block::scaled::nonzero;
+use crate::block::scales::{Scales, Step};
 use crate::error::FormatError;
 use crate::kernel::pack;
 use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
 use crate::scalar::Visitor;
-use crate::scalar::integer::Affine;
 use crate::scalar::{Grid, ScalarFormat};
 
 /// A tensor at its true size.
@@ -25,22 +24,6 @@ pub struct BlockCodes {
     pub elements: Vec<u8>,
 }
 
-/// What blocks share.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Scales {
-    /// Powers of two as E8M0 codes: `2^(code - 127)`, 255 for NaN.
-    PowersOfTwo(Vec<u8>),
-    /// E4M3 codes, and the tensor's scale.
-    Float8 {
-        /// The scale of the whole tensor.
-        tensor: f32,
-        /// The codes of the blocks' scales.
-        blocks: Vec<u8>,
-    },
-    /// Scales and zero points of integers.
-    Affine(Vec<Affine>),
-}
-
 impl BlockCodes {
     /// Bits of the elements and of all scales: 8 for a power of two or a float, 32 for a tensor's
     /// scale and for each scale and zero point of integers.
@@ -51,64 +34,6 @@ impl BlockCodes {
             Scales::Affine(parameters) => 64 * parameters.len(),
         };
         8 * self.elements.len() + scales
-    }
-}
-
-/// How element values are found from numbers, and numbers from element values.
-#[derive(Clone, Copy)]
-enum Step {
-    Power(PowerOfTwo),
-    Real(f32),
-    Affine(Affine),
-}
-
-impl Step {
-    fn divide(self, x: f32) -> f32 {
-        match self {
-            Self::Power(scale) => x * scale.reciprocal,
-            Self::Real(0.0) => 0.0,
-            Self::Real(scale) => x / scale,
-            Self::Affine(affine) => x / affine.scale,
-        }
-    }
-
-    fn multiply(self, value: f32) -> f32 {
-        match self {
-            Self::Power(scale) => value * scale.factor,
-            Self::Real(scale) => value * scale,
-            Self::Affine(affine) => (value - affine.zero_point as f32) * affine.scale,
-        }
-    }
-
-    fn zero_point(self) -> f32 {
-        match self {
-            Self::Affine(affine) => affine.zero_point as f32,
-            _ => 0.0,
-        }
-    }
-}
-
-impl Scales {
-    fn len(&self) -> usize {
-        match self {
-            Self::PowersOfTwo(codes) | Self::Float8 { blocks: codes, .. } => codes.len(),
-            Self::Affine(parameters) => parameters.len(),
-        }
-    }
-
-    fn steps(&self) -> Vec<Step> {
-        match self {
-            Self::PowersOfTwo(codes) => {
-                let power = |&code: &u8| Step::Power(PowerOfTwo::from_biased(code.into()));
-                codes.iter().map(power).collect()
-            }
-            Self::Float8 { tensor, blocks } => {
-                let format = NvFp4::scale_format();
-                let step = |&code: &u8| Step::Real(tensor * format.decode(code.into()));
-                blocks.iter().map(step).collect()
-            }
-            Self::Affine(parameters) => parameters.iter().map(|&p| Step::Affine(p)).collect(),
-        }
     }
 }
 

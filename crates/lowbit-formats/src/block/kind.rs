@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use crate::block::codes::Scales;
 use crate::block::granularity::Granularity;
 use crate::block::pass::Shared;
+use crate::block::scales::Scales;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::scalar::Visitor;

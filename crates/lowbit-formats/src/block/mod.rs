@@ -9,13 +9,15 @@ pub mod microscaling;
 pub mod nvfp4;
 pub(crate) mod pass;
 pub(crate) mod scaled;
+mod scales;
 
 pub use affine::GroupedInteger;
 pub use bfp::BlockFloat;
-pub use codes::{BlockCodes, Scales};
+pub use codes::BlockCodes;
 pub use granularity::Granularity;
 pub use microscaling::{Microscaling, MxElement, ScaleRule};
 pub use nvfp4::NvFp4;
+pub use scales::Scales;
 
 use std::fmt;
 

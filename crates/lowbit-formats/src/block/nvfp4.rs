@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use crate::block::codes::Scales;
 use crate::block::granularity::Granularity;
 use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::microscaling::largest;
 use crate::block::pass::{self, Shared};
 use crate::block::scaled::nonzero;
+use crate::block::scales::{Scales, float8};
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
@@ -96,7 +96,7 @@ impl NvFp4 {
         shape: &[usize],
     ) -> Result<Vec<u8>, FormatError> {
         let ranges = pass::ranges::<NvBlocks>(self.granularity(), input, shape)?;
-        let (blocks, format) = (self.blocks(tensor_scale), Self::scale_format());
+        let (blocks, format) = (self.blocks(tensor_scale), float8());
         let code = |range| format.encode(blocks.block_scale(range)) as u8;
         Ok(ranges.into_iter().map(code).collect())
     }
@@ -105,17 +105,13 @@ impl NvFp4 {
     pub(crate) fn blocks(&self, tensor_scale: f32) -> NvBlocks {
         NvBlocks {
             element: narrow(Self::element()),
-            scale: narrow(Self::scale_format()),
+            scale: narrow(float8()),
             tensor_scale,
         }
     }
 
     pub(crate) fn element() -> Float {
         Float::named("e2m1").expect("a named format")
-    }
-
-    pub(crate) fn scale_format() -> Float {
-        Float::named("e4m3").expect("a named format").saturating()
     }
 }
 

@@ -1,7 +1,7 @@
 //! One tensor from a source through a format.
 
 use crate::block::BlockFormat;
-use crate::block::codes::{BlockCodes, Scales};
+use crate::block::{BlockCodes, Scales};
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::kernel::Layout;
