@@ -62,6 +62,7 @@ impl Granularity {
 
     /// How many indices of the first dimension have scales of their own, so that a tensor can be
     /// passed in parts of a multiple of them; `None` where the scales need the whole.
+    #[cfg(feature = "files")]
     pub(crate) fn rows_apart(&self, shape: &[usize]) -> Option<usize> {
         let last = shape.len().checked_sub(1)?;
         match *self {

@@ -23,6 +23,7 @@ pub(crate) trait BlockKind: Copy + Display + Sized {
 
     /// Whether the blocks' scales have a scale of the whole tensor, so that no part of a tensor can
     /// be rounded without the rest.
+    #[cfg(feature = "files")]
     const HAS_TENSOR_SCALE: bool = false;
 
     /// Whether a text that begins with `name` is one of these formats.

@@ -26,6 +26,7 @@ use crate::block::pass::Shared;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+#[cfg(feature = "files")]
 use crate::rounding::philox::GROUP;
 use crate::scalar::Visitor;
 use crate::scalar::facts::Facts;
@@ -70,6 +71,7 @@ macro_rules! block_formats {
             }
 
             /// See [`BlockKind::HAS_TENSOR_SCALE`].
+            #[cfg(feature = "files")]
             fn has_tensor_scale(&self) -> bool {
                 match self {
                     $(Self::$kind(_) => $format::HAS_TENSOR_SCALE,)*
@@ -198,6 +200,7 @@ impl BlockFormat {
     /// How many indices of the first dimension a part of a tensor must have a multiple of, for
     /// [`quantize_rows`](Self::quantize_rows): all their blocks are in it, and so are whole groups
     /// of random words. `None` where the scales need the whole tensor.
+    #[cfg(feature = "files")]
     pub(crate) fn rows_apart(&self, shape: &[usize]) -> Option<usize> {
         if self.has_tensor_scale() {
             return None;
@@ -213,6 +216,7 @@ impl BlockFormat {
     /// # Errors
     ///
     /// As [`quantize`](Self::quantize).
+    #[cfg(feature = "files")]
     pub(crate) fn quantize_rows(
         &self,
         first: usize,

@@ -118,6 +118,7 @@ impl NvFp4 {
 impl BlockKind for NvFp4 {
     const EXAMPLES: &'static [&'static str] = &["nvfp4"];
 
+    #[cfg(feature = "files")]
     const HAS_TENSOR_SCALE: bool = true;
 
     fn has_name(name: &str) -> bool {
