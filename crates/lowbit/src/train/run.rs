@@ -1,6 +1,7 @@
 //! Experiments on disk: a folder with the complete configuration, and in it a folder per run with
 //! metrics, checkpoints and the result.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use crate::calibrate::calibrate;
 use crate::data::{Split, epoch_order};
 use crate::files::write_atomic;
 use crate::models::{Classifier, LoadReport, Network, Tolerance, model_bits};
-use crate::quantizers::{Place, UNTRAINED_STEP, set_rounding};
+use crate::quantizers::{Place, UNTRAINED_STEP, learned, set_rounding};
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -301,14 +302,13 @@ fn calibrated(
     setting: &Setting<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Network, Error> {
-    if !run.plan.has_thresholds() {
+    if !run.plan.needs_calibration() {
         return Ok(model);
     }
-    let fresh = |place: &Place| {
-        let quantizer = format!("{}.quantizers.{}.", place.layer, place.slot);
-        let is_own = |key: &String| key.starts_with(&quantizer) && key.ends_with(".log2_threshold");
-        !loaded.iter().any(is_own)
-    };
+    let missing = learned(&model).into_iter();
+    let missing = missing.filter(|l| l.learned.calibrated && !loaded.contains(&l.key));
+    let missing: BTreeSet<Place> = missing.map(|l| l.place).collect();
+    let fresh = |place: &Place| missing.contains(place);
     set_rounding(setting.seed, UNTRAINED_STEP);
     let (model, thresholds) = calibrate(model, fresh, |model: &Network| {
         forward_calibration(model, images, setting);
