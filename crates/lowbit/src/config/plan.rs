@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FLOAT_BITS, QConfig, TqtPlan, TqtWidths};
 use crate::Error;
-use crate::quantizers::{DorefaConfig, QuantizerConfig};
+use crate::quantizers::{DorefaConfig, QuantizerConfig, Role};
 
 /// How a network is quantized: a default, and what differs from it.
 ///
@@ -182,9 +182,7 @@ impl QPlan {
             ]
         });
         for quantizer in slots.flatten() {
-            if let QuantizerConfig::Tqt(config) = quantizer {
-                config.retrain = true;
-            }
+            quantizer.set_trained(true);
         }
         self
     }
@@ -238,15 +236,23 @@ impl QPlan {
         Ok(())
     }
 
-    /// Whether some tensor has a threshold that calibration sets.
+    /// Whether some tensor has a threshold that trains, or could.
     pub fn has_thresholds(&self) -> bool {
-        self.has(|slot| matches!(slot, QuantizerConfig::Tqt(_)))
+        self.has(|slot| {
+            let mut learned = slot.learned().iter();
+            learned.any(|learned| learned.role == Role::Log2Threshold)
+        })
     }
 
-    /// Whether some weight is DoReFa-Net's. What is stored of it is not the weight, but what a
-    /// hyperbolic tangent and a division by the largest make the weight of.
+    /// Whether some quantizer has a parameter that calibration sets.
+    pub fn needs_calibration(&self) -> bool {
+        self.has(|slot| slot.learned().iter().any(|learned| learned.calibrated))
+    }
+
+    /// Whether some weight is quantized as DoReFa-Net does. What is stored of it is not the weight,
+    /// but what a function (a hyperbolic tangent and a division by the largest) makes the weight of.
     pub fn has_dorefa_weights(&self) -> bool {
-        self.has(|slot| matches!(slot, QuantizerConfig::DorefaWeight(_)))
+        self.has(QuantizerConfig::transforms)
     }
 
     fn has(&self, wanted: impl Fn(&QuantizerConfig) -> bool) -> bool {

@@ -4,43 +4,8 @@ use burn::module::{Flag, Module, Param};
 use burn::tensor::Tensor;
 
 use crate::ops::Operand;
-use crate::quantizers::Quantizer;
-use crate::quantizers::methods::Accumulator;
+use crate::quantizers::methods::{Accumulator, Quantizer, Sums};
 use crate::quantizers::watch::tap;
-
-/// What a sum adds up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Term {
-    /// Products of an input and a weight.
-    Product,
-    /// Distances of an input and a weight.
-    Distance,
-}
-
-/// The sums that a layer computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sums {
-    /// What each sum adds up.
-    pub term: Term,
-    /// How many of them.
-    pub terms: usize,
-    /// The dimension of the result that has one index per output channel.
-    pub axis: usize,
-    /// How often the weight's channels repeat along that dimension.
-    pub groups: usize,
-}
-
-impl Sums {
-    /// Sums of `terms` products, with one of the weight's channels at each index of `axis`.
-    pub fn new(terms: usize, axis: usize) -> Self {
-        Self {
-            term: Term::Product,
-            terms,
-            axis,
-            groups: 1,
-        }
-    }
-}
 
 /// The quantizers of a layer. A slot that is `None` costs nothing.
 #[derive(Module, Debug)]

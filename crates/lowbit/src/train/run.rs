@@ -1,5 +1,6 @@
 //! Training the runs of an experiment, each from where its folder says it stands.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use burn::tensor::Device;
@@ -16,7 +17,7 @@ use crate::Error;
 use crate::calibrate::calibrate;
 use crate::data::Split;
 use crate::models::{LoadReport, Network, Tolerance, model_bits};
-use crate::quantizers::{Place, UNTRAINED_STEP, set_rounding};
+use crate::quantizers::{Place, UNTRAINED_STEP, learned, set_rounding};
 
 /// How an experiment ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,14 +159,13 @@ fn calibrated(
     setting: &Setting<Classification<'_>>,
     progress: &mut dyn Progress,
 ) -> Result<Network, Error> {
-    if !run.plan.has_thresholds() {
+    if !run.plan.needs_calibration() {
         return Ok(model);
     }
-    let fresh = |place: &Place| {
-        let quantizer = format!("{}.quantizers.{}.", place.layer, place.slot);
-        let is_own = |key: &String| key.starts_with(&quantizer) && key.ends_with(".log2_threshold");
-        !loaded.iter().any(is_own)
-    };
+    let missing = learned(&model).into_iter();
+    let missing = missing.filter(|l| l.learned.calibrated && !loaded.contains(&l.key));
+    let missing: BTreeSet<Place> = missing.map(|l| l.place).collect();
+    let fresh = |place: &Place| missing.contains(place);
     set_rounding(setting.seed, UNTRAINED_STEP);
     let (model, thresholds) = calibrate(model, fresh, |model: &Network| {
         forward_calibration(&setting.task, model, images, setting.seed);
