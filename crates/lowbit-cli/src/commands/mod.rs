@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lowbit::data::{DataSet, Split};
-use lowbit::train::{Experiment, Interrupter, Settings};
+use lowbit::train::{Experiment, Interrupter, Outcome, RunFolder, RunResult, Settings};
 use lowbit::{Device, DeviceKind};
 
 use crate::progress::Bars;
@@ -77,6 +77,52 @@ fn load_of(
     let dir = settings.data_dir.as_deref();
     let dir = dir.or(experiment.data_dir.as_deref());
     Ok(load(experiment.data, dir, bars)?)
+}
+
+/// What training in a folder came to.
+struct Trained {
+    /// The runs that are finished.
+    results: Vec<RunResult>,
+    /// The run that Ctrl-C stopped, if it did.
+    interrupted: Option<String>,
+}
+
+impl Trained {
+    fn code(&self) -> ExitCode {
+        match self.interrupted {
+            Some(_) => ExitCode::from(130),
+            None => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Trains what is not finished of the runs in a folder. One that was made for them is taken away
+/// where the first of them fails before it begins.
+fn train(
+    folder: &RunFolder,
+    is_new: bool,
+    experiment: &Experiment,
+    split: &Split,
+    device: &Device,
+    bars: &mut Bars,
+) -> Result<Trained, Box<dyn Error>> {
+    let interrupter = Interrupter::new();
+    stop_on_ctrl_c(&interrupter)?;
+    bars.say(&format!("run folder: {}", folder.path().display()));
+    let outcome = folder.train(experiment, split, device, &interrupter, bars);
+    let outcome = outcome.inspect_err(|_| {
+        if is_new {
+            folder.clone().discard_unstarted();
+        }
+    })?;
+    let (results, interrupted) = match outcome {
+        Outcome::Finished(results) => (results, None),
+        Outcome::Interrupted(results, name) => (results, Some(name)),
+    };
+    Ok(Trained {
+        results,
+        interrupted,
+    })
 }
 
 /// Prints a value as JSON, the only thing on standard output.

@@ -1,17 +1,15 @@
 //! `lowbit quantize`.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use lowbit::report::summary;
 use lowbit::train::{
-    Experiment, Interrupter, Method, Outcome, QuantizationReport, Quantize, RunFolder, RunResult,
-    quantization_report,
+    Experiment, Method, QuantizationReport, Quantize, RunFolder, RunResult, quantization_report,
 };
 use serde::Serialize;
 
-use super::{DeviceArgument, Ended, load, print_json, use_threads};
+use super::{DeviceArgument, Ended, load, print_json, train, use_threads};
 use crate::options::{self, Options};
 use crate::progress::Bars;
 
@@ -80,15 +78,8 @@ impl Arguments {
             .out
             .unwrap_or_else(|| RunFolder::unused(&experiment, method));
         let folder = RunFolder::create(path, &experiment)?;
-        bars.say(&format!("run folder: {}", folder.path().display()));
-        let interrupter = Interrupter::new();
-        super::stop_on_ctrl_c(&interrupter)?;
-        let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars);
-        let outcome = outcome.inspect_err(|_| folder.clone().discard_unstarted())?;
-        let (results, interrupted) = match outcome {
-            Outcome::Finished(results) => (results, None),
-            Outcome::Interrupted(results, name) => (results, Some(name)),
-        };
+        let trained = train(&folder, true, &experiment, &split, &device, &mut bars)?;
+        let results = &trained.results;
         let mut quantized = Vec::new();
         let finished = experiment.runs.iter().take(results.len());
         for run in finished.filter(|run| run.plan.has_thresholds()) {
@@ -96,18 +87,15 @@ impl Arguments {
             let name = run.name.clone();
             quantized.push(Quantized { name, report });
         }
-        let code = match interrupted {
-            Some(_) => ExitCode::from(130),
-            None => ExitCode::SUCCESS,
-        };
+        let code = trained.code();
         if self.json {
             print_json(&Report {
-                runs: &results,
+                runs: results,
                 quantized: &quantized,
                 seed: experiment.seed,
                 config: &experiment,
                 out: folder.path(),
-                interrupted,
+                interrupted: trained.interrupted,
             })?;
             return Ok(code);
         }
@@ -117,8 +105,8 @@ impl Arguments {
             println!("{}", summary::layer_widths(&only.report.layers));
             println!("{}", summary::measured(&only.report.tensors));
         }
-        print!("{}", summary::results(&results));
-        if interrupted.is_some() {
+        print!("{}", summary::results(results));
+        if trained.interrupted.is_some() {
             let path = folder.path().display();
             eprintln!("stopped; go on with: lowbit train --resume --out {path}");
         }

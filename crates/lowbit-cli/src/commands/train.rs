@@ -1,14 +1,13 @@
 //! `lowbit train`.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use lowbit::report::summary;
-use lowbit::train::{ConfigFile, Experiment, Interrupter, Outcome, RunFolder, RunResult, Settings};
+use lowbit::train::{ConfigFile, Experiment, RunFolder, RunResult, Settings};
 use serde::Serialize;
 
-use super::{DeviceArgument, Ended, load, print_json, use_threads};
+use super::{DeviceArgument, Ended, load, print_json, train, use_threads};
 use crate::options::{Options, Train};
 use crate::progress::Bars;
 
@@ -70,38 +69,22 @@ impl Arguments {
             Folder::New(path) => (RunFolder::create(path, &experiment)?, true),
             Folder::Existing(folder) => (folder, false),
         };
-        let interrupter = Interrupter::new();
-        super::stop_on_ctrl_c(&interrupter)?;
-        bars.say(&format!("run folder: {}", folder.path().display()));
-        let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars);
-        let outcome = outcome.inspect_err(|_| {
-            if is_new {
-                folder.clone().discard_unstarted();
-            }
-        })?;
-        let (results, interrupted) = match outcome {
-            Outcome::Finished(results) => (results, None),
-            Outcome::Interrupted(results, name) => (results, Some(name)),
-        };
-        let code = if interrupted.is_some() {
-            ExitCode::from(130)
-        } else {
-            ExitCode::SUCCESS
-        };
+        let trained = train(&folder, is_new, &experiment, &split, &device, &mut bars)?;
+        let code = trained.code();
         if json {
             print_json(&Report {
-                runs: &results,
+                runs: &trained.results,
                 seed: experiment.seed,
                 config: &experiment,
                 out: folder.path(),
-                interrupted,
+                interrupted: trained.interrupted,
             })?;
             return Ok(code);
         }
-        if !results.is_empty() {
-            print!("{}", summary::results(&results));
+        if !trained.results.is_empty() {
+            print!("{}", summary::results(&trained.results));
         }
-        if let Some(name) = interrupted {
+        if let Some(name) = trained.interrupted {
             let path = folder.path().display();
             eprintln!("stopped in {name}; go on with: lowbit train --resume --out {path}");
         }
