@@ -12,7 +12,7 @@ use crate::ops::backend::composed;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{Gradients, Incoming, Inputs, Kernels, Operator, padded};
 use crate::ops::kernel::elementwise::{update, update_all};
-use crate::ops::quantization::integer_grid::{IntegerGrid, Steps};
+use crate::ops::quantization::integer_grid::Steps;
 use crate::ops::quantization::pointwise::{PARENTS, Pointwise, Prepared, Sums};
 
 /// What a caller has made sure of.
@@ -165,12 +165,9 @@ impl Pointwise for FakeQuantize {
     }
 
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
-        let grid = IntegerGrid::of(&self.format)?;
         Some(Steps {
-            log2_step: grid.log2_step,
+            range: self.format.integer_range()?,
             trained: None,
-            min: grid.min,
-            max: grid.max,
         })
     }
 

@@ -1,7 +1,9 @@
-//! Integers times a power of two, and sums of their products.
+//! Integers times a power of two, and sums of their products, as `lowbit_formats` knows them.
 
 use burn::tensor::Tensor;
-use lowbit_formats::Format;
+use lowbit_formats::{Format, IntegerRange};
+
+pub use lowbit_formats::bits_of;
 
 /// Integers times a power of two, `k * 2^log2_step` with `min <= k <= max`: what integer hardware
 /// can hold of a format.
@@ -16,84 +18,35 @@ pub struct IntegerGrid {
 }
 
 impl IntegerGrid {
-    /// The grid that holds all values of a format: fixed point, integers, powers of two and tables
-    /// whose values are multiples of their smallest one, a power of two, with integers below 2^62.
-    /// `None` for others.
+    /// The grid that holds all values of a format, see [`Format::integer_range`]; `None` if there is
+    /// none.
     pub fn of(format: &Format) -> Option<Self> {
-        match format {
-            Format::Fixed(fixed) => {
-                let (min, max) = fixed.steps();
-                Some(Self {
-                    log2_step: -i32::from(fixed.fraction()),
-                    min,
-                    max,
-                })
-            }
-            Format::Integer(integer) => {
-                let (min, max) = integer.limits();
-                Some(Self {
-                    log2_step: 0,
-                    min,
-                    max,
-                })
-            }
-            Format::PowerOfTwo(powers) => Self::of_values(&powers.values()),
-            Format::Codebook(table) => Self::of_values(table.values()),
-            _ => None,
-        }
-    }
-
-    fn of_values(values: &[f32]) -> Option<Self> {
-        let magnitudes = || {
-            values
-                .iter()
-                .map(|v| f64::from(v.abs()))
-                .filter(|v| *v > 0.0)
-        };
-        let step = magnitudes().reduce(f64::min)?;
-        let log2_step = step.log2();
-        let integers: Vec<f64> = values.iter().map(|&v| f64::from(v) / step).collect();
-        let fits = |k: &f64| k.fract() == 0.0 && k.abs() < 2f64.powi(62);
-        if log2_step.fract() != 0.0 || !integers.iter().all(fits) {
-            return None;
-        }
-        let extreme = |choose: fn(f64, f64) -> f64| integers.iter().copied().fold(0.0, choose);
+        let range = format.integer_range()?;
         Some(Self {
-            log2_step: log2_step as i32,
-            min: extreme(f64::min) as i64,
-            max: extreme(f64::max) as i64,
+            log2_step: range.exponent,
+            min: i64::try_from(range.min).ok()?,
+            max: i64::try_from(range.max).ok()?,
         })
     }
 }
 
 /// A power-of-two step and the integers on it, as far as they are known without reading a tensor.
 pub(crate) struct Steps {
-    /// The exponent of the step, less what `trained` adds to it.
-    pub(crate) log2_step: i32,
+    /// The integers, and the exponent of the step less what `trained` adds to it.
+    pub(crate) range: IntegerRange,
     /// `[1]` or `[channels]`.
     pub(crate) trained: Option<Tensor<1>>,
-    pub(crate) min: i64,
-    pub(crate) max: i64,
 }
 
 /// The least and the greatest sum of `terms` products of integers within the given limits, which
 /// are also limits of every partial sum if both contain zero.
 pub fn sum_limits(a: (i64, i64), b: (i64, i64), terms: usize) -> (i128, i128) {
-    let products = [a.0, a.1].map(|x| [b.0, b.1].map(|y| i128::from(x) * i128::from(y)));
-    let products = products.into_iter().flatten();
-    let least = products.clone().fold(0, i128::min);
-    let greatest = products.fold(0, i128::max);
-    let terms = terms as i128;
-    (least.saturating_mul(terms), greatest.saturating_mul(terms))
-}
-
-/// The fewest bits of a two's complement number that holds everything from `least` to `greatest`.
-pub fn bits_of(least: i128, greatest: i128) -> u32 {
-    let bits = |value: i128| {
-        let magnitude = if value < 0 { !value } else { value };
-        129 - magnitude.leading_zeros()
+    let range = |(min, max): (i64, i64)| IntegerRange {
+        exponent: 0,
+        min: min.into(),
+        max: max.into(),
     };
-    bits(least).max(bits(greatest))
+    range(a).sum_of_products(&range(b), terms)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub use operand::Operand;
 pub use saturation::Saturation;
 pub use threshold::trained_threshold;
 
+// A further method is its own file, a line here, a variant below and what `parts` makes of it.
 operand_quantizations! {
     Format(FakeQuantize),
     TrainedThreshold(Quantize<TrainedThreshold, 1>),

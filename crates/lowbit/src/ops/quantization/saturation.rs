@@ -1,9 +1,9 @@
 //! Sums of products in a register of a given width.
 
 use burn::tensor::Tensor;
+use lowbit_formats::bits_of;
 
 use crate::ops::quantization::Quantization;
-use crate::ops::quantization::integer_grid::{bits_of, sum_limits};
 use crate::ops::quantization::pointwise::{Pointwise, Quantize};
 use crate::ops::quantization::threshold::TrainedThreshold;
 
@@ -39,7 +39,7 @@ impl Saturation {
         bits: u32,
     ) -> Option<Self> {
         let (input, weight) = (input.steps()?, weight.steps()?);
-        let (least, greatest) = sum_limits((input.min, input.max), (weight.min, weight.max), terms);
+        let (least, greatest) = input.range.sum_of_products(&weight.range, terms);
         if bits_of(least, greatest) <= bits {
             return None;
         }
@@ -48,7 +48,7 @@ impl Saturation {
             (input, weight) => input.or(weight),
         };
         Some(Self {
-            log2_step: input.log2_step + weight.log2_step,
+            log2_step: input.range.exponent + weight.range.exponent,
             trained,
             bits,
         })
@@ -59,14 +59,14 @@ impl Saturation {
     pub fn of_distances(input: &Quantization, weight: &Quantization, bits: u32) -> Option<Self> {
         let (input, weight) = (input.steps()?, weight.steps()?);
         let fixed = Self {
-            log2_step: input.log2_step.min(weight.log2_step),
+            log2_step: input.range.exponent.min(weight.range.exponent),
             trained: None,
             bits,
         };
         let trained = match (input.trained, weight.trained) {
             (None, None) => return Some(fixed),
-            (Some(trained), None) => trained.clamp_max(weight.log2_step),
-            (None, Some(trained)) => trained.clamp_max(input.log2_step),
+            (Some(trained), None) => trained.clamp_max(weight.range.exponent),
+            (None, Some(trained)) => trained.clamp_max(input.range.exponent),
             (Some(input), Some(weight)) => {
                 let channels = weight.dims();
                 input.expand(channels).min_pair(weight)

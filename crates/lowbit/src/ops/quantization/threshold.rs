@@ -6,12 +6,16 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Tensor, TensorData};
+use lowbit_formats::{IntegerGrid, IntegerRange, IntegerRounding};
 
 use crate::ops::quantization::integer_grid::Steps;
 use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding};
 
 /// The exponents that a step is held to, so that step and inverse are normal floats.
-const EXPONENTS: (f32, f32) = (-126.0, 126.0);
+const EXPONENTS: (f32, f32) = {
+    let (least, greatest) = (IntegerGrid::EXPONENTS.start(), IntegerGrid::EXPONENTS.end());
+    (*least as f32, *greatest as f32)
+};
 
 /// Rounds `x` to a uniform grid whose step is a power of two set by a trained threshold.
 ///
@@ -53,7 +57,7 @@ pub(crate) struct TrainedThreshold {
 impl Method<1> for TrainedThreshold {
     const PARAMETERS: usize = 2;
 
-    type Rounding = Grid;
+    type Rounding = ToGrid;
 
     fn check(&self, dims: &[usize], parameters: &[Tensor<1>], axis: usize) {
         let Self { bits } = self;
@@ -70,16 +74,21 @@ impl Method<1> for TrainedThreshold {
         let [log2_t, signed] = [0, 1].map(|i| parameters[i].clone().detach());
         let magnitude_bits = signed.neg() + self.bits;
         let log2_step = log2_t.ceil() - magnitude_bits;
+        // Whether there is a sign is in a tensor, too.
+        let range = |signed| Some(IntegerGrid::new(self.bits, signed, 0).ok()?.range());
         Some(Steps {
-            log2_step: 0,
+            range: IntegerRange {
+                min: range(true)?.min,
+                ..range(false)?
+            },
             trained: Some(log2_step.clamp(EXPONENTS.0, EXPONENTS.1)),
-            min: -(1 << (self.bits - 1)),
-            max: (1 << self.bits) - 1,
         })
     }
 
-    fn prepare(&self, parameters: &[f32]) -> Grid {
-        Grid::new(parameters[0], parameters[1] != 0.0, self.bits)
+    fn prepare(&self, parameters: &[f32]) -> ToGrid {
+        let signed = parameters[1] != 0.0;
+        let grid = IntegerGrid::from_log2_threshold(parameters[0], self.bits, signed);
+        ToGrid(grid.map_or_else(IntegerRounding::not_a_number, |grid| grid.rounding()))
     }
 
     fn round<B: Backend>(
@@ -131,62 +140,32 @@ impl Method<1> for TrainedThreshold {
     }
 }
 
-/// One threshold's grid: step, and the least and the greatest integer.
+/// Rounding to one threshold's grid.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Grid {
-    scale: f32,
-    inverse: f32,
-    n: f32,
-    p: f32,
-}
+pub(crate) struct ToGrid(IntegerRounding);
 
-impl Grid {
-    fn new(log2_t: f32, signed: bool, bits: u32) -> Self {
-        let magnitude_bits = (bits - u32::from(signed)) as i32;
-        // A float's exponent range bounds the step; a NaN threshold gives a NaN step.
-        let exponent = (log2_t.ceil() - magnitude_bits as f32).clamp(EXPONENTS.0, EXPONENTS.1);
-        let p = (2.0f32).powi(magnitude_bits) - 1.0;
-        Self {
-            scale: power_of_two(exponent),
-            inverse: power_of_two(-exponent),
-            n: if signed { -p - 1.0 } else { 0.0 },
-            p,
-        }
-    }
-}
-
-impl Rounding<1> for Grid {
+impl Rounding<1> for ToGrid {
     #[inline(always)]
     fn round(self, x: f32) -> f32 {
-        let r = (x * self.inverse).round_ties_even();
-        let r = if r < self.n { self.n } else { r };
-        let r = if r > self.p { self.p } else { r };
-        r * self.scale
+        self.0.round(x)
     }
 
     #[inline(always)]
     fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 1]) {
-        let scaled = x * self.inverse;
+        let grid = self.0;
+        let scaled = x * grid.inverse;
         let r = scaled.round_ties_even();
-        let within = r >= self.n && r <= self.p;
+        let within = r >= grid.least && r <= grid.greatest;
         let slope = if within {
             r - scaled
-        } else if r < self.n {
-            self.n
+        } else if r < grid.least {
+            grid.least
         } else {
-            self.p
+            grid.greatest
         };
-        let to_threshold = grad * (self.scale * std::f32::consts::LN_2 * slope);
+        let to_threshold = grad * (grid.step * std::f32::consts::LN_2 * slope);
         (if within { grad } else { 0.0 }, [to_threshold])
     }
-}
-
-/// `2^exponent` for an integer from -126 to 127, exactly.
-fn power_of_two(exponent: f32) -> f32 {
-    if exponent.is_nan() {
-        return f32::NAN;
-    }
-    f32::from_bits(((exponent as i32 + 127) as u32) << 23)
 }
 
 /// A threshold's grid as tensors of the input's shape.
