@@ -3,6 +3,7 @@
 //! Two kinds of work go through here. Register tiles are written against `Vector`, which has a file
 //! for each instruction set; they decide by hand what stays in which register. Plain loops are a
 //! [`Kernel`], which [`dispatch`] compiles once for each instruction set and leaves to the compiler.
+//! Which one is in use is asked in one place for both, and for the passes over number formats.
 
 // Vector instructions of the CPU, each called where the CPU has been asked for it.
 #![allow(unsafe_code)]
@@ -16,7 +17,7 @@ mod neon;
 #[cfg(not(target_arch = "aarch64"))]
 mod portable;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+pub use lowbit_formats::kernel::isa::{Isa, Kernel, dispatch, isa, use_at_most};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
@@ -71,119 +72,4 @@ pub(crate) trait Vector: Copy {
     /// Says that the sixteen numbers from `p` on will be written soon.
     #[inline(always)]
     unsafe fn expect_store(_p: *const f32) {}
-}
-
-/// Instruction sets with kernels of their own, the narrowest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Isa {
-    /// What every CPU of the target has.
-    #[cfg(not(target_arch = "aarch64"))]
-    Portable,
-    /// NEON: 32 registers of four numbers.
-    #[cfg(target_arch = "aarch64")]
-    Neon,
-    /// AVX2 with FMA: 16 registers of eight numbers.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// AVX-512: 32 registers of sixteen numbers.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-impl Isa {
-    /// Those of the target, the narrowest first.
-    pub const ALL: &[Self] = &[
-        #[cfg(not(target_arch = "aarch64"))]
-        Self::Portable,
-        #[cfg(target_arch = "aarch64")]
-        Self::Neon,
-        #[cfg(target_arch = "x86_64")]
-        Self::Avx2,
-        #[cfg(target_arch = "x86_64")]
-        Self::Avx512,
-    ];
-
-    /// The widest that this CPU has.
-    pub fn detected() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            // Every CPU with AVX-512 has AVX2 and FMA; asked for all the same, since `dispatch`
-            // falls back to them under this answer.
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if avx2 && is_x86_feature_detected!("avx512f") {
-                return Self::Avx512;
-            }
-            if avx2 {
-                return Self::Avx2;
-            }
-        }
-        // Every CPU of the target has it.
-        Self::ALL[0]
-    }
-}
-
-/// Where the instruction set in use is in [`Isa::ALL`]; beyond its end until it is asked for.
-static IN_USE: AtomicUsize = AtomicUsize::new(usize::MAX);
-
-/// The instruction set that kernels use: the widest that this CPU has, unless
-/// [`use_at_most`] says otherwise.
-#[inline]
-pub fn isa() -> Isa {
-    match Isa::ALL.get(IN_USE.load(Ordering::Relaxed)) {
-        Some(isa) => *isa,
-        None => use_at_most(Isa::ALL[Isa::ALL.len() - 1]),
-    }
-}
-
-/// Has the kernels of this process use no wider instruction set than `isa`, for tests and
-/// measurements. Returns the one they use from now on.
-pub fn use_at_most(isa: Isa) -> Isa {
-    let used = isa.min(Isa::detected());
-    let place = Isa::ALL.iter().position(|&isa| isa == used);
-    IN_USE.store(place.unwrap_or(0), Ordering::Relaxed);
-    used
-}
-
-/// Work that is compiled for each instruction set. Mark `run`, and what it calls in its loops,
-/// `#[inline(always)]`: only what ends up in one function is compiled for its instructions.
-pub trait Kernel {
-    /// What it makes.
-    type Output;
-
-    /// Does it.
-    fn run(self) -> Self::Output;
-}
-
-/// Runs `kernel` compiled for this CPU, so that plain loops in it use its widest registers.
-#[inline]
-pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-        unsafe fn avx512<K: Kernel>(kernel: K) -> K::Output {
-            kernel.run()
-        }
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn avx2<K: Kernel>(kernel: K) -> K::Output {
-            kernel.run()
-        }
-        match isa() {
-            // SAFETY: the CPU has been asked for AVX-512F, and for the other parts just now.
-            Isa::Avx512 if has_avx512_vectors() => return unsafe { avx512(kernel) },
-            // SAFETY: both answers of `isa` say that the CPU has AVX2 and FMA.
-            Isa::Avx512 | Isa::Avx2 => return unsafe { avx2(kernel) },
-            Isa::Portable => {}
-        }
-    }
-    // Elsewhere the compiler has the widest registers anyway.
-    kernel.run()
-}
-
-/// Whether the CPU has the parts of AVX-512 that compilers use for plain loops.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn has_avx512_vectors() -> bool {
-    is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512bw")
 }
