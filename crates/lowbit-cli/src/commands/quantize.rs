@@ -231,12 +231,10 @@ fn parse_widths(text: &str) -> Result<(Vec<u32>, Vec<Widths>), String> {
             .map_err(|_| format!("widths: `{item}` is neither a width nor path=width"))?;
         match path {
             None => list.push(bits),
-            Some(path) => by_path.push(Widths {
-                path: Some(path.trim().into()),
-                input: Some(bits),
-                weight: Some(bits),
-                ..Widths::default()
-            }),
+            Some(path) => {
+                let widths = Widths::of_path(path.trim());
+                by_path.push(widths.with("input", bits).with("weight", bits));
+            }
         }
     }
     if !list.is_empty() && !by_path.is_empty() {
@@ -266,7 +264,7 @@ mod tests {
         let (list, by_path) = parse_widths("conv2=4,fc*=6").unwrap();
         assert!(list.is_empty());
         assert_eq!(by_path[1].path.as_deref(), Some("fc*"));
-        assert_eq!(by_path[1].weight, Some(6));
+        assert_eq!(by_path[1].bits.get("weight"), Some(&6));
         assert!(parse_widths("8,conv2=4").is_err());
         assert!(parse_widths("eight").is_err());
     }

@@ -82,11 +82,7 @@ impl<'a> Planner<'a> {
         if layer_type.has_weight() {
             let before = self.layers.iter().filter(|l| l.layer_type.has_weight());
             if let Some(&bits) = plan.layer_widths.get(before.count()) {
-                let both = Widths {
-                    input: Some(bits),
-                    weight: Some(bits),
-                    ..Widths::default()
-                };
+                let both = Widths::default().with("input", bits).with("weight", bits);
                 both.apply(&mut config);
             }
         }
@@ -98,7 +94,7 @@ impl<'a> Planner<'a> {
         }
         // A layer without bias has nothing to do for an override that speaks of one.
         if !layer_type.has_slot("bias") {
-            config.bias = None;
+            config.set("bias", None);
         }
         self.layers.push(Layer {
             path,
@@ -115,10 +111,10 @@ impl<'a> Planner<'a> {
     pub fn finish(self) -> Result<Vec<Layer>, Error> {
         for layer in &self.layers {
             let kind = layer.layer_type;
-            let accumulator = ("accumulator", layer.config.accumulator.is_some());
-            let slots = layer.config.slots().map(|(slot, q)| (slot, q.is_some()));
-            for (slot, quantized) in slots.into_iter().chain([accumulator]) {
-                if quantized && !kind.has_slot(slot) {
+            let accumulator = layer.config.accumulator.iter().map(|_| "accumulator");
+            let slots = layer.config.slots().map(|(slot, _)| slot);
+            for slot in slots.chain(accumulator) {
+                if !kind.has_slot(slot) {
                     let name = kind.name();
                     return Err(Error::config(
                         &layer.path,
@@ -133,7 +129,10 @@ impl<'a> Planner<'a> {
                 .check_accumulator(kind.has_own_weight_format())
                 .map_err(|error| error.within(&layer.path))?;
         }
-        let weights = self.layers.iter().filter(|l| l.layer_type.has_weight());
+        let layers = &self.layers;
+        let has = |slot: &str| layers.iter().any(|l| l.layer_type.has_slot(slot));
+        self.plan.check_slots(has)?;
+        let weights = layers.iter().filter(|l| l.layer_type.has_weight());
         let (given, weights) = (self.plan.layer_widths.len(), weights.count());
         if given != 0 && given != weights {
             let message = format!("has {given} widths, the network {weights} layers with a weight");
@@ -186,24 +185,22 @@ mod tests {
         assert_eq!(planner.last("z", CONV), QConfig::default());
         assert_eq!(planner.layer("r", LayerType::Relu), QConfig::default());
         let middle = planner.layer("m", CONV);
-        assert_eq!(middle.weight.unwrap().bits(), 4);
-        assert_eq!(middle.input.unwrap().bits(), 2);
+        assert_eq!(middle.get("weight").unwrap().bits(), 4);
+        assert_eq!(middle.get("input").unwrap().bits(), 2);
     }
 
     #[test]
     fn tqt_keeps_eight_bits_at_both_ends() {
         let plan = QPlan::tqt(4, 4);
         let mut planner = Planner::new(&plan).unwrap();
-        let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
-        assert_eq!(bits(planner.first("a", CONV)), (8, 8));
-        assert_eq!(bits(planner.layer("m", CONV)), (4, 4));
+        let bits =
+            |config: QConfig| ["weight", "input"].map(|slot| config.get(slot).unwrap().bits());
+        assert_eq!(bits(planner.first("a", CONV)), [8, 8]);
+        assert_eq!(bits(planner.layer("m", CONV)), [4, 4]);
     }
 
-    fn slots(config: &QConfig) -> Vec<(&'static str, u32)> {
-        let slots = config.slots();
-        let slots = slots
-            .into_iter()
-            .filter_map(|(slot, q)| Some((slot, q.as_ref()?.bits())));
+    fn slots(config: &QConfig) -> Vec<(&str, u32)> {
+        let slots = config.slots().map(|(slot, q)| (slot, q.bits()));
         let accumulator = config.accumulator.as_ref().map(|a| ("accumulator", a.bits));
         slots.chain(accumulator).collect()
     }
@@ -313,9 +310,9 @@ mod tests {
         .unwrap();
         let mut planner = Planner::new(&plan).unwrap();
         let conv = planner.layer("blocks.1.conv", CONV);
-        assert!(conv.weight.is_none() && conv.input.is_some());
+        assert!(conv.get("weight").is_none() && conv.get("input").is_some());
         let linear = planner.layer("head", LayerType::Linear { bias: true });
-        assert_eq!(linear.weight.unwrap().bits(), 8);
+        assert_eq!(linear.get("weight").unwrap().bits(), 8);
         assert_eq!(planner.finish().unwrap().len(), 2);
         assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
     }
@@ -324,20 +321,17 @@ mod tests {
     fn widths_come_from_a_list_and_by_path() {
         let plan = QPlan {
             layer_widths: vec![8, 4, 6],
-            widths: vec![Widths {
-                path: Some("c*".into()),
-                weight: Some(3),
-                ..Widths::default()
-            }],
+            widths: vec![Widths::of_path("c*").with("weight", 3)],
             ..QPlan::tqt(8, 8)
         };
         assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
         let mut planner = Planner::new(&plan).unwrap();
-        let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
-        assert_eq!(bits(planner.first("a", CONV)), (8, 8));
+        let bits =
+            |config: QConfig| ["weight", "input"].map(|slot| config.get(slot).unwrap().bits());
+        assert_eq!(bits(planner.first("a", CONV)), [8, 8]);
         planner.layer("relu", LayerType::Relu);
-        assert_eq!(bits(planner.layer("b", CONV)), (4, 4));
-        assert_eq!(bits(planner.last("c", CONV)), (3, 6));
+        assert_eq!(bits(planner.layer("b", CONV)), [4, 4]);
+        assert_eq!(bits(planner.last("c", CONV)), [3, 6]);
         assert_eq!(planner.finish().unwrap().len(), 4);
         let mut planner = Planner::new(&plan).unwrap();
         planner.first("c", CONV);
@@ -366,7 +360,7 @@ mod tests {
         let plan = TqtPlan::new(8, 8).all_tensors().plan();
         let mut planner = Planner::new(&plan).unwrap();
         let add = planner.layer("add", LayerType::Add);
-        assert_eq!(add.input.unwrap().bits(), 8);
+        assert_eq!(add.get("input").unwrap().bits(), 8);
         assert_eq!(planner.layer("relu", LayerType::Relu), QConfig::default());
     }
 

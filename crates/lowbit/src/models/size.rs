@@ -7,7 +7,7 @@ use super::Classifier;
 use crate::config::Layer;
 use crate::quantizers::QuantizerConfig;
 
-/// Bits that the parameters take: each weight and bias at the width of its quantizer, everything
+/// Bits that the parameters take: each that a layer has a quantizer for at its width, everything
 /// else (normalization with its running statistics, thresholds and their signs, what is left in
 /// float) at 32.
 pub fn model_bits<M: Classifier>(model: &M) -> u64 {
@@ -47,12 +47,7 @@ impl ModuleVisitor for Count {
                 let layer = layer.join(".");
                 let layer = layer.trim_start_matches('.');
                 let config = &self.layers.iter().find(|known| known.path == layer)?.config;
-                let slot = match *name {
-                    "weight" => &config.weight,
-                    "bias" => &config.bias,
-                    _ => return None,
-                };
-                slot.as_ref().map(QuantizerConfig::bits)
+                config.get(name).map(QuantizerConfig::bits)
             })
             .unwrap_or(32);
         self.bits += u64::from(bits) * param.dims().iter().product::<usize>() as u64;

@@ -81,7 +81,7 @@ impl ShiftAdder2dConfig {
             "adder.channels: reads {read}, expected the {made} that the convolution makes"
         );
         assert!(
-            self.shift.quantization.output.is_none(),
+            self.shift.quantization.get("output").is_none(),
             "shift.output: is quantized by the adder's input, expected none"
         );
         let norm = |wanted: bool, channels: [usize; 2]| {
