@@ -4,12 +4,14 @@
 mod layer;
 mod plan;
 mod planner;
+mod preset;
 mod qconfig;
 mod tqt;
 
 pub use layer::{Layer, LayerType};
 pub use plan::{Fold, Override, QPlan, Widths};
 pub use planner::Planner;
+pub use preset::{PRESETS, Preset};
 pub use qconfig::QConfig;
 pub use tqt::{TqtPlan, TqtWidths};
 
