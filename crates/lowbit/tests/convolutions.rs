@@ -181,13 +181,11 @@ transposed!(
 );
 
 fn per_channel(bits: u32) -> QConfig {
-    QConfig {
-        weight: Some(QuantizerConfig::Tqt(TrainedThresholdConfig {
-            per_channel: true,
-            ..TrainedThresholdConfig::new(bits)
-        })),
-        ..QConfig::default()
-    }
+    let threshold = QuantizerConfig::Tqt(TrainedThresholdConfig {
+        per_channel: true,
+        ..TrainedThresholdConfig::new(bits)
+    });
+    QConfig::new().with("weight", threshold)
 }
 
 /// Two bits and threshold 1: weights are -1, -1/2, 0 or 1/2, each output channel's own.
@@ -198,7 +196,8 @@ fn a_weight_is_quantized_per_output_channel() {
         .with_bias(false)
         .with_quantization(per_channel(2))
         .init(&device);
-    let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) = &conv.quantizers.weight
+    let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) =
+        conv.quantizers.get("weight")
     else {
         panic!("a trained threshold was asked for");
     };
@@ -215,7 +214,8 @@ fn a_weight_is_quantized_per_output_channel() {
         .with_groups(2)
         .with_quantization(per_channel(2))
         .init(&device);
-    let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) = &conv.quantizers.weight
+    let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) =
+        conv.quantizers.get("weight")
     else {
         panic!("a trained threshold was asked for");
     };
@@ -234,7 +234,7 @@ fn thresholds_of_a_transposed_convolution_belong_to_output_channels() {
         .init(&device);
     conv.weight = Param::from_data(TensorData::new(vec![0.6f32, 1.2], [1, 2, 1]), &device);
     if let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) =
-        &mut conv.quantizers.weight
+        conv.quantizers.get_mut("weight")
     {
         threshold.log2_threshold =
             Param::from_data(TensorData::new(vec![0.0f32, 2.0], [2]), &device);
@@ -265,11 +265,9 @@ fn an_adder_has_a_convolutions_parameters_and_shapes() {
 fn an_adder_quantizes_its_operands() {
     let device = Device::flex();
     let threshold = |bits| Some(QuantizerConfig::Tqt(TrainedThresholdConfig::new(bits)));
-    let config = QConfig {
-        input: threshold(3),
-        weight: threshold(2),
-        ..QConfig::default()
-    };
+    let config = QConfig::new()
+        .with("input", threshold(3))
+        .with("weight", threshold(2));
     let mut adder = nn::Adder2dConfig::new([1, 1], [1, 1])
         .with_quantization(config)
         .init(&device);

@@ -125,14 +125,14 @@ fn a_plan_gives_it_the_slots_that_it_has() {
         (membrane.path.as_str(), membrane.description.name),
         ("membrane", "Integrator")
     );
-    let bits = |slot: &Option<lowbit::quantizers::QuantizerConfig>| slot.as_ref().map(|q| q.bits());
     let config = &membrane.config;
+    let bits = |slot| config.get(slot).map(|quantizer| quantizer.bits());
     assert_eq!(
-        [&config.input, &config.weight, &config.bias, &config.output].map(bits),
+        ["input", "weight", "bias", "output"].map(bits),
         [Some(8), Some(8), None, Some(8)]
     );
     assert_eq!(config.accumulator, None);
-    assert!(net.membrane.quantizers.weight.is_some());
+    assert!(net.membrane.quantizers.get("weight").is_some());
     // The report is about sums: the linear layer's, and none of the integrator's.
     let reported = accumulator_bits(&net, &layers);
     let paths: Vec<&str> = reported.iter().map(|layer| layer.path.as_str()).collect();

@@ -175,10 +175,10 @@ fn one_quantizer_is_between_them() {
     let device = Device::flex();
     let mut pair = pair.with_factors(Some(powers())).init(&device);
     pair.adder_norm = Some(norm(&[0.125, 0.25, -0.125, 0.5, 0.0625], &device));
-    assert!(pair.shift.quantizers.output.is_none());
+    assert!(pair.shift.quantizers.get("output").is_none());
     assert!(pair.shift.quantizers.accumulator.is_some());
     assert!(matches!(
-        pair.adder.quantizers.input,
+        pair.adder.quantizers.get("input"),
         Some(Quantizer::TrainedThreshold(_))
     ));
     let x = images(&device);
@@ -209,9 +209,7 @@ fn one_quantizer_is_between_them() {
 #[test]
 #[should_panic(expected = "shift.output: is quantized by the adder's input, expected none")]
 fn two_quantizers_between_them_are_refused() {
-    let shift = QConfig {
-        output: QPlan::tqt(8, 8).default.input,
-        ..QConfig::default()
-    };
+    let input = QPlan::tqt(8, 8).default.get("input").cloned();
+    let shift = QConfig::new().with("output", input);
     configs(shift, QConfig::default(), false, true).init(&Device::flex());
 }

@@ -24,8 +24,8 @@ pub use three_deviations::three_deviations;
 
 use crate::Error;
 use crate::quantizers::{
-    Found, Histogram, ModulePath, Observation, Observations, Place, ThresholdInit, calibrated,
-    learned_at, observe,
+    Calibration, Histogram, ModulePath, Observation, Observations, Place, ThresholdInit,
+    calibrated, learned_at, observe,
 };
 
 /// A quantizer's thresholds as calibration found them.
@@ -87,7 +87,7 @@ pub fn calibrate<M: Module>(
         observations,
         select,
         path: ModulePath::default(),
-        found: None,
+        current: None,
         calibrated: Vec::new(),
         error: None,
     };
@@ -98,12 +98,18 @@ pub fn calibrate<M: Module>(
     }
 }
 
+/// The quantizer that the walk is in.
+struct Current {
+    place: Place,
+    /// What it saw, and what calibration makes of that, if anything.
+    found: Option<(Vec<Histogram>, Calibrated)>,
+}
+
 struct SetThresholds<F> {
     observations: Observations,
     select: F,
     path: ModulePath,
-    /// The quantizer that the walk is in, and what was found for it.
-    found: Option<(Place, Option<(Vec<Histogram>, Calibrated)>)>,
+    current: Option<Current>,
     calibrated: Vec<Calibrated>,
     error: Option<Error>,
 }
@@ -125,20 +131,22 @@ impl<F: Fn(&Place) -> bool> ModuleMapper for SetThresholds<F> {
         if learned.is_none_or(|learned| !learned.calibrated) {
             return param;
         }
-        if self.found.as_ref().is_none_or(|(at, ..)| *at != place) {
-            let found = self.find(&place, param.id);
-            self.found = Some((place, found));
-        }
-        let Some((_, Some((histograms, chosen)))) = &self.found else {
+        let current = self.current.take().filter(|known| known.place == place);
+        let current = current.unwrap_or_else(|| Current {
+            found: self.find(&place, param.id),
+            place,
+        });
+        let Some((histograms, chosen)) = &self.current.insert(current).found else {
             return param;
         };
-        let found = Found {
+        let calibration = Calibration {
+            bits: chosen.bits,
             histograms,
             signed: chosen.signed,
             log2_threshold: &chosen.log2_threshold,
         };
         let (module, field) = (self.path.holder_type(), self.path.field());
-        match calibrated(module, field, &found) {
+        match calibrated(module, field, &calibration) {
             Some(values) => {
                 let count = values.len();
                 replace(param, TensorData::new(values, [count]))

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use super::QConfig;
 use crate::Error;
-use crate::quantizers::{Channels, QuantizerConfig, Quantizers, Sums};
+use crate::quantizers::{Channels, QuantizerConfig, Quantizers, Slot, Sums};
 
 /// What plans, tables and reports need to know of a layer. All of it follows from the layer's
 /// configuration.
@@ -75,10 +75,9 @@ impl Description {
     /// If it quantizes a tensor that the layer does not have, or with what does not fit that
     /// tensor; the error names path and slot.
     pub fn check(&self, path: &str, config: &QConfig) -> Result<(), Error> {
-        let accumulator = ("accumulator", config.accumulator.is_some());
-        let slots = config.slots().map(|(slot, q)| (slot, q.is_some()));
-        for (slot, quantized) in slots.into_iter().chain([accumulator]) {
-            if quantized && slot != "bias" && !self.has_slot(slot) {
+        let accumulator = config.accumulator.iter().map(|_| Slot::ACCUMULATOR);
+        for slot in config.slots().map(|(slot, _)| slot).chain(accumulator) {
+            if slot != Slot::BIAS && !self.has_slot(slot) {
                 let message = format!("a {} has no {slot} to quantize", self.name);
                 return Err(Error::config(path, message));
             }

@@ -140,11 +140,7 @@ impl<'a> Planner<'a> {
             let before = self.layers.iter();
             let before = before.filter(|layer| layer.description.weight.is_some());
             if let Some(&bits) = plan.layer_widths.get(before.count()) {
-                let both = Widths {
-                    input: Some(bits),
-                    weight: Some(bits),
-                    ..Widths::default()
-                };
+                let both = Widths::default().with("input", bits).with("weight", bits);
                 both.apply(&mut config);
             }
         }
@@ -156,7 +152,7 @@ impl<'a> Planner<'a> {
         }
         // A layer without bias has nothing to do for an override that speaks of one.
         if !description.has_slot("bias") {
-            config.bias = None;
+            config.set("bias", None);
         }
         config
     }
@@ -167,7 +163,10 @@ impl<'a> Planner<'a> {
     /// If an override or widths matched none of them, or there is not one of the plan's
     /// `layer_widths` for each layer with a weight.
     pub fn finish(self) -> Result<Vec<Layer>, Error> {
-        let weights = self.layers.iter();
+        let layers = &self.layers;
+        let has = |slot: &str| layers.iter().any(|l| l.description.has_slot(slot));
+        self.plan.check_slots(has)?;
+        let weights = layers.iter();
         let weights = weights.filter(|layer| layer.description.weight.is_some());
         let (given, weights) = (self.plan.layer_widths.len(), weights.count());
         if given != 0 && given != weights {
@@ -233,24 +232,22 @@ mod tests {
         let relu = planner.layer("r", ReluConfig::new());
         assert_eq!(config(relu), QConfig::default());
         let middle = config(planner.layer("m", conv()));
-        assert_eq!(middle.weight.unwrap().bits(), 4);
-        assert_eq!(middle.input.unwrap().bits(), 2);
+        assert_eq!(middle.get("weight").unwrap().bits(), 4);
+        assert_eq!(middle.get("input").unwrap().bits(), 2);
     }
 
     #[test]
     fn tqt_keeps_eight_bits_at_both_ends() {
         let plan = QPlan::tqt(4, 4);
         let mut planner = Planner::new(&plan).unwrap();
-        let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
-        assert_eq!(bits(config(planner.first("a", conv()))), (8, 8));
-        assert_eq!(bits(config(planner.layer("m", conv()))), (4, 4));
+        let bits =
+            |config: QConfig| ["weight", "input"].map(|slot| config.get(slot).unwrap().bits());
+        assert_eq!(bits(config(planner.first("a", conv()))), [8, 8]);
+        assert_eq!(bits(config(planner.layer("m", conv()))), [4, 4]);
     }
 
-    fn slots(config: &QConfig) -> Vec<(&'static str, u32)> {
-        let slots = config.slots();
-        let slots = slots
-            .into_iter()
-            .filter_map(|(slot, q)| Some((slot, q.as_ref()?.bits())));
+    fn slots(config: &QConfig) -> Vec<(&str, u32)> {
+        let slots = config.slots().map(|(slot, q)| (slot, q.bits()));
         let accumulator = config.accumulator.as_ref().map(|a| ("accumulator", a.bits));
         slots.chain(accumulator).collect()
     }
@@ -358,9 +355,9 @@ mod tests {
         .unwrap();
         let mut planner = Planner::new(&plan).unwrap();
         let conv = config(planner.layer("blocks.1.conv", conv()));
-        assert!(conv.weight.is_none() && conv.input.is_some());
+        assert!(conv.get("weight").is_none() && conv.get("input").is_some());
         let linear = config(planner.layer("head", LinearConfig::new(1, 1)));
-        assert_eq!(linear.weight.unwrap().bits(), 8);
+        assert_eq!(linear.get("weight").unwrap().bits(), 8);
         assert_eq!(planner.finish().unwrap().len(), 2);
         assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
     }
@@ -369,20 +366,17 @@ mod tests {
     fn widths_come_from_a_list_and_by_path() {
         let plan = QPlan {
             layer_widths: vec![8, 4, 6],
-            widths: vec![Widths {
-                path: Some("c*".into()),
-                weight: Some(3),
-                ..Widths::default()
-            }],
+            widths: vec![Widths::of_path("c*").with("weight", 3)],
             ..QPlan::tqt(8, 8)
         };
         assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
         let mut planner = Planner::new(&plan).unwrap();
-        let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
-        assert_eq!(bits(config(planner.first("a", conv()))), (8, 8));
+        let bits =
+            |config: QConfig| ["weight", "input"].map(|slot| config.get(slot).unwrap().bits());
+        assert_eq!(bits(config(planner.first("a", conv()))), [8, 8]);
         planner.layer("relu", ReluConfig::new()).unwrap();
-        assert_eq!(bits(config(planner.layer("b", conv()))), (4, 4));
-        assert_eq!(bits(config(planner.last("c", conv()))), (3, 6));
+        assert_eq!(bits(config(planner.layer("b", conv()))), [4, 4]);
+        assert_eq!(bits(config(planner.last("c", conv()))), [3, 6]);
         assert_eq!(planner.finish().unwrap().len(), 4);
         let mut planner = Planner::new(&plan).unwrap();
         planner.first("c", conv()).unwrap();
@@ -411,7 +405,7 @@ mod tests {
         let plan = TqtPlan::new(8, 8).all_tensors().plan();
         let mut planner = Planner::new(&plan).unwrap();
         let add = config(planner.layer("add", AddConfig::new()));
-        assert_eq!(add.input.unwrap().bits(), 8);
+        assert_eq!(add.get("input").unwrap().bits(), 8);
         let relu = planner.layer("relu", ReluConfig::new());
         assert_eq!(config(relu), QConfig::default());
     }
@@ -444,7 +438,7 @@ mod tests {
             let mut planner = Planner::new(&plan).unwrap();
             let layer = planner.foldable(conv());
             let planned = config(planner.first("conv", layer));
-            assert_eq!(planned.bias.as_ref().map(|bias| bias.bits()), expected);
+            assert_eq!(planned.get("bias").map(|bias| bias.bits()), expected);
             planner.norm("bn", BatchNormConfig::new(1)).unwrap();
             let listed = if fold.is_off() { 2 } else { 1 };
             assert_eq!(planner.finish().unwrap().len(), listed);

@@ -5,9 +5,9 @@ use burn::tensor::Tensor;
 
 use super::Classifier;
 use crate::config::Layer;
-use crate::quantizers::{ModulePath, QuantizerConfig};
+use crate::quantizers::{ModulePath, QuantizerConfig, Slot};
 
-/// Bits that the parameters take: each weight and bias at the width of its quantizer, everything
+/// Bits that the parameters take: each that a layer has a quantizer for at its width, everything
 /// else (normalization with its running statistics, thresholds and their signs, what is left in
 /// float) at 32.
 pub fn model_bits<M: Classifier>(model: &M) -> u64 {
@@ -32,13 +32,10 @@ impl Count {
     fn width(&self) -> Option<u32> {
         let layer = self.path.holder();
         let layer = self.layers.iter().find(|known| known.path == layer)?;
+        let name = self.path.field();
         let own = layer.description.weight_format.as_ref();
-        let quantizer = match self.path.field() {
-            "weight" => own.or(layer.config.weight.as_ref()),
-            "bias" => layer.config.bias.as_ref(),
-            _ => None,
-        };
-        quantizer.map(QuantizerConfig::bits)
+        let own = own.filter(|_| name == Slot::WEIGHT);
+        own.or(layer.config.get(name)).map(QuantizerConfig::bits)
     }
 }
 

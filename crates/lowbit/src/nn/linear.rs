@@ -152,10 +152,10 @@ mod tests {
     #[test]
     #[should_panic(expected = "Linear.weight: bits is 77, expected 2 to 24 (tqt)")]
     fn a_width_out_of_range_is_refused_where_it_is_given() {
-        let quantization = QConfig {
-            weight: Some(QuantizerConfig::Tqt(TrainedThresholdConfig::new(77))),
-            ..QConfig::default()
-        };
+        let quantization = QConfig::new().with(
+            "weight",
+            QuantizerConfig::Tqt(TrainedThresholdConfig::new(77)),
+        );
         LinearConfig::new(2, 2)
             .with_quantization(quantization)
             .init(&Device::flex());

@@ -11,6 +11,7 @@ use crate::quantizers::{Group, Learned, learned_paths};
 /// An optimizer and its constants; learning rates come from a [`Schedule`](super::Schedule).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum OptimizerConfig {
     /// Stochastic gradient descent: `v = momentum v + (g + weight_decay w)`, `w = w - lr v`.
     Sgd {
@@ -61,6 +62,7 @@ fn learned_group(wanted: impl Fn(&Learned) -> bool) -> Option<ParamGroup> {
 /// 1903.08066, appendix B).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum ThresholdOptimizer {
     /// Adam, which brings gradients of any scale to one.
     #[default]

@@ -1,9 +1,9 @@
 //! What quantizers learn, wherever it is in a network.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
-use crate::quantizers::methods::{Learned, Role, learned_field};
+use crate::quantizers::methods::{Learned, Quantizer, Role, learned_field};
 use crate::quantizers::watch::{ModulePath, Place};
 
 /// A quantizer's parameter in a network.
@@ -60,6 +60,50 @@ impl ModuleVisitor for ReadLearned {
             id: param.id,
             values: param.val().into_data().iter::<f32>().collect(),
         });
+    }
+}
+
+/// The quantizer with what it learns from `read`, by the end of a parameter's path, such as
+/// `TrainedThreshold.log2_threshold`; `None` if there is not all of it.
+pub fn with_learned(
+    quantizer: Quantizer,
+    read: impl Fn(&str) -> Option<TensorData>,
+) -> Option<Quantizer> {
+    let mut set = SetLearned {
+        path: Vec::new(),
+        read,
+        is_complete: true,
+    };
+    let quantizer = quantizer.map(&mut set);
+    set.is_complete.then_some(quantizer)
+}
+
+struct SetLearned<F> {
+    path: Vec<String>,
+    read: F,
+    is_complete: bool,
+}
+
+impl<F: Fn(&str) -> Option<TensorData>> ModuleMapper for SetLearned<F> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match (self.read)(&self.path.join(".")) {
+            Some(data) => param.map(|old| {
+                let (device, trains) = (old.device(), old.is_require_grad());
+                Tensor::from_data(data, &device).set_require_grad(trains)
+            }),
+            None => {
+                self.is_complete = false;
+                param
+            }
+        }
     }
 }
 

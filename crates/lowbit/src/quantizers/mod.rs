@@ -8,18 +8,23 @@
 mod integers;
 mod learned;
 mod methods;
+mod slot;
 mod slots;
 mod threshold_init;
 mod watch;
 
 pub use integers::Integers;
-pub use learned::{LearnedParameter, bad_threshold, learned, learned_at, set_retraining};
-pub use methods::{
-    Accumulator, AccumulatorConfig, Channels, DorefaActivation, DorefaConfig, DorefaWeight,
-    FormatQuantizer, FormatQuantizerConfig, Found, Group, Learned, Quantizer, QuantizerConfig,
-    Role, Sums, Term, TrainedThreshold, TrainedThresholdConfig, UNTRAINED_STEP, calibrated,
-    learned_paths, set_rounding,
+pub use learned::{
+    LearnedParameter, bad_threshold, learned, learned_at, set_retraining, with_learned,
 };
+pub use methods::{
+    Accumulator, AccumulatorConfig, Calibration, Channels, DorefaActivation, DorefaConfig,
+    DorefaWeight, FormatQuantizer, FormatQuantizerConfig, Group, Learned, Quantizer,
+    QuantizerConfig, Role, Sums, Term, TrainedThreshold, TrainedThresholdConfig, UNTRAINED_STEP,
+    set_rounding,
+};
+pub(crate) use methods::{calibrated, learned_paths};
+pub use slot::{PerSlot, Slot};
 pub use slots::Quantizers;
 pub use threshold_init::ThresholdInit;
 pub(crate) use watch::matches;

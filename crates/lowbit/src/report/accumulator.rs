@@ -7,8 +7,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
 use crate::config::Layer;
-use crate::ops::{IntegerGrid, bits_of, sum_limits, trained_threshold};
-use crate::quantizers::{ModulePath, QuantizerConfig, Sums as LayerSums, Term};
+use crate::ops::{bits_of, sum_limits};
+use crate::quantizers::{
+    Channels, Integers, ModulePath, Quantizer, QuantizerConfig, Sums as LayerSums, Term,
+    with_learned,
+};
 
 /// The widths of a layer's sums, in bits of two's complement. Each holds every partial
 /// sum too, in any order.
@@ -84,21 +87,6 @@ impl ModuleVisitor for Parameters {
     }
 }
 
-/// The integers of a quantized tensor, as far as its quantizer tells.
-struct Integers {
-    bits: u32,
-    min: i64,
-    max: i64,
-    /// Exponents of the steps, one or one per channel.
-    log2_steps: Vec<i32>,
-}
-
-impl Integers {
-    fn log2_step(&self, channel: usize) -> i32 {
-        self.log2_steps[channel % self.log2_steps.len()]
-    }
-}
-
 /// What a layer's sums are made of.
 struct Sums<'a> {
     input: &'a Integers,
@@ -134,11 +122,13 @@ impl Parameters {
         let made_of = description.sums?;
         let at = |name: &str| format!("{}.{name}", layer.path);
         let data = self.found.get(&at("weight"))?;
-        let input = self.integers(layer.config.input.as_ref()?, &at("quantizers.input"))?;
+        let input = layer.config.get("input")?;
+        let input = self
+            .quantizer(input, None, &at("quantizers.input"))?
+            .integers()?;
         let own = description.weight_format.as_ref();
-        let config = own.or(layer.config.weight.as_ref())?;
-        let weight = self.integers(config, &at("quantizers.weight"))?;
-        let values = self.quantized(layer, config, &weight, data)?;
+        let config = own.or(layer.config.get("weight"))?;
+        let (weight, values) = self.quantized(layer, config, data)?;
         let axis = description.weight?.axis;
         let layout = Layout::of(&made_of, axis, data.shape().as_slice())?;
 
@@ -175,80 +165,43 @@ impl Parameters {
         })
     }
 
-    /// The range of a quantizer's integers; `None` if it has none.
-    fn integers(&self, config: &QuantizerConfig, path: &str) -> Option<Integers> {
-        match config {
-            QuantizerConfig::Tqt(config) => {
-                let of = |name: &str| self.found.get(&format!("{path}.TrainedThreshold.{name}"));
-                let signed = of("signed")?.iter::<f32>().next()? != 0.0;
-                let magnitude_bits = config.bits - u32::from(signed);
-                let magnitudes = 1i64 << magnitude_bits;
-                // As the quantizer holds them.
-                let log2_step = |log2: f64| {
-                    (log2.ceil() - f64::from(magnitude_bits)).clamp(-126.0, 126.0) as i32
-                };
-                Some(Integers {
-                    bits: config.bits,
-                    min: if signed { -magnitudes } else { 0 },
-                    max: magnitudes - 1,
-                    log2_steps: of("log2_threshold")?.iter::<f64>().map(log2_step).collect(),
-                })
-            }
-            QuantizerConfig::Format(config) => {
-                let grid = IntegerGrid::of(&config.format)?;
-                Some(Integers {
-                    bits: config.format.bits(),
-                    min: grid.min,
-                    max: grid.max,
-                    log2_steps: vec![grid.log2_step],
-                })
-            }
-            QuantizerConfig::DorefaWeight(_) | QuantizerConfig::DorefaActivation(_) => None,
-        }
+    /// A quantizer as it is at that path, for a tensor with these channels.
+    fn quantizer(
+        &self,
+        config: &QuantizerConfig,
+        channels: Option<Channels>,
+        path: &str,
+    ) -> Option<Quantizer> {
+        let quantizer = config.init(channels, &Device::flex());
+        with_learned(quantizer, |name| {
+            self.found.get(&format!("{path}.{name}")).cloned()
+        })
     }
 
-    /// The integers that a layer's weight is rounded to.
+    /// The integers that a layer's weight is rounded to, and their limits.
     fn quantized(
         &self,
         layer: &Layer,
         config: &QuantizerConfig,
-        integers: &Integers,
         weight: &TensorData,
-    ) -> Option<Vec<i64>> {
-        let mut values: Vec<f32> = weight.iter::<f32>().collect();
+    ) -> Option<(Integers, Vec<i64>)> {
         let shape = weight.shape().as_slice();
         let axis = layer.description.weight?.axis;
+        let count = shape[axis];
         let inner: usize = shape[axis + 1..].iter().product();
-        match config {
-            QuantizerConfig::Tqt(config) => {
-                let path = format!("{}.quantizers.weight.TrainedThreshold", layer.path);
-                let device = Device::flex();
-                let parameter = |name: &str| {
-                    let data = self.found.get(&format!("{path}.{name}"))?;
-                    Some(Tensor::<1>::from_data(data.clone(), &device))
-                };
-                let outer = shape[..axis].iter().product();
-                let rows = TensorData::new(values, [outer, shape[axis], inner]);
-                let rounded = trained_threshold(
-                    Tensor::<3>::from_data(rows, &device),
-                    parameter("log2_threshold")?,
-                    parameter("signed")?,
-                    config.bits,
-                    1,
-                );
-                values = rounded.into_data().iter::<f32>().collect();
-            }
-            QuantizerConfig::Format(config) => config
-                .format
-                .quantize_in_place(&mut values, config.rounding)
-                .ok()?,
-            QuantizerConfig::DorefaWeight(_) | QuantizerConfig::DorefaActivation(_) => return None,
-        }
+        let path = format!("{}.quantizers.weight", layer.path);
+        let quantizer = self.quantizer(config, Some(Channels { axis: 1, count }), &path)?;
+        let integers = quantizer.integers()?;
+        let rows = [shape[..axis].iter().product(), count, inner];
+        let rows = TensorData::new(weight.iter::<f32>().collect::<Vec<_>>(), rows);
+        let rows = Tensor::<3>::from_data(rows, &Device::flex());
+        let rounded = quantizer.operand(rows).quantized().into_data();
         let integer = |(i, value): (usize, f32)| {
-            let log2_step = integers.log2_step(i / inner % shape[axis]);
+            let log2_step = integers.log2_step(i / inner % count);
             (f64::from(value) / f64::from(log2_step).exp2()) as i64
         };
-        Some(values.into_iter().enumerate().map(integer).collect())
+        let values = rounded.iter::<f32>().enumerate().map(integer).collect();
+        Some((integers, values))
     }
 }
 
@@ -291,7 +244,7 @@ mod tests {
 
     use crate::config::{Describe, QConfig};
     use crate::nn;
-    use crate::quantizers::{AccumulatorConfig, TrainedThresholdConfig};
+    use crate::quantizers::TrainedThresholdConfig;
 
     #[derive(Module, Debug)]
     struct Net<L: Module + ModuleDisplay> {
@@ -305,12 +258,10 @@ mod tests {
                 ..TrainedThresholdConfig::new(4)
             }))
         };
-        QConfig {
-            input: threshold(false),
-            weight: threshold(per_channel),
-            accumulator: Some(AccumulatorConfig { bits: 10 }),
-            ..QConfig::default()
-        }
+        QConfig::new()
+            .with("input", threshold(false))
+            .with("weight", threshold(per_channel))
+            .with_accumulator(10)
     }
 
     fn report<C: Describe, L: Module + ModuleDisplay>(config: &C, layer: L) -> AccumulatorBits {
@@ -350,7 +301,7 @@ mod tests {
         let mut conv = config.init(&Device::flex());
         conv.weight = weight(&[0.875, 0.875, -1.0, 0.0], [2, 1, 2]);
         if let Some(crate::quantizers::Quantizer::TrainedThreshold(input)) =
-            &mut conv.quantizers.input
+            conv.quantizers.get_mut("input")
         {
             input.signed = weight(&[0.0], [1]);
         }
@@ -373,7 +324,7 @@ mod tests {
         let values = [0.875, 0.0, 0.0, 3.5, 0.0, 3.5, 0.0, 3.5];
         conv.weight = weight(&values, [4, 2, 1]);
         if let Some(crate::quantizers::Quantizer::TrainedThreshold(threshold)) =
-            &mut conv.quantizers.weight
+            conv.quantizers.get_mut("weight")
         {
             threshold.log2_threshold = weight(&[0.0, 2.0], [2]);
         }
@@ -406,7 +357,7 @@ mod tests {
         let mut adder = config.init(&Device::flex());
         adder.weight = weight(&[1.5, -4.0], [1, 2, 1, 1]);
         if let Some(crate::quantizers::Quantizer::TrainedThreshold(threshold)) =
-            &mut adder.quantizers.weight
+            adder.quantizers.get_mut("weight")
         {
             threshold.log2_threshold = weight(&[2.0], [1]);
         }
@@ -420,10 +371,7 @@ mod tests {
     /// bits.
     #[test]
     fn a_shift_convolution_by_hand() {
-        let config = QConfig {
-            weight: None,
-            ..config(false)
-        };
+        let config = config(false).without("weight");
         let config = nn::ShiftConv2dConfig::new([3, 1], [1, 1])
             .with_weight_bits(3)
             .with_quantization(config);
@@ -446,11 +394,9 @@ mod tests {
                 },
             ))
         };
-        let config = QConfig {
-            input: format("ufixed(8,8)"),
-            weight: format("fixed(4,3)"),
-            ..QConfig::default()
-        };
+        let config = QConfig::new()
+            .with("input", format("ufixed(8,8)"))
+            .with("weight", format("fixed(4,3)"));
         let config = nn::LinearConfig::new(2, 1).with_quantization(config);
         let mut linear = config.init(&Device::flex());
         linear.weight = weight(&[0.875, 0.875], [2, 1]);

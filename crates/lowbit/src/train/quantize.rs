@@ -188,17 +188,21 @@ pub struct LayerWidths {
 
 /// The widths of every layer of a network, in order.
 pub fn layer_widths<M: Classifier>(model: &M) -> Vec<LayerWidths> {
-    let bits = |slot: &Option<QuantizerConfig>| slot.as_ref().map(QuantizerConfig::bits);
     let layers = model.layers().iter();
     layers
-        .map(|layer| LayerWidths {
+        .map(|layer| {
+            (layer, |slot| {
+                layer.config.get(slot).map(QuantizerConfig::bits)
+            })
+        })
+        .map(|(layer, bits)| LayerWidths {
             path: layer.path.clone(),
             layer_type: layer.description.name,
-            input: bits(&layer.config.input),
-            weight: bits(&layer.config.weight),
-            bias: bits(&layer.config.bias),
+            input: bits("input"),
+            weight: bits("weight"),
+            bias: bits("bias"),
             accumulator: layer.config.accumulator.as_ref().map(|sum| sum.bits),
-            output: bits(&layer.config.output),
+            output: bits("output"),
         })
         .collect()
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::config::Widths;
+use crate::quantizers::Slot;
 
 /// Bits of weight and input by layer: a list with one width for each layer with a weight, in order,
 /// as `8,4,4,8`; or by path, in which `*` stands for any characters, as `conv2=4,fc*=6`.
@@ -24,11 +25,9 @@ impl WidthList {
     pub fn widths(&self) -> Vec<Widths> {
         let paths = self.paths.iter();
         paths
-            .map(|(path, bits)| Widths {
-                path: Some(path.clone()),
-                input: Some(*bits),
-                weight: Some(*bits),
-                ..Widths::default()
+            .map(|(path, bits)| {
+                let widths = Widths::of_path(path.clone());
+                widths.with(Slot::INPUT, *bits).with(Slot::WEIGHT, *bits)
             })
             .collect()
     }
@@ -99,7 +98,7 @@ mod tests {
         assert!(list.layers.is_empty());
         let widths = list.widths();
         assert_eq!(widths[1].path.as_deref(), Some("fc*"));
-        assert_eq!(widths[1].weight, Some(6));
+        assert_eq!(widths[1].bits.get("weight"), Some(&6));
         assert_eq!(list.to_string(), "conv2=4,fc*=6");
         assert!("8,conv2=4".parse::<WidthList>().is_err());
         assert_eq!(

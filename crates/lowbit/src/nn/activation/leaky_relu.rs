@@ -88,10 +88,7 @@ mod tests {
             rounding: Default::default(),
             clamped: Default::default(),
         });
-        let config = QConfig {
-            input: Some(input),
-            ..QConfig::default()
-        };
+        let config = QConfig::new().with("input", input);
         let device = Device::flex();
         let layer = LeakyReluConfig::new()
             .with_quantization(config)

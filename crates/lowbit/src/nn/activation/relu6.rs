@@ -81,10 +81,7 @@ mod tests {
             rounding: Default::default(),
             clamped: Default::default(),
         });
-        let config = QConfig {
-            input: Some(input),
-            ..QConfig::default()
-        };
+        let config = QConfig::new().with("input", input);
         let device = Device::flex();
         let layer = Relu6Config::new().with_quantization(config).init(&device);
         let y = layer.forward(Tensor::<1>::from_floats([0.3, -0.3], &device));

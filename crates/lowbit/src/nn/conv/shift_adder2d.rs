@@ -10,7 +10,7 @@ use crate::nn::conv::adder2d::{Adder2d, Adder2dConfig};
 use crate::nn::conv::shift_conv2d::{ShiftConv2d, ShiftConv2dConfig};
 use crate::nn::norm::Normalization;
 use crate::nn::norm::{BatchNorm, BatchNormConfig};
-use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers};
+use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers, Slot};
 
 /// Configuration of a [`ShiftAdder2d`].
 #[derive(Config, Debug)]
@@ -118,7 +118,7 @@ impl ShiftAdder2dConfig {
             let message = format!("reads {read}, expected the {made} that the convolution makes");
             return Err(Error::config("adder.channels", message));
         }
-        if self.shift.quantization.output.is_some() {
+        if self.shift.quantization.get(Slot::OUTPUT).is_some() {
             let message = "is quantized by the adder's input, expected none";
             return Err(Error::config("shift.output", message));
         }

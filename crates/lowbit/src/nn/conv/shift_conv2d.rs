@@ -245,10 +245,8 @@ mod tests {
     fn shifts_too_long_for_a_register_are_refused() {
         let config = ShiftConv2dConfig::new([1, 1], [1, 1]).with_weight_bits(7);
         assert!(config.check().is_ok());
-        let quantization = QConfig {
-            weight: None,
-            ..TqtPlan::new(8, 8).all_tensors().plan().default
-        };
+        let quantization = TqtPlan::new(8, 8).all_tensors().plan().default;
+        let quantization = quantization.without("weight");
         assert_eq!(
             config
                 .with_quantization(quantization)

@@ -92,10 +92,7 @@ mod tests {
             rounding: Default::default(),
             clamped: Default::default(),
         });
-        let config = QConfig {
-            input: Some(input),
-            ..QConfig::default()
-        };
+        let config = QConfig::new().with("input", input);
         let device = Device::flex();
         let layer = ConcatConfig::new()
             .with_quantization(config)

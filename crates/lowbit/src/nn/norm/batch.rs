@@ -131,7 +131,8 @@ impl BatchNorm {
     /// # Shapes
     /// As [`forward`](Self::forward).
     pub fn forward_rectified<const D: usize>(&self, input: Tensor<D>, relu: &Relu) -> Tensor<D> {
-        let apart = self.quantizers.output.is_some() || relu.quantizers.input.is_some();
+        let between = [self.quantizers.get("output"), relu.quantizers.get("input")];
+        let apart = between.iter().any(Option::is_some);
         if apart || Taps::are_attached() {
             return relu.forward(self.forward(input));
         }

@@ -11,6 +11,7 @@ use crate::quantizers::watch::Switch;
 
 /// What a sum adds up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Term {
     /// Products of an input and a weight.
     Product,

@@ -82,7 +82,7 @@ impl Method for DorefaWeight {
         &self.switch
     }
 
-    fn quantization(&self) -> Quantization {
+    fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::DorefaWeight { bits: self.bits }
     }
 }
@@ -121,7 +121,7 @@ impl Method for DorefaActivation {
         &self.switch
     }
 
-    fn quantization(&self) -> Quantization {
+    fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::Format {
             format: self.format.clone(),
             rounding: Rounding::NearestEven,

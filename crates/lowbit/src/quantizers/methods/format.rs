@@ -129,7 +129,8 @@ impl FormatQuantizer {
     /// [`Quantizer::operand`](crate::quantizers::Quantizer::operand).
     pub fn operand<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
         let on = self.switch.is_on() && !is_observing();
-        Operand::new(x, on.then(|| self.quantization()))
+        let quantization = on.then(|| self.quantization(x.shape().num_elements()));
+        Operand::new(x, quantization)
     }
 }
 
@@ -167,7 +168,7 @@ impl Method for FormatQuantizer {
         &self.switch
     }
 
-    fn quantization(&self) -> Quantization {
+    fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::Format {
             format: self.config.format.clone(),
             rounding: in_context(self.config.rounding),

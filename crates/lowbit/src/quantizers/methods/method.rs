@@ -62,7 +62,9 @@ pub struct Learned {
 
 /// What calibration found for the tensor of one quantizer.
 #[derive(Debug, Clone, Copy)]
-pub struct Found<'a> {
+pub struct Calibration<'a> {
+    /// Bits of the quantizer's results.
+    pub bits: u32,
     /// The values that were seen, for the tensor or for each channel.
     pub histograms: &'a [Histogram],
     /// Whether a negative one was among them.
@@ -127,8 +129,9 @@ pub(crate) trait Method: Sized {
     /// On or off.
     fn switch(&self) -> &Switch;
 
-    /// What it hands to operators.
-    fn quantization(&self) -> Quantization;
+    /// What it hands to operators, for a tensor of so many `numbers`; of an activation, those of one
+    /// sample.
+    fn quantization(&self, numbers: usize) -> Quantization;
 
     /// Those integers, by the parameters as they are.
     fn integers(&self) -> Option<Integers> {
@@ -141,7 +144,7 @@ pub(crate) trait Method: Sized {
     }
 
     /// What the parameter of that name becomes.
-    fn calibrated(_field: &str, _found: &Found<'_>) -> Option<Vec<f32>> {
+    fn calibrated(_field: &str, _calibration: &Calibration<'_>) -> Option<Vec<f32>> {
         None
     }
 

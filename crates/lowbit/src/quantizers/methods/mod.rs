@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use accumulator::{Accumulator, AccumulatorConfig, Sums, Term};
 pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
 pub use format::{FormatQuantizer, FormatQuantizerConfig, UNTRAINED_STEP, set_rounding};
-pub use method::{Channels, Found, Group, Learned, Role};
+pub use method::{Calibration, Channels, Group, Learned, Role};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
 
 use crate::Error;
@@ -155,9 +155,9 @@ macro_rules! methods {
                 }
             }
 
-            fn quantization(&self) -> Quantization {
+            fn quantization(&self, numbers: usize) -> Quantization {
                 match self {
-                    $(Self::$Variant(quantizer) => quantizer.quantization(),)*
+                    $(Self::$Variant(quantizer) => quantizer.quantization(numbers),)*
                 }
             }
 
@@ -185,17 +185,17 @@ macro_rules! methods {
         }
 
         /// What that parameter becomes in calibration.
-        pub fn calibrated(module: &str, field: &str, found: &Found<'_>) -> Option<Vec<f32>> {
+        pub(crate) fn calibrated(module: &str, field: &str, calibration: &Calibration<'_>) -> Option<Vec<f32>> {
             match module {
                 $(_ if module == stringify!($Module) => {
-                    <$Module as Method>::calibrated(field, found)
+                    <$Module as Method>::calibrated(field, calibration)
                 })*
                 _ => None,
             }
         }
 
         /// Every parameter of every method, with the ends of their paths.
-        pub fn learned_paths() -> impl Iterator<Item = (String, &'static Learned)> {
+        pub(crate) fn learned_paths() -> impl Iterator<Item = (String, &'static Learned)> {
             let methods: [(&str, &[Learned]); _] =
                 [$((stringify!($Variant), <$Module as Method>::LEARNED),)*];
             methods.into_iter().flat_map(|(variant, learned)| {
@@ -269,7 +269,11 @@ impl Quantizer {
             }
             return x.into();
         }
-        let quantization = self.switch().is_on().then(|| self.quantization());
+        let quantization = self.switch().is_on().then(|| {
+            let dims = x.dims();
+            let sample = if parameter { &dims[..] } else { &dims[1..] };
+            self.quantization(sample.iter().product())
+        });
         if is_measuring()
             && let Some(quantization) = &quantization
             && let Some((id, grids)) = self.measured()

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::ops::Quantization;
 use crate::quantizers::integers::Integers;
-use crate::quantizers::methods::method::{Channels, Found, Group, Learned, Method, Role};
+use crate::quantizers::methods::method::{Calibration, Channels, Group, Learned, Method, Role};
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Grids, Observed, Switch};
 
@@ -142,7 +142,7 @@ impl Method for TrainedThreshold {
         &self.switch
     }
 
-    fn quantization(&self) -> Quantization {
+    fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::TrainedThreshold {
             log2_threshold: self.log2_threshold.val(),
             signed: self.signed.val(),
@@ -172,10 +172,10 @@ impl Method for TrainedThreshold {
         })
     }
 
-    fn calibrated(field: &str, found: &Found<'_>) -> Option<Vec<f32>> {
+    fn calibrated(field: &str, calibration: &Calibration<'_>) -> Option<Vec<f32>> {
         match field {
-            LOG2_THRESHOLD => Some(found.log2_threshold.to_vec()),
-            SIGNED => Some(vec![f32::from(u8::from(found.signed))]),
+            LOG2_THRESHOLD => Some(calibration.log2_threshold.to_vec()),
+            SIGNED => Some(vec![f32::from(u8::from(calibration.signed))]),
             _ => None,
         }
     }
