@@ -73,7 +73,7 @@ impl Arguments {
         use_threads(experiment.threads)?;
         let mut bars = Bars::new();
         let split = load(experiment.data, experiment.data_dir.as_deref(), &mut bars)?;
-        let method = Some(Method::Tqt);
+        let method = Some(Method::TQT);
         let path = self
             .out
             .unwrap_or_else(|| RunFolder::unused(&experiment, method));

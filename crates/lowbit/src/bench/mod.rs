@@ -125,7 +125,7 @@ impl StepKind {
 
 /// The methods that quantize something.
 fn quantizing() -> impl Iterator<Item = Method> {
-    let methods = Method::ALL.into_iter();
+    let methods = Method::ALL.iter().copied();
     methods.filter(|method| method.weight_bits().is_some())
 }
 
@@ -241,7 +241,7 @@ fn timed_step(
                 )),
             };
         }
-        StepKind::Float => Method::Float.plan(32, 32),
+        StepKind::Float => Method::FLOAT.plan(32, 32),
         StepKind::Quantized(method, weight_bits, activation_bits) => {
             method.plan(weight_bits, activation_bits)
         }

@@ -1,4 +1,4 @@
-//! The quantization methods that a name stands for.
+//! The quantization methods that a name stands for, and what each quantizes with given widths.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,78 +7,101 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FLOAT_BITS, QPlan, TqtPlan};
+use super::{QPlan, TqtPlan};
 use crate::Error;
 use crate::error::one_of;
 use crate::quantizers::{DorefaConfig, TrainedThresholdConfig};
 
-/// How a network is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What `--method NAME --wbits W --abits A` quantizes: a line of [`ALL`](Self::ALL).
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Method {
-    /// Nothing quantized.
-    Float,
-    /// DoReFa-Net (arXiv 1606.06160).
-    Dorefa,
-    /// Trained quantization thresholds (arXiv 1903.08066).
-    Tqt,
+pub struct Method(&'static Preset);
+
+/// A method with what belongs to its name.
+struct Preset {
+    name: &'static str,
+    /// Bits of weights and activations unless told.
+    usual_bits: u32,
+    /// Bits of weights and of activations, where there is a choice.
+    bits: Option<[RangeInclusive<u32>; 2]>,
+    /// The plan with bits of weights and activations.
+    plan: fn(u32, u32) -> QPlan,
 }
 
 impl Method {
+    /// Nothing quantized.
+    pub const FLOAT: Self = Self(&Preset {
+        name: "float",
+        usual_bits: super::FLOAT_BITS,
+        bits: None,
+        plan: |_, _| QPlan::float(),
+    });
+
+    /// DoReFa-Net (arXiv 1606.06160).
+    pub const DOREFA: Self = Self(&Preset {
+        name: "dorefa",
+        usual_bits: 4,
+        bits: Some([DorefaConfig::WEIGHT_BITS, DorefaConfig::ACTIVATION_BITS]),
+        plan: QPlan::dorefa,
+    });
+
+    /// Trained quantization thresholds (arXiv 1903.08066).
+    pub const TQT: Self = Self(&Preset {
+        name: "tqt",
+        usual_bits: 8,
+        bits: Some([TrainedThresholdConfig::BITS, TrainedThresholdConfig::BITS]),
+        plan: |weights, activations| TqtPlan::new(weights, activations).all_tensors().plan(),
+    });
+
     /// All methods.
-    pub const ALL: [Self; 3] = [Self::Float, Self::Dorefa, Self::Tqt];
+    pub const ALL: &[Self] = &[Self::FLOAT, Self::DOREFA, Self::TQT];
 
     /// The text form.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Float => "float",
-            Self::Dorefa => "dorefa",
-            Self::Tqt => "tqt",
-        }
+        self.0.name
     }
 
     /// The names of all methods, as a person reads them: `float, dorefa or tqt`.
     pub fn names() -> &'static str {
-        static NAMES: LazyLock<String> = LazyLock::new(|| one_of(&Method::ALL.map(Method::name)));
+        static NAMES: LazyLock<String> = LazyLock::new(|| {
+            let names: Vec<&str> = Method::ALL.iter().map(|method| method.name()).collect();
+            one_of(&names)
+        });
         &NAMES
     }
 
     /// What the method quantizes with the given widths.
     pub fn plan(self, weight_bits: u32, activation_bits: u32) -> QPlan {
-        match self {
-            Self::Float => QPlan::float(),
-            Self::Dorefa => QPlan::dorefa(weight_bits, activation_bits),
-            Self::Tqt => TqtPlan::new(weight_bits, activation_bits)
-                .all_tensors()
-                .plan(),
-        }
+        (self.0.plan)(weight_bits, activation_bits)
     }
 
-    /// The width that the method uses unless told: 4 bits, 8 for trained thresholds.
+    /// The width that the method uses unless told.
     pub fn usual_bits(self) -> u32 {
-        match self {
-            Self::Float => FLOAT_BITS,
-            Self::Dorefa => 4,
-            Self::Tqt => 8,
-        }
+        self.0.usual_bits
     }
 
     /// The widths that the method has for weights, if it quantizes.
     pub fn weight_bits(self) -> Option<RangeInclusive<u32>> {
-        match self {
-            Self::Float => None,
-            Self::Dorefa => Some(DorefaConfig::WEIGHT_BITS),
-            Self::Tqt => Some(TrainedThresholdConfig::BITS),
-        }
+        self.0.bits.clone().map(|[weights, _]| weights)
     }
 
     /// The widths that the method has for activations, if it quantizes.
     pub fn activation_bits(self) -> Option<RangeInclusive<u32>> {
-        match self {
-            Self::Float => None,
-            Self::Dorefa => Some(DorefaConfig::ACTIVATION_BITS),
-            Self::Tqt => Some(TrainedThresholdConfig::BITS),
-        }
+        self.0.bits.clone().map(|[_, activations]| activations)
+    }
+}
+
+impl PartialEq for Method {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Method {}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -92,14 +115,12 @@ impl FromStr for Method {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|method| method.name() == text)
-            .ok_or_else(|| Error::Unknown {
-                kind: "method",
-                text: text.into(),
-                expected: Self::names(),
-            })
+        let found = Self::ALL.iter().find(|method| method.name() == text);
+        found.copied().ok_or_else(|| Error::Unknown {
+            kind: "method",
+            text: text.into(),
+            expected: Self::names(),
+        })
     }
 }
 
@@ -127,5 +148,27 @@ mod tests {
             "magic".parse::<Method>().unwrap_err().to_string(),
             "unknown method `magic`, expected float, dorefa or tqt"
         );
+    }
+
+    #[test]
+    fn a_method_has_a_plan_for_each_of_its_widths() {
+        for method in Method::ALL {
+            let (Some(weights), Some(activations)) =
+                (method.weight_bits(), method.activation_bits())
+            else {
+                continue;
+            };
+            for weights in weights {
+                for activations in activations.clone() {
+                    let plan = method.plan(weights, activations);
+                    plan.check().unwrap();
+                    let bits = |slot| plan.default.get(slot).map(|quantizer| quantizer.bits());
+                    assert_eq!(
+                        (bits("weight"), bits("input")),
+                        (Some(weights), Some(activations))
+                    );
+                }
+            }
+        }
     }
 }

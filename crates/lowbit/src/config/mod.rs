@@ -5,7 +5,6 @@ mod layer;
 mod method;
 mod plan;
 mod planner;
-mod preset;
 mod qconfig;
 mod tqt;
 
@@ -13,7 +12,6 @@ pub use layer::{Describe, Description, Foldable, Layer};
 pub use method::Method;
 pub use plan::{Fold, Override, QPlan, Widths};
 pub use planner::Planner;
-pub use preset::{PRESETS, Preset};
 pub use qconfig::QConfig;
 pub use tqt::{TqtPlan, TqtWidths};
 

@@ -9,7 +9,7 @@ use crate::quantizers::ThresholdInit;
 pub(super) const DATA: DataSet = DataSet::Digits;
 
 /// How it is quantized.
-pub(super) const METHOD: Method = Method::Dorefa;
+pub(super) const METHOD: Method = Method::DOREFA;
 
 /// Bits of biases.
 pub(super) const BIAS_BITS: u32 = 16;

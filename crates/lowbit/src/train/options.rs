@@ -271,7 +271,7 @@ settings! {
     /// How it is quantized.
     method: Method, Quantization, str::parse => "NAME"
         .on(Train, Usage::new(|| Method::names().into(), || defaults::METHOD.to_string()))
-        .on(Quantize, Usage::new(|| Method::Tqt.to_string(), || Method::Tqt.to_string()));
+        .on(Quantize, Usage::new(|| Method::TQT.to_string(), || Method::TQT.to_string()));
 
     /// Whether a float network is trained first, for comparison; it is unless the weights are
     /// given by `from`.
@@ -283,12 +283,12 @@ settings! {
     /// Bits of weights.
     wbits: u32, Quantization, str::parse => "N"
         .on(Train, Usage::new(|| values::widths(|m| m.weight_bits()), values::usual_bits))
-        .on(Quantize, Usage::new(values::outer_widths, || Method::Tqt.usual_bits().to_string()));
+        .on(Quantize, Usage::new(values::outer_widths, || Method::TQT.usual_bits().to_string()));
 
     /// Bits of activations.
     abits: u32, Quantization, str::parse => "N"
         .on(Train, Usage::new(|| values::widths(|m| m.activation_bits()), values::usual_bits))
-        .on(Quantize, Usage::new(values::outer_widths, || Method::Tqt.usual_bits().to_string()));
+        .on(Quantize, Usage::new(values::outer_widths, || Method::TQT.usual_bits().to_string()));
 
     /// Bits of biases.
     bbits: u32, Quantization, str::parse => "N"

@@ -22,22 +22,18 @@ impl Settings {
         };
         let wbits = width(method, "wbits", self.wbits, &weights)?;
         let abits = width(method, "abits", self.abits, &activations)?;
-        let plan = match method {
-            Method::Tqt => {
-                width(method, "bbits", self.bbits, &TrainedThresholdConfig::BITS)?;
-                self.tqt((wbits, abits), |plan| TqtPlan {
-                    weight_init: self.weight_init.unwrap_or(plan.weight_init),
-                    activation_init: self.init.unwrap_or(plan.activation_init),
-                    ..plan
-                })
-            }
-            _ => {
-                if let Some(field) = self.of_tqt_alone() {
-                    let message = format!("the method is {method}, expected tqt");
-                    return Err(Error::config(field, message));
-                }
-                self.laid_out(method.plan(wbits, abits))
-            }
+        let plan = if method == Method::TQT {
+            width(method, "bbits", self.bbits, &TrainedThresholdConfig::BITS)?;
+            self.tqt((wbits, abits), |plan| TqtPlan {
+                weight_init: self.weight_init.unwrap_or(plan.weight_init),
+                activation_init: self.init.unwrap_or(plan.activation_init),
+                ..plan
+            })
+        } else if let Some(field) = self.of_tqt_alone() {
+            let message = format!("the method is {method}, expected tqt");
+            return Err(Error::config(field, message));
+        } else {
+            self.laid_out(method.plan(wbits, abits))
         };
         Ok((format!("{method}-w{wbits}a{abits}"), plan))
     }

@@ -41,7 +41,7 @@ impl Quantize {
     pub fn experiment(&self) -> Result<Experiment, Error> {
         self.check()?;
         let given = &self.settings;
-        let usual = Method::Tqt.usual_bits();
+        let usual = Method::TQT.usual_bits();
         let bits = (given.wbits.unwrap_or(usual), given.abits.unwrap_or(usual));
         let weights = given.weight_init.unwrap_or(defaults::STATIC_WEIGHTS);
         let activations = given.init.unwrap_or(defaults::STATIC_ACTIVATIONS);
@@ -78,7 +78,7 @@ impl Quantize {
     /// Whether the method can be calibrated and the widths are in range, by the names that a person
     /// gives them.
     fn check(&self) -> Result<(), Error> {
-        if let Some(method) = self.settings.method.filter(|&method| method != Method::Tqt) {
+        if let Some(method) = self.settings.method.filter(|&method| method != Method::TQT) {
             let message = format!("{method} cannot be calibrated, expected tqt");
             return Err(Error::config("method", message));
         }
@@ -103,7 +103,7 @@ impl Quantize {
         let float = plan == QPlan::float();
         let settings = Settings {
             plan: (!float).then_some(plan),
-            method: float.then_some(Method::Float),
+            method: float.then_some(Method::FLOAT),
             epochs,
             ..self.training()?
         };
@@ -119,7 +119,7 @@ impl Quantize {
 
     fn experiment_of(&self, runs: Vec<RunConfig>) -> Result<Experiment, Error> {
         let settings = Settings {
-            method: Some(Method::Float),
+            method: Some(Method::FLOAT),
             ..self.training()?
         };
         let experiment = Experiment {

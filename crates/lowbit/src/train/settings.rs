@@ -53,7 +53,7 @@ impl Settings {
             let run = experiment.runs.iter().find(|run| run.name == name);
             let plan = run.map(|run| run.plan.clone());
             if let Some(plan) = plan.filter(QPlan::has_thresholds)
-                && self.method == Some(Method::Tqt)
+                && self.method == Some(Method::TQT)
                 && self.plan.is_none()
             {
                 self.retrain(plan);
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn thresholds_start_from_the_float_run_and_from_a_given_one_alone() {
         let tqt = Settings {
-            method: Some(Method::Tqt),
+            method: Some(Method::TQT),
             ..Settings::default()
         };
         let runs = tqt.clone().complete().unwrap().runs;
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_complete_experiment_survives_toml() {
         let experiment = Settings {
-            method: Some(Method::Tqt),
+            method: Some(Method::TQT),
             ..Settings::default()
         };
         let experiment = experiment.complete().unwrap();

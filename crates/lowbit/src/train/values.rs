@@ -52,7 +52,7 @@ pub(super) fn usual(part: &str) -> String {
 
 /// The widths of each method.
 pub(super) fn widths(of: fn(Method) -> Option<RangeInclusive<u32>>) -> String {
-    let methods = Method::ALL.into_iter();
+    let methods = Method::ALL.iter().copied();
     let ranges = methods.filter_map(|method| Some((method, of(method)?)));
     let ranges: Vec<String> = ranges
         .map(|(method, range)| format!("{method} {} to {}", range.start(), range.end()))
@@ -63,7 +63,8 @@ pub(super) fn widths(of: fn(Method) -> Option<RangeInclusive<u32>>) -> String {
 pub(super) fn usual_bits() -> String {
     let first = defaults::METHOD.usual_bits();
     let others = Method::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|method| method.weight_bits().is_some() && method.usual_bits() != first);
     let others = others.map(|method| format!("; {} for {method}", method.usual_bits()));
     format!("{first}{}", others.collect::<String>())
