@@ -17,12 +17,7 @@ pub use integers::Integers;
 pub use learned::{
     LearnedParameter, bad_threshold, learned, learned_at, set_retraining, with_learned,
 };
-pub use methods::{
-    Accumulator, AccumulatorConfig, Calibration, Channels, DorefaActivation, DorefaConfig,
-    DorefaWeight, FormatQuantizer, FormatQuantizerConfig, Group, Learned, Quantizer,
-    QuantizerConfig, Role, Sums, Term, TrainedThreshold, TrainedThresholdConfig, UNTRAINED_STEP,
-    set_rounding,
-};
+pub use methods::*;
 pub(crate) use methods::{calibrated, learned_paths};
 pub use slot::{PerSlot, Slot};
 pub use slots::Quantizers;
