@@ -2,15 +2,16 @@
 
 mod commands;
 mod interrupt;
+mod options;
 mod output;
 mod picture;
 mod progress;
-mod table;
 
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::output::say;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use lowbit_formats::FormatError;
@@ -70,10 +71,12 @@ fn refused(error: &clap::Error) -> ExitCode {
         (ErrorKind::ValueValidation, Some(reason)) => reason,
         _ => return explained(error),
     };
-    match reason.downcast_ref::<FormatError>() {
-        Some(reason) => output::say(format_args!("error: {reason}")),
+    let names_it = reason.is::<FormatError>()
+        || matches!(reason.downcast_ref(), Some(lowbit::Error::Config { .. }));
+    match names_it {
+        true => say(format_args!("error: {reason}")),
         // Names the argument, which the reason does not.
-        None => output::say(error.to_string().lines().next().unwrap_or_default()),
+        false => say(error.to_string().lines().next().unwrap_or_default()),
     }
     ExitCode::from(2)
 }

@@ -222,6 +222,86 @@ fn bad_input_is_answered_in_one_line_that_names_it() {
     }
 }
 
+/// An objective is part of the configuration, on the command line and in a file, and its numbers do
+/// not depend on threads.
+#[test]
+fn an_objective_is_chosen() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    std::fs::write(
+        folder.join("c.toml"),
+        "objective = \"sum-of-squares\"\nepochs = 2\n",
+    )
+    .unwrap();
+    let result = |arguments: &str| {
+        let output = run(folder, &format!("{arguments} --json"));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{error}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let one = result("train --config c.toml --threads 1 --out one");
+    let two = result("train --objective sum-of-squares --epochs 2 --threads 2 --out two");
+    let default = result("train --epochs 2 --out default");
+    for i in 0..2 {
+        assert_eq!(one["runs"][i]["loss"], two["runs"][i]["loss"]);
+        let objective = &one["config"]["runs"][i]["objective"];
+        assert_eq!(objective, "sum-of-squares");
+        assert!(one["runs"][i]["accuracy"].as_f64().unwrap() > 0.9);
+        assert_ne!(one["runs"][i]["loss"], default["runs"][i]["loss"]);
+    }
+    assert!(weights(&folder.join("one/float")) == weights(&folder.join("two/float")));
+    let text = std::fs::read_to_string(folder.join("default/config.toml")).unwrap();
+    assert!(!text.contains("objective"), "{text}");
+    // A test measures what training made small.
+    let eval = result("eval one/float --last");
+    assert_eq!(eval["runs"][0]["loss"], one["runs"][0]["loss"]);
+}
+
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+#[test]
+fn a_device_that_is_not_built_says_how_to_build_it() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    for arguments in [
+        "train --device cuda",
+        "quantize --from a --device cuda",
+        "eval a --device cuda",
+        "analyze accumulators a --device cuda",
+        "bench train --device cuda",
+        "bench convolutions --device cuda",
+    ] {
+        assert_eq!(
+            error(folder, arguments),
+            "error: device: cuda is not built in; build it with: \
+             cargo build --release -p lowbit-cli --features cuda\n"
+        );
+    }
+    let unknown = "unknown device `tpu`, expected flex, wgpu or cuda\n";
+    assert!(error(folder, "train --device tpu").ends_with(unknown));
+    let flex = run(folder, "train --device flex --epochs 1 --out a");
+    assert!(flex.status.success());
+}
+
+/// Options of TQT are the same in both commands.
+#[test]
+fn training_takes_the_options_of_quantization() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let output = run(
+        folder,
+        "train --method tqt --bbits 12 --init mse --per-channel --widths conv2=4 --epochs 1 \
+         --threads 1 --out a --json",
+    );
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let plan = &report["config"]["runs"][1]["plan"];
+    assert_eq!(plan["default"]["bias"]["bits"], 12);
+    assert_eq!(plan["default"]["weight"]["per_channel"], true);
+    assert_eq!(plan["default"]["input"]["init"], "mse");
+    assert_eq!(plan["widths"][0]["path"], "conv2");
+}
+
 #[test]
 fn help_names_every_shared_flag() {
     let output = run(Path::new("."), "train --help");
@@ -236,8 +316,10 @@ fn help_names_every_shared_flag() {
         "--epochs",
         "--batch",
         "--lr",
+        "--objective",
         "--seed",
         "--threads",
+        "--device",
         "--config",
         "--out",
         "--from",

@@ -6,7 +6,7 @@
 //! The reference's generic types loop over the exponent and take about two minutes a format on two
 //! cores; `POSIT="8,1 16,2"` in the environment chooses among them.
 
-#[path = "../src/verify/softposit.rs"]
+#[path = "../src/study/verify/softposit.rs"]
 mod posit_reference;
 
 use std::time::Instant;

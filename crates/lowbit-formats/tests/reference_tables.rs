@@ -4,13 +4,8 @@ use std::collections::BTreeMap;
 
 use lowbit_formats::{Format, Rounding};
 
-const MODES: [Rounding; 5] = [
-    Rounding::NearestEven,
-    Rounding::NearestAway,
-    Rounding::TowardZero,
-    Rounding::Down,
-    Rounding::Up,
-];
+/// All but rounding to odd, which the references do not have.
+const MODES: &[Rounding] = Rounding::DETERMINISTIC.split_at(5).0;
 
 fn bits(word: &str) -> f32 {
     f32::from_bits(u32::from_str_radix(word, 16).unwrap())

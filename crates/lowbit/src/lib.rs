@@ -4,9 +4,11 @@
 //! quantizer; a [`QPlan`](config::QPlan) says which. Burn's learner trains it, and so does
 //! [`train`], whose runs can be stopped and resumed to the bit.
 
+pub mod bench;
 pub mod calibrate;
 pub mod config;
 pub mod data;
+pub mod device;
 mod error;
 mod files;
 pub mod models;
@@ -17,6 +19,7 @@ pub mod quantizers;
 pub mod report;
 pub mod train;
 
+pub use device::{Device, DeviceKind};
 pub use error::Error;
 
 /// The README's program is a test.

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use lowbit::config::{LayerType, Planner, QConfig, QPlan, TqtWidths};
+use lowbit::config::{Planner, QConfig, QPlan, TqtWidths};
 use lowbit::models::{Architecture, Classifier};
 use lowbit::nn;
 use lowbit::quantizers::{
@@ -18,12 +18,10 @@ fn threshold(bits: u32, per_channel: bool) -> Option<QuantizerConfig> {
 }
 
 fn config(accumulator: u32, per_channel: bool) -> QConfig {
-    QConfig {
-        input: threshold(4, false),
-        weight: threshold(4, per_channel),
-        accumulator: Some(AccumulatorConfig { bits: accumulator }),
-        ..QConfig::default()
-    }
+    QConfig::new()
+        .with("input", threshold(4, false))
+        .with("weight", threshold(4, per_channel))
+        .with_accumulator(accumulator)
 }
 
 fn param<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
@@ -34,7 +32,7 @@ fn read<const D: usize>(t: Tensor<D>) -> Vec<f32> {
     t.into_data().iter::<f32>().collect()
 }
 
-fn set_thresholds(slot: &mut Option<Quantizer>, log2: &[f32], device: &Device) {
+fn set_thresholds(slot: Option<&mut Quantizer>, log2: &[f32], device: &Device) {
     let Some(Quantizer::TrainedThreshold(threshold)) = slot else {
         panic!("a trained threshold was asked for");
     };
@@ -77,7 +75,7 @@ fn each_channel_has_its_own_step() {
         .with_quantization(config(6, true))
         .init(&device);
     conv.weight = param(&[0.875, 3.5], [2, 1, 1], &device);
-    set_thresholds(&mut conv.quantizers.weight, &[0.0, 2.0], &device);
+    set_thresholds(conv.quantizers.get_mut("weight"), &[0.0, 2.0], &device);
     let y = conv.forward(Tensor::full([1, 1, 1], 0.875, &device));
     assert_eq!(read(y), [31.0 / 64.0, 31.0 / 16.0]);
 
@@ -88,7 +86,7 @@ fn each_channel_has_its_own_step() {
         .with_quantization(config(6, true))
         .init(&device);
     conv.weight = param(&[0.875, 3.5, -0.875, -3.5], [2, 2, 1], &device);
-    set_thresholds(&mut conv.quantizers.weight, &[0.0, 2.0], &device);
+    set_thresholds(conv.quantizers.get_mut("weight"), &[0.0, 2.0], &device);
     let y = conv.forward(Tensor::full([1, 2, 1], 0.875, &device));
     assert_eq!(read(y), [31.0 / 64.0, 31.0 / 16.0, -0.5, -2.0]);
 }
@@ -99,10 +97,8 @@ fn each_channel_has_its_own_step() {
 fn a_register_that_is_wide_enough_changes_nothing() {
     let device = Device::flex();
     let conv = |accumulator| {
-        let config = QConfig {
-            accumulator,
-            ..config(0, false)
-        };
+        let mut config = config(0, false);
+        config.accumulator = accumulator;
         nn::Conv2dConfig::new([1, 4], [3, 3])
             .with_quantization(config)
             .init(&device)
@@ -150,7 +146,7 @@ fn an_adder_saturates_at_the_smaller_step() {
         .init(&device);
     adder.weight = param(&[2.0, -4.0], [2, 1, 1, 1], &device);
     adder.bias = Some(param(&[1.0, 2.0], [2], &device));
-    set_thresholds(&mut adder.quantizers.weight, &[2.0], &device);
+    set_thresholds(adder.quantizers.get_mut("weight"), &[2.0], &device);
     let y = adder.forward(Tensor::full([1, 1, 1, 1], 0.875, &device));
     assert_eq!(read(y), [1.0 - 9.0 / 8.0, 2.0 - 4.0]);
 }
@@ -159,10 +155,7 @@ fn an_adder_saturates_at_the_smaller_step() {
 fn a_shift_convolution_saturates_too() {
     // Weights of 2 bits are 0 and +-1; inputs have steps 1/8: 7/8 twice is 14/8, 4 bits end at 7/8.
     let device = Device::flex();
-    let config = QConfig {
-        weight: None,
-        ..config(4, false)
-    };
+    let config = config(4, false).without("weight");
     let mut shift = nn::ShiftConv2dConfig::new([2, 1], [1, 1])
         .with_bias(false)
         .with_weight_bits(2)
@@ -210,14 +203,7 @@ fn whole_networks_train_with_every_tensor_quantized() {
         let planned: usize = model
             .layers()
             .iter()
-            .map(|layer| {
-                layer
-                    .config
-                    .slots()
-                    .iter()
-                    .filter(|(_, slot)| slot.is_some())
-                    .count()
-            })
+            .map(|layer| layer.config.slots().count())
             .sum();
         assert_eq!(thresholds.without, Vec::<String>::new(), "{name}");
         assert_eq!(thresholds.with, planned, "{name}");
@@ -261,9 +247,9 @@ fn refusal(plan: &str) -> String {
         Err(error) => return error.to_string(),
     };
     let mut planner = Planner::new(&plan).unwrap();
-    planner.layer("fc1", LayerType::Linear { bias: true });
-    planner.layer("relu", LayerType::Relu);
-    planner.finish().unwrap_err().to_string()
+    let linear = planner.layer("fc1", nn::LinearConfig::new(1, 1));
+    let relu = planner.layer("relu", nn::ReluConfig::new());
+    linear.err().or(relu.err()).unwrap().to_string()
 }
 
 #[test]

@@ -52,10 +52,11 @@ fn activations_are_burns() {
 #[test]
 fn activations_quantize_both_ends() {
     let device = Device::flex();
-    let config = || QConfig {
-        input: format("fixed(4,2)"),
-        output: format("fixed(4,2)"),
-        ..QConfig::default()
+    let config = || {
+        let ends = format("fixed(4,2)");
+        QConfig::new()
+            .with("input", ends.clone())
+            .with("output", ends)
     };
     let x = Tensor::<1>::from_floats([-9.0, -0.6, 0.3, 1.9], &device);
     let read = |t: Tensor<1>| t.into_data().iter::<f32>().collect::<Vec<_>>();
@@ -151,10 +152,7 @@ fn pooling_of_sequences_and_volumes_is_burns() {
 #[test]
 fn branches_share_one_quantizer() {
     let device = Device::flex();
-    let config = || QConfig {
-        input: format("int8"),
-        ..QConfig::default()
-    };
+    let config = || QConfig::new().with("input", format("int8"));
     let a = Tensor::<2>::from_floats([[1.4, 2.6]], &device);
     let b = Tensor::<2>::from_floats([[2.6, -1.4]], &device);
     let mul = nn::MulConfig::new()
@@ -183,13 +181,11 @@ fn an_embedding_takes_burns_record_and_quantizes_its_vectors() {
     let indices = Tensor::<2, Int>::from_ints([[0, 9, 3], [3, 3, 1]], &device);
     assert_same(burn.forward(indices.clone()), ours.forward(indices.clone()));
 
-    let config = QConfig {
-        weight: Some(QuantizerConfig::Tqt(TrainedThresholdConfig {
-            per_channel: true,
-            ..TrainedThresholdConfig::new(4)
-        })),
-        ..QConfig::default()
-    };
+    let threshold = QuantizerConfig::Tqt(TrainedThresholdConfig {
+        per_channel: true,
+        ..TrainedThresholdConfig::new(4)
+    });
+    let config = QConfig::new().with("weight", threshold);
     let ours = nn::EmbeddingConfig::new(10, 4)
         .with_quantization(config)
         .init(&device);

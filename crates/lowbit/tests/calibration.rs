@@ -15,11 +15,9 @@ fn layer(per_channel: bool) -> Linear {
         };
         Some(QuantizerConfig::Tqt(config))
     };
-    let config = QConfig {
-        input: tqt(false),
-        weight: tqt(per_channel),
-        ..QConfig::default()
-    };
+    let config = QConfig::new()
+        .with("input", tqt(false))
+        .with("weight", tqt(per_channel));
     let device = Device::flex();
     let layer = LinearConfig::new(2, 2)
         .with_bias(false)

@@ -56,13 +56,9 @@ impl Net {
                 let wanted = slots.contains(&name);
                 wanted.then_some(QuantizerConfig::Tqt(config))
             };
-            QConfig {
-                input: slot("input"),
-                weight: slot("weight"),
-                bias: slot("bias"),
-                output: slot("output"),
-                ..QConfig::default()
-            }
+            ["input", "weight", "bias", "output"]
+                .into_iter()
+                .fold(QConfig::new(), |config, name| config.with(name, slot(name)))
         };
         Self {
             embedding: nn::EmbeddingConfig::new(10, 4)

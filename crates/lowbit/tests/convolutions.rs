@@ -55,11 +55,19 @@ fn conv1d_takes_burns_record_and_gives_burns_output() {
         PaddingConfig1d::Explicit(2, 1),
     ] {
         for (stride, dilation, groups) in [(1, 1, 1), (2, 1, 2), (1, 3, 4)] {
+            // Burn's `Same` forgets the dilation: three taps `dilation` apart reach over
+            // `2 dilation + 1`.
+            let burns_padding = match padding {
+                PaddingConfig1d::Same if dilation > 1 => {
+                    PaddingConfig1d::Explicit(dilation, dilation)
+                }
+                _ => padding.clone(),
+            };
             let burn = burn_nn::Conv1dConfig::new(4, 8, 3)
                 .with_stride(stride)
                 .with_dilation(dilation)
                 .with_groups(groups)
-                .with_padding(padding.clone())
+                .with_padding(burns_padding)
                 .init(&device);
             let ours = nn::Conv1dConfig::new(4, 8, 3)
                 .with_stride(stride)
@@ -173,13 +181,11 @@ transposed!(
 );
 
 fn per_channel(bits: u32) -> QConfig {
-    QConfig {
-        weight: Some(QuantizerConfig::Tqt(TrainedThresholdConfig {
-            per_channel: true,
-            ..TrainedThresholdConfig::new(bits)
-        })),
-        ..QConfig::default()
-    }
+    let threshold = QuantizerConfig::Tqt(TrainedThresholdConfig {
+        per_channel: true,
+        ..TrainedThresholdConfig::new(bits)
+    });
+    QConfig::new().with("weight", threshold)
 }
 
 /// Two bits and threshold 1: weights are -1, -1/2, 0 or 1/2, each output channel's own.
@@ -190,7 +196,8 @@ fn a_weight_is_quantized_per_output_channel() {
         .with_bias(false)
         .with_quantization(per_channel(2))
         .init(&device);
-    let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) = &conv.quantizers.weight
+    let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) =
+        conv.quantizers.get("weight")
     else {
         panic!("a trained threshold was asked for");
     };
@@ -207,7 +214,8 @@ fn a_weight_is_quantized_per_output_channel() {
         .with_groups(2)
         .with_quantization(per_channel(2))
         .init(&device);
-    let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) = &conv.quantizers.weight
+    let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) =
+        conv.quantizers.get("weight")
     else {
         panic!("a trained threshold was asked for");
     };
@@ -226,7 +234,7 @@ fn thresholds_of_a_transposed_convolution_belong_to_output_channels() {
         .init(&device);
     conv.weight = Param::from_data(TensorData::new(vec![0.6f32, 1.2], [1, 2, 1]), &device);
     if let Some(lowbit::quantizers::Quantizer::TrainedThreshold(threshold)) =
-        &mut conv.quantizers.weight
+        conv.quantizers.get_mut("weight")
     {
         threshold.log2_threshold =
             Param::from_data(TensorData::new(vec![0.0f32, 2.0], [2]), &device);
@@ -257,11 +265,9 @@ fn an_adder_has_a_convolutions_parameters_and_shapes() {
 fn an_adder_quantizes_its_operands() {
     let device = Device::flex();
     let threshold = |bits| Some(QuantizerConfig::Tqt(TrainedThresholdConfig::new(bits)));
-    let config = QConfig {
-        input: threshold(3),
-        weight: threshold(2),
-        ..QConfig::default()
-    };
+    let config = QConfig::new()
+        .with("input", threshold(3))
+        .with("weight", threshold(2));
     let mut adder = nn::Adder2dConfig::new([1, 1], [1, 1])
         .with_quantization(config)
         .init(&device);
@@ -322,4 +328,30 @@ fn a_shift_convolution_passes_the_gradient_straight_through() {
         .into_scalar::<f32>();
     let first: Vec<f32> = grad.into_data().iter::<f32>().collect();
     assert!((first[0] - expected).abs() < 1e-4);
+}
+
+/// Stride 2 over sizes that the kernel's reach meets from one side only: ONNX's `SAME_UPPER` puts
+/// the odd zero at the end. Burn has no such padding in three dimensions, so it convolves the image
+/// with the zeros already there.
+#[test]
+fn conv3d_pads_one_end_more_than_the_other() {
+    use burn::tensor::ops::PadMode;
+
+    let device = Device::flex();
+    let burn = burn_nn::Conv3dConfig::new([2, 3], [3, 2, 3])
+        .with_stride([2, 1, 2])
+        .init(&device);
+    let ours = nn::Conv3dConfig::new([2, 3], [3, 2, 3])
+        .with_stride([2, 1, 2])
+        .with_padding(PaddingConfig3d::Same)
+        .init(&device)
+        .load_record(burn.clone().into_record());
+    let x = noise([1, 2, 4, 5, 7]);
+    // (4 / 2 - 1) 2 + 3 - 4 = 1; 5 - 1 + 2 - 5 = 1; (4 - 1) 2 + 3 - 7 = 2.
+    let padded = x
+        .clone()
+        .pad([(0, 1), (0, 1), (1, 1)], PadMode::Constant(0.0));
+    let y = ours.forward(x);
+    assert_eq!(y.dims(), [1, 3, 2, 5, 4]);
+    assert_same(burn.forward(padded), y);
 }

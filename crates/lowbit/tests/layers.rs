@@ -98,10 +98,8 @@ fn pooling_and_activations_are_burns() {
 #[test]
 fn a_quantizer_can_be_switched_off_and_on() {
     let device = Device::flex();
-    let config = QConfig {
-        weight: Some(QuantizerConfig::DorefaWeight(DorefaConfig { bits: 2 })),
-        ..QConfig::default()
-    };
+    let quantizer = QuantizerConfig::DorefaWeight(DorefaConfig { bits: 2 });
+    let config = QConfig::new().with("weight", quantizer);
     let layer = nn::LinearConfig::new(5, 7)
         .with_quantization(config)
         .init(&device);

@@ -3,7 +3,7 @@
 use burn::module::{Param, RunningState};
 use burn::nn::PaddingConfig2d;
 use burn::tensor::{Device, Distribution, Tensor};
-use lowbit::config::{LayerType, Planner, QConfig, QPlan, TqtWidths};
+use lowbit::config::{Planner, QConfig, QPlan, TqtWidths};
 use lowbit::nn::{
     Adder2dConfig, BatchNorm, BatchNormConfig, ShiftAdder2d, ShiftAdder2dConfig, ShiftConv2dConfig,
 };
@@ -169,23 +169,16 @@ fn statistics_follow_the_batches_until_they_are_frozen() {
 fn one_quantizer_is_between_them() {
     let plan = QPlan::tqt_integer(TqtWidths::default());
     let mut planner = Planner::new(&plan).unwrap();
-    let shift = planner.layer(
-        "pair.shift",
-        LayerType::ShiftConv2d {
-            bias: true,
-            weight_bits: 5,
-        },
-    );
-    let adder = planner.layer("pair.adder", LayerType::Adder2d { bias: true });
+    let pair = configs(QConfig::default(), QConfig::default(), false, true);
+    let pair = pair.planned(&mut planner, "pair").unwrap();
+    assert_eq!(planner.finish().unwrap()[1].path, "pair.adder");
     let device = Device::flex();
-    let mut pair = configs(shift, adder, false, true)
-        .with_factors(Some(powers()))
-        .init(&device);
+    let mut pair = pair.with_factors(Some(powers())).init(&device);
     pair.adder_norm = Some(norm(&[0.125, 0.25, -0.125, 0.5, 0.0625], &device));
-    assert!(pair.shift.quantizers.output.is_none());
+    assert!(pair.shift.quantizers.get("output").is_none());
     assert!(pair.shift.quantizers.accumulator.is_some());
     assert!(matches!(
-        pair.adder.quantizers.input,
+        pair.adder.quantizers.get("input"),
         Some(Quantizer::TrainedThreshold(_))
     ));
     let x = images(&device);
@@ -216,9 +209,7 @@ fn one_quantizer_is_between_them() {
 #[test]
 #[should_panic(expected = "shift.output: is quantized by the adder's input, expected none")]
 fn two_quantizers_between_them_are_refused() {
-    let shift = QConfig {
-        output: QPlan::tqt(8, 8).default.input,
-        ..QConfig::default()
-    };
+    let input = QPlan::tqt(8, 8).default.get("input").cloned();
+    let shift = QConfig::new().with("output", input);
     configs(shift, QConfig::default(), false, true).init(&Device::flex());
 }

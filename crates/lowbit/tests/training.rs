@@ -111,7 +111,7 @@ fn assert_same_runs(a: &RunFolder, b: &RunFolder, experiment: &Experiment) {
 fn an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
-    for method in [Method::Dorefa, Method::Tqt] {
+    for method in [Method::DOREFA, Method::TQT] {
         let experiment = experiment(method);
         let whole = train(
             &temporary.path().join(format!("{method}-whole")),
@@ -149,7 +149,7 @@ fn an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one() {
 fn two_threads_give_the_numbers_of_one() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
-    let experiment = experiment(Method::Tqt);
+    let experiment = experiment(Method::TQT);
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -189,7 +189,7 @@ fn two_threads_give_the_numbers_of_one_in_large_networks() {
         let split = noise(shape, images);
         let settings = Settings {
             model: Some(model.parse().unwrap()),
-            method: Some(Method::Tqt),
+            method: Some(Method::TQT),
             epochs: Some(1),
             batch: Some(images / 2),
             ..Settings::default()
@@ -211,7 +211,7 @@ fn two_threads_give_the_numbers_of_one_in_large_networks() {
 fn a_folder_that_holds_something_is_not_overwritten() {
     let temporary = tempfile::tempdir().unwrap();
     std::fs::write(temporary.path().join("precious"), "data").unwrap();
-    let error = RunFolder::create(temporary.path(), &experiment(Method::Float)).unwrap_err();
+    let error = RunFolder::create(temporary.path(), &experiment(Method::FLOAT)).unwrap_err();
     assert!(
         error.to_string().contains("already holds something"),
         "{error}"
@@ -238,7 +238,7 @@ fn thresholds(path: &Path) -> Vec<(String, Vec<u8>)> {
 fn thresholds_of_an_earlier_run_are_kept() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
-    let first = experiment(Method::Tqt);
+    let first = experiment(Method::TQT);
     let folder = train(&temporary.path().join("first"), &first, &split);
     let best = folder.checkpoints("tqt-w8a8").best().unwrap().unwrap();
     // Static thresholds show where they started.
@@ -280,7 +280,7 @@ fn thresholds_of_an_earlier_run_are_kept() {
 fn a_run_that_leaves_the_numbers_says_so_and_keeps_its_checkpoints() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
-    let mut experiment = experiment(Method::Float);
+    let mut experiment = experiment(Method::FLOAT);
     experiment.runs[0].lr = 1e38;
     experiment.runs[0].schedule = lowbit::optim::Schedule::Constant;
     let folder = RunFolder::create(temporary.path(), &experiment).unwrap();
@@ -299,7 +299,7 @@ fn a_run_that_leaves_the_numbers_says_so_and_keeps_its_checkpoints() {
 fn the_last_and_the_best_checkpoint_are_kept() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
-    let folder = train(temporary.path(), &experiment(Method::Float), &split);
+    let folder = train(temporary.path(), &experiment(Method::FLOAT), &split);
     let checkpoints = folder.checkpoints("float");
     let kept = std::fs::read_dir(folder.path().join("float/checkpoints"))
         .unwrap()
@@ -317,11 +317,11 @@ fn the_last_and_the_best_checkpoint_are_kept() {
 fn weights_of_another_network_are_refused_by_name() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
-    let mut float = experiment(Method::Float);
+    let mut float = experiment(Method::FLOAT);
     float.runs[0].epochs = 1;
     let folder = train(&temporary.path().join("cnn"), &float, &split);
     let settings = Settings {
-        method: Some(Method::Tqt),
+        method: Some(Method::TQT),
         model: Some("resnet8".parse().unwrap()),
         from: Some(folder.path().into()),
         ..Settings::default()

@@ -5,14 +5,13 @@ mod kernels;
 use std::error::Error;
 use std::process::ExitCode;
 
-use burn::tensor::Device;
 use clap::{Args, Subcommand};
+use lowbit::bench::{StepKind, Workload, convolutions, training_steps};
 use lowbit::models::Architecture;
-use lowbit::train::bench::{Way, Workload, convolutions, training_steps};
+use lowbit::report::{Table, summary};
 
-use super::{Ended, print_json, use_threads};
+use super::{DeviceArgument, Ended, print_json, use_threads};
 use crate::output::print;
-use crate::table;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -45,7 +44,7 @@ pub(crate) struct TrainArguments {
     /// quantizes: weights and their layers' inputs), stock (float on Burn's own operators) [default:
     /// all; stock is there for lenet and the resnets of basic blocks]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    ways: Option<Vec<Way>>,
+    ways: Option<Vec<StepKind>>,
     /// Images in a step
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch: usize,
@@ -55,6 +54,8 @@ pub(crate) struct TrainArguments {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgument,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -65,15 +66,17 @@ impl TrainArguments {
         prepare([self.batch, self.rounds], self.threads)?;
         let workload = Workload {
             model: self.model,
-            ways: self.ways.unwrap_or_else(|| Way::usual(self.model)),
+            kinds: self.ways.unwrap_or_else(|| StepKind::usual(self.model)),
             batch: self.batch,
             rounds: self.rounds,
         };
-        let times = training_steps(&workload, &Device::flex())?;
+        let times = training_steps(&workload, &self.device.open()?)?;
         if self.json {
             print_json(&times)?;
         } else {
-            print(table::step_times(&times))?;
+            let tables = summary::step_times(&times);
+            let tables: Vec<String> = tables.iter().map(Table::to_string).collect();
+            print(tables.join("\n"))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -91,6 +94,8 @@ pub(crate) struct ConvolutionArguments {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgument,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -99,11 +104,11 @@ pub(crate) struct ConvolutionArguments {
 impl ConvolutionArguments {
     fn run(self) -> Ended {
         prepare([self.batch, self.rounds], self.threads)?;
-        let times = convolutions(self.batch, self.rounds, &Device::flex());
+        let times = convolutions(self.batch, self.rounds, &self.device.open()?);
         if self.json {
             print_json(&times)?;
         } else {
-            print(table::convolution_times(&times))?;
+            print(summary::convolution_times(&times))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use burn::tensor::Device;
 use clap::Args;
+use lowbit::report::summary;
 use lowbit::train::{Evaluation, Experiment, evaluate_run, find_run};
 use serde::Serialize;
 
-use super::{Ended, Resources, load, print_json, use_threads};
+use super::{DeviceArgument, Ended, load_of, print_json};
+use crate::options::{Look, Options};
 use crate::output::print;
 use crate::progress::Bars;
-use crate::table;
 
 /// Test a trained network on the test images of its data set.
 #[derive(Args)]
@@ -24,7 +24,9 @@ pub(crate) struct Arguments {
     #[arg(long)]
     last: bool,
     #[command(flatten)]
-    resources: Resources,
+    options: Options<Look>,
+    #[command(flatten)]
+    device: DeviceArgument,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -40,14 +42,9 @@ struct Report<'a> {
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
+        let device = self.device.open()?;
         let (folder, name, experiment) = find_run(&self.run)?;
-        use_threads(self.resources.threads.unwrap_or(experiment.threads))?;
-        let dir = self
-            .resources
-            .data_dir
-            .or_else(|| experiment.data_dir.clone());
-        let split = load(experiment.data, dir.as_deref(), &mut Bars::new())?;
-        let device = Device::flex();
+        let split = load_of(&experiment, &self.options.settings, &mut Bars::new())?;
         let evaluation = evaluate_run(&folder, &experiment, &name, self.last, &split, &device)?;
         if self.json {
             print_json(&Report {
@@ -56,7 +53,7 @@ impl Arguments {
                 config: &experiment,
             })?;
         } else {
-            print(table::evaluation(&evaluation))?;
+            print(summary::evaluation(&evaluation))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,68 +8,42 @@ pub(crate) mod quantize;
 pub(crate) mod train;
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
-use lowbit::config::Fold;
+use clap::Args;
 use lowbit::data::{DataSet, Split};
-use lowbit::models::Tolerance;
+use lowbit::train::{Experiment, Interrupter, Outcome, RunFolder, RunResult, Settings};
+use lowbit::{Device, DeviceKind};
 
+use crate::interrupt::stop_gently;
 use crate::output::print;
 use crate::progress::Bars;
 
 /// What a command ends with: an exit code, or the one line that says what went wrong.
 pub(crate) type Ended = Result<ExitCode, Box<dyn Error>>;
 
-/// Where the images are, and how many threads work on them.
+/// What computes.
 #[derive(Args)]
-pub(crate) struct Resources {
-    /// Folder with the data set's files [default: a cache folder, filled by download]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Threads; the numbers do not depend on it [default: all cores]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<usize>,
+pub(crate) struct DeviceArgument {
+    #[arg(long, value_name = "NAME", default_value_t, hide_default_value = true, help = devices())]
+    device: DeviceKind,
 }
 
-/// The names of [`Fold`].
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub(crate) enum FoldArgument {
-    Off,
-    Training,
-    Merged,
+fn devices() -> String {
+    let (names, default) = (DeviceKind::names(), DeviceKind::default());
+    format!(
+        "What computes: {names}, where the program was built with it; the CPU is {default} \
+         [default: {default}]"
+    )
 }
 
-impl From<FoldArgument> for Fold {
-    fn from(fold: FoldArgument) -> Self {
-        match fold {
-            FoldArgument::Off => Self::Off,
-            FoldArgument::Training => Self::Training,
-            FoldArgument::Merged => Self::Merged,
-        }
-    }
-}
-
-/// How weights may differ from the network that loads them.
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub(crate) enum Difference {
-    /// Those that the network alone has keep their first values
-    Missing,
-    /// Those that the file alone has are passed over
-    Unexpected,
-    /// Those of another shape are passed over
-    OtherShape,
-}
-
-impl Difference {
-    /// All of these accepted.
-    pub(crate) fn tolerance(accepted: &[Self]) -> Tolerance {
-        Tolerance {
-            missing: accepted.contains(&Self::Missing),
-            unexpected: accepted.contains(&Self::Unexpected),
-            other_shape: accepted.contains(&Self::OtherShape),
-        }
+impl DeviceArgument {
+    /// The device.
+    ///
+    /// # Errors
+    /// If it is not built.
+    pub(crate) fn open(&self) -> Result<Device, lowbit::Error> {
+        self.device.device()
     }
 }
 
@@ -92,6 +66,64 @@ fn load(
 ) -> Result<Split, lowbit::Error> {
     data.load(dir, &mut |progress| {
         bars.download(progress.file, progress.done, progress.total)
+    })
+}
+
+/// Takes the threads that `settings` or an earlier run say, and loads that run's data.
+fn load_of(
+    experiment: &Experiment,
+    settings: &Settings,
+    bars: &mut Bars,
+) -> Result<Split, Box<dyn Error>> {
+    use_threads(settings.threads.unwrap_or(experiment.threads))?;
+    let dir = settings.data_dir.as_deref();
+    let dir = dir.or(experiment.data_dir.as_deref());
+    Ok(load(experiment.data, dir, bars)?)
+}
+
+/// What training in a folder came to.
+struct Trained {
+    /// The runs that are finished.
+    results: Vec<RunResult>,
+    /// The run that Ctrl-C stopped, if it did.
+    interrupted: Option<String>,
+}
+
+impl Trained {
+    fn code(&self) -> ExitCode {
+        match self.interrupted {
+            Some(_) => ExitCode::from(130),
+            None => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Trains what is not finished of the runs in a folder. One that was made for them is taken away
+/// where the first of them fails before it begins.
+fn train(
+    folder: &RunFolder,
+    is_new: bool,
+    experiment: &Experiment,
+    split: &Split,
+    device: &Device,
+    bars: &mut Bars,
+) -> Result<Trained, Box<dyn Error>> {
+    let interrupter = Interrupter::new();
+    stop_gently(&interrupter);
+    bars.say(&format!("run folder: {}", folder.path().display()));
+    let outcome = folder.train(experiment, split, device, &interrupter, bars);
+    let outcome = outcome.inspect_err(|_| {
+        if is_new {
+            folder.clone().discard_unstarted();
+        }
+    })?;
+    let (results, interrupted) = match outcome {
+        Outcome::Finished(results) => (results, None),
+        Outcome::Interrupted(results, name) => (results, Some(name)),
+    };
+    Ok(Trained {
+        results,
+        interrupted,
     })
 }
 

@@ -1,22 +1,16 @@
 //! `lowbit train`.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use burn::tensor::Device;
 use clap::Args;
-use lowbit::data::DataSet;
-use lowbit::models::Architecture;
-use lowbit::train::{
-    ConfigFile, Experiment, Interrupter, Method, Outcome, RunFolder, RunResult, Settings,
-};
+use lowbit::report::summary;
+use lowbit::train::{ConfigFile, Experiment, RunFolder, RunResult, Settings};
 use serde::Serialize;
 
-use super::{Difference, Ended, FoldArgument, Resources, load, print_json, use_threads};
-use crate::interrupt::stop_gently;
+use super::{DeviceArgument, Ended, load, print_json, train, use_threads};
+use crate::options::{Options, Train};
 use crate::output::{print, say};
 use crate::progress::Bars;
-use crate::table;
 
 /// Train a network, in float and quantized, and compare.
 ///
@@ -27,37 +21,10 @@ use crate::table;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// digits (embedded), mnist, cifar10 or cifar100 [default: digits]
-    #[arg(long, value_name = "SET")]
-    data: Option<DataSet>,
-    /// cnn, lenet, resnet8, resnet14, resnet20 or resnet26, the resnets also as
-    /// resnet20-bottleneck [default: the usual one for the data]
-    #[arg(long, value_name = "NAME")]
-    model: Option<Architecture>,
-    /// float, dorefa or tqt [default: dorefa]
-    #[arg(long, value_name = "NAME")]
-    method: Option<Method>,
-    /// Bits of weights: dorefa 1 to 24, tqt 2 to 24, 32 for float [default: 4; 8 for tqt]
-    #[arg(long, value_name = "N")]
-    wbits: Option<u32>,
-    /// Bits of activations: dorefa 1 to 16, tqt 2 to 24, 32 for float [default: 4; 8 for tqt]
-    #[arg(long, value_name = "N")]
-    abits: Option<u32>,
-    /// Times that each run sees every image [default: the usual for the data; a fifth of it from
-    /// trained weights]
-    #[arg(long, value_name = "N")]
-    epochs: Option<usize>,
-    /// Images in a step [default: the usual for the data]
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Highest learning rate [default: the usual for the data; a tenth of it from trained weights]
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
-    lr: Option<f64>,
-    /// Where all randomness comes from [default: 0]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
     #[command(flatten)]
-    resources: Resources,
+    options: Options<Train>,
+    #[command(flatten)]
+    device: DeviceArgument,
     /// Settings in TOML (the flags above, with _ for -, and more), or the config.toml of a run;
     /// flags override it
     #[arg(long, value_name = "FILE")]
@@ -65,27 +32,6 @@ pub(crate) struct Arguments {
     /// The run's folder [default: a new one under runs/]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Start from the best weights of this run, or from a file with those of the plain network:
-    /// .safetensors, .pt, .pth or .bpk
-    #[arg(long, value_name = "RUN")]
-    from: Option<PathBuf>,
-    /// Load them although they differ from the network, and list how: missing, unexpected,
-    /// other-shape, or several of these
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        hide_possible_values = true,
-        requires = "from"
-    )]
-    accept: Vec<Difference>,
-    /// Quantize convolutions as one with the normalizations after them: off, training or merged
-    /// (for good) [default: off, or that of the quantized run in --from]
-    #[arg(long, value_name = "HOW", hide_possible_values = true)]
-    fold: Option<FoldArgument>,
-    /// Train the quantized network alone
-    #[arg(long)]
-    no_baseline: bool,
     /// Go on with the run in --out, with its own configuration
     #[arg(long, requires = "out")]
     resume: bool,
@@ -115,6 +61,7 @@ struct Report<'a> {
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
         let json = self.json;
+        let device = self.device.open()?;
         let (folder, experiment) = self.folder()?;
         use_threads(experiment.threads)?;
         let mut bars = Bars::new();
@@ -123,39 +70,22 @@ impl Arguments {
             Folder::New(path) => (RunFolder::create(path, &experiment)?, true),
             Folder::Existing(folder) => (folder, false),
         };
-        let interrupter = Interrupter::new();
-        stop_gently(&interrupter);
-        bars.say(&format!("run folder: {}", folder.path().display()));
-        let device = Device::flex();
-        let outcome = folder.train(&experiment, &split, &device, &interrupter, &mut bars);
-        let outcome = outcome.inspect_err(|_| {
-            if is_new {
-                folder.clone().discard_unstarted();
-            }
-        })?;
-        let (results, interrupted) = match outcome {
-            Outcome::Finished(results) => (results, None),
-            Outcome::Interrupted(results, name) => (results, Some(name)),
-        };
-        let code = if interrupted.is_some() {
-            ExitCode::from(130)
-        } else {
-            ExitCode::SUCCESS
-        };
+        let trained = train(&folder, is_new, &experiment, &split, &device, &mut bars)?;
+        let code = trained.code();
         if json {
             print_json(&Report {
-                runs: &results,
+                runs: &trained.results,
                 seed: experiment.seed,
                 config: &experiment,
                 out: folder.path(),
-                interrupted,
+                interrupted: trained.interrupted,
             })?;
             return Ok(code);
         }
-        if !results.is_empty() {
-            print(table::results(&results))?;
+        if !trained.results.is_empty() {
+            print(summary::results(&trained.results))?;
         }
-        if let Some(name) = interrupted {
+        if let Some(name) = trained.interrupted {
             let path = folder.path().display();
             say(format_args!(
                 "stopped in {name}; go on with: lowbit train --resume --out {path}"
@@ -166,78 +96,49 @@ impl Arguments {
 
     /// The run's folder and what is to be trained there.
     fn folder(self) -> Result<(Folder, Experiment), Box<dyn std::error::Error>> {
-        let out = self.out.clone();
         if self.resume {
-            let threads = self.resources.threads;
-            let data_dir = self.resources.data_dir.clone();
-            if self.config.is_some() || self.settings() != Settings::default() {
-                return Err(
-                    "--resume goes on with the run's own configuration; only --out, \
-                            --data-dir, --threads and --json go with it"
-                        .into(),
-                );
-            }
-            let (folder, mut experiment) = RunFolder::open(out.expect("clap requires it"))?;
-            experiment.threads = threads.unwrap_or(experiment.threads);
-            experiment.data_dir = data_dir.or(experiment.data_dir);
-            experiment.check()?;
-            return Ok((Folder::Existing(folder), experiment));
+            let path = self.out.expect("clap requires it");
+            return resumed(path, *self.options.settings, self.config.is_some());
         }
-        let experiment = self.experiment()?;
-        let path = out.unwrap_or_else(|| unused_folder(&experiment));
+        let settings = *self.options.settings;
+        let experiment = match self.config.as_deref().map(ConfigFile::read).transpose()? {
+            None => settings.complete()?,
+            Some(ConfigFile::Settings(file)) => settings.or(*file).complete()?,
+            Some(ConfigFile::Experiment(complete)) => complete.with(&settings)?,
+        };
+        let path = self
+            .out
+            .unwrap_or_else(|| RunFolder::unused(&experiment, None));
         Ok((Folder::New(path), experiment))
     }
+}
 
-    fn experiment(self) -> Result<Experiment, lowbit::Error> {
-        let resources = Settings {
-            data_dir: self.resources.data_dir.clone(),
-            threads: self.resources.threads,
-            ..Settings::default()
-        };
-        let config = self.config.clone();
-        let settings = self.settings();
-        let settings = match config.as_deref().map(ConfigFile::read).transpose()? {
-            None => settings.or(resources),
-            Some(ConfigFile::Settings(file)) => settings.or(resources).or(*file),
-            Some(ConfigFile::Experiment(complete)) => {
-                return complete.with(&settings.or(resources));
-            }
-        };
-        settings.complete()
+/// The run in a folder, with what of the settings cannot change its numbers.
+fn resumed(
+    path: PathBuf,
+    settings: Settings,
+    has_config: bool,
+) -> Result<(Folder, Experiment), Box<dyn std::error::Error>> {
+    let others = Settings {
+        threads: None,
+        data_dir: None,
+        ..settings.clone()
+    };
+    if has_config || others != Settings::default() {
+        return Err(
+            "--resume goes on with the run's own configuration; only --out, \
+             --data-dir, --threads, --device and --json go with it"
+                .into(),
+        );
     }
-
-    /// What the flags say of the training itself.
-    fn settings(self) -> Settings {
-        Settings {
-            data: self.data,
-            model: self.model,
-            method: self.method,
-            baseline: self.no_baseline.then_some(false),
-            wbits: self.wbits,
-            abits: self.abits,
-            epochs: self.epochs,
-            batch: self.batch,
-            lr: self.lr,
-            seed: self.seed,
-            from: self.from,
-            accept: (!self.accept.is_empty()).then(|| Difference::tolerance(&self.accept)),
-            fold: self.fold.map(Into::into),
-            ..Settings::default()
-        }
-    }
+    let (folder, mut experiment) = RunFolder::open(path)?;
+    experiment.threads = settings.threads.unwrap_or(experiment.threads);
+    experiment.data_dir = settings.data_dir.or(experiment.data_dir);
+    experiment.check()?;
+    Ok((Folder::Existing(folder), experiment))
 }
 
 enum Folder {
     New(PathBuf),
     Existing(RunFolder),
-}
-
-/// The first of `runs/digits-cnn`, `runs/digits-cnn-2`, ... that does not exist.
-fn unused_folder(experiment: &Experiment) -> PathBuf {
-    let name = format!("runs/{}-{}", experiment.data, experiment.model);
-    let numbered = (2..).map(|n| PathBuf::from(format!("{name}-{n}")));
-    std::iter::once(PathBuf::from(&name))
-        .chain(numbered)
-        .find(|path| !path.exists())
-        .expect("there are more numbers than folders")
 }

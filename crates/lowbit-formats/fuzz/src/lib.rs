@@ -51,11 +51,7 @@ impl Bytes<'_> {
 
     fn rounding(&mut self) -> Rounding {
         match self.below(9) {
-            0 => Rounding::NearestAway,
-            1 => Rounding::TowardZero,
-            2 => Rounding::Down,
-            3 => Rounding::Up,
-            4 => Rounding::ToOdd,
+            other @ 0..=4 => Rounding::DETERMINISTIC[usize::from(other) + 1],
             5 | 6 => Rounding::Stochastic {
                 seed: self.byte().into(),
                 stream: self.byte().into(),
@@ -166,7 +162,7 @@ fn text_of_format(text: &str) {
     match text.parse::<Format>() {
         Ok(format) => {
             assert_eq!(format.to_string().parse(), Ok(format.clone()), "{text}");
-            let facts = format.facts().unwrap();
+            let facts = format.facts();
             assert!(
                 facts.bits == format.bits() && facts.min <= facts.max,
                 "{text}"
@@ -351,7 +347,7 @@ pub fn codes(bytes: &[u8]) {
     let unpacked = pack::unpack(&packed, format.bits(), count).unwrap();
     assert_eq!(unpacked, codes, "{format}");
     assert!(pack::unpack(&packed, format.bits(), count + 9).is_err());
-    let facts = format.facts().unwrap();
+    let facts = format.facts();
     let rounded = format.quantize_to_vec(&input, rounding).unwrap();
     for (value, decoded) in rounded.into_iter().zip(format.decode(&codes)) {
         let held = match value {

@@ -1,131 +1,13 @@
 //! The text of every format: parsing, printing, and what to suggest for a wrong one.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Format;
-use crate::FormatError;
-use crate::apot::AdditivePowerOfTwo;
-use crate::block_format::BlockFormat;
-use crate::codebook::Codebook;
-use crate::e8m0::E8M0;
-use crate::fixed::FixedPoint;
-use crate::float::Float;
-use crate::integer::Integer;
-use crate::lns::Logarithmic;
-use crate::p3109::P3109;
-use crate::posit::Posit;
-use crate::pot::PowerOfTwo;
-use crate::qpytorch::QPyTorch;
-use crate::text::{Call, Reason, nearest};
-use crate::unit::UnitGrid;
-
-/// Texts that an error may suggest, at least one of each kind.
-const EXAMPLES: [&str; 42] = [
-    "fixed(8,6)",
-    "fixed(8,6,symmetric)",
-    "fixed(8,6,wrap)",
-    "fixed(8,6,unbounded)",
-    "ufixed(8,8)",
-    "float(4,3)",
-    "e4m3(saturate)",
-    "float(4,4,fnuz)",
-    "float(3,3,finite)",
-    "float(4,3,bias=9,flush)",
-    "int8",
-    "int8(narrow)",
-    "int4",
-    "int16",
-    "uint8",
-    "uint4",
-    "uint8(narrow)",
-    "unit(4)",
-    "unit(8)",
-    "posit(8,0)",
-    "posit(8,2)",
-    "posit(16,1)",
-    "posit(16,2,scale_log2=-3)",
-    "posit(32,2)",
-    "pot(4)",
-    "pot(5,max=2)",
-    "apot(5)",
-    "apot(4,alpha=2)",
-    "lns(4,3)",
-    "table(-1,0,0.5,2)",
-    "table(1,2,4,sign)",
-    "table(1,2,4,sign,geometric=0.0001)",
-    "nf4(scale=0.5)",
-    "ternary(thresholds(0.25))",
-    "p3109(8,4)",
-    "p3109(8,3,finite)",
-    "p3109(8,4,unsigned)",
-    "p3109(8,3,unsigned,finite,saturate)",
-    "p3109(8,1)",
-    "qpytorch(5,2)",
-    "qpytorch(8,7)",
-    "e8m0",
-];
-
-impl Format {
-    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
-        let name = call.name();
-        if let Some(format) = BlockFormat::from_call(call) {
-            return format.map(Self::Block);
-        }
-        match name {
-            "fixed" | "ufixed" => FixedPoint::from_call(call).map(Self::Fixed),
-            "float" => Float::from_call(call).map(Self::Float),
-            "unit" => UnitGrid::from_call(call).map(Self::Unit),
-            "posit" => Posit::from_call(call).map(Self::Posit),
-            "pot" => PowerOfTwo::from_call(call).map(Self::PowerOfTwo),
-            "apot" => AdditivePowerOfTwo::from_call(call).map(Self::AdditivePowerOfTwo),
-            "lns" => Logarithmic::from_call(call).map(Self::Logarithmic),
-            "table" => Codebook::from_call(call).map(Self::Codebook),
-            _ if Codebook::names().any(|known| known == name) => {
-                Codebook::from_call(call).map(Self::Codebook)
-            }
-            "p3109" => P3109::from_call(call).map(Self::P3109),
-            "qpytorch" => QPyTorch::from_call(call).map(Self::QPyTorch),
-            "e8m0" => E8M0::from_call(call).map(Self::E8M0),
-            _ if Float::named(name).is_some() => Float::from_call(call).map(Self::Float),
-            _ if name.starts_with("int") || name.starts_with("uint") => {
-                Integer::from_call(call).map(Self::Integer)
-            }
-            _ => Err(Reason("no format has this name".into())),
-        }
-    }
-
-    /// Names and texts of formats of every kind, to show or to choose from.
-    pub fn examples() -> impl Iterator<Item = &'static str> {
-        Float::names()
-            .chain(Codebook::names())
-            .chain(EXAMPLES)
-            .chain(BlockFormat::EXAMPLES)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fixed(format) => format.fmt(f),
-            Self::Float(format) => format.fmt(f),
-            Self::Integer(format) => format.fmt(f),
-            Self::Unit(format) => format.fmt(f),
-            Self::Posit(format) => format.fmt(f),
-            Self::Codebook(format) => format.fmt(f),
-            Self::PowerOfTwo(format) => format.fmt(f),
-            Self::AdditivePowerOfTwo(format) => format.fmt(f),
-            Self::Logarithmic(format) => format.fmt(f),
-            Self::Block(format) => format.fmt(f),
-            Self::P3109(format) => format.fmt(f),
-            Self::QPyTorch(format) => format.fmt(f),
-            Self::E8M0(format) => format.fmt(f),
-        }
-    }
-}
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::grammar::{Call, Reason, nearest};
 
 impl FromStr for Format {
     type Err = FormatError;

@@ -6,30 +6,40 @@
 
 use std::mem::MaybeUninit;
 
-use multiversion::multiversion;
-
-use crate::philox::{PAIR, Philox};
+use crate::kernel::isa;
+use crate::rounding::philox::{PAIR, Philox};
 
 /// Accumulators a reduction keeps, on every machine, so that its order of additions is fixed.
-pub(super) const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn map<T: Copy, U, F: Fn(T) -> U>(input: &[T], output: &mut [MaybeUninit<U>], f: F) {
+pub(crate) fn map<T: Copy, U, F: Fn(T) -> U>(input: &[T], output: &mut [MaybeUninit<U>], f: F) {
+    isa::dispatch(
+        #[inline(always)]
+        move || map_inline(input, output, f),
+    )
+}
+
+#[inline(always)]
+fn map_inline<T: Copy, U, F: Fn(T) -> U>(input: &[T], output: &mut [MaybeUninit<U>], f: F) {
     for (y, &x) in output.iter_mut().zip(input) {
         y.write(f(x));
     }
 }
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn zip<F: Fn(f32, f32) -> f32>(
+pub(crate) fn zip<F: Fn(f32, f32) -> f32>(
+    left: &[f32],
+    right: &[f32],
+    output: &mut [MaybeUninit<f32>],
+    f: F,
+) {
+    isa::dispatch(
+        #[inline(always)]
+        move || zip_inline(left, right, output, f),
+    )
+}
+
+#[inline(always)]
+fn zip_inline<F: Fn(f32, f32) -> f32>(
     left: &[f32],
     right: &[f32],
     output: &mut [MaybeUninit<f32>],
@@ -41,12 +51,20 @@ pub(super) fn zip<F: Fn(f32, f32) -> f32>(
 }
 
 /// The words of `philox` begin with `input[0]`.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
+pub(crate) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
+    input: &[T],
+    output: &mut [MaybeUninit<U>],
+    philox: Philox,
+    f: F,
+) {
+    isa::dispatch(
+        #[inline(always)]
+        move || map_random_inline(input, output, philox, f),
+    )
+}
+
+#[inline(always)]
+fn map_random_inline<T: Copy, U, F: Fn(T, u32) -> U>(
     input: &[T],
     output: &mut [MaybeUninit<U>],
     philox: Philox,
@@ -68,12 +86,15 @@ pub(super) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
     }
 }
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn fold<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F) -> [A; LANES] {
+pub(crate) fn fold<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F) -> [A; LANES] {
+    isa::dispatch(
+        #[inline(always)]
+        move || fold_inline(input, identity, f),
+    )
+}
+
+#[inline(always)]
+fn fold_inline<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F) -> [A; LANES] {
     let mut lanes = [identity; LANES];
     let mut blocks = input.chunks_exact(LANES);
     for block in &mut blocks {
@@ -87,12 +108,21 @@ pub(super) fn fold<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F
     lanes
 }
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(super) fn zip_fold<A: Copy, F: Fn(A, f32, f32) -> (f32, A)>(
+pub(crate) fn zip_fold<A: Copy, F: Fn(A, f32, f32) -> (f32, A)>(
+    left: &[f32],
+    right: &[f32],
+    output: &mut [MaybeUninit<f32>],
+    identity: A,
+    f: F,
+) -> [A; LANES] {
+    isa::dispatch(
+        #[inline(always)]
+        move || zip_fold_inline(left, right, output, identity, f),
+    )
+}
+
+#[inline(always)]
+fn zip_fold_inline<A: Copy, F: Fn(A, f32, f32) -> (f32, A)>(
     left: &[f32],
     right: &[f32],
     output: &mut [MaybeUninit<f32>],

@@ -22,7 +22,12 @@
 // sound.
 #![allow(unsafe_code)]
 
+#[doc(hidden)]
+pub mod isa;
 mod lanes;
+mod layout;
+mod number;
+pub mod pack;
 mod reduce;
 pub(crate) mod stream;
 mod strided;
@@ -31,8 +36,10 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use crate::philox::{GROUP, Philox};
+use crate::rounding::philox::{GROUP, Philox};
 
+pub use layout::Layout;
+pub use number::Number;
 pub use reduce::{fold, map_fold, max_abs, min_max, sum, zip_fold};
 pub(crate) use strided::{map_parts, map_parts_in_place};
 

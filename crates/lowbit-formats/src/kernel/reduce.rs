@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::{CHUNK, PARALLEL, as_uninit, lanes};
+use crate::kernel::{CHUNK, PARALLEL, as_uninit, lanes};
 
 /// Reduces a slice: `f` takes an accumulator and an element, `combine` two accumulators.
 ///

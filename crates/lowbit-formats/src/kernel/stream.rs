@@ -6,6 +6,9 @@
 
 use std::mem::MaybeUninit;
 
+#[cfg(target_arch = "x86_64")]
+use crate::kernel::isa::{Isa, isa};
+
 /// Bytes from which on output is written past the caches; smaller ones are likely to be read again
 /// while the last-level cache has them.
 const LARGE: usize = 1 << 25;
@@ -16,7 +19,7 @@ pub(crate) const PART: usize = 1 << 9;
 /// Whether an output of so many elements is worth it.
 pub(crate) fn is_large<U>(elements: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
-    let whole_lines = is_x86_feature_detected!("avx512f");
+    let whole_lines = isa() == Isa::Avx512;
     #[cfg(not(target_arch = "x86_64"))]
     let whole_lines = false;
     whole_lines && elements.saturating_mul(size_of::<U>()) >= LARGE
@@ -71,8 +74,8 @@ type Line = [u8; LINE];
 /// aligned to a line.
 unsafe fn copy_lines(from: *const Line, to: *mut Line, lines: usize) {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512f") {
-        // SAFETY: as the caller promises, and the processor has the instructions.
+    if isa() == Isa::Avx512 {
+        // SAFETY: as the caller promises, and the CPU has the instructions.
         return unsafe { copy_lines_512(from, to, lines) };
     }
     // SAFETY: as the caller promises.

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::{BUFFER, CHUNK, Element, PARALLEL, as_uninit, lanes};
-use crate::layout::Layout;
-use crate::philox::GROUP;
+use crate::kernel::Layout;
+use crate::kernel::{BUFFER, CHUNK, Element, PARALLEL, as_uninit, lanes};
+use crate::rounding::philox::GROUP;
 
 /// `output[to(i)] = narrow(pass(widen(input[from(i)])))` for each element `i` of the layouts, where
 /// `pass` changes a part of at most 1,024 numbers that stays in the first cache. Its second

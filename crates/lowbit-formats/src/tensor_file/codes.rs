@@ -4,21 +4,24 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value, json};
 
-use super::pass::{Stored, scale_bytes};
-use super::target::{Target, copy};
-use super::{ApplyConfig, Output, Source, TensorError};
-use crate::{BlockFormat, Format, FormatError, pack};
+use crate::block::BlockFormat;
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::kernel::pack;
+use crate::tensor_file::pass::{Stored, scale_bytes};
+use crate::tensor_file::target::{Target, copy};
+use crate::tensor_file::{ApplyConfig, Output, Source, TensorError};
 
 /// A tensor of the file that is read.
-pub(super) struct Item<'a> {
-    pub(super) name: &'a str,
+pub(crate) struct Item<'a> {
+    pub(crate) name: &'a str,
     /// Where it begins.
-    pub(super) start: u64,
-    pub(super) content: Content<'a>,
+    pub(crate) start: u64,
+    pub(crate) content: Content<'a>,
 }
 
 /// What becomes of a tensor.
-pub(super) enum Content<'a> {
+pub(crate) enum Content<'a> {
     /// Its codes are written.
     Rounded(Stored<'a>),
     /// It is no tensor of floating point.
@@ -159,7 +162,7 @@ impl Layout {
 }
 
 /// A new header, and packed codes with their scales; the metadata `kept` stays.
-pub(super) fn write<'a>(
+pub(crate) fn write<'a>(
     format: &Format,
     config: &ApplyConfig,
     source: &mut Source<'_>,

@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 use half::{bf16, f16};
 
-use crate::{Format, FormatError, Rounding};
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::rounding::Rounding;
 
 /// A type whose tensors are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Element {
+pub(crate) enum Element {
     Byte(ByteType),
     F16,
     Bf16,
@@ -96,7 +98,7 @@ impl ByteType {
     /// The nearest codes, and the numbers they stand for.
     fn bytes(self, numbers: &[f32]) -> (Vec<u8>, Vec<f64>) {
         let format = self.format();
-        let largest = format.facts().map_or(f32::MAX, |facts| facts.max);
+        let largest = format.facts().max;
         let within: Vec<f32> = numbers.iter().map(|&x| finite(x, largest)).collect();
         let codes = format
             .encode(&within, Rounding::NearestEven)
@@ -131,7 +133,7 @@ impl FromStr for ByteType {
 }
 
 impl Element {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Byte(byte) => byte.name(),
             Self::F16 => "f16",
@@ -142,7 +144,7 @@ impl Element {
     }
 
     /// Bytes of a number.
-    pub(super) fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         match self {
             Self::Byte(_) => 1,
             Self::F16 | Self::Bf16 => 2,
@@ -152,7 +154,7 @@ impl Element {
     }
 
     /// The numbers that bytes hold, exactly.
-    pub(super) fn numbers(self, bytes: &[u8]) -> Vec<f64> {
+    pub(crate) fn numbers(self, bytes: &[u8]) -> Vec<f64> {
         fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
             bytes.as_chunks().0.iter().map(|&b| number(b)).collect()
         }
@@ -170,7 +172,7 @@ impl Element {
 
     /// The bytes of numbers, and the numbers that they hold: the nearest of this type, where a
     /// finite one stays finite.
-    pub(super) fn bytes(self, numbers: &[f32]) -> (Vec<u8>, Vec<f64>) {
+    pub(crate) fn bytes(self, numbers: &[f32]) -> (Vec<u8>, Vec<f64>) {
         if let Self::Byte(byte) = self {
             return byte.bytes(numbers);
         }
@@ -214,7 +216,7 @@ fn finite(x: f32, largest: f32) -> f32 {
 /// `x` as f32, an inexact one to the neighbour with an odd significand: rounding that to fewer
 /// bits gives what rounding `x` itself gives (Boldo and Melquiond, "Emulation of FMA and Correctly
 /// Rounded Sums: Proved Algorithms Using Rounding to Odd", 2008).
-pub(super) fn to_odd(x: f64) -> f32 {
+pub(crate) fn to_odd(x: f64) -> f32 {
     let nearest = x as f32;
     if f64::from(nearest) == x || x.is_nan() {
         return nearest;

@@ -2,23 +2,27 @@
 
 use std::path::Path;
 
-use super::codes::{self, Content, Item};
-use super::element::Element;
-use super::pass::Stored;
-use super::target::{Target, copy};
-use super::{Applied, ApplyConfig, ByteType, Output, Source, TensorError, is_safetensors};
-use crate::compare::Tensor;
-use crate::{Format, FormatError, pack};
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::kernel::pack;
+use crate::study::compare::Tensor;
+use crate::tensor_file::codes::{self, Content, Item};
+use crate::tensor_file::element::Element;
+use crate::tensor_file::pass::Stored;
+use crate::tensor_file::target::{Target, copy};
+use crate::tensor_file::{
+    Applied, ApplyConfig, ByteType, Output, Source, TensorError, is_safetensors,
+};
 
 /// What is before the array, and what is known of it.
-pub(super) struct Header {
+pub(crate) struct Header {
     /// Bytes before the array.
     length: u64,
-    pub(super) array: Array,
+    pub(crate) array: Array,
 }
 
 /// The array.
-pub(super) enum Array {
+pub(crate) enum Array {
     /// Of floating point.
     Numbers(Numbers),
     /// Of another type, which is named.
@@ -26,7 +30,7 @@ pub(super) enum Array {
 }
 
 /// An array of floating point.
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     element: Element,
     big_endian: bool,
     shape: Vec<usize>,
@@ -37,7 +41,7 @@ pub(super) struct Numbers {
 
 impl Header {
     /// `bytes` says what numbers of the type `V1` are.
-    pub(super) fn read(
+    pub(crate) fn read(
         source: &mut Source<'_>,
         bytes: Option<ByteType>,
     ) -> Result<Self, FormatError> {
@@ -88,7 +92,7 @@ impl Header {
     }
 
     /// The same header, and the rounded array.
-    pub(super) fn round(
+    pub(crate) fn round(
         &self,
         format: &Format,
         config: &ApplyConfig,
@@ -125,7 +129,7 @@ impl Numbers {
     }
 
     /// The array, at which the source stands.
-    pub(super) fn tensor(&self, source: &mut Source<'_>) -> Result<Tensor, FormatError> {
+    pub(crate) fn tensor(&self, source: &mut Source<'_>) -> Result<Tensor, FormatError> {
         Ok(Tensor {
             name: source.name(),
             shape: self.shape.clone(),
@@ -212,7 +216,7 @@ fn element(
     }
 }
 
-pub(super) fn read(
+pub(crate) fn read(
     source: &mut Source<'_>,
     bytes: Option<ByteType>,
 ) -> Result<Vec<Tensor>, FormatError> {
@@ -220,7 +224,7 @@ pub(super) fn read(
     Ok(vec![header.numbers(source)?.tensor(source)?])
 }
 
-pub(super) fn apply(
+pub(crate) fn apply(
     format: &Format,
     config: &ApplyConfig,
     source: &mut Source<'_>,

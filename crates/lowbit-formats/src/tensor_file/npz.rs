@@ -8,12 +8,13 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::npy::{Array, Header};
-use super::target::{Target, copy};
-use super::{Applied, ApplyConfig, ByteType, Output, Source, file_error};
-use crate::compare::Tensor;
+use crate::error::FormatError;
+use crate::format::Format;
 use crate::new_file::NewFile;
-use crate::{Format, FormatError};
+use crate::study::compare::Tensor;
+use crate::tensor_file::npy::{Array, Header};
+use crate::tensor_file::target::{Target, copy};
+use crate::tensor_file::{Applied, ApplyConfig, ByteType, Output, Source, file_error};
 
 /// An array of the archive.
 struct Member<'a> {
@@ -80,7 +81,7 @@ impl<'a> Members<'a> {
     }
 }
 
-pub(super) fn read(
+pub(crate) fn read(
     source: &Source<'_>,
     bytes: Option<ByteType>,
 ) -> Result<Vec<Tensor>, FormatError> {
@@ -97,7 +98,7 @@ pub(super) fn read(
 
 /// The same archive with its arrays of floating point rounded. Compressed ones are compressed
 /// again.
-pub(super) fn apply(
+pub(crate) fn apply(
     format: &Format,
     config: &ApplyConfig,
     source: &Source<'_>,

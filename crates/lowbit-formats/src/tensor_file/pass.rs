@@ -1,9 +1,15 @@
 //! One tensor from a source through a format.
 
-use super::element::{Element, to_odd};
-use super::{Output, Source, TensorError};
-use crate::error_summary::{ErrorSummary, ErrorSums};
-use crate::{BlockCodes, BlockFormat, Format, FormatError, Layout, Rounding, Scales, pack};
+use crate::block::BlockFormat;
+use crate::block::{BlockCodes, Scales};
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::kernel::Layout;
+use crate::kernel::pack;
+use crate::rounding::Rounding;
+use crate::study::error_summary::{ErrorSummary, ErrorSums};
+use crate::tensor_file::element::{Element, to_odd};
+use crate::tensor_file::{Output, Source, TensorError};
 
 /// Numbers that are in memory at a time; a multiple of the generator's groups and of a byte's bits.
 const PIECE: usize = 1 << 20;
@@ -12,20 +18,20 @@ const PIECE: usize = 1 << 20;
 const TWICE_ROUNDED_BITS: u32 = 16;
 
 /// A tensor in a file, at which the source stands.
-pub(super) struct Stored<'a> {
-    pub(super) element: Element,
+pub(crate) struct Stored<'a> {
+    pub(crate) element: Element,
     /// Whether the highest byte of a number comes first.
-    pub(super) big_endian: bool,
-    pub(super) shape: &'a [usize],
+    pub(crate) big_endian: bool,
+    pub(crate) shape: &'a [usize],
     /// Whether the first dimension is the innermost.
-    pub(super) fortran: bool,
-    pub(super) count: usize,
+    pub(crate) fortran: bool,
+    pub(crate) count: usize,
 }
 
 impl Stored<'_> {
     /// Rounds the tensor, piece by piece if it can be; `write` gets the bytes of the numbers, in
     /// the order of the file, or their codes, in row-major order.
-    pub(super) fn round(
+    pub(crate) fn round(
         &self,
         format: &Format,
         rounding: Rounding,
@@ -113,7 +119,7 @@ impl Stored<'_> {
     }
 
     /// The tensor's codes and scales in a block format.
-    pub(super) fn block_codes(
+    pub(crate) fn block_codes(
         &self,
         block: &BlockFormat,
         rounding: Rounding,
@@ -129,7 +135,7 @@ impl Stored<'_> {
     }
 
     /// The next numbers, and the f32 that stand for them.
-    pub(super) fn piece(
+    pub(crate) fn piece(
         &self,
         length: usize,
         source: &mut Source<'_>,
@@ -168,7 +174,7 @@ impl Stored<'_> {
         Ok(ordered)
     }
 
-    pub(super) fn report(
+    pub(crate) fn report(
         &self,
         name: &str,
         rounding: Rounding,
@@ -184,7 +190,7 @@ impl Stored<'_> {
     }
 
     /// All numbers as the nearest f32, in row-major order.
-    pub(super) fn numbers(&self, source: &mut Source<'_>) -> Result<Vec<f32>, FormatError> {
+    pub(crate) fn numbers(&self, source: &mut Source<'_>) -> Result<Vec<f32>, FormatError> {
         let numbers = self.read(self.count, source)?;
         self.row_major(numbers.into_iter().map(|x| x as f32).collect())
     }
@@ -229,7 +235,7 @@ fn summary(format: &Format, numbers: &[f64], held: &[f64]) -> ErrorSummary {
 }
 
 /// The little-endian bytes of what blocks share, under the endings of their tensors' names.
-pub(super) fn scale_bytes(scales: &Scales) -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn scale_bytes(scales: &Scales) -> Vec<(&'static str, Vec<u8>)> {
     match scales {
         Scales::PowersOfTwo(codes) => vec![("scales", codes.clone())],
         Scales::Float8 { tensor, blocks } => vec![

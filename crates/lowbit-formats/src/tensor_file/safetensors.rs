@@ -5,13 +5,14 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::codes::{self, Content, Item};
-use super::element::Element;
-use super::pass::Stored;
-use super::target::{Target, copy};
-use super::{Applied, ApplyConfig, ByteType, Output, Source};
-use crate::compare::Tensor;
-use crate::{Format, FormatError};
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::study::compare::Tensor;
+use crate::tensor_file::codes::{self, Content, Item};
+use crate::tensor_file::element::Element;
+use crate::tensor_file::pass::Stored;
+use crate::tensor_file::target::{Target, copy};
+use crate::tensor_file::{Applied, ApplyConfig, ByteType, Output, Source};
 
 /// Longest header that is read, as in the reference implementation.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -103,7 +104,7 @@ fn stored(element: Element, info: &TensorInfo) -> Stored<'_> {
     }
 }
 
-pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> {
+pub(crate) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> {
     let header = Header::read(source)?;
     let mut tensors = Vec::new();
     for (name, info) in header.tensors() {
@@ -120,7 +121,7 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<Vec<Tensor>, FormatError> 
     Ok(tensors)
 }
 
-pub(super) fn apply(
+pub(crate) fn apply(
     format: &Format,
     config: &ApplyConfig,
     source: &mut Source<'_>,

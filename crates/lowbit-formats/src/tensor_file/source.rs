@@ -4,16 +4,16 @@ use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::file_error;
-use crate::FormatError;
+use crate::error::FormatError;
+use crate::tensor_file::file_error;
 
 /// A file, or a member of a `.npz` file.
-pub(super) struct Source<'a> {
-    pub(super) path: &'a Path,
+pub(crate) struct Source<'a> {
+    pub(crate) path: &'a Path,
     /// The member's name, without the ending of its own.
     member: Option<String>,
     bytes: Bytes,
-    pub(super) size: u64,
+    pub(crate) size: u64,
 }
 
 enum Bytes {
@@ -25,7 +25,7 @@ enum Bytes {
 
 /// What a file holds, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Npy,
     Npz,
     Safetensors,
@@ -33,7 +33,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The ending of such a file's name.
-    pub(super) fn ending(self) -> &'static str {
+    pub(crate) fn ending(self) -> &'static str {
         match self {
             Self::Npy => "npy",
             Self::Npz => "npz",
@@ -43,7 +43,7 @@ impl Kind {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn open(path: &'a Path) -> Result<Self, FormatError> {
+    pub(crate) fn open(path: &'a Path) -> Result<Self, FormatError> {
         let error = |error| file_error(path, error);
         let file = File::open(path).map_err(error)?;
         let metadata = file.metadata().map_err(error)?;
@@ -59,7 +59,7 @@ impl<'a> Source<'a> {
     }
 
     /// A member that lies as it is in the file, `size` bytes from `start` on.
-    pub(super) fn part(
+    pub(crate) fn part(
         path: &'a Path,
         member: &str,
         start: u64,
@@ -76,7 +76,7 @@ impl<'a> Source<'a> {
     }
 
     /// A member that was compressed.
-    pub(super) fn unpacked(path: &'a Path, member: &str, bytes: Vec<u8>) -> Self {
+    pub(crate) fn unpacked(path: &'a Path, member: &str, bytes: Vec<u8>) -> Self {
         Self {
             path,
             member: Some(member.into()),
@@ -90,7 +90,7 @@ impl<'a> Source<'a> {
         Ok(self)
     }
 
-    pub(super) fn error(&self, reason: impl ToString) -> FormatError {
+    pub(crate) fn error(&self, reason: impl ToString) -> FormatError {
         let reason = reason.to_string();
         match &self.member {
             Some(member) => file_error(self.path, format!("`{member}` {reason}")),
@@ -99,7 +99,7 @@ impl<'a> Source<'a> {
     }
 
     /// Says in which tensor of the file a format failed.
-    pub(super) fn named(&self, tensor: &str, error: FormatError) -> FormatError {
+    pub(crate) fn named(&self, tensor: &str, error: FormatError) -> FormatError {
         match error {
             FormatError::File { .. } => error,
             _ => file_error(self.path, format!("tensor `{tensor}`: {error}")),
@@ -107,18 +107,18 @@ impl<'a> Source<'a> {
     }
 
     /// The file's own name, without folders.
-    pub(super) fn file_name(&self) -> String {
+    pub(crate) fn file_name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
 
     /// The name of the one array in it.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.member.clone().unwrap_or_else(|| self.file_name())
     }
 
     /// What it holds, if it is none of what is read.
-    pub(super) fn kind(&mut self) -> Result<Kind, FormatError> {
+    pub(crate) fn kind(&mut self) -> Result<Kind, FormatError> {
         let mut magic = [0; 8];
         let length = magic.len().min(self.size as usize);
         self.read(&mut magic[..length])?;
@@ -131,11 +131,11 @@ impl<'a> Source<'a> {
         })
     }
 
-    pub(super) fn stranger(&self) -> FormatError {
+    pub(crate) fn stranger(&self) -> FormatError {
         self.error("is neither a .npy or .npz nor a safetensors file")
     }
 
-    pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<(), FormatError> {
+    pub(crate) fn read(&mut self, bytes: &mut [u8]) -> Result<(), FormatError> {
         match &mut self.bytes {
             Bytes::File(file, _) => file.read_exact(bytes),
             Bytes::Memory(memory) => memory.read_exact(bytes),
@@ -143,7 +143,7 @@ impl<'a> Source<'a> {
         .map_err(|error| self.error(error))
     }
 
-    pub(super) fn seek(&mut self, position: u64) -> Result<(), FormatError> {
+    pub(crate) fn seek(&mut self, position: u64) -> Result<(), FormatError> {
         match &mut self.bytes {
             Bytes::File(file, start) => file.seek(SeekFrom::Start(*start + position)),
             Bytes::Memory(memory) => memory.seek(SeekFrom::Start(position)),

@@ -3,28 +3,28 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{Source, file_error};
-use crate::FormatError;
+use crate::error::FormatError;
 use crate::new_file::NewFile;
+use crate::tensor_file::{Source, file_error};
 
 /// A file that appears under its name when it is finished.
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     path: &'a Path,
     file: NewFile,
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn create(path: &'a Path) -> Result<Self, FormatError> {
+    pub(crate) fn create(path: &'a Path) -> Result<Self, FormatError> {
         let file = NewFile::create(path).map_err(|error| file_error(path, error))?;
         Ok(Self { path, file })
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         let written = self.file.write_all(bytes);
         written.map_err(|error| file_error(self.path, error))
     }
 
-    pub(super) fn seek(&mut self, position: u64) -> Result<(), FormatError> {
+    pub(crate) fn seek(&mut self, position: u64) -> Result<(), FormatError> {
         let sought = self.file.seek(SeekFrom::Start(position));
         sought
             .map(drop)
@@ -32,19 +32,19 @@ impl<'a> Target<'a> {
     }
 
     /// The file, for those who write it themselves.
-    pub(super) fn file(&mut self) -> &mut NewFile {
+    pub(crate) fn file(&mut self) -> &mut NewFile {
         &mut self.file
     }
 
     /// Gives the file its name, and tells its size.
-    pub(super) fn finish(self) -> Result<u64, FormatError> {
+    pub(crate) fn finish(self) -> Result<u64, FormatError> {
         let finished = self.file.finish();
         finished.map_err(|error| file_error(self.path, error))
     }
 }
 
 /// Copies `length` bytes from `start` on.
-pub(super) fn copy(
+pub(crate) fn copy(
     source: &mut Source<'_>,
     start: u64,
     length: u64,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
-use super::*;
-use crate::pack::unpack;
+use crate::kernel::pack::unpack;
+use crate::tensor_file::*;
 
 /// A folder that is removed at the end.
 struct Folder(PathBuf);
@@ -100,7 +100,7 @@ fn pieces_give_the_numbers_of_one_pass() {
     let folder = Folder::new("pieces");
     let (input, output) = (folder.file("x.npy"), folder.file("y.npy"));
     let count = (1 << 20) + 77;
-    let numbers = crate::compare::Distribution::Normal.samples(count, 1);
+    let numbers = crate::study::compare::Distribution::Normal.samples(count, 1);
     fs::write(
         &input,
         npy("<f4", &format!("({count},)"), &floats(&numbers)),

@@ -10,9 +10,7 @@ mod mse;
 mod percentile;
 mod three_deviations;
 
-use std::collections::BTreeMap;
-
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 
@@ -26,7 +24,8 @@ pub use three_deviations::three_deviations;
 
 use crate::Error;
 use crate::quantizers::{
-    Histogram, ModulePath, Observation, Observations, Place, ThresholdInit, observe,
+    Calibration, Histogram, ModulePath, Observation, Observations, Place, ThresholdInit,
+    calibrated, learned_at, observe,
 };
 
 /// A quantizer's thresholds as calibration found them.
@@ -88,7 +87,7 @@ pub fn calibrate<M: Module>(
         observations,
         select,
         path: ModulePath::default(),
-        signed: BTreeMap::new(),
+        current: None,
         calibrated: Vec::new(),
         error: None,
     };
@@ -99,12 +98,18 @@ pub fn calibrate<M: Module>(
     }
 }
 
+/// The quantizer that the walk is in.
+struct Current {
+    place: Place,
+    /// What it saw, and what calibration makes of that, if anything.
+    found: Option<(Vec<Histogram>, Calibrated)>,
+}
+
 struct SetThresholds<F> {
     observations: Observations,
     select: F,
     path: ModulePath,
-    /// By tensor: what to write into the quantizer's `signed` parameter.
-    signed: BTreeMap<Place, bool>,
+    current: Option<Current>,
     calibrated: Vec<Calibrated>,
     error: Option<Error>,
 }
@@ -122,37 +127,55 @@ impl<F: Fn(&Place) -> bool> ModuleMapper for SetThresholds<F> {
         let Some(place) = self.path.place().filter(|place| (self.select)(place)) else {
             return param;
         };
-        match self.path.field() {
-            "log2_threshold" => {
-                let found = match self.observations.remove(&param.id) {
-                    Some(observation) => calibrated(&place, observation),
-                    None => Err(refused(
-                        &place,
-                        "saw no value; is the calibration set empty, or the layer unused?",
-                    )),
-                };
-                match found {
-                    Ok(found) => {
-                        let logs = found.log2_threshold.clone();
-                        let count = logs.len();
-                        self.signed.insert(place, found.signed);
-                        self.calibrated.push(found);
-                        replace(param, TensorData::new(logs, [count]))
-                    }
-                    Err(error) => {
-                        self.error.get_or_insert(error);
-                        param
-                    }
-                }
+        let learned = learned_at(&self.path);
+        if learned.is_none_or(|learned| !learned.calibrated) {
+            return param;
+        }
+        let current = self.current.take().filter(|known| known.place == place);
+        let current = current.unwrap_or_else(|| Current {
+            found: self.find(&place, param.id),
+            place,
+        });
+        let Some((histograms, chosen)) = &self.current.insert(current).found else {
+            return param;
+        };
+        let calibration = Calibration {
+            bits: chosen.bits,
+            histograms,
+            signed: chosen.signed,
+            log2_threshold: &chosen.log2_threshold,
+        };
+        let (module, field) = (self.path.holder_type(), self.path.field());
+        match calibrated(module, field, &calibration) {
+            Some(values) => {
+                let count = values.len();
+                replace(param, TensorData::new(values, [count]))
             }
-            "signed" => match self.signed.get(&place) {
-                Some(&signed) => {
-                    let value = if signed { 1.0f32 } else { 0.0 };
-                    replace(param, TensorData::new(vec![value], [1]))
-                }
-                None => param,
-            },
-            _ => param,
+            None => param,
+        }
+    }
+}
+
+impl<F> SetThresholds<F> {
+    /// What calibration makes of what the quantizer at `place` saw; nothing, but an error, where
+    /// it makes nothing of it. The quantizer is known by the first of its parameters.
+    fn find(&mut self, place: &Place, first: ParamId) -> Option<(Vec<Histogram>, Calibrated)> {
+        let found = match self.observations.remove(&first) {
+            Some(seen) => choose(place, &seen).map(|chosen| (seen.histograms, chosen)),
+            None => Err(refused(
+                place,
+                "saw no value; is the calibration set empty, or the layer unused?",
+            )),
+        };
+        match found {
+            Ok(found) => {
+                self.calibrated.push(found.1.clone());
+                Some(found)
+            }
+            Err(error) => {
+                self.error.get_or_insert(error);
+                None
+            }
         }
     }
 }
@@ -164,7 +187,7 @@ fn refused(place: &Place, message: &str) -> Error {
     }
 }
 
-fn calibrated(place: &Place, seen: Observation) -> Result<Calibrated, Error> {
+fn choose(place: &Place, seen: &Observation) -> Result<Calibrated, Error> {
     if seen.histograms.iter().any(Histogram::saw_not_finite) {
         return Err(refused(place, "saw a NaN or an infinity"));
     }

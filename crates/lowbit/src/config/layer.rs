@@ -1,187 +1,206 @@
 //! The layers of a network, as a plan sees them.
 
+use burn::tensor::Device;
+
 use super::QConfig;
+use crate::Error;
+use crate::quantizers::{Channels, QuantizerConfig, Quantizers, Slot, Sums};
 
-/// A type of layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LayerType {
-    /// One-dimensional convolution.
-    Conv1d {
-        /// Whether it has a bias.
-        bias: bool,
-    },
-    /// Two-dimensional convolution.
-    Conv2d {
-        /// Whether it has a bias.
-        bias: bool,
-    },
-    /// Three-dimensional convolution.
-    Conv3d {
-        /// Whether it has a bias.
-        bias: bool,
-    },
-    /// Transposed one-dimensional convolution.
-    ConvTranspose1d {
-        /// Whether it has a bias.
-        bias: bool,
-    },
-    /// Transposed two-dimensional convolution.
-    ConvTranspose2d {
-        /// Whether it has a bias.
-        bias: bool,
-    },
-    /// Transposed three-dimensional convolution.
-    ConvTranspose3d {
-        /// Whether it has a bias.
-        bias: bool,
-    },
-    /// Matrix product.
-    Linear {
-        /// Whether it has a bias.
-        bias: bool,
-    },
-    /// Two-dimensional sum of distances.
-    Adder2d {
-        /// Whether it has a bias.
-        bias: bool,
-    },
-    /// Two-dimensional convolution with powers of two.
-    ShiftConv2d {
-        /// Whether it has a bias.
-        bias: bool,
-        /// Bits of a weight, 2 to 8.
-        weight_bits: u8,
-    },
-    /// Table of vectors.
-    Embedding,
-    /// Batch normalization.
-    BatchNorm,
-    /// Rectifier.
-    Relu,
-    /// Rectifier capped at 6.
-    Relu6,
-    /// Rectifier with a slope below zero.
-    LeakyRelu,
-    /// Clamp to an interval.
-    Hardtanh,
-    /// Logistic function.
-    Sigmoid,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// Addition of two branches.
-    Add,
-    /// Product of two branches.
-    Mul,
-    /// Branches side by side.
-    Concat,
-    /// Max pooling of sequences.
-    MaxPool1d,
-    /// Max pooling.
-    MaxPool2d,
-    /// Average pooling of sequences.
-    AvgPool1d,
-    /// Average pooling.
-    AvgPool2d,
-    /// Average pooling of sequences to a given size.
-    AdaptiveAvgPool1d,
-    /// Average pooling to a given size.
-    AdaptiveAvgPool2d,
-    /// Average pooling of volumes to a given size.
-    AdaptiveAvgPool3d,
-}
-
-impl LayerType {
-    /// The name of its module.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Conv1d { .. } => "Conv1d",
-            Self::Conv2d { .. } => "Conv2d",
-            Self::Conv3d { .. } => "Conv3d",
-            Self::ConvTranspose1d { .. } => "ConvTranspose1d",
-            Self::ConvTranspose2d { .. } => "ConvTranspose2d",
-            Self::ConvTranspose3d { .. } => "ConvTranspose3d",
-            Self::Linear { .. } => "Linear",
-            Self::Adder2d { .. } => "Adder2d",
-            Self::ShiftConv2d { .. } => "ShiftConv2d",
-            Self::Embedding => "Embedding",
-            Self::BatchNorm => "BatchNorm",
-            Self::Relu => "Relu",
-            Self::Relu6 => "Relu6",
-            Self::LeakyRelu => "LeakyRelu",
-            Self::Hardtanh => "Hardtanh",
-            Self::Sigmoid => "Sigmoid",
-            Self::Tanh => "Tanh",
-            Self::Add => "Add",
-            Self::Mul => "Mul",
-            Self::Concat => "Concat",
-            Self::MaxPool1d => "MaxPool1d",
-            Self::MaxPool2d => "MaxPool2d",
-            Self::AvgPool1d => "AvgPool1d",
-            Self::AvgPool2d => "AvgPool2d",
-            Self::AdaptiveAvgPool1d => "AdaptiveAvgPool1d",
-            Self::AdaptiveAvgPool2d => "AdaptiveAvgPool2d",
-            Self::AdaptiveAvgPool3d => "AdaptiveAvgPool3d",
-        }
-    }
-
-    /// Whether it has a bias; `None` for layers that never have one.
-    fn bias(self) -> Option<bool> {
-        match self {
-            Self::Conv1d { bias }
-            | Self::Conv2d { bias }
-            | Self::Conv3d { bias }
-            | Self::ConvTranspose1d { bias }
-            | Self::ConvTranspose2d { bias }
-            | Self::ConvTranspose3d { bias }
-            | Self::Linear { bias }
-            | Self::Adder2d { bias }
-            | Self::ShiftConv2d { bias, .. } => Some(bias),
-            _ => None,
-        }
-    }
-
-    /// Whether it has a weight: a plan's `default` is for these, its `unweighted` for some of the
-    /// others.
-    pub fn has_weight(self) -> bool {
-        self.bias().is_some() || self == Self::Embedding
-    }
-
-    /// Whether it quantizes its weight by what it is, without a slot for it.
-    pub fn has_own_weight_format(self) -> bool {
-        matches!(self, Self::ShiftConv2d { .. })
-    }
-
+/// What plans, tables and reports need to know of a layer. All of it follows from the layer's
+/// configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The name of its module, such as `Conv2d`.
+    pub name: &'static str,
+    /// The names of its slots, in order.
+    pub slots: Vec<&'static str>,
+    /// The dimension of its weight that has one index per output channel of a group; `None` for a
+    /// layer without weight. A plan's `default` is for layers with one, its `unweighted` for some
+    /// of the others.
+    pub weight: Option<Channels>,
+    /// How it rounds its weight by what it is, without a slot for it.
+    pub weight_format: Option<QuantizerConfig>,
+    /// The sums that it computes, with the axis of a result `[batch, channels, ...]`.
+    pub sums: Option<Sums>,
     /// Whether it has no weight and computes numbers that its inputs' grid does not hold: not a
     /// rectifier, a clamp or a maximum, whose results belong to the layer before.
-    pub fn leaves_grid(self) -> bool {
-        matches!(
-            self,
-            Self::LeakyRelu
-                | Self::Sigmoid
-                | Self::Tanh
-                | Self::Add
-                | Self::Mul
-                | Self::Concat
-                | Self::AvgPool1d
-                | Self::AvgPool2d
-                | Self::AdaptiveAvgPool1d
-                | Self::AdaptiveAvgPool2d
-                | Self::AdaptiveAvgPool3d
-        )
+    pub leaves_grid: bool,
+}
+
+impl Description {
+    /// A layer of that name without weight, with the slots `input` and `output`, whose results are
+    /// on its inputs' grid.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            slots: vec!["input", "output"],
+            weight: None,
+            weight_format: None,
+            sums: None,
+            leaves_grid: false,
+        }
+    }
+
+    /// A layer that sums products or distances of its input and a weight with these channels, with
+    /// the slots `input`, `weight`, `bias` where it has one, `accumulator` and `output`.
+    pub fn summing(name: &'static str, weight: Channels, sums: Sums, bias: bool) -> Self {
+        let mut slots = vec!["input", "weight", "bias", "accumulator", "output"];
+        slots.retain(|slot| *slot != "bias" || bias);
+        Self {
+            slots,
+            weight: Some(weight),
+            sums: Some(sums),
+            ..Self::new(name)
+        }
+    }
+
+    /// The same layer, whose results are not on its inputs' grid.
+    pub fn leaving_grid(self) -> Self {
+        Self {
+            leaves_grid: true,
+            ..self
+        }
     }
 
     /// Whether it has the slot of that name.
-    pub fn has_slot(self, slot: &str) -> bool {
-        match slot {
-            // An embedding reads indices.
-            "input" => self != Self::Embedding,
-            "output" => true,
-            "weight" => self.has_weight() && !self.has_own_weight_format(),
-            "bias" => self.bias() == Some(true),
-            // An embedding sums nothing.
-            "accumulator" => self.bias().is_some(),
-            _ => false,
+    pub fn has_slot(&self, slot: &str) -> bool {
+        self.slots.contains(&slot)
+    }
+
+    /// Whether a layer at `path` can have what `config` gives it.
+    ///
+    /// A `bias` is no error for a layer that happens to have none: it quantizes nothing.
+    ///
+    /// # Errors
+    /// If it quantizes a tensor that the layer does not have, or with what does not fit that
+    /// tensor; the error names path and slot.
+    pub fn check(&self, path: &str, config: &QConfig) -> Result<(), Error> {
+        let accumulator = config.accumulator.iter().map(|_| Slot::ACCUMULATOR);
+        for slot in config.slots().map(|(slot, _)| slot).chain(accumulator) {
+            if slot != Slot::BIAS && !self.has_slot(slot) {
+                let message = format!("a {} has no {slot} to quantize", self.name);
+                return Err(Error::config(path, message));
+            }
         }
+        config.check().map_err(|error| error.within(path))?;
+        config
+            .check_accumulator(self.weight_format.is_some())
+            .map_err(|error| error.within(path))
+    }
+}
+
+/// The configuration of a layer, which says what the layer is.
+///
+/// Every configuration in [`nn`](crate::nn) has it. A layer of your own that has it, too, takes
+/// part in plans, tables and reports; if its module keeps its [`Quantizers`] in a field
+/// `quantizers`, and hands them every tensor, in calibration, switching and taps as well.
+///
+/// # Example
+/// ```
+/// use lowbit::config::{Describe, Description, QConfig};
+///
+/// /// Twice its input.
+/// struct DoubleConfig {
+///     quantization: QConfig,
+/// }
+///
+/// impl Describe for DoubleConfig {
+///     fn describe(&self) -> Description {
+///         Description::new("Double")
+///     }
+///
+///     fn quantization(&self) -> &QConfig {
+///         &self.quantization
+///     }
+///
+///     fn quantization_mut(&mut self) -> &mut QConfig {
+///         &mut self.quantization
+///     }
+/// }
+///
+/// let double = DoubleConfig { quantization: QConfig::default() };
+/// assert!(double.check().is_ok() && !double.describe().has_slot("weight"));
+/// ```
+pub trait Describe {
+    /// What the layer is. Of fields that [`check_fields`](Self::check_fields) refuses, it may say
+    /// anything, but must not panic.
+    fn describe(&self) -> Description;
+
+    /// What the layer quantizes.
+    fn quantization(&self) -> &QConfig;
+
+    /// The same, to be set by a plan.
+    fn quantization_mut(&mut self) -> &mut QConfig;
+
+    /// Whether each of the layer's own fields is in its range, and they fit each other.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the name of the field.
+    fn check_fields(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether the layer can be built.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the layer's name and the field or slot.
+    fn check(&self) -> Result<(), Error> {
+        let name = self.describe().name;
+        self.check_at(name)
+    }
+
+    /// The same for the layer at `path`, which the error names in place of the layer.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    fn check_at(&self, path: &str) -> Result<(), Error> {
+        self.check_fields().map_err(|error| error.within(path))?;
+        self.describe().check(path, self.quantization())
+    }
+
+    /// The layer's quantizers, for its `init`.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Self::check) where that is an error.
+    fn init_quantizers(&self, device: &Device) -> Quantizers {
+        if let Err(error) = self.check() {
+            panic!("{error}");
+        }
+        self.quantization().init(self.describe().weight, device)
+    }
+}
+
+/// A layer that a normalization follows which may be folded into it: folded, it has a bias to
+/// quantize, whether or not one is its own.
+#[derive(Debug, Clone)]
+pub struct Foldable<C> {
+    /// The layer's configuration.
+    pub layer: C,
+    /// Whether the plan folds it.
+    pub folded: bool,
+}
+
+impl<C: Describe> Describe for Foldable<C> {
+    fn describe(&self) -> Description {
+        let mut description = self.layer.describe();
+        if self.folded && !description.has_slot("bias") {
+            let after_weight = description.slots.iter().position(|slot| *slot == "weight");
+            let at = after_weight.map_or(0, |i| i + 1);
+            description.slots.insert(at, "bias");
+        }
+        description
+    }
+
+    fn quantization(&self) -> &QConfig {
+        self.layer.quantization()
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        self.layer.quantization_mut()
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.layer.check_fields()
     }
 }
 
@@ -190,8 +209,8 @@ impl LayerType {
 pub struct Layer {
     /// Its path in the module tree, such as `layer1.0.conv1`.
     pub path: String,
-    /// Its type.
-    pub layer_type: LayerType,
+    /// What it is.
+    pub description: Description,
     /// What it quantizes.
     pub config: QConfig,
 }

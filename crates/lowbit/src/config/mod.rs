@@ -2,12 +2,14 @@
 //! Both are plain values that can be written as TOML.
 
 mod layer;
+mod method;
 mod plan;
 mod planner;
 mod qconfig;
 mod tqt;
 
-pub use layer::{Layer, LayerType};
+pub use layer::{Describe, Description, Foldable, Layer};
+pub use method::Method;
 pub use plan::{Fold, Override, QPlan, Widths};
 pub use planner::Planner;
 pub use qconfig::QConfig;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FLOAT_BITS, QConfig, TqtPlan, TqtWidths};
 use crate::Error;
-use crate::quantizers::{DorefaConfig, QuantizerConfig};
+use crate::quantizers::{DorefaConfig, PerSlot, QuantizerConfig, Role, Slot};
 
 /// How a network is quantized: a default, and what differs from it.
 ///
@@ -82,7 +82,6 @@ impl Fold {
 
 /// Widths for the layers that match a path pattern and a type, each where given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Widths {
     /// A layer path in which `*` stands for any characters.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,31 +89,30 @@ pub struct Widths {
     /// A layer type, such as `Conv2d`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub layer_type: Option<String>,
-    /// Bits of the input.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<u32>,
-    /// Bits of the weight.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u32>,
-    /// Bits of the bias.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bias: Option<u32>,
-    /// Bits of the output.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<u32>,
+    /// Bits for each slot; in TOML, keys beside those, such as `weight = 6`.
+    #[serde(flatten)]
+    pub bits: PerSlot<u32>,
 }
 
 impl Widths {
+    /// These widths for all layers of that path.
+    pub fn of_path(path: impl Into<String>) -> Self {
+        Self {
+            path: Some(path.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The same with that width for the slot of that name.
+    pub fn with(mut self, slot: impl Into<Slot>, bits: u32) -> Self {
+        self.bits.set(slot, Some(bits));
+        self
+    }
+
     /// Gives the quantizers that `config` has their widths.
     pub(super) fn apply(&self, config: &mut QConfig) {
-        let slots = [
-            (self.input, &mut config.input),
-            (self.weight, &mut config.weight),
-            (self.bias, &mut config.bias),
-            (self.output, &mut config.output),
-        ];
-        for (bits, slot) in slots {
-            if let (Some(bits), Some(quantizer)) = (bits, slot) {
+        for (slot, quantizer) in config.slots_mut() {
+            if let Some(&bits) = self.bits.get(slot) {
                 quantizer.set_bits(bits);
             }
         }
@@ -147,12 +145,11 @@ impl QPlan {
     /// float (arXiv 1606.06160, section 2.7). 32 bits leave a tensor in float.
     pub fn dorefa(weight_bits: u32, activation_bits: u32) -> Self {
         let below_float = |bits| (bits < FLOAT_BITS).then_some(DorefaConfig { bits });
+        let (weight, input) = (below_float(weight_bits), below_float(activation_bits));
         Self {
-            default: QConfig {
-                weight: below_float(weight_bits).map(QuantizerConfig::DorefaWeight),
-                input: below_float(activation_bits).map(QuantizerConfig::DorefaActivation),
-                ..QConfig::default()
-            },
+            default: QConfig::new()
+                .with(Slot::WEIGHT, weight.map(QuantizerConfig::DorefaWeight))
+                .with(Slot::INPUT, input.map(QuantizerConfig::DorefaActivation)),
             ..Self::default()
         }
     }
@@ -173,18 +170,12 @@ impl QPlan {
             &mut self.unweighted,
         ];
         let overrides = self.overrides.iter_mut().map(|item| &mut item.config);
-        let slots = configs.into_iter().chain(overrides).flat_map(|config| {
-            [
-                &mut config.input,
-                &mut config.weight,
-                &mut config.bias,
-                &mut config.output,
-            ]
-        });
-        for quantizer in slots.flatten() {
-            if let QuantizerConfig::Tqt(config) = quantizer {
-                config.retrain = true;
-            }
+        let slots = configs
+            .into_iter()
+            .chain(overrides)
+            .flat_map(QConfig::slots_mut);
+        for (_, quantizer) in slots {
+            quantizer.set_trained(true);
         }
         self
     }
@@ -238,15 +229,53 @@ impl QPlan {
         Ok(())
     }
 
-    /// Whether some tensor has a threshold that calibration sets.
-    pub fn has_thresholds(&self) -> bool {
-        self.has(|slot| matches!(slot, QuantizerConfig::Tqt(_)))
+    /// Whether every slot that the plan speaks of is one of some layer. `has` says of a slot whether
+    /// a layer of the network has it. Input, weight, bias, sum and output are of layers everywhere:
+    /// a plan may speak of biases to a network without any.
+    ///
+    /// # Errors
+    /// With the part of the plan and the slot.
+    pub(super) fn check_slots(&self, has: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let unknown = |slot: &str| !(Slot::EVERYWHERE.contains(&slot) || has(slot));
+        let configs = [
+            ("default", &self.default),
+            ("first", &self.first),
+            ("last", &self.last),
+            ("unweighted", &self.unweighted),
+        ];
+        let names = configs.into_iter().flat_map(|(part, config)| {
+            let slots = config.slots();
+            slots.map(move |(slot, _)| (part.to_string(), slot))
+        });
+        let widths = self.widths.iter().enumerate().flat_map(|(i, widths)| {
+            let slots = widths.bits.iter();
+            slots.map(move |(slot, _)| (format!("widths[{i}]"), slot))
+        });
+        match names.chain(widths).find(|(_, slot)| unknown(slot)) {
+            None => Ok(()),
+            Some((part, slot)) => {
+                Err(Error::config(slot, "no layer has this slot yet").within(&part))
+            }
+        }
     }
 
-    /// Whether some weight is DoReFa-Net's. What is stored of it is not the weight, but what a
-    /// hyperbolic tangent and a division by the largest make the weight of.
+    /// Whether some tensor has a threshold that trains, or could.
+    pub fn has_thresholds(&self) -> bool {
+        self.has(|slot| {
+            let mut learned = slot.learned().iter();
+            learned.any(|learned| learned.role == Role::Log2Threshold)
+        })
+    }
+
+    /// Whether some quantizer has a parameter that calibration sets.
+    pub fn needs_calibration(&self) -> bool {
+        self.has(|slot| slot.learned().iter().any(|learned| learned.calibrated))
+    }
+
+    /// Whether some weight is quantized as DoReFa-Net does. What is stored of it is not the weight,
+    /// but what a function (a hyperbolic tangent and a division by the largest) makes the weight of.
     pub fn has_dorefa_weights(&self) -> bool {
-        self.has(|slot| matches!(slot, QuantizerConfig::DorefaWeight(_)))
+        self.has(QuantizerConfig::transforms)
     }
 
     fn has(&self, wanted: impl Fn(&QuantizerConfig) -> bool) -> bool {
@@ -255,7 +284,7 @@ impl QPlan {
             .into_iter()
             .chain(overrides)
             .flat_map(QConfig::slots)
-            .any(|(_, slot)| slot.as_ref().is_some_and(&wanted))
+            .any(|(_, quantizer)| wanted(quantizer))
     }
 
     /// Reads a plan from TOML.
@@ -274,8 +303,7 @@ impl QPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The slots that are quantized, with their bits.
+    use crate::config::Planner;
 
     #[test]
     fn thirty_two_bits_are_float() {
@@ -284,15 +312,31 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_no_layer_has_is_refused_once_the_layers_are_known() {
+        let refused = |text: &str| {
+            let plan = QPlan::from_toml(text).unwrap();
+            let planner = Planner::new(&plan).unwrap();
+            planner.finish().unwrap_err().to_string()
+        };
+        let tqt = "{ method = \"tqt\", bits = 8 }";
+        for slot in ["tau", "alpha", "error", "gradient", "wieght"] {
+            assert_eq!(
+                refused(&format!("[default]\n{slot} = {tqt}")),
+                format!("default.{slot}: no layer has this slot yet")
+            );
+        }
+        assert_eq!(
+            refused("[[widths]]\npath = \"*\"\nwieght = 8"),
+            "widths[0].wieght: no layer has this slot yet"
+        );
+    }
+
+    #[test]
     fn bad_plans_are_refused_with_the_field() {
         let refused = |text| QPlan::from_toml(text).unwrap_err().to_string();
         assert_eq!(
             refused("[default]\nweight = { method = \"tqt\", bits = 77 }"),
             "default.weight: bits is 77, expected 2 to 24 (tqt)"
-        );
-        assert_eq!(
-            refused("[default]\ntau = { method = \"tqt\", bits = 8 }"),
-            "default.tau: no layer has this slot yet"
         );
         assert_eq!(
             refused("[default]\nweight = { method = \"dorefa-activation\", bits = 8 }"),

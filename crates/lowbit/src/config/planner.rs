@@ -1,10 +1,25 @@
 //! Handing the layers of a network what they quantize.
 
-use super::{Fold, Layer, LayerType, QConfig, QPlan, Widths};
+use super::{Describe, Description, Fold, Foldable, Layer, QConfig, QPlan, Widths};
 use crate::Error;
 use crate::quantizers::matches;
 
 /// Hands each layer of a network under construction its [`QConfig`], and keeps the list.
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use lowbit::config::{Planner, QPlan};
+/// use lowbit::nn::{LinearConfig, ReluConfig};
+///
+/// let (plan, device) = (QPlan::tqt(4, 8), Device::flex());
+/// let mut planner = Planner::new(&plan)?;
+/// let fc1 = planner.first("fc1", LinearConfig::new(64, 32))?.init(&device);
+/// let relu = planner.layer("relu", ReluConfig::new())?.init(&device);
+/// let fc2 = planner.last("fc2", LinearConfig::new(32, 10))?.init(&device);
+/// assert_eq!(planner.finish()?.len(), 3);
+/// # Ok::<(), lowbit::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Planner<'a> {
     plan: &'a QPlan,
@@ -27,35 +42,57 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// What the layer with this path and type quantizes.
-    pub fn layer(&mut self, path: impl Into<String>, layer_type: LayerType) -> QConfig {
-        let plan = self.plan;
-        let config = if layer_type.has_weight() {
+    /// The layer's configuration with what the layer at that path quantizes.
+    ///
+    /// # Errors
+    /// If a field of the configuration is out of its range, or the plan quantizes what the layer
+    /// does not have, or with what does not fit; the error names the path.
+    pub fn layer<C: Describe>(&mut self, path: impl Into<String>, layer: C) -> Result<C, Error> {
+        let (plan, description) = (self.plan, layer.describe());
+        let config = if description.weight.is_some() {
             plan.default.clone()
-        } else if layer_type.leaves_grid() {
+        } else if description.leaves_grid {
             plan.unweighted.clone()
         } else {
             QConfig::default()
         };
-        self.add(path.into(), layer_type, config)
+        self.add(path.into(), layer, config)
     }
 
     /// The same for the first layer with a weight.
-    pub fn first(&mut self, path: impl Into<String>, layer_type: LayerType) -> QConfig {
-        self.add(path.into(), layer_type, self.plan.first.clone())
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn first<C: Describe>(&mut self, path: impl Into<String>, layer: C) -> Result<C, Error> {
+        self.add(path.into(), layer, self.plan.first.clone())
     }
 
     /// The same for the last layer with a weight.
-    pub fn last(&mut self, path: impl Into<String>, layer_type: LayerType) -> QConfig {
-        self.add(path.into(), layer_type, self.plan.last.clone())
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn last<C: Describe>(&mut self, path: impl Into<String>, layer: C) -> Result<C, Error> {
+        self.add(path.into(), layer, self.plan.last.clone())
     }
 
-    /// What a normalization quantizes that may be folded into the convolution before it, where
-    /// its quantizers would not be used.
-    pub fn norm(&mut self, path: impl Into<String>) -> QConfig {
+    /// The same for a normalization that may be folded into the layer before it, where its
+    /// quantizers would not be used and it is none of the network's quantized layers.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn norm<C: Describe>(&mut self, path: impl Into<String>, layer: C) -> Result<C, Error> {
         match self.plan.fold {
-            Fold::Off => self.layer(path, LayerType::BatchNorm),
-            _ => QConfig::default(),
+            Fold::Off => self.layer(path, layer),
+            _ => Ok(layer),
+        }
+    }
+
+    /// A layer whose normalization, the one after it, is folded into it where the plan says so;
+    /// to be handed to [`layer`](Self::layer) and its like.
+    pub fn foldable<C: Describe>(&self, layer: C) -> Foldable<C> {
+        Foldable {
+            layer,
+            folded: !self.plan.fold.is_off(),
         }
     }
 
@@ -64,13 +101,33 @@ impl<'a> Planner<'a> {
         self.plan.fold
     }
 
-    fn add(&mut self, path: String, layer_type: LayerType, config: QConfig) -> QConfig {
+    fn add<C: Describe>(
+        &mut self,
+        path: String,
+        mut layer: C,
+        config: QConfig,
+    ) -> Result<C, Error> {
+        let description = layer.describe();
+        let config = self.config(&path, &description, config);
+        layer.quantization_mut().clone_from(&config);
+        layer.check_at(&path)?;
+        self.layers.push(Layer {
+            path,
+            description,
+            config,
+        });
+        Ok(layer)
+    }
+
+    /// What the layer quantizes: of `config` the slots that it has, with the overrides and widths
+    /// that match it.
+    fn config(&mut self, path: &str, description: &Description, config: QConfig) -> QConfig {
         let plan = self.plan;
         // A default says what is quantized where it exists.
-        let mut config = config.restricted(|slot| layer_type.has_slot(slot));
+        let mut config = config.restricted(|slot| description.has_slot(slot));
         let fits = |wanted_path: &Option<String>, wanted_type: &Option<String>| {
-            let by_path = wanted_path.as_ref().is_none_or(|form| matches(form, &path));
-            by_path && wanted_type.as_ref().is_none_or(|t| t == layer_type.name())
+            let by_path = wanted_path.as_ref().is_none_or(|form| matches(form, path));
+            by_path && wanted_type.as_ref().is_none_or(|t| t == description.name)
         };
         let (overridden, widened) = self.matched.split_at_mut(plan.overrides.len());
         for (item, matched) in plan.overrides.iter().zip(overridden) {
@@ -79,14 +136,11 @@ impl<'a> Planner<'a> {
                 config = item.config.clone();
             }
         }
-        if layer_type.has_weight() {
-            let before = self.layers.iter().filter(|l| l.layer_type.has_weight());
+        if description.weight.is_some() {
+            let before = self.layers.iter();
+            let before = before.filter(|layer| layer.description.weight.is_some());
             if let Some(&bits) = plan.layer_widths.get(before.count()) {
-                let both = Widths {
-                    input: Some(bits),
-                    weight: Some(bits),
-                    ..Widths::default()
-                };
+                let both = Widths::default().with("input", bits).with("weight", bits);
                 both.apply(&mut config);
             }
         }
@@ -97,43 +151,23 @@ impl<'a> Planner<'a> {
             }
         }
         // A layer without bias has nothing to do for an override that speaks of one.
-        if !layer_type.has_slot("bias") {
-            config.bias = None;
+        if !description.has_slot("bias") {
+            config.set("bias", None);
         }
-        self.layers.push(Layer {
-            path,
-            layer_type,
-            config: config.clone(),
-        });
         config
     }
 
     /// The layers, in the order they were asked for.
     ///
     /// # Errors
-    /// If an override matched none of them, or quantizes what a layer does not have.
+    /// If an override or widths matched none of them, or there is not one of the plan's
+    /// `layer_widths` for each layer with a weight.
     pub fn finish(self) -> Result<Vec<Layer>, Error> {
-        for layer in &self.layers {
-            let kind = layer.layer_type;
-            let accumulator = ("accumulator", layer.config.accumulator.is_some());
-            let slots = layer.config.slots().map(|(slot, q)| (slot, q.is_some()));
-            for (slot, quantized) in slots.into_iter().chain([accumulator]) {
-                if quantized && !kind.has_slot(slot) {
-                    let name = kind.name();
-                    return Err(Error::config(
-                        &layer.path,
-                        format!("a {name} has no {slot} to quantize"),
-                    ));
-                }
-            }
-            // Widths may have put a part of the plan out of its range.
-            let config = &layer.config;
-            config.check().map_err(|error| error.within(&layer.path))?;
-            config
-                .check_accumulator(kind.has_own_weight_format())
-                .map_err(|error| error.within(&layer.path))?;
-        }
-        let weights = self.layers.iter().filter(|l| l.layer_type.has_weight());
+        let layers = &self.layers;
+        let has = |slot: &str| layers.iter().any(|l| l.description.has_slot(slot));
+        self.plan.check_slots(has)?;
+        let weights = layers.iter();
+        let weights = weights.filter(|layer| layer.description.weight.is_some());
         let (given, weights) = (self.plan.layer_widths.len(), weights.count());
         if given != 0 && given != weights {
             let message = format!("has {given} widths, the network {weights} layers with a weight");
@@ -175,35 +209,45 @@ mod tests {
     use super::*;
 
     use crate::config::{Override, TqtPlan, TqtWidths};
+    use crate::nn::*;
 
-    const CONV: LayerType = LayerType::Conv2d { bias: false };
+    fn conv() -> Conv2dConfig {
+        Conv2dConfig::new([1, 1], [1, 1]).with_bias(false)
+    }
+
+    fn biased() -> Conv2dConfig {
+        conv().with_bias(true)
+    }
+
+    fn config<C: Describe>(planned: Result<C, Error>) -> QConfig {
+        planned.unwrap().quantization().clone()
+    }
 
     #[test]
     fn dorefa_leaves_the_first_and_the_last_layer_in_float() {
         let plan = QPlan::dorefa(4, 2);
         let mut planner = Planner::new(&plan).unwrap();
-        assert_eq!(planner.first("a", CONV), QConfig::default());
-        assert_eq!(planner.last("z", CONV), QConfig::default());
-        assert_eq!(planner.layer("r", LayerType::Relu), QConfig::default());
-        let middle = planner.layer("m", CONV);
-        assert_eq!(middle.weight.unwrap().bits(), 4);
-        assert_eq!(middle.input.unwrap().bits(), 2);
+        assert_eq!(config(planner.first("a", conv())), QConfig::default());
+        assert_eq!(config(planner.last("z", conv())), QConfig::default());
+        let relu = planner.layer("r", ReluConfig::new());
+        assert_eq!(config(relu), QConfig::default());
+        let middle = config(planner.layer("m", conv()));
+        assert_eq!(middle.get("weight").unwrap().bits(), 4);
+        assert_eq!(middle.get("input").unwrap().bits(), 2);
     }
 
     #[test]
     fn tqt_keeps_eight_bits_at_both_ends() {
         let plan = QPlan::tqt(4, 4);
         let mut planner = Planner::new(&plan).unwrap();
-        let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
-        assert_eq!(bits(planner.first("a", CONV)), (8, 8));
-        assert_eq!(bits(planner.layer("m", CONV)), (4, 4));
+        let bits =
+            |config: QConfig| ["weight", "input"].map(|slot| config.get(slot).unwrap().bits());
+        assert_eq!(bits(config(planner.first("a", conv()))), [8, 8]);
+        assert_eq!(bits(config(planner.layer("m", conv()))), [4, 4]);
     }
 
-    fn slots(config: &QConfig) -> Vec<(&'static str, u32)> {
-        let slots = config.slots();
-        let slots = slots
-            .into_iter()
-            .filter_map(|(slot, q)| Some((slot, q.as_ref()?.bits())));
+    fn slots(config: &QConfig) -> Vec<(&str, u32)> {
+        let slots = config.slots().map(|(slot, q)| (slot, q.bits()));
         let accumulator = config.accumulator.as_ref().map(|a| ("accumulator", a.bits));
         slots.chain(accumulator).collect()
     }
@@ -217,9 +261,8 @@ mod tests {
         });
         assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
         let mut planner = Planner::new(&plan).unwrap();
-        let bias = LayerType::Conv2d { bias: true };
         assert_eq!(
-            slots(&planner.first("first", bias)),
+            slots(&config(planner.first("first", biased()))),
             [
                 ("input", 8),
                 ("weight", 8),
@@ -233,44 +276,43 @@ mod tests {
             ("bias", 16),
             ("accumulator", 32),
         ];
-        assert_eq!(slots(&planner.layer("a", bias)), all);
-        let transposed = LayerType::ConvTranspose3d { bias: true };
-        assert_eq!(slots(&planner.layer("b", transposed)), all);
+        assert_eq!(slots(&config(planner.layer("a", biased()))), all);
+        let transposed = ConvTranspose3dConfig::new([1, 1], [1, 1, 1]);
+        assert_eq!(slots(&config(planner.layer("b", transposed))), all);
         assert_eq!(
-            slots(&planner.layer("c", CONV)),
+            slots(&config(planner.layer("c", conv()))),
             [("input", 4), ("weight", 4), ("accumulator", 32)]
         );
-        let adder = LayerType::Adder2d { bias: false };
+        let adder = Adder2dConfig::new([1, 1], [1, 1]);
         assert_eq!(
-            slots(&planner.layer("d", adder)),
+            slots(&config(planner.layer("d", adder))),
             [("input", 4), ("weight", 4), ("accumulator", 32)]
         );
-        let shift = LayerType::ShiftConv2d {
-            bias: true,
-            weight_bits: 5,
-        };
+        let shift = ShiftConv2dConfig::new([1, 1], [1, 1]);
         assert_eq!(
-            slots(&planner.layer("e", shift)),
+            slots(&config(planner.layer("e", shift))),
             [("input", 4), ("bias", 16), ("accumulator", 32)]
         );
         assert_eq!(
-            slots(&planner.layer("f", LayerType::Embedding)),
+            slots(&config(planner.layer("f", EmbeddingConfig::new(2, 1)))),
             [("weight", 4)]
         );
-        for layer in [LayerType::Add, LayerType::Concat, LayerType::AvgPool2d] {
-            assert_eq!(slots(&planner.layer("g", layer)), [("input", 4)]);
+        let add = planner.layer("g", AddConfig::new());
+        let concat = planner.layer("g", ConcatConfig::new());
+        let pool = planner.layer("g", AvgPool2dConfig::new([2, 2]));
+        for config in [config(add), config(concat), config(pool)] {
+            assert_eq!(slots(&config), [("input", 4)]);
         }
         // What these hand on is on the grid of what they read.
-        for layer in [
-            LayerType::Relu,
-            LayerType::Hardtanh,
-            LayerType::MaxPool2d,
-            LayerType::BatchNorm,
-        ] {
-            assert_eq!(slots(&planner.layer("h", layer)), []);
+        let relu = planner.layer("h", ReluConfig::new());
+        let clamp = planner.layer("h", HardtanhConfig::new());
+        let pool = planner.layer("h", MaxPool2dConfig::new([2, 2]));
+        let norm = planner.layer("h", BatchNormConfig::new(1));
+        for config in [config(relu), config(clamp), config(pool), config(norm)] {
+            assert_eq!(slots(&config), []);
         }
         assert_eq!(
-            slots(&planner.last("last", LayerType::Linear { bias: true })),
+            slots(&config(planner.last("last", LinearConfig::new(1, 1)))),
             [
                 ("input", 8),
                 ("weight", 8),
@@ -289,9 +331,9 @@ mod tests {
         )
         .unwrap();
         let mut planner = Planner::new(&plan).unwrap();
-        planner.layer("relu1", LayerType::Relu);
+        let refused = planner.layer("relu1", ReluConfig::new()).unwrap_err();
         assert_eq!(
-            planner.finish().unwrap_err().to_string(),
+            refused.to_string(),
             "relu1: a Relu has no weight to quantize"
         );
     }
@@ -312,10 +354,10 @@ mod tests {
         )
         .unwrap();
         let mut planner = Planner::new(&plan).unwrap();
-        let conv = planner.layer("blocks.1.conv", CONV);
-        assert!(conv.weight.is_none() && conv.input.is_some());
-        let linear = planner.layer("head", LayerType::Linear { bias: true });
-        assert_eq!(linear.weight.unwrap().bits(), 8);
+        let conv = config(planner.layer("blocks.1.conv", conv()));
+        assert!(conv.get("weight").is_none() && conv.get("input").is_some());
+        let linear = config(planner.layer("head", LinearConfig::new(1, 1)));
+        assert_eq!(linear.get("weight").unwrap().bits(), 8);
         assert_eq!(planner.finish().unwrap().len(), 2);
         assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
     }
@@ -324,23 +366,20 @@ mod tests {
     fn widths_come_from_a_list_and_by_path() {
         let plan = QPlan {
             layer_widths: vec![8, 4, 6],
-            widths: vec![Widths {
-                path: Some("c*".into()),
-                weight: Some(3),
-                ..Widths::default()
-            }],
+            widths: vec![Widths::of_path("c*").with("weight", 3)],
             ..QPlan::tqt(8, 8)
         };
         assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
         let mut planner = Planner::new(&plan).unwrap();
-        let bits = |config: QConfig| (config.weight.unwrap().bits(), config.input.unwrap().bits());
-        assert_eq!(bits(planner.first("a", CONV)), (8, 8));
-        planner.layer("relu", LayerType::Relu);
-        assert_eq!(bits(planner.layer("b", CONV)), (4, 4));
-        assert_eq!(bits(planner.last("c", CONV)), (3, 6));
+        let bits =
+            |config: QConfig| ["weight", "input"].map(|slot| config.get(slot).unwrap().bits());
+        assert_eq!(bits(config(planner.first("a", conv()))), [8, 8]);
+        planner.layer("relu", ReluConfig::new()).unwrap();
+        assert_eq!(bits(config(planner.layer("b", conv()))), [4, 4]);
+        assert_eq!(bits(config(planner.last("c", conv()))), [3, 6]);
         assert_eq!(planner.finish().unwrap().len(), 4);
         let mut planner = Planner::new(&plan).unwrap();
-        planner.first("c", CONV);
+        planner.first("c", conv()).unwrap();
         assert_eq!(
             planner.finish().unwrap_err().to_string(),
             "layer_widths: has 3 widths, the network 1 layers with a weight"
@@ -354,9 +393,9 @@ mod tests {
             ..QPlan::tqt(8, 8)
         };
         let mut planner = Planner::new(&plan).unwrap();
-        planner.first("a", CONV);
+        let refused = planner.first("a", conv()).unwrap_err();
         assert_eq!(
-            planner.finish().unwrap_err().to_string(),
+            refused.to_string(),
             "a.input: bits is 77, expected 2 to 24 (tqt)"
         );
     }
@@ -365,9 +404,10 @@ mod tests {
     fn branches_that_meet_share_one_quantizer() {
         let plan = TqtPlan::new(8, 8).all_tensors().plan();
         let mut planner = Planner::new(&plan).unwrap();
-        let add = planner.layer("add", LayerType::Add);
-        assert_eq!(add.input.unwrap().bits(), 8);
-        assert_eq!(planner.layer("relu", LayerType::Relu), QConfig::default());
+        let add = config(planner.layer("add", AddConfig::new()));
+        assert_eq!(add.get("input").unwrap().bits(), 8);
+        let relu = planner.layer("relu", ReluConfig::new());
+        assert_eq!(config(relu), QConfig::default());
     }
 
     #[test]
@@ -380,10 +420,46 @@ mod tests {
             ..QPlan::float()
         };
         let mut planner = Planner::new(&plan).unwrap();
-        planner.first("conv1", CONV);
+        planner.first("conv1", conv()).unwrap();
         assert_eq!(
             planner.finish().unwrap_err().to_string(),
             "overrides[0]: path `conv9` matches no layer; there are conv1"
+        );
+    }
+
+    /// Folded in training, a convolution quantizes the bias that the normalization gives it.
+    #[test]
+    fn a_folded_convolution_has_a_bias_to_quantize() {
+        for (fold, expected) in [(Fold::Off, None), (Fold::Training, Some(16))] {
+            let plan = QPlan {
+                fold,
+                ..TqtPlan::new(8, 8).all_tensors().plan()
+            };
+            let mut planner = Planner::new(&plan).unwrap();
+            let layer = planner.foldable(conv());
+            let planned = config(planner.first("conv", layer));
+            assert_eq!(planned.get("bias").map(|bias| bias.bits()), expected);
+            planner.norm("bn", BatchNormConfig::new(1)).unwrap();
+            let listed = if fold.is_off() { 2 } else { 1 };
+            assert_eq!(planner.finish().unwrap().len(), listed);
+        }
+    }
+
+    #[test]
+    fn a_layers_own_bad_field_names_its_path() {
+        let plan = QPlan::float();
+        let mut planner = Planner::new(&plan).unwrap();
+        let refused = planner
+            .layer("conv1", conv().with_stride([0, 1]))
+            .unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "conv1.stride: is [0, 1], expected at least 1 each"
+        );
+        let shift = ShiftConv2dConfig::new([1, 1], [1, 1]).with_weight_bits(9);
+        assert_eq!(
+            planner.layer("shift", shift).unwrap_err().to_string(),
+            "shift.weight_bits: is 9, expected 2 to 8"
         );
     }
 }

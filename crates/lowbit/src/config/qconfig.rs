@@ -1,65 +1,96 @@
 //! What is quantized in one layer.
 
+use std::fmt;
+
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
-use crate::quantizers::{AccumulatorConfig, Channels, QuantizerConfig, Quantizers};
+use crate::quantizers::{AccumulatorConfig, Channels, PerSlot, QuantizerConfig, Quantizers, Slot};
 
 /// How each tensor of a layer is quantized; a slot that is absent stays in float.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+///
+/// In TOML, a table with a key per slot, such as `weight = { method = "tqt", bits = 8 }`, and
+/// `accumulator = { bits = 32 }`. The names of slots are in [`Slot`]; a layer may have others.
+///
+/// # Example
+/// ```
+/// use lowbit::config::QConfig;
+/// use lowbit::quantizers::{DorefaConfig, QuantizerConfig};
+///
+/// let config = QConfig::new().with("weight", QuantizerConfig::DorefaWeight(DorefaConfig { bits: 2 }));
+/// assert_eq!(config.get("weight").unwrap().bits(), 2);
+/// assert!(config.get("input").is_none());
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QConfig {
-    /// What the layer reads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<QuantizerConfig>,
-    /// Its weight.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<QuantizerConfig>,
-    /// Its bias.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bias: Option<QuantizerConfig>,
-    /// The sum of its products or distances, before the bias; in TOML, `accumulator = { bits = 32 }`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: PerSlot<QuantizerConfig>,
+    /// The sum of its products or distances, before the bias.
     pub accumulator: Option<AccumulatorConfig>,
-    /// What the layer hands on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<QuantizerConfig>,
-    /// The time constants of a spiking layer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tau: Option<QuantizerConfig>,
-    /// The decays of a spiking layer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alpha: Option<QuantizerConfig>,
-    /// The gradient that reaches the layer's output on the way back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<QuantizerConfig>,
-    /// The gradient of its weight.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gradient: Option<QuantizerConfig>,
 }
 
 impl QConfig {
-    /// Every slot that has a quantizer, with its name, in order.
-    pub fn slots(&self) -> [(&'static str, &Option<QuantizerConfig>); 8] {
-        [
-            ("input", &self.input),
-            ("weight", &self.weight),
-            ("bias", &self.bias),
-            ("output", &self.output),
-            ("tau", &self.tau),
-            ("alpha", &self.alpha),
-            ("error", &self.error),
-            ("gradient", &self.gradient),
-        ]
+    /// Everything in float.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Whether every slot that is given can be built, and its layers have that slot.
+    /// The same with this quantizer, or none, in the slot of that name.
+    pub fn with(
+        mut self,
+        slot: impl Into<Slot>,
+        quantizer: impl Into<Option<QuantizerConfig>>,
+    ) -> Self {
+        self.set(slot, quantizer);
+        self
+    }
+
+    /// The same with the slot of that name in float.
+    pub fn without(mut self, slot: &str) -> Self {
+        self.slots.set(slot, None);
+        self
+    }
+
+    /// The same with sums of that many bits, or unbounded ones.
+    pub fn with_accumulator(self, bits: impl Into<Option<u32>>) -> Self {
+        Self {
+            accumulator: bits.into().map(|bits| AccumulatorConfig { bits }),
+            ..self
+        }
+    }
+
+    /// Puts this quantizer, or none, into the slot of that name.
+    pub fn set(&mut self, slot: impl Into<Slot>, quantizer: impl Into<Option<QuantizerConfig>>) {
+        self.slots.set(slot, quantizer.into());
+    }
+
+    /// The quantizer in the slot of that name.
+    pub fn get(&self, slot: &str) -> Option<&QuantizerConfig> {
+        self.slots.get(slot)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, slot: &str) -> Option<&mut QuantizerConfig> {
+        self.slots.get_mut(slot)
+    }
+
+    /// Every slot that has a quantizer, by name, in order.
+    pub fn slots(&self) -> impl Iterator<Item = (&str, &QuantizerConfig)> {
+        self.slots.iter()
+    }
+
+    /// The same, to be changed.
+    pub fn slots_mut(&mut self) -> impl Iterator<Item = (&str, &mut QuantizerConfig)> {
+        self.slots.iter_mut()
+    }
+
+    /// Whether every slot that is given can be built.
     pub fn check(&self) -> Result<(), Error> {
         for (slot, quantizer) in self.slots() {
-            let Some(quantizer) = quantizer else { continue };
-            if matches!(slot, "tau" | "alpha" | "error" | "gradient") {
-                return Err(Error::config(slot, "no layer has this slot yet"));
+            if !Slot::is_name(slot) {
+                return Err(Error::config(slot, "is no name of a slot"));
             }
             quantizer.check(slot)?;
         }
@@ -67,8 +98,8 @@ impl QConfig {
             return Ok(());
         };
         accumulator.check()?;
-        for (slot, quantizer) in [("input", &self.input), ("weight", &self.weight)] {
-            if let Some(quantizer) = quantizer {
+        for slot in [Slot::INPUT, Slot::WEIGHT] {
+            if let Some(quantizer) = self.get(slot) {
                 quantizer.check_power_of_two(slot)?;
             }
         }
@@ -82,49 +113,147 @@ impl QConfig {
             return Ok(());
         }
         let present = [
-            ("input", self.input.is_some()),
-            ("weight", own_weight || self.weight.is_some()),
+            (Slot::INPUT, self.get(Slot::INPUT).is_some()),
+            (Slot::WEIGHT, own_weight || self.get(Slot::WEIGHT).is_some()),
         ];
         match present.iter().find(|(_, present)| !present) {
             None => self.check(),
             Some((slot, _)) => Err(Error::config(
-                "accumulator",
+                Slot::ACCUMULATOR,
                 format!("{slot} is in float, expected one with a power-of-two step"),
             )),
         }
     }
 
     /// The same without the slots for which `has` is false.
-    pub(super) fn restricted(mut self, has: impl Fn(&str) -> bool) -> Self {
-        let slots = [
-            ("input", &mut self.input),
-            ("weight", &mut self.weight),
-            ("bias", &mut self.bias),
-            ("output", &mut self.output),
-        ];
-        for (name, slot) in slots {
-            if !has(name) {
-                *slot = None;
-            }
-        }
-        if !has("accumulator") {
-            self.accumulator = None;
-        }
+    pub fn restricted(mut self, has: impl Fn(&str) -> bool) -> Self {
+        self.accumulator = self.accumulator.filter(|_| has(Slot::ACCUMULATOR));
+        self.slots.retain(has);
         self
     }
 
     /// Builds the quantizers of a layer whose weight has the given channel dimension.
+    ///
+    /// # Panics
+    /// With the line of [`check`](Self::check) where that is an error.
     pub fn init(&self, weight_channels: Option<Channels>, device: &Device) -> Quantizers {
-        let build = |slot: &Option<QuantizerConfig>, channels| {
-            slot.as_ref().map(|config| config.init(channels, device))
-        };
-        Quantizers {
-            input: build(&self.input, None),
-            weight: build(&self.weight, weight_channels),
-            bias: build(&self.bias, None),
-            accumulator: self.accumulator.as_ref().map(AccumulatorConfig::init),
-            output: build(&self.output, None),
-            ..Quantizers::default()
+        if let Err(error) = self.check() {
+            panic!("{error}");
         }
+        let slots = self.slots.clone().map(|slot, config| {
+            let channels = weight_channels.filter(|_| slot == Slot::WEIGHT);
+            config.init(channels, device)
+        });
+        let accumulator = self.accumulator.as_ref().map(AccumulatorConfig::init);
+        Quantizers::new(slots, accumulator)
+    }
+}
+
+impl Serialize for QConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let after = |slot: &str| Slot::from(slot) > Slot::from(Slot::ACCUMULATOR);
+        let mut map = serializer.serialize_map(None)?;
+        for (slot, quantizer) in self.slots().filter(|(slot, _)| !after(slot)) {
+            map.serialize_entry(slot, quantizer)?;
+        }
+        if let Some(accumulator) = &self.accumulator {
+            map.serialize_entry(Slot::ACCUMULATOR, accumulator)?;
+        }
+        for (slot, quantizer) in self.slots().filter(|(slot, _)| after(slot)) {
+            map.serialize_entry(slot, quantizer)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for QConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Slots;
+
+        impl<'de> Visitor<'de> for Slots {
+            type Value = QConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of slots")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<QConfig, A::Error> {
+                let mut config = QConfig::new();
+                while let Some(slot) = map.next_key::<Slot>()? {
+                    if slot.name() == Slot::ACCUMULATOR {
+                        config.accumulator = Some(map.next_value()?);
+                        continue;
+                    }
+                    let known = Slot::NAMES.contains(&slot.name());
+                    let quantizer: QuantizerConfig = match map.next_value() {
+                        // It may be a word that was to be something else.
+                        Err(error) if !known => {
+                            return Err(A::Error::custom(format!("slot `{slot}`: {error}")));
+                        }
+                        quantizer => quantizer?,
+                    };
+                    config.set(slot, quantizer);
+                }
+                Ok(config)
+            }
+        }
+
+        deserializer.deserialize_map(Slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it was written when a layer's slots were fields.
+    const TOML: &str = r#"[input]
+method = "tqt"
+bits = 8
+per_channel = false
+init = "kl-j"
+retrain = true
+
+[weight]
+method = "dorefa-weight"
+bits = 4
+
+[accumulator]
+bits = 32
+
+[output]
+method = "format"
+format = "fixed(8,6)"
+rounding = "nearest-even"
+clamped = "pass"
+
+[tau]
+method = "dorefa-activation"
+bits = 2
+"#;
+
+    #[test]
+    fn toml_has_a_table_per_slot_in_the_order_of_the_fields() {
+        let config: QConfig = toml::from_str(TOML).unwrap();
+        assert_eq!(toml::to_string(&config).unwrap(), TOML);
+        let names: Vec<&str> = config.slots().map(|(slot, _)| slot).collect();
+        assert_eq!(names, ["input", "weight", "output", "tau"]);
+    }
+
+    #[test]
+    fn a_layer_of_your_own_may_have_slots_of_its_own() {
+        let config: QConfig = toml::from_str("[mine]\nmethod = \"tqt\"\nbits = 8").unwrap();
+        assert!(config.check().is_ok());
+        let quantizers = config.init(None, &Device::flex());
+        assert!(quantizers.get("mine").is_some() && quantizers.get("weight").is_none());
+        let none = config.restricted(|slot| slot != "mine");
+        assert_eq!(none, QConfig::default());
+    }
+
+    #[test]
+    #[should_panic(expected = "weight: bits is 77, expected 2 to 24 (tqt)")]
+    fn a_width_out_of_range_is_refused_where_the_layer_is_built() {
+        let config = toml::from_str::<QConfig>("[weight]\nmethod = \"tqt\"\nbits = 77").unwrap();
+        config.init(None, &Device::flex());
     }
 }

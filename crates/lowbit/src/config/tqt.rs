@@ -1,9 +1,7 @@
 //! The plan of TQT.
 
 use super::{FLOAT_BITS, QConfig, QPlan};
-use crate::quantizers::{
-    AccumulatorConfig, QuantizerConfig, ThresholdInit, TrainedThresholdConfig,
-};
+use crate::quantizers::{QuantizerConfig, Slot, ThresholdInit, TrainedThresholdConfig};
 
 /// Bits of everything in a TQT network; the defaults are 8 for weights and activations, 16 for
 /// biases and 32 for sums.
@@ -109,14 +107,8 @@ impl TqtPlan {
         QPlan {
             default: self.layer(0),
             first: outer.clone(),
-            last: QConfig {
-                output: activation(8),
-                ..outer
-            },
-            unweighted: QConfig {
-                input: activation(0),
-                ..QConfig::default()
-            },
+            last: outer.with(Slot::OUTPUT, activation(8)),
+            unweighted: QConfig::new().with(Slot::INPUT, activation(0)),
             ..QPlan::default()
         }
     }
@@ -127,15 +119,17 @@ impl TqtPlan {
             self.weight_bits.max(at_least),
             self.activation_bits.max(at_least),
         );
-        let accumulator = self.accumulator_bits.map(|bits| AccumulatorConfig { bits });
-        QConfig {
-            weight: self.quantizer(weight, self.weight_init, self.per_channel),
-            bias: self.quantizer(self.bias_bits, self.bias_init, false),
-            input: self.quantizer(input, self.activation_init, false),
-            // A sum of numbers in float has no step to count in.
-            accumulator: accumulator.filter(|_| weight.max(input) < FLOAT_BITS),
-            ..QConfig::default()
-        }
+        // A sum of numbers in float has no step to count in.
+        let accumulator = self.accumulator_bits;
+        let accumulator = accumulator.filter(|_| weight.max(input) < FLOAT_BITS);
+        let weight = self.quantizer(weight, self.weight_init, self.per_channel);
+        let bias = self.quantizer(self.bias_bits, self.bias_init, false);
+        let input = self.quantizer(input, self.activation_init, false);
+        QConfig::new()
+            .with(Slot::INPUT, input)
+            .with(Slot::WEIGHT, weight)
+            .with(Slot::BIAS, bias)
+            .with_accumulator(accumulator)
     }
 
     fn quantizer(

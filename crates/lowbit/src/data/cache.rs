@@ -1,4 +1,4 @@
-//! The folder that data sets are downloaded to, and where each comes from.
+//! The folder that data sets are downloaded to, and archives that they come in.
 
 use std::env;
 use std::fs::{self, File};
@@ -9,43 +9,9 @@ use flate2::bufread::GzDecoder;
 use tar::Archive;
 use ureq::Agent;
 
-use super::cifar::{CIFAR10, CIFAR100, Cifar};
 use super::download::{OnProgress, Source};
-use super::mnist;
 use crate::Error;
 use crate::files::write_atomic;
-
-/// The copy of MNIST that the common frameworks use. Checksums as torchvision publishes them.
-const MNIST: Source = Source {
-    url: "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    files: &[
-        (
-            "train-images-idx3-ubyte.gz",
-            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        ),
-        (
-            "train-labels-idx1-ubyte.gz",
-            "d53e105ee54ea40749a09fcbcd1e9432",
-        ),
-        (
-            "t10k-images-idx3-ubyte.gz",
-            "9fb629c4189551a2d022fa330f9573f3",
-        ),
-        (
-            "t10k-labels-idx1-ubyte.gz",
-            "ec29112dd5afa0611ce80d1b7f02629c",
-        ),
-    ],
-};
-
-/// The page of CIFAR's author, with the checksums it gives.
-const CIFAR_URL: &str = "https://www.cs.toronto.edu/~kriz/";
-const CIFAR10_ARCHIVE: (&str, &str) =
-    ("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530");
-const CIFAR100_ARCHIVE: (&str, &str) = (
-    "cifar-100-binary.tar.gz",
-    "03b5dce01913d631647c71ecec9e9cb8",
-);
 
 /// The folder that the set called `name` is downloaded to: `$LOWBIT_DATA/<name>` if that variable
 /// is set, else `lowbit/<name>` in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`,
@@ -63,26 +29,13 @@ pub fn cache_folder(name: &str) -> Result<PathBuf, Error> {
         .ok_or(Error::NoCacheFolder)
 }
 
-/// Downloads what `dir` lacks of MNIST.
-pub(super) fn fetch_mnist(agent: &Agent, dir: &Path, progress: OnProgress) -> Result<(), Error> {
-    MNIST.fetch(agent, dir, mnist::FILES, progress)
-}
-
-/// Downloads CIFAR-10 to `dir` and unpacks it.
-pub(super) fn fetch_cifar10(agent: &Agent, dir: &Path, progress: OnProgress) -> Result<(), Error> {
-    fetch_cifar(agent, CIFAR_URL, CIFAR10_ARCHIVE, &CIFAR10, dir, progress)
-}
-
-/// Downloads CIFAR-100 to `dir` and unpacks it.
-pub(super) fn fetch_cifar100(agent: &Agent, dir: &Path, progress: OnProgress) -> Result<(), Error> {
-    fetch_cifar(agent, CIFAR_URL, CIFAR100_ARCHIVE, &CIFAR100, dir, progress)
-}
-
-fn fetch_cifar(
+/// Downloads a `.tar.gz` archive to `dir` and unpacks the files called `names`. An archive that was
+/// put there by hand is used, and kept.
+pub(super) fn fetch_archive(
     agent: &Agent,
     url: &str,
     archive: (&str, &str),
-    cifar: &Cifar,
+    names: &[&str],
     dir: &Path,
     progress: OnProgress,
 ) -> Result<(), Error> {
@@ -93,16 +46,16 @@ fn fetch_cifar(
         files: &[archive],
     };
     source.fetch(agent, dir, archive.0, progress)?;
-    unpack(&path, cifar, dir)?;
+    unpack(&path, names, dir)?;
     if by_hand {
         return Ok(());
     }
     fs::remove_file(&path).map_err(Error::io(&path))
 }
 
-/// Writes the files of `cifar` that are in the `.tar.gz` file `archive` to `dir`. A file gets its
+/// Writes the files called `names` that are in the `.tar.gz` file `archive` to `dir`. A file gets its
 /// name when it is complete.
-fn unpack(archive: &Path, cifar: &Cifar, dir: &Path) -> Result<(), Error> {
+fn unpack(archive: &Path, names: &[&str], dir: &Path) -> Result<(), Error> {
     let damaged = |error: io::Error| Error::Data {
         path: archive.to_owned(),
         offset: None,
@@ -115,7 +68,7 @@ fn unpack(archive: &Path, cifar: &Cifar, dir: &Path) -> Result<(), Error> {
         let path = member.path().map_err(damaged)?;
         let name = path.file_name().and_then(|name| name.to_str());
         // A name from the list, not from the archive, says where to write.
-        if let Some(name) = cifar.names().find(|&known| Some(known) == name) {
+        if let Some(name) = names.iter().find(|&&known| Some(known) == name) {
             let mut bytes = Vec::new();
             member.read_to_end(&mut bytes).map_err(damaged)?;
             write_atomic(&dir.join(name), &bytes)?;
@@ -130,6 +83,7 @@ mod tests {
 
     use flate2::{Compression, write::GzEncoder};
 
+    use super::super::cifar::{CIFAR100, fetch_cifar100};
     use super::super::test_server::{self, Server, answer};
     use super::*;
 
@@ -196,11 +150,11 @@ mod tests {
         let server = Server::start(vec![answer("200 OK", archive.len(), &archive)]);
         let dir = tempfile::tempdir().unwrap();
         let md5 = format!("{:x}", md5::compute(&archive));
-        fetch_cifar(
+        fetch_archive(
             &test_server::agent(),
             &server.url,
             ("c.tar.gz", &md5),
-            &CIFAR100,
+            &CIFAR100.names().collect::<Vec<_>>(),
             dir.path(),
             &mut |progress| assert_eq!(progress.file, "c.tar.gz"),
         )

@@ -8,9 +8,49 @@
 
 use std::path::{Path, PathBuf};
 
+use ureq::Agent;
+
+use super::cache::fetch_archive;
+use super::download::OnProgress;
 use super::reader::Reader;
-use super::{ImageSet, Split};
+use super::{Augment, Defaults, Description, ImageSet, Split};
 use crate::Error;
+use crate::models::Architecture;
+use crate::optim::{OptimizerConfig, Schedule};
+
+pub(super) const CIFAR10_DESCRIPTION: Description = Description {
+    name: CIFAR10.name,
+    augment: Some(Augment::CIFAR),
+    read: |dir| CIFAR10.load(dir),
+    download: Some(fetch_cifar10),
+    defaults: DEFAULTS,
+};
+
+pub(super) const CIFAR100_DESCRIPTION: Description = Description {
+    name: CIFAR100.name,
+    augment: Some(Augment::CIFAR),
+    read: |dir| CIFAR100.load(dir),
+    download: Some(fetch_cifar100),
+    defaults: DEFAULTS,
+};
+
+const DEFAULTS: Defaults = Defaults {
+    model: Architecture::ResNet {
+        blocks: 3,
+        bottleneck: false,
+    },
+    epochs: 100,
+    batch: 128,
+    lr: 0.1,
+    optimizer: OptimizerConfig::Sgd {
+        momentum: 0.9,
+        weight_decay: 1e-4,
+    },
+    schedule: Schedule::Cosine,
+};
+
+/// The page of CIFAR's author, which also gives the checksums of the archives.
+const URL: &str = "https://www.cs.toronto.edu/~kriz/";
 
 const SIDE: usize = 32;
 const PIXELS: usize = 3 * SIDE * SIDE;
@@ -18,7 +58,9 @@ const PIXELS: usize = 3 * SIDE * SIDE;
 /// What distinguishes one CIFAR from the other.
 pub struct Cifar {
     name: &'static str,
-    /// The folder in the official archive, which may stand between the given folder and the files.
+    /// The official archive and its MD5 checksum.
+    archive: (&'static str, &'static str),
+    /// The folder in it, which may stand between the given folder and the files.
     folder: &'static str,
     train: &'static [&'static str],
     test: &'static str,
@@ -33,6 +75,7 @@ pub struct Cifar {
 /// images.
 pub const CIFAR10: Cifar = Cifar {
     name: "cifar10",
+    archive: ("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),
     folder: "cifar-10-batches-bin",
     train: &[
         "data_batch_1.bin",
@@ -51,6 +94,10 @@ pub const CIFAR10: Cifar = Cifar {
 /// of the training images.
 pub const CIFAR100: Cifar = Cifar {
     name: "cifar100",
+    archive: (
+        "cifar-100-binary.tar.gz",
+        "03b5dce01913d631647c71ecec9e9cb8",
+    ),
     folder: "cifar-100-binary",
     train: &["train.bin"],
     test: "test.bin",
@@ -95,6 +142,12 @@ impl Cifar {
     /// The files' names.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.train.iter().copied().chain([self.test])
+    }
+
+    /// Downloads the archive to `dir` and unpacks it.
+    fn fetch(&self, agent: &Agent, dir: &Path, progress: OnProgress) -> Result<(), Error> {
+        let names: Vec<&str> = self.names().collect();
+        fetch_archive(agent, URL, self.archive, &names, dir, progress)
     }
 
     fn load_part(&self, dir: &Path, names: &[&str], part: &str) -> Result<ImageSet, Error> {
@@ -142,6 +195,14 @@ impl Cifar {
         }
         Ok(())
     }
+}
+
+fn fetch_cifar10(agent: &Agent, dir: &Path, progress: OnProgress) -> Result<(), Error> {
+    CIFAR10.fetch(agent, dir, progress)
+}
+
+pub(super) fn fetch_cifar100(agent: &Agent, dir: &Path, progress: OnProgress) -> Result<(), Error> {
+    CIFAR100.fetch(agent, dir, progress)
 }
 
 #[cfg(test)]

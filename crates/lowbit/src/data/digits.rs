@@ -5,8 +5,25 @@
 use std::path::Path;
 
 use super::reader::Reader;
-use super::{ImageSet, Split};
+use super::{Defaults, Description, ImageSet, Split};
 use crate::Error;
+use crate::models::Architecture;
+use crate::optim::{OptimizerConfig, Schedule};
+
+pub(super) const DESCRIPTION: Description = Description {
+    name: "digits",
+    augment: None,
+    read: |_| load(),
+    download: None,
+    defaults: Defaults {
+        model: Architecture::Cnn,
+        epochs: 20,
+        batch: 32,
+        lr: 1e-2,
+        optimizer: OptimizerConfig::AdamW { weight_decay: 1e-2 },
+        schedule: Schedule::OneCycle { warmup: 0.2 },
+    },
+};
 
 const FILE: &str = "digits.csv.gz";
 const CSV: &[u8] = include_bytes!("../../assets/digits.csv.gz");

@@ -8,9 +8,29 @@
 
 use std::path::{Path, PathBuf};
 
+use ureq::Agent;
+
+use super::download::{OnProgress, Source};
 use super::reader::Reader;
-use super::{ImageSet, Split};
+use super::{Defaults, Description, ImageSet, Split};
 use crate::Error;
+use crate::models::Architecture;
+use crate::optim::{OptimizerConfig, Schedule};
+
+pub(super) const DESCRIPTION: Description = Description {
+    name: "mnist",
+    augment: None,
+    read: load,
+    download: Some(fetch),
+    defaults: Defaults {
+        model: Architecture::LeNet,
+        epochs: 5,
+        batch: 64,
+        lr: 2e-3,
+        optimizer: OptimizerConfig::AdamW { weight_decay: 1e-2 },
+        schedule: Schedule::OneCycle { warmup: 0.2 },
+    },
+};
 
 /// The files' names, for messages; each may end in `.gz` and have `.idx` for `-idx`.
 pub const FILES: &str = "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, \
@@ -19,6 +39,29 @@ pub const FILES: &str = "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz,
 pub const MEAN: f32 = 0.1307;
 /// Standard deviation of the pixel values of the training images.
 pub const STD: f32 = 0.3081;
+
+/// The copy of MNIST that the common frameworks use. Checksums as torchvision publishes them.
+const SOURCE: Source = Source {
+    url: "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    files: &[
+        (
+            "train-images-idx3-ubyte.gz",
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        ),
+        (
+            "train-labels-idx1-ubyte.gz",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+        ),
+        (
+            "t10k-images-idx3-ubyte.gz",
+            "9fb629c4189551a2d022fa330f9573f3",
+        ),
+        (
+            "t10k-labels-idx1-ubyte.gz",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        ),
+    ],
+};
 
 const IMAGES_MAGIC: u32 = 0x0803;
 const LABELS_MAGIC: u32 = 0x0801;
@@ -37,6 +80,11 @@ pub fn load(dir: &Path) -> Result<Split, Error> {
         train: load_part(dir, "train", "mnist train")?,
         test: load_part(dir, "t10k", "mnist test")?,
     })
+}
+
+/// Downloads what `dir` lacks of the files.
+fn fetch(agent: &Agent, dir: &Path, progress: OnProgress) -> Result<(), Error> {
+    SOURCE.fetch(agent, dir, FILES, progress)
 }
 
 /// The path of a file such as `train-images-idx3-ubyte` under one of its four names.

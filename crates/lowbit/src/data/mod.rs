@@ -22,16 +22,22 @@ mod test_server;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
+use ureq::Agent;
 
 pub use augment::Augment;
 pub use cache::cache_folder;
+use download::OnProgress;
 pub use download::Progress;
 pub use image_set::ImageSet;
 pub use order::epoch_order;
 
 use crate::Error;
+use crate::error::one_of;
+use crate::models::Architecture;
+use crate::optim::{OptimizerConfig, Schedule};
 
 /// The images to train on and the images to test with.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,42 +48,99 @@ pub struct Split {
     pub test: ImageSet,
 }
 
-/// A data set that the library knows how to load.
-///
-/// Its text form is `digits`, `mnist`, `cifar10` or `cifar100`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DataSet {
+/// Brings the files of a data set into a folder.
+type Download = fn(&Agent, &Path, OnProgress) -> Result<(), Error>;
+
+/// What a data set is: where it comes from, and what it is usually trained with.
+struct Description {
+    /// Its name, the variant of [`DataSet`] in lower case.
+    name: &'static str,
+    /// Crops and flips of training images, if any.
+    augment: Option<Augment>,
+    /// Reads it from a folder; a set that is part of the program looks at none.
+    read: fn(&Path) -> Result<Split, Error>,
+    /// Brings its files into a folder; none where it is part of the program.
+    download: Option<Download>,
+    /// What is usual for it.
+    defaults: Defaults,
+}
+
+/// What a data set is trained with unless told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Defaults {
+    /// The network.
+    pub model: Architecture,
+    /// Times that a run from random weights sees every image.
+    pub epochs: usize,
+    /// Images in a step.
+    pub batch: usize,
+    /// Highest learning rate of the weights of such a run.
+    pub lr: f64,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over the run.
+    pub schedule: Schedule,
+}
+
+/// The enum of data sets, from the one list of them.
+macro_rules! data_sets {
+    ($($(#[$doc:meta])* $variant:ident = $description:expr;)+) => {
+        /// A data set that the library knows how to load. Its text form is its name in lower case.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum DataSet {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl DataSet {
+            /// All sets.
+            pub const ALL: [Self; [$(stringify!($variant)),+].len()] = [$(Self::$variant),+];
+
+            fn description(self) -> &'static Description {
+                match self {
+                    $(Self::$variant => &$description,)+
+                }
+            }
+        }
+    };
+}
+
+data_sets! {
     /// The embedded 8 x 8 digits, see [`digits`].
-    Digits,
+    Digits = digits::DESCRIPTION;
     /// The 28 x 28 digits, see [`mnist`].
-    Mnist,
+    Mnist = mnist::DESCRIPTION;
     /// Photographs of 10 classes, see [`cifar`].
-    Cifar10,
+    Cifar10 = cifar::CIFAR10_DESCRIPTION;
     /// Photographs of 100 classes, see [`cifar`].
-    Cifar100,
+    Cifar100 = cifar::CIFAR100_DESCRIPTION;
 }
 
 impl DataSet {
-    /// All sets.
-    pub const ALL: [Self; 4] = [Self::Digits, Self::Mnist, Self::Cifar10, Self::Cifar100];
-
     /// The text form.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Digits => "digits",
-            Self::Mnist => "mnist",
-            Self::Cifar10 => "cifar10",
-            Self::Cifar100 => "cifar100",
-        }
+        self.description().name
+    }
+
+    /// The names of all sets, as a person reads them.
+    pub fn names() -> &'static str {
+        static NAMES: LazyLock<String> = LazyLock::new(|| one_of(&DataSet::ALL.map(DataSet::name)));
+        &NAMES
+    }
+
+    /// Whether the set is part of the program, and in no folder.
+    pub fn is_embedded(self) -> bool {
+        self.description().download.is_none()
     }
 
     /// The augmentation that the set is usually trained with, if any.
     pub fn augment(self) -> Option<Augment> {
-        match self {
-            Self::Digits | Self::Mnist => None,
-            Self::Cifar10 | Self::Cifar100 => Some(Augment::CIFAR),
-        }
+        self.description().augment
+    }
+
+    /// What the set is trained with unless told.
+    pub fn defaults(self) -> &'static Defaults {
+        &self.description().defaults
     }
 
     /// Loads the set from the files in `dir`, or, without one, from the [`cache_folder`], to which
@@ -95,10 +158,10 @@ impl DataSet {
         dir: Option<&Path>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Split, Error> {
-        match (self, dir) {
-            (Self::Digits, _) => digits::load(),
-            (_, Some(dir)) => self.read(dir),
-            (_, None) => self.read_or_download(&cache_folder(self.name())?, progress),
+        match dir {
+            Some(dir) => self.read(dir),
+            None if self.is_embedded() => self.read(Path::new("")),
+            None => self.read_or_download(&cache_folder(self.name())?, progress),
         }
     }
 
@@ -117,21 +180,13 @@ impl DataSet {
     }
 
     fn read(self, dir: &Path) -> Result<Split, Error> {
-        match self {
-            Self::Digits => digits::load(),
-            Self::Mnist => mnist::load(dir),
-            Self::Cifar10 => cifar::CIFAR10.load(dir),
-            Self::Cifar100 => cifar::CIFAR100.load(dir),
-        }
+        (self.description().read)(dir)
     }
 
-    fn download(self, dir: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<(), Error> {
-        let agent = download::agent();
-        match self {
-            Self::Digits => Ok(()),
-            Self::Mnist => cache::fetch_mnist(&agent, dir, progress),
-            Self::Cifar10 => cache::fetch_cifar10(&agent, dir, progress),
-            Self::Cifar100 => cache::fetch_cifar100(&agent, dir, progress),
+    fn download(self, dir: &Path, progress: OnProgress) -> Result<(), Error> {
+        match self.description().download {
+            Some(download) => download(&download::agent(), dir, progress),
+            None => Ok(()),
         }
     }
 }
@@ -152,7 +207,7 @@ impl FromStr for DataSet {
             .ok_or_else(|| Error::Unknown {
                 kind: "data set",
                 text: text.into(),
-                expected: "digits, mnist, cifar10 or cifar100",
+                expected: Self::names(),
             })
     }
 }

@@ -3,10 +3,9 @@
 use burn::module::Module;
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Int, Tensor};
-use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
+use burn::train::{ClassificationOutput, InferenceStep, TrainStep};
 
 use crate::config::{Fold, Layer};
-use crate::ops;
 
 /// Images and their classes.
 #[derive(Debug, Clone)]
@@ -76,10 +75,36 @@ pub trait Classifier:
     }
 }
 
-/// Mean cross-entropy of a batch, with the scores it came from.
-pub(crate) fn classify<M: Classifier>(model: &M, batch: Batch) -> ClassificationOutput {
+/// A network whose parameters a file can hold, by their paths.
+pub trait Stored: Module {
+    /// The parameters, by path.
+    fn stored(&self) -> ModuleRecord;
+
+    /// The network with the parameters of a record.
+    ///
+    /// # Errors
+    /// If a parameter is missing, unknown or of another shape.
+    fn restored(self, record: ModuleRecord) -> Result<Self, RecordError>;
+}
+
+impl<M: Classifier> Stored for M {
+    fn stored(&self) -> ModuleRecord {
+        self.record()
+    }
+
+    fn restored(self, record: ModuleRecord) -> Result<Self, RecordError> {
+        self.with_record(record)
+    }
+}
+
+/// The loss of a batch, of scores and targets, with the scores it came from.
+pub(crate) fn classify<M: Classifier>(
+    model: &M,
+    batch: Batch,
+    loss: impl FnOnce(Tensor<2>, Tensor<1, Int>) -> Tensor<1>,
+) -> ClassificationOutput {
     let output = model.forward(batch.images);
-    let loss = ops::cross_entropy(output.clone(), batch.targets.clone());
+    let loss = loss(output.clone(), batch.targets.clone());
     ClassificationOutput {
         loss,
         output,
@@ -87,16 +112,8 @@ pub(crate) fn classify<M: Classifier>(model: &M, batch: Batch) -> Classification
     }
 }
 
-/// Forward and backward pass of a batch.
-pub(crate) fn train_step<M: Classifier>(
-    model: &M,
-    batch: Batch,
-) -> TrainOutput<ClassificationOutput> {
-    let item = classify(model, batch);
-    TrainOutput::new(model, item.loss.backward(), item)
-}
-
-/// Gives a classifier the steps that Burn's learner asks for.
+/// Gives a classifier the steps that Burn's learner asks for. That learner knows no objective: the
+/// loss of these steps is the cross-entropy.
 macro_rules! impl_steps {
     ($model:ty) => {
         impl burn::train::TrainStep for $model {
@@ -104,7 +121,8 @@ macro_rules! impl_steps {
             type Output = burn::train::ClassificationOutput;
 
             fn step(&self, batch: Self::Input) -> burn::train::TrainOutput<Self::Output> {
-                $crate::models::train_step(self, batch)
+                let item = $crate::models::classify(self, batch, $crate::ops::cross_entropy);
+                burn::train::TrainOutput::new(self, item.loss.backward(), item)
             }
         }
 
@@ -113,7 +131,7 @@ macro_rules! impl_steps {
             type Output = burn::train::ClassificationOutput;
 
             fn step(&self, batch: Self::Input) -> Self::Output {
-                $crate::models::classify(self, batch)
+                $crate::models::classify(self, batch, $crate::ops::cross_entropy)
             }
         }
     };

@@ -5,9 +5,10 @@ use burn::nn::PaddingConfig2d;
 use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
+use super::network::{Images, Named, check_side};
 use super::{Classifier, FoldedPair};
 use crate::Error;
-use crate::config::{Fold, Layer, LayerType, Planner, QConfig, QPlan};
+use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig,
     Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig, conv_norm_relu,
@@ -54,55 +55,40 @@ impl DigitsCnnConfig {
     pub fn init(&self, device: &Device) -> Result<DigitsCnn, Error> {
         let mut planner = Planner::new(&self.plan)?;
         let fold = planner.fold();
-        let conv = |channels: [usize; 2], config: QConfig| {
-            Conv2dConfig::new(channels, [3, 3])
+        let conv = |planner: &Planner, channels: [usize; 2]| {
+            let conv = Conv2dConfig::new(channels, [3, 3])
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-                .with_bias(fold == Fold::Merged)
-                .with_quantization(config)
-                .init(device)
+                .with_bias(fold == Fold::Merged);
+            planner.foldable(conv)
         };
-        let conv_type = LayerType::Conv2d {
-            bias: !fold.is_off(),
+        let conv1 = planner.first("conv1", conv(&planner, [self.channels, 16]))?;
+        let conv2 = planner.layer("conv2", conv(&planner, [16, 32]))?;
+        let conv3 = planner.layer("conv3", conv(&planner, [32, 64]))?;
+        let mut bn = |path: &str, features| -> Result<_, Error> {
+            let norm = planner.norm(path, BatchNormConfig::new(features))?;
+            Ok((fold != Fold::Merged).then(|| norm.init(device)))
         };
-        let conv1 = conv([self.channels, 16], planner.first("conv1", conv_type));
-        let conv2 = conv([16, 32], planner.layer("conv2", conv_type));
-        let conv3 = conv([32, 64], planner.layer("conv3", conv_type));
-        let mut bn = |path: &str, features| {
-            (fold != Fold::Merged).then(|| {
-                BatchNormConfig::new(features)
-                    .with_quantization(planner.norm(path))
-                    .init(device)
-            })
+        let (bn1, bn2, bn3) = (bn("bn1", 16)?, bn("bn2", 32)?, bn("bn3", 64)?);
+        let mut relu = |path: &str| -> Result<_, Error> {
+            Ok(planner.layer(path, ReluConfig::new())?.init(device))
         };
-        let (bn1, bn2, bn3) = (bn("bn1", 16), bn("bn2", 32), bn("bn3", 64));
-        let mut relu = |path: &str| {
-            ReluConfig::new()
-                .with_quantization(planner.layer(path, LayerType::Relu))
-                .init(device)
-        };
-        let (relu1, relu2, relu3) = (relu("relu1"), relu("relu2"), relu("relu3"));
-        let pool = MaxPool2dConfig::new([2, 2])
-            .with_quantization(planner.layer("pool", LayerType::MaxPool2d))
-            .init(device);
-        let mean = AdaptiveAvgPool2dConfig::new([1, 1])
-            .with_quantization(planner.layer("mean", LayerType::AdaptiveAvgPool2d))
-            .init(device);
-        let fc = LinearConfig::new(64, self.classes)
-            .with_quantization(planner.last("fc", LayerType::Linear { bias: true }))
-            .init(device);
+        let (relu1, relu2, relu3) = (relu("relu1")?, relu("relu2")?, relu("relu3")?);
+        let pool = planner.layer("pool", MaxPool2dConfig::new([2, 2]))?;
+        let mean = planner.layer("mean", AdaptiveAvgPool2dConfig::new([1, 1]))?;
+        let fc = planner.last("fc", LinearConfig::new(64, self.classes))?;
         Ok(DigitsCnn {
-            conv1,
+            conv1: conv1.layer.init(device),
             bn1,
             relu1,
-            conv2,
+            conv2: conv2.layer.init(device),
             bn2,
             relu2,
-            pool,
-            conv3,
+            pool: pool.init(device),
+            conv3: conv3.layer.init(device),
             bn3,
             relu3,
-            mean,
-            fc,
+            mean: mean.init(device),
+            fc: fc.init(device),
             fold,
             layers: planner.finish()?,
         })
@@ -132,6 +118,33 @@ impl Classifier for DigitsCnn {
 
     fn fold(&self) -> Fold {
         self.fold
+    }
+}
+
+impl Named for DigitsCnn {
+    type Size = ();
+
+    const IMAGES: Images = Images {
+        input: [1, 8, 8],
+        classes: 10,
+    };
+
+    fn size(name: &str) -> Option<()> {
+        (name == "cnn").then_some(())
+    }
+
+    fn name((): ()) -> String {
+        "cnn".into()
+    }
+
+    fn build((): (), images: Images, plan: &QPlan, device: &Device) -> Result<Self, Error> {
+        check_side("cnn", 2, images)?;
+        let config = DigitsCnnConfig {
+            channels: images.input[0],
+            classes: images.classes,
+            plan: plan.clone(),
+        };
+        config.init(device)
     }
 }
 

@@ -5,8 +5,9 @@ use burn::tensor::{Device, Tensor};
 
 use super::Classifier;
 use super::classifier::impl_steps;
+use super::network::{Images, Named, check_side};
 use crate::Error;
-use crate::config::{Layer, LayerType, Planner, QConfig, QPlan};
+use crate::config::{Layer, Planner, QPlan};
 use crate::nn::{
     Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig,
 };
@@ -47,46 +48,28 @@ impl LeNet5Config {
     /// # Errors
     /// If the images are too small, the plan cannot be built, or an override matches no layer.
     pub fn init(&self, device: &Device) -> Result<LeNet5, Error> {
-        let [channels, height, width] = self.input;
-        if height.min(width) < 16 {
-            return Err(Error::config(
-                "model",
-                format!("lenet needs images of 16x16 at least, these are {height}x{width}"),
-            ));
-        }
+        let (input, classes) = (self.input, self.classes);
+        check_side("lenet", 16, Images { input, classes })?;
+        let [channels, height, width] = input;
         // A side loses four to each convolution and halves in each pooling.
         let side = |n: usize| ((n - 4) / 2 - 4) / 2;
         let features = 50 * side(height) * side(width);
 
         let mut planner = Planner::new(&self.plan)?;
-        let conv = |channels: [usize; 2], config: QConfig| {
-            Conv2dConfig::new(channels, [5, 5])
-                .with_quantization(config)
-                .init(device)
+        let conv = |channels: [usize; 2]| Conv2dConfig::new(channels, [5, 5]);
+        let conv1 = planner.first("conv1", conv([channels, 20]))?.init(device);
+        let conv2 = planner.layer("conv2", conv([20, 50]))?.init(device);
+        let mut relu = |path: &str| -> Result<_, Error> {
+            Ok(planner.layer(path, ReluConfig::new())?.init(device))
         };
-        let biased = LayerType::Conv2d { bias: true };
-        let conv1 = conv([channels, 20], planner.first("conv1", biased));
-        let conv2 = conv([20, 50], planner.layer("conv2", biased));
-        let mut relu = |path: &str| {
-            ReluConfig::new()
-                .with_quantization(planner.layer(path, LayerType::Relu))
-                .init(device)
+        let (relu1, relu2, relu3) = (relu("relu1")?, relu("relu2")?, relu("relu3")?);
+        let mut pool = |path: &str| -> Result<_, Error> {
+            let pool = planner.layer(path, MaxPool2dConfig::new([2, 2]))?;
+            Ok(pool.init(device))
         };
-        let (relu1, relu2, relu3) = (relu("relu1"), relu("relu2"), relu("relu3"));
-        let mut pool = |path: &str| {
-            MaxPool2dConfig::new([2, 2])
-                .with_quantization(planner.layer(path, LayerType::MaxPool2d))
-                .init(device)
-        };
-        let (pool1, pool2) = (pool("pool1"), pool("pool2"));
-        let linear = |inputs, outputs, config: QConfig| {
-            LinearConfig::new(inputs, outputs)
-                .with_quantization(config)
-                .init(device)
-        };
-        let biased = LayerType::Linear { bias: true };
-        let fc1 = linear(features, 500, planner.layer("fc1", biased));
-        let fc2 = linear(500, self.classes, planner.last("fc2", biased));
+        let (pool1, pool2) = (pool("pool1")?, pool("pool2")?);
+        let fc1 = planner.layer("fc1", LinearConfig::new(features, 500))?;
+        let fc2 = planner.last("fc2", LinearConfig::new(500, self.classes))?;
         Ok(LeNet5 {
             conv1,
             relu1,
@@ -94,9 +77,9 @@ impl LeNet5Config {
             conv2,
             relu2,
             pool2,
-            fc1,
+            fc1: fc1.init(device),
             relu3,
-            fc2,
+            fc2: fc2.init(device),
             layers: planner.finish()?,
         })
     }
@@ -116,6 +99,32 @@ impl Classifier for LeNet5 {
 
     fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+}
+
+impl Named for LeNet5 {
+    type Size = ();
+
+    const IMAGES: Images = Images {
+        input: [1, 28, 28],
+        classes: 10,
+    };
+
+    fn size(name: &str) -> Option<()> {
+        (name == "lenet").then_some(())
+    }
+
+    fn name((): ()) -> String {
+        "lenet".into()
+    }
+
+    fn build((): (), images: Images, plan: &QPlan, device: &Device) -> Result<Self, Error> {
+        let config = LeNet5Config {
+            input: images.input,
+            classes: images.classes,
+            plan: plan.clone(),
+        };
+        config.init(device)
     }
 }
 

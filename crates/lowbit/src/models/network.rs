@@ -1,107 +1,65 @@
 //! The networks that a name stands for.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Mutex;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::store::{ModuleRecord, RecordError};
+use burn::module::{ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
-use super::classifier::impl_steps;
-use super::{
-    Classifier, DigitsCnn, DigitsCnnConfig, FoldedPair, LeNet5, LeNet5Config, PreActResNet,
-    PreActResNetConfig,
-};
+use super::Classifier;
 use crate::Error;
-use crate::config::{Fold, Layer, QPlan};
+use crate::config::QPlan;
 
-/// A network's name: `cnn`, `lenet`, or `resnet8`, `resnet14`, `resnet20`, `resnet26`, the last
-/// four also with `-bottleneck`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Architecture {
-    /// [`DigitsCnn`].
-    Cnn,
-    /// [`LeNet5`].
-    LeNet,
-    /// [`PreActResNet`].
-    ResNet {
-        /// Blocks in each of the three stages.
-        blocks: usize,
-        /// Whether the blocks are bottlenecks.
-        bottleneck: bool,
-    },
+/// The images that a network is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Images {
+    /// `[channels, height, width]`
+    pub(super) input: [usize; 3],
+    /// Classes to tell apart.
+    pub(super) classes: usize,
 }
 
-impl Architecture {
-    /// The names of all networks.
-    pub const NAMES: &str = "cnn, lenet, resnet8, resnet14, resnet20, resnet26 \
-                             (the resnets also as resnet20-bottleneck)";
+/// A network that has a name, or several for several sizes.
+pub(super) trait Named: Classifier {
+    /// What its names tell apart.
+    type Size: Copy;
 
-    /// `[channels, height, width]` and classes of the images that the network is made for.
-    pub fn usual_images(self) -> ([usize; 3], usize) {
-        match self {
-            Self::Cnn => ([1, 8, 8], 10),
-            Self::LeNet => ([1, 28, 28], 10),
-            Self::ResNet { .. } => ([3, 32, 32], 10),
-        }
-    }
+    /// The images that it is made for.
+    const IMAGES: Images;
 
-    /// Builds the network for images of `[channels, height, width]`, its parameters drawn from
-    /// `seed`.
+    /// The size that a name stands for; `None` if the name is another network's.
+    fn size(name: &str) -> Option<Self::Size>;
+
+    /// The name of a size.
+    fn name(size: Self::Size) -> String;
+
+    /// Builds the network.
     ///
     /// # Errors
-    /// If the images are too small for it, the plan cannot be built, or an override matches no layer.
-    pub fn init(
-        self,
-        input: [usize; 3],
-        classes: usize,
+    /// If the images are too small, the plan cannot be built, or an override matches no layer.
+    fn build(
+        size: Self::Size,
+        images: Images,
         plan: &QPlan,
-        seed: u64,
         device: &Device,
-    ) -> Result<Network, Error> {
-        // The backend has one generator for the whole process, and parameters are drawn when they
-        // are first read: seeding and drawing must not be interrupted by another network's.
-        static DRAWING: Mutex<()> = Mutex::new(());
-        let _guard = DRAWING
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        device.seed(seed);
-        let plan = plan.clone();
-        let channels = input[0];
-        let network = match self {
-            Self::Cnn => Network::Cnn(
-                DigitsCnnConfig {
-                    channels,
-                    classes,
-                    plan,
-                }
-                .init(device)?,
-            ),
-            Self::LeNet => Network::LeNet(
-                LeNet5Config {
-                    input,
-                    classes,
-                    plan,
-                }
-                .init(device)?,
-            ),
-            Self::ResNet { blocks, bottleneck } => Network::ResNet(
-                PreActResNetConfig {
-                    blocks,
-                    bottleneck,
-                    channels,
-                    classes,
-                    plan,
-                }
-                .init(device)?,
-            ),
-        };
-        network.visit(&mut Draw);
-        Ok(network)
-    }
+    ) -> Result<Self, Error>;
+}
+
+/// Builds a network whose parameters are drawn from `seed`.
+pub(super) fn drawn<M: Classifier>(
+    seed: u64,
+    device: &Device,
+    build: impl FnOnce() -> Result<M, Error>,
+) -> Result<M, Error> {
+    // The backend has one generator for the whole process, and parameters are drawn when they
+    // are first read: seeding and drawing must not be interrupted by another network's.
+    static DRAWING: Mutex<()> = Mutex::new(());
+    let _guard = DRAWING
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    device.seed(seed);
+    let network = build()?;
+    network.visit(&mut Draw);
+    Ok(network)
 }
 
 /// Reads every parameter once, which draws it.
@@ -113,124 +71,129 @@ impl ModuleVisitor for Draw {
     }
 }
 
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cnn => f.write_str("cnn"),
-            Self::LeNet => f.write_str("lenet"),
-            Self::ResNet { blocks, bottleneck } => {
-                let suffix = if *bottleneck { "-bottleneck" } else { "" };
-                write!(f, "resnet{}{suffix}", 6 * blocks + 2)
-            }
-        }
+/// Refuses images that are less than `side` high or wide.
+pub(super) fn check_side(name: &str, side: usize, images: Images) -> Result<(), Error> {
+    let [_, height, width] = images.input;
+    if height.min(width) >= side {
+        return Ok(());
     }
+    let message =
+        format!("{name} needs images of {side}x{side} at least, these are {height}x{width}");
+    Err(Error::config("model", message))
 }
 
-impl FromStr for Architecture {
-    type Err = Error;
+/// From the list of networks: `Architecture` with a variant for each, which has the fields of its
+/// size, and `Network`, the enum over their modules. A network is one line of the list, and a file
+/// with its module, which is [`Classifier`] and [`Named`].
+macro_rules! networks {
+    (
+        names: $names:literal;
+        $(
+            $(#[$doc:meta])*
+            $variant:ident
+            $({ $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ })?
+            is $model:ident;
+        )+
+    ) => {
+        /// A network's name, one of [`NAMES`](Self::NAMES).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub enum Architecture {
+            $(
+                $(#[$doc])*
+                $variant $({ $($(#[$field_doc])* $field: $type,)+ })?,
+            )+
+        }
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let (name, bottleneck) = match text.strip_suffix("-bottleneck") {
-            Some(name) => (name, true),
-            None => (text, false),
-        };
-        let blocks = match name {
-            "cnn" if !bottleneck => return Ok(Self::Cnn),
-            "lenet" if !bottleneck => return Ok(Self::LeNet),
-            "resnet8" => 1,
-            "resnet14" => 2,
-            "resnet20" => 3,
-            "resnet26" => 4,
-            _ => {
-                return Err(Error::Unknown {
+        impl Architecture {
+            /// The names of all networks.
+            pub const NAMES: &str = $names;
+
+            /// `[channels, height, width]` and classes of the images that the network is made for.
+            pub fn usual_images(self) -> ([usize; 3], usize) {
+                let images = match self {
+                    $(Self::$variant { .. } => <$model as Named>::IMAGES,)+
+                };
+                (images.input, images.classes)
+            }
+
+            fn build(self, images: Images, plan: &QPlan, device: &Device) -> Result<Network, Error> {
+                match self {
+                    $(Self::$variant $({ $($field),+ })? => {
+                        let size = ($($($field,)+)?);
+                        <$model as Named>::build(size, images, plan, device).map(Network::$variant)
+                    })+
+                }
+            }
+        }
+
+        impl fmt::Display for Architecture {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let name = match *self {
+                    $(Self::$variant $({ $($field),+ })? => {
+                        <$model as Named>::name(($($($field,)+)?))
+                    })+
+                };
+                f.write_str(&name)
+            }
+        }
+
+        impl FromStr for Architecture {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                $(if let Some(($($($field,)+)?)) = <$model as Named>::size(text) {
+                    return Ok(Self::$variant $({ $($field),+ })?);
+                })+
+                Err(Error::Unknown {
                     kind: "model",
                     text: text.into(),
                     expected: Self::NAMES,
-                });
+                })
             }
-        };
-        Ok(Self::ResNet { blocks, bottleneck })
-    }
-}
-
-impl TryFrom<String> for Architecture {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<Architecture> for String {
-    fn from(architecture: Architecture) -> Self {
-        architecture.to_string()
-    }
-}
-
-/// One of the networks.
-#[derive(Module, Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is one of it, and it is passed by reference"
-)]
-pub enum Network {
-    /// The network for the digits.
-    Cnn(DigitsCnn),
-    /// LeNet-5.
-    LeNet(LeNet5),
-    /// A residual network.
-    ResNet(PreActResNet),
-}
-
-impl Classifier for Network {
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        match self {
-            Self::Cnn(model) => model.forward(images),
-            Self::LeNet(model) => model.forward(images),
-            Self::ResNet(model) => model.forward(images),
         }
-    }
 
-    fn layers(&self) -> &[Layer] {
-        match self {
-            Self::Cnn(model) => model.layers(),
-            Self::LeNet(model) => model.layers(),
-            Self::ResNet(model) => model.layers(),
+        /// One of the networks.
+        #[derive(Module, Debug)]
+        #[allow(
+            clippy::large_enum_variant,
+            reason = "there is one of it, and it is passed by reference"
+        )]
+        pub enum Network {
+            $(
+                $(#[$doc])*
+                $variant($model),
+            )+
         }
-    }
 
-    fn folds(&self) -> Vec<FoldedPair> {
-        match self {
-            Self::Cnn(model) => model.folds(),
-            Self::LeNet(model) => model.folds(),
-            Self::ResNet(model) => model.folds(),
+        impl Classifier for Network {
+            fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+                match self { $(Self::$variant(model) => model.forward(images),)+ }
+            }
+
+            fn layers(&self) -> &[Layer] {
+                match self { $(Self::$variant(model) => model.layers(),)+ }
+            }
+
+            fn folds(&self) -> Vec<FoldedPair> {
+                match self { $(Self::$variant(model) => model.folds(),)+ }
+            }
+
+            fn fold(&self) -> Fold {
+                match self { $(Self::$variant(model) => model.fold(),)+ }
+            }
+
+            // A record names parameters as the network itself does, without this enum's variant.
+            fn record(&self) -> ModuleRecord {
+                match self { $(Self::$variant(model) => model.record(),)+ }
+            }
+
+            fn with_record(self, record: ModuleRecord) -> Result<Self, RecordError> {
+                match self {
+                    $(Self::$variant(model) => model.with_record(record).map(Self::$variant),)+
+                }
+            }
         }
-    }
-
-    fn fold(&self) -> Fold {
-        match self {
-            Self::Cnn(model) => model.fold(),
-            Self::LeNet(model) => model.fold(),
-            Self::ResNet(model) => model.fold(),
-        }
-    }
-
-    // A record names parameters as the network itself does, without this enum's variant.
-    fn record(&self) -> ModuleRecord {
-        match self {
-            Self::Cnn(model) => model.record(),
-            Self::LeNet(model) => model.record(),
-            Self::ResNet(model) => model.record(),
-        }
-    }
-
-    fn with_record(self, record: ModuleRecord) -> Result<Self, RecordError> {
-        Ok(match self {
-            Self::Cnn(model) => Self::Cnn(model.with_record(record)?),
-            Self::LeNet(model) => Self::LeNet(model.with_record(record)?),
-            Self::ResNet(model) => Self::ResNet(model.with_record(record)?),
-        })
-    }
+    };
 }
-
-impl_steps!(Network);
+pub(super) use networks;

@@ -7,9 +7,10 @@ use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
+use super::network::{Images, Named};
 use super::{Classifier, FoldedPair};
 use crate::Error;
-use crate::config::{Fold, Layer, LayerType, Planner, QConfig, QPlan};
+use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, Add, AddConfig, BatchNorm, BatchNormConfig, Conv2d,
     Conv2dConfig, Linear, LinearConfig, Relu, ReluConfig, conv_norm_relu,
@@ -79,11 +80,11 @@ impl PreActResNetConfig {
             planner: Planner::new(&self.plan)?,
             device,
         };
-        let first = builder.planner.first("conv1", CONV);
-        let conv1 = builder.conv(first, [self.channels, 16], 3, 1, false);
+        let conv1 = conv([self.channels, 16], 3, 1);
+        let conv1 = builder.planner.first("conv1", conv1)?.init(device);
         let expansion = if self.bottleneck { 4 } else { 1 };
         let mut channels = 16;
-        let mut stage = |name: &str, width: usize, stride: usize| -> Vec<Block> {
+        let mut stage = |name: &str, width: usize, stride: usize| -> Result<Vec<Block>, Error> {
             (0..self.blocks)
                 .map(|i| {
                     let stride = if i == 0 { stride } else { 1 };
@@ -97,16 +98,13 @@ impl PreActResNetConfig {
                 })
                 .collect()
         };
-        let layer1 = stage("layer1", 16, 1);
-        let layer2 = stage("layer2", 32, 2);
-        let layer3 = stage("layer3", 64, 2);
-        let (bn, relu) = builder.activation("bn", "relu", channels);
-        let pool = AdaptiveAvgPool2dConfig::new([1, 1])
-            .with_quantization(builder.planner.layer("pool", LayerType::AdaptiveAvgPool2d))
-            .init(device);
-        let fc = LinearConfig::new(channels, self.classes)
-            .with_quantization(builder.planner.last("fc", LayerType::Linear { bias: true }))
-            .init(device);
+        let layer1 = stage("layer1", 16, 1)?;
+        let layer2 = stage("layer2", 32, 2)?;
+        let layer3 = stage("layer3", 64, 2)?;
+        let (bn, relu) = builder.activation("bn", "relu", channels)?;
+        let planner = &mut builder.planner;
+        let pool = planner.layer("pool", AdaptiveAvgPool2dConfig::new([1, 1]))?;
+        let fc = planner.last("fc", LinearConfig::new(channels, self.classes))?;
         Ok(PreActResNet {
             conv1,
             layer1,
@@ -114,16 +112,13 @@ impl PreActResNetConfig {
             layer3,
             bn,
             relu,
-            pool,
-            fc,
+            pool: pool.init(device),
+            fc: fc.init(device),
             fold: self.plan.fold,
             layers: builder.planner.finish()?,
         })
     }
 }
-
-/// A convolution without bias.
-const CONV: LayerType = LayerType::Conv2d { bias: false };
 
 /// What a block is made of: channels in, inside and out.
 struct BlockShape {
@@ -137,83 +132,58 @@ struct Builder<'a> {
     device: &'a Device,
 }
 
+/// A convolution without bias that keeps the image's size up to its stride.
+fn conv(channels: [usize; 2], kernel: usize, stride: usize) -> Conv2dConfig {
+    let pad = kernel / 2;
+    Conv2dConfig::new(channels, [kernel, kernel])
+        .with_stride([stride, stride])
+        .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
+        .with_bias(false)
+        .with_initializer(Initializer::KaimingNormal {
+            gain: std::f64::consts::SQRT_2,
+            fan_out_only: true,
+        })
+}
+
 impl Builder<'_> {
-    /// A convolution that keeps the image's size up to its stride, with a bias where a
-    /// normalization was merged into it.
-    fn conv(
-        &self,
-        config: QConfig,
-        channels: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        bias: bool,
-    ) -> Conv2d {
-        let pad = kernel / 2;
-        Conv2dConfig::new(channels, [kernel, kernel])
-            .with_stride([stride, stride])
-            .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
-            .with_bias(bias)
-            .with_initializer(Initializer::KaimingNormal {
-                gain: std::f64::consts::SQRT_2,
-                fan_out_only: true,
-            })
-            .with_quantization(config)
-            .init(self.device)
+    fn conv(&mut self, path: String, config: Conv2dConfig) -> Result<Conv2d, Error> {
+        Ok(self.planner.layer(path, config)?.init(self.device))
     }
 
-    /// Such a convolution inside a block.
-    fn planned_conv(
-        &mut self,
-        path: String,
-        channels: [usize; 2],
-        kernel: usize,
-        stride: usize,
-    ) -> Conv2d {
-        let config = self.planner.layer(path, CONV);
-        self.conv(config, channels, kernel, stride, false)
-    }
-
-    /// Such a convolution, the normalization after it and its rectifier.
+    /// A convolution, the normalization after it and its rectifier; where the normalization is
+    /// merged into the convolution, that has a bias.
     fn normed_conv(
         &mut self,
         names: [String; 3],
-        channels: [usize; 2],
-        kernel: usize,
-        stride: usize,
-    ) -> (Conv2d, Option<BatchNorm>, Relu) {
-        let fold = self.planner.fold();
+        config: Conv2dConfig,
+    ) -> Result<(Conv2d, Option<BatchNorm>, Relu), Error> {
+        let merged = self.planner.fold() == Fold::Merged;
         let [conv, bn, relu] = names;
-        let layer_type = LayerType::Conv2d {
-            bias: !fold.is_off(),
-        };
-        let config = self.planner.layer(conv, layer_type);
-        let conv = self.conv(config, channels, kernel, stride, fold == Fold::Merged);
-        let norm = (fold != Fold::Merged).then(|| {
-            BatchNormConfig::new(channels[1])
-                .with_quantization(self.planner.norm(bn))
-                .init(self.device)
-        });
-        let relu = ReluConfig::new()
-            .with_quantization(self.planner.layer(relu, LayerType::Relu))
-            .init(self.device);
-        (conv, norm, relu)
+        let norm = BatchNormConfig::new(config.channels[1]);
+        let config = self.planner.foldable(config.with_bias(merged));
+        let conv = self.planner.layer(conv, config)?.layer.init(self.device);
+        let norm = self.planner.norm(bn, norm)?;
+        let norm = (!merged).then(|| norm.init(self.device));
+        let relu = self.planner.layer(relu, ReluConfig::new())?;
+        Ok((conv, norm, relu.init(self.device)))
     }
 
     /// A normalization and a rectifier.
-    fn activation(&mut self, bn: &str, relu: &str, features: usize) -> (BatchNorm, Relu) {
-        let norm = BatchNormConfig::new(features)
-            .with_quantization(self.planner.layer(bn, LayerType::BatchNorm))
-            .init(self.device);
-        let relu = ReluConfig::new()
-            .with_quantization(self.planner.layer(relu, LayerType::Relu))
-            .init(self.device);
-        (norm, relu)
+    fn activation(
+        &mut self,
+        bn: &str,
+        relu: &str,
+        features: usize,
+    ) -> Result<(BatchNorm, Relu), Error> {
+        let norm = self.planner.layer(bn, BatchNormConfig::new(features))?;
+        let relu = self.planner.layer(relu, ReluConfig::new())?;
+        Ok((norm.init(self.device), relu.init(self.device)))
     }
 
-    fn block(&mut self, path: &str, shape: &BlockShape) -> Block {
+    fn block(&mut self, path: &str, shape: &BlockShape) -> Result<Block, Error> {
         let [input, width, output] = shape.channels;
         let at = |name: &str| format!("{path}.{name}");
-        let (bn1, relu1) = self.activation(&at("bn1"), &at("relu1"), input);
+        let (bn1, relu1) = self.activation(&at("bn1"), &at("relu1"), input)?;
         // The 3x3 convolution carries the stride: the first of a basic block, the second of a
         // bottleneck.
         let (kernel, strides) = if shape.bottleneck {
@@ -229,21 +199,21 @@ impl Builder<'_> {
                 at(&format!("relu{next}")),
             ]
         };
-        let (conv1, bn2, relu2) = self.normed_conv(names(1), [input, width], kernel, strides[0]);
+        let first = conv([input, width], kernel, strides[0]);
+        let second = conv([width, width], 3, strides[1]);
+        let (conv1, bn2, relu2) = self.normed_conv(names(1), first)?;
         let (conv2, bn3, relu3, conv3) = if shape.bottleneck {
-            let (conv2, bn3, relu3) = self.normed_conv(names(2), [width, width], 3, strides[1]);
-            let conv3 = self.planned_conv(at("conv3"), [width, output], 1, 1);
+            let (conv2, bn3, relu3) = self.normed_conv(names(2), second)?;
+            let conv3 = self.conv(at("conv3"), conv([width, output], 1, 1))?;
             (conv2, bn3, Some(relu3), Some(conv3))
         } else {
-            let conv2 = self.planned_conv(at("conv2"), [width, width], 3, strides[1]);
-            (conv2, None, None, None)
+            (self.conv(at("conv2"), second)?, None, None, None)
         };
         let shortcut = (input != output || shape.stride != 1)
-            .then(|| self.planned_conv(at("shortcut"), [input, output], 1, shape.stride));
-        let add = AddConfig::new()
-            .with_quantization(self.planner.layer(at("add"), LayerType::Add))
-            .init(self.device);
-        Block {
+            .then(|| self.conv(at("shortcut"), conv([input, output], 1, shape.stride)))
+            .transpose()?;
+        let add = self.planner.layer(at("add"), AddConfig::new())?;
+        Ok(Block {
             bn1,
             relu1,
             conv1,
@@ -254,9 +224,9 @@ impl Builder<'_> {
             relu3,
             conv3,
             shortcut,
-            add,
+            add: add.init(self.device),
             fold: self.planner.fold(),
-        }
+        })
     }
 }
 
@@ -314,6 +284,46 @@ impl Classifier for PreActResNet {
 
     fn fold(&self) -> Fold {
         self.fold
+    }
+}
+
+impl Named for PreActResNet {
+    type Size = (usize, bool);
+
+    const IMAGES: Images = Images {
+        input: [3, 32, 32],
+        classes: 10,
+    };
+
+    fn size(name: &str) -> Option<Self::Size> {
+        let (name, bottleneck) = match name.strip_suffix("-bottleneck") {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let blocks = (1..=4).find(|blocks| name == Self::name((*blocks, false)))?;
+        Some((blocks, bottleneck))
+    }
+
+    fn name((blocks, bottleneck): Self::Size) -> String {
+        let suffix = if bottleneck { "-bottleneck" } else { "" };
+        format!("resnet{}{suffix}", 6 * blocks + 2)
+    }
+
+    fn build(
+        size: Self::Size,
+        images: Images,
+        plan: &QPlan,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let (blocks, bottleneck) = size;
+        let config = PreActResNetConfig {
+            blocks,
+            bottleneck,
+            channels: images.input[0],
+            classes: images.classes,
+            plan: plan.clone(),
+        };
+        config.init(device)
     }
 }
 

@@ -5,16 +5,16 @@ use burn::tensor::Tensor;
 
 use super::Classifier;
 use crate::config::Layer;
-use crate::quantizers::QuantizerConfig;
+use crate::quantizers::{ModulePath, QuantizerConfig, Slot};
 
-/// Bits that the parameters take: each weight and bias at the width of its quantizer, everything
+/// Bits that the parameters take: each that a layer has a quantizer for at its width, everything
 /// else (normalization with its running statistics, thresholds and their signs, what is left in
 /// float) at 32.
 pub fn model_bits<M: Classifier>(model: &M) -> u64 {
     let layers = model.layers().to_vec();
     let mut count = Count {
         layers,
-        path: Vec::new(),
+        path: ModulePath::default(),
         bits: 0,
     };
     model.visit(&mut count);
@@ -23,38 +23,33 @@ pub fn model_bits<M: Classifier>(model: &M) -> u64 {
 
 struct Count {
     layers: Vec<Layer>,
-    path: Vec<String>,
+    path: ModulePath,
     bits: u64,
+}
+
+impl Count {
+    /// Bits of each number of the parameter that the walk is at.
+    fn width(&self) -> Option<u32> {
+        let layer = self.path.holder();
+        let layer = self.layers.iter().find(|known| known.path == layer)?;
+        let name = self.path.field();
+        let own = layer.description.weight_format.as_ref();
+        let own = own.filter(|_| name == Slot::WEIGHT);
+        own.or(layer.config.get(name)).map(QuantizerConfig::bits)
+    }
 }
 
 impl ModuleVisitor for Count {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        // A network in an enum of networks names its layers without the enum's variant.
-        let outer = self.path.is_empty() && container_type.starts_with("Enum:");
-        self.path
-            .push(if outer { String::new() } else { name.into() });
+        self.path.enter(name, container_type);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        let bits = path
-            .split_last()
-            .and_then(|(name, layer)| {
-                let layer = layer.join(".");
-                let layer = layer.trim_start_matches('.');
-                let config = &self.layers.iter().find(|known| known.path == layer)?.config;
-                let slot = match *name {
-                    "weight" => &config.weight,
-                    "bias" => &config.bias,
-                    _ => return None,
-                };
-                slot.as_ref().map(QuantizerConfig::bits)
-            })
-            .unwrap_or(32);
-        self.bits += u64::from(bits) * param.dims().iter().product::<usize>() as u64;
+        let numbers: usize = param.dims().iter().product();
+        self.bits += u64::from(self.width().unwrap_or(32)) * numbers as u64;
     }
 }

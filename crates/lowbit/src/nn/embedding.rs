@@ -5,7 +5,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::config::QConfig;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::{Channels, Quantizers};
 
@@ -27,6 +27,17 @@ pub struct EmbeddingConfig {
 
 /// A quantized vector for each index. Built by [`EmbeddingConfig`]; parameter paths are those of
 /// `burn::nn::Embedding`. The channels of the weight are the places in a vector.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::EmbeddingConfig;
+///
+/// let device = Device::flex();
+/// let embedding = EmbeddingConfig::new(10, 4).init(&device);
+/// let vectors = embedding.forward(Tensor::from_ints([[7, 0, 7]], &device));
+/// assert_eq!(vectors.dims(), [1, 3, 4]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Embedding {
@@ -38,18 +49,39 @@ pub struct Embedding {
 
 impl EmbeddingConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Embedding {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::EmbeddingConfig::new(self.n_embedding, self.d_model)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels {
-            axis: 1,
-            count: self.d_model,
-        };
         Embedding {
             weight: plain.weight,
-            quantizers: self.quantization.init(Some(channels), device),
+            quantizers,
         }
+    }
+}
+
+impl Describe for EmbeddingConfig {
+    fn describe(&self) -> Description {
+        Description {
+            slots: vec!["weight", "output"],
+            weight: Some(Channels {
+                axis: 1,
+                count: self.d_model,
+            }),
+            ..Description::new("Embedding")
+        }
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
     }
 }
 
@@ -78,5 +110,25 @@ impl ModuleDisplay for Embedding {
             .add("n_embedding", &n_embedding)
             .add("d_model", &d_model)
             .optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_picks_its_vector() {
+        let device = Device::flex();
+        let mut embedding = EmbeddingConfig::new(2, 2).init(&device);
+        let weight = Tensor::from_floats([[1.0, 2.0], [3.0, 4.0]], &device);
+        embedding.weight = Param::from_tensor(weight);
+        let y = embedding.forward(Tensor::from_ints([[1, 0]], &device));
+        assert_eq!(
+            y.into_data().try_to_vec::<f32>().unwrap(),
+            [3.0, 4.0, 1.0, 2.0]
+        );
+        let description = EmbeddingConfig::new(2, 2).describe();
+        assert!(!description.has_slot("input") && description.sums.is_none());
     }
 }

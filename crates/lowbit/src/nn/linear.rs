@@ -5,7 +5,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::{Channels, Quantizers, Sums};
 
@@ -30,6 +30,19 @@ pub struct LinearConfig {
 
 /// `y = x W + b` with quantized input, weight, bias, sum and output. Built by [`LinearConfig`];
 /// parameter paths are those of `burn::nn::Linear`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::LinearConfig};
+///
+/// let device = Device::flex();
+/// let linear = LinearConfig::new(4, 2)
+///     .with_quantization(QPlan::tqt(4, 8).default)
+///     .init(&device);
+/// let y = linear.forward(Tensor::<2>::zeros([3, 4], &device));
+/// assert_eq!(y.dims(), [3, 2]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Linear {
@@ -43,20 +56,38 @@ pub struct Linear {
 
 impl LinearConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Linear {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::LinearConfig::new(self.d_input, self.d_output)
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels {
-            axis: 1,
-            count: self.d_output,
-        };
         Linear {
             weight: plain.weight,
             bias: plain.bias,
-            quantizers: self.quantization.init(Some(channels), device),
+            quantizers,
         }
+    }
+}
+
+impl Describe for LinearConfig {
+    fn describe(&self) -> Description {
+        let weight = Channels {
+            axis: 1,
+            count: self.d_output,
+        };
+        Description::summing("Linear", weight, Sums::new(self.d_input, 1), self.bias)
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
     }
 }
 
@@ -95,5 +126,38 @@ impl ModuleDisplay for Linear {
             .add("d_output", &d_output)
             .add("bias", &self.bias.is_some())
             .optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantizers::{QuantizerConfig, TrainedThresholdConfig};
+
+    #[test]
+    fn two_by_two_by_hand() {
+        let device = Device::flex();
+        let mut linear = LinearConfig::new(2, 2).init(&device);
+        let weight = Tensor::from_floats([[1.0, 2.0], [3.0, 4.0]], &device);
+        linear.weight = Param::from_tensor(weight);
+        linear.bias = Some(Param::from_tensor(Tensor::from_floats(
+            [0.5, -0.5],
+            &device,
+        )));
+        // 1 + 2 * 3 + 0.5 and 2 + 2 * 4 - 0.5.
+        let y = linear.forward(Tensor::<1>::from_floats([1.0, 2.0], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [7.5, 9.5]);
+    }
+
+    #[test]
+    #[should_panic(expected = "Linear.weight: bits is 77, expected 2 to 24 (tqt)")]
+    fn a_width_out_of_range_is_refused_where_it_is_given() {
+        let quantization = QConfig::new().with(
+            "weight",
+            QuantizerConfig::Tqt(TrainedThresholdConfig::new(77)),
+        );
+        LinearConfig::new(2, 2)
+            .with_quantization(quantization)
+            .init(&Device::flex());
     }
 }

@@ -8,6 +8,7 @@ mod join;
 mod linear;
 mod norm;
 mod pool;
+mod window;
 
 pub use activation::{
     Hardtanh, HardtanhConfig, LeakyRelu, LeakyReluConfig, Relu, Relu6, Relu6Config, ReluConfig,

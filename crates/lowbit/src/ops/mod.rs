@@ -7,13 +7,14 @@
 mod backend;
 mod cross_entropy;
 mod embedding;
-mod kernel;
 mod norm;
 mod pointwise;
 mod pool;
 mod product;
 mod quantization;
 mod update;
+
+pub(crate) use lowbit_kernels as kernel;
 
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};
@@ -32,10 +33,7 @@ pub use product::{
     AdderOptions, adder2d, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
     conv3d, linear,
 };
-pub use quantization::{
-    ClampedGradient, IntegerGrid, Operand, Quantization, Saturation, bits_of, dorefa_weight,
-    fake_quantize, sum_limits, trained_threshold,
-};
+pub use quantization::*;
 pub use update::{AdamStep, SgdStep, adam, sgd};
 
 /// Multiplications and additions a second that the registers of this machine's CPUs allow, with

@@ -1,19 +1,14 @@
 //! Batch normalization, with the activation that follows it.
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{AutodiffBackend, Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, Tensor};
 
-use crate::ops::backend::accumulate::Accumulate;
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::backend::profile::timed;
 use crate::ops::kernel::norm::{self as kernel, Affine, Normalization, Statistics};
 use crate::ops::pointwise::activation::{Activation, activated, activated_backward};
@@ -42,15 +37,14 @@ pub fn batch_norm<const D: usize>(
     ] {
         assert_channels(&x, tensor, name);
     }
-    Tensor::from_dispatch(<Dispatch as BatchNormOp>::batch_norm(
-        x.into_dispatch(),
-        gamma.into_dispatch(),
-        beta.into_dispatch(),
-        mean.into_dispatch(),
-        variance.into_dispatch(),
+    let norm = BatchNorm {
         epsilon,
         activation,
-    ))
+        from_batch: false,
+    };
+    let parameters = [gamma, beta, mean, variance].map(Tensor::into_dispatch);
+    let inputs = std::iter::once(x.into_dispatch()).chain(parameters);
+    operator::run(norm, inputs.collect())
 }
 
 /// What [`batch_norm_train`] makes.
@@ -80,13 +74,17 @@ pub fn batch_norm_train<const D: usize>(
 ) -> BatchNormTrainOutput<D> {
     assert_channels(&x, &gamma, "gamma");
     assert_channels(&x, &beta, "beta");
-    let (output, mean, variance) = <Dispatch as BatchNormOp>::batch_norm_train(
+    let norm = BatchNorm {
+        epsilon,
+        activation,
+        from_batch: true,
+    };
+    let inputs = vec![
         x.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
-        epsilon,
-        activation,
-    );
+    ];
+    let [output, mean, variance] = array(operator::run_all(norm, Inputs::new(inputs)));
     BatchNormTrainOutput {
         output: Tensor::from_dispatch(output),
         mean: Tensor::from_dispatch(mean),
@@ -103,353 +101,56 @@ fn assert_channels<const D: usize>(x: &Tensor<D>, parameter: &Tensor<1>, name: &
     );
 }
 
-/// The operators behind [`batch_norm()`] and [`batch_norm_train()`], routed to the backend of
-/// their input.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
-pub(crate) trait BatchNormOp: Backend {
-    /// See [`batch_norm()`].
-    fn batch_norm(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        epsilon: f64,
-        activation: Activation,
-    ) -> FloatTensor<Self>;
-
-    /// See [`batch_norm_train()`].
-    fn batch_norm_train(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        epsilon: f64,
-        activation: Activation,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-}
-
-impl BatchNormOp for Flex {
-    fn batch_norm(
-        x: FlexTensor,
-        gamma: FlexTensor,
-        beta: FlexTensor,
-        mean: FlexTensor,
-        variance: FlexTensor,
-        epsilon: f64,
-        activation: Activation,
-    ) -> FlexTensor {
-        let layer = Layer {
-            gamma,
-            beta,
-            epsilon,
-            activation,
-        };
-        <Self as BatchNormKernel>::forward(x, &layer, mean, variance)
-    }
-
-    fn batch_norm_train(
-        x: FlexTensor,
-        gamma: FlexTensor,
-        beta: FlexTensor,
-        epsilon: f64,
-        activation: Activation,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let layer = Layer {
-            gamma,
-            beta,
-            epsilon,
-            activation,
-        };
-        <Self as BatchNormKernel>::forward_train(x, &layer)
-    }
-}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl BatchNormOp for burn::backend::Cube {
-    fn batch_norm(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        epsilon: f64,
-        activation: Activation,
-    ) -> FloatTensor<Self> {
-        let layer = Layer {
-            gamma,
-            beta,
-            epsilon,
-            activation,
-        };
-        <Self as BatchNormKernel>::forward(x, &layer, mean, variance)
-    }
-
-    fn batch_norm_train(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        epsilon: f64,
-        activation: Activation,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let layer = Layer {
-            gamma,
-            beta,
-            epsilon,
-            activation,
-        };
-        <Self as BatchNormKernel>::forward_train(x, &layer)
-    }
-}
-
-impl<B: BatchNormKernel, C: CheckpointStrategy> BatchNormOp for Autodiff<B, C> {
-    fn batch_norm(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        epsilon: f64,
-        activation: Activation,
-    ) -> FloatTensor<Self> {
-        let (x, x_node) = x.into_parts();
-        let (gamma, gamma_node) = gamma.into_parts();
-        let (beta, beta_node) = beta.into_parts();
-        let (mean, variance) = (mean.into_primitive(), variance.into_primitive());
-        let layer = Layer {
-            gamma,
-            beta,
-            epsilon,
-            activation,
-        };
-        let output =
-            <B as BatchNormKernel>::forward(x.clone(), &layer, mean.clone(), variance.clone());
-        match BatchNormBackward
-            .prepare::<C>([x_node, gamma_node, beta_node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let saved = Saved {
-                    x,
-                    layer,
-                    mean,
-                    variance,
-                    from_batch: false,
-                };
-                prep.finish(saved, output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        }
-    }
-
-    fn batch_norm_train(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        epsilon: f64,
-        activation: Activation,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (x, x_node) = x.into_parts();
-        let (gamma, gamma_node) = gamma.into_parts();
-        let (beta, beta_node) = beta.into_parts();
-        let layer = Layer {
-            gamma,
-            beta,
-            epsilon,
-            activation,
-        };
-        let (output, mean, variance) = B::forward_train(x.clone(), &layer);
-        let output = match BatchNormBackward
-            .prepare::<C>([x_node, gamma_node, beta_node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let saved = Saved {
-                    x,
-                    layer,
-                    mean: mean.clone(),
-                    variance: variance.clone(),
-                    from_batch: true,
-                };
-                prep.finish(saved, output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        };
-        (output, Self::from_inner(mean), Self::from_inner(variance))
-    }
-}
-
-/// The layer's own numbers.
-#[derive(Clone, Debug)]
-pub(crate) struct Layer<T> {
-    gamma: T,
-    beta: T,
+/// The operator behind [`batch_norm()`], of an input, gamma, beta, mean and variance, and behind
+/// [`batch_norm_train()`], which makes the last two.
+#[derive(Debug, Clone, Copy)]
+struct BatchNorm {
     epsilon: f64,
     activation: Activation,
-}
-
-/// What the backward step needs of the forward one.
-#[derive(Clone, Debug)]
-pub(crate) struct Saved<T> {
-    x: T,
-    layer: Layer<T>,
-    mean: T,
-    variance: T,
+    /// Whether the statistics are those of the input.
     from_batch: bool,
 }
 
-#[derive(Debug)]
-struct BatchNormBackward;
+impl Operator<3> for BatchNorm {
+    const ADDS_UP: bool = true;
 
-impl<B: BatchNormKernel> Backward<B, 3> for BatchNormBackward {
-    type State = Saved<FloatTensor<B>>;
+    fn save_outputs<B: Backend>(&self, outputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        outputs[1..].to_vec()
+    }
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let there = B::take(grads, &ops, 0);
-        let made = <B as BatchNormKernel>::backward(ops.state.clone(), grad, there);
-        for (parent, made) in made.into_iter().enumerate() {
-            B::put(grads, &ops, parent, made);
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        if !self.from_batch {
+            let z = self.normalized::<B>(inputs.tensors());
+            return vec![activated::<B>(z, self.activation)];
         }
-    }
-}
-
-/// The passes of batch normalization on one backend. The bodies given here are composed of tensor
-/// primitives and serve every backend; Flex has kernels.
-pub(crate) trait BatchNormKernel: Accumulate {
-    /// With given statistics.
-    fn forward(
-        x: FloatTensor<Self>,
-        layer: &Layer<FloatTensor<Self>>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let Layer {
-            gamma,
-            beta,
-            epsilon,
-            activation,
-        } = layer.clone();
-        let z = <Self as ModuleOps<Self>>::batch_norm(x, gamma, beta, mean, variance, epsilon);
-        activated::<Self>(z, activation)
+        let [x, gamma, beta] = inputs.tensors();
+        let made = <B as ModuleOps<B>>::batch_norm_train(x, gamma, beta, self.epsilon);
+        let output = activated::<B>(made.output, self.activation);
+        vec![output, made.mean, made.variance]
     }
 
-    /// With the statistics of the batch, which come second and third.
-    fn forward_train(
-        x: FloatTensor<Self>,
-        layer: &Layer<FloatTensor<Self>>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let Layer {
-            gamma,
-            beta,
-            epsilon,
-            activation,
-        } = layer.clone();
-        let made = <Self as ModuleOps<Self>>::batch_norm_train(x, gamma, beta, epsilon);
-        let output = activated::<Self>(made.output, activation);
-        (output, made.mean, made.variance)
-    }
-
-    /// The gradients to `x`, plus what is `there` already, `gamma` and `beta`.
-    fn backward(
-        saved: Saved<FloatTensor<Self>>,
-        grad: FloatTensor<Self>,
-        there: Option<FloatTensor<Self>>,
-    ) -> [FloatTensor<Self>; 3] {
-        let [x, gamma, beta] = composed_backward::<Self>(saved, grad);
-        let x = match there {
-            Some(there) => Self::float_add(x, there),
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 3>) -> Gradients<B, 3> {
+        let known = incoming.inputs.into_iter().chain(incoming.outputs);
+        let [x, gamma, beta] = self.composed_backward::<B>(array(known.collect()), incoming.grad);
+        let x = match incoming.gradient_so_far {
+            Some(so_far) => B::float_add(x, so_far),
             None => x,
         };
-        [x, gamma, beta]
-    }
-}
-
-fn composed_backward<B: Backend>(
-    saved: Saved<FloatTensor<B>>,
-    grad: FloatTensor<B>,
-) -> [FloatTensor<B>; 3] {
-    let Saved {
-        x,
-        layer,
-        mean,
-        variance,
-        from_batch,
-    } = saved;
-    let Layer {
-        gamma,
-        beta,
-        epsilon,
-        activation,
-    } = layer;
-    let z = || {
-        let (x, gamma, beta) = (x.clone(), gamma.clone(), beta.clone());
-        <B as ModuleOps<B>>::batch_norm(x, gamma, beta, mean.clone(), variance.clone(), epsilon)
-    };
-    let grad = match activation {
-        Activation::Identity => grad,
-        _ => activated_backward::<B>(z(), grad, activation),
-    };
-    let through = <B as ModuleOps<B>>::batch_norm_train_backward(
-        x,
-        gamma.clone(),
-        mean,
-        variance.clone(),
-        epsilon,
-        grad.clone(),
-    );
-    let x = if from_batch {
-        through.x_grad
-    } else {
-        let deviation = B::float_sqrt(B::float_add_scalar(variance, epsilon.into()));
-        let mut dims = vec![1; grad.shape().num_dims()];
-        dims[1] = grad.shape()[1];
-        let scale = B::float_reshape(B::float_div(gamma, deviation), Shape::from(dims));
-        B::float_mul(grad, scale)
-    };
-    [x, through.gamma_grad, through.beta_grad]
-}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl BatchNormKernel for burn::backend::Cube {}
-
-/// Normalizes a tensor of f32 by the given statistics.
-fn normalize(x: &FlexTensor, layer: &Layer<FlexTensor>, statistics: &Statistics) -> FlexTensor {
-    let (gamma, beta) = (flex::to_vec(&layer.gamma), flex::to_vec(&layer.beta));
-    let affine = Affine::new(statistics, &gamma, &beta, layer.epsilon);
-    let mut output = Buffer::new(x.layout().num_elements());
-    timed("batch_norm", || {
-        kernel::apply(x.storage(), &affine, layer.activation, &mut output);
-    });
-    flex::from_buffer(output, x.layout().clone())
-}
-
-impl BatchNormKernel for Flex {
-    fn forward(
-        x: FlexTensor,
-        layer: &Layer<FlexTensor>,
-        mean: FlexTensor,
-        variance: FlexTensor,
-    ) -> FlexTensor {
-        let statistics = Statistics {
-            mean: flex::to_vec(&mean),
-            variance: flex::to_vec(&variance),
-        };
-        flex::in_f32(x, |x| {
-            normalize(&flex::channels_last(x), layer, &statistics)
-        })
+        [x, gamma, beta].map(Some)
     }
 
-    fn forward_train(
-        x: FlexTensor,
-        layer: &Layer<FlexTensor>,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        if !self.from_batch {
+            let [x, gamma, beta, mean, variance] = inputs.tensors();
+            let statistics = Statistics {
+                mean: flex::to_vec(&mean),
+                variance: flex::to_vec(&variance),
+            };
+            return vec![flex::in_f32(x, |x| {
+                self.normalize(&flex::channels_last(x), [gamma, beta], &statistics)
+            })];
+        }
+        let [x, gamma, beta] = inputs.tensors();
         let dtype = x.dtype();
         let x = flex::channels_last(flex::to_f32(x));
         let channels = x.layout().shape()[1];
@@ -457,54 +158,110 @@ impl BatchNormKernel for Flex {
             kernel::statistics(x.storage(), channels)
         });
         let made = [
-            normalize(&x, layer, &statistics),
+            self.normalize(&x, [gamma, beta], &statistics),
             flex::from_slice(&statistics.mean),
             flex::from_slice(&statistics.variance),
         ];
-        let [output, mean, variance] = made.map(|made| flex::to_dtype(made, dtype));
-        (output, mean, variance)
+        made.map(|made| flex::to_dtype(made, dtype)).into()
     }
 
-    fn backward(
-        saved: Saved<FlexTensor>,
+    fn flex_backward(&self, incoming: Incoming<Flex, 3>) -> Gradients<Flex, 3> {
+        let known = incoming.inputs.into_iter().chain(incoming.outputs);
+        let made = self.gradients(
+            array(known.collect()),
+            incoming.grad,
+            incoming.gradient_so_far,
+        );
+        made.map(Some)
+    }
+}
+
+impl BatchNorm {
+    /// The normalized input, given the statistics, composed of tensor primitives.
+    fn normalized<B: Backend>(
+        &self,
+        [x, gamma, beta, mean, variance]: [FloatTensor<B>; 5],
+    ) -> FloatTensor<B> {
+        <B as ModuleOps<B>>::batch_norm(x, gamma, beta, mean, variance, self.epsilon)
+    }
+
+    /// The gradients to the input, gamma and beta, composed of tensor primitives.
+    fn composed_backward<B: Backend>(
+        &self,
+        known: [FloatTensor<B>; 5],
+        grad: FloatTensor<B>,
+    ) -> [FloatTensor<B>; 3] {
+        let grad = match self.activation {
+            Activation::Identity => grad,
+            _ => {
+                activated_backward::<B>(self.normalized::<B>(known.clone()), grad, self.activation)
+            }
+        };
+        let [x, gamma, _, mean, variance] = known;
+        let through = <B as ModuleOps<B>>::batch_norm_train_backward(
+            x,
+            gamma.clone(),
+            mean,
+            variance.clone(),
+            self.epsilon,
+            grad.clone(),
+        );
+        let x = if self.from_batch {
+            through.x_grad
+        } else {
+            let deviation = B::float_sqrt(B::float_add_scalar(variance, self.epsilon.into()));
+            let mut dims = vec![1; grad.shape().num_dims()];
+            dims[1] = grad.shape()[1];
+            let scale = B::float_reshape(B::float_div(gamma, deviation), Shape::from(dims));
+            B::float_mul(grad, scale)
+        };
+        [x, through.gamma_grad, through.beta_grad]
+    }
+
+    /// Normalizes a tensor of f32 by the given statistics.
+    fn normalize(
+        &self,
+        x: &FlexTensor,
+        parameters: [FlexTensor; 2],
+        statistics: &Statistics,
+    ) -> FlexTensor {
+        let [gamma, beta] = parameters.map(|parameter| flex::to_vec(&parameter));
+        let affine = Affine::new(statistics, &gamma, &beta, self.epsilon);
+        let mut output = Buffer::new(x.layout().num_elements());
+        timed("batch_norm", || {
+            kernel::apply(x.storage(), &affine, self.activation, &mut output);
+        });
+        flex::from_buffer(output, x.layout().clone())
+    }
+
+    /// The gradients to the input, with what it has so far, to gamma and to beta.
+    fn gradients(
+        &self,
+        [x, gamma, beta, mean, variance]: [FlexTensor; 5],
         grad: FlexTensor,
-        there: Option<FlexTensor>,
+        so_far: Option<FlexTensor>,
     ) -> [FlexTensor; 3] {
         let dtype = grad.dtype();
-        let there = there.map(|there| flex::channels_last(flex::to_f32(there)));
-        let there = there.as_ref().map(|there| there.storage::<f32>());
-        let x = flex::channels_last(flex::to_f32(saved.x));
-        let mut grad = flex::channels_last(flex::to_f32(grad));
-        let (gamma, beta) = (
-            flex::to_vec(&saved.layer.gamma),
-            flex::to_vec(&saved.layer.beta),
-        );
+        let so_far = so_far.map(|so_far| flex::channels_last(flex::to_f32(so_far)));
+        let so_far = so_far.as_ref().map(|so_far| so_far.storage::<f32>());
+        let x = flex::channels_last(flex::to_f32(x));
+        let grad = flex::channels_last(flex::to_f32(grad));
         let statistics = Statistics {
-            mean: flex::to_vec(&saved.mean),
-            variance: flex::to_vec(&saved.variance),
+            mean: flex::to_vec(&mean),
+            variance: flex::to_vec(&variance),
         };
         let normalization = Normalization {
             statistics: &statistics,
-            gamma: &gamma,
-            beta: &beta,
-            epsilon: saved.layer.epsilon,
-            activation: saved.layer.activation,
-            from_batch: saved.from_batch,
+            gamma: &flex::to_vec(&gamma),
+            beta: &flex::to_vec(&beta),
+            epsilon: self.epsilon,
+            activation: self.activation,
+            from_batch: self.from_batch,
         };
-        // The gradient becomes that of `x` where it lies, if nothing else reads it.
         let (to_x, parameters) = timed("batch_norm backward", || {
-            match grad.try_storage_mut::<f32>() {
-                Some(data) => {
-                    let parameters = kernel::backward(x.storage(), data, there, normalization);
-                    (grad, parameters)
-                }
-                None => {
-                    let mut data = Buffer::new(grad.layout().num_elements());
-                    data.copy_from_slice(grad.storage());
-                    let parameters = kernel::backward(x.storage(), &mut data, there, normalization);
-                    (flex::from_buffer(data, grad.layout().clone()), parameters)
-                }
-            }
+            flex::change(grad, |data| {
+                kernel::backward(x.storage(), data, so_far, normalization)
+            })
         });
         let [gamma, beta] = [parameters.gamma, parameters.beta].map(|g| flex::from_slice(&g));
         [to_x, gamma, beta].map(|made| flex::to_dtype(made, dtype))

@@ -1,12 +1,13 @@
 //! Steps of optimizers: one pass over a parameter, its gradient and its state.
 
+use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::ops::backend::flex;
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::kernel::vector::{Kernel, dispatch};
 
 /// Numbers that a thread takes at a time.
@@ -35,16 +36,9 @@ pub fn sgd<const D: usize>(
     step: SgdStep,
 ) -> (Tensor<D>, Tensor<D>) {
     let velocity = velocity.unwrap_or_else(|| gradient.zeros_like());
-    let (parameter, velocity) = <Dispatch as UpdateOp>::sgd(
-        parameter.into_dispatch(),
-        gradient.into_dispatch(),
-        velocity.into_dispatch(),
-        step,
-    );
-    (
-        Tensor::from_dispatch(parameter),
-        Tensor::from_dispatch(velocity),
-    )
+    let inputs = [parameter, gradient, velocity].map(Tensor::into_dispatch);
+    let outputs = operator::run_all(step, Inputs::new(inputs.into()));
+    array(outputs).map(Tensor::from_dispatch).into()
 }
 
 /// The constants of a step of [`adam`].
@@ -78,17 +72,10 @@ pub fn adam<const D: usize>(
     step: AdamStep,
 ) -> (Tensor<D>, [Tensor<D>; 2]) {
     let [mean, square] = moments.unwrap_or_else(|| [gradient.zeros_like(), gradient.zeros_like()]);
-    let (parameter, mean, square) = <Dispatch as UpdateOp>::adam(
-        parameter.into_dispatch(),
-        gradient.into_dispatch(),
-        mean.into_dispatch(),
-        square.into_dispatch(),
-        step,
-    );
-    (
-        Tensor::from_dispatch(parameter),
-        [Tensor::from_dispatch(mean), Tensor::from_dispatch(square)],
-    )
+    let inputs = [parameter, gradient, mean, square].map(Tensor::into_dispatch);
+    let outputs = operator::run_all(step, Inputs::new(inputs.into()));
+    let [parameter, mean, square] = array(outputs).map(Tensor::from_dispatch);
+    (parameter, [mean, square])
 }
 
 impl AdamStep {
@@ -101,52 +88,24 @@ impl AdamStep {
     }
 }
 
-/// The operators behind [`sgd()`] and [`adam()`], routed to the backend of the parameter.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")))]
-pub(crate) trait UpdateOp: Backend {
-    /// See [`sgd()`].
-    fn sgd(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        velocity: FloatTensor<Self>,
-        step: SgdStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
-
-    /// See [`adam()`].
-    fn adam(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        square: FloatTensor<Self>,
-        step: AdamStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-}
-
 /// [`sgd()`] composed of tensor primitives.
-#[cfg(any(test, feature = "wgpu", feature = "cuda"))]
 fn composed_sgd<B: Backend>(
-    parameter: FloatTensor<B>,
-    gradient: FloatTensor<B>,
-    velocity: FloatTensor<B>,
+    [parameter, gradient, velocity]: [FloatTensor<B>; 3],
     step: SgdStep,
-) -> (FloatTensor<B>, FloatTensor<B>) {
+) -> [FloatTensor<B>; 2] {
     let decay = B::float_mul_scalar(parameter.clone(), step.weight_decay.into());
     let gradient = B::float_add(decay, gradient);
     let kept = B::float_mul_scalar(velocity, step.momentum.into());
     let velocity = B::float_add(gradient, kept);
     let change = B::float_mul_scalar(velocity.clone(), step.learning_rate.into());
-    (B::float_sub(parameter, change), velocity)
+    [B::float_sub(parameter, change), velocity]
 }
 
 /// [`adam()`] composed of tensor primitives.
-#[cfg(any(test, feature = "wgpu", feature = "cuda"))]
 fn composed_adam<B: Backend>(
-    parameter: FloatTensor<B>,
-    gradient: FloatTensor<B>,
-    mean: FloatTensor<B>,
-    square: FloatTensor<B>,
+    [parameter, gradient, mean, square]: [FloatTensor<B>; 4],
     step: AdamStep,
-) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+) -> [FloatTensor<B>; 3] {
     let [b1, b2] = step.betas;
     let blend = |old, new, beta: f32| {
         B::float_add(
@@ -166,29 +125,7 @@ fn composed_adam<B: Backend>(
         B::float_mul_scalar(parameter, keep.into()),
         B::float_mul_scalar(change, step.learning_rate.into()),
     );
-    (parameter, mean, square)
-}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl UpdateOp for burn::backend::Cube {
-    fn sgd(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        velocity: FloatTensor<Self>,
-        step: SgdStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        composed_sgd::<Self>(parameter, gradient, velocity, step)
-    }
-
-    fn adam(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        square: FloatTensor<Self>,
-        step: AdamStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        composed_adam::<Self>(parameter, gradient, mean, square, step)
-    }
+    [parameter, mean, square]
 }
 
 /// Runs `f` on the storages of the first `N` tensors, which it changes, and of the last, in parts
@@ -230,13 +167,17 @@ fn update<const N: usize>(
     })
 }
 
-impl UpdateOp for Flex {
-    fn sgd(
-        parameter: FlexTensor,
-        gradient: FlexTensor,
-        velocity: FlexTensor,
-        step: SgdStep,
-    ) -> (FlexTensor, FlexTensor) {
+impl Operator<0> for SgdStep {
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        composed_sgd::<B>(inputs.tensors(), *self).into()
+    }
+
+    fn backward<B: Kernels>(&self, _incoming: Incoming<B, 0>) -> Gradients<B, 0> {
+        []
+    }
+
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let [parameter, gradient, velocity] = inputs.tensors();
         struct Pass<'a>([&'a mut [f32]; 2], &'a [f32], SgdStep);
         impl Kernel for Pass<'_> {
             type Output = ();
@@ -250,19 +191,24 @@ impl UpdateOp for Flex {
                 }
             }
         }
-        let [parameter, velocity] = update([parameter, velocity], gradient, |parts, gradient| {
-            dispatch(Pass(parts, gradient, step));
-        });
-        (parameter, velocity)
+        update([parameter, velocity], gradient, |parts, gradient| {
+            dispatch(Pass(parts, gradient, *self));
+        })
+        .into()
+    }
+}
+
+impl Operator<0> for AdamStep {
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        composed_adam::<B>(inputs.tensors(), *self).into()
     }
 
-    fn adam(
-        parameter: FlexTensor,
-        gradient: FlexTensor,
-        mean: FlexTensor,
-        square: FlexTensor,
-        step: AdamStep,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+    fn backward<B: Kernels>(&self, _incoming: Incoming<B, 0>) -> Gradients<B, 0> {
+        []
+    }
+
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let [parameter, gradient, mean, square] = inputs.tensors();
         struct Pass<'a>([&'a mut [f32]; 3], &'a [f32], AdamStep);
         impl Kernel for Pass<'_> {
             type Output = ();
@@ -283,11 +229,10 @@ impl UpdateOp for Flex {
                 }
             }
         }
-        let [parameter, mean, square] =
-            update([parameter, mean, square], gradient, |parts, gradient| {
-                dispatch(Pass(parts, gradient, step));
-            });
-        (parameter, mean, square)
+        update([parameter, mean, square], gradient, |parts, gradient| {
+            dispatch(Pass(parts, gradient, *self));
+        })
+        .into()
     }
 }
 
@@ -314,12 +259,12 @@ mod tests {
                 momentum: 0.9,
                 weight_decay: 0.01,
             };
-            let [w, g, v] = tensors();
-            let kernel = <Flex as UpdateOp>::sgd(w, g, v, step);
-            let [w, g, v] = tensors();
-            let plain = composed_sgd::<Flex>(w, g, v, step);
-            assert_eq!(flex::to_vec(&kernel.0), flex::to_vec(&plain.0));
-            assert_eq!(flex::to_vec(&kernel.1), flex::to_vec(&plain.1));
+            let kernel = step.flex_forward(Inputs::new(tensors().into()));
+            let plain = composed_sgd::<Flex>(tensors(), step);
+            assert_eq!(kernel.len(), plain.len());
+            for (a, b) in kernel.iter().zip(&plain) {
+                assert_eq!(flex::to_vec(a), flex::to_vec(b));
+            }
 
             let step = AdamStep {
                 learning_rate: 0.1,
@@ -329,16 +274,15 @@ mod tests {
                 decoupled_decay: 0.02,
                 time: 3,
             };
-            let square = || Flex::float_mul(noise(length, 4), noise(length, 4));
-            let [w, g, m] = tensors();
-            let kernel = <Flex as UpdateOp>::adam(w, g, m, square(), step);
-            let [w, g, m] = tensors();
-            let plain = composed_adam::<Flex>(w, g, m, square(), step);
-            for (a, b) in [
-                (&kernel.0, &plain.0),
-                (&kernel.1, &plain.1),
-                (&kernel.2, &plain.2),
-            ] {
+            let all = || {
+                let [w, g, m] = tensors();
+                let square = Flex::float_mul(noise(length, 4), noise(length, 4));
+                [w, g, m, square]
+            };
+            let kernel = step.flex_forward(Inputs::new(all().into()));
+            let plain = composed_adam::<Flex>(all(), step);
+            assert_eq!(kernel.len(), plain.len());
+            for (a, b) in kernel.iter().zip(&plain) {
                 assert_eq!(flex::to_vec(a), flex::to_vec(b));
             }
         }

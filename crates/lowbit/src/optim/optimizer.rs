@@ -1,15 +1,17 @@
 //! Optimizers of a whole network.
 
 use burn::module::ParamGroup;
-use burn::optim::ModuleOptimizer;
+use burn::optim::{DynOptimizer, ModuleOptimizer, Optimizer};
 use serde::{Deserialize, Serialize};
 
 use super::{Adam, NormedSgd, Sgd};
 use crate::Error;
+use crate::quantizers::{Group, Learned, learned_paths};
 
 /// An optimizer and its constants; learning rates come from a [`Schedule`](super::Schedule).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum OptimizerConfig {
     /// Stochastic gradient descent: `v = momentum v + (g + weight_decay w)`, `w = w - lr v`.
     Sgd {
@@ -40,13 +42,27 @@ fn momentum() -> f64 {
 
 /// The thresholds of a network, by their path.
 pub fn thresholds() -> ParamGroup {
-    ParamGroup::from_predicate("log2_threshold")
+    learned_group(|learned| learned.group == Some(Group::Thresholds))
+        .expect("some method trains thresholds")
+}
+
+/// What quantizers learn with the optimizer of the weights, but without decay, by their path; if
+/// some method has such.
+fn undecayed() -> Option<ParamGroup> {
+    learned_group(|learned| learned.group == Some(Group::Weights) && !learned.decay)
+}
+
+fn learned_group(wanted: impl Fn(&Learned) -> bool) -> Option<ParamGroup> {
+    let paths = learned_paths().filter(|(_, learned)| wanted(learned));
+    let paths: Vec<String> = paths.map(|(path, _)| path).collect();
+    (!paths.is_empty()).then(|| ParamGroup::from_any_predicates(paths))
 }
 
 /// The optimizer of thresholds, always without decay: their gradient has no natural scale (arXiv
 /// 1903.08066, appendix B).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum ThresholdOptimizer {
     /// Adam, which brings gradients of any scale to one.
     #[default]
@@ -63,29 +79,42 @@ fn beta() -> f32 {
     NormedSgd::BETA
 }
 
+/// The optimizer that `with` makes with this decay, and without for what does not decay.
+fn with_decay<O>(decay: f32, with: impl Fn(f32) -> O) -> ModuleOptimizer
+where
+    O: Optimizer + DynOptimizer + 'static,
+{
+    let all = ModuleOptimizer::from(with(decay));
+    match undecayed() {
+        Some(group) => all.with_group(group, with(0.0), None),
+        None => all,
+    }
+}
+
 impl OptimizerConfig {
     /// Builds the optimizer, with Adam for thresholds.
     pub fn init(&self) -> ModuleOptimizer {
         self.init_with(ThresholdOptimizer::Adam)
     }
 
-    /// Builds the optimizer, with another one for thresholds.
+    /// Builds the optimizer, with another one for thresholds. What quantizers learn beside them
+    /// decays only where the method says so.
     pub fn init_with(&self, for_thresholds: ThresholdOptimizer) -> ModuleOptimizer {
-        let all: ModuleOptimizer = match *self {
+        let all = match *self {
             Self::Sgd {
                 momentum,
                 weight_decay,
-            } => ModuleOptimizer::from(Sgd {
+            } => with_decay(weight_decay, |weight_decay| Sgd {
                 momentum: momentum as f32,
                 weight_decay,
             }),
-            Self::Adam { weight_decay } => ModuleOptimizer::from(Adam {
+            Self::Adam { weight_decay } => with_decay(weight_decay, |weight_decay| Adam {
                 weight_decay,
                 decoupled_decay: 0.0,
             }),
-            Self::AdamW { weight_decay } => ModuleOptimizer::from(Adam {
+            Self::AdamW { weight_decay } => with_decay(weight_decay, |decoupled_decay| Adam {
                 weight_decay: 0.0,
-                decoupled_decay: weight_decay,
+                decoupled_decay,
             }),
         };
         let adam = Adam {

@@ -1,60 +1,27 @@
 //! The quantizers of one layer.
 
-use burn::module::{Flag, Module, Param};
-use burn::tensor::Tensor;
+use std::fmt;
+
+use burn::module::{
+    Content, Devices, Flag, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
+    ModuleVisitor, Param,
+};
+use burn::tensor::{Device, Tensor};
 
 use crate::ops::Operand;
-use crate::quantizers::Quantizer;
-use crate::quantizers::methods::Accumulator;
+use crate::quantizers::methods::{Accumulator, Quantizer, Sums};
+use crate::quantizers::slot::{PerSlot, Slot};
 use crate::quantizers::watch::tap;
 
-/// What a sum adds up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Term {
-    /// Products of an input and a weight.
-    Product,
-    /// Distances of an input and a weight.
-    Distance,
-}
-
-/// The sums that a layer computes.
-#[derive(Debug, Clone, Copy)]
-pub struct Sums {
-    /// What each sum adds up.
-    pub term: Term,
-    /// How many of them.
-    pub terms: usize,
-    /// The dimension of the result that has one index per output channel.
-    pub axis: usize,
-    /// How often the weight's channels repeat along that dimension.
-    pub groups: usize,
-}
-
-impl Sums {
-    /// Sums of `terms` products, with one of the weight's channels at each index of `axis`.
-    pub fn new(terms: usize, axis: usize) -> Self {
-        Self {
-            term: Term::Product,
-            terms,
-            axis,
-            groups: 1,
-        }
-    }
-}
-
-/// The quantizers of a layer. A slot that is `None` costs nothing.
-#[derive(Module, Debug)]
+/// The quantizers of a layer, by slot. A slot without one costs nothing.
+///
+/// To Burn this is a module with one field per slot, so that a parameter's path is such as
+/// `conv1.quantizers.weight.TrainedThreshold.log2_threshold`.
+#[derive(Debug, Clone)]
 pub struct Quantizers {
-    /// Quantizes what the layer reads.
-    pub input: Option<Quantizer>,
-    /// Quantizes its weight.
-    pub weight: Option<Quantizer>,
-    /// Quantizes its bias.
-    pub bias: Option<Quantizer>,
+    slots: PerSlot<Quantizer>,
     /// Saturates the sum of its sums.
     pub accumulator: Option<Accumulator>,
-    /// Quantizes what it hands on.
-    pub output: Option<Quantizer>,
     /// Tells this layer from all others, so that taps can find it; its value says nothing.
     pub identity: Param<Flag>,
 }
@@ -62,31 +29,53 @@ pub struct Quantizers {
 impl Default for Quantizers {
     /// A layer that quantizes nothing.
     fn default() -> Self {
-        Self {
-            input: None,
-            weight: None,
-            bias: None,
-            accumulator: None,
-            output: None,
-            identity: Param::from_bool(false),
-        }
+        Self::new(PerSlot::default(), None)
     }
 }
 
 impl Quantizers {
+    /// A layer with these quantizers, and an accumulator for its sums if they have a width.
+    pub fn new(slots: PerSlot<Quantizer>, accumulator: Option<Accumulator>) -> Self {
+        Self {
+            slots,
+            accumulator,
+            identity: Param::from_bool(false),
+        }
+    }
+
+    /// The quantizer in the slot of that name.
+    pub fn get(&self, slot: &str) -> Option<&Quantizer> {
+        self.slots.get(slot)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, slot: &str) -> Option<&mut Quantizer> {
+        self.slots.get_mut(slot)
+    }
+
+    /// A tensor of the layer that each batch has of its own, as an operand.
+    pub fn activation<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
+        self.operand(slot, self.tap(slot, x), false)
+    }
+
+    /// A parameter of the layer, as an operand.
+    pub fn parameter<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
+        self.operand(slot, self.tap(slot, x), true)
+    }
+
     /// The layer's input, as an operand.
     pub fn input<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
-        operand(&self.input, self.tap("input", x), false)
+        self.activation(Slot::INPUT, x)
     }
 
     /// The layer's weight, as an operand.
     pub fn weight<const D: usize>(&self, weight: Tensor<D>) -> Operand<D> {
-        operand(&self.weight, self.tap("weight", weight), true)
+        self.parameter(Slot::WEIGHT, weight)
     }
 
     /// The layer's bias, as an operand.
     pub fn bias(&self, bias: Tensor<1>) -> Operand<1> {
-        operand(&self.bias, self.tap("bias", bias), true)
+        self.parameter(Slot::BIAS, bias)
     }
 
     /// The layer's result: the sum that `sum` computes from the operands, saturated to
@@ -120,19 +109,254 @@ impl Quantizers {
 
     /// The layer's output, quantized.
     pub fn output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
-        self.tap("output", operand(&self.output, y, false).quantized())
+        let quantized = self.operand(Slot::OUTPUT, y, false).quantized();
+        self.tap(Slot::OUTPUT, quantized)
     }
-}
 
-impl Quantizers {
     fn tap<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Tensor<D> {
         tap::pass(self.identity.id, slot, x)
     }
+
+    fn operand<const D: usize>(&self, slot: &str, x: Tensor<D>, parameter: bool) -> Operand<D> {
+        match self.slots.get(slot) {
+            Some(quantizer) => quantizer.operand_of(x, parameter),
+            None => x.into(),
+        }
+    }
 }
 
-fn operand<const D: usize>(slot: &Option<Quantizer>, x: Tensor<D>, parameter: bool) -> Operand<D> {
-    match slot {
-        Some(quantizer) => quantizer.operand_of(x, parameter),
-        None => x.into(),
+/// What walks over modules are told of the fields.
+const CONTAINER: &str = "Struct:Quantizers";
+const IDENTITY: &str = "identity";
+
+/// Whether a slot comes before the accumulator.
+fn is_before_sum(slot: &str) -> bool {
+    Slot::rank(slot) < Slot::rank(Slot::ACCUMULATOR)
+}
+
+/// What `derive(Module)` would make of a struct with a field per slot.
+impl Module for Quantizers {
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        let visit_slots = |visitor: &mut V, before_sum: bool| {
+            let slots = self.slots.iter();
+            for (slot, quantizer) in slots.filter(|(slot, _)| is_before_sum(slot) == before_sum) {
+                visitor.enter_module(slot, CONTAINER);
+                quantizer.visit(visitor);
+                visitor.exit_module(slot, CONTAINER);
+            }
+        };
+        visit_slots(visitor, true);
+        visitor.enter_module(Slot::ACCUMULATOR, CONTAINER);
+        self.accumulator.visit(visitor);
+        visitor.exit_module(Slot::ACCUMULATOR, CONTAINER);
+        visit_slots(visitor, false);
+        visitor.enter_module(IDENTITY, CONTAINER);
+        self.identity.visit(visitor);
+        visitor.exit_module(IDENTITY, CONTAINER);
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        let map_slots = |mapper: &mut M, slots: PerSlot<Quantizer>| {
+            slots.map(|slot, quantizer| {
+                mapper.enter_module(slot, CONTAINER);
+                let quantizer = quantizer.map(mapper);
+                mapper.exit_module(slot, CONTAINER);
+                quantizer
+            })
+        };
+        let (before, after) = self.slots.split(is_before_sum);
+        let before = map_slots(mapper, before);
+        mapper.enter_module(Slot::ACCUMULATOR, CONTAINER);
+        let accumulator = Module::map(self.accumulator, mapper);
+        mapper.exit_module(Slot::ACCUMULATOR, CONTAINER);
+        let after = map_slots(mapper, after);
+        mapper.enter_module(IDENTITY, CONTAINER);
+        let identity = Module::map(self.identity, mapper);
+        mapper.exit_module(IDENTITY, CONTAINER);
+        Self {
+            slots: before.and(after),
+            accumulator,
+            identity,
+        }
+    }
+
+    fn collect_devices(&self, mut devices: Devices) -> Devices {
+        for (_, quantizer) in self.slots.iter() {
+            devices = quantizer.collect_devices(devices);
+        }
+        devices = self.accumulator.collect_devices(devices);
+        self.identity.collect_devices(devices)
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        Self {
+            slots: self.slots.map(|_, quantizer| quantizer.to_device(device)),
+            accumulator: self.accumulator.to_device(device),
+            identity: Module::to_device(self.identity, device),
+        }
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        Self {
+            slots: self.slots.map(|_, quantizer| quantizer.fork(device)),
+            accumulator: self.accumulator.fork(device),
+            identity: Module::fork(self.identity, device),
+        }
+    }
+
+    fn valid(&self) -> Self {
+        Self {
+            slots: self.slots.clone().map(|_, quantizer| quantizer.valid()),
+            accumulator: self.accumulator.valid(),
+            identity: Module::valid(&self.identity),
+        }
+    }
+
+    fn train(self) -> Self {
+        Self {
+            slots: self.slots.map(|_, quantizer| quantizer.train()),
+            accumulator: self.accumulator.train(),
+            identity: Module::train(self.identity),
+        }
+    }
+
+    fn materialize(self) -> Self {
+        Self {
+            slots: self.slots.map(|_, quantizer| quantizer.materialize()),
+            accumulator: self.accumulator.materialize(),
+            identity: Module::materialize(self.identity),
+        }
+    }
+}
+
+impl ModuleDisplayDefault for Quantizers {
+    fn content(&self, content: Content) -> Option<Content> {
+        let content = content.set_top_level_type("Quantizers");
+        let slots = self.slots.iter();
+        let content = slots.fold(content, |content, (slot, quantizer)| {
+            content.add(slot, quantizer)
+        });
+        let accumulator = self.accumulator.iter();
+        let content = accumulator.fold(content, |content, accumulator| {
+            content.add(Slot::ACCUMULATOR, accumulator)
+        });
+        content.optional()
+    }
+
+    fn num_params(&self) -> usize {
+        Module::num_params(self)
+    }
+}
+
+impl ModuleDisplay for Quantizers {}
+
+impl fmt::Display for Quantizers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.format(Default::default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::quantizers::{
+        AccumulatorConfig, ModulePath, QuantizerConfig, TrainedThresholdConfig,
+    };
+
+    /// The struct that these quantizers were before slots became a list.
+    #[derive(Module, Debug)]
+    struct Fields {
+        input: Option<Quantizer>,
+        bias: Option<Quantizer>,
+        accumulator: Option<Accumulator>,
+        output: Option<Quantizer>,
+        identity: Param<Flag>,
+    }
+
+    #[derive(Default)]
+    struct Walk {
+        path: ModulePath,
+        seen: Vec<String>,
+    }
+
+    impl Walk {
+        fn note(&mut self) {
+            let holder = self.path.holder_type();
+            self.seen.push(format!("{} {holder}", self.path.key()));
+        }
+    }
+
+    impl ModuleVisitor for Walk {
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.exit();
+        }
+
+        fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
+            self.note();
+        }
+
+        fn visit_flag(&mut self, _flag: &Param<Flag>) {
+            self.note();
+        }
+    }
+
+    impl ModuleMapper for Walk {
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.exit();
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            self.note();
+            param
+        }
+
+        fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+            self.note();
+            flag
+        }
+    }
+
+    #[test]
+    fn walks_see_a_struct_with_a_field_per_slot() {
+        let config = QuantizerConfig::Tqt(TrainedThresholdConfig::new(8));
+        let quantizer = || Some(config.init(None, &Device::flex()));
+        let accumulator = AccumulatorConfig { bits: 32 }.init();
+        let mut slots = PerSlot::default();
+        for slot in ["output", "bias", "input"] {
+            slots.set(slot, quantizer());
+        }
+        let open = Quantizers::new(slots, Some(accumulator.clone()));
+        let fields = Fields {
+            input: quantizer(),
+            bias: quantizer(),
+            accumulator: Some(accumulator),
+            output: quantizer(),
+            identity: Param::from_bool(false),
+        };
+        let mut expected = Walk::default();
+        fields.visit(&mut expected);
+        let expected: Vec<String> = expected
+            .seen
+            .iter()
+            .map(|at| at.replace("Fields", "Quantizers"))
+            .collect();
+        assert_eq!(expected.len(), 15);
+        let mut visited = Walk::default();
+        open.visit(&mut visited);
+        assert_eq!(visited.seen, expected);
+        let mut mapped = Walk::default();
+        let open = open.map(&mut mapped);
+        assert_eq!(mapped.seen, expected);
+        assert_eq!(open.devices(), fields.devices());
+        assert_eq!(Module::num_params(&open), Module::num_params(&fields));
     }
 }

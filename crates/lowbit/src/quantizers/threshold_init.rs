@@ -12,6 +12,7 @@ use crate::Error;
 /// are in [`calibrate`](crate::calibrate).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum ThresholdInit {
     /// The largest magnitude.
     #[default]

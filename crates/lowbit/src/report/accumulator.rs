@@ -6,9 +6,12 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
-use crate::config::{Layer, LayerType};
-use crate::ops::{IntegerGrid, bits_of, sum_limits, trained_threshold};
-use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig};
+use crate::config::Layer;
+use crate::ops::{bits_of, sum_limits};
+use crate::quantizers::{
+    Channels, Integers, ModulePath, Quantizer, QuantizerConfig, Sums as LayerSums, Term,
+    with_learned,
+};
 
 /// The widths of a layer's sums, in bits of two's complement. Each holds every partial
 /// sum too, in any order.
@@ -53,8 +56,7 @@ impl AccumulatorBits {
 /// No data is needed; thresholds and signedness are the model's, so that calibration comes first.
 /// Layers with a stride or padding have sums of fewer terms at some places; what is counted is a
 /// sum of all. The weights of a `ShiftConv2d` are integers times its longest shift; with 7 bits and
-/// more those are too wide to be counted. In a transposed convolution with groups and without bias
-/// or thresholds per channel, the groups cannot be told and are counted as one.
+/// more those are too wide to be counted.
 pub fn accumulator_bits<M: Module>(model: &M, layers: &[Layer]) -> Vec<AccumulatorBits> {
     let mut parameters = Parameters::default();
     model.visit(&mut parameters);
@@ -67,41 +69,21 @@ pub fn accumulator_bits<M: Module>(model: &M, layers: &[Layer]) -> Vec<Accumulat
 /// Every parameter of a module, by path.
 #[derive(Default)]
 struct Parameters {
-    path: Vec<String>,
+    path: ModulePath,
     found: BTreeMap<String, TensorData>,
 }
 
 impl ModuleVisitor for Parameters {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        // A layer's path does not name the variant of an enum of networks.
-        let variant = self.path.is_empty() && container_type.starts_with("Enum:");
-        let name = if variant { "" } else { name };
-        self.path.push(name.to_string());
+        self.path.enter(name, container_type);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let names = self.path.iter().map(String::as_str);
-        let path: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
-        self.found.insert(path.join("."), param.val().into_data());
-    }
-}
-
-/// The integers of a quantized tensor, as far as its quantizer tells.
-struct Integers {
-    bits: u32,
-    min: i64,
-    max: i64,
-    /// Exponents of the steps, one or one per channel.
-    log2_steps: Vec<i32>,
-}
-
-impl Integers {
-    fn log2_step(&self, channel: usize) -> i32 {
-        self.log2_steps[channel % self.log2_steps.len()]
+        self.found.insert(self.path.key(), param.val().into_data());
     }
 }
 
@@ -136,31 +118,24 @@ impl Sums<'_> {
 
 impl Parameters {
     fn of(&self, layer: &Layer) -> Option<AccumulatorBits> {
-        if !layer.layer_type.has_slot("accumulator") {
-            return None;
-        }
+        let description = &layer.description;
+        let made_of = description.sums?;
         let at = |name: &str| format!("{}.{name}", layer.path);
         let data = self.found.get(&at("weight"))?;
-        let input = self.integers(layer.config.input.as_ref()?, &at("quantizers.input"))?;
-        let config = match layer.layer_type {
-            LayerType::ShiftConv2d { weight_bits, .. } => {
-                QuantizerConfig::Format(FormatQuantizerConfig::shifts_of_weight(weight_bits))
-            }
-            _ => layer.config.weight.clone()?,
-        };
-        let weight = self.integers(&config, &at("quantizers.weight"))?;
-        let values = self.quantized(layer, &config, &weight, data)?;
-        let bias = self.found.get(&at("bias"));
-        let layout = Layout::of(
-            layer.layer_type,
-            data.shape().as_slice(),
-            bias.map(|b| b.shape()[0]),
-        );
+        let input = layer.config.get("input")?;
+        let input = self
+            .quantizer(input, None, &at("quantizers.input"))?
+            .integers()?;
+        let own = description.weight_format.as_ref();
+        let config = own.or(layer.config.get("weight"))?;
+        let (weight, values) = self.quantized(layer, config, data)?;
+        let axis = description.weight?.axis;
+        let layout = Layout::of(&made_of, axis, data.shape().as_slice())?;
 
         let sums = Sums {
             input: &input,
             weight: &weight,
-            distances: matches!(layer.layer_type, LayerType::Adder2d { .. }),
+            distances: made_of.term == Term::Distance,
         };
         let mut limits = vec![(0i128, 0i128); layout.channels];
         for (i, &value) in values.iter().enumerate() {
@@ -169,7 +144,7 @@ impl Parameters {
             limits[channel].0 += least;
             limits[channel].1 += greatest;
         }
-        let terms = layout.terms as i128;
+        let terms = made_of.terms as i128;
         let any_weight = (0..layout.channels).map(|channel| {
             let (least, greatest) = sums.limits((weight.min, weight.max), channel);
             (least * terms, greatest * terms)
@@ -178,11 +153,11 @@ impl Parameters {
         let largest = limits.iter().map(|&(least, greatest)| greatest.max(-least));
         Some(AccumulatorBits {
             path: layer.path.clone(),
-            layer_type: layer.layer_type.name(),
+            layer_type: layer.description.name,
             input: input.bits,
             input_signed: input.min < 0,
             weight: weight.bits,
-            terms: layout.terms,
+            terms: made_of.terms,
             needed_by_shape: any_weight.map(width).max().unwrap_or(1),
             needed_by_weights: limits.iter().copied().map(width).max().unwrap_or(1),
             given: layer.config.accumulator.as_ref().map(|a| a.bits),
@@ -190,97 +165,49 @@ impl Parameters {
         })
     }
 
-    /// The range of a quantizer's integers; `None` if it has none.
-    fn integers(&self, config: &QuantizerConfig, path: &str) -> Option<Integers> {
-        match config {
-            QuantizerConfig::Tqt(config) => {
-                let of = |name: &str| self.found.get(&format!("{path}.TrainedThreshold.{name}"));
-                let signed = of("signed")?.iter::<f32>().next()? != 0.0;
-                let magnitude_bits = config.bits - u32::from(signed);
-                let magnitudes = 1i64 << magnitude_bits;
-                // As the quantizer holds them.
-                let log2_step = |log2: f64| {
-                    (log2.ceil() - f64::from(magnitude_bits)).clamp(-126.0, 126.0) as i32
-                };
-                Some(Integers {
-                    bits: config.bits,
-                    min: if signed { -magnitudes } else { 0 },
-                    max: magnitudes - 1,
-                    log2_steps: of("log2_threshold")?.iter::<f64>().map(log2_step).collect(),
-                })
-            }
-            QuantizerConfig::Format(config) => {
-                let grid = IntegerGrid::of(&config.format)?;
-                Some(Integers {
-                    bits: config.format.bits(),
-                    min: grid.min,
-                    max: grid.max,
-                    log2_steps: vec![grid.log2_step],
-                })
-            }
-            QuantizerConfig::DorefaWeight(_) | QuantizerConfig::DorefaActivation(_) => None,
-        }
+    /// A quantizer as it is at that path, for a tensor with these channels.
+    fn quantizer(
+        &self,
+        config: &QuantizerConfig,
+        channels: Option<Channels>,
+        path: &str,
+    ) -> Option<Quantizer> {
+        let quantizer = config.init(channels, &Device::flex());
+        with_learned(quantizer, |name| {
+            self.found.get(&format!("{path}.{name}")).cloned()
+        })
     }
 
-    /// The integers that a layer's weight is rounded to.
+    /// The integers that a layer's weight is rounded to, and their limits.
     fn quantized(
         &self,
         layer: &Layer,
         config: &QuantizerConfig,
-        integers: &Integers,
         weight: &TensorData,
-    ) -> Option<Vec<i64>> {
-        let mut values: Vec<f32> = weight.iter::<f32>().collect();
+    ) -> Option<(Integers, Vec<i64>)> {
         let shape = weight.shape().as_slice();
-        let axis = channel_axis(layer.layer_type);
+        let axis = layer.description.weight?.axis;
+        let count = shape[axis];
         let inner: usize = shape[axis + 1..].iter().product();
-        match config {
-            QuantizerConfig::Tqt(config) => {
-                let path = format!("{}.quantizers.weight.TrainedThreshold", layer.path);
-                let device = Device::flex();
-                let parameter = |name: &str| {
-                    let data = self.found.get(&format!("{path}.{name}"))?;
-                    Some(Tensor::<1>::from_data(data.clone(), &device))
-                };
-                let outer = shape[..axis].iter().product();
-                let rows = TensorData::new(values, [outer, shape[axis], inner]);
-                let rounded = trained_threshold(
-                    Tensor::<3>::from_data(rows, &device),
-                    parameter("log2_threshold")?,
-                    parameter("signed")?,
-                    config.bits,
-                    1,
-                );
-                values = rounded.into_data().iter::<f32>().collect();
-            }
-            QuantizerConfig::Format(config) => config
-                .format
-                .quantize_in_place(&mut values, config.rounding)
-                .ok()?,
-            QuantizerConfig::DorefaWeight(_) | QuantizerConfig::DorefaActivation(_) => return None,
-        }
+        let path = format!("{}.quantizers.weight", layer.path);
+        let quantizer = self.quantizer(config, Some(Channels { axis: 1, count }), &path)?;
+        let integers = quantizer.integers()?;
+        let rows = [shape[..axis].iter().product(), count, inner];
+        let rows = TensorData::new(weight.iter::<f32>().collect::<Vec<_>>(), rows);
+        let rows = Tensor::<3>::from_data(rows, &Device::flex());
+        let rounded = quantizer.operand(rows).quantized().into_data();
         let integer = |(i, value): (usize, f32)| {
-            let log2_step = integers.log2_step(i / inner % shape[axis]);
+            let log2_step = integers.log2_step(i / inner % count);
             (f64::from(value) / f64::from(log2_step).exp2()) as i64
         };
-        Some(values.into_iter().enumerate().map(integer).collect())
-    }
-}
-
-/// The dimension of a weight that may have a threshold per index.
-fn channel_axis(layer_type: LayerType) -> usize {
-    match layer_type {
-        LayerType::Linear { .. }
-        | LayerType::ConvTranspose1d { .. }
-        | LayerType::ConvTranspose2d { .. }
-        | LayerType::ConvTranspose3d { .. } => 1,
-        _ => 0,
+        let values = rounded.iter::<f32>().enumerate().map(integer).collect();
+        Some((integers, values))
     }
 }
 
 /// Where the weights of each output channel lie in a weight.
 struct Layout {
-    terms: usize,
+    /// Output channels, of all groups.
     channels: usize,
     /// Weights that follow one another and belong to one channel.
     inner: usize,
@@ -289,35 +216,18 @@ struct Layout {
 }
 
 impl Layout {
-    /// The layout of a weight of the given shape, for a layer with a bias of the given length.
-    fn of(layer_type: LayerType, shape: &[usize], bias: Option<usize>) -> Self {
+    /// The layout of a weight of that shape, with a channel at each index of `axis`, which repeat
+    /// with the groups of the sums; `None` if a sum does not read each of its channel's weights
+    /// once.
+    fn of(sums: &LayerSums, axis: usize, shape: &[usize]) -> Option<Self> {
         let all: usize = shape.iter().product();
-        let inner: usize = shape[2..].iter().product();
-        match layer_type {
-            LayerType::Linear { .. } => Self {
-                terms: shape[0],
-                channels: shape[1],
-                inner: 1,
-                group: (shape[1], all),
-            },
-            LayerType::ConvTranspose1d { .. }
-            | LayerType::ConvTranspose2d { .. }
-            | LayerType::ConvTranspose3d { .. } => {
-                let groups = bias.map_or(1, |channels| channels / shape[1]).max(1);
-                Self {
-                    terms: shape[0] / groups * inner,
-                    channels: shape[1] * groups,
-                    inner,
-                    group: (shape[1], all / groups),
-                }
-            }
-            _ => Self {
-                terms: shape[1] * inner,
-                channels: shape[0],
-                inner: shape[1] * inner,
-                group: (shape[0], all),
-            },
-        }
+        let channels = *shape.get(axis)?;
+        let layout = Self {
+            channels: channels * sums.groups,
+            inner: shape[axis + 1..].iter().product(),
+            group: (channels, all.checked_div(sums.groups)?),
+        };
+        (layout.channels * sums.terms == all).then_some(layout)
     }
 
     /// The output channel of the weight at index `i`.
@@ -332,9 +242,9 @@ mod tests {
     use super::*;
     use burn::module::ModuleDisplay;
 
-    use crate::config::QConfig;
+    use crate::config::{Describe, QConfig};
     use crate::nn;
-    use crate::quantizers::{AccumulatorConfig, TrainedThresholdConfig};
+    use crate::quantizers::TrainedThresholdConfig;
 
     #[derive(Module, Debug)]
     struct Net<L: Module + ModuleDisplay> {
@@ -348,23 +258,17 @@ mod tests {
                 ..TrainedThresholdConfig::new(4)
             }))
         };
-        QConfig {
-            input: threshold(false),
-            weight: threshold(per_channel),
-            accumulator: Some(AccumulatorConfig { bits: 10 }),
-            ..QConfig::default()
-        }
+        QConfig::new()
+            .with("input", threshold(false))
+            .with("weight", threshold(per_channel))
+            .with_accumulator(10)
     }
 
-    fn report<L: Module + ModuleDisplay>(
-        layer: L,
-        layer_type: LayerType,
-        config: QConfig,
-    ) -> AccumulatorBits {
+    fn report<C: Describe, L: Module + ModuleDisplay>(config: &C, layer: L) -> AccumulatorBits {
         let layers = [Layer {
             path: "layer".into(),
-            layer_type,
-            config,
+            description: config.describe(),
+            config: config.quantization().clone(),
         }];
         let mut report = accumulator_bits(&Net { layer }, &layers);
         assert_eq!(report.len(), 1);
@@ -380,11 +284,10 @@ mod tests {
     /// at least -(7*8 + 8*7 + 8) = -120, 8 bits; channel two less.
     #[test]
     fn a_linear_layer_by_hand() {
-        let mut linear = nn::LinearConfig::new(3, 2)
-            .with_quantization(config(false))
-            .init(&Device::flex());
+        let config = nn::LinearConfig::new(3, 2).with_quantization(config(false));
+        let mut linear = config.init(&Device::flex());
         linear.weight = weight(&[0.875, 0.0, -1.0, 0.125, 0.125, 0.0], [3, 2]);
-        let bits = report(linear, LayerType::Linear { bias: true }, config(false));
+        let bits = report(&config, linear);
         assert_eq!((bits.terms, bits.input, bits.weight), (3, 4, 4));
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (9, 8));
         assert!(bits.is_enough() && bits.exact_in_f32 && bits.input_signed);
@@ -394,16 +297,15 @@ mod tests {
     /// weights of 7 give 210, 9 bits, one of -8 gives -120, 8 bits.
     #[test]
     fn an_unsigned_input_by_hand() {
-        let mut conv = nn::Conv1dConfig::new(1, 2, 2)
-            .with_quantization(config(false))
-            .init(&Device::flex());
+        let config = nn::Conv1dConfig::new(1, 2, 2).with_quantization(config(false));
+        let mut conv = config.init(&Device::flex());
         conv.weight = weight(&[0.875, 0.875, -1.0, 0.0], [2, 1, 2]);
         if let Some(crate::quantizers::Quantizer::TrainedThreshold(input)) =
-            &mut conv.quantizers.input
+            conv.quantizers.get_mut("input")
         {
             input.signed = weight(&[0.0], [1]);
         }
-        let bits = report(conv, LayerType::Conv1d { bias: true }, config(false));
+        let bits = report(&config, conv);
         // By shape: 2 * 15 * -8 = -240.
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (9, 9));
         assert!(!bits.input_signed);
@@ -414,24 +316,36 @@ mod tests {
     /// of -8 are -112, 8 bits; one alone is -56, 7 bits.
     #[test]
     fn a_transposed_convolution_by_hand() {
-        let mut conv = nn::ConvTranspose1dConfig::new([4, 4], 1)
+        let config = nn::ConvTranspose1dConfig::new([4, 4], 1)
             .with_groups(2)
-            .with_quantization(config(true))
-            .init(&Device::flex());
+            .with_quantization(config(true));
+        let mut conv = config.init(&Device::flex());
         // Rows are channels in, columns the places of channels out in their group.
         let values = [0.875, 0.0, 0.0, 3.5, 0.0, 3.5, 0.0, 3.5];
         conv.weight = weight(&values, [4, 2, 1]);
         if let Some(crate::quantizers::Quantizer::TrainedThreshold(threshold)) =
-            &mut conv.quantizers.weight
+            conv.quantizers.get_mut("weight")
         {
             threshold.log2_threshold = weight(&[0.0, 2.0], [2]);
         }
-        let bits = report(
-            conv,
-            LayerType::ConvTranspose1d { bias: true },
-            config(true),
-        );
+        let bits = report(&config, conv);
         assert_eq!((bits.terms, bits.needed_by_weights), (2, 8));
+    }
+
+    /// Two groups of one channel in and one out, without bias: each sum is one product, at most
+    /// -8 times -8 = 64 steps by shape, 8 bits, and -8 times 4 = -32 by these weights, 6 bits. Were
+    /// both weights in one sum, it could reach 64.
+    #[test]
+    fn groups_are_told_without_a_bias() {
+        let config = nn::ConvTranspose1dConfig::new([2, 2], 1)
+            .with_groups(2)
+            .with_bias(false)
+            .with_quantization(config(false));
+        let mut conv = config.init(&Device::flex());
+        conv.weight = weight(&[0.5, 0.5], [2, 1, 1]);
+        let bits = report(&config, conv);
+        assert_eq!((bits.terms, bits.needed_by_shape), (1, 8));
+        assert_eq!(bits.needed_by_weights, 6);
     }
 
     /// Steps 1/8 for inputs and, with threshold 4, 1/2 for weights: in eighths, inputs are -8..7,
@@ -439,16 +353,15 @@ mod tests {
     /// -32: at most 39 from 7. Together -59, 7 bits; by shape 2 * 39 = 78, 8 bits.
     #[test]
     fn an_adder_by_hand() {
-        let mut adder = nn::Adder2dConfig::new([2, 1], [1, 1])
-            .with_quantization(config(false))
-            .init(&Device::flex());
+        let config = nn::Adder2dConfig::new([2, 1], [1, 1]).with_quantization(config(false));
+        let mut adder = config.init(&Device::flex());
         adder.weight = weight(&[1.5, -4.0], [1, 2, 1, 1]);
         if let Some(crate::quantizers::Quantizer::TrainedThreshold(threshold)) =
-            &mut adder.quantizers.weight
+            adder.quantizers.get_mut("weight")
         {
             threshold.log2_threshold = weight(&[2.0], [1]);
         }
-        let bits = report(adder, LayerType::Adder2d { bias: false }, config(false));
+        let bits = report(&config, adder);
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (8, 7));
     }
 
@@ -458,20 +371,13 @@ mod tests {
     /// bits.
     #[test]
     fn a_shift_convolution_by_hand() {
-        let config = QConfig {
-            weight: None,
-            ..config(false)
-        };
-        let mut conv = nn::ShiftConv2dConfig::new([3, 1], [1, 1])
+        let config = config(false).without("weight");
+        let config = nn::ShiftConv2dConfig::new([3, 1], [1, 1])
             .with_weight_bits(3)
-            .with_quantization(config.clone())
-            .init(&Device::flex());
+            .with_quantization(config);
+        let mut conv = config.init(&Device::flex());
         conv.weight = weight(&[1.0, -0.3, 0.6], [1, 3, 1, 1]);
-        let layer_type = LayerType::ShiftConv2d {
-            bias: true,
-            weight_bits: 3,
-        };
-        let bits = report(conv, layer_type, config);
+        let bits = report(&config, conv);
         assert_eq!((bits.terms, bits.input, bits.weight), (3, 4, 3));
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (8, 7));
         assert_eq!(bits.given, Some(10));
@@ -488,23 +394,19 @@ mod tests {
                 },
             ))
         };
-        let config = QConfig {
-            input: format("ufixed(8,8)"),
-            weight: format("fixed(4,3)"),
-            ..QConfig::default()
-        };
-        let mut linear = nn::LinearConfig::new(2, 1)
-            .with_quantization(config.clone())
-            .init(&Device::flex());
+        let config = QConfig::new()
+            .with("input", format("ufixed(8,8)"))
+            .with("weight", format("fixed(4,3)"));
+        let config = nn::LinearConfig::new(2, 1).with_quantization(config);
+        let mut linear = config.init(&Device::flex());
         linear.weight = weight(&[0.875, 0.875], [2, 1]);
         // 2 * 7 * 255 = 3570, 13 bits; by shape 2 * -8 * 255 = -4080.
-        let layer_type = LayerType::Linear { bias: true };
-        let bits = report(linear.clone(), layer_type, config);
+        let bits = report(&config, linear.clone());
         assert_eq!((bits.needed_by_shape, bits.needed_by_weights), (13, 13));
         assert_eq!(bits.given, None);
         let layers = [Layer {
             path: "layer".into(),
-            layer_type,
+            description: config.describe(),
             config: QConfig::default(),
         }];
         assert!(accumulator_bits(&Net { layer: linear }, &layers).is_empty());

@@ -2,7 +2,10 @@
 
 mod accumulator;
 mod quantizer_curve;
+pub mod summary;
 mod svg;
+pub mod table;
 
 pub use accumulator::{AccumulatorBits, accumulator_bits};
 pub use quantizer_curve::{CurveConfig, QuantizerCurve};
+pub use table::Table;

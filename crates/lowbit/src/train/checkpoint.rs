@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::recipe::ThresholdState;
 use crate::Error;
 use crate::files::{sync_folder, write_synced};
-use crate::models::{Classifier, LoadReport, Tolerance, load_plain};
+use crate::models::{Classifier, LoadReport, Stored, Tolerance, load_plain};
 use crate::quantizers::bad_threshold;
 
 const MODEL: &str = "model.bpk";
@@ -129,7 +129,7 @@ impl Checkpoints {
     }
 
     /// Saves a checkpoint, then removes those that are neither last nor best.
-    pub fn save<M: Classifier>(
+    pub fn save<M: Stored>(
         &self,
         model: &M,
         optimizer: &ModuleOptimizer,
@@ -150,7 +150,7 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint beside its place and moves it there as a whole.
-    fn write<M: Classifier>(
+    fn write<M: Stored>(
         &self,
         path: &Path,
         model: &M,
@@ -163,7 +163,7 @@ impl Checkpoints {
         }
         fs::create_dir_all(&partial).map_err(Error::io(&partial))?;
         // The validation form has its running statistics brought up to date.
-        let model = model.valid().record().into_bytes();
+        let model = model.valid().stored().into_bytes();
         write_synced(&partial.join(MODEL), &model.map_err(bad(path))?)?;
         let optimizer = optimizer.to_record().into_bytes();
         write_synced(&partial.join(OPTIMIZER), &optimizer.map_err(bad(path))?)?;
@@ -189,14 +189,14 @@ pub fn load_state(path: &Path) -> Result<State, Error> {
 ///
 /// # Errors
 /// If it cannot be read, is of another network, or has a threshold that is zero or no number.
-pub fn load_model<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
+pub fn load_model<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
     let path = path.join(MODEL);
     let record = ModuleRecord::from_bytes(read(&path)?).map_err(bad(&path))?;
-    with_thresholds_checked(model.with_record(record).map_err(bad(&path))?, &path)
+    with_thresholds_checked(model.restored(record).map_err(bad(&path))?, &path)
 }
 
 /// The network, if every threshold is a positive number.
-fn with_thresholds_checked<M: Classifier>(model: M, path: &Path) -> Result<M, Error> {
+fn with_thresholds_checked<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
     match bad_threshold(&model) {
         None => Ok(model),
         Some((tensor, log2_threshold)) => {

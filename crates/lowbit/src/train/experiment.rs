@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Recipe, Settings};
+use super::defaults;
+use super::objective::Objective;
+use super::options::{Decides, Settings};
+use super::recipe::Recipe;
 use crate::Error;
 use crate::config::QPlan;
-use crate::data::DataSet;
-use crate::models::{Architecture, Tolerance};
+use crate::data::{DataSet, Defaults, Split};
+use crate::models::{Architecture, Network, Tolerance};
 use crate::optim::{OptimizerConfig, Schedule};
 
 /// More epochs than anybody waits for.
@@ -47,11 +51,8 @@ pub struct Experiment {
     pub runs: Vec<RunConfig>,
 }
 
-/// Training images that thresholds are calibrated with, unless told.
-pub(super) const CALIBRATION_IMAGES: usize = 1024;
-
 fn usual_calibration() -> usize {
-    CALIBRATION_IMAGES
+    defaults::CALIBRATION_IMAGES
 }
 
 /// Where a run's first weights come from.
@@ -84,6 +85,9 @@ pub struct RunConfig {
     pub optimizer: OptimizerConfig,
     /// The learning rate over the run.
     pub schedule: Schedule,
+    /// The loss.
+    #[serde(default, skip_serializing_if = "Objective::is_default")]
+    pub objective: Objective,
     /// What is done beside descending.
     #[serde(default, skip_serializing_if = "Recipe::is_plain")]
     pub recipe: Recipe,
@@ -105,26 +109,47 @@ impl Experiment {
         Ok(experiment)
     }
 
+    /// What `settings` say, and what is usual where they say nothing.
+    ///
+    /// # Errors
+    /// If a field is out of its range, or they contradict themselves.
+    pub(super) fn of(settings: Settings) -> Result<Self, Error> {
+        let of_plan = |d: Decides| d == Decides::Quantization && settings.plan.is_some();
+        if let Some(field) = settings.first(|option| of_plan(option.decides)) {
+            let message = "a plan is given, which says what is quantized";
+            return Err(Error::config(field, message));
+        }
+        let data = settings.data.unwrap_or(defaults::DATA);
+        let usual = data.defaults();
+        let runs = RunConfig::of(&settings, usual)?;
+        let experiment = Self {
+            data,
+            data_dir: absolute(settings.data_dir)?,
+            model: settings.model.unwrap_or(usual.model),
+            batch: settings.batch.unwrap_or(usual.batch),
+            augment: settings.augment.unwrap_or(data.augment().is_some()),
+            seed: settings.seed.unwrap_or(defaults::SEED),
+            threads: settings.threads.unwrap_or_else(defaults::threads),
+            calibration_images: settings
+                .calibration_images
+                .unwrap_or(defaults::CALIBRATION_IMAGES),
+            from: absolute(settings.from)?,
+            accept: settings.accept.unwrap_or_default(),
+            runs,
+        };
+        experiment.check()?;
+        Ok(experiment)
+    }
+
     /// The same experiment with what `settings` says of it.
     ///
     /// # Errors
     /// If they speak of the choice of runs, which a complete experiment has made, or a field is
     /// out of its range.
     pub fn with(mut self, settings: &Settings) -> Result<Self, Error> {
-        let choices = [
-            ("method", settings.method.is_some()),
-            ("wbits", settings.wbits.is_some()),
-            ("abits", settings.abits.is_some()),
-            ("baseline", settings.baseline.is_some()),
-            ("plan", settings.plan.is_some()),
-            ("fold", settings.fold.is_some()),
-            ("from", settings.from.is_some()),
-        ];
-        if let Some((field, _)) = choices.into_iter().find(|(_, given)| *given) {
-            return Err(Error::config(
-                field,
-                "the file lists complete runs, whose choice is made",
-            ));
+        if let Some(field) = settings.first(|option| option.decides != Decides::Training) {
+            let message = "the file lists complete runs, whose choice is made";
+            return Err(Error::config(field, message));
         }
         let given = settings.clone();
         self.data = given.data.unwrap_or(self.data);
@@ -138,13 +163,39 @@ impl Experiment {
         self.calibration_images = images.unwrap_or(self.calibration_images);
         self.accept = given.accept.unwrap_or(self.accept);
         for run in &mut self.runs {
-            run.epochs = settings.epochs.unwrap_or(run.epochs);
-            run.lr = settings.lr.unwrap_or(run.lr);
-            run.threshold_lr = settings.threshold_lr.unwrap_or(run.threshold_lr);
-            run.recipe = settings.recipe.clone().unwrap_or(run.recipe.clone());
+            let given = settings.clone();
+            run.epochs = given.epochs.unwrap_or(run.epochs);
+            run.lr = given.lr.unwrap_or(run.lr);
+            run.threshold_lr = given.threshold_lr.unwrap_or(run.threshold_lr);
+            if let Some(optimizer) = given.optimizer {
+                run.optimizer = optimizer;
+            }
+            if let Some(schedule) = given.schedule {
+                run.schedule = schedule;
+            }
+            run.objective = given.objective.unwrap_or(run.objective);
+            if let Some(recipe) = given.recipe {
+                run.recipe = recipe;
+            }
         }
         self.check()?;
         Ok(self)
+    }
+
+    /// The network of a run, its parameters drawn from the experiment's seed.
+    ///
+    /// # Errors
+    /// If the plan cannot be built on it.
+    pub fn network(
+        &self,
+        run: &RunConfig,
+        split: &Split,
+        device: &Device,
+    ) -> Result<Network, Error> {
+        let set = &split.train;
+        let input = [set.channels, set.height, set.width];
+        self.model
+            .init(input, set.classes, &run.plan, self.seed, device)
     }
 
     /// The configuration as TOML.
@@ -175,10 +226,10 @@ impl Experiment {
                 format!("is {}, expected less than 2^63", self.seed),
             ));
         }
-        if self.data == DataSet::Digits && self.data_dir.is_some() {
+        if self.data.is_embedded() && self.data_dir.is_some() {
             return Err(Error::config(
                 "data_dir",
-                "the digits are part of the program, not in a folder",
+                format!("the {} are part of the program, not in a folder", self.data),
             ));
         }
         if self.runs.is_empty() {
@@ -201,7 +252,64 @@ impl Experiment {
     }
 }
 
+fn absolute(path: Option<PathBuf>) -> Result<Option<PathBuf>, Error> {
+    path.map(|path| std::path::absolute(&path).map_err(Error::io(&path)))
+        .transpose()
+}
+
 impl RunConfig {
+    /// The runs that `settings` ask for.
+    fn of(settings: &Settings, usual: &Defaults) -> Result<Vec<Self>, Error> {
+        let (name, plan) = match &settings.plan {
+            Some(plan) => ("plan".into(), plan.clone()),
+            None => settings.method_plan()?,
+        };
+        let quantized = plan != QPlan::float();
+        let baseline = settings.baseline.unwrap_or(settings.from.is_none()) || !quantized;
+        let start = if settings.from.is_some() {
+            Start::From
+        } else {
+            Start::Scratch
+        };
+        let mut runs = Vec::new();
+        if baseline {
+            let name = "float".into();
+            runs.push(Self::one(settings, usual, name, QPlan::float(), start));
+        }
+        if quantized {
+            // Thresholds are calibrated on a trained network.
+            let after = baseline && start == Start::Scratch && plan.has_thresholds();
+            let start = if after { Start::First } else { start };
+            runs.push(Self::one(settings, usual, name, plan, start));
+        }
+        Ok(runs)
+    }
+
+    fn one(settings: &Settings, usual: &Defaults, name: String, plan: QPlan, start: Start) -> Self {
+        // A trained network is retrained gently: a fifth of the epochs and a tenth of the rate.
+        let (epochs, lr) = match start {
+            Start::Scratch => (usual.epochs, usual.lr),
+            Start::From | Start::First => (usual.epochs.div_ceil(5), usual.lr / 10.0),
+        };
+        let given = settings.clone();
+        let recipe = || match plan.has_thresholds() {
+            true => Recipe::tqt(settings.batch.unwrap_or(usual.batch)),
+            false => Recipe::default(),
+        };
+        Self {
+            name,
+            start,
+            epochs: given.epochs.unwrap_or(epochs),
+            lr: given.lr.unwrap_or(lr),
+            threshold_lr: given.threshold_lr.unwrap_or(defaults::THRESHOLD_LR),
+            optimizer: given.optimizer.unwrap_or_else(|| usual.optimizer.clone()),
+            schedule: given.schedule.unwrap_or_else(|| usual.schedule.clone()),
+            objective: given.objective.unwrap_or_default(),
+            recipe: given.recipe.unwrap_or_else(recipe),
+            plan,
+        }
+    }
+
     fn check(&self, index: usize, has_from: bool) -> Result<(), Error> {
         let simple = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(simple) {

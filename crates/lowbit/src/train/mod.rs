@@ -1,26 +1,41 @@
-//! Training: what to train ([`Settings`], [`Experiment`]), one network step by step ([`Trainer`]),
-//! and experiments on disk ([`RunFolder`]).
+//! Training: what to train ([`Settings`], [`Experiment`]), what a network learns ([`Task`],
+//! [`Objective`]), one network step by step ([`Trainer`]), and experiments on disk ([`RunFolder`]).
 
-pub mod bench;
 pub mod checkpoint;
+mod defaults;
 mod evaluation;
 mod experiment;
+mod folder;
 mod metrics;
+mod objective;
+mod options;
+mod plan;
 mod progress;
 mod quantize;
 pub mod recipe;
 mod run;
 mod settings;
+mod task;
 mod trainer;
+mod values;
+mod width_list;
 
 pub use burn::train::Interrupter;
 pub use checkpoint::Checkpoints;
-pub use evaluation::{Evaluation, best_checkpoint, evaluate_run, find_run, trained_network};
+pub use evaluation::{Evaluation, evaluate_run, trained_network};
 pub use experiment::{Experiment, RunConfig, Start};
+pub use folder::{RunFolder, RunResult, best_checkpoint, find_run};
 pub use metrics::EpochMetrics;
+pub use objective::Objective;
+pub use options::{Command, Decides, Flag, Reason, SettingOption, Settings, Usage};
 pub use progress::Progress;
 pub use quantize::{LayerWidths, QuantizationReport, Quantize, layer_widths, quantization_report};
 pub use recipe::Recipe;
-pub use run::{Outcome, RunFolder, RunResult};
-pub use settings::{ConfigFile, Method, Settings};
-pub use trainer::{Setting, Trainer, batch, evaluate};
+pub use run::Outcome;
+pub use settings::ConfigFile;
+pub use task::{Classification, Task, batch, evaluate};
+pub use trainer::{Setting, Trainer};
+pub use width_list::WidthList;
+
+pub use crate::bench;
+pub use crate::config::Method;

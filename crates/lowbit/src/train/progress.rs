@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::checkpoint::Sums;
-use super::{EpochMetrics, RunConfig};
+use super::experiment::RunConfig;
+use super::metrics::EpochMetrics;
 use crate::calibrate::Calibrated;
 use crate::models::LoadReport;
 

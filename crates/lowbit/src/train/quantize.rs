@@ -1,79 +1,51 @@
 //! From a float network to quantized ones: what `lowbit quantize` runs, and what it shows.
 
-use std::path::PathBuf;
-
 use burn::tensor::Device;
 use serde::Serialize;
 
-use super::evaluation::{find_run, no_checkpoint};
-use super::run::{build, forward_calibration};
-use super::trainer::Setting;
-use super::{Experiment, Method, Recipe, RunConfig, RunFolder, Settings, checkpoint};
+use super::checkpoint;
+use super::defaults;
+use super::experiment::{Experiment, RunConfig};
+use super::folder::{RunFolder, find_run, no_checkpoint};
+use super::options::Settings;
+use super::recipe::Recipe;
+use super::task::{Classification, forward_calibration};
 use crate::Error;
 use crate::calibrate::{Measured, measure};
-use crate::config::{FLOAT_BITS, Fold, QPlan, TqtPlan, Widths};
-use crate::data::{DataSet, Split};
-use crate::models::{Architecture, Classifier, Tolerance};
+use crate::config::{FLOAT_BITS, Method, QPlan};
+use crate::data::Split;
+use crate::models::Classifier;
 use crate::quantizers::{
     QuantizerConfig, ThresholdInit, TrainedThresholdConfig, UNTRAINED_STEP, set_rounding,
 };
 
-/// What a person says of a quantization.
+/// Settings as a quantization of what `from` names takes them: the method is TQT, static unless a
+/// comparison retrains it.
 #[derive(Debug, Clone, Default)]
 pub struct Quantize {
-    /// The folder of a run, or a file with the weights of the plain network.
-    pub from: PathBuf,
-    /// What of a difference between that and the network is accepted.
-    pub accept: Tolerance,
-    /// The data set; that of the run unless given.
-    pub data: Option<DataSet>,
-    /// The folder with its files.
-    pub data_dir: Option<PathBuf>,
-    /// The network; that of the run unless given.
-    pub model: Option<Architecture>,
-    /// Bits of weights; 8 unless given.
-    pub weight_bits: Option<u32>,
-    /// Bits of biases; 16 unless given.
-    pub bias_bits: Option<u32>,
-    /// Bits of activations; 8 unless given.
-    pub activation_bits: Option<u32>,
-    /// How thresholds of weights are found; `max` unless given.
-    pub weight_init: Option<ThresholdInit>,
-    /// How thresholds of activations are found; `kl-j` unless given.
-    pub activation_init: Option<ThresholdInit>,
-    /// Whether each output channel of a weight has its own threshold.
-    pub per_channel: bool,
-    /// Whether convolutions are folded with the normalizations after them.
-    pub fold: Fold,
-    /// Other widths for some layers.
-    pub widths: Vec<Widths>,
-    /// Widths of each layer with a weight.
-    pub layer_widths: Vec<u32>,
-    /// Training images to calibrate with.
-    pub images: Option<usize>,
-    /// Epochs of those runs of a comparison that are retrained.
-    pub epochs: Option<usize>,
-    /// Where all randomness comes from.
-    pub seed: Option<u64>,
-    /// Threads.
-    pub threads: Option<usize>,
+    /// What a person says.
+    pub settings: Settings,
 }
 
 impl Quantize {
+    /// A quantization with these settings.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
     /// The experiment with one run, static, which trains nothing.
     ///
     /// # Errors
     /// If `from` is neither a run nor a file with a data set and a network beside it, or a field
     /// is out of its range.
     pub fn experiment(&self) -> Result<Experiment, Error> {
-        self.check_widths()?;
-        let bits = (
-            self.weight_bits.unwrap_or(8),
-            self.activation_bits.unwrap_or(8),
-        );
-        let weights = self.weight_init.unwrap_or_default();
-        let activations = self.activation_init.unwrap_or(ThresholdInit::KL_J);
-        let plan = self.plan(bits, |plan| plan.fixed(weights, activations));
+        self.check()?;
+        let given = &self.settings;
+        let usual = Method::TQT.usual_bits();
+        let bits = (given.wbits.unwrap_or(usual), given.abits.unwrap_or(usual));
+        let weights = given.weight_init.unwrap_or(defaults::STATIC_WEIGHTS);
+        let activations = given.init.unwrap_or(defaults::STATIC_ACTIVATIONS);
+        let plan = given.tqt(bits, |plan| plan.fixed(weights, activations));
         let name = format!("tqt-static-w{}a{}", bits.0, bits.1);
         self.experiment_of(vec![self.run(name, plan, Some(0))?])
     }
@@ -84,10 +56,12 @@ impl Quantize {
     /// # Errors
     /// As [`experiment`](Self::experiment).
     pub fn comparison(&self) -> Result<Experiment, Error> {
-        self.check_widths()?;
+        self.check()?;
         let max = ThresholdInit::Max;
-        let fixed = |init| self.plan((8, 8), |plan| plan.fixed(max, init));
-        let retrained = |bits| self.plan((bits, bits), |plan| plan);
+        let given = &self.settings;
+        let fixed = |init| given.tqt((8, 8), |plan| plan.fixed(max, init));
+        let retrained = |bits| given.tqt((bits, bits), |plan| plan);
+        let epochs = given.epochs;
         self.experiment_of(vec![
             self.run("float".into(), QPlan::float(), Some(0))?,
             self.run("static-max-w8a8".into(), fixed(max), Some(0))?,
@@ -96,18 +70,23 @@ impl Quantize {
                 fixed(ThresholdInit::KL_J),
                 Some(0),
             )?,
-            self.run("retrained-w8a8".into(), retrained(8), self.epochs)?,
-            self.run("retrained-w4a4".into(), retrained(4), self.epochs)?,
+            self.run("retrained-w8a8".into(), retrained(8), epochs)?,
+            self.run("retrained-w4a4".into(), retrained(4), epochs)?,
         ])
     }
 
-    /// Whether the widths are in range, by the names that a person gives them.
-    fn check_widths(&self) -> Result<(), Error> {
+    /// Whether the method can be calibrated and the widths are in range, by the names that a person
+    /// gives them.
+    fn check(&self) -> Result<(), Error> {
+        if let Some(method) = self.settings.method.filter(|&method| method != Method::TQT) {
+            let message = format!("{method} cannot be calibrated, expected tqt");
+            return Err(Error::config("method", message));
+        }
         let range = TrainedThresholdConfig::BITS;
         let given = [
-            ("wbits", self.weight_bits),
-            ("bbits", self.bias_bits),
-            ("abits", self.activation_bits),
+            ("wbits", self.settings.wbits),
+            ("bbits", self.settings.bbits),
+            ("abits", self.settings.abits),
         ];
         for (field, bits) in given {
             if let Some(bits) = bits.filter(|bits| *bits != FLOAT_BITS && !range.contains(bits)) {
@@ -120,27 +99,13 @@ impl Quantize {
         Ok(())
     }
 
-    fn plan(&self, bits: (u32, u32), with: impl FnOnce(TqtPlan) -> TqtPlan) -> QPlan {
-        let plan = TqtPlan {
-            bias_bits: self.bias_bits.unwrap_or(16),
-            per_channel: self.per_channel,
-            ..TqtPlan::new(bits.0, bits.1).all_tensors()
-        };
-        QPlan {
-            fold: self.fold,
-            widths: self.widths.clone(),
-            layer_widths: self.layer_widths.clone(),
-            ..with(plan).plan()
-        }
-    }
-
     fn run(&self, name: String, plan: QPlan, epochs: Option<usize>) -> Result<RunConfig, Error> {
         let float = plan == QPlan::float();
         let settings = Settings {
             plan: (!float).then_some(plan),
-            method: float.then_some(Method::Float),
+            method: float.then_some(Method::FLOAT),
             epochs,
-            ..self.settings()?
+            ..self.training()?
         };
         let complete = settings.complete()?;
         let run = complete.runs.into_iter().next_back();
@@ -154,8 +119,8 @@ impl Quantize {
 
     fn experiment_of(&self, runs: Vec<RunConfig>) -> Result<Experiment, Error> {
         let settings = Settings {
-            method: Some(Method::Float),
-            ..self.settings()?
+            method: Some(Method::FLOAT),
+            ..self.training()?
         };
         let experiment = Experiment {
             runs,
@@ -165,30 +130,27 @@ impl Quantize {
         Ok(experiment)
     }
 
-    /// What the source says of data, network and training, where nothing else was given.
-    fn settings(&self) -> Result<Settings, Error> {
+    /// What is said of anything but what is quantized, and what the source says of data, network
+    /// and training where nothing else was given.
+    fn training(&self) -> Result<Settings, Error> {
         let given = Settings {
-            data: self.data,
-            data_dir: self.data_dir.clone(),
-            model: self.model,
-            seed: self.seed,
-            threads: self.threads,
-            calibration_images: self.images,
-            from: Some(self.from.clone()),
-            accept: Some(self.accept),
-            ..Settings::default()
+            epochs: None,
+            baseline: None,
+            ..self.settings.clone().without_quantization()
         };
-        if self.from.is_file() {
-            if self.data.is_none() {
+        let from = given.from.clone();
+        let from = from.ok_or_else(|| Error::config("from", "is not given, expected a run"))?;
+        if from.is_file() {
+            if given.data.is_none() {
                 let message = "is not given, and a file with weights does not say it";
                 return Err(Error::config("data", message));
             }
             return Ok(given);
         }
-        let (_, name, source) = find_run(&self.from)?;
+        let (_, name, source) = find_run(&from)?;
         let run = source.runs.iter().find(|run| run.name == name);
         if run.is_some_and(|run| run.plan.has_dorefa_weights()) {
-            let from = self.from.display();
+            let from = from.display();
             let message =
                 format!("{from} is a DoReFa network: it has no float weights to quantize");
             return Err(Error::config("from", message));
@@ -226,17 +188,21 @@ pub struct LayerWidths {
 
 /// The widths of every layer of a network, in order.
 pub fn layer_widths<M: Classifier>(model: &M) -> Vec<LayerWidths> {
-    let bits = |slot: &Option<QuantizerConfig>| slot.as_ref().map(QuantizerConfig::bits);
     let layers = model.layers().iter();
     layers
-        .map(|layer| LayerWidths {
+        .map(|layer| {
+            (layer, |slot| {
+                layer.config.get(slot).map(QuantizerConfig::bits)
+            })
+        })
+        .map(|(layer, bits)| LayerWidths {
             path: layer.path.clone(),
-            layer_type: layer.layer_type.name(),
-            input: bits(&layer.config.input),
-            weight: bits(&layer.config.weight),
-            bias: bits(&layer.config.bias),
+            layer_type: layer.description.name,
+            input: bits("input"),
+            weight: bits("weight"),
+            bias: bits("bias"),
             accumulator: layer.config.accumulator.as_ref().map(|sum| sum.bits),
-            output: bits(&layer.config.output),
+            output: bits("output"),
         })
         .collect()
 }
@@ -262,18 +228,13 @@ pub fn quantization_report(
     device: &Device,
 ) -> Result<QuantizationReport, Error> {
     let best = folder.checkpoints(&run.name).best()?;
-    let path = best.ok_or_else(|| no_checkpoint(&folder.path().join(&run.name)))?;
-    let model = checkpoint::load_model(build(experiment, run, split, device)?, &path)?;
-    let setting = Setting {
-        split,
-        batch: experiment.batch,
-        augment: None,
-        seed: experiment.seed,
-        device,
-    };
-    set_rounding(setting.seed, UNTRAINED_STEP);
+    let path = best.ok_or_else(|| no_checkpoint(&folder.run(&run.name)))?;
+    let model = experiment.network(run, split, device)?;
+    let model = checkpoint::load_model(model, &path)?;
+    let task = Classification::new(experiment, run, split, device);
+    set_rounding(experiment.seed, UNTRAINED_STEP);
     let tensors = measure(&model, |model| {
-        forward_calibration(model, experiment.calibration_images, &setting);
+        forward_calibration(&task, model, experiment.calibration_images, experiment.seed);
     });
     Ok(QuantizationReport {
         layers: layer_widths(&model),

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::optim::{Schedule, ThresholdOptimizer};
-use crate::quantizers::{ModulePath, set_retraining};
+use crate::quantizers::{LearnedParameter, ModulePath, Role, learned, set_retraining};
 
 /// A run's recipe; what is absent is not done.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -190,62 +189,26 @@ impl ThresholdState {
     }
 }
 
+/// Every threshold of a network.
+fn thresholds<M: Module>(model: &M) -> impl Iterator<Item = LearnedParameter> {
+    let all = learned(model).into_iter();
+    all.filter(|parameter| parameter.learned.role == Role::Log2Threshold)
+}
+
 /// Path, values and gradients of every threshold that has a gradient.
 fn trained<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<(String, Vec<f32>, Vec<f32>)> {
-    let mut read = ReadThresholds {
-        path: ModulePath::default(),
-        gradients: Some(gradients),
-        found: Vec::new(),
-    };
-    model.visit(&mut read);
-    read.found
+    let with_gradient = thresholds(model).filter_map(|parameter| {
+        let gradient = gradients.get::<1>(parameter.id)?.into_data();
+        let path = parameter.place.to_string();
+        Some((path, parameter.values, gradient.iter::<f32>().collect()))
+    });
+    with_gradient.collect()
 }
 
 /// The thresholds of a network by path.
 fn values<M: Module>(model: &M) -> BTreeMap<String, Vec<f32>> {
-    let mut read = ReadThresholds {
-        path: ModulePath::default(),
-        gradients: None,
-        found: Vec::new(),
-    };
-    model.visit(&mut read);
-    let found = read.found.into_iter();
-    found.map(|(path, values, _)| (path, values)).collect()
-}
-
-struct ReadThresholds<'a> {
-    path: ModulePath,
-    gradients: Option<&'a GradientsParams>,
-    found: Vec<(String, Vec<f32>, Vec<f32>)>,
-}
-
-impl ModuleVisitor for ReadThresholds<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.path.field() != "log2_threshold" {
-            return;
-        }
-        let Some(place) = self.path.place() else {
-            return;
-        };
-        let read = |t: Tensor<D>| t.into_data().iter::<f32>().collect::<Vec<_>>();
-        let gradient = match self.gradients {
-            None => Vec::new(),
-            Some(gradients) => match gradients.get::<D>(param.id) {
-                Some(gradient) => read(gradient),
-                None => return,
-            },
-        };
-        self.found
-            .push((place.to_string(), read(param.val()), gradient));
-    }
+    let by_path = thresholds(model).map(|found| (found.place.to_string(), found.values));
+    by_path.collect()
 }
 
 /// The network with the statistics of its batch normalizations frozen: from here on those are

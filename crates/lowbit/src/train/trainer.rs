@@ -5,55 +5,49 @@ use std::time::Instant;
 use burn::optim::GradientsParams;
 use burn::optim::ModuleOptimizer;
 use burn::optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use burn::train::{ClassificationOutput, InferenceStep, TrainStep};
+use burn::train::Interrupter;
 
-use super::checkpoint::{Best, State, Sums};
+use super::checkpoint::{self, Best, Checkpoints, State, Sums};
+use super::experiment::RunConfig;
+use super::metrics::EpochMetrics;
+use super::progress::Progress;
 use super::recipe::{FreezeThresholds, freeze_statistics};
-use super::{Checkpoints, EpochMetrics, Interrupter, Progress, RunConfig, checkpoint};
+use super::task::Task;
 use crate::Error;
-use crate::data::{Augment, ImageSet, Split, epoch_order};
-use crate::models::{Batch, Classifier};
+use crate::data::epoch_order;
+use crate::models::Stored;
 use crate::optim::thresholds;
-use crate::quantizers::{UNTRAINED_STEP, set_rounding};
-
-/// Images in a batch of evaluation.
-const EVALUATION_BATCH: usize = 256;
+use crate::quantizers::set_rounding;
 
 /// What training needs beside the network.
 #[derive(Debug, Clone, Copy)]
-pub struct Setting<'a> {
-    /// The data set.
-    pub split: &'a Split,
-    /// Images in a step.
+pub struct Setting<T> {
+    /// What is learned.
+    pub task: T,
+    /// Examples in a step.
     pub batch: usize,
-    /// Crops and flips, if any.
-    pub augment: Option<Augment>,
     /// Where all randomness comes from.
     pub seed: u64,
-    /// The device, without autodiff.
-    pub device: &'a Device,
 }
 
 /// A network on its way through a run.
 ///
 /// Burn's learner is not used: it keeps its optimizer to itself, so that a run could be saved
-/// between epochs only, and its data loader's order cannot be taken up again. The network's steps
-/// are those that Burn's learner would call.
-pub struct Trainer<'a, M> {
+/// between epochs only, and its data loader's order cannot be taken up again.
+pub struct Trainer<'a, M, T> {
     /// Absent only while the optimizer has it.
     model: Option<M>,
     optimizer: ModuleOptimizer,
     config: &'a RunConfig,
-    setting: Setting<'a>,
+    setting: Setting<T>,
     state: State,
     /// Whether the statistics of batch normalization are frozen.
     statistics_frozen: bool,
 }
 
-impl<'a, M: Classifier> Trainer<'a, M> {
+impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     /// A trainer at the start of a run.
-    pub fn new(model: M, config: &'a RunConfig, setting: Setting<'a>) -> Self {
+    pub fn new(model: M, config: &'a RunConfig, setting: Setting<T>) -> Self {
         Self {
             model: Some(model),
             optimizer: config
@@ -103,8 +97,8 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     ) -> Result<Option<EpochMetrics>, Error> {
         let start = Instant::now();
         let spent = self.state.seconds;
-        let train = &self.setting.split.train;
-        let order = epoch_order(train.len(), self.setting.seed, self.state.epoch as u32);
+        let examples = self.setting.task.examples();
+        let order = epoch_order(examples, self.setting.seed, self.state.epoch as u32);
         let batches = order.chunks(self.setting.batch);
         let mut lr = self.config.lr * self.factor();
         for indices in batches.skip(self.state.batch) {
@@ -115,7 +109,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
             self.step(indices);
             self.finite("training loss", self.state.sums.loss)?;
             self.state.seconds = spent + start.elapsed().as_secs_f64();
-            progress.step(&self.state.sums, train.len());
+            progress.step(&self.state.sums, examples);
         }
         let trained = std::mem::take(&mut self.state.sums);
         self.state.batch = 0;
@@ -139,8 +133,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     /// # Errors
     /// If the loss is NaN or infinite.
     pub fn test(&mut self) -> Result<Sums, Error> {
-        let model = self.model().valid();
-        let tested = evaluate(&model, &self.setting.split.test, self.setting.device);
+        let tested = self.setting.task.test(&self.model().valid());
         self.finite("test loss", tested.loss)?;
         let accuracy = tested.accuracy();
         if self.state.best.is_none_or(|best| accuracy > best.accuracy) {
@@ -164,21 +157,14 @@ impl<'a, M: Classifier> Trainer<'a, M> {
         })
     }
 
-    /// One step of the optimizer on the images `indices`.
+    /// One step of the optimizer on the examples `indices`.
     fn step(&mut self, indices: &[u32]) {
         let start = Instant::now();
         self.freeze();
         let factor = self.factor();
         let epoch = self.state.epoch as u32;
         set_rounding(self.setting.seed, self.global_step() as u64);
-        let augment = self
-            .setting
-            .augment
-            .as_ref()
-            .map(|a| (a, self.setting.seed, epoch));
-        let device = self.setting.device.clone().autodiff();
-        let batch = batch(&self.setting.split.train, indices, augment, &device);
-        let output = TrainStep::step(self.model(), batch);
+        let output = self.setting.task.step(self.model(), indices, epoch);
         if self.config.recipe.freeze_thresholds.is_some() {
             let model = self.model.as_ref().expect("the optimizer gives it back");
             self.state.thresholds.follow(model, &output.grads);
@@ -188,7 +174,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
             learning_rate(self.config.lr * factor, threshold_lr),
             output.grads,
         );
-        self.state.sums.add(&output.item);
+        self.setting.task.count(&output.item, &mut self.state.sums);
         self.state.batch += 1;
         self.state.step_seconds += start.elapsed().as_secs_f64();
     }
@@ -227,7 +213,7 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     }
 
     fn steps_per_epoch(&self) -> usize {
-        self.setting.split.train.len().div_ceil(self.setting.batch)
+        self.setting.task.examples().div_ceil(self.setting.batch)
     }
 
     fn factor(&self) -> f64 {
@@ -249,50 +235,134 @@ impl<'a, M: Classifier> Trainer<'a, M> {
     }
 }
 
-impl Sums {
-    /// Adds a batch.
-    fn add(&mut self, output: &ClassificationOutput) {
-        let images = output.targets.dims()[0];
-        let predicted: Tensor<1, Int> = output.output.clone().argmax(1).flatten(0, 1);
-        let correct = predicted.equal(output.targets.clone()).int().sum();
-        self.loss += output.loss.clone().into_scalar::<f64>() * images as f64;
-        self.correct += correct.into_scalar::<i64>() as u64;
-        self.images += images as u64;
-    }
-}
-
-/// Loss and accuracy of a network in its validation form over a set of images.
-pub fn evaluate<M: Classifier>(model: &M, set: &ImageSet, device: &Device) -> Sums {
-    set_rounding(0, UNTRAINED_STEP);
-    let mut sums = Sums::default();
-    let order: Vec<u32> = (0..set.len() as u32).collect();
-    for indices in order.chunks(EVALUATION_BATCH) {
-        let batch = batch(set, indices, None, device);
-        sums.add(&InferenceStep::step(model, batch));
-    }
-    sums
-}
-
-/// The images and classes of `indices` as tensors on `device`.
-pub fn batch(
-    set: &ImageSet,
-    indices: &[u32],
-    augment: Option<(&Augment, u64, u32)>,
-    device: &Device,
-) -> Batch {
-    let shape = [indices.len(), set.channels, set.height, set.width];
-    let mut pixels = vec![0.0f32; shape.iter().product()];
-    set.fill_batch(indices, augment, &mut pixels);
-    let labels = set.batch_labels(indices);
-    Batch {
-        images: Tensor::from_data(TensorData::new(pixels, shape), device),
-        targets: Tensor::from_data(TensorData::new(labels, [indices.len()]), device),
-    }
-}
-
 /// One rate for the weights and one for trained thresholds.
 fn learning_rate(weights: f64, threshold: f64) -> ModuleLearningRate {
     ModuleLrScheduler::new(weights)
         .with_group(thresholds(), threshold)
         .step()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Module;
+    use burn::store::{ModuleRecord, RecordError};
+    use burn::tensor::{Device, Tensor};
+    use burn::train::TrainOutput;
+
+    use super::*;
+    use crate::config::QPlan;
+    use crate::nn::{Linear, LinearConfig};
+    use crate::optim::{OptimizerConfig, Schedule};
+    use crate::train::{Objective, Recipe, Start};
+
+    /// A network that is no classifier: `y = w x + b`.
+    #[derive(Module, Debug)]
+    struct Line {
+        linear: Linear,
+    }
+
+    impl Stored for Line {
+        fn stored(&self) -> ModuleRecord {
+            self.clone().into_record()
+        }
+
+        fn restored(self, record: ModuleRecord) -> Result<Self, RecordError> {
+            self.try_load_record(record)
+        }
+    }
+
+    /// The points `x, 2 x + 1`, for `x` in quarters from -2 on; the loss is half the squared error.
+    #[derive(Debug, Clone, Copy)]
+    struct Regression;
+
+    impl Regression {
+        fn loss(model: &Line, indices: &[u32], device: &Device) -> Tensor<1> {
+            let x: Vec<f32> = indices.iter().map(|&i| i as f32 / 4.0 - 2.0).collect();
+            let x = Tensor::<1>::from_floats(&x[..], device).unsqueeze_dim::<2>(1);
+            let error = model.linear.forward(x.clone()) - x * 2.0 - 1.0;
+            error.square().mean().div_scalar(2.0)
+        }
+    }
+
+    impl Task<Line> for Regression {
+        type Output = (Tensor<1>, usize);
+
+        fn examples(&self) -> usize {
+            16
+        }
+
+        fn step(&self, model: &Line, indices: &[u32], _epoch: u32) -> TrainOutput<Self::Output> {
+            let loss = Self::loss(model, indices, &Device::flex().autodiff());
+            TrainOutput::new(model, loss.backward(), (loss, indices.len()))
+        }
+
+        fn count(&self, (loss, points): &Self::Output, sums: &mut Sums) {
+            sums.loss += loss.clone().into_scalar::<f64>() * *points as f64;
+            sums.images += *points as u64;
+        }
+
+        fn test(&self, model: &Line) -> Sums {
+            let all: Vec<u32> = (0..16).collect();
+            let mut sums = Sums::default();
+            let loss = Self::loss(model, &all, &Device::flex());
+            self.count(&(loss, all.len()), &mut sums);
+            sums
+        }
+
+        fn forward(&self, model: &Line, indices: &[u32]) {
+            Self::loss(model, indices, &Device::flex());
+        }
+    }
+
+    fn run() -> RunConfig {
+        RunConfig {
+            name: "line".into(),
+            start: Start::Scratch,
+            epochs: 60,
+            lr: 0.2,
+            threshold_lr: 1e-2,
+            optimizer: OptimizerConfig::Sgd {
+                momentum: 0.0,
+                weight_decay: 0.0,
+            },
+            schedule: Schedule::Constant,
+            objective: Objective::default(),
+            recipe: Recipe::default(),
+            plan: QPlan::float(),
+        }
+    }
+
+    #[test]
+    fn another_task_trains_and_resumes() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(folder.path());
+        let run = run();
+        let setting = Setting {
+            task: Regression,
+            batch: 4,
+            seed: 0,
+        };
+        let model = || Line {
+            linear: LinearConfig::new(1, 1).init(&Device::flex().autodiff()),
+        };
+        let interrupter = Interrupter::new();
+        let mut trainer = Trainer::new(model(), &run, setting);
+        for _ in 0..30 {
+            trainer.epoch(&interrupter, &mut ()).unwrap();
+        }
+        trainer.save(&checkpoints).unwrap();
+        let mut trainer = Trainer::new(model(), &run, setting)
+            .resume(&checkpoints)
+            .unwrap();
+        assert_eq!(trainer.state().epoch, 30);
+        let mut loss = f64::NAN;
+        for _ in 30..run.epochs {
+            let metrics = trainer.epoch(&interrupter, &mut ()).unwrap().unwrap();
+            loss = metrics.test_loss;
+        }
+        assert!(loss < 1e-6, "{loss}");
+        let linear = &trainer.model().linear;
+        let weight = linear.weight.val().into_scalar::<f32>();
+        assert!((weight - 2.0).abs() < 1e-2, "{weight}");
+    }
 }

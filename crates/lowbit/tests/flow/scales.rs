@@ -50,11 +50,9 @@ pub(super) fn check(model: &Network, x: Tensor<4>) {
         .layers()
         .iter()
         .flat_map(|layer| {
-            let slots = layer.config.slots().into_iter();
+            let slots = layer.config.slots();
             slots.filter_map(|(slot, config)| match config {
-                Some(QuantizerConfig::Tqt(tqt)) => {
-                    Some((format!("{}.{slot}", layer.path), tqt.bits))
-                }
+                QuantizerConfig::Tqt(tqt) => Some((format!("{}.{slot}", layer.path), tqt.bits)),
                 _ => None,
             })
         })

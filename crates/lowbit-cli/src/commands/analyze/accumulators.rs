@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use burn::tensor::Device;
 use clap::Args;
 use lowbit::models::Classifier;
-use lowbit::report::{AccumulatorBits, accumulator_bits};
+use lowbit::report::{AccumulatorBits, accumulator_bits, summary};
 use lowbit::train::{find_run, trained_network};
 use serde::Serialize;
 
-use crate::commands::{Ended, Resources, load, print_json, use_threads};
+use crate::commands::{DeviceArgument, Ended, load_of, print_json};
+use crate::options::{Look, Options};
 use crate::output::print;
 use crate::progress::Bars;
-use crate::table;
 
 /// Show the bits that the sums inside a trained network's layers can need, from their shapes and
 /// from their weights, beside the bits that they were given.
@@ -27,7 +26,9 @@ pub(crate) struct Arguments {
     #[arg(long)]
     last: bool,
     #[command(flatten)]
-    resources: Resources,
+    options: Options<Look>,
+    #[command(flatten)]
+    device: DeviceArgument,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -43,21 +44,11 @@ struct Report {
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
+        let device = self.device.open()?;
         let (folder, run, experiment) = find_run(&self.run)?;
-        use_threads(self.resources.threads.unwrap_or(experiment.threads))?;
-        let dir = self
-            .resources
-            .data_dir
-            .or_else(|| experiment.data_dir.clone());
-        let split = load(experiment.data, dir.as_deref(), &mut Bars::new())?;
-        let (model, checkpoint) = trained_network(
-            &folder,
-            &experiment,
-            &run,
-            self.last,
-            &split,
-            &Device::flex(),
-        )?;
+        let split = load_of(&experiment, &self.options.settings, &mut Bars::new())?;
+        let (model, checkpoint) =
+            trained_network(&folder, &experiment, &run, self.last, &split, &device)?;
         let layers = accumulator_bits(&model, model.layers());
         if layers.is_empty() {
             let path = self.run.display();
@@ -73,7 +64,7 @@ impl Arguments {
                 layers,
             })?;
         } else {
-            print(table::accumulators(&layers))?;
+            print(summary::accumulators(&layers))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
-        if self.method != Method::Tqt {
+        if self.method != Method::TQT {
             return Err(format!("--method {}: expected tqt", self.method).into());
         }
         let curve = QuantizerCurve::new(CurveConfig {

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use lowbit::report::Table;
 use lowbit_formats::{Format, Rounding, bench};
 
 use crate::commands::{Ended, print_json};
 use crate::output::print;
-use crate::table::table;
 
 /// Time the rounding kernels against a copy of the same memory.
 ///
@@ -83,25 +83,22 @@ impl Arguments {
         if self.json {
             print_json(&report)?;
         } else {
-            print(text(&report))?;
+            print(table(&report))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn text(report: &bench::Report) -> String {
+fn table(report: &bench::Report) -> Table {
     let speed = |elements_per_second: f64| format!("{:.0}", elements_per_second / 1e6);
-    let mut rows = vec![
-        [
-            "format",
-            "rounding",
-            "10^6/s",
-            "over copy",
-            "in cache 10^6/s",
-        ]
-        .map(String::from),
+    let headings = [
+        "format",
+        "rounding",
+        "10^6/s",
+        "over copy",
+        "in cache 10^6/s",
     ];
-    rows.extend(report.kernels.iter().map(|kernel| {
+    let rows = report.kernels.iter().map(|kernel| {
         [
             kernel.format.clone(),
             kernel.rounding.to_string(),
@@ -109,12 +106,12 @@ fn text(report: &bench::Report) -> String {
             format!("{:.3}", kernel.ratio_to_copy),
             speed(kernel.in_cache_elements_per_second),
         ]
-    }));
-    let heading = format!(
-        "{} elements, {} threads; a copy moves {} * 10^6 elements a second\n",
+    });
+    let caption = format!(
+        "{} elements, {} threads; a copy moves {} * 10^6 elements a second",
         report.elements,
         report.threads,
         speed(report.copy_elements_per_second)
     );
-    heading + &table(&rows)
+    Table::new(headings).with_caption(caption).with_rows(rows)
 }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use lowbit::report::table::{Table, thousands};
 use lowbit_formats::Format;
 use lowbit_formats::tensor_file::{Applied, ApplyConfig, Output, apply_with};
 
 use super::{FileArguments, RoundingArguments, number};
 use crate::commands::{Ended, print_json};
 use crate::output::{print, say};
-use crate::table::{table, thousands};
 
 /// Round the tensors of a .npy, .npz or .safetensors file.
 ///
@@ -103,8 +103,7 @@ fn text(applied: &Applied) -> String {
         "saturated",
         "overflowed",
     ];
-    let mut rows = vec![headings.map(String::from)];
-    rows.extend(applied.tensors.iter().map(|tensor| {
+    let table = Table::new(headings).with_rows(applied.tensors.iter().map(|tensor| {
         let error = &tensor.error;
         [
             tensor.name.clone(),
@@ -122,7 +121,7 @@ fn text(applied: &Applied) -> String {
     let mut text = if applied.tensors.is_empty() {
         String::new()
     } else {
-        table(&rows)
+        table.to_string()
     };
     let types = match &applied.copied_types[..] {
         [] => String::new(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use lowbit::report::Table;
 use lowbit_formats::compare::{Compared, Distribution, Fit, Sample, compare};
 use lowbit_formats::error_summary::ErrorSummary;
 use lowbit_formats::{Format, Rounding, tensor_file};
@@ -12,7 +13,6 @@ use serde::Serialize;
 use super::{FACTS, FileArguments, RoundingArguments, facts_row};
 use crate::commands::{Ended, print_json};
 use crate::output::print;
-use crate::table::table;
 
 /// Compare formats: facts, and noise on numbers of several distributions.
 ///
@@ -67,30 +67,24 @@ impl Arguments {
     }
 }
 
-fn facts(formats: &[Compared]) -> String {
-    let mut rows = vec![FACTS.map(String::from)];
+fn facts(formats: &[Compared]) -> Table {
     let compared = formats.iter();
-    rows.extend(compared.map(|compared| facts_row(&compared.format, &compared.facts)));
-    table(&rows)
+    Table::new(FACTS)
+        .with_rows(compared.map(|compared| facts_row(&compared.format, &compared.facts)))
 }
 
-fn noise(formats: &[Compared]) -> String {
+fn noise(formats: &[Compared]) -> Table {
     let samples = formats.first().map_or(&[][..], |first| &first.samples);
     let names = samples
         .iter()
         .flat_map(|fit| [fit.sample.clone(), "at best scale".into()]);
-    let mut rows = vec![
-        std::iter::once("SQNR in dB".to_string())
-            .chain(names)
-            .collect::<Vec<_>>(),
-    ];
-    rows.extend(formats.iter().map(|compared| {
+    let headings = std::iter::once("SQNR in dB".to_string()).chain(names);
+    Table::new(headings).with_rows(formats.iter().map(|compared| {
         let cells = compared.samples.iter().flat_map(cells);
         std::iter::once(compared.format.clone())
             .chain(cells)
-            .collect()
-    }));
-    table(&rows)
+            .collect::<Vec<_>>()
+    }))
 }
 
 fn cells(fit: &Fit) -> [String; 2] {

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use lowbit::report::table::{Table, thousands};
 use lowbit_formats::Format;
 use lowbit_formats::inspect::{Code, Description};
 
 use super::{number, number_or, specials};
 use crate::commands::{Ended, print_json};
 use crate::output::print;
-use crate::table::{table, thousands};
 
 /// Show the facts of a format and, up to 8 bits, all its values.
 ///
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
-        let description = self.format.describe()?;
+        let description = self.format.describe();
         if self.json {
             print_json(&description)?;
         } else {
@@ -87,5 +87,7 @@ fn codes(codes: &[Code]) -> String {
         let cells = columns.iter().flat_map(|column| cell(column, i));
         cells.collect::<Vec<_>>()
     };
-    table(&(0..height).map(row).collect::<Vec<_>>())
+    Table::new(vec![""; 3 * columns.len()])
+        .with_rows((0..height).map(row))
+        .to_string()
 }

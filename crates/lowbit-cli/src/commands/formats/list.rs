@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use lowbit::report::Table;
 use lowbit_formats::{Facts, Format, FormatError};
 use serde::Serialize;
 
 use super::{FACTS, facts_row};
 use crate::commands::{Ended, print_json};
 use crate::output::print;
-use crate::table::table;
 
 /// List formats of every kind, with their facts.
 ///
@@ -38,7 +38,7 @@ struct Listed {
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
         let listed = |text: &str| {
-            let facts = text.parse::<Format>()?.facts()?;
+            let facts = text.parse::<Format>()?.facts();
             let format = text.into();
             Ok::<_, FormatError>(Listed { format, facts })
         };
@@ -47,10 +47,9 @@ impl Arguments {
         if self.json {
             print_json(&report)?;
         } else {
-            let mut rows = vec![FACTS.map(String::from)];
             let formats = report.formats.iter();
-            rows.extend(formats.map(|listed| facts_row(&listed.format, &listed.facts)));
-            print(table(&rows))?;
+            let rows = formats.map(|listed| facts_row(&listed.format, &listed.facts));
+            print(Table::new(FACTS).with_rows(rows))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -5,6 +5,7 @@ use std::num::ParseFloatError;
 use std::process::ExitCode;
 
 use clap::Args;
+use lowbit::report::Table;
 use lowbit_formats::inspect::Rounded;
 use lowbit_formats::{Format, Rounding};
 use serde::Serialize;
@@ -12,7 +13,6 @@ use serde::Serialize;
 use super::{RoundingArguments, number};
 use crate::commands::{Ended, print_json};
 use crate::output::print;
-use crate::table::table;
 
 /// Round numbers: value, code and error of each.
 ///
@@ -89,8 +89,8 @@ impl Arguments {
 }
 
 fn text(numbers: &[Rounded]) -> String {
-    let mut rows = vec![["x", "value", "code", "error in ulp"].map(String::from)];
-    rows.extend(numbers.iter().map(|rounded| {
+    let headings = ["x", "value", "code", "error in ulp"];
+    let table = Table::new(headings).with_rows(numbers.iter().map(|rounded| {
         [
             number(rounded.input),
             number(rounded.value),
@@ -103,5 +103,5 @@ fn text(numbers: &[Rounded]) -> String {
             },
         ]
     }));
-    table(&rows)
+    table.to_string()
 }

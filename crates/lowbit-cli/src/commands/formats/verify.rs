@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use lowbit::report::table::{Table, thousands};
 use lowbit_formats::Format;
 use lowbit_formats::verify::{Verification, verify};
 
 use super::number;
 use crate::commands::{Ended, print_json};
 use crate::output::print;
-use crate::table::{table, thousands};
 
 /// Compare a format with an independent implementation over all 2^32 inputs.
 ///
@@ -68,8 +68,8 @@ fn text(verified: &Verification) -> String {
     if verified.cases.is_empty() {
         return heading;
     }
-    let mut rows = vec![["input", "bits", "here", "reference"].map(String::from)];
-    rows.extend(verified.cases.iter().map(|case| {
+    let headings = ["input", "bits", "here", "reference"];
+    let table = Table::new(headings).with_rows(verified.cases.iter().map(|case| {
         [
             number(f32::from_bits(case.input)),
             format!("{:08x}", case.input),
@@ -77,5 +77,5 @@ fn text(verified: &Verification) -> String {
             number(case.reference),
         ]
     }));
-    heading + &table(&rows)
+    heading + &table.to_string()
 }

@@ -4,7 +4,8 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -23,6 +24,17 @@ pub struct HardtanhConfig {
 }
 
 /// `min(max(x, min_val), max_val)`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::HardtanhConfig;
+///
+/// let device = Device::flex();
+/// let layer = HardtanhConfig::new().with_max_val(2.0).init(&device);
+/// let y = layer.forward(Tensor::<1>::from_floats([-3.0, 1.5, 4.0], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [-1.0, 1.5, 2.0]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Hardtanh {
     /// The least value.
@@ -37,8 +49,9 @@ impl HardtanhConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If a limit is not finite, or the least is above the greatest, as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Hardtanh {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::activation::HardtanhConfig::new()
             .with_min_val(self.min_val)
             .with_max_val(self.max_val)
@@ -46,8 +59,32 @@ impl HardtanhConfig {
         Hardtanh {
             min_val: plain.min_val,
             max_val: plain.max_val,
-            quantizers: self.quantization.init(None, device),
+            quantizers,
         }
+    }
+}
+
+impl Describe for HardtanhConfig {
+    fn describe(&self) -> Description {
+        Description::new("Hardtanh")
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        let (least, greatest) = (self.min_val, self.max_val);
+        if least <= greatest && least.is_finite() && greatest.is_finite() {
+            return Ok(());
+        }
+        let message =
+            format!("is {least} with max_val {greatest}, expected finite and not above it");
+        Err(Error::config("min_val", message))
     }
 }
 
@@ -57,5 +94,38 @@ impl Hardtanh {
         let input = self.quantizers.input(input).quantized();
         self.quantizers
             .output(ops::hardtanh(input, self.min_val, self.max_val))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig};
+
+    /// On a grid of quarters with a sign, 0.3 is 0.25 and -0.3 is -0.25, before anything else.
+    #[test]
+    fn what_it_reads_is_quantized() {
+        let input = QuantizerConfig::Format(FormatQuantizerConfig {
+            format: "fixed(8,2)".parse().unwrap(),
+            rounding: Default::default(),
+            clamped: Default::default(),
+        });
+        let config = QConfig::new().with("input", input);
+        let device = Device::flex();
+        let layer = HardtanhConfig::new()
+            .with_quantization(config)
+            .with_min_val(-0.125)
+            .init(&device);
+        let y = layer.forward(Tensor::<1>::from_floats([0.3, -0.3], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [0.25, -0.125]);
+    }
+
+    #[test]
+    fn limits_the_wrong_way_round_are_refused() {
+        let config = HardtanhConfig::new().with_min_val(2.0);
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "Hardtanh.min_val: is 2 with max_val 1, expected finite and not above it"
+        );
     }
 }

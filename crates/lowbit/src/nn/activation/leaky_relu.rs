@@ -4,7 +4,7 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -20,6 +20,17 @@ pub struct LeakyReluConfig {
 }
 
 /// `x` where `x >= 0`, `negative_slope * x` below.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::LeakyReluConfig;
+///
+/// let device = Device::flex();
+/// let layer = LeakyReluConfig::new().with_negative_slope(0.5).init(&device);
+/// let y = layer.forward(Tensor::<1>::from_floats([-1.0, 2.0], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [-0.5, 2.0]);
+/// ```
 #[derive(Module, Debug)]
 pub struct LeakyRelu {
     /// The slope below zero.
@@ -30,11 +41,28 @@ pub struct LeakyRelu {
 
 impl LeakyReluConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> LeakyRelu {
         LeakyRelu {
             negative_slope: self.negative_slope,
-            quantizers: self.quantization.init(None, device),
+            quantizers: self.init_quantizers(device),
         }
+    }
+}
+
+impl Describe for LeakyReluConfig {
+    fn describe(&self) -> Description {
+        Description::new("LeakyRelu").leaving_grid()
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
     }
 }
 
@@ -44,5 +72,29 @@ impl LeakyRelu {
         let input = self.quantizers.input(input).quantized();
         self.quantizers
             .output(ops::leaky_relu(input, self.negative_slope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig};
+
+    /// On a grid of quarters with a sign, 0.3 is 0.25 and -0.3 is -0.25, before anything else.
+    #[test]
+    fn what_it_reads_is_quantized() {
+        let input = QuantizerConfig::Format(FormatQuantizerConfig {
+            format: "fixed(8,2)".parse().unwrap(),
+            rounding: Default::default(),
+            clamped: Default::default(),
+        });
+        let config = QConfig::new().with("input", input);
+        let device = Device::flex();
+        let layer = LeakyReluConfig::new()
+            .with_quantization(config)
+            .with_negative_slope(0.5)
+            .init(&device);
+        let y = layer.forward(Tensor::<1>::from_floats([0.3, -0.3], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [0.25, -0.125]);
     }
 }

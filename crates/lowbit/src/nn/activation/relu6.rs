@@ -4,7 +4,7 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -17,6 +17,17 @@ pub struct Relu6Config {
 }
 
 /// `min(max(x, 0), 6)`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::Relu6Config;
+///
+/// let device = Device::flex();
+/// let layer = Relu6Config::new().init(&device);
+/// let y = layer.forward(Tensor::<1>::from_floats([-1.0, 2.0, 7.0], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [0.0, 2.0, 6.0]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Relu6 {
     /// The layer's quantizers.
@@ -25,10 +36,27 @@ pub struct Relu6 {
 
 impl Relu6Config {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Relu6 {
         Relu6 {
-            quantizers: self.quantization.init(None, device),
+            quantizers: self.init_quantizers(device),
         }
+    }
+}
+
+impl Describe for Relu6Config {
+    fn describe(&self) -> Description {
+        Description::new("Relu6")
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
     }
 }
 
@@ -37,5 +65,26 @@ impl Relu6 {
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let input = self.quantizers.input(input).quantized();
         self.quantizers.output(ops::relu6(input))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig};
+
+    /// On a grid of quarters with a sign, 0.3 is 0.25 and -0.3 is -0.25, before anything else.
+    #[test]
+    fn what_it_reads_is_quantized() {
+        let input = QuantizerConfig::Format(FormatQuantizerConfig {
+            format: "fixed(8,2)".parse().unwrap(),
+            rounding: Default::default(),
+            clamped: Default::default(),
+        });
+        let config = QConfig::new().with("input", input);
+        let device = Device::flex();
+        let layer = Relu6Config::new().with_quantization(config).init(&device);
+        let y = layer.forward(Tensor::<1>::from_floats([0.3, -0.3], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [0.25, 0.0]);
     }
 }

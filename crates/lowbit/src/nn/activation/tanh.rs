@@ -5,7 +5,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use lowbit_formats::posit::{PositActivation, PositFunction};
 
-use crate::config::QConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -25,6 +26,17 @@ pub struct TanhConfig {
 }
 
 /// `tanh(x)`, or about that, by the bits of a posit.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::TanhConfig;
+///
+/// let device = Device::flex();
+/// let layer = TanhConfig::new().init(&device);
+/// let y = layer.forward(Tensor::<1>::from_floats([0.0], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [0.0]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Tanh {
     #[module(skip)]
@@ -37,18 +49,45 @@ impl TanhConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `posit_bits` is neither 8 nor 16.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Tanh {
+        let quantizers = self.init_quantizers(device);
+        Tanh {
+            posit: self.posit().unwrap_or_else(|error| panic!("{error}")),
+            quantizers,
+        }
+    }
+
+    /// The posit's function, if one computes it.
+    fn posit(&self) -> Result<Option<PositActivation>, Error> {
         let function = if self.enhanced {
             PositFunction::TanhEnhanced
         } else {
             PositFunction::Tanh
         };
-        let posit = |bits| PositActivation::new(function, bits).unwrap_or_else(|e| panic!("{e}"));
-        Tanh {
-            posit: self.posit_bits.map(posit),
-            quantizers: self.quantization.init(None, device),
-        }
+        let posit = |bits| {
+            let built = PositActivation::new(function, bits);
+            built.map_err(|error| Error::config("posit_bits", error.to_string()))
+        };
+        self.posit_bits.map(posit).transpose()
+    }
+}
+
+impl Describe for TanhConfig {
+    fn describe(&self) -> Description {
+        Description::new("Tanh").leaving_grid()
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.posit().map(|_| ())
     }
 }
 
@@ -61,5 +100,29 @@ impl Tanh {
             None => ops::tanh(input),
         };
         self.quantizers.output(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Burn's function, and at 3 the value of its definition in `f64`.
+    #[test]
+    fn without_a_posit_it_is_the_function() {
+        let device = Device::flex();
+        let layer = TanhConfig::new().init(&device);
+        let y = layer.forward(Tensor::<1>::from_floats([3.0], &device));
+        let exact = 3f64.tanh();
+        assert!((f64::from(y.into_scalar::<f32>()) - exact).abs() < 1e-6);
+    }
+
+    #[test]
+    fn only_posits_of_8_and_16_bits_have_it() {
+        let config = TanhConfig::new().with_posit_bits(Some(9));
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.starts_with("Tanh.posit_bits: "), "{refused}");
+        assert!(refused.contains("8 or 16"), "{refused}");
+        assert!(config.with_posit_bits(Some(8)).check().is_ok());
     }
 }

@@ -5,10 +5,12 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
-use crate::nn::conv::padding;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::conv::parts::ConvParts;
+use crate::nn::window::{Padding, Window};
 use crate::ops::{self, AdderOptions};
-use crate::quantizers::{Channels, Quantizers, Sums, Term};
+use crate::quantizers::{Quantizers, Sums, Term};
 
 /// Configuration of an [`Adder2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
 /// quantized.
@@ -52,6 +54,18 @@ pub struct Adder2dConfig {
 /// paths are those of `burn::nn::conv::Conv2d`. Zeros of the padding count as inputs.
 ///
 /// Integer hardware subtracts integers of one step, so input and weight should share a threshold.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::Adder2dConfig};
+///
+/// let device = Device::flex();
+/// let adder = Adder2dConfig::new([3, 8], [3, 3])
+///     .with_quantization(QPlan::tqt(8, 8).default)
+///     .init(&device);
+/// assert_eq!(adder.forward(Tensor::zeros([1, 3, 9, 9], &device)).dims(), [1, 8, 7, 7]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Adder2d {
@@ -80,31 +94,59 @@ impl Adder2dConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `groups` does not divide both numbers of channels, as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Adder2d {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::conv::Conv2dConfig::new(self.channels, self.kernel_size)
-            .with_stride(self.stride)
-            .with_dilation(self.dilation)
             .with_groups(self.groups)
-            .with_padding(self.padding.clone())
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels {
-            axis: 0,
-            count: self.channels[1],
-        };
         Adder2d {
             weight: plain.weight,
             bias: plain.bias,
-            stride: plain.stride,
-            kernel_size: plain.kernel_size,
-            dilation: plain.dilation,
-            groups: plain.groups,
-            padding: plain.padding,
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
             adaptive_rate: self.adaptive_rate,
-            quantizers: self.quantization.init(Some(channels), device),
+            quantizers,
         }
+    }
+
+    fn parts(&self) -> ConvParts<2> {
+        ConvParts {
+            channels: self.channels,
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
+    }
+}
+
+impl Describe for Adder2dConfig {
+    fn describe(&self) -> Description {
+        Description {
+            sums: Some(distances(self.parts().sums())),
+            ..self.parts().describe("Adder2d", self.bias)
+        }
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.parts().check()
     }
 }
 
@@ -121,31 +163,43 @@ impl Adder2d {
 
     /// The sums, saturated to the accumulator's width, and `bias` added to them.
     pub(crate) fn sums(&self, input: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
-        let [_, _, height, width] = input.dims();
-        let padding = padding::pairs(
-            &self.padding,
-            [height, width],
-            self.kernel_size,
-            self.stride,
-        );
+        let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
         let options = AdderOptions {
             stride: self.stride,
-            padding,
+            padding: parts.window.padding(size),
             dilation: self.dilation,
             groups: self.groups,
             adaptive_rate: self.adaptive_rate,
         };
-        let [_, terms @ ..] = self.weight.dims();
         self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             bias.map(|bias| self.quantizers.bias(bias)),
-            Sums {
-                term: Term::Distance,
-                ..Sums::new(terms.iter().product(), 1)
-            },
+            distances(parts.sums()),
             |input, weight, bias| ops::adder2d(input, weight, bias, options),
         )
+    }
+
+    fn parts(&self) -> ConvParts<2> {
+        let [channels_out, group_channels_in, ..] = self.weight.dims();
+        ConvParts {
+            channels: [group_channels_in * self.groups, channels_out],
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
+    }
+}
+
+/// The same sums, of distances.
+fn distances(sums: Sums) -> Sums {
+    Sums {
+        term: Term::Distance,
+        ..sums
     }
 }
 
@@ -157,13 +211,26 @@ impl ModuleDisplay for Adder2d {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [channels_out, group_channels_in, _, _] = self.weight.dims();
-        content
-            .add("ch_in", &(group_channels_in * self.groups))
-            .add("ch_out", &channels_out)
-            .add_debug_attribute("kernel_size", &self.kernel_size)
-            .add_debug_attribute("stride", &self.stride)
-            .add_debug_attribute("padding", &self.padding)
-            .optional()
+        self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_distances_by_hand() {
+        let device = Device::flex();
+        let mut adder = Adder2dConfig::new([1, 1], [1, 2]).init(&device);
+        adder.weight = Param::from_tensor(Tensor::from_floats([[[[3.0, -1.0]]]], &device));
+        // -(|1 - 3| + |2 + 1|).
+        let y = adder.forward(Tensor::from_floats([[[[1.0, 2.0]]]], &device));
+        assert_eq!(y.into_scalar::<f32>(), -5.0);
+        let sums = Adder2dConfig::new([4, 2], [3, 3]).describe().sums;
+        assert_eq!(
+            sums.map(|sums| (sums.term, sums.terms)),
+            Some((Term::Distance, 36))
+        );
     }
 }

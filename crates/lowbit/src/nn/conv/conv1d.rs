@@ -3,13 +3,14 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig1d};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
-use crate::nn::conv::padding;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::conv::parts::ConvParts;
+use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::{Channels, Quantizers, Sums};
+use crate::quantizers::Quantizers;
 
 /// Configuration of a [`Conv1d`]; the fields of `burn::nn::conv::Conv1dConfig`, and what is
 /// quantized.
@@ -46,6 +47,18 @@ pub struct Conv1dConfig {
 
 /// Convolution with quantized input, weight, bias, sum and output. Built by [`Conv1dConfig`];
 /// parameter paths are those of `burn::nn::conv::Conv1d`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::Conv1dConfig};
+///
+/// let device = Device::flex();
+/// let conv = Conv1dConfig::new(2, 4, 3)
+///     .with_quantization(QPlan::tqt(4, 8).default)
+///     .init(&device);
+/// assert_eq!(conv.forward(Tensor::zeros([1, 2, 10], &device)).dims(), [1, 4, 8]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Conv1d {
@@ -72,34 +85,59 @@ impl Conv1dConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `groups` does not divide both numbers of channels, as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Conv1d {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::conv::Conv1dConfig::new(
             self.channels_in,
             self.channels_out,
             self.kernel_size,
         )
-        .with_stride(self.stride)
-        .with_dilation(self.dilation)
         .with_groups(self.groups)
-        .with_padding(self.padding.clone())
         .with_bias(self.bias)
         .with_initializer(self.initializer.clone())
         .init(device);
-        let channels = Channels {
-            axis: 0,
-            count: self.channels_out,
-        };
         Conv1d {
             weight: plain.weight,
             bias: plain.bias,
-            stride: plain.stride,
-            kernel_size: plain.kernel_size,
-            dilation: plain.dilation,
-            groups: plain.groups,
-            padding: plain.padding,
-            quantizers: self.quantization.init(Some(channels), device),
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
+            quantizers,
         }
+    }
+
+    fn parts(&self) -> ConvParts<1> {
+        ConvParts {
+            channels: [self.channels_in, self.channels_out],
+            groups: self.groups,
+            window: Window {
+                kernel_size: [self.kernel_size],
+                stride: [self.stride],
+                dilation: [self.dilation],
+                padding: Padding::from(&self.padding),
+            },
+        }
+    }
+}
+
+impl Describe for Conv1dConfig {
+    fn describe(&self) -> Description {
+        self.parts().describe("Conv1d", self.bias)
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.parts().check()
     }
 }
 
@@ -110,21 +148,32 @@ impl Conv1d {
     /// - `input`: `[batch, channels_in, length]`
     /// - result: `[batch, channels_out, length_out]`
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let [_, _, length] = input.dims();
-        let padding = padding::pair(&self.padding, length, self.kernel_size, self.stride);
-        let options =
-            ConvOptions::new_with_padding([self.stride], [padding], [self.dilation], self.groups);
-        let [_, terms @ ..] = self.weight.dims();
+        let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
+        let options = parts.options(size);
         let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Sums::new(terms.iter().product(), 1),
+            parts.sums(),
             |input, weight, bias| ops::conv1d(input, weight, bias, options),
         );
         self.quantizers.output(output)
+    }
+
+    fn parts(&self) -> ConvParts<1> {
+        let [channels_out, group_channels_in, ..] = self.weight.dims();
+        ConvParts {
+            channels: [group_channels_in * self.groups, channels_out],
+            groups: self.groups,
+            window: Window {
+                kernel_size: [self.kernel_size],
+                stride: [self.stride],
+                dilation: [self.dilation],
+                padding: Padding::from(&self.padding),
+            },
+        }
     }
 }
 
@@ -136,14 +185,36 @@ impl ModuleDisplay for Conv1d {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [channels_out, group_channels_in, _] = self.weight.dims();
-        content
-            .add("ch_in", &(group_channels_in * self.groups))
-            .add("ch_out", &channels_out)
-            .add_debug_attribute("kernel_size", &self.kernel_size)
-            .add_debug_attribute("stride", &self.stride)
-            .add("groups", &self.groups)
-            .add_debug_attribute("padding", &self.padding)
-            .optional()
+        self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_numbers_by_hand() {
+        let device = Device::flex();
+        let mut conv = Conv1dConfig::new(1, 1, 2).with_bias(false).init(&device);
+        conv.weight = Param::from_tensor(Tensor::from_floats([[[1.0, 2.0]]], &device));
+        // 1 + 2 * 2 and 2 + 2 * 3.
+        let y = conv.forward(Tensor::from_floats([[[1.0, 2.0, 3.0]]], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [5.0, 8.0]);
+    }
+
+    /// Three ones, two apart, over seven ones: the ends see one zero each.
+    #[test]
+    fn same_padding_counts_the_dilation() {
+        let device = Device::flex();
+        let conv = Conv1dConfig::new(1, 1, 3)
+            .with_dilation(2)
+            .with_padding(PaddingConfig1d::Same)
+            .with_bias(false)
+            .with_initializer(Initializer::Constant { value: 1.0 })
+            .init(&device);
+        let y = conv.forward(Tensor::ones([1, 1, 7], &device));
+        let expected = [2.0, 2.0, 3.0, 3.0, 3.0, 2.0, 2.0];
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), expected);
     }
 }

@@ -3,13 +3,14 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
-use crate::nn::conv::padding;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::conv::parts::ConvParts;
+use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::{Channels, Quantizers, Sums};
+use crate::quantizers::Quantizers;
 
 /// Configuration of a [`Conv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
 /// quantized.
@@ -44,6 +45,18 @@ pub struct Conv2dConfig {
 
 /// Convolution with quantized input, weight, bias, sum and output. Built by [`Conv2dConfig`]; parameter
 /// paths are those of `burn::nn::conv::Conv2d`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::Conv2dConfig};
+///
+/// let device = Device::flex();
+/// let conv = Conv2dConfig::new([3, 8], [3, 3])
+///     .with_quantization(QPlan::tqt(4, 8).default)
+///     .init(&device);
+/// assert_eq!(conv.forward(Tensor::zeros([1, 3, 9, 9], &device)).dims(), [1, 8, 7, 7]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Conv2d {
@@ -70,30 +83,55 @@ impl Conv2dConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `groups` does not divide both numbers of channels, as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Conv2d {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::conv::Conv2dConfig::new(self.channels, self.kernel_size)
-            .with_stride(self.stride)
-            .with_dilation(self.dilation)
             .with_groups(self.groups)
-            .with_padding(self.padding.clone())
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels {
-            axis: 0,
-            count: self.channels[1],
-        };
         Conv2d {
             weight: plain.weight,
             bias: plain.bias,
-            stride: plain.stride,
-            kernel_size: plain.kernel_size,
-            dilation: plain.dilation,
-            groups: plain.groups,
-            padding: plain.padding,
-            quantizers: self.quantization.init(Some(channels), device),
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
+            quantizers,
         }
+    }
+
+    fn parts(&self) -> ConvParts<2> {
+        ConvParts {
+            channels: self.channels,
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
+    }
+}
+
+impl Describe for Conv2dConfig {
+    fn describe(&self) -> Description {
+        self.parts().describe("Conv2d", self.bias)
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.parts().check()
     }
 }
 
@@ -104,26 +142,32 @@ impl Conv2d {
     /// - `input`: `[batch, channels_in, height, width]`
     /// - result: `[batch, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let [_, _, height, width] = input.dims();
-        let padding = padding::pairs(
-            &self.padding,
-            [height, width],
-            self.kernel_size,
-            self.stride,
-        );
-        let options =
-            ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
-        let [_, terms @ ..] = self.weight.dims();
+        let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
+        let options = parts.options(size);
         let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Sums::new(terms.iter().product(), 1),
+            parts.sums(),
             |input, weight, bias| ops::conv2d(input, weight, bias, options),
         );
         self.quantizers.output(output)
+    }
+
+    pub(crate) fn parts(&self) -> ConvParts<2> {
+        let [channels_out, group_channels_in, ..] = self.weight.dims();
+        ConvParts {
+            channels: [group_channels_in * self.groups, channels_out],
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
     }
 }
 
@@ -135,13 +179,47 @@ impl ModuleDisplay for Conv2d {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [channels_out, group_channels_in, _, _] = self.weight.dims();
-        content
-            .add("ch_in", &(group_channels_in * self.groups))
-            .add("ch_out", &channels_out)
-            .add_debug_attribute("kernel_size", &self.kernel_size)
-            .add_debug_attribute("stride", &self.stride)
-            .add_debug_attribute("padding", &self.padding)
-            .optional()
+        self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::QPlan;
+
+    #[test]
+    fn four_pixels_by_hand() {
+        let device = Device::flex();
+        let mut conv = Conv2dConfig::new([1, 1], [1, 2]).init(&device);
+        conv.weight = Param::from_tensor(Tensor::from_floats([[[[1.0, -1.0]]]], &device));
+        conv.bias = Some(Param::from_tensor(Tensor::from_floats([0.5], &device)));
+        // 1 - 2 + 0.5 and 4 - 3 + 0.5.
+        let y = conv.forward(Tensor::from_floats([[[[1.0, 2.0], [4.0, 3.0]]]], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [-0.5, 1.5]);
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_built_says_why() {
+        let config = Conv2dConfig::new([4, 6], [3, 3]);
+        let refused = |config: Conv2dConfig| config.check().unwrap_err().to_string();
+        assert_eq!(
+            refused(config.clone().with_quantization(QPlan::tqt(8, 25).default)),
+            "Conv2d.input: bits is 25, expected 2 to 24 (tqt)"
+        );
+        assert_eq!(
+            refused(config.clone().with_groups(4)),
+            "Conv2d.groups: is 4, expected a divisor of both 4 channels in and 6 out"
+        );
+        assert!(config.with_groups(2).check().is_ok());
+    }
+
+    #[test]
+    #[should_panic(expected = "a kernel that reaches over 5 does not fit an input of 4")]
+    fn a_kernel_larger_than_the_image_is_refused() {
+        let device = Device::flex();
+        let conv = Conv2dConfig::new([1, 1], [3, 1]).with_dilation([2, 1]);
+        conv.init(&device)
+            .forward(Tensor::zeros([1, 1, 4, 4], &device));
     }
 }

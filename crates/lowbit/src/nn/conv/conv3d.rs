@@ -3,13 +3,15 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig3d};
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
-use crate::nn::conv::padding;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::conv::parts::ConvParts;
+use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::{Channels, Quantizers, Sums};
+use crate::quantizers::Quantizers;
 
 /// Configuration of a [`Conv3d`]; the fields of `burn::nn::conv::Conv3dConfig`, and what is
 /// quantized.
@@ -44,6 +46,19 @@ pub struct Conv3dConfig {
 
 /// Convolution with quantized input, weight, bias, sum and output. Built by [`Conv3dConfig`];
 /// parameter paths are those of `burn::nn::conv::Conv3d`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::Conv3dConfig};
+///
+/// let device = Device::flex();
+/// let conv = Conv3dConfig::new([1, 2], [3, 3, 3])
+///     .with_quantization(QPlan::tqt(4, 8).default)
+///     .init(&device);
+/// let y = conv.forward(Tensor::zeros([1, 1, 4, 5, 6], &device));
+/// assert_eq!(y.dims(), [1, 2, 2, 3, 4]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Conv3d {
@@ -70,31 +85,55 @@ impl Conv3dConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `groups` does not divide both numbers of channels, or `Same` padding meets an even kernel,
-    /// as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Conv3d {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::conv::Conv3dConfig::new(self.channels, self.kernel_size)
-            .with_stride(self.stride)
-            .with_dilation(self.dilation)
             .with_groups(self.groups)
-            .with_padding(self.padding.clone())
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels {
-            axis: 0,
-            count: self.channels[1],
-        };
         Conv3d {
             weight: plain.weight,
             bias: plain.bias,
-            stride: plain.stride,
-            kernel_size: plain.kernel_size,
-            dilation: plain.dilation,
-            groups: plain.groups,
-            padding: plain.padding,
-            quantizers: self.quantization.init(Some(channels), device),
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
+            quantizers,
         }
+    }
+
+    fn parts(&self) -> ConvParts<3> {
+        ConvParts {
+            channels: self.channels,
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
+    }
+}
+
+impl Describe for Conv3dConfig {
+    fn describe(&self) -> Description {
+        self.parts().describe("Conv3d", self.bias)
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.parts().check()
     }
 }
 
@@ -105,26 +144,46 @@ impl Conv3d {
     /// - `input`: `[batch, channels_in, depth, height, width]`
     /// - result: `[batch, channels_out, depth_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<5>) -> Tensor<5> {
-        let [_, _, depth, height, width] = input.dims();
-        let padding = padding::triples(
-            &self.padding,
-            [depth, height, width],
-            self.kernel_size,
-            self.stride,
-        );
-        let options =
-            ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
-        let [_, terms @ ..] = self.weight.dims();
+        let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
+        let mut options = parts.options(size);
+        // Burn's operator takes as many zeros before as after.
+        let apart = options.is_asymmetric().then_some(options.padding);
+        if apart.is_some() {
+            options.padding = [(0, 0); 3];
+        }
         let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Sums::new(terms.iter().product(), 1),
-            |input, weight, bias| ops::conv3d(input, weight, bias, options),
+            parts.sums(),
+            |input, weight, bias| {
+                let input = match apart {
+                    Some(padding) => input
+                        .quantized()
+                        .pad(padding, PadMode::Constant(0.0))
+                        .into(),
+                    None => input,
+                };
+                ops::conv3d(input, weight, bias, options)
+            },
         );
         self.quantizers.output(output)
+    }
+
+    fn parts(&self) -> ConvParts<3> {
+        let [channels_out, group_channels_in, ..] = self.weight.dims();
+        ConvParts {
+            channels: [group_channels_in * self.groups, channels_out],
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
     }
 }
 
@@ -136,14 +195,26 @@ impl ModuleDisplay for Conv3d {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [channels_out, group_channels_in, _, _, _] = self.weight.dims();
-        content
-            .add("ch_in", &(group_channels_in * self.groups))
-            .add("ch_out", &channels_out)
-            .add_debug_attribute("kernel_size", &self.kernel_size)
-            .add_debug_attribute("stride", &self.stride)
-            .add("groups", &self.groups)
-            .add_debug_attribute("padding", &self.padding)
-            .optional()
+        self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel of three ones with stride 2 over four ones: one zero is missing, at the end, so
+    /// that the second sum is 2.
+    #[test]
+    fn same_padding_with_a_stride_puts_the_odd_zero_at_the_end() {
+        let device = Device::flex();
+        let conv = Conv3dConfig::new([1, 1], [1, 1, 3])
+            .with_stride([1, 1, 2])
+            .with_padding(PaddingConfig3d::Same)
+            .with_bias(false)
+            .with_initializer(Initializer::Constant { value: 1.0 })
+            .init(&device);
+        let y = conv.forward(Tensor::ones([1, 1, 1, 1, 4], &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [3.0, 2.0]);
     }
 }

@@ -3,12 +3,13 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::Initializer;
-use burn::tensor::ops::ConvTransposeOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::conv::parts::TransposedParts;
 use crate::ops;
-use crate::quantizers::{Channels, Quantizers, Sums};
+use crate::quantizers::Quantizers;
 
 /// Configuration of a [`ConvTranspose2d`]; the fields of `burn::nn::conv::ConvTranspose2dConfig`, and what is
 /// quantized.
@@ -49,6 +50,19 @@ pub struct ConvTranspose2dConfig {
 ///
 /// A weight's channels are its second dimension: with `per_channel`, output channels that have the
 /// same place in their groups share a threshold.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::{config::QPlan, nn::ConvTranspose2dConfig};
+///
+/// let device = Device::flex();
+/// let conv = ConvTranspose2dConfig::new([2, 4], [1, 2])
+///     .with_stride([1, 2])
+///     .with_quantization(QPlan::tqt(4, 8).default)
+///     .init(&device);
+/// assert_eq!(conv.forward(Tensor::zeros([1, 2, 1, 5], &device)).dims(), [1, 4, 1, 10]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct ConvTranspose2d {
@@ -78,33 +92,56 @@ impl ConvTranspose2dConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `groups` does not divide both numbers of channels, as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> ConvTranspose2d {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::conv::ConvTranspose2dConfig::new(self.channels, self.kernel_size)
-            .with_stride(self.stride)
-            .with_dilation(self.dilation)
             .with_groups(self.groups)
-            .with_padding(self.padding)
-            .with_padding_out(self.padding_out)
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let channels = Channels {
-            axis: 1,
-            count: self.channels[1] / self.groups,
-        };
         ConvTranspose2d {
             weight: plain.weight,
             bias: plain.bias,
-            stride: plain.stride,
-            kernel_size: plain.kernel_size,
-            dilation: plain.dilation,
-            groups: plain.groups,
-            padding: plain.padding,
-            padding_out: plain.padding_out,
-            channels: plain.channels,
-            quantizers: self.quantization.init(Some(channels), device),
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding,
+            padding_out: self.padding_out,
+            channels: self.channels,
+            quantizers,
         }
+    }
+
+    fn parts(&self) -> TransposedParts<2> {
+        TransposedParts {
+            channels: self.channels,
+            groups: self.groups,
+            kernel_size: self.kernel_size,
+            stride: self.stride,
+            dilation: self.dilation,
+            padding: self.padding,
+            padding_out: self.padding_out,
+        }
+    }
+}
+
+impl Describe for ConvTranspose2dConfig {
+    fn describe(&self) -> Description {
+        self.parts().describe("ConvTranspose2d", self.bias)
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.parts().check()
     }
 }
 
@@ -116,28 +153,30 @@ impl ConvTranspose2d {
     /// - result: `[batch, channels_out, height_out, width_out]`, each size
     ///   `(size - 1) * stride + dilation * (kernel_size - 1) + padding_out - 2 * padding + 1`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let options = ConvTransposeOptions::new(
-            self.stride,
-            self.padding,
-            self.padding_out,
-            self.dilation,
-            self.groups,
-        );
-        let [channels_in, _, kernel @ ..] = self.weight.dims();
-        let terms = channels_in / self.groups * kernel.iter().product::<usize>();
+        let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
+        let options = parts.options(size);
         let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias
                 .as_ref()
                 .map(|bias| self.quantizers.bias(bias.val())),
-            Sums {
-                groups: self.groups,
-                ..Sums::new(terms, 1)
-            },
+            parts.sums(),
             |input, weight, bias| ops::conv_transpose2d(input, weight, bias, options),
         );
         self.quantizers.output(output)
+    }
+
+    fn parts(&self) -> TransposedParts<2> {
+        TransposedParts {
+            channels: self.channels,
+            groups: self.groups,
+            kernel_size: self.kernel_size,
+            stride: self.stride,
+            dilation: self.dilation,
+            padding: self.padding,
+            padding_out: self.padding_out,
+        }
     }
 }
 
@@ -149,15 +188,37 @@ impl ModuleDisplay for ConvTranspose2d {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [channels_in, channels_out] = self.channels;
-        content
-            .add("ch_in", &channels_in)
-            .add("ch_out", &channels_out)
-            .add_debug_attribute("kernel_size", &self.kernel_size)
-            .add_debug_attribute("stride", &self.stride)
-            .add("groups", &self.groups)
-            .add_debug_attribute("padding", &self.padding)
-            .add_debug_attribute("padding_out", &self.padding_out)
-            .optional()
+        self.parts().content(content).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each number becomes a kernel: 1 and 2 times (1, 10), side by side.
+    #[test]
+    fn two_numbers_by_hand() {
+        let device = Device::flex();
+        let mut conv = ConvTranspose2dConfig::new([1, 1], [1, 2])
+            .with_stride([1, 2])
+            .with_bias(false)
+            .init(&device);
+        let weight = Tensor::<1>::from_floats([1.0, 10.0], &device);
+        conv.weight = Param::from_tensor(weight.reshape([1, 1, 1, 2]));
+        let x = Tensor::<1>::from_floats([1.0, 2.0], &device).reshape([1, 1, 1, 2]);
+        let y = conv.forward(x).into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(y, [1.0, 10.0, 2.0, 20.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a padding of 2 cuts off all of an output of 4")]
+    fn a_padding_that_leaves_nothing_is_refused() {
+        let device = Device::flex();
+        let conv = ConvTranspose2dConfig::new([1, 1], [1, 2])
+            .with_stride([1, 2])
+            .with_padding([0, 2])
+            .init(&device);
+        conv.forward(Tensor::zeros([1, 1, 1, 2], &device));
     }
 }

@@ -7,7 +7,7 @@ mod conv3d;
 mod conv_transpose1d;
 mod conv_transpose2d;
 mod conv_transpose3d;
-pub(crate) mod padding;
+mod parts;
 mod shift_adder2d;
 mod shift_conv2d;
 

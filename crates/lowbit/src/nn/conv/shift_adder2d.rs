@@ -4,11 +4,13 @@ use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
+use crate::Error;
+use crate::config::{Describe, Foldable, Planner};
 use crate::nn::conv::adder2d::{Adder2d, Adder2dConfig};
 use crate::nn::conv::shift_conv2d::{ShiftConv2d, ShiftConv2dConfig};
 use crate::nn::norm::Normalization;
 use crate::nn::norm::{BatchNorm, BatchNormConfig};
-use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers};
+use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers, Slot};
 
 /// Configuration of a [`ShiftAdder2d`].
 #[derive(Config, Debug)]
@@ -50,6 +52,18 @@ pub struct ShiftAdder2dConfig {
 ///
 /// The `bias` slots quantize `t`. The statistics are those of the batch until they are frozen, on
 /// an autodiff device, and the running ones elsewhere.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::{Adder2dConfig, ShiftAdder2dConfig, ShiftConv2dConfig};
+///
+/// let device = Device::flex();
+/// let shift = ShiftConv2dConfig::new([3, 8], [3, 3]);
+/// let adder = Adder2dConfig::new([8, 8], [1, 1]);
+/// let pair = ShiftAdder2dConfig::new(shift, adder).init(&device);
+/// assert_eq!(pair.forward(Tensor::zeros([1, 3, 9, 9], &device)).dims(), [1, 8, 7, 7]);
+/// ```
 #[derive(Module, Debug)]
 pub struct ShiftAdder2d {
     /// The shift convolution.
@@ -69,21 +83,56 @@ pub struct ShiftAdder2d {
 }
 
 impl ShiftAdder2dConfig {
+    /// The pair with what its layers at `path.shift` and `path.adder` quantize.
+    ///
+    /// # Errors
+    /// As [`Planner::layer`].
+    pub fn planned(self, planner: &mut Planner, path: &str) -> Result<Self, Error> {
+        let shift = Foldable {
+            layer: self.shift,
+            folded: self.shift_norm,
+        };
+        let adder = Foldable {
+            layer: self.adder,
+            folded: self.adder_norm,
+        };
+        let shift = planner.layer(format!("{path}.shift"), shift)?;
+        let adder = planner.layer(format!("{path}.adder"), adder)?;
+        Ok(Self {
+            shift: shift.layer,
+            adder: adder.layer,
+            ..self
+        })
+    }
+
+    /// Whether the layer can be built.
+    ///
+    /// # Errors
+    /// If one of its layers cannot; if the adder does not read as many channels as the convolution
+    /// makes; if the convolution quantizes its `output`.
+    pub fn check(&self) -> Result<(), Error> {
+        self.shift.check_at("shift")?;
+        self.adder.check_at("adder")?;
+        let (made, read) = (self.shift.channels[1], self.adder.channels[0]);
+        if made != read {
+            let message = format!("reads {read}, expected the {made} that the convolution makes");
+            return Err(Error::config("adder.channels", message));
+        }
+        if self.shift.quantization.get(Slot::OUTPUT).is_some() {
+            let message = "is quantized by the adder's input, expected none";
+            return Err(Error::config("shift.output", message));
+        }
+        Ok(())
+    }
+
     /// Builds the layer.
     ///
     /// # Panics
-    /// As [`ShiftConv2dConfig::init`] and [`Adder2dConfig::init`]; if the adder does not read as
-    /// many channels as the convolution makes; if the convolution quantizes its `output`.
+    /// With the one line of [`check`](Self::check) where that is an error.
     pub fn init(&self, device: &Device) -> ShiftAdder2d {
-        let (made, read) = (self.shift.channels[1], self.adder.channels[0]);
-        assert!(
-            made == read,
-            "adder.channels: reads {read}, expected the {made} that the convolution makes"
-        );
-        assert!(
-            self.shift.quantization.output.is_none(),
-            "shift.output: is quantized by the adder's input, expected none"
-        );
+        if let Err(error) = self.check() {
+            panic!("{error}");
+        }
         let norm = |wanted: bool, channels: [usize; 2]| {
             wanted.then(|| BatchNormConfig::new(channels[1]).init(device))
         };
@@ -220,4 +269,24 @@ impl ShiftAdder2d {
 /// A parameter that does not train: what is rounded would not stay so.
 fn fixed(scale: Tensor<1>) -> Param<Tensor<1>> {
     Param::from_tensor(scale.detach()).set_require_grad(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 0.3 is the shift 1/4, of which 8 makes 2; its distance from 5 is 3.
+    #[test]
+    fn a_shift_and_a_distance_by_hand() {
+        let device = Device::flex();
+        let shift = ShiftConv2dConfig::new([1, 1], [1, 1]).with_bias(false);
+        let adder = Adder2dConfig::new([1, 1], [1, 1]);
+        let mut pair = ShiftAdder2dConfig::new(shift, adder)
+            .with_adder_norm(false)
+            .init(&device);
+        pair.shift.weight = Param::from_tensor(Tensor::full([1, 1, 1, 1], 0.3, &device));
+        pair.adder.weight = Param::from_tensor(Tensor::full([1, 1, 1, 1], 5.0, &device));
+        let y = pair.forward(Tensor::full([1, 1, 1, 1], 8.0, &device));
+        assert_eq!(y.into_scalar::<f32>(), -3.0);
+    }
 }

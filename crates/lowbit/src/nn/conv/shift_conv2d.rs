@@ -1,15 +1,21 @@
 //! Two-dimensional convolution whose products are shifts.
 
+use std::ops::RangeInclusive;
+
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
-use crate::nn::conv::padding;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::conv::parts::ConvParts;
+use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, Quantizers, Sums};
+use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, QuantizerConfig, Quantizers};
+
+/// Widths of a weight.
+const WEIGHT_BITS: RangeInclusive<u8> = 2..=8;
 
 /// Configuration of a [`ShiftConv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
 /// quantized.
@@ -51,6 +57,16 @@ pub struct ShiftConv2dConfig {
 /// that trains weights (DeepShift-Q, arXiv 1905.13298), which ShiftAddNet (arXiv 2010.12785) pairs
 /// with an adder, [`ShiftAdder2d`](super::ShiftAdder2d). Built by [`ShiftConv2dConfig`]; parameter
 /// paths are those of `burn::nn::conv::Conv2d`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::ShiftConv2dConfig;
+///
+/// let device = Device::flex();
+/// let conv = ShiftConv2dConfig::new([3, 8], [3, 3]).with_weight_bits(4).init(&device);
+/// assert_eq!(conv.forward(Tensor::zeros([1, 3, 9, 9], &device)).dims(), [1, 8, 7, 7]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct ShiftConv2d {
@@ -79,33 +95,81 @@ impl ShiftConv2dConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If `groups` does not divide both numbers of channels, as Burn's does, `weight_bits` is out of
-    /// range, or is above 6 while there is an accumulator, which could not hold the shifts.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> ShiftConv2d {
-        assert!(
-            self.weight_bits <= 6 || self.quantization.accumulator.is_none(),
-            "weight_bits: is {}, expected at most 6 with an accumulator",
-            self.weight_bits
-        );
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::conv::Conv2dConfig::new(self.channels, self.kernel_size)
-            .with_stride(self.stride)
-            .with_dilation(self.dilation)
             .with_groups(self.groups)
-            .with_padding(self.padding.clone())
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .init(device);
         ShiftConv2d {
             weight: plain.weight,
             bias: plain.bias,
-            stride: plain.stride,
-            kernel_size: plain.kernel_size,
-            dilation: plain.dilation,
-            groups: plain.groups,
-            padding: plain.padding,
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
             shifts: FormatQuantizerConfig::shifts_of_weight(self.weight_bits).init(),
-            quantizers: self.quantization.init(None, device),
+            quantizers,
         }
+    }
+
+    fn parts(&self) -> ConvParts<2> {
+        ConvParts {
+            channels: self.channels,
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
+    }
+}
+
+impl Describe for ShiftConv2dConfig {
+    fn describe(&self) -> Description {
+        let mut description = self.parts().describe("ShiftConv2d", self.bias);
+        description.slots.retain(|slot| *slot != "weight");
+        let bits = WEIGHT_BITS
+            .contains(&self.weight_bits)
+            .then_some(self.weight_bits);
+        Description {
+            weight_format: bits
+                .map(FormatQuantizerConfig::shifts_of_weight)
+                .map(QuantizerConfig::Format),
+            ..description
+        }
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.parts().check()?;
+        let bits = self.weight_bits;
+        let refused = |expected| {
+            Err(Error::config(
+                "weight_bits",
+                format!("is {bits}, expected {expected}"),
+            ))
+        };
+        if !WEIGHT_BITS.contains(&bits) {
+            return refused("2 to 8");
+        }
+        // No register holds longer shifts.
+        if bits > 6 && self.quantization.accumulator.is_some() {
+            return refused("at most 6 with an accumulator");
+        }
+        Ok(())
     }
 }
 
@@ -122,23 +186,29 @@ impl ShiftConv2d {
 
     /// The sums, saturated to the accumulator's width, and `bias` added to them.
     pub(crate) fn sums(&self, input: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
-        let [_, _, height, width] = input.dims();
-        let padding = padding::pairs(
-            &self.padding,
-            [height, width],
-            self.kernel_size,
-            self.stride,
-        );
-        let options =
-            ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
-        let [_, terms @ ..] = self.weight.dims();
+        let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
+        let options = parts.options(size);
         self.quantizers.accumulate(
             self.quantizers.input(input),
             self.shifts.operand(self.weight.val()),
             bias.map(|bias| self.quantizers.bias(bias)),
-            Sums::new(terms.iter().product(), 1),
+            parts.sums(),
             |input, weight, bias| ops::conv2d(input, weight, bias, options),
         )
+    }
+
+    fn parts(&self) -> ConvParts<2> {
+        let [channels_out, group_channels_in, ..] = self.weight.dims();
+        ConvParts {
+            channels: [group_channels_in * self.groups, channels_out],
+            groups: self.groups,
+            window: Window {
+                kernel_size: self.kernel_size,
+                stride: self.stride,
+                dilation: self.dilation,
+                padding: Padding::from(&self.padding),
+            },
+        }
     }
 }
 
@@ -150,13 +220,40 @@ impl ModuleDisplay for ShiftConv2d {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [channels_out, group_channels_in, _, _] = self.weight.dims();
-        content
-            .add("ch_in", &(group_channels_in * self.groups))
-            .add("ch_out", &channels_out)
-            .add_debug_attribute("kernel_size", &self.kernel_size)
-            .add_debug_attribute("stride", &self.stride)
-            .add_debug_attribute("padding", &self.padding)
-            .optional()
+        self.parts().content(content, &self.padding).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TqtPlan;
+
+    /// log2 0.3 = -1.7 rounds to -2, so that 4 becomes 1; log2 -0.6 = -0.7 (of 0.6) to -1.
+    #[test]
+    fn two_shifts_by_hand() {
+        let device = Device::flex();
+        let mut conv = ShiftConv2dConfig::new([1, 2], [1, 1])
+            .with_bias(false)
+            .init(&device);
+        conv.weight = Param::from_tensor(Tensor::from_floats([[[[0.3]]], [[[-0.6]]]], &device));
+        let y = conv.forward(Tensor::full([1, 1, 1, 1], 4.0, &device));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [1.0, -2.0]);
+    }
+
+    #[test]
+    fn shifts_too_long_for_a_register_are_refused() {
+        let config = ShiftConv2dConfig::new([1, 1], [1, 1]).with_weight_bits(7);
+        assert!(config.check().is_ok());
+        let quantization = TqtPlan::new(8, 8).all_tensors().plan().default;
+        let quantization = quantization.without("weight");
+        assert_eq!(
+            config
+                .with_quantization(quantization)
+                .check()
+                .unwrap_err()
+                .to_string(),
+            "ShiftConv2d.weight_bits: is 7, expected at most 6 with an accumulator"
+        );
     }
 }

@@ -4,7 +4,7 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::config::{Describe, Description, QConfig};
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -21,6 +21,17 @@ pub struct ConcatConfig {
 }
 
 /// Tensors joined along a dimension, such as the branches of an inception block.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::ConcatConfig;
+///
+/// let device = Device::flex();
+/// let branches = [2, 3].map(|channels| Tensor::<4>::zeros([1, channels, 8, 8], &device));
+/// let y = ConcatConfig::new().init(&device).forward(branches.into());
+/// assert_eq!(y.dims(), [1, 5, 8, 8]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Concat {
     /// The dimension that grows.
@@ -31,11 +42,28 @@ pub struct Concat {
 
 impl ConcatConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> Concat {
         Concat {
             dim: self.dim,
-            quantizers: self.quantization.init(None, device),
+            quantizers: self.init_quantizers(device),
         }
+    }
+}
+
+impl Describe for ConcatConfig {
+    fn describe(&self) -> Description {
+        Description::new("Concat").leaving_grid()
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
     }
 }
 
@@ -48,5 +76,30 @@ impl Concat {
             .map(|branch| self.quantizers.input(branch))
             .collect();
         self.quantizers.output(ops::concat(branches, self.dim))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig};
+
+    /// Both branches go through one quantizer: on a grid of quarters, 0.3 and 0.3 are 0.25 each.
+    #[test]
+    fn branches_share_a_quantizer() {
+        let input = QuantizerConfig::Format(FormatQuantizerConfig {
+            format: "fixed(8,2)".parse().unwrap(),
+            rounding: Default::default(),
+            clamped: Default::default(),
+        });
+        let config = QConfig::new().with("input", input);
+        let device = Device::flex();
+        let layer = ConcatConfig::new()
+            .with_quantization(config)
+            .with_dim(0)
+            .init(&device);
+        let x = Tensor::<1>::from_floats([0.3], &device);
+        let y = layer.forward(vec![x.clone(), x]);
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [0.25, 0.25]);
     }
 }

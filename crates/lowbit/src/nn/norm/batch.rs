@@ -4,9 +4,11 @@ use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
 use crate::nn::activation::Relu;
 use crate::nn::norm::Normalization;
+use crate::nn::window::at_least_one;
 use crate::ops::{self, Activation};
 use crate::quantizers::{Quantizers, Taps};
 
@@ -29,6 +31,18 @@ pub struct BatchNormConfig {
 
 /// Batch normalization (Ioffe, Szegedy, arXiv 1502.03167). Built by [`BatchNormConfig`]; parameter
 /// paths are those of `burn::nn::BatchNorm`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::BatchNormConfig;
+///
+/// let device = Device::flex().autodiff();
+/// let norm = BatchNormConfig::new(1).init(&device);
+/// // Mean 2 and variance 1: 3 is one deviation above the mean.
+/// let y = norm.forward(Tensor::<2>::from_floats([[1.0], [3.0]], &device));
+/// assert!((y.into_data().try_to_vec::<f32>().unwrap()[1] - 1.0).abs() < 1e-4);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct BatchNorm {
@@ -54,8 +68,9 @@ impl BatchNormConfig {
     /// Builds the layer.
     ///
     /// # Panics
-    /// If a field is out of its range, as Burn's does.
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> BatchNorm {
+        let quantizers = self.init_quantizers(device);
         let plain = burn::nn::BatchNormConfig::new(self.num_features)
             .with_epsilon(self.epsilon)
             .with_momentum(self.momentum)
@@ -68,8 +83,35 @@ impl BatchNormConfig {
             running_var: plain.running_var,
             momentum: plain.momentum,
             epsilon: plain.epsilon,
-            quantizers: self.quantization.init(None, device),
+            quantizers,
         }
+    }
+}
+
+impl Describe for BatchNormConfig {
+    fn describe(&self) -> Description {
+        Description::new("BatchNorm")
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        at_least_one("num_features", &[self.num_features])?;
+        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+            let message = format!("is {}, expected finite and positive", self.epsilon);
+            return Err(Error::config("epsilon", message));
+        }
+        if !(0.0..=1.0).contains(&self.momentum) {
+            let message = format!("is {}, expected 0 to 1", self.momentum);
+            return Err(Error::config("momentum", message));
+        }
+        Ok(())
     }
 }
 
@@ -89,7 +131,8 @@ impl BatchNorm {
     /// # Shapes
     /// As [`forward`](Self::forward).
     pub fn forward_rectified<const D: usize>(&self, input: Tensor<D>, relu: &Relu) -> Tensor<D> {
-        let apart = self.quantizers.output.is_some() || relu.quantizers.input.is_some();
+        let between = [self.quantizers.get("output"), relu.quantizers.get("input")];
+        let apart = between.iter().any(Option::is_some);
         if apart || Taps::are_attached() {
             return relu.forward(self.forward(input));
         }
@@ -169,5 +212,39 @@ impl ModuleDisplay for BatchNorm {
             .add("momentum", &self.momentum)
             .add("epsilon", &self.epsilon)
             .optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mean 3 and variance 4 with momentum 1 become the running ones: (5 - 3) / 2 = 1.
+    #[test]
+    fn the_running_statistics_follow_and_are_used_afterwards() {
+        let device = Device::flex().autodiff();
+        let config = BatchNormConfig::new(1).with_momentum(1.0);
+        let norm = config.with_epsilon(1e-12).init(&device);
+        norm.forward(Tensor::<2>::from_floats([[1.0], [5.0]], &device));
+        let norm = norm.valid();
+        let y = norm.forward(Tensor::<2>::from_floats([[5.0]], &Device::flex()));
+        assert!((y.into_scalar::<f32>() - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn fields_out_of_range_are_refused() {
+        let refused = |config: BatchNormConfig| config.check().unwrap_err().to_string();
+        assert_eq!(
+            refused(BatchNormConfig::new(0)),
+            "BatchNorm.num_features: is 0, expected at least 1"
+        );
+        assert_eq!(
+            refused(BatchNormConfig::new(1).with_epsilon(0.0)),
+            "BatchNorm.epsilon: is 0, expected finite and positive"
+        );
+        assert_eq!(
+            refused(BatchNormConfig::new(1).with_momentum(1.5)),
+            "BatchNorm.momentum: is 1.5, expected 0 to 1"
+        );
     }
 }

@@ -1,15 +1,12 @@
 //! Folding batch normalization into the convolution before it.
 
 use burn::tensor::Tensor;
-use burn::tensor::ops::ConvOptions;
 
 use crate::config::Fold;
 use crate::nn::activation::Relu;
 use crate::nn::conv::Conv2d;
-use crate::nn::conv::padding;
 use crate::nn::norm::BatchNorm;
 use crate::ops;
-use crate::quantizers::Sums;
 
 /// What a normalization does to each channel, `[channels]` each.
 #[derive(Debug, Clone)]
@@ -80,14 +77,8 @@ pub fn conv_norm_relu(
 }
 
 fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
-    let [_, _, height, width] = x.dims();
-    let padding = padding::pairs(
-        &conv.padding,
-        [height, width],
-        conv.kernel_size,
-        conv.stride,
-    );
-    let options = ConvOptions::new_with_padding(conv.stride, padding, conv.dilation, conv.groups);
+    let (parts, [_, _, size @ ..]) = (conv.parts(), x.dims());
+    let options = parts.options(size);
     let device = x.device();
     let x = conv.quantizers.input(x);
     let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(|b| b.val()));
@@ -105,12 +96,11 @@ fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
         norm.running(&device)
     };
     let (weight, bias) = normalization.fold(weight, bias);
-    let [_, terms @ ..] = weight.dims();
     let output = conv.quantizers.accumulate(
         x,
         conv.quantizers.weight(weight),
         Some(conv.quantizers.bias(bias)),
-        Sums::new(terms.iter().product(), 1),
+        parts.sums(),
         |x, weight, bias| ops::conv2d(x, weight, bias, options),
     );
     conv.quantizers.output(output)

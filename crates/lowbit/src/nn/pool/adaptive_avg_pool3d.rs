@@ -4,7 +4,9 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::window::at_least_one;
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -19,6 +21,17 @@ pub struct AdaptiveAvgPool3dConfig {
 }
 
 /// The mean over windows that divide the input into the given depth, height and width. Built by [`AdaptiveAvgPool3dConfig`].
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::AdaptiveAvgPool3dConfig;
+///
+/// let device = Device::flex();
+/// let pool = AdaptiveAvgPool3dConfig::new([1, 2, 1]).init(&device);
+/// let x = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device).reshape([1, 1, 1, 2, 2]);
+/// assert_eq!(pool.forward(x).into_data().try_to_vec::<f32>().unwrap(), [1.5, 3.5]);
+/// ```
 #[derive(Module, Debug)]
 pub struct AdaptiveAvgPool3d {
     /// Depth, height and width of the result.
@@ -29,11 +42,32 @@ pub struct AdaptiveAvgPool3d {
 
 impl AdaptiveAvgPool3dConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> AdaptiveAvgPool3d {
         AdaptiveAvgPool3d {
             output_size: self.output_size,
-            quantizers: self.quantization.init(None, device),
+            quantizers: self.init_quantizers(device),
         }
+    }
+}
+
+impl Describe for AdaptiveAvgPool3dConfig {
+    fn describe(&self) -> Description {
+        Description::new("AdaptiveAvgPool3d").leaving_grid()
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        at_least_one("output_size", &self.output_size)
     }
 }
 
@@ -47,5 +81,26 @@ impl AdaptiveAvgPool3d {
         let input = self.quantizers.input(input).quantized();
         let output = ops::adaptive_avg_pool3d(input, self.output_size);
         self.quantizers.output(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows of a size that does not divide the input overlap: of three numbers, the two means
+    /// are of the first two and of the last two.
+    #[test]
+    fn windows_overlap_where_they_must() {
+        let device = Device::flex();
+        let pool = AdaptiveAvgPool3dConfig::new([1, 1, 2]).init(&device);
+        let x = Tensor::<1>::from_floats([1.0, 3.0, 7.0], &device);
+        let y = pool.forward(x.reshape([1, 1, 1, 1, 3]));
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [2.0, 5.0]);
+    }
+
+    #[test]
+    fn a_result_without_size_is_refused() {
+        assert!(AdaptiveAvgPool3dConfig::new([0, 1, 1]).check().is_err());
     }
 }

@@ -6,8 +6,9 @@ use burn::nn::PaddingConfig2d;
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
-use crate::nn::conv::padding;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::window::{Padding, Window};
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -34,6 +35,17 @@ pub struct AvgPool2dConfig {
 }
 
 /// The mean under each window. Built by [`AvgPool2dConfig`].
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::AvgPool2dConfig;
+///
+/// let device = Device::flex();
+/// let pool = AvgPool2dConfig::new([2, 2]).init(&device);
+/// let y = pool.forward(Tensor::from_floats([[[[1.0, 2.0], [4.0, 3.0]]]], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [2.5]);
+/// ```
 #[derive(Module, Debug)]
 pub struct AvgPool2d {
     /// Height and width of the window.
@@ -53,6 +65,9 @@ pub struct AvgPool2d {
 
 impl AvgPool2dConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> AvgPool2d {
         AvgPool2d {
             kernel_size: self.kernel_size,
@@ -60,8 +75,35 @@ impl AvgPool2dConfig {
             padding: self.padding.clone(),
             count_include_pad: self.count_include_pad,
             ceil_mode: self.ceil_mode,
-            quantizers: self.quantization.init(None, device),
+            quantizers: self.init_quantizers(device),
         }
+    }
+
+    fn window(&self) -> Window<2> {
+        Window {
+            kernel_size: self.kernel_size,
+            stride: self.strides,
+            dilation: [1, 1],
+            padding: Padding::from(&self.padding),
+        }
+    }
+}
+
+impl Describe for AvgPool2dConfig {
+    fn describe(&self) -> Description {
+        Description::new("AvgPool2d").leaving_grid()
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.window().check_pooling("strides")
     }
 }
 
@@ -73,13 +115,8 @@ impl AvgPool2d {
     /// - result: `[batch, channels, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let input = self.quantizers.input(input).quantized();
-        let [_, _, height, width] = input.dims();
-        let padding = padding::pairs(
-            &self.padding,
-            [height, width],
-            self.kernel_size,
-            self.stride,
-        );
+        let [_, _, size @ ..] = input.dims();
+        let padding = self.window().pooling_padding(size, self.ceil_mode);
         let options = AvgPoolOptions::new(self.kernel_size)
             .with_stride(self.stride)
             .with_padding_pairs(padding)
@@ -87,5 +124,39 @@ impl AvgPool2d {
             .with_ceil_mode(self.ceil_mode);
         let output = ops::avg_pool2d(input, options);
         self.quantizers.output(output)
+    }
+
+    fn window(&self) -> Window<2> {
+        Window {
+            kernel_size: self.kernel_size,
+            stride: self.stride,
+            dilation: [1, 1],
+            padding: Padding::from(&self.padding),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Were a window wholly in the padding allowed, its mean would be 0 / 0.
+    #[test]
+    fn a_mean_of_nothing_is_refused() {
+        let config = AvgPool2dConfig::new([1, 3])
+            .with_padding(PaddingConfig2d::Explicit(1, 0, 1, 0))
+            .with_count_include_pad(false);
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "AvgPool2d.padding: is 1, expected less than the window's reach, 1"
+        );
+        assert_eq!(
+            AvgPool2dConfig::new([2, 2])
+                .with_strides([0, 1])
+                .check()
+                .unwrap_err()
+                .to_string(),
+            "AvgPool2d.strides: is [0, 1], expected at least 1 each"
+        );
     }
 }

@@ -6,8 +6,9 @@ use burn::nn::PaddingConfig2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::QConfig;
-use crate::nn::conv::padding;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::nn::window::{Padding, Window};
 use crate::ops;
 use crate::quantizers::Quantizers;
 
@@ -34,6 +35,17 @@ pub struct MaxPool2dConfig {
 }
 
 /// The largest value under each window. Built by [`MaxPool2dConfig`].
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::MaxPool2dConfig;
+///
+/// let device = Device::flex();
+/// let pool = MaxPool2dConfig::new([2, 2]).init(&device);
+/// let y = pool.forward(Tensor::from_floats([[[[1.0, 2.0], [4.0, 3.0]]]], &device));
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [4.0]);
+/// ```
 #[derive(Module, Debug)]
 pub struct MaxPool2d {
     /// Height and width of the window.
@@ -53,6 +65,9 @@ pub struct MaxPool2d {
 
 impl MaxPool2dConfig {
     /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
     pub fn init(&self, device: &Device) -> MaxPool2d {
         MaxPool2d {
             kernel_size: self.kernel_size,
@@ -60,8 +75,35 @@ impl MaxPool2dConfig {
             padding: self.padding.clone(),
             dilation: self.dilation,
             ceil_mode: self.ceil_mode,
-            quantizers: self.quantization.init(None, device),
+            quantizers: self.init_quantizers(device),
         }
+    }
+
+    fn window(&self) -> Window<2> {
+        Window {
+            kernel_size: self.kernel_size,
+            stride: self.strides,
+            dilation: self.dilation,
+            padding: Padding::from(&self.padding),
+        }
+    }
+}
+
+impl Describe for MaxPool2dConfig {
+    fn describe(&self) -> Description {
+        Description::new("MaxPool2d")
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.window().check_pooling("strides")
     }
 }
 
@@ -73,13 +115,8 @@ impl MaxPool2d {
     /// - result: `[batch, channels, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let input = self.quantizers.input(input).quantized();
-        let [_, _, height, width] = input.dims();
-        let padding = padding::pairs(
-            &self.padding,
-            [height, width],
-            self.kernel_size,
-            self.stride,
-        );
+        let [_, _, size @ ..] = input.dims();
+        let padding = self.window().pooling_padding(size, self.ceil_mode);
         let options = MaxPoolOptions::new(self.kernel_size)
             .with_stride(self.stride)
             .with_padding_pairs(padding)
@@ -87,5 +124,37 @@ impl MaxPool2d {
             .with_ceil_mode(self.ceil_mode);
         let output = ops::max_pool2d(input, options);
         self.quantizers.output(output)
+    }
+
+    fn window(&self) -> Window<2> {
+        Window {
+            kernel_size: self.kernel_size,
+            stride: self.stride,
+            dilation: self.dilation,
+            padding: Padding::from(&self.padding),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_wholly_in_the_padding_is_refused() {
+        let config =
+            MaxPool2dConfig::new([2, 2]).with_padding(PaddingConfig2d::Explicit(0, 2, 0, 2));
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "MaxPool2d.padding: is 2, expected less than the window's reach, 2"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "a kernel that reaches over 2 does not fit an input of 1")]
+    fn a_window_larger_than_the_image_is_refused() {
+        let device = Device::flex();
+        let pool = MaxPool2dConfig::new([2, 2]).init(&device);
+        pool.forward(Tensor::zeros([1, 1, 1, 4], &device));
     }
 }

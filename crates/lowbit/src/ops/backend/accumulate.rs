@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::Ops;
+use burn::backend::autodiff::ops::{NodeGuard, Ops};
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend};
@@ -53,22 +53,27 @@ pub(crate) trait Accumulate: Backend {
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl Accumulate for burn::backend::Cube {}
 
-/// What this thread's operators have handed to one container of gradients.
-struct Handed {
-    /// A gradient that is only in containers which this was written for.
+/// The gradients in one container that this thread's operators have put there and may take out again.
+struct OwnedGradients {
+    /// A constant whose gradient is only in containers which this was written for.
     token: FloatTensor<Autodiff<Flex>>,
     /// Nodes with a gradient.
     nodes: HashSet<u64>,
 }
 
 thread_local! {
-    static HANDED: RefCell<Handed> = RefCell::new(Handed {
+    static OWNED: RefCell<OwnedGradients> = RefCell::new(OwnedGradients {
         token: Autodiff::<Flex>::from_inner(flex::from_slice(&[0.0])),
         nodes: HashSet::new(),
     });
 }
 
-impl Handed {
+/// A parent that is not there: a constant.
+pub(crate) fn absent() -> NodeGuard {
+    OWNED.with_borrow(|owned| owned.token.node())
+}
+
+impl OwnedGradients {
     /// Forgets nodes of other containers: each backward pass has its own.
     fn belong_to(&mut self, grads: &mut Gradients) {
         if grads.get(&self.token).is_none() {
@@ -85,12 +90,12 @@ impl Accumulate for Flex {
         parent: usize,
     ) -> Option<FlexTensor> {
         let parent = ops.parents[parent].as_ref()?;
-        let handed = HANDED.with_borrow_mut(|handed| {
-            handed.belong_to(grads);
-            handed.nodes.remove(&parent.id.value)
+        let taken = OWNED.with_borrow_mut(|owned| {
+            owned.belong_to(grads);
+            owned.nodes.remove(&parent.id.value)
         });
         // A node with a gradient keeps it until its own turn, which comes after this one.
-        handed.then(|| grads.consume::<Flex>(parent))
+        taken.then(|| grads.consume::<Flex>(parent))
     }
 
     fn put<S, const N: usize>(
@@ -104,9 +109,9 @@ impl Accumulate for Flex {
         };
         // A leaf's gradient stays in the container when it is read, so it cannot be taken out.
         if !parent.parents.is_empty() {
-            HANDED.with_borrow_mut(|handed| {
-                handed.belong_to(grads);
-                handed.nodes.insert(parent.id.value)
+            OWNED.with_borrow_mut(|owned| {
+                owned.belong_to(grads);
+                owned.nodes.insert(parent.id.value)
             });
         }
         grads.register::<Flex>(parent.id, gradient);

@@ -164,6 +164,19 @@ pub(crate) fn zip(
     from_buffer(output, a.layout().clone())
 }
 
+/// Runs `f` on the storage of a dense f32 tensor; what it writes there is the result. It is written
+/// where it lies if nothing else holds it.
+pub(crate) fn change<T>(mut x: FlexTensor, f: impl FnOnce(&mut [f32]) -> T) -> (FlexTensor, T) {
+    if let Some(data) = x.try_storage_mut::<f32>() {
+        let made = f(data);
+        return (x, made);
+    }
+    let mut data = Buffer::new(x.layout().num_elements());
+    data.copy_from_slice(x.storage());
+    let made = f(&mut data);
+    (from_buffer(data, x.layout().clone()), made)
+}
+
 /// Runs `f` on the storages of two f32 tensors of one shape, in one order; what it writes into the
 /// second one's is the result. It is written where it lies if nothing else holds it.
 pub(crate) fn replace<T>(
@@ -171,15 +184,8 @@ pub(crate) fn replace<T>(
     y: FlexTensor,
     f: impl FnOnce(&[f32], &mut [f32]) -> T,
 ) -> (FlexTensor, T) {
-    let (x, mut y) = aligned(x, y);
-    if let Some(data) = y.try_storage_mut::<f32>() {
-        let made = f(x.storage(), data);
-        return (y, made);
-    }
-    let mut data = Buffer::new(y.layout().num_elements());
-    data.copy_from_slice(y.storage());
-    let made = f(x.storage(), &mut data);
-    (from_buffer(data, y.layout().clone()), made)
+    let (x, y) = aligned(x, y);
+    change(y, |y| f(x.storage(), y))
 }
 
 /// The sum of two tensors of one shape and type, in the memory of one of them where nothing else

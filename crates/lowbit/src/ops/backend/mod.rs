@@ -2,6 +2,8 @@
 
 pub(crate) mod accumulate;
 pub(crate) mod buffer;
+pub(crate) mod composed;
 pub(crate) mod flex;
+pub(crate) mod operator;
 pub(crate) mod profile;
 pub(crate) mod watch;

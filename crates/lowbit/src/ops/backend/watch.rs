@@ -2,15 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::{Flex, FlexTensor};
+use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Tensor, TensorData};
+
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator};
 
 /// Where gradients are put that pass by.
 #[derive(Debug, Clone, Default)]
@@ -39,73 +35,36 @@ impl GradientSink {
 /// `x` itself; when the gradient of the result is known, a copy of it goes into `sink` under
 /// `mark`, and it goes on to `x` unchanged. Any shape. Off an autodiff device, nothing is watched.
 pub fn watch_gradient<const D: usize>(x: Tensor<D>, sink: &GradientSink, mark: usize) -> Tensor<D> {
-    Tensor::from_dispatch(<Dispatch as WatchGradientOp>::watch_gradient(
-        x.into_dispatch(),
-        sink.clone(),
+    let watch = WatchGradient {
+        sink: sink.clone(),
         mark,
-    ))
+    };
+    operator::run(watch, vec![x.into_dispatch()])
 }
 
-/// The operator behind [`watch_gradient()`], routed to the backend of its input.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
-pub(crate) trait WatchGradientOp: Backend {
-    /// See [`watch_gradient()`].
-    fn watch_gradient(x: FloatTensor<Self>, sink: GradientSink, mark: usize) -> FloatTensor<Self>;
+/// The operator behind [`watch_gradient()`].
+#[derive(Debug, Clone)]
+struct WatchGradient {
+    sink: GradientSink,
+    mark: usize,
 }
 
-impl WatchGradientOp for Flex {
-    fn watch_gradient(x: FlexTensor, _sink: GradientSink, _mark: usize) -> FlexTensor {
-        x
+impl Operator<1> for WatchGradient {
+    fn save_inputs<B: Backend>(&self, _inputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        Vec::new()
     }
-}
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl WatchGradientOp for burn::backend::Cube {
-    fn watch_gradient(
-        x: FloatTensor<Self>,
-        _sink: GradientSink,
-        _mark: usize,
-    ) -> FloatTensor<Self> {
-        x
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        inputs.tensors
     }
-}
 
-impl<B: Backend, C: CheckpointStrategy> WatchGradientOp for Autodiff<B, C> {
-    fn watch_gradient(x: FloatTensor<Self>, sink: GradientSink, mark: usize) -> FloatTensor<Self> {
-        let (x, node) = x.into_parts();
-        match WatchBackward
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => prep.finish((sink, mark), x),
-            OpsKind::UnTracked(prep) => prep.finish(x),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct WatchBackward;
-
-impl<B: Backend> Backward<B, 1> for WatchBackward {
-    type State = (GradientSink, usize);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let (sink, mark) = ops.state;
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let grad = incoming.grad;
         let data = burn::tensor::read_sync(B::float_into_data(grad.clone()));
         if let Ok(data) = data {
-            sink.put(mark, data);
+            self.sink.put(self.mark, data);
         }
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            grads.register::<B>(parent.id, grad);
-        }
+        [Some(grad)]
     }
 }
 

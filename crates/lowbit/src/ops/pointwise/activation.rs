@@ -1,21 +1,16 @@
 //! Activation functions.
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::ops::ActivationOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::ops::backend::accumulate::Accumulate;
+use crate::ops::backend::composed;
 use crate::ops::backend::flex;
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 pub use crate::ops::kernel::activation::Activation;
 use crate::ops::kernel::activation::{Pointwise, with_activation};
-use crate::ops::quantization::composed;
 
 /// `max(x, 0)`; its gradient is zero where `x <= 0`. Any shape.
 pub fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -28,80 +23,47 @@ pub fn relu6<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 }
 
 fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
-    let x = x.into_dispatch();
-    Tensor::from_dispatch(<Dispatch as ActivationOp>::activate(x, activation))
+    operator::run(Activate(activation), vec![x.into_dispatch()])
 }
 
-/// The operator behind the functions of this file, routed to the backend of its input.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
-pub(crate) trait ActivationOp: Backend {
-    /// The activation of every element.
-    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
-}
+/// The operator behind the functions of this file.
+#[derive(Debug, Clone, Copy)]
+struct Activate(Activation);
 
-impl ActivationOp for Flex {
-    fn activate(x: FlexTensor, activation: Activation) -> FlexTensor {
-        <Self as ActivationKernel>::forward(x, activation)
-    }
-}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl ActivationOp for burn::backend::Cube {
-    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
-        <Self as ActivationKernel>::forward(x, activation)
-    }
-}
-
-impl<B: ActivationKernel, C: CheckpointStrategy> ActivationOp for Autodiff<B, C> {
-    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
-        let (x, node) = x.into_parts();
-        let output = <B as ActivationKernel>::forward(x, activation);
-        match ActivationBackward
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful()
-        {
-            // What comes out says where the gradient goes, and the next operator keeps it anyway.
-            OpsKind::Tracked(prep) => prep.finish((output.clone(), activation), output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct ActivationBackward;
-
-impl<B: ActivationKernel> Backward<B, 1> for ActivationBackward {
-    type State = (FloatTensor<B>, Activation);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let (output, activation) = ops.state.clone();
-        let grad = <B as ActivationKernel>::backward(output, grad, activation);
-        B::add(grads, &ops, 0, grad);
-    }
-}
-
-/// The two passes on one backend. The bodies given here are composed of tensor primitives and
-/// serve every backend; Flex has kernels.
-pub(crate) trait ActivationKernel: Accumulate {
-    /// The activation of every element.
-    fn forward(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
-        activated::<Self>(x, activation)
+impl Operator<1> for Activate {
+    fn save_inputs<B: Backend>(&self, _inputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        Vec::new()
     }
 
-    /// The gradient of the input, given the output, or any number on its side of the bends.
-    fn backward(
-        output: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        activation: Activation,
-    ) -> FloatTensor<Self> {
-        activated_backward::<Self>(output, grad, activation)
+    // What comes out says where the gradient goes, and the next operator keeps it anyway.
+    fn save_outputs<B: Backend>(&self, outputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        outputs.to_vec()
+    }
+
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        let [x] = inputs.tensors();
+        vec![activated::<B>(x, self.0)]
+    }
+
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let [output] = array(incoming.outputs);
+        [Some(activated_backward::<B>(output, incoming.grad, self.0))]
+    }
+
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let [x] = inputs.tensors();
+        vec![flex::in_f32(x, |x| {
+            with_activation!(self.0, |a| flex::map(x, move |x| a.of(x)))
+        })]
+    }
+
+    fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
+        let [output] = array(incoming.outputs);
+        [Some(flex::in_f32(incoming.grad, |grad| {
+            let output = flex::to_f32(output);
+            with_activation!(self.0, |a| flex::zip(output, grad, move |y, g| a
+                .backward(y, g)))
+        }))]
     }
 }
 
@@ -128,24 +90,5 @@ pub(crate) fn activated_backward<B: Backend>(
             let limits = (f32::MIN_POSITIVE, 6.0f32.next_down());
             composed::gradient_within::<B>(output, grad, limits.0, limits.1)
         }
-    }
-}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl ActivationKernel for burn::backend::Cube {}
-
-impl ActivationKernel for Flex {
-    fn forward(x: FlexTensor, activation: Activation) -> FlexTensor {
-        flex::in_f32(x, |x| {
-            with_activation!(activation, |a| flex::map(x, move |x| a.of(x)))
-        })
-    }
-
-    fn backward(output: FlexTensor, grad: FlexTensor, activation: Activation) -> FlexTensor {
-        flex::in_f32(grad, |grad| {
-            let output = flex::to_f32(output);
-            with_activation!(activation, |a| flex::zip(output, grad, move |y, g| a
-                .backward(y, g)))
-        })
     }
 }

@@ -1,18 +1,14 @@
 //! Sigmoid and hyperbolic tangent computed on the bits of a posit.
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use lowbit_formats::posit::{PositActivation, PositFunction};
 
+use crate::ops::backend::composed;
 use crate::ops::backend::flex;
-use crate::ops::quantization::composed;
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 
 /// A [`PositActivation`] of every element.
 ///
@@ -23,100 +19,49 @@ use crate::ops::quantization::composed;
 /// # Shapes
 /// `x` and the result: any shape, the same.
 pub fn posit_activation<const D: usize>(x: Tensor<D>, function: PositActivation) -> Tensor<D> {
-    Tensor::from_dispatch(<Dispatch as PositActivationOp>::posit_activation(
-        x.into_dispatch(),
-        function,
-    ))
+    operator::run(Posit(function), vec![x.into_dispatch()])
 }
 
-/// The operator behind [`posit_activation()`], routed to the backend of its input.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
-pub(crate) trait PositActivationOp: Backend {
-    /// See [`posit_activation()`].
-    fn posit_activation(x: FloatTensor<Self>, function: PositActivation) -> FloatTensor<Self>;
-}
+/// The operator behind [`posit_activation()`].
+#[derive(Debug, Clone)]
+struct Posit(PositActivation);
 
-impl PositActivationOp for Flex {
-    fn posit_activation(x: FlexTensor, function: PositActivation) -> FlexTensor {
-        <Self as PositActivationKernel>::forward(x, function)
-    }
-}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl PositActivationOp for burn::backend::Cube {
-    fn posit_activation(x: FloatTensor<Self>, function: PositActivation) -> FloatTensor<Self> {
-        <Self as PositActivationKernel>::forward(x, function)
-    }
-}
-
-impl<B: PositActivationKernel, C: CheckpointStrategy> PositActivationOp for Autodiff<B, C> {
-    fn posit_activation(x: FloatTensor<Self>, function: PositActivation) -> FloatTensor<Self> {
-        let (x, node) = x.into_parts();
-        let y = B::forward(x, function);
-        match TrueDerivative
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => prep.finish((y.clone(), function.function()), y),
-            OpsKind::UnTracked(prep) => prep.finish(y),
-        }
-    }
-}
-
-/// The backward step; its state is the output.
-#[derive(Debug)]
-struct TrueDerivative;
-
-impl<B: PositActivationKernel> Backward<B, 1> for TrueDerivative {
-    type State = (FloatTensor<B>, PositFunction);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            let (y, function) = ops.state;
-            grads.register::<B>(parent.id, B::backward(y, grad, function));
-        }
-    }
-}
-
-/// The two passes on one backend. The bodies given here are composed of tensor primitives and
-/// serve every backend; Flex has kernels.
-pub(crate) trait PositActivationKernel: Backend {
-    /// The function of every element.
-    fn forward(x: FloatTensor<Self>, function: PositActivation) -> FloatTensor<Self> {
-        composed::map_on_host::<Self>(x, |x| function.apply(x))
+impl Operator<1> for Posit {
+    fn save_inputs<B: Backend>(&self, _inputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        Vec::new()
     }
 
-    /// The gradient to the input, from the output.
-    fn backward(
-        y: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        function: PositFunction,
-    ) -> FloatTensor<Self> {
-        let square = Self::float_mul(y.clone(), y.clone());
-        let slope = match function {
-            PositFunction::Sigmoid => Self::float_sub(y, square),
+    fn save_outputs<B: Backend>(&self, outputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        outputs.to_vec()
+    }
+
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        let [x] = inputs.tensors();
+        vec![composed::change_on_host::<B>(x, |values| {
+            for x in values {
+                *x = self.0.apply(*x);
+            }
+        })]
+    }
+
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let [y] = array(incoming.outputs);
+        let square = B::float_mul(y.clone(), y.clone());
+        let slope = match self.0.function() {
+            PositFunction::Sigmoid => B::float_sub(y, square),
             PositFunction::Tanh | PositFunction::TanhEnhanced => {
-                Self::float_add_scalar(Self::float_neg(square), 1.0f32.into())
+                B::float_add_scalar(B::float_neg(square), 1.0f32.into())
             }
         };
-        Self::float_mul(grad, slope)
+        [Some(B::float_mul(incoming.grad, slope))]
     }
-}
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl PositActivationKernel for burn::backend::Cube {}
-
-impl PositActivationKernel for Flex {
-    fn forward(x: FlexTensor, function: PositActivation) -> FlexTensor {
-        flex::in_f32(x, |x| flex::map(x, move |x| function.apply(x)))
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let function = self.0;
+        let [x] = inputs.tensors();
+        vec![flex::in_f32(x, |x| {
+            flex::map(x, move |x| function.apply(x))
+        })]
     }
 }
 
@@ -207,9 +152,9 @@ mod tests {
         let flex = || FlexTensor::from_data(TensorData::new(x.clone(), [10, 10]));
         let read = |t: FlexTensor| t.into_data().iter::<f32>().collect::<Vec<_>>();
         for function in FUNCTIONS {
-            let function = PositActivation::new(function, 8).unwrap();
-            let kernel = <Flex as PositActivationKernel>::forward(flex(), function);
-            let plain = composed::map_on_host::<Flex>(flex(), |x| function.apply(x));
+            let operator = Posit(PositActivation::new(function, 8).unwrap());
+            let [kernel] = array(operator.flex_forward(Inputs::new(vec![flex()])));
+            let [plain] = array(operator.forward::<Flex>(Inputs::new(vec![flex()])));
             assert_eq!(read(kernel), read(plain));
         }
     }

@@ -1,20 +1,17 @@
 //! Matrix product with a weight, plus bias.
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::flex::{Flex, FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{DType, Shape, Tensor};
 
-use crate::ops::backend::accumulate::Accumulate;
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::profile::counted;
 use crate::ops::kernel::linear as kernel;
-use crate::ops::product::{self, OfRounded, Operands, Product, ToOperands};
-use crate::ops::quantization::Operand;
-use crate::ops::quantization::reading::{Optional, QuantizingKernels, Reading};
+use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
+use crate::ops::quantization::operand::OperandParts;
+use crate::ops::quantization::{Operand, PreparedQuantization};
 
 /// `input * weight + bias` of quantized operands.
 ///
@@ -31,83 +28,25 @@ pub fn linear<const D: usize>(
     weight: Operand<2>,
     bias: Option<Operand<1>>,
 ) -> Tensor<D> {
-    let (input, of_input) = input.into_reading();
-    let (weight, of_weight) = weight.into_reading();
-    let mut dims = input.dims();
-    let [d_input, d_output] = weight.dims();
+    let (input, weight) = (input.into_parts(), weight.into_parts());
+    let mut dims = input.tensor.dims();
+    let [d_input, d_output] = weight.tensor.dims();
     let rows: usize = dims[..D - 1].iter().product();
-    let input: Tensor<2> = input.reshape([rows, d_input]);
-    let output = Tensor::<2>::from_dispatch(<Dispatch as LinearOp>::linear(
-        input.into_dispatch(),
-        weight.into_dispatch(),
-        bias.map(|bias| bias.quantized().into_dispatch()).into(),
-        of_input,
-        of_weight,
-    ));
+    let input = OperandParts::<2> {
+        tensor: input.tensor.reshape([rows, d_input]),
+        quantization: input.quantization,
+        parameters: input.parameters,
+    };
+    let output = product::product(Linear, input, weight, bias);
     dims[D - 1] = d_output;
     output.reshape(dims)
-}
-
-/// The operator behind [`linear()`], routed to the backend of its input, `[rows, d_input]`.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
-pub(crate) trait LinearOp: Backend {
-    /// See [`linear()`].
-    fn linear(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        #[extension_type] bias: Optional<Self>,
-        #[extension_type] of_input: Reading<Self>,
-        #[extension_type] of_weight: Reading<Self>,
-    ) -> FloatTensor<Self>;
 }
 
 /// The product; it has no options.
 #[derive(Debug, Clone)]
 struct Linear;
 
-impl LinearOp for Flex {
-    fn linear(
-        input: FlexTensor,
-        weight: FlexTensor,
-        bias: Optional<Self>,
-        of_input: Reading<Self>,
-        of_weight: Reading<Self>,
-    ) -> FlexTensor {
-        product::untracked(Linear, input, weight, bias, [of_input, of_weight])
-    }
-}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl LinearOp for burn::backend::Cube {
-    fn linear(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Optional<Self>,
-        of_input: Reading<Self>,
-        of_weight: Reading<Self>,
-    ) -> FloatTensor<Self> {
-        product::untracked(Linear, input, weight, bias, [of_input, of_weight])
-    }
-}
-
-impl<B, C> LinearOp for Autodiff<B, C>
-where
-    B: QuantizingKernels + Accumulate,
-    C: CheckpointStrategy,
-    Linear: Product<B>,
-{
-    fn linear(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Optional<Self>,
-        of_input: Reading<Self>,
-        of_weight: Reading<Self>,
-    ) -> FloatTensor<Self> {
-        product::tracked(Linear, input, weight, bias, [of_input, of_weight])
-    }
-}
-
-impl OfRounded for Linear {
+impl ComposedProduct for Linear {
     fn product<B: Backend>(
         &self,
         input: FloatTensor<B>,
@@ -129,7 +68,7 @@ impl OfRounded for Linear {
         weight: FloatTensor<B>,
         grad: FloatTensor<B>,
         [to_input, to_weight, to_bias]: [bool; 3],
-    ) -> [Option<FloatTensor<B>>; 3] {
+    ) -> ToOperands<B> {
         let bias = to_bias.then(|| {
             let sum = B::float_sum_dim(grad.clone(), 0);
             B::float_reshape(sum, Shape::new([grad.shape()[1]]))
@@ -141,35 +80,32 @@ impl OfRounded for Linear {
     }
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl Product<burn::backend::Cube> for Linear {}
+impl FlexProduct for Linear {
+    type Shape = kernel::Shape;
 
-/// The product's shape, where the kernels have it.
-fn kernel_shape(operands: &Operands<Flex>) -> Option<kernel::Shape> {
-    let Operands { input, weight, .. } = operands;
-    let dims = |x: &FlexTensor| [0, 1].map(|d| x.layout().shape()[d]);
-    let ([rows, inputs], [_, outputs]) = (dims(input), dims(weight));
-    let single = input.dtype() == DType::F32 && weight.dtype() == DType::F32;
-    (single && inputs > 0).then_some(kernel::Shape {
-        rows,
-        features: [inputs, outputs],
-    })
-}
+    fn kernel_shape(&self, input: &FlexTensor, weight: &FlexTensor) -> Option<kernel::Shape> {
+        let dims = |x: &FlexTensor| [0, 1].map(|d| x.layout().shape()[d]);
+        let ([rows, inputs], [_, outputs]) = (dims(input), dims(weight));
+        let single = input.dtype() == DType::F32 && weight.dtype() == DType::F32;
+        (single && inputs > 0).then_some(kernel::Shape {
+            rows,
+            features: [inputs, outputs],
+        })
+    }
 
-impl Product<Flex> for Linear {
-    fn forward(&self, operands: Operands<Flex>, bias: Option<FlexTensor>) -> FlexTensor {
-        let Some(shape) = kernel_shape(&operands) else {
-            return self.forward_composed(operands, bias);
-        };
-        let (x, weight) = (
-            flex::contiguous(operands.input),
-            flex::contiguous(operands.weight),
-        );
+    fn kernel_forward(
+        &self,
+        shape: kernel::Shape,
+        [input, weight]: [FlexTensor; 2],
+        prepared: &[PreparedQuantization; 2],
+        bias: Option<FlexTensor>,
+    ) -> FlexTensor {
+        let (x, weight) = (flex::contiguous(input), flex::contiguous(weight));
         let bias = bias.map(|bias| flex::to_vec(&bias));
         let layout = Layout::contiguous(Shape::new([shape.rows, shape.features[1]]));
         let mut output = Buffer::new(layout.num_elements());
         counted("linear", shape.operations(), || {
-            product::with_passes(&operands.readings, |roundings, _| {
+            product::with_passes(prepared, |roundings, _| {
                 kernel::forward(
                     &shape,
                     x.storage(),
@@ -183,18 +119,16 @@ impl Product<Flex> for Linear {
         flex::from_buffer(output, layout)
     }
 
-    fn backward(
+    fn kernel_backward(
         &self,
-        operands: Operands<Flex>,
+        shape: kernel::Shape,
+        [input, weight]: [FlexTensor; 2],
+        prepared: &[PreparedQuantization; 2],
         grad: FlexTensor,
-        wanted: [bool; 5],
-    ) -> ToOperands<Flex> {
-        let Some(shape) = kernel_shape(&operands) else {
-            return self.backward_composed(operands, grad, wanted);
-        };
-        let [of_input, of_weight, of_bias] = product::made_for(wanted);
-        let x = flex::contiguous(operands.input);
-        let weight = flex::contiguous(operands.weight);
+        [of_input, of_weight, of_bias]: [bool; 3],
+    ) -> (ToOperands<Flex>, [f64; 2]) {
+        let x = flex::contiguous(input);
+        let weight = flex::contiguous(weight);
         let grad = flex::contiguous(flex::to_f32(grad));
         let room = |wanted: bool, length| wanted.then(|| Buffer::new(length));
         let mut input = room(of_input, x.layout().num_elements());
@@ -202,8 +136,8 @@ impl Product<Flex> for Linear {
         let mut bias = room(of_bias, shape.features[1]);
         let gradients = [&input, &weights].into_iter().flatten().count();
         let operations = gradients as f64 * shape.operations();
-        let thresholds = counted("linear backward", operations, || {
-            product::with_passes(&operands.readings, |roundings, unroundings| {
+        let sums = counted("linear backward", operations, || {
+            product::with_passes(prepared, |roundings, unroundings| {
                 kernel::backward(
                     &shape,
                     [x.storage(), weight.storage(), grad.storage()],
@@ -224,7 +158,6 @@ impl Product<Flex> for Linear {
             like(weights, weight.layout().clone()),
             like(bias, Layout::contiguous(Shape::new([shape.features[1]]))),
         ];
-        let thresholds = thresholds.map(|sum| Some(flex::from_slice(&[sum as f32])));
-        product::wanted_of::<Flex>(wanted, gradients, thresholds)
+        (gradients, sums)
     }
 }

@@ -16,34 +16,27 @@ pub use linear::linear;
 
 use std::fmt::Debug;
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::Flex;
+use burn::backend::Backend;
+use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{AutodiffBackend, Backend};
+use burn::tensor::Tensor;
 
-use crate::ops::backend::accumulate::Accumulate;
-use crate::ops::kernel::packing::{Rounding, Unrounding};
-use crate::ops::quantization::reading::{self, Optional, QuantizingKernels, Reading, Rows};
+use crate::ops::backend::flex;
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, padded};
+use crate::ops::kernel::packing::{RoundSlice, RoundingBackward};
+use crate::ops::quantization::operand::{OperandGradients, OperandParts, QuantizedOperand};
+use crate::ops::quantization::{Operand, OperandQuantization, PreparedQuantization};
 
-/// The input and the weight, and how each is read.
-#[derive(Debug, Clone)]
-pub(crate) struct Operands<B: Backend> {
-    pub(crate) input: FloatTensor<B>,
-    pub(crate) weight: FloatTensor<B>,
-    pub(crate) readings: [Reading<B>; 2],
-}
+/// The tensors that may get gradients: input, weight and bias, and what input and weight learn with
+/// up to three parameters each.
+const PARENTS: usize = 9;
 
-/// Gradients to the input, the weight, the bias, and the thresholds of input and weight; those that
-/// are wanted.
-pub(crate) type ToOperands<B> = [Option<FloatTensor<B>>; 5];
+/// The gradients to input, weight and bias, those that are wanted.
+pub(crate) type ToOperands<B> = [Option<FloatTensor<B>>; 3];
 
 /// A product of operands that are rounded already, composed of tensor primitives; the value holds
 /// its options.
-pub(crate) trait OfRounded: Debug + Clone + Send + 'static {
+pub(crate) trait ComposedProduct: Debug + Clone + Send + 'static {
     /// The product, and the bias added.
     fn product<B: Backend>(
         &self,
@@ -59,200 +52,205 @@ pub(crate) trait OfRounded: Debug + Clone + Send + 'static {
         weight: FloatTensor<B>,
         grad: FloatTensor<B>,
         wanted: [bool; 3],
-    ) -> [Option<FloatTensor<B>>; 3];
+    ) -> ToOperands<B>;
 }
 
-/// A product of quantized operands on one backend. The bodies given here round in passes of their
-/// own and serve every backend; Flex has kernels.
-pub(crate) trait Product<B: QuantizingKernels>: OfRounded {
-    /// The product of the operands, each read as said.
-    fn forward(&self, operands: Operands<B>, bias: Option<FloatTensor<B>>) -> FloatTensor<B> {
-        self.forward_composed(operands, bias)
-    }
+/// A product whose kernels on Flex round input and weight while they pack them.
+pub(crate) trait FlexProduct: ComposedProduct {
+    /// The sizes that the kernels need to know.
+    type Shape;
 
-    /// Its gradients.
-    fn backward(
-        &self,
-        operands: Operands<B>,
-        grad: FloatTensor<B>,
-        wanted: [bool; 5],
-    ) -> ToOperands<B> {
-        self.backward_composed(operands, grad, wanted)
-    }
+    /// The sizes, where the kernels have them.
+    fn kernel_shape(&self, input: &FlexTensor, weight: &FlexTensor) -> Option<Self::Shape>;
 
-    /// [`forward`](Self::forward), in passes.
-    fn forward_composed(
+    /// The product of the input and the weight, and the bias added.
+    fn kernel_forward(
         &self,
-        operands: Operands<B>,
-        bias: Option<FloatTensor<B>>,
-    ) -> FloatTensor<B> {
-        let Operands {
-            input,
-            weight,
-            readings: [of_input, of_weight],
-        } = operands;
-        let input = reading::round::<B>(&of_input, input);
-        let weight = reading::round::<B>(&of_weight, weight);
-        self.product::<B>(input, weight, bias)
-    }
+        shape: Self::Shape,
+        operands: [FlexTensor; 2],
+        prepared: &[PreparedQuantization; 2],
+        bias: Option<FlexTensor>,
+    ) -> FlexTensor;
 
-    /// [`backward`](Self::backward), in passes.
-    fn backward_composed(
+    /// The gradients that are wanted, and those of what input and weight learn.
+    fn kernel_backward(
         &self,
-        operands: Operands<B>,
-        grad: FloatTensor<B>,
-        wanted: [bool; 5],
-    ) -> ToOperands<B> {
-        let Operands {
-            input,
-            weight,
-            readings: [of_input, of_weight],
-        } = operands;
-        let [to_read_input, to_read_weight, bias] = self.gradients::<B>(
-            reading::round::<B>(&of_input, input.clone()),
-            reading::round::<B>(&of_weight, weight.clone()),
-            grad,
-            made_for(wanted),
-        );
-        let through = |reading, x, grad: Option<FloatTensor<B>>| match grad {
-            Some(grad) => {
-                let (grad, threshold) = reading::round_backward::<B>(reading, x, grad);
-                (Some(grad), threshold)
-            }
-            None => (None, None),
-        };
-        let (input, first) = through(&of_input, input, to_read_input);
-        let (weight, second) = through(&of_weight, weight, to_read_weight);
-        wanted_of::<B>(wanted, [input, weight, bias], [first, second])
-    }
+        shape: Self::Shape,
+        operands: [FlexTensor; 2],
+        prepared: &[PreparedQuantization; 2],
+        grad: FlexTensor,
+        wanted: [bool; 3],
+    ) -> (ToOperands<Flex>, [f64; 2]);
 }
 
-/// The product as an operator of a backend without gradients.
-pub(crate) fn untracked<B: QuantizingKernels>(
-    product: impl Product<B>,
-    input: FloatTensor<B>,
-    weight: FloatTensor<B>,
-    bias: Optional<B>,
-    readings: [Reading<B>; 2],
-) -> FloatTensor<B> {
-    let operands = Operands {
-        input,
-        weight,
-        readings,
+/// The product of quantized operands.
+pub(crate) fn product<const D: usize, const E: usize>(
+    product: impl FlexProduct,
+    input: OperandParts<D>,
+    weight: OperandParts<E>,
+    bias: Option<Operand<1>>,
+) -> Tensor<D> {
+    let mut tensors = vec![input.tensor.into_dispatch(), weight.tensor.into_dispatch()];
+    let has_bias = bias.is_some();
+    tensors.extend(bias.map(|bias| bias.quantized().into_dispatch()));
+    let parameters = input.parameters.into_iter().chain(weight.parameters);
+    tensors.extend(parameters.map(Tensor::into_dispatch));
+    let product = Product {
+        product,
+        quantizations: [input.quantization, weight.quantization],
+        has_bias,
     };
-    product.forward(operands, bias.into_option())
+    operator::run(product, tensors)
 }
 
-/// Which gradients must be made, to input, weight and bias: a threshold's comes with that of its
-/// operand.
-pub(crate) fn made_for([input, weight, bias, first, second]: [bool; 5]) -> [bool; 3] {
-    [input || first, weight || second, bias]
-}
-
-/// Those that are wanted of the gradients to input, weight and bias, and to the thresholds.
-pub(crate) fn wanted_of<B: Backend>(
-    wanted: [bool; 5],
-    [input, weight, bias]: [Option<FloatTensor<B>>; 3],
-    [first, second]: [Option<FloatTensor<B>>; 2],
-) -> ToOperands<B> {
-    let mut all = [input, weight, bias, first, second];
-    for (gradient, wanted) in all.iter_mut().zip(wanted) {
-        if !wanted {
-            *gradient = None;
-        }
-    }
-    all
-}
-
-/// The product as an operator of `Autodiff`.
-pub(crate) fn tracked<B, C, P>(
+/// The operator behind the products: of the input, the weight, the bias if there is one, and the
+/// parameters of both quantizations.
+#[derive(Debug, Clone)]
+struct Product<P> {
     product: P,
-    input: FloatTensor<Autodiff<B, C>>,
-    weight: FloatTensor<Autodiff<B, C>>,
-    bias: Optional<Autodiff<B, C>>,
-    [of_input, of_weight]: [Reading<Autodiff<B, C>>; 2],
-) -> FloatTensor<Autodiff<B, C>>
-where
-    B: QuantizingKernels + Accumulate,
-    C: CheckpointStrategy,
-    P: Product<B>,
-{
-    let (input, input_node) = input.into_parts();
-    let (weight, weight_node) = weight.into_parts();
-    // An absent operand is a constant that nothing reads.
-    let absent = || Autodiff::<B, C>::from_inner(weight.clone()).into_parts().1;
-    let (bias, bias_node) = match bias {
-        Optional::Present(bias) => {
-            let (bias, node) = bias.into_parts();
-            (Some(bias), node)
-        }
-        Optional::Absent => (None, absent()),
-    };
-    let (of_input, first_node) = reading::split(of_input);
-    let (of_weight, second_node) = reading::split(of_weight);
-    let nodes = [
-        input_node,
-        weight_node,
-        bias_node,
-        first_node.unwrap_or_else(absent),
-        second_node.unwrap_or_else(absent),
-    ];
-    let operands = Operands {
-        input,
-        weight,
-        readings: [of_input, of_weight],
-    };
-    let output = product.forward(operands.clone(), bias);
-    match ProductBackward(std::marker::PhantomData::<P>)
-        .prepare::<C>(nodes)
-        .compute_bound()
-        .stateful()
-    {
-        OpsKind::Tracked(prep) => prep.finish((product, operands), output),
-        OpsKind::UnTracked(prep) => prep.finish(output),
+    quantizations: [OperandQuantization; 2],
+    has_bias: bool,
+}
+
+impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
+    /// All but the bias.
+    fn save_inputs<B: Backend>(&self, inputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        let (operands, rest) = inputs.split_at(2);
+        let parameters = &rest[usize::from(self.has_bias)..];
+        operands.iter().chain(parameters).cloned().collect()
+    }
+
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        let (operands, bias) = self.operands::<B>(inputs.tensors, self.has_bias);
+        let [input, weight] = operands.map(QuantizedOperand::rounded);
+        vec![self.product.product::<B>(input, weight, bias)]
+    }
+
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, PARENTS>) -> Gradients<B, PARENTS> {
+        let (operands, _) = self.operands::<B>(incoming.inputs, false);
+        let [input, weight] = operands.clone().map(QuantizedOperand::rounded);
+        let wanted = self.made_for(incoming.wanted);
+        let [input, weight, bias] =
+            self.product
+                .gradients::<B>(input, weight, incoming.grad, wanted);
+        let [of_input, of_weight] = operands;
+        let input = input.map(|grad| of_input.gradients(grad));
+        let weight = weight.map(|grad| of_weight.gradients(grad));
+        self.in_order::<B>([input, weight], bias)
+    }
+
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let Some(shape) = self.kernel_shape(&inputs.tensors) else {
+            return self.forward::<Flex>(inputs);
+        };
+        let (operands, bias) = self.operands::<Flex>(inputs.tensors, self.has_bias);
+        let prepared = operands.each_ref().map(QuantizedOperand::prepare);
+        let operands = operands.map(|operand| operand.tensor);
+        let product = &self.product;
+        vec![product.kernel_forward(shape, operands, &prepared, bias)]
+    }
+
+    fn flex_backward(&self, incoming: Incoming<Flex, PARENTS>) -> Gradients<Flex, PARENTS> {
+        // The kernels add up one number for each operand.
+        let learn_one = self.quantizations.iter().all(|q| q.learned() <= 1);
+        let shape = self.kernel_shape(&incoming.inputs).filter(|_| learn_one);
+        let Some(shape) = shape else {
+            return self.backward::<Flex>(incoming);
+        };
+        let (operands, _) = self.operands::<Flex>(incoming.inputs, false);
+        let prepared = operands.each_ref().map(QuantizedOperand::prepare);
+        let operands = operands.map(|operand| operand.tensor);
+        let wanted = self.made_for(incoming.wanted);
+        let ([input, weight, bias], sums) =
+            self.product
+                .kernel_backward(shape, operands, &prepared, incoming.grad, wanted);
+        let with_learned = |i: usize, gradient| {
+            let learned = self.quantizations[i].learned() > 0;
+            let learned = learned.then(|| flex::from_slice(&[sums[i] as f32]));
+            (gradient, vec![learned])
+        };
+        let input = input.map(|gradient| with_learned(0, gradient));
+        let weight = weight.map(|gradient| with_learned(1, gradient));
+        self.in_order::<Flex>([input, weight], bias)
     }
 }
 
-#[derive(Debug)]
-struct ProductBackward<P>(std::marker::PhantomData<P>);
+impl<P: FlexProduct> Product<P> {
+    fn kernel_shape(&self, tensors: &[FlexTensor]) -> Option<P::Shape> {
+        self.product.kernel_shape(&tensors[0], &tensors[1])
+    }
 
-impl<B: QuantizingKernels + Accumulate, P: Product<B>> Backward<B, 5> for ProductBackward<P> {
-    type State = (P, Operands<B>);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 5>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let wanted = ops.parents.each_ref().map(Option::is_some);
-        let (product, operands) = ops.state.clone();
-        let made = product.backward(operands, grad, wanted);
-        for (parent, made) in made.into_iter().enumerate() {
-            if let Some(made) = made {
-                B::add(grads, &ops, parent, made);
-            }
+    /// The input and the weight, and the bias.
+    fn operands<B: Backend>(
+        &self,
+        tensors: Vec<FloatTensor<B>>,
+        has_bias: bool,
+    ) -> ([QuantizedOperand<B>; 2], Option<FloatTensor<B>>) {
+        let mut tensors = tensors.into_iter();
+        let mut next = || tensors.next().expect("input and weight go in");
+        let mut operands = [next(), next()].map(|tensor| QuantizedOperand {
+            tensor,
+            quantization: OperandQuantization::Float,
+            parameters: Vec::new(),
+        });
+        let bias = has_bias.then(|| tensors.next()).flatten();
+        for (operand, quantization) in operands.iter_mut().zip(&self.quantizations) {
+            operand.quantization = quantization.clone();
+            let parameters = tensors.by_ref().take(quantization.parameters());
+            operand.parameters.extend(parameters);
         }
+        (operands, bias)
+    }
+
+    /// Which gradients must be made, to input, weight and bias: a parameter's comes with that of its
+    /// operand.
+    fn made_for(&self, wanted: [bool; PARENTS]) -> [bool; 3] {
+        let [input, weight, ..] = wanted;
+        let (bias, parameters) = wanted[2..].split_at(usize::from(self.has_bias));
+        let [first, second] = self.quantizations.each_ref().map(|q| q.parameters());
+        let (of_input, rest) = parameters.split_at(first);
+        [
+            input || of_input.contains(&true),
+            weight || rest[..second].contains(&true),
+            bias.contains(&true),
+        ]
+    }
+
+    /// The gradients in the order in which the tensors go in.
+    fn in_order<B: Backend>(
+        &self,
+        operands: [Option<OperandGradients<B>>; 2],
+        bias: Option<FloatTensor<B>>,
+    ) -> Gradients<B, PARENTS> {
+        let [input, weight] = operands.map(Option::unzip);
+        let tensors = [input.0, weight.0].into_iter();
+        let tensors = tensors.chain(self.has_bias.then_some(bias));
+        let parameters = [input.1, weight.1].into_iter().zip(&self.quantizations);
+        let parameters = parameters.flat_map(|(gradients, quantization)| {
+            let gradients = gradients.into_iter().flatten();
+            let gradients = gradients.chain(std::iter::repeat_with(|| None));
+            gradients.take(quantization.parameters())
+        });
+        padded(tensors.chain(parameters))
     }
 }
 
-/// Runs `kernel` with the roundings of two readings and with their backward passes, those that do
+/// Runs `kernel` with the roundings of the operands and with their backward passes, those that do
 /// something.
 pub(crate) fn with_passes<T>(
-    readings: &[Reading<Flex>; 2],
-    kernel: impl FnOnce([Option<Rounding>; 2], [Option<Unrounding>; 2]) -> T,
+    prepared: &[PreparedQuantization; 2],
+    kernel: impl FnOnce([Option<RoundSlice>; 2], [Option<RoundingBackward>; 2]) -> T,
 ) -> T {
-    let rows = readings.each_ref().map(Rows::of);
-    let round = rows
+    let round = prepared
         .each_ref()
-        .map(|rows| move |numbers: &[f32], output: &mut [f32]| rows.round(numbers, output));
-    let round_backward = rows
+        .map(|prepared| move |numbers: &[f32], output: &mut [f32]| prepared.round(numbers, output));
+    let round_backward = prepared
         .each_ref()
-        .map(|rows| move |x: &[f32], grad: &mut [f32]| rows.round_backward(x, grad));
-    let roundings: [Option<Rounding>; 2] =
-        [0, 1].map(|i| (!rows[i].is_float()).then_some(&round[i] as Rounding));
-    let unroundings: [Option<Unrounding>; 2] =
-        [0, 1].map(|i| (!rows[i].passes_gradients()).then_some(&round_backward[i] as Unrounding));
+        .map(|prepared| move |x: &[f32], grad: &mut [f32]| prepared.round_backward(x, grad)[0]);
+    let roundings: [Option<RoundSlice>; 2] =
+        [0, 1].map(|i| (!prepared[i].is_float()).then_some(&round[i] as RoundSlice));
+    let unroundings: [Option<RoundingBackward>; 2] = [0, 1].map(|i| {
+        (!prepared[i].passes_gradients()).then_some(&round_backward[i] as RoundingBackward)
+    });
     kernel(roundings, unroundings)
 }

@@ -4,21 +4,16 @@
 //! with Low Bitwidth Gradients", arXiv 1606.06160, equations 7 to 10. Its activation quantization
 //! (equation 11) is [`fake_quantize`](crate::ops::fake_quantize()) to the format `unit(k)`.
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{Flex, FlexTensor};
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
+use burn::backend::tensor::{FloatTensor, IndexingUpdateOp};
+use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
+use burn::tensor::{Shape, Tensor};
 use lowbit_formats::kernel;
 
 use crate::ops::backend::flex;
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator};
 use crate::ops::kernel::elementwise::update_and_sum_all;
 use crate::ops::kernel::tanh::tanh;
-use crate::ops::quantization::composed;
 
 /// Rounds weights to `bits` bits as DoReFa-Net does.
 ///
@@ -39,95 +34,48 @@ use crate::ops::quantization::composed;
 /// # Panics
 /// If `bits` is not from 1 to 31.
 pub fn dorefa_weight<const D: usize>(w: Tensor<D>, bits: u32) -> Tensor<D> {
-    assert!((1..32).contains(&bits), "bits is {bits}, expected 1 to 31");
-    Tensor::from_dispatch(<Dispatch as DorefaWeightOp>::dorefa_weight(
-        w.into_dispatch(),
-        bits,
-    ))
+    DorefaWeight { bits }.apply(w)
 }
 
-/// The operator behind [`dorefa_weight()`], routed to the backend of its input.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
-pub(crate) trait DorefaWeightOp: Backend {
+/// The operator behind [`dorefa_weight()`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DorefaWeight {
+    pub(crate) bits: u32,
+}
+
+impl DorefaWeight {
     /// See [`dorefa_weight()`].
-    fn dorefa_weight(w: FloatTensor<Self>, bits: u32) -> FloatTensor<Self>;
-}
-
-impl DorefaWeightOp for Flex {
-    fn dorefa_weight(w: FlexTensor, bits: u32) -> FlexTensor {
-        <Self as DorefaWeightKernel>::forward(w, bits)
+    pub(crate) fn apply<const D: usize>(self, w: Tensor<D>) -> Tensor<D> {
+        let Self { bits } = self;
+        assert!((1..32).contains(&bits), "bits is {bits}, expected 1 to 31");
+        operator::run(self, vec![w.into_dispatch()])
     }
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl DorefaWeightOp for burn::backend::Cube {
-    fn dorefa_weight(w: FloatTensor<Self>, bits: u32) -> FloatTensor<Self> {
-        <Self as DorefaWeightKernel>::forward(w, bits)
-    }
-}
-
-impl<B: DorefaWeightKernel, C: CheckpointStrategy> DorefaWeightOp for Autodiff<B, C> {
-    fn dorefa_weight(w: FloatTensor<Self>, bits: u32) -> FloatTensor<Self> {
-        let (w, node) = w.into_parts();
-        match WeightBackward
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let saved = (bits > 1).then(|| w.clone());
-                prep.finish(saved, B::forward(w, bits))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::forward(w, bits)),
+impl Operator<1> for DorefaWeight {
+    fn save_inputs<B: Backend>(&self, inputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        match self.bits {
+            1 => Vec::new(),
+            _ => inputs.to_vec(),
         }
     }
-}
 
-/// The backward step; its state is the weights, or nothing where the gradient passes unchanged.
-#[derive(Debug)]
-struct WeightBackward;
-
-impl<B: DorefaWeightKernel> Backward<B, 1> for WeightBackward {
-    type State = Option<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            let grad = match ops.state {
-                Some(w) => B::backward(w, grad),
-                None => grad,
-            };
-            grads.register::<B>(parent.id, grad);
-        }
-    }
-}
-
-/// The two passes on one backend. The bodies given here are composed of tensor primitives and
-/// serve every backend; Flex has kernels.
-pub(crate) trait DorefaWeightKernel: Backend {
-    /// The rounded weights.
-    fn forward(w: FloatTensor<Self>, bits: u32) -> FloatTensor<Self> {
-        composed::dorefa_forward::<Self>(w, bits)
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        let [w] = inputs.tensors();
+        vec![composed_forward::<B>(w, self.bits)]
     }
 
-    /// The gradient to the weights, for two bits and more.
-    fn backward(w: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        composed::dorefa_backward::<Self>(w, grad)
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let Some(w) = incoming.inputs.into_iter().next() else {
+            return [Some(incoming.grad)];
+        };
+        [Some(composed_backward::<B>(w, incoming.grad))]
     }
-}
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl DorefaWeightKernel for burn::backend::Cube {}
-
-impl DorefaWeightKernel for Flex {
-    fn forward(w: FlexTensor, bits: u32) -> FlexTensor {
-        flex::in_f32(w, |w| {
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let [w] = inputs.tensors();
+        let bits = self.bits;
+        vec![flex::in_f32(w, |w| {
             let w = flex::contiguous(w);
             let data = w.storage::<f32>();
             if bits == 1 {
@@ -141,11 +89,14 @@ impl DorefaWeightKernel for Flex {
                 let unit = tanh(w) * half_inverse + 0.5;
                 2.0 * ((levels * unit).round_ties_even() / levels) - 1.0
             })
-        })
+        })]
     }
 
-    fn backward(w: FlexTensor, grad: FlexTensor) -> FlexTensor {
-        flex::in_f32(grad, |grad| {
+    fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
+        let Some(w) = incoming.inputs.into_iter().next() else {
+            return [Some(incoming.grad)];
+        };
+        [Some(flex::in_f32(incoming.grad, |grad| {
             // Row-major, so that the first of several largest is the same everywhere.
             let w = flex::contiguous(flex::to_f32(w));
             let (grad, ()) = flex::replace(w, flex::contiguous(grad), |w, grad| {
@@ -168,7 +119,7 @@ impl DorefaWeightKernel for Flex {
                 }
             });
             grad
-        })
+        }))]
     }
 }
 
@@ -177,9 +128,77 @@ fn half_inverse(max: f32) -> f32 {
     if max == 0.0 { 0.0 } else { 0.5 / max }
 }
 
+/// The rounded weights, composed of tensor primitives.
+fn composed_forward<B: Backend>(w: FloatTensor<B>, bits: u32) -> FloatTensor<B> {
+    let bools = get_or_init_device_settings::<B>(&w.device()).bool_dtype;
+    if bits == 1 {
+        let mean = spread::<B>(B::float_mean(B::float_abs(w.clone())), &w);
+        let negative = B::float_lower_elem(w, 0.0f32.into(), bools);
+        return B::float_mask_where(mean.clone(), negative, B::float_neg(mean));
+    }
+    let levels = ((1u64 << bits) - 1) as f32;
+    let unit = B::float_add_scalar(
+        B::float_mul_scalar(over_max::<B>(B::float_tanh(w)), 0.5f32.into()),
+        0.5f32.into(),
+    );
+    let rounded = B::float_round(B::float_mul_scalar(unit, levels.into()));
+    let unit = B::float_div_scalar(rounded, levels.into());
+    B::float_add_scalar(B::float_mul_scalar(unit, 2.0f32.into()), (-1.0f32).into())
+}
+
+/// The gradient of `tanh(w) / max |tanh(w)|`, composed of tensor primitives.
+fn composed_backward<B: Backend>(w: FloatTensor<B>, grad: FloatTensor<B>) -> FloatTensor<B> {
+    let settings = get_or_init_device_settings::<B>(&w.device());
+    let shape = w.shape();
+    let flat = Shape::new([shape.num_elements()]);
+    let t = B::float_reshape(B::float_tanh(w), flat.clone());
+    let grad = B::float_reshape(grad, flat);
+    let max = B::float_max_abs(t.clone());
+    let inverse = inverse_or_zero::<B>(max);
+    let slope = B::float_add_scalar(
+        B::float_neg(B::float_mul(t.clone(), t.clone())),
+        1.0f32.into(),
+    );
+    let slope = B::float_mul(slope, inverse.clone());
+    let direct = B::float_mul(grad.clone(), slope.clone());
+    // The first weight of largest magnitude also moves the maximum.
+    let sum = B::float_sum(B::float_mul(grad, t.clone()));
+    let j = B::float_argmax(B::float_abs(t.clone()), 0, settings.int_dtype);
+    let sign = B::float_sign(B::float_select(t, 0, j.clone()));
+    let through_max = B::float_mul(
+        B::float_mul(sign, B::float_select(slope, 0, j.clone())),
+        B::float_mul(sum, inverse),
+    );
+    let change = B::float_neg(through_max);
+    let grad = B::float_select_assign(direct, 0, j, change, IndexingUpdateOp::Add);
+    B::float_reshape(grad, shape)
+}
+
+/// A single number, repeated to the shape of `like`.
+fn spread<B: Backend>(number: FloatTensor<B>, like: &FloatTensor<B>) -> FloatTensor<B> {
+    let shape = like.shape();
+    let ones = Shape::from(vec![1; shape.num_dims()]);
+    B::float_expand(B::float_reshape(number, ones), shape)
+}
+
+/// `t / max |t|`, or zeros where every element is zero.
+fn over_max<B: Backend>(t: FloatTensor<B>) -> FloatTensor<B> {
+    let inverse = inverse_or_zero::<B>(B::float_max_abs(t.clone()));
+    let inverse = spread::<B>(inverse, &t);
+    B::float_mul(t, inverse)
+}
+
+/// `1 / x`, or zero where `x` is.
+fn inverse_or_zero<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let bools = get_or_init_device_settings::<B>(&x.device()).bool_dtype;
+    let zero = B::float_lower_equal_elem(x.clone(), 0.0f32.into(), bools);
+    B::float_mask_fill(B::float_recip(x), zero, 0.0f32.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::backend::operator::array;
     use burn::tensor::{Device, TensorData};
 
     fn quantized(w: &[f32], bits: u32) -> Vec<f32> {
@@ -275,14 +294,19 @@ mod tests {
         let zeros = vec![0.0; 60];
         for w in [&w, &zeros] {
             for bits in [1, 2, 4, 8] {
-                let kernel = read(<Flex as DorefaWeightKernel>::forward(flex(w), bits));
-                let plain = read(composed::dorefa_forward::<Flex>(flex(w), bits));
+                let operator = DorefaWeight { bits };
+                let [kernel] = array(operator.flex_forward(Inputs::new(vec![flex(w)])));
+                let [plain] = array(operator.forward::<Flex>(Inputs::new(vec![flex(w)])));
+                let (kernel, plain) = (read(kernel), read(plain));
                 for (a, b) in kernel.iter().zip(&plain) {
                     assert!((a - b).abs() < 1e-6, "{bits} bits: {a} {b}");
                 }
             }
-            let kernel = read(<Flex as DorefaWeightKernel>::backward(flex(w), flex(&g)));
-            let plain = read(composed::dorefa_backward::<Flex>(flex(w), flex(&g)));
+            let incoming = || Incoming::new(vec![flex(w)], flex(&g));
+            let operator = DorefaWeight { bits: 2 };
+            let [kernel] = operator.flex_backward(incoming()).map(Option::unwrap);
+            let [plain] = operator.backward::<Flex>(incoming()).map(Option::unwrap);
+            let (kernel, plain) = (read(kernel), read(plain));
             for (a, b) in kernel.iter().zip(&plain) {
                 assert!((a - b).abs() < 1e-5, "{a} {b}");
             }

@@ -1,25 +1,22 @@
 //! Fake quantization to a [`Format`] with the straight-through estimator.
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use lowbit_formats::{Format, Rounding};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::backend::accumulate::Accumulate;
 use crate::ops::backend::buffer::Buffer;
+use crate::ops::backend::composed;
 use crate::ops::backend::flex;
-use crate::ops::kernel::elementwise::update_all;
-use crate::ops::quantization::composed;
+use crate::ops::backend::operator::{Gradients, Incoming, Inputs, Kernels, Operator, padded};
+use crate::ops::kernel::elementwise::{update, update_all};
+use crate::ops::quantization::integer_grid::Steps;
+use crate::ops::quantization::pointwise::{PARENTS, Pointwise, Prepared, Sums};
 
 /// What a caller has made sure of.
-pub(crate) const CHECKED: &str = "the number of random bits is from 1 to 32";
+const CHECKED: &str = "the number of random bits is from 1 to 32";
 
 /// What the straight-through estimator hands back where the input lies outside the format's range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -50,161 +47,174 @@ pub fn fake_quantize<const D: usize>(
     rounding: Rounding,
     clamped: ClampedGradient,
 ) -> Tensor<D> {
-    Tensor::from_dispatch(<Dispatch as FakeQuantizeOp>::fake_quantize(
-        x.into_dispatch(),
-        format.clone(),
+    let quantize = FakeQuantize {
+        format: format.clone(),
         rounding,
         clamped,
-    ))
+    };
+    quantize.apply(x, Vec::new())
 }
 
-/// The operator behind [`fake_quantize()`], routed to the backend of its input.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
-pub(crate) trait FakeQuantizeOp: Backend {
-    /// See [`fake_quantize()`].
-    fn fake_quantize(
-        x: FloatTensor<Self>,
-        format: Format,
-        rounding: Rounding,
-        clamped: ClampedGradient,
-    ) -> FloatTensor<Self>;
+/// The operator behind [`fake_quantize()`].
+#[derive(Debug, Clone)]
+pub(crate) struct FakeQuantize {
+    pub(crate) format: Format,
+    pub(crate) rounding: Rounding,
+    pub(crate) clamped: ClampedGradient,
 }
 
-impl FakeQuantizeOp for Flex {
-    fn fake_quantize(
-        x: FlexTensor,
-        format: Format,
-        rounding: Rounding,
-        _clamped: ClampedGradient,
-    ) -> FlexTensor {
-        <Self as FakeQuantizeKernel>::forward(x, &format, rounding)
+impl FakeQuantize {
+    /// Whether it looks at one number at a time: a block format shares a scale, and a stochastic
+    /// rounding counts the tensor's elements.
+    fn is_pointwise(&self) -> bool {
+        !matches!(self.format, Format::Block(_))
+            && !matches!(self.rounding, Rounding::Stochastic { .. })
+    }
+
+    /// The limits outside which the gradient is zero.
+    fn limits(&self) -> Option<(f32, f32)> {
+        let zero = self.clamped == ClampedGradient::Zero;
+        zero.then(|| (self.format.min(), self.format.max()))
     }
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl FakeQuantizeOp for burn::backend::Cube {
-    fn fake_quantize(
-        x: FloatTensor<Self>,
-        format: Format,
-        rounding: Rounding,
-        _clamped: ClampedGradient,
-    ) -> FloatTensor<Self> {
-        <Self as FakeQuantizeKernel>::forward(x, &format, rounding)
-    }
-}
-
-impl<B: FakeQuantizeKernel, C: CheckpointStrategy> FakeQuantizeOp for Autodiff<B, C> {
-    fn fake_quantize(
-        x: FloatTensor<Self>,
-        format: Format,
-        rounding: Rounding,
-        clamped: ClampedGradient,
-    ) -> FloatTensor<Self> {
-        let (x, node) = x.into_parts();
-        match StraightThrough
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let limits = (clamped == ClampedGradient::Zero)
-                    .then(|| (x.clone(), format.min(), format.max()));
-                prep.finish(limits, B::forward(x, &format, rounding))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::forward(x, &format, rounding)),
+impl Operator<PARENTS> for FakeQuantize {
+    fn save_inputs<B: Backend>(&self, inputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        match self.clamped {
+            ClampedGradient::Pass => Vec::new(),
+            ClampedGradient::Zero => inputs.to_vec(),
         }
     }
-}
 
-/// The backward step of fake quantization; its state is the input and the format's limits, where
-/// the gradient depends on them.
-#[derive(Debug)]
-struct StraightThrough;
+    // The format's kernel rounds on the host: exact for every format and rounding.
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        let [x] = inputs.tensors();
+        vec![composed::change_on_host::<B>(x, |values| {
+            let made = self.format.quantize_in_place(values, self.rounding);
+            made.expect(CHECKED);
+        })]
+    }
 
-impl<B: FakeQuantizeKernel> Backward<B, 1> for StraightThrough {
-    type State = Option<(FloatTensor<B>, f32, f32)>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let grad = match ops.state.clone() {
-            Some((x, min, max)) => B::gradient_within(x, grad, min, max),
-            None => grad,
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, PARENTS>) -> Gradients<B, PARENTS> {
+        let grad = incoming.grad;
+        let x = incoming.inputs.into_iter().next();
+        let grad = match (x, self.limits()) {
+            (Some(x), Some((min, max))) => composed::gradient_within::<B>(x, grad, min, max),
+            _ => grad,
         };
-        B::add(grads, &ops, 0, grad);
-    }
-}
-
-/// The two passes of fake quantization on one backend. The bodies given here are composed of
-/// tensor primitives and serve every backend; Flex has kernels.
-pub(crate) trait FakeQuantizeKernel: Accumulate {
-    /// Every element rounded to `format`.
-    fn forward(x: FloatTensor<Self>, format: &Format, rounding: Rounding) -> FloatTensor<Self> {
-        composed::round_to_format::<Self>(x, format, rounding)
+        padded([Some(grad)])
     }
 
-    /// `grad` where `min <= x <= max`, zero elsewhere.
-    fn gradient_within(
-        x: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        min: f32,
-        max: f32,
-    ) -> FloatTensor<Self> {
-        composed::gradient_within::<Self>(x, grad, min, max)
-    }
-}
-
-impl FakeQuantizeKernel for Flex {
-    fn forward(x: FlexTensor, format: &Format, rounding: Rounding) -> FlexTensor {
-        flex::in_f32(x, |x| {
-            // A block format or a stochastic rounding counts elements in row-major order.
-            let counts = matches!(format, Format::Block(_))
-                || matches!(rounding, Rounding::Stochastic { .. });
-            let mut x = if counts {
-                flex::contiguous(x)
-            } else {
-                flex::dense(x)
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let [x] = inputs.tensors();
+        vec![flex::in_f32(x, |x| {
+            // What is not done one number at a time goes by the row-major order.
+            let mut x = match self.is_pointwise() {
+                true => flex::dense(x),
+                false => flex::contiguous(x),
             };
             if let Some(data) = x.try_storage_mut::<f32>() {
-                format.quantize_in_place(data, rounding).expect(CHECKED);
+                let made = self.format.quantize_in_place(data, self.rounding);
+                made.expect(CHECKED);
                 return x;
             }
             let mut rounded = Buffer::new(x.layout().num_elements());
             let input = x.storage::<f32>();
-            format
-                .quantize(input, &mut rounded, rounding)
-                .expect(CHECKED);
+            let made = self.format.quantize(input, &mut rounded, self.rounding);
+            made.expect(CHECKED);
             flex::from_buffer(rounded, x.layout().clone())
-        })
+        })]
     }
 
-    fn gradient_within(x: FlexTensor, grad: FlexTensor, min: f32, max: f32) -> FlexTensor {
-        flex::in_f32(grad, |grad| {
-            flex::in_f32(x, |x| {
-                flex::replace(x, grad, |x, grad| {
-                    update_all(
-                        x,
-                        grad,
-                        #[inline(always)]
-                        move |x, g| if x >= min && x <= max { g } else { 0.0 },
-                    );
-                })
-                .0
-            })
-        })
+    fn flex_backward(&self, incoming: Incoming<Flex, PARENTS>) -> Gradients<Flex, PARENTS> {
+        let grad = incoming.grad;
+        let x = incoming.inputs.into_iter().next();
+        let grad = match (x, self.limits()) {
+            (Some(x), Some((min, max))) => gradient_within(x, grad, min, max),
+            _ => grad,
+        };
+        padded([Some(grad)])
     }
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl FakeQuantizeKernel for burn::backend::Cube {}
+/// `grad` where `min <= x <= max`, zero elsewhere.
+fn gradient_within(x: FlexTensor, grad: FlexTensor, min: f32, max: f32) -> FlexTensor {
+    flex::in_f32(grad, |grad| {
+        flex::in_f32(x, |x| {
+            flex::replace(x, grad, |x, grad| {
+                update_all(
+                    x,
+                    grad,
+                    #[inline(always)]
+                    move |x, g| if x >= min && x <= max { g } else { 0.0 },
+                );
+            })
+            .0
+        })
+    })
+}
+
+impl Pointwise for FakeQuantize {
+    const PARAMETERS: usize = 0;
+    const LEARNED: usize = 0;
+
+    type Prepared = PreparedFormat;
+
+    fn fits_operators(&self, _parameters: &[Tensor<1>]) -> bool {
+        self.is_pointwise()
+    }
+
+    fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
+        Some(Steps {
+            range: self.format.integer_range()?,
+            trained: None,
+        })
+    }
+
+    fn prepare(&self, _parameters: &[FlexTensor]) -> PreparedFormat {
+        PreparedFormat {
+            format: self.format.clone(),
+            rounding: self.rounding,
+            limits: self.limits(),
+        }
+    }
+}
+
+/// A format as the passes of a kernel use it.
+pub(crate) struct PreparedFormat {
+    format: Format,
+    rounding: Rounding,
+    /// The limits outside which the gradient is zero.
+    limits: Option<(f32, f32)>,
+}
+
+impl Prepared for PreparedFormat {
+    fn passes_gradients(&self) -> bool {
+        self.limits.is_none()
+    }
+
+    fn round(&self, x: &[f32], output: &mut [f32]) {
+        let made = self.format.quantize(x, output, self.rounding);
+        made.expect(CHECKED);
+    }
+
+    fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
+        if let Some((min, max)) = self.limits {
+            update(
+                x,
+                grad,
+                #[inline(always)]
+                move |x, g| if x >= min && x <= max { g } else { 0.0 },
+            );
+        }
+        Sums::default()
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::backend::operator::array;
     use burn::tensor::{Device, TensorData};
 
     fn gradient(x: &[f32], format: &str, clamped: ClampedGradient) -> (Vec<f32>, Vec<f32>) {
@@ -271,11 +281,16 @@ mod tests {
         for format in ["fixed(8,4)", "e4m3", "int4", "unit(3)"] {
             let format: Format = format.parse().unwrap();
             let rounding = Rounding::stochastic(1, 2);
-            let kernel = <Flex as FakeQuantizeKernel>::forward(flex(&x), &format, rounding);
-            let plain = composed::round_to_format::<Flex>(flex(&x), &format, rounding);
+            let quantize = FakeQuantize {
+                format,
+                rounding,
+                clamped: ClampedGradient::Pass,
+            };
+            let [kernel] = array(quantize.flex_forward(Inputs::new(vec![flex(&x)])));
+            let [plain] = array(quantize.forward::<Flex>(Inputs::new(vec![flex(&x)])));
             assert_eq!(read(kernel), read(plain));
         }
-        let kernel = <Flex as FakeQuantizeKernel>::gradient_within(flex(&x), flex(&x), -1.0, 2.0);
+        let kernel = gradient_within(flex(&x), flex(&x), -1.0, 2.0);
         let plain = composed::gradient_within::<Flex>(flex(&x), flex(&x), -1.0, 2.0);
         assert_eq!(read(kernel), read(plain));
     }

@@ -1,19 +1,38 @@
 //! A tensor on its way into an operator, with how it is to be quantized there.
 
-pub(crate) mod composed;
 mod dorefa;
-pub(crate) mod format;
-pub(crate) mod reading;
+mod format;
+mod integer_grid;
+pub(crate) mod operand;
+pub(crate) mod pointwise;
 mod saturation;
-pub(crate) mod threshold;
+mod threshold;
 
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
 use burn::tensor::Tensor;
 use lowbit_formats::{Format, Rounding};
 
+use crate::ops::backend::operator::Kernels;
+use dorefa::DorefaWeight;
+use format::FakeQuantize;
+use integer_grid::Steps;
+use operand::{OperandGradients, operand_quantizations};
+use pointwise::{Pointwise, Prepared, Quantize, Sums};
+use threshold::TrainedThreshold;
+
 pub use dorefa::dorefa_weight;
 pub use format::{ClampedGradient, fake_quantize};
-pub use saturation::{IntegerGrid, Saturation, bits_of, sum_limits};
+pub use integer_grid::{IntegerGrid, bits_of, sum_limits};
+pub use operand::Operand;
+pub use saturation::Saturation;
 pub use threshold::trained_threshold;
+
+// A further method is its own file, a line here, a variant below and what `parts` makes of it.
+operand_quantizations! {
+    Format(FakeQuantize),
+    TrainedThreshold(Quantize<TrainedThreshold, 1>),
+}
 
 /// How an operator quantizes one of its operands: what to round to, and where the gradient goes.
 ///
@@ -56,59 +75,45 @@ pub enum Quantization {
 impl Quantization {
     /// The quantized tensor.
     pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
+        match self.parts() {
+            Ok((quantization, parameters)) => quantization.apply(x, parameters),
+            Err(of_weights) => of_weights.apply(x),
+        }
+    }
+
+    /// The numbers, and the tensors with what is learned first; or the one method that looks at the
+    /// whole tensor.
+    fn parts(self) -> Result<(OperandQuantization, Vec<Tensor<1>>), DorefaWeight> {
+        Ok(match self {
             Self::Format {
                 format,
                 rounding,
                 clamped,
-            } => fake_quantize(x, &format, rounding, clamped),
+            } => {
+                let quantize = FakeQuantize {
+                    format,
+                    rounding,
+                    clamped,
+                };
+                (OperandQuantization::Format(quantize), Vec::new())
+            }
             Self::TrainedThreshold {
                 log2_threshold,
                 signed,
                 bits,
                 axis,
-            } => trained_threshold(x, log2_threshold, signed, bits, axis),
-            Self::DorefaWeight { bits } => dorefa_weight(x, bits),
-        }
-    }
-}
-
-/// A tensor and how the operator that reads it quantizes it, if at all.
-#[derive(Debug, Clone)]
-pub struct Operand<const D: usize> {
-    tensor: Tensor<D>,
-    quantization: Option<Quantization>,
-}
-
-impl<const D: usize> Operand<D> {
-    /// An operand that is quantized as given.
-    pub fn new(tensor: Tensor<D>, quantization: Option<Quantization>) -> Self {
-        Self {
-            tensor,
-            quantization,
-        }
+            } => {
+                let method = TrainedThreshold { bits };
+                let quantize = OperandQuantization::TrainedThreshold(Quantize { method, axis });
+                (quantize, vec![log2_threshold, signed])
+            }
+            Self::DorefaWeight { bits } => return Err(DorefaWeight { bits }),
+        })
     }
 
-    /// How it is quantized, if at all.
-    pub fn quantization(&self) -> Option<&Quantization> {
-        self.quantization.as_ref()
-    }
-
-    pub(crate) fn into_inner(self) -> (Tensor<D>, Option<Quantization>) {
-        (self.tensor, self.quantization)
-    }
-
-    /// The tensor as the operator sees it.
-    pub fn quantized(self) -> Tensor<D> {
-        match self.quantization {
-            Some(quantization) => quantization.apply(self.tensor),
-            None => self.tensor,
-        }
-    }
-}
-
-impl<const D: usize> From<Tensor<D>> for Operand<D> {
-    fn from(tensor: Tensor<D>) -> Self {
-        Self::new(tensor, None)
+    /// The step and the integers of its results, if they are integers times a power of two.
+    fn steps(&self) -> Option<Steps> {
+        let (quantization, parameters) = self.clone().parts().ok()?;
+        quantization.steps(&parameters)
     }
 }

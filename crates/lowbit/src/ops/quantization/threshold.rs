@@ -3,23 +3,19 @@
 //! Jain, Gural, Wu, Dick, "Trained Quantization Thresholds for Accurate and Efficient Fixed-Point
 //! Inference of Deep Neural Networks", arXiv 1903.08066, equations 4 to 8.
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::{Flex, FlexTensor};
-use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{FloatDType, Tensor, TensorData};
-use lowbit_formats::kernel;
+use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
+use burn::tensor::{Shape, Tensor, TensorData};
+use lowbit_formats::{IntegerGrid, IntegerRange, IntegerRounding};
 
-use crate::ops::backend::accumulate::Accumulate;
-use crate::ops::backend::buffer::Buffer;
-use crate::ops::backend::flex;
-use crate::ops::kernel::elementwise::{update_and_sum, update_and_sum_all};
-use crate::ops::quantization::composed;
+use crate::ops::quantization::integer_grid::Steps;
+use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding};
+
+/// The exponents that a step is held to, so that step and inverse are normal floats.
+const EXPONENTS: (f32, f32) = {
+    let (least, greatest) = (IntegerGrid::EXPONENTS.start(), IntegerGrid::EXPONENTS.end());
+    (*least as f32, *greatest as f32)
+};
 
 /// Rounds `x` to a uniform grid whose step is a power of two set by a trained threshold.
 ///
@@ -48,321 +44,193 @@ pub fn trained_threshold<const D: usize>(
     bits: u32,
     axis: usize,
 ) -> Tensor<D> {
-    assert!((2..=24).contains(&bits), "bits is {bits}, expected 2 to 24");
-    let channels = log2_t.dims()[0];
-    assert!(
-        channels == 1 || channels == x.dims()[axis],
-        "log2_t has {channels} thresholds, expected 1 or the {} indices of axis {axis}",
-        x.dims()[axis]
-    );
-    Tensor::from_dispatch(<Dispatch as TrainedThresholdOp>::trained_threshold(
-        x.into_dispatch(),
-        log2_t.into_dispatch(),
-        signed.into_dispatch(),
-        bits,
-        axis,
-    ))
+    let method = TrainedThreshold { bits };
+    Quantize { method, axis }.apply(x, vec![log2_t, signed])
 }
 
-/// The operator behind [`trained_threshold()`], routed to the backend of its input.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
-pub(crate) trait TrainedThresholdOp: Backend {
-    /// See [`trained_threshold()`].
-    fn trained_threshold(
-        x: FloatTensor<Self>,
-        log2_t: FloatTensor<Self>,
-        signed: FloatTensor<Self>,
-        bits: u32,
-        axis: usize,
-    ) -> FloatTensor<Self>;
+/// The method, whose parameters are the threshold's logarithm and the sign.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TrainedThreshold {
+    pub(crate) bits: u32,
 }
 
-impl TrainedThresholdOp for Flex {
-    fn trained_threshold(
-        x: FlexTensor,
-        log2_t: FlexTensor,
-        signed: FlexTensor,
-        bits: u32,
-        axis: usize,
-    ) -> FlexTensor {
-        <Self as TrainedThresholdKernel>::forward(x, log2_t, signed, bits, axis)
-    }
-}
+impl Method<1> for TrainedThreshold {
+    const PARAMETERS: usize = 2;
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl TrainedThresholdOp for burn::backend::Cube {
-    fn trained_threshold(
-        x: FloatTensor<Self>,
-        log2_t: FloatTensor<Self>,
-        signed: FloatTensor<Self>,
-        bits: u32,
-        axis: usize,
-    ) -> FloatTensor<Self> {
-        <Self as TrainedThresholdKernel>::forward(x, log2_t, signed, bits, axis)
-    }
-}
+    type Rounding = ToGrid;
 
-impl<B: TrainedThresholdKernel, C: CheckpointStrategy> TrainedThresholdOp for Autodiff<B, C> {
-    fn trained_threshold(
-        x: FloatTensor<Self>,
-        log2_t: FloatTensor<Self>,
-        signed: FloatTensor<Self>,
-        bits: u32,
-        axis: usize,
-    ) -> FloatTensor<Self> {
-        let (x, x_node) = x.into_parts();
-        let (log2_t, t_node) = log2_t.into_parts();
-        let signed = signed.into_primitive();
-        match ThresholdBackward
-            .prepare::<C>([x_node, t_node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let state = Saved {
-                    x: x.clone(),
-                    log2_t: log2_t.clone(),
-                    signed: signed.clone(),
-                    bits,
-                    axis,
-                };
-                prep.finish(state, B::forward(x, log2_t, signed, bits, axis))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::forward(x, log2_t, signed, bits, axis)),
-        }
-    }
-}
-
-/// What the backward step needs of the forward one.
-#[derive(Clone, Debug)]
-struct Saved<T> {
-    x: T,
-    log2_t: T,
-    signed: T,
-    bits: u32,
-    axis: usize,
-}
-
-#[derive(Debug)]
-struct ThresholdBackward;
-
-impl<B: TrainedThresholdKernel> Backward<B, 2> for ThresholdBackward {
-    type State = Saved<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 2>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let Saved {
-            x,
-            log2_t,
-            signed,
-            bits,
-            axis,
-        } = ops.state.clone();
-        let (grad_x, grad_t) = B::backward(x, log2_t, signed, grad, bits, axis);
-        B::add(grads, &ops, 0, grad_x);
-        B::add(grads, &ops, 1, grad_t);
-    }
-}
-
-/// The two passes on one backend. The bodies given here are composed of tensor primitives and
-/// serve every backend; Flex has kernels.
-pub(crate) trait TrainedThresholdKernel: Accumulate {
-    /// Equation 4.
-    fn forward(
-        x: FloatTensor<Self>,
-        log2_t: FloatTensor<Self>,
-        signed: FloatTensor<Self>,
-        bits: u32,
-        axis: usize,
-    ) -> FloatTensor<Self> {
-        composed::threshold_forward::<Self>(x, log2_t, signed, bits, axis)
+    fn check(&self, dims: &[usize], parameters: &[Tensor<1>], axis: usize) {
+        let Self { bits } = self;
+        assert!((2..=24).contains(bits), "bits is {bits}, expected 2 to 24");
+        let [channels] = parameters[0].dims();
+        assert!(
+            channels == 1 || channels == dims[axis],
+            "log2_t has {channels} thresholds, expected 1 or the {} indices of axis {axis}",
+            dims[axis]
+        );
     }
 
-    /// Equations 8 and 7: the gradients to `x` and, summed to its shape, to `log2_t`.
-    fn backward(
-        x: FloatTensor<Self>,
-        log2_t: FloatTensor<Self>,
-        signed: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        bits: u32,
-        axis: usize,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        composed::threshold_backward::<Self>(x, log2_t, signed, grad, bits, axis)
-    }
-}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl TrainedThresholdKernel for burn::backend::Cube {}
-
-impl TrainedThresholdKernel for Flex {
-    fn forward(
-        x: FlexTensor,
-        log2_t: FlexTensor,
-        signed: FlexTensor,
-        bits: u32,
-        axis: usize,
-    ) -> FlexTensor {
-        let grids = Grid::of(&log2_t, &signed, bits);
-        flex::in_f32(x, |x| {
-            if let [grid] = grids[..] {
-                return flex::map(x, move |x| grid.round(x));
-            }
-            let x = flex::contiguous(x);
-            let length = row_length(&x, axis);
-            let mut output = Buffer::new(x.layout().num_elements());
-            let rows = x.storage::<f32>().chunks_exact(length);
-            let rows = rows.zip(output.chunks_exact_mut(length));
-            for ((row, output), &grid) in rows.zip(grids.iter().cycle()) {
-                if let ([x], [output]) = (row, &mut *output) {
-                    *output = grid.round(*x);
-                    continue;
-                }
-                kernel::map(
-                    row,
-                    output,
-                    #[inline(always)]
-                    move |x| grid.round(x),
-                );
-            }
-            flex::from_buffer(output, x.layout().clone())
+    fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps> {
+        let [log2_t, signed] = [0, 1].map(|i| parameters[i].clone().detach());
+        let magnitude_bits = signed.neg() + self.bits;
+        let log2_step = log2_t.ceil() - magnitude_bits;
+        // Whether there is a sign is in a tensor, too.
+        let range = |signed| Some(IntegerGrid::new(self.bits, signed, 0).ok()?.range());
+        Some(Steps {
+            range: IntegerRange {
+                min: range(true)?.min,
+                ..range(false)?
+            },
+            trained: Some(log2_step.clamp(EXPONENTS.0, EXPONENTS.1)),
         })
     }
 
-    fn backward(
-        x: FlexTensor,
-        log2_t: FlexTensor,
-        signed: FlexTensor,
-        grad: FlexTensor,
-        bits: u32,
+    fn prepare(&self, parameters: &[f32]) -> ToGrid {
+        let signed = parameters[1] != 0.0;
+        let grid = IntegerGrid::from_log2_threshold(parameters[0], self.bits, signed);
+        ToGrid(grid.map_or_else(IntegerRounding::not_a_number, |grid| grid.rounding()))
+    }
+
+    fn round<B: Backend>(
+        &self,
+        x: FloatTensor<B>,
+        parameters: &[FloatTensor<B>],
         axis: usize,
-    ) -> (FlexTensor, FlexTensor) {
-        let grids = Grid::of(&log2_t, &signed, bits);
-        let mut sums = vec![0.0f64; grids.len()];
-        let grad_x = flex::in_f32(grad, |grad| {
-            flex::in_f32(x, |x| {
-                if let [grid] = grids[..] {
-                    let (grad, sum) = flex::replace(x, grad, |x, grad| {
-                        update_and_sum_all(
-                            x,
-                            grad,
-                            #[inline(always)]
-                            move |x, g| grid.gradients(x, g),
-                        )
-                    });
-                    sums[0] = sum;
-                    return grad;
-                }
-                let (x, grad) = (flex::contiguous(x), flex::contiguous(grad));
-                let length = row_length(&x, axis);
-                let (grad, ()) = flex::replace(x, grad, |x, grad| {
-                    let rows = x.chunks_exact(length).zip(grad.chunks_exact_mut(length));
-                    for (i, (x, grad)) in rows.enumerate() {
-                        let channel = i % grids.len();
-                        let grid = grids[channel];
-                        if let ([x], [grad]) = (x, &mut *grad) {
-                            let (gx, gt) = grid.gradients(*x, *grad);
-                            *grad = gx;
-                            sums[channel] += f64::from(gt);
-                            continue;
-                        }
-                        sums[channel] += update_and_sum(
-                            x,
-                            grad,
-                            #[inline(always)]
-                            move |x, g| grid.gradients(x, g),
-                        );
-                    }
-                });
-                grad
-            })
-        });
-        let sums: Vec<f32> = sums.into_iter().map(|s| s as f32).collect();
-        let grad_t = FlexTensor::from_data(TensorData::new(sums, [grids.len()]));
-        (
-            grad_x,
-            Flex::float_cast(grad_t, FloatDType::from(log2_t.dtype())),
-        )
+    ) -> FloatTensor<B> {
+        let bools = get_or_init_device_settings::<B>(&x.device()).bool_dtype;
+        let grid = TensorGrid::<B>::new(&x.shape(), parameters, self.bits, axis);
+        let r = B::float_round(B::float_mul(x, grid.inverse));
+        let low = B::float_lower(r.clone(), grid.n.clone(), bools);
+        let high = B::float_greater(r.clone(), grid.p.clone(), bools);
+        let r = B::float_mask_where(r, low, grid.n);
+        let r = B::float_mask_where(r, high, grid.p);
+        B::float_mul(r, grid.scale)
+    }
+
+    fn gradients<B: Backend>(
+        &self,
+        x: FloatTensor<B>,
+        parameters: &[FloatTensor<B>],
+        axis: usize,
+        grad: FloatTensor<B>,
+    ) -> (FloatTensor<B>, [FloatTensor<B>; 1]) {
+        let bools = get_or_init_device_settings::<B>(&x.device()).bool_dtype;
+        let channels = parameters[0].shape().num_elements();
+        let shape = x.shape();
+        let grid = TensorGrid::<B>::new(&shape, parameters, self.bits, axis);
+        let scaled = B::float_mul(x, grid.inverse);
+        let r = B::float_round(scaled.clone());
+        let low = B::float_lower(r.clone(), grid.n.clone(), bools);
+        let high = B::float_greater(r.clone(), grid.p.clone(), bools);
+        let slope = B::float_sub(r, scaled);
+        let slope = B::float_mask_where(slope, low.clone(), grid.n);
+        let slope = B::float_mask_where(slope, high.clone(), grid.p);
+        let slope = B::float_mul_scalar(
+            B::float_mul(slope, grid.scale),
+            std::f32::consts::LN_2.into(),
+        );
+        let to_threshold = B::float_mul(slope, grad.clone());
+        let grad_x = B::float_mask_fill(grad, low, 0.0f32.into());
+        let grad_x = B::float_mask_fill(grad_x, high, 0.0f32.into());
+        let summed: Vec<usize> = (0..shape.num_dims())
+            .filter(|&d| channels == 1 || d != axis)
+            .collect();
+        let grad_t = B::float_sum_dims(to_threshold, &summed);
+        (grad_x, [B::float_reshape(grad_t, Shape::new([channels]))])
     }
 }
 
-/// Numbers of a row-major tensor that lie together and share one index of `axis`.
-fn row_length(like: &FlexTensor, axis: usize) -> usize {
-    let inner = &like.layout().shape().as_slice()[axis + 1..];
-    inner.iter().product::<usize>().max(1)
-}
-
-/// One threshold's grid: step, and the least and the greatest integer.
+/// Rounding to one threshold's grid.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Grid {
-    scale: f32,
-    inverse: f32,
-    n: f32,
-    p: f32,
-}
+pub(crate) struct ToGrid(IntegerRounding);
 
-impl Grid {
-    fn of(log2_t: &FlexTensor, signed: &FlexTensor, bits: u32) -> Vec<Self> {
-        let read = |t: &FlexTensor| t.clone().into_data().iter::<f32>().collect::<Vec<_>>();
-        let (log2_t, signed) = (read(log2_t), read(signed)[0] != 0.0);
-        log2_t.iter().map(|&t| Self::new(t, signed, bits)).collect()
-    }
-
-    pub(crate) fn new(log2_t: f32, signed: bool, bits: u32) -> Self {
-        let magnitude_bits = (bits - u32::from(signed)) as i32;
-        // A float's exponent range bounds the step; a NaN threshold gives a NaN step.
-        let exponent = (log2_t.ceil() - magnitude_bits as f32).clamp(-126.0, 126.0);
-        let p = (2.0f32).powi(magnitude_bits) - 1.0;
-        Self {
-            scale: power_of_two(exponent),
-            inverse: power_of_two(-exponent),
-            n: if signed { -p - 1.0 } else { 0.0 },
-            p,
-        }
+impl Rounding<1> for ToGrid {
+    #[inline(always)]
+    fn round(self, x: f32) -> f32 {
+        self.0.round(x)
     }
 
     #[inline(always)]
-    pub(crate) fn round(self, x: f32) -> f32 {
-        let r = (x * self.inverse).round_ties_even();
-        let r = if r < self.n { self.n } else { r };
-        let r = if r > self.p { self.p } else { r };
-        r * self.scale
-    }
-
-    /// The gradient to `x` and this element's part of the gradient to `log2_t`.
-    #[inline(always)]
-    pub(crate) fn gradients(self, x: f32, grad: f32) -> (f32, f32) {
-        let scaled = x * self.inverse;
+    fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 1]) {
+        let grid = self.0;
+        let scaled = x * grid.inverse;
         let r = scaled.round_ties_even();
-        let within = r >= self.n && r <= self.p;
+        let within = r >= grid.least && r <= grid.greatest;
         let slope = if within {
             r - scaled
-        } else if r < self.n {
-            self.n
+        } else if r < grid.least {
+            grid.least
         } else {
-            self.p
+            grid.greatest
         };
-        let to_threshold = grad * (self.scale * std::f32::consts::LN_2 * slope);
-        (if within { grad } else { 0.0 }, to_threshold)
+        let to_threshold = grad * (grid.step * std::f32::consts::LN_2 * slope);
+        (if within { grad } else { 0.0 }, [to_threshold])
     }
 }
 
-/// `2^exponent` for an integer from -126 to 127, exactly.
-fn power_of_two(exponent: f32) -> f32 {
-    if exponent.is_nan() {
-        return f32::NAN;
+/// A threshold's grid as tensors of the input's shape.
+struct TensorGrid<B: Backend> {
+    scale: FloatTensor<B>,
+    inverse: FloatTensor<B>,
+    n: FloatTensor<B>,
+    p: FloatTensor<B>,
+}
+
+impl<B: Backend> TensorGrid<B> {
+    fn new(shape: &Shape, parameters: &[FloatTensor<B>], bits: u32, axis: usize) -> Self {
+        let (log2_t, signed) = (parameters[0].clone(), parameters[1].clone());
+        let device = log2_t.device();
+        let channels = log2_t.shape().num_elements();
+        let signed = B::float_expand(signed, Shape::new([channels]));
+        // The bits that hold the magnitude: all, less one for the sign.
+        let magnitude_bits = B::float_add_scalar(B::float_neg(signed.clone()), bits.into());
+        let exponent = B::float_clamp(
+            B::float_sub(B::float_ceil(log2_t), magnitude_bits),
+            EXPONENTS.0.into(),
+            EXPONENTS.1.into(),
+        );
+        // A power function need not be exact on every device; a table is.
+        let powers: Vec<f32> = (1..=253u32).map(|e| f32::from_bits(e << 23)).collect();
+        let ints = get_or_init_device_settings::<B>(&device).int_dtype;
+        let power_of_two = |exponent: FloatTensor<B>| {
+            let table = B::float_from_data(TensorData::new(powers.clone(), [253]), &device);
+            let index = B::float_into_int(B::float_add_scalar(exponent.clone(), 126.into()), ints);
+            // A NaN threshold gives a NaN step.
+            let nan = B::float_sub(exponent.clone(), exponent);
+            B::float_add(B::float_select(table, 0, index), nan)
+        };
+        let high = (2.0f32).powi(bits as i32);
+        let p = B::float_add_scalar(
+            B::float_mul_scalar(signed.clone(), (-high / 2.0).into()),
+            (high - 1.0).into(),
+        );
+        let n = B::float_mul_scalar(signed, (-high / 2.0).into());
+        let mut dims = vec![1; shape.num_dims()];
+        if channels > 1 {
+            dims[axis] = channels;
+        }
+        let spread = |t| {
+            B::float_expand(
+                B::float_reshape(t, Shape::from(dims.clone())),
+                shape.clone(),
+            )
+        };
+        Self {
+            scale: spread(power_of_two(exponent.clone())),
+            inverse: spread(power_of_two(B::float_neg(exponent))),
+            n: spread(n),
+            p: spread(p),
+        }
     }
-    f32::from_bits(((exponent as i32 + 127) as u32) << 23)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::backend::flex::{Flex, FlexTensor};
     use burn::tensor::{Device, TensorData};
+
+    use crate::ops::backend::operator::{Incoming, Inputs, Operator, array};
 
     fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
         Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
@@ -519,26 +387,27 @@ mod tests {
             (vec![0.4, -1.2, 1.9], 0.0),
             (vec![-3.0], 0.0),
         ] {
-            let arguments = || {
-                (
+            let inputs = || {
+                vec![
                     flex(&x, &shape),
                     flex(&log2_t, &[log2_t.len()]),
                     flex(&[signed], &[1]),
-                )
+                ]
             };
-            let (x1, t1, s1) = arguments();
-            let (x2, t2, s2) = arguments();
-            let kernel = <Flex as TrainedThresholdKernel>::forward(x1, t1, s1, 4, 1);
-            let plain = composed::threshold_forward::<Flex>(x2, t2, s2, 4, 1);
+            let quantize = Quantize {
+                method: TrainedThreshold { bits: 4 },
+                axis: 1,
+            };
+            let [kernel] = array(quantize.flex_forward(Inputs::new(inputs())));
+            let [plain] = array(quantize.forward::<Flex>(Inputs::new(inputs())));
             assert_eq!(read(kernel), read(plain));
-            let (x1, t1, s1) = arguments();
-            let (x2, t2, s2) = arguments();
-            let g1 = flex(&g, &shape);
-            let (kx, kt) = <Flex as TrainedThresholdKernel>::backward(x1, t1, s1, g1, 4, 1);
-            let g2 = flex(&g, &shape);
-            let (cx, ct) = composed::threshold_backward::<Flex>(x2, t2, s2, g2, 4, 1);
-            assert_eq!(read(kx), read(cx));
-            for (a, b) in read(kt).into_iter().zip(read(ct)) {
+            let incoming = || Incoming::new(inputs(), flex(&g, &shape));
+            let [kx, kt, _] = quantize.flex_backward(incoming());
+            let [cx, ct, _] = quantize.backward::<Flex>(incoming());
+            assert_eq!(read(kx.unwrap()), read(cx.unwrap()));
+            let (kt, ct) = (read(kt.unwrap()), read(ct.unwrap()));
+            assert_eq!(kt.len(), ct.len());
+            for (a, b) in kt.into_iter().zip(ct) {
                 assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} {b}");
             }
         }

@@ -7,8 +7,42 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::ops::{Operand, Saturation};
-use crate::quantizers::slots::{Sums, Term};
 use crate::quantizers::watch::Switch;
+
+/// What a sum adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Term {
+    /// Products of an input and a weight.
+    Product,
+    /// Distances of an input and a weight.
+    Distance,
+}
+
+/// The sums that a layer computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sums {
+    /// What each sum adds up.
+    pub term: Term,
+    /// How many of them.
+    pub terms: usize,
+    /// The dimension of the result that has one index per output channel.
+    pub axis: usize,
+    /// How often the weight's channels repeat along that dimension.
+    pub groups: usize,
+}
+
+impl Sums {
+    /// Sums of `terms` products, with one of the weight's channels at each index of `axis`.
+    pub fn new(terms: usize, axis: usize) -> Self {
+        Self {
+            term: Term::Product,
+            terms,
+            axis,
+            groups: 1,
+        }
+    }
+}
 
 /// Bits of a layer's sum; in TOML, `accumulator = { bits = 32 }`. See [`Saturation`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

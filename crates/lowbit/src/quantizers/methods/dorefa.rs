@@ -5,10 +5,12 @@
 use std::ops::RangeInclusive;
 
 use burn::module::Module;
+use burn::tensor::Device;
 use lowbit_formats::{Format, Rounding, UnitGrid};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{ClampedGradient, Quantization};
+use crate::quantizers::methods::method::{Channels, Method};
 use crate::quantizers::watch::Switch;
 
 /// Bits of a DoReFa-Net quantizer.
@@ -56,8 +58,31 @@ pub struct DorefaWeight {
     pub switch: Switch,
 }
 
-impl DorefaWeight {
-    pub(crate) fn quantization(&self) -> Quantization {
+impl Method for DorefaWeight {
+    type Config = DorefaConfig;
+
+    const NAME: &'static str = "dorefa-weight";
+    const BITS: Option<RangeInclusive<u32>> = Some(DorefaConfig::WEIGHT_BITS);
+    const SLOTS: Option<&'static [&'static str]> = Some(&["weight"]);
+    const TRANSFORMS: bool = true;
+
+    fn bits(config: &DorefaConfig) -> u32 {
+        config.bits
+    }
+
+    fn set_bits(config: &mut DorefaConfig, bits: u32) {
+        config.bits = bits;
+    }
+
+    fn init(config: &DorefaConfig, _channels: Option<Channels>, _device: &Device) -> Self {
+        config.init_weight()
+    }
+
+    fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::DorefaWeight { bits: self.bits }
     }
 }
@@ -73,8 +98,30 @@ pub struct DorefaActivation {
     pub switch: Switch,
 }
 
-impl DorefaActivation {
-    pub(crate) fn quantization(&self) -> Quantization {
+impl Method for DorefaActivation {
+    type Config = DorefaConfig;
+
+    const NAME: &'static str = "dorefa-activation";
+    const BITS: Option<RangeInclusive<u32>> = Some(DorefaConfig::ACTIVATION_BITS);
+    const SLOTS: Option<&'static [&'static str]> = Some(&["input", "output"]);
+
+    fn bits(config: &DorefaConfig) -> u32 {
+        config.bits
+    }
+
+    fn set_bits(config: &mut DorefaConfig, bits: u32) {
+        config.bits = bits;
+    }
+
+    fn init(config: &DorefaConfig, _channels: Option<Channels>, _device: &Device) -> Self {
+        config.init_activation()
+    }
+
+    fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::Format {
             format: self.format.clone(),
             rounding: Rounding::NearestEven,

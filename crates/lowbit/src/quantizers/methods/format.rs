@@ -4,14 +4,16 @@ use std::cell::Cell;
 use std::ops::RangeInclusive;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use lowbit_formats::codebook::Decision;
 use lowbit_formats::{Codebook, Format, Rounding};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{ClampedGradient, Operand, Quantization};
-use crate::quantizers::watch::Switch;
-use crate::quantizers::watch::is_observing;
+use crate::Error;
+use crate::ops::{ClampedGradient, IntegerGrid, Operand, Quantization};
+use crate::quantizers::integers::Integers;
+use crate::quantizers::methods::method::{Channels, Method};
+use crate::quantizers::watch::{Switch, is_observing};
 
 /// The step of everything that is not training: calibration and tests.
 pub const UNTRAINED_STEP: u64 = u32::MAX as u64;
@@ -127,14 +129,60 @@ impl FormatQuantizer {
     /// [`Quantizer::operand`](crate::quantizers::Quantizer::operand).
     pub fn operand<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
         let on = self.switch.is_on() && !is_observing();
-        Operand::new(x, on.then(|| self.quantization()))
+        let quantization = on.then(|| self.quantization(x.shape().num_elements()));
+        Operand::new(x, quantization)
+    }
+}
+
+impl Method for FormatQuantizer {
+    type Config = FormatQuantizerConfig;
+
+    const NAME: &'static str = "format";
+    /// A format has its own.
+    const BITS: Option<RangeInclusive<u32>> = None;
+
+    fn bits(config: &FormatQuantizerConfig) -> u32 {
+        config.format.bits()
     }
 
-    pub(crate) fn quantization(&self) -> Quantization {
+    fn set_bits(_config: &mut FormatQuantizerConfig, _bits: u32) {}
+
+    fn check(config: &FormatQuantizerConfig, slot: &str) -> Result<(), Error> {
+        let refused = |error| Error::config(slot, format!("rounding: {error}"));
+        config.rounding.validate().map_err(refused)
+    }
+
+    fn text(config: &FormatQuantizerConfig) -> String {
+        config.format.to_string()
+    }
+
+    fn has_integers(config: &FormatQuantizerConfig) -> bool {
+        IntegerGrid::of(&config.format).is_some()
+    }
+
+    fn init(config: &FormatQuantizerConfig, _: Option<Channels>, _: &Device) -> Self {
+        config.init()
+    }
+
+    fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::Format {
             format: self.config.format.clone(),
             rounding: in_context(self.config.rounding),
             clamped: self.config.clamped,
         }
+    }
+
+    fn integers(&self) -> Option<Integers> {
+        let grid = IntegerGrid::of(&self.config.format)?;
+        Some(Integers {
+            bits: self.config.format.bits(),
+            min: grid.min,
+            max: grid.max,
+            log2_steps: vec![grid.log2_step],
+        })
     }
 }

@@ -1,11 +1,286 @@
-//! The quantization methods, one a file.
+//! The quantization methods, one a file, and the two enums over all of them.
 
 mod accumulator;
 mod dorefa;
 mod format;
+mod method;
 mod trained_threshold;
 
-pub use accumulator::{Accumulator, AccumulatorConfig};
+use burn::module::{Module, ParamId};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use accumulator::{Accumulator, AccumulatorConfig, Sums, Term};
 pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
 pub use format::{FormatQuantizer, FormatQuantizerConfig, UNTRAINED_STEP, set_rounding};
-pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig, bad_threshold};
+pub use method::{Calibration, Channels, Group, Learned, Role};
+pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
+
+use crate::Error;
+use crate::ops::{Operand, Quantization};
+use crate::quantizers::integers::Integers;
+use crate::quantizers::watch::{Grids, Observed, Switch, is_measuring, is_observing};
+use crate::quantizers::watch::{observe, quality};
+use method::Method;
+
+/// Makes the enums over the methods, and hands what they are asked to the method.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $Plan:ident($Config:ident) => $Variant:ident($Module:ident),)*) => {
+        /// What a quantizer is to be, as plain data; in TOML, `{ method = "tqt", bits = 8 }`.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "method", rename_all = "kebab-case")]
+        #[non_exhaustive]
+        pub enum QuantizerConfig {
+            $($(#[$doc])* $Plan($Config),)*
+        }
+
+        impl QuantizerConfig {
+            /// Builds the quantizer. `channels` is the tensor's channel dimension, where it has
+            /// one.
+            ///
+            /// # Panics
+            /// If the width is out of its range, with the line that says so.
+            pub fn init(&self, channels: Option<Channels>, device: &Device) -> Quantizer {
+                if let Err(error) = self.check_bits("quantizer") {
+                    panic!("{error}");
+                }
+                match self {
+                    $(Self::$Plan(config) => {
+                        Quantizer::$Variant(<$Module as Method>::init(config, channels, device))
+                    })*
+                }
+            }
+
+            /// The text form of the method.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$Plan(_) => <$Module as Method>::NAME,)*
+                }
+            }
+
+            /// Bits that hold one number.
+            pub fn bits(&self) -> u32 {
+                match self {
+                    $(Self::$Plan(config) => <$Module as Method>::bits(config),)*
+                }
+            }
+
+            /// Gives the quantizer another width; a format keeps its own.
+            pub fn set_bits(&mut self, bits: u32) {
+                match self {
+                    $(Self::$Plan(config) => <$Module as Method>::set_bits(config, bits),)*
+                }
+            }
+
+            /// Sets whether the parameters train or keep what calibration gives them.
+            pub fn set_trained(&mut self, trained: bool) {
+                match self {
+                    $(Self::$Plan(config) => <$Module as Method>::set_trained(config, trained),)*
+                }
+            }
+
+            /// The parameters that its quantizer has.
+            pub fn learned(&self) -> &'static [Learned] {
+                match self {
+                    $(Self::$Plan(_) => <$Module as Method>::LEARNED,)*
+                }
+            }
+
+            /// Whether a function comes before the grid, so that of a weight is stored what the
+            /// function makes the weight of.
+            pub fn transforms(&self) -> bool {
+                match self {
+                    $(Self::$Plan(_) => <$Module as Method>::TRANSFORMS,)*
+                }
+            }
+
+            /// Whether the results are integers times a power of two.
+            pub fn has_integers(&self) -> bool {
+                match self {
+                    $(Self::$Plan(config) => <$Module as Method>::has_integers(config),)*
+                }
+            }
+
+            fn text(&self) -> String {
+                match self {
+                    $(Self::$Plan(config) => <$Module as Method>::text(config),)*
+                }
+            }
+
+            fn bits_range(&self) -> Option<std::ops::RangeInclusive<u32>> {
+                match self {
+                    $(Self::$Plan(_) => <$Module as Method>::BITS,)*
+                }
+            }
+
+            fn slots(&self) -> Option<&'static [&'static str]> {
+                match self {
+                    $(Self::$Plan(_) => <$Module as Method>::SLOTS,)*
+                }
+            }
+
+            fn check_others(&self, slot: &str) -> Result<(), Error> {
+                match self {
+                    $(Self::$Plan(config) => <$Module as Method>::check(config, slot),)*
+                }
+            }
+        }
+
+        /// How one tensor of one layer is quantized.
+        #[derive(Module, Debug)]
+        #[non_exhaustive]
+        pub enum Quantizer {
+            $($(#[$doc])* $Variant($Module),)*
+        }
+
+        impl Quantizer {
+            /// Its parameters.
+            pub fn learned(&self) -> &'static [Learned] {
+                match self {
+                    $(Self::$Variant(_) => <$Module as Method>::LEARNED,)*
+                }
+            }
+
+            /// The integers that its results are, times powers of two, by its parameters as they
+            /// are; `None` where they are not.
+            pub fn integers(&self) -> Option<Integers> {
+                match self {
+                    $(Self::$Variant(quantizer) => quantizer.integers(),)*
+                }
+            }
+
+            fn switch(&self) -> &Switch {
+                match self {
+                    $(Self::$Variant(quantizer) => Method::switch(quantizer),)*
+                }
+            }
+
+            fn quantization(&self, numbers: usize) -> Quantization {
+                match self {
+                    $(Self::$Variant(quantizer) => quantizer.quantization(numbers),)*
+                }
+            }
+
+            fn observed(&self) -> Option<Observed> {
+                match self {
+                    $(Self::$Variant(quantizer) => quantizer.observed(),)*
+                }
+            }
+
+            fn measured(&self) -> Option<(ParamId, Grids)> {
+                match self {
+                    $(Self::$Variant(quantizer) => quantizer.measured(),)*
+                }
+            }
+        }
+
+        /// The parameter that is the field of that name of the module of that type, if it is a
+        /// quantizer's.
+        pub(super) fn learned_field(module: &str, field: &str) -> Option<&'static Learned> {
+            let learned: &[Learned] = match module {
+                $(_ if module == stringify!($Module) => <$Module as Method>::LEARNED,)*
+                _ => &[],
+            };
+            learned.iter().find(|learned| learned.field == field)
+        }
+
+        /// What that parameter becomes in calibration.
+        pub(crate) fn calibrated(module: &str, field: &str, calibration: &Calibration<'_>) -> Option<Vec<f32>> {
+            match module {
+                $(_ if module == stringify!($Module) => {
+                    <$Module as Method>::calibrated(field, calibration)
+                })*
+                _ => None,
+            }
+        }
+
+        /// Every parameter of every method, with the ends of their paths.
+        pub(crate) fn learned_paths() -> impl Iterator<Item = (String, &'static Learned)> {
+            let methods: [(&str, &[Learned]); _] =
+                [$((stringify!($Variant), <$Module as Method>::LEARNED),)*];
+            methods.into_iter().flat_map(|(variant, learned)| {
+                learned.iter().map(move |learned| (format!("{variant}.{}", learned.field), learned))
+            })
+        }
+    };
+}
+
+methods! {
+    /// A fixed number format.
+    Format(FormatQuantizerConfig) => Format(FormatQuantizer),
+    /// Integers times a power of two, from a trained threshold.
+    Tqt(TrainedThresholdConfig) => TrainedThreshold(TrainedThreshold),
+    /// DoReFa-Net, for a weight.
+    DorefaWeight(DorefaConfig) => DorefaWeight(DorefaWeight),
+    /// DoReFa-Net, for an activation.
+    DorefaActivation(DorefaConfig) => DorefaActivation(DorefaActivation),
+}
+
+impl QuantizerConfig {
+    /// Whether the method is one for the slot of that name, and every field is in its range.
+    ///
+    /// # Errors
+    /// With the name of the slot.
+    pub fn check(&self, slot: &str) -> Result<(), Error> {
+        if let Some(slots) = self.slots()
+            && !slots.contains(&slot)
+        {
+            let message = format!("{} is for {}", self.name(), slots.join(" or "));
+            return Err(Error::config(slot, message));
+        }
+        self.check_others(slot)?;
+        self.check_bits(slot)
+    }
+
+    fn check_bits(&self, slot: &str) -> Result<(), Error> {
+        let (name, bits) = (self.name(), self.bits());
+        match self.bits_range() {
+            Some(range) if !range.contains(&bits) => {
+                let (first, last) = (range.start(), range.end());
+                let message = format!("bits is {bits}, expected {first} to {last} ({name})");
+                Err(Error::config(slot, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the results are integers times a power of two, as an accumulator needs them.
+    pub(crate) fn check_power_of_two(&self, slot: &str) -> Result<(), Error> {
+        if self.has_integers() {
+            return Ok(());
+        }
+        let text = self.text();
+        let message = format!("{slot} is {text}, expected one with a power-of-two step");
+        Err(Error::config("accumulator", message))
+    }
+}
+
+impl Quantizer {
+    /// The tensor as an operand, with how the operator shall quantize it.
+    pub fn operand<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
+        self.operand_of(x, false)
+    }
+
+    /// The same for a parameter, which is one tensor in every batch.
+    pub(super) fn operand_of<const D: usize>(&self, x: Tensor<D>, parameter: bool) -> Operand<D> {
+        if is_observing() {
+            if let Some(observed) = self.observed() {
+                observe::record(&observed, &x, parameter);
+            }
+            return x.into();
+        }
+        let quantization = self.switch().is_on().then(|| {
+            let dims = x.dims();
+            let sample = if parameter { &dims[..] } else { &dims[1..] };
+            self.quantization(sample.iter().product())
+        });
+        if is_measuring()
+            && let Some(quantization) = &quantization
+            && let Some((id, grids)) = self.measured()
+        {
+            let quantized = quantization.clone().apply(x.clone());
+            quality::record(id, &grids, &x, &quantized, parameter);
+        }
+        Operand::new(x, quantization)
+    }
+}

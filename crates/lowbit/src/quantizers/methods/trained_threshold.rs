@@ -2,17 +2,16 @@
 
 use std::ops::RangeInclusive;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::ops::Quantization;
-use crate::quantizers::Channels;
+use crate::quantizers::integers::Integers;
+use crate::quantizers::methods::method::{Calibration, Channels, Group, Learned, Method, Role};
 use crate::quantizers::threshold_init::ThresholdInit;
-use crate::quantizers::watch::ModulePath;
-use crate::quantizers::watch::Switch;
-use crate::quantizers::watch::observe::{self, Observed};
-use crate::quantizers::watch::quality::{self, Grids};
+use crate::quantizers::watch::{Grids, Observed, Switch};
 
 /// A threshold whose logarithm is trained (Jain et al., arXiv 1903.08066); see
 /// [`trained_threshold`](crate::ops::trained_threshold()) for the formulas.
@@ -84,8 +83,66 @@ pub struct TrainedThreshold {
     pub switch: Switch,
 }
 
-impl TrainedThreshold {
-    pub(crate) fn quantization(&self) -> Quantization {
+/// The name of the field, and of the parameter in a record.
+const LOG2_THRESHOLD: &str = "log2_threshold";
+/// The name of the field, and of the parameter in a record.
+const SIGNED: &str = "signed";
+
+impl Method for TrainedThreshold {
+    type Config = TrainedThresholdConfig;
+
+    const NAME: &'static str = "tqt";
+    const BITS: Option<RangeInclusive<u32>> = Some(TrainedThresholdConfig::BITS);
+    /// Thresholds decay under no optimizer: their gradient has no natural scale (appendix B).
+    const LEARNED: &'static [Learned] = &[
+        Learned {
+            field: LOG2_THRESHOLD,
+            role: Role::Log2Threshold,
+            group: Some(Group::Thresholds),
+            decay: false,
+            calibrated: true,
+        },
+        Learned {
+            field: SIGNED,
+            role: Role::Signedness,
+            group: None,
+            decay: false,
+            calibrated: true,
+        },
+    ];
+
+    fn bits(config: &TrainedThresholdConfig) -> u32 {
+        config.bits
+    }
+
+    fn set_bits(config: &mut TrainedThresholdConfig, bits: u32) {
+        config.bits = bits;
+    }
+
+    fn set_trained(config: &mut TrainedThresholdConfig, trained: bool) {
+        config.retrain = trained;
+    }
+
+    fn check(config: &TrainedThresholdConfig, slot: &str) -> Result<(), Error> {
+        if config.per_channel && slot != "weight" {
+            return Err(Error::config(slot, "per_channel is for a weight"));
+        }
+        Ok(())
+    }
+
+    fn has_integers(_config: &TrainedThresholdConfig) -> bool {
+        true
+    }
+
+    fn init(config: &TrainedThresholdConfig, channels: Option<Channels>, device: &Device) -> Self {
+        config.init(channels, device)
+    }
+
+    fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::TrainedThreshold {
             log2_threshold: self.log2_threshold.val(),
             signed: self.signed.val(),
@@ -94,60 +151,38 @@ impl TrainedThreshold {
         }
     }
 
-    pub(crate) fn observe<const D: usize>(&self, x: &Tensor<D>, parameter: bool) {
-        let quantizer = Observed {
+    fn integers(&self) -> Option<Integers> {
+        let read = |t: Tensor<1>| t.into_data().iter::<f32>().collect::<Vec<_>>();
+        let signed = read(self.signed.val()).first() != Some(&0.0);
+        let log2_threshold = read(self.log2_threshold.val());
+        Some(Integers::below_thresholds(
+            self.bits,
+            signed,
+            &log2_threshold,
+        ))
+    }
+
+    fn observed(&self) -> Option<Observed> {
+        Some(Observed {
             id: self.log2_threshold.id,
             bits: self.bits,
             init: self.init,
             thresholds: self.log2_threshold.dims()[0],
             axis: self.axis,
-            parameter,
-        };
-        observe::record(&quantizer, x);
+        })
     }
 
-    pub(crate) fn measure<const D: usize>(&self, x: &Tensor<D>, q: &Tensor<D>, parameter: bool) {
-        let read = |t: Tensor<1>| t.into_data().iter::<f32>().collect::<Vec<_>>();
-        let grids = Grids {
-            bits: self.bits,
-            signed: read(self.signed.val())[0] != 0.0,
-            log2_threshold: read(self.log2_threshold.val()),
-            axis: self.axis,
-            parameter,
-        };
-        quality::record(self.log2_threshold.id, &grids, x, q);
-    }
-}
-
-/// The first tensor with a threshold that is not a positive number, and its logarithm.
-pub fn bad_threshold<M: Module>(module: &M) -> Option<(String, f32)> {
-    let mut find = FindBad::default();
-    module.visit(&mut find);
-    find.found
-}
-
-#[derive(Default)]
-struct FindBad {
-    path: ModulePath,
-    found: Option<(String, f32)>,
-}
-
-impl ModuleVisitor for FindBad {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.found.is_some() || self.path.field() != "log2_threshold" {
-            return;
+    fn calibrated(field: &str, calibration: &Calibration<'_>) -> Option<Vec<f32>> {
+        match field {
+            LOG2_THRESHOLD => Some(calibration.log2_threshold.to_vec()),
+            SIGNED => Some(vec![f32::from(u8::from(calibration.signed))]),
+            _ => None,
         }
-        let data = param.val().into_data();
-        let bad = data.iter::<f32>().find(|log2| !log2.is_finite());
-        let place = self.path.place();
-        self.found = bad.map(|log2| (place.map_or("it".into(), |p| p.to_string()), log2));
+    }
+
+    fn measured(&self) -> Option<(ParamId, Grids)> {
+        let integers = self.integers()?;
+        let axis = self.axis;
+        Some((self.log2_threshold.id, Grids { integers, axis }))
     }
 }

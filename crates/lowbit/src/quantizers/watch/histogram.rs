@@ -32,6 +32,7 @@ struct Moments {
     min: f32,
     max: f32,
     sum: f64,
+    magnitudes: f64,
     squares: f64,
 }
 
@@ -43,6 +44,7 @@ impl Moments {
         min: f32::INFINITY,
         max: f32::NEG_INFINITY,
         sum: 0.0,
+        magnitudes: 0.0,
         squares: 0.0,
     };
 
@@ -56,6 +58,7 @@ impl Moments {
             seen.max = seen.max.max(x);
             let x = f64::from(x);
             seen.sum += x;
+            seen.magnitudes += x.abs();
             seen.squares += x * x;
         }
         seen
@@ -69,6 +72,7 @@ impl Moments {
             min: self.min.min(other.min),
             max: self.max.max(other.max),
             sum: self.sum + other.sum,
+            magnitudes: self.magnitudes + other.magnitudes,
             squares: self.squares + other.squares,
         }
     }
@@ -176,6 +180,11 @@ impl Histogram {
         self.moments.sum / self.moments.count as f64
     }
 
+    /// The mean magnitude, `E[|x|]`.
+    pub fn mean_magnitude(&self) -> f64 {
+        self.moments.magnitudes / self.moments.count as f64
+    }
+
     /// The standard deviation, `sqrt(E[x^2] - E[x]^2)`.
     pub fn standard_deviation(&self) -> f64 {
         let mean_square = self.moments.squares / self.moments.count as f64;
@@ -272,12 +281,16 @@ mod tests {
         assert_eq!(histogram.mean(), 3.0);
         assert!((histogram.standard_deviation() - 3.5f64.sqrt()).abs() < 1e-12);
         assert_eq!((histogram.min(), histogram.max()), (1.0, 6.0));
+        assert_eq!(histogram.mean_magnitude(), 3.0);
         let (width, counts) = histogram.magnitudes(4);
         assert_eq!((width, counts), (1.0, vec![0, 1, 1, 1, 0, 0, 1]));
     }
 
     #[test]
     fn zeros_and_what_is_no_number() {
+        let mut histogram = Histogram::default();
+        histogram.record(&[-1.0, 2.0]);
+        assert_eq!(histogram.mean_magnitude(), 1.5);
         let mut histogram = Histogram::default();
         histogram.record(&[0.0, -0.0]);
         assert_eq!((histogram.largest(), histogram.zeros()), (0.0, 2));

@@ -8,11 +8,11 @@ mod switch;
 pub(crate) mod tap;
 
 pub use histogram::Histogram;
-pub(crate) use observe::is_observing;
 pub use observe::{Observation, Observations, observe};
+pub(crate) use observe::{Observed, is_observing};
 pub(crate) use place::matches;
 pub use place::{ModulePath, Place, Selection};
-pub(crate) use quality::is_measuring;
+pub(crate) use quality::{Grids, is_measuring};
 pub use quality::{Qualities, Quality, measuring};
-pub use switch::{Switch, set_quantization, set_retraining};
+pub use switch::{Switch, set_quantization};
 pub use tap::{Tapped, Taps};

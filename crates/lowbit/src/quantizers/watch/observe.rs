@@ -20,7 +20,7 @@ pub struct Observation {
     pub histograms: Vec<Histogram>,
 }
 
-/// What each quantizer saw, by its threshold parameter.
+/// What each quantizer saw, by the first of its parameters that calibration sets.
 pub type Observations = BTreeMap<ParamId, Observation>;
 
 thread_local! {
@@ -42,21 +42,21 @@ pub(crate) fn is_observing() -> bool {
 
 /// A quantizer that a tensor reached.
 pub(crate) struct Observed {
+    /// The first of its parameters that calibration sets.
     pub(crate) id: ParamId,
     pub(crate) bits: u32,
     pub(crate) init: ThresholdInit,
     /// One threshold for the whole tensor, or one per index of `axis`.
     pub(crate) thresholds: usize,
     pub(crate) axis: usize,
-    /// Whether the tensor is a parameter, the same in every batch, which is counted once.
-    pub(crate) parameter: bool,
 }
 
-/// Counts the values of a tensor that reached a quantizer.
-pub(crate) fn record<const D: usize>(quantizer: &Observed, x: &Tensor<D>) {
+/// Counts the values of a tensor that reached a quantizer. A `parameter` is the same in every batch
+/// and counted once.
+pub(crate) fn record<const D: usize>(quantizer: &Observed, x: &Tensor<D>, parameter: bool) {
     OBSERVER.with_borrow_mut(|observer| {
         let Some(all) = observer else { return };
-        if quantizer.parameter && all.contains_key(&quantizer.id) {
+        if parameter && all.contains_key(&quantizer.id) {
             return;
         }
         let observation = all.entry(quantizer.id).or_insert_with(|| Observation {

@@ -11,7 +11,7 @@ pub struct Place {
     pub layer: String,
     /// Its type, such as `Conv2d`.
     pub layer_type: String,
-    /// The slot: `input`, `weight`, `bias` or `output`.
+    /// The slot, such as `weight`.
     pub slot: String,
 }
 

@@ -7,6 +7,7 @@ use burn::module::ParamId;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use crate::quantizers::integers::Integers;
 use crate::quantizers::watch::observe::floats;
 
 /// Values that one thread sums at a time.
@@ -33,7 +34,7 @@ pub struct Quality {
     pub product: f64,
 }
 
-/// What each quantizer did, by its threshold parameter.
+/// What each quantizer did, by the first of its parameters that calibration sets.
 pub type Qualities = BTreeMap<ParamId, Quality>;
 
 thread_local! {
@@ -52,46 +53,42 @@ pub(crate) fn is_measuring() -> bool {
     QUALITIES.with_borrow(Option::is_some)
 }
 
-/// A quantizer's grid: its ends for each threshold, and how many values in a row share one.
+/// Where a quantizer clips.
 pub(crate) struct Grids {
-    pub(crate) bits: u32,
-    pub(crate) signed: bool,
-    /// Base-2 logarithm of each threshold.
-    pub(crate) log2_threshold: Vec<f32>,
-    /// The dimension with one threshold per index.
+    /// The integers that its results are.
+    pub(crate) integers: Integers,
+    /// The dimension with one power of two per index, where there are several.
     pub(crate) axis: usize,
-    /// Whether the tensor is a parameter, which is measured once.
-    pub(crate) parameter: bool,
 }
 
 impl Grids {
-    /// The least and the greatest value that are not clipped.
-    fn ends(&self, log2_threshold: f32) -> (f32, f32) {
-        let magnitude = (self.bits - u32::from(self.signed)) as f32;
-        let step = (log2_threshold.ceil() - magnitude).exp2();
-        let largest = (magnitude.exp2() - 0.5) * step;
-        let least = if self.signed {
-            magnitude.exp2() + 0.5
-        } else {
-            0.5
+    /// The least and the greatest value that are not clipped, for each power of two.
+    fn ends(&self) -> Vec<(f32, f32)> {
+        let (least, greatest) = (self.integers.min as f32, self.integers.max as f32);
+        let ends = |log2_step: &i32| {
+            let step = (*log2_step as f32).exp2();
+            ((least - 0.5) * step, (greatest + 0.5) * step)
         };
-        (-least * step, largest)
+        self.integers.log2_steps.iter().map(ends).collect()
     }
 }
 
-/// Adds what a quantizer made of a tensor.
-pub(crate) fn record<const D: usize>(id: ParamId, grids: &Grids, x: &Tensor<D>, q: &Tensor<D>) {
+/// Adds what a quantizer made of a tensor. A `parameter` is the same in every batch and measured
+/// once.
+pub(crate) fn record<const D: usize>(
+    id: ParamId,
+    grids: &Grids,
+    x: &Tensor<D>,
+    q: &Tensor<D>,
+    parameter: bool,
+) {
     QUALITIES.with_borrow_mut(|all| {
         let Some(all) = all else { return };
-        if grids.parameter && all.contains_key(&id) {
+        if parameter && all.contains_key(&id) {
             return;
         }
         let inner: usize = x.dims()[grids.axis + 1..].iter().product::<usize>().max(1);
-        let ends: Vec<(f32, f32)> = grids
-            .log2_threshold
-            .iter()
-            .map(|&t| grids.ends(t))
-            .collect();
+        let ends = grids.ends();
         let read = |t: &Tensor<D>| t.clone().without_autodiff().into_data();
         let (x, q) = (read(x), read(q));
         let (x, q) = (floats(&x), floats(&q));
@@ -102,8 +99,8 @@ pub(crate) fn record<const D: usize>(id: ParamId, grids: &Grids, x: &Tensor<D>, 
             .map(|(chunk, (x, q))| sums(x, q, chunk * CHUNK, inner, &ends))
             .collect();
         let known = all.entry(id).or_insert(Quality {
-            bits: grids.bits,
-            signed: grids.signed,
+            bits: grids.integers.bits,
+            signed: grids.integers.min < 0,
             ..Quality::default()
         });
         for sum in sums {
@@ -146,20 +143,12 @@ mod tests {
     fn sums_by_hand() {
         // 3 bits, signed, threshold 1: step 1/4, ends -1 - 1/8 and 3/4 + 1/8.
         let grids = Grids {
-            bits: 3,
-            signed: true,
-            log2_threshold: vec![0.0],
+            integers: Integers::below_thresholds(3, true, &[0.0, -0.5]),
             axis: 0,
-            parameter: false,
         };
-        assert_eq!(grids.ends(-0.5), (-1.125, 0.875));
-        let quality = sums(
-            &[2.0, 0.3, -1.1],
-            &[0.75, 0.25, -1.0],
-            0,
-            1,
-            &[grids.ends(0.0)],
-        );
+        let ends = grids.ends();
+        assert_eq!(ends, [(-1.125, 0.875); 2]);
+        let quality = sums(&[2.0, 0.3, -1.1], &[0.75, 0.25, -1.0], 0, 1, &ends[..1]);
         assert_eq!((quality.count, quality.clipped), (3, 1));
         assert!((quality.noise - (1.5625 + 0.0025 + 0.01)).abs() < 1e-6);
         assert!((quality.product - (1.5 + 0.075 + 1.1)).abs() < 1e-6);

@@ -1,7 +1,6 @@
 //! Turning a quantizer on and off from outside, for a whole network at once.
 
 use burn::module::{Flag, Module, ModuleMapper, Param};
-use burn::tensor::Tensor;
 
 use crate::quantizers::watch::{ModulePath, Place};
 
@@ -79,56 +78,6 @@ pub fn set_quantization<M: Module>(
     let mut mapper = SetSwitches {
         path: ModulePath::default(),
         on,
-        select,
-        changed: Vec::new(),
-    };
-    let module = module.map(&mut mapper);
-    (module, mapper.changed)
-}
-
-/// Sets whether thresholds train, for every quantizer that `select` accepts.
-struct SetRetraining<F> {
-    path: ModulePath,
-    retrain: bool,
-    select: F,
-    changed: Vec<String>,
-}
-
-impl<F: FnMut(&Place) -> bool> ModuleMapper for SetRetraining<F> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.path.field() != "log2_threshold" {
-            return param;
-        }
-        let Some(place) = self.path.place().filter(|place| (self.select)(place)) else {
-            return param;
-        };
-        if param.is_require_grad() != self.retrain {
-            self.changed.push(place.to_string());
-        }
-        param.set_require_grad(self.retrain)
-    }
-}
-
-/// Puts every trained threshold of `module` that `select` accepts into retrain mode (it trains) or
-/// static mode (it keeps its value), and returns the paths of those that changed.
-///
-/// The module is to be in its training form; its validation form trains nothing.
-pub fn set_retraining<M: Module>(
-    module: M,
-    retrain: bool,
-    select: impl FnMut(&Place) -> bool,
-) -> (M, Vec<String>) {
-    let mut mapper = SetRetraining {
-        path: ModulePath::default(),
-        retrain,
         select,
         changed: Vec::new(),
     };

@@ -6,17 +6,13 @@
 mod composed;
 mod flex;
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::Tensor;
 use burn::tensor::ops::{ConvOptions, PadMode};
 
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::quantization::Operand;
 
 /// How an [`adder2d`] walks over its input, and how it scales the gradient of its weight.
@@ -83,11 +79,7 @@ pub fn adder2d(
         input.pad((left, right, top, bottom), PadMode::Constant(0.0))
     };
     Windows::new(input.dims(), weight.dims(), &options);
-    let sums = Tensor::from_dispatch(<Dispatch as AdderOp>::adder2d(
-        input.into_dispatch(),
-        weight.into_dispatch(),
-        options,
-    ));
+    let sums = operator::run(options, vec![input.into_dispatch(), weight.into_dispatch()]);
     match bias.map(Operand::quantized) {
         Some(bias) => {
             let [channels] = bias.dims();
@@ -163,81 +155,37 @@ impl Windows {
     }
 }
 
-/// The operator behind [`adder2d`], routed to the backend of its input. The padding of the options
-/// is not looked at.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
-pub(crate) trait AdderOp: Backend {
-    /// See [`adder2d`].
-    fn adder2d(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        options: AdderOptions,
-    ) -> FloatTensor<Self>;
-}
-
-impl AdderOp for Flex {
-    fn adder2d(input: FlexTensor, weight: FlexTensor, options: AdderOptions) -> FlexTensor {
-        <Self as AdderKernel>::forward(input, weight, &options)
+/// The operator behind [`adder2d`]. The padding of the options is not looked at.
+impl Operator<2> for AdderOptions {
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        let [input, weight] = inputs.tensors();
+        vec![composed::forward::<B>(input, weight, self)]
     }
-}
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl AdderOp for burn::backend::Cube {
-    fn adder2d(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        options: AdderOptions,
-    ) -> FloatTensor<Self> {
-        <Self as AdderKernel>::forward(input, weight, &options)
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 2>) -> Gradients<B, 2> {
+        let [to_input, to_weight] = incoming.wanted;
+        let grad = incoming.grad;
+        let [input, weight] = array(incoming.inputs);
+        let weight_gradient = to_weight
+            .then(|| weight_gradient::<B>(input.clone(), weight.clone(), grad.clone(), self));
+        let input_gradient =
+            to_input.then(|| composed::input_gradient::<B>(input, weight, grad, self));
+        [input_gradient, weight_gradient]
     }
-}
 
-impl<B: AdderKernel, C: CheckpointStrategy> AdderOp for Autodiff<B, C> {
-    fn adder2d(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        options: AdderOptions,
-    ) -> FloatTensor<Self> {
-        let (input, input_node) = input.into_parts();
-        let (weight, weight_node) = weight.into_parts();
-        match AdderBackward
-            .prepare::<C>([input_node, weight_node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => prep.finish(
-                (input.clone(), weight.clone(), options),
-                B::forward(input, weight, &options),
-            ),
-            OpsKind::UnTracked(prep) => prep.finish(B::forward(input, weight, &options)),
-        }
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let [input, weight] = inputs.tensors();
+        vec![flex::forward(input, weight, self)]
     }
-}
 
-/// The backward step; its state is both operands.
-#[derive(Debug)]
-struct AdderBackward;
-
-impl<B: AdderKernel> Backward<B, 2> for AdderBackward {
-    type State = (FloatTensor<B>, FloatTensor<B>, AdderOptions);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 2>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let (input, weight, options) = ops.state;
-        let [input_parent, weight_parent] = ops.parents;
-        if let Some(parent) = weight_parent {
-            let to_weight =
-                weight_gradient::<B>(input.clone(), weight.clone(), grad.clone(), &options);
-            grads.register::<B>(parent.id, to_weight);
-        }
-        if let Some(parent) = input_parent {
-            grads.register::<B>(parent.id, B::input_gradient(input, weight, grad, &options));
-        }
+    fn flex_backward(&self, incoming: Incoming<Flex, 2>) -> Gradients<Flex, 2> {
+        let [to_input, to_weight] = incoming.wanted;
+        let grad = incoming.grad;
+        let [input, weight] = array(incoming.inputs);
+        let weight_gradient = to_weight
+            .then(|| weight_gradient::<Flex>(input.clone(), weight.clone(), grad.clone(), self));
+        let input_gradient = to_input.then(|| flex::input_gradient(input, weight, grad, self));
+        [input_gradient, weight_gradient]
     }
 }
 
@@ -273,47 +221,6 @@ fn weight_gradient<B: Backend>(
     let norm = B::float_expand(B::float_reshape(norm, [1, 1, 1, 1].into()), shape);
     let scale = (eta * (count as f64).sqrt()) as f32;
     B::float_div(B::float_mul_scalar(gradient, scale.into()), norm)
-}
-
-/// The passes on one backend. The bodies given here are composed of tensor primitives and serve
-/// every backend; Flex has kernels.
-pub(crate) trait AdderKernel: Backend {
-    /// Minus the distances.
-    fn forward(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        options: &AdderOptions,
-    ) -> FloatTensor<Self> {
-        composed::forward::<Self>(input, weight, options)
-    }
-
-    /// The gradient to the input.
-    fn input_gradient(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        options: &AdderOptions,
-    ) -> FloatTensor<Self> {
-        composed::input_gradient::<Self>(input, weight, grad, options)
-    }
-}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl AdderKernel for burn::backend::Cube {}
-
-impl AdderKernel for Flex {
-    fn forward(input: FlexTensor, weight: FlexTensor, options: &AdderOptions) -> FlexTensor {
-        flex::forward(input, weight, options)
-    }
-
-    fn input_gradient(
-        input: FlexTensor,
-        weight: FlexTensor,
-        grad: FlexTensor,
-        options: &AdderOptions,
-    ) -> FlexTensor {
-        flex::input_gradient(input, weight, grad, options)
-    }
 }
 
 #[cfg(test)]

@@ -200,12 +200,12 @@ fn the_composed_passes_agree_with_the_kernels() {
     for (xs, ws, options) in cases() {
         let x = || flex(&wave(xs.iter().product(), 0.37, 2.0), xs);
         let w = || flex(&wave(ws.iter().product(), 0.91, 1.5), ws);
-        let y = <Flex as AdderKernel>::forward(x(), w(), &options);
+        let y = flex::forward(x(), w(), &options);
         let shape = y.shape();
         near(y, composed::forward::<Flex>(x(), w(), &options));
         let g = || flex(&wave(shape.num_elements(), 1.7, 1.0), shape.dims());
         near(
-            <Flex as AdderKernel>::input_gradient(x(), w(), g(), &options),
+            flex::input_gradient(x(), w(), g(), &options),
             composed::input_gradient::<Flex>(x(), w(), g(), &options),
         );
     }

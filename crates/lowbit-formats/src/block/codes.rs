@@ -1,0 +1,163 @@
+//! Codes of block formats: packed elements beside the scales they share.
+
+use rayon::prelude::*;
+
+use crate::block::BlockFormat;
+use crate::block::granularity::{Extent, Granularity};
+use crate::block::scaled::nonzero;
+use crate::block::scales::{Scales, Step};
+use crate::error::FormatError;
+use crate::kernel::pack;
+use crate::rounding::Rounding;
+use crate::rounding::philox::Philox;
+use crate::scalar::Visitor;
+use crate::scalar::{Grid, ScalarFormat};
+
+/// A tensor at its true size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockCodes {
+    /// Extents of the tensor.
+    pub shape: Vec<usize>,
+    /// What blocks share, in the order of [`Granularity::scales`].
+    pub scales: Scales,
+    /// The elements' codes in row-major order, packed as [`pack`] does.
+    pub elements: Vec<u8>,
+}
+
+impl BlockCodes {
+    /// Bits of the elements and of all scales: 8 for a power of two or a float, 32 for a tensor's
+    /// scale and for each scale and zero point of integers.
+    pub fn bits(&self) -> usize {
+        let scales = match &self.scales {
+            Scales::PowersOfTwo(codes) => 8 * codes.len(),
+            Scales::Float8 { blocks, .. } => 8 * blocks.len() + 32,
+            Scales::Affine(parameters) => 64 * parameters.len(),
+        };
+        8 * self.elements.len() + scales
+    }
+}
+
+impl BlockFormat {
+    /// Rounds a tensor and gives its codes. [`decode`](Self::decode) gives what
+    /// [`quantize`](Self::quantize) gives, except for NaN among block floating-point words and
+    /// integers, which no code holds: it becomes zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize).
+    pub fn encode(
+        &self,
+        input: &[f32],
+        shape: &[usize],
+        rounding: Rounding,
+    ) -> Result<BlockCodes, FormatError> {
+        rounding.validate()?;
+        self.granularity().check(input.len(), shape)?;
+        let scales = self.scales(input, shape)?;
+        let steps = scales.steps();
+        let codes = self.with_element(Encode {
+            input,
+            granularity: self.granularity(),
+            extent: self.granularity().extent(shape)?,
+            steps: &steps,
+            rounding,
+        });
+        Ok(BlockCodes {
+            shape: shape.to_vec(),
+            scales,
+            elements: pack::pack(&codes, self.bits())?,
+        })
+    }
+
+    /// The numbers that codes stand for.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Shape`] if the shape lacks the format's dimension, [`FormatError::Length`]
+    /// if there are not as many scales or codes as the shape asks for, and
+    /// [`FormatError::Unsupported`] if the scales are not of this format's kind.
+    pub fn decode(&self, codes: &BlockCodes) -> Result<Vec<f32>, FormatError> {
+        let granularity = self.granularity();
+        let extent = granularity.extent(&codes.shape)?;
+        if !self.are_scales(&codes.scales) {
+            return Err(FormatError::Unsupported {
+                format: self.to_string(),
+                operation: "scales of this kind".into(),
+            });
+        }
+        let expected = granularity.scales(&codes.shape)?;
+        if codes.scales.len() != expected {
+            return Err(FormatError::Length {
+                input: codes.scales.len(),
+                output: expected,
+            });
+        }
+        let elements = pack::unpack(&codes.elements, self.bits(), extent.elements())?;
+        let steps = codes.scales.steps();
+        Ok(self.with_element(Decode {
+            codes: &elements,
+            granularity,
+            extent,
+            steps: &steps,
+        }))
+    }
+}
+
+struct Encode<'a> {
+    input: &'a [f32],
+    granularity: Granularity,
+    extent: Extent,
+    steps: &'a [Step],
+    rounding: Rounding,
+}
+
+impl Visitor for Encode<'_> {
+    type Output = Vec<u32>;
+
+    fn visit<F: ScalarFormat>(self, format: &F) -> Vec<u32> {
+        let philox = match self.rounding {
+            Rounding::Stochastic { seed, stream, .. } => Some(Philox::new(seed, stream)),
+            _ => None,
+        };
+        let (low, high) = (format.min(), format.max());
+        let element = |(i, &x): (usize, &f32)| {
+            let step = self.steps[self.granularity.scale_of(self.extent, i)];
+            let random = philox.map_or(0, |philox| philox.word(i as u64));
+            let scaled = nonzero(step.divide(x), x, self.rounding);
+            let value = match step {
+                // The limits of integers lie about their zero point.
+                Step::Affine(_) => {
+                    let steps = self.rounding.to_integer(scaled, random) + step.zero_point();
+                    let zero = step.zero_point();
+                    if steps.is_nan() {
+                        zero
+                    } else {
+                        steps.clamp(low, high)
+                    }
+                }
+                _ => format.grid().round(scaled, self.rounding, random),
+            };
+            format.encode(value)
+        };
+        self.input.par_iter().enumerate().map(element).collect()
+    }
+}
+
+struct Decode<'a> {
+    codes: &'a [u32],
+    granularity: Granularity,
+    extent: Extent,
+    steps: &'a [Step],
+}
+
+impl Visitor for Decode<'_> {
+    type Output = Vec<f32>;
+
+    fn visit<F: ScalarFormat>(self, format: &F) -> Vec<f32> {
+        let number = |(i, &code): (usize, &u32)| {
+            let step = self.steps[self.granularity.scale_of(self.extent, i)];
+            step.multiply(format.decode(code))
+        };
+        self.codes.par_iter().enumerate().map(number).collect()
+    }
+}

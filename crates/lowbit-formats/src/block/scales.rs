@@ -1,0 +1,85 @@
+//! What the blocks of a tensor share.
+
+use crate::block::scaled::PowerOfTwo;
+use crate::scalar::ScalarFormat;
+use crate::scalar::float::Float;
+use crate::scalar::integer::Affine;
+
+/// What blocks share.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scales {
+    /// Powers of two as E8M0 codes: `2^(code - 127)`, 255 for NaN.
+    PowersOfTwo(Vec<u8>),
+    /// E4M3 codes, and the tensor's scale.
+    Float8 {
+        /// The scale of the whole tensor.
+        tensor: f32,
+        /// The codes of the blocks' scales.
+        blocks: Vec<u8>,
+    },
+    /// Scales and zero points of integers.
+    Affine(Vec<Affine>),
+}
+
+/// The format of scales that are floats: e4m3, saturating.
+pub(crate) fn float8() -> Float {
+    Float::named("e4m3").expect("a named format").saturating()
+}
+
+/// How element values are found from numbers, and numbers from element values.
+#[derive(Clone, Copy)]
+pub(crate) enum Step {
+    Power(PowerOfTwo),
+    Real(f32),
+    Affine(Affine),
+}
+
+impl Step {
+    pub(crate) fn divide(self, x: f32) -> f32 {
+        match self {
+            Self::Power(scale) => x * scale.reciprocal,
+            Self::Real(0.0) => 0.0,
+            Self::Real(scale) => x / scale,
+            Self::Affine(affine) => x / affine.scale,
+        }
+    }
+
+    pub(crate) fn multiply(self, value: f32) -> f32 {
+        match self {
+            Self::Power(scale) => value * scale.factor,
+            Self::Real(scale) => value * scale,
+            Self::Affine(affine) => (value - affine.zero_point as f32) * affine.scale,
+        }
+    }
+
+    pub(crate) fn zero_point(self) -> f32 {
+        match self {
+            Self::Affine(affine) => affine.zero_point as f32,
+            _ => 0.0,
+        }
+    }
+}
+
+impl Scales {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::PowersOfTwo(codes) | Self::Float8 { blocks: codes, .. } => codes.len(),
+            Self::Affine(parameters) => parameters.len(),
+        }
+    }
+
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        match self {
+            Self::PowersOfTwo(codes) => {
+                let power = |&code: &u8| Step::Power(PowerOfTwo::from_biased(code.into()));
+                codes.iter().map(power).collect()
+            }
+            Self::Float8 { tensor, blocks } => {
+                let format = float8();
+                let step = |&code: &u8| Step::Real(tensor * format.decode(code.into()));
+                blocks.iter().map(step).collect()
+            }
+            Self::Affine(parameters) => parameters.iter().map(|&p| Step::Affine(p)).collect(),
+        }
+    }
+}

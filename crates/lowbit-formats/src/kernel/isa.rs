@@ -1,0 +1,153 @@
+//! Instruction sets: which one the CPU has, and loops compiled for each.
+
+// A function that is compiled for an instruction set may only be called where the CPU has it; that
+// is asked here and nowhere else.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Instruction sets that loops are compiled for, the narrowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What every CPU of the target has.
+    #[cfg(not(target_arch = "aarch64"))]
+    Portable,
+    /// NEON: 32 registers of four `f32`.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// AVX2 with FMA: 16 registers of eight `f32`.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 (F, VL, DQ and BW, the parts that compilers use for plain loops), and AVX2 with FMA:
+    /// 32 registers of sixteen `f32`.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// Those of the target, the narrowest first.
+    pub const ALL: &[Self] = &[
+        #[cfg(not(target_arch = "aarch64"))]
+        Self::Portable,
+        #[cfg(target_arch = "aarch64")]
+        Self::Neon,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512,
+    ];
+
+    /// The widest that this CPU has.
+    pub fn detected() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            // Every CPU with AVX-512 has AVX2 and FMA; asked for all the same, since loops for
+            // AVX-512 use them.
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bw");
+            if avx2 {
+                return if avx512 { Self::Avx512 } else { Self::Avx2 };
+            }
+        }
+        Self::ALL[0]
+    }
+}
+
+/// Where the instruction set in use is in [`Isa::ALL`]; beyond its end until it is asked for.
+static IN_USE: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// The instruction set in use: the widest that this CPU has, unless [`use_at_most`] says otherwise.
+#[inline]
+pub fn isa() -> Isa {
+    match Isa::ALL.get(IN_USE.load(Ordering::Relaxed)) {
+        Some(isa) => *isa,
+        None => use_at_most(Isa::ALL[Isa::ALL.len() - 1]),
+    }
+}
+
+/// Has this process use no wider instruction set than `isa`, for tests and measurements. Returns
+/// the one in use from now on.
+pub fn use_at_most(isa: Isa) -> Isa {
+    let used = isa.min(Isa::detected());
+    let place = Isa::ALL.iter().position(|&isa| isa == used);
+    IN_USE.store(place.unwrap_or(0), Ordering::Relaxed);
+    used
+}
+
+/// Work that is compiled for each instruction set. Mark `run`, and what it calls in its loops,
+/// `#[inline(always)]`: only what ends up in one function is compiled for its instructions.
+pub trait Kernel {
+    /// What it makes.
+    type Output;
+
+    /// Does it.
+    fn run(self) -> Self::Output;
+}
+
+/// A closure marked `#[inline(always)]`.
+impl<T, F: FnOnce() -> T> Kernel for F {
+    type Output = T;
+
+    #[inline(always)]
+    fn run(self) -> T {
+        self()
+    }
+}
+
+/// Runs `kernel` compiled for the instruction set in use. Floating-point operations are never
+/// contracted or reordered, so that the bits of its result do not depend on it.
+#[inline]
+pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+        unsafe fn avx512<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run()
+        }
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn avx2<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run()
+        }
+        match isa() {
+            // SAFETY: `Isa::detected` asked the CPU for what the functions are compiled for.
+            Isa::Avx512 => return unsafe { avx512(kernel) },
+            Isa::Avx2 => return unsafe { avx2(kernel) },
+            Isa::Portable => {}
+        }
+    }
+    // Elsewhere the compiler uses the widest registers anyway.
+    kernel.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums of products in f32, which a fused instruction would change.
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let x: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
+        let run = || {
+            let mut y = vec![0.0f32; x.len()];
+            dispatch(
+                #[inline(always)]
+                || {
+                    for (y, &x) in y.iter_mut().zip(&x) {
+                        *y = x * x + 0.1 * x;
+                    }
+                },
+            );
+            y
+        };
+        let expected: Vec<f32> = x.iter().map(|&x| x * x + 0.1 * x).collect();
+        let before = isa();
+        for &isa in Isa::ALL {
+            assert!(use_at_most(isa) <= isa);
+            assert_eq!(run(), expected, "{isa:?}");
+        }
+        use_at_most(before);
+    }
+}

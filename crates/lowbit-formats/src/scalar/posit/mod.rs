@@ -1,0 +1,408 @@
+//! Posits: tapered floating-point numbers with a run-length coded exponent.
+
+use std::fmt;
+
+use half::bf16;
+
+use crate::error::FormatError;
+use crate::grammar::{Call, Reason};
+use crate::rounding::Rounding;
+use crate::scalar::FormatText;
+use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::{fields, regime};
+use crate::scalar::integer_grid::IntegerRange;
+use crate::scalar::{Grid, Pass, ScalarFormat};
+
+mod activation;
+mod word;
+
+pub use activation::{PositActivation, PositFunction};
+
+const SIGN: u32 = 0x8000_0000;
+const INFINITY: u32 = 0x7f80_0000;
+/// Number of fraction bits of an `f32`.
+const FRACTION: u32 = 23;
+
+/// A posit of `bits` bits with up to `exponent_bits` exponent bits, times `2^scale_log2`.
+///
+/// The code is a sign bit, a regime (a run of `k` equal bits and the opposite bit that ends it),
+/// up to `exponent_bits` (es) exponent bits `e`, and a fraction `f` in `[0, 1)`; bits that do not
+/// fit are zeros. With `r = k - 1` for a run of ones and `r = -k` for a run of zeros, a positive
+/// code has the value
+///
+/// ```text
+/// 2^scale_log2 * 2^(r * 2^es + e) * (1 + f)
+/// ```
+///
+/// and a negative number has the two's complement of its magnitude's code. `0...0` is zero and
+/// `10...0` is NaR, "not a real". There is one zero and no infinity. (Standard for Posit
+/// Arithmetic, 2022, section 3, for `exponent_bits` = 2; the same construction with other exponent
+/// widths is that of Gustafson and Yonemoto, "Beating Floating Point at its Own Game", 2017.)
+///
+/// # Rounding
+///
+/// - `NearestEven` is the standard's rounding (section 4.1): the number's bit string of unlimited
+///   length is cut after `bits` bits, to the nearer code, and on a tie to the even code. Where
+///   exponent bits are cut this is nearest on the logarithm's scale, not on the value's. Nothing
+///   but zero becomes zero, and nothing becomes NaR: numbers beyond the largest or smallest
+///   magnitude go to that magnitude.
+/// - `NearestAway` is the same, with ties away from zero.
+/// - `TowardZero`, `Down` and `Up` go to the neighbour on that side, and `ToOdd` to the neighbour
+///   with an odd code; zero is the lower neighbour of the smallest magnitude. Beyond the largest
+///   magnitude there is no neighbour but that magnitude.
+/// - `Stochastic` goes to one of the two neighbouring values, with probability proportional to the
+///   real distance from the other, so it is unbiased also where the spacing of the codes is
+///   logarithmic; zero is a neighbour here too. Beyond the largest magnitude it saturates.
+///
+/// # Special inputs
+///
+/// NaN and both infinities become NaR, which is NaN as an `f32`. -0.0 becomes 0.0. Subnormals are
+/// numbers like any other.
+///
+/// # Results as `f32`
+///
+/// Every result of rounding an `f32` is an `f32`: where posits are spaced more finely than `f32`s
+/// the input is itself a posit, and where they are spaced more coarsely they are `f32`s. The one
+/// exception is a format whose posits reach beyond `f32` (es = 4 from 10 bits on, es = 3 from 18
+/// bits on, or a large scale): if an input next to `f32::MAX` rounds to a posit of `2^128` or
+/// more, [`round`](Self::round) gives the largest posit that an `f32` can hold, so that it never
+/// makes an infinity and is idempotent. [`encode`](Self::encode) gives the exact code, and
+/// [`decode`](Self::decode) its exact value as an `f64`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Posit {
+    bits: u8,
+    exponent_bits: u8,
+    scale_log2: i8,
+}
+
+impl Posit {
+    /// The posit of `bits` bits (2 to 32) with `exponent_bits` exponent bits (0 to 4).
+    ///
+    /// The Posit Standard's formats are those with `exponent_bits` = 2.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Parameter`] if one of them is outside its range.
+    pub fn new(bits: u8, exponent_bits: u8) -> Result<Self, FormatError> {
+        if !(2..=32).contains(&bits) {
+            return Err(parameter("bits", bits, "2 to 32"));
+        }
+        if exponent_bits > 4 {
+            return Err(parameter("exponent_bits", exponent_bits, "0 to 4"));
+        }
+        Ok(Self {
+            bits,
+            exponent_bits,
+            scale_log2: 0,
+        })
+    }
+
+    /// The same format with every value multiplied by `2^scale_log2` (-64 to 63).
+    ///
+    /// QPyTorch's `scale` multiplies the input and divides the result; its `scale = 2^s` is
+    /// `scale_log2 = -s` here.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Parameter`] if `scale_log2` is outside its range.
+    pub fn with_scale_log2(self, scale_log2: i8) -> Result<Self, FormatError> {
+        if !(-64..=63).contains(&scale_log2) {
+            return Err(parameter("scale_log2", scale_log2, "-64 to 63"));
+        }
+        Ok(Self { scale_log2, ..self })
+    }
+
+    /// Number of exponent bits (es).
+    pub const fn exponent_bits(&self) -> u32 {
+        self.exponent_bits as u32
+    }
+
+    /// Logarithm to base 2 of the factor on every value.
+    pub const fn scale_log2(&self) -> i32 {
+        self.scale_log2 as i32
+    }
+
+    /// The largest value: `2^scale_log2 * 2^(2^es * (bits - 2))`.
+    pub fn largest(&self) -> f64 {
+        power_of_two(self.max_exponent() + self.scale_log2())
+    }
+
+    /// The smallest value above zero: `2^scale_log2 * 2^(-2^es * (bits - 2))`.
+    pub fn smallest(&self) -> f64 {
+        power_of_two(self.scale_log2() - self.max_exponent())
+    }
+
+    /// The distance from `2^scale_log2` (the code `010...0`) to the next larger value, over
+    /// `2^scale_log2`.
+    pub fn epsilon(&self) -> f64 {
+        if self.bits == 2 {
+            // There is no larger value; the factor to a next one would be unlimited.
+            return f64::INFINITY;
+        }
+        let one = 1u32 << (self.width() - 2);
+        self.decode(one + 1) / self.decode(one) - 1.0
+    }
+
+    /// The code of NaR: a one and zeros.
+    pub const fn nar(&self) -> u32 {
+        1 << (self.bits as u32 - 1)
+    }
+
+    /// `x` rounded to a value of the format. See the [type](Self) for the rules.
+    #[inline(always)]
+    pub fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        if self.fits_f32() {
+            self.round_within::<false>(x, rounding, random)
+        } else {
+            self.round_within::<true>(x, rounding, random)
+        }
+    }
+
+    /// `x` rounded to a value of the format, in and out as bfloat16 (the path that QPyTorch calls
+    /// `Positbf`). No second rounding happens: a result is either the input or coarser than it.
+    #[inline(always)]
+    pub fn round_bf16(&self, x: bf16, rounding: Rounding, random: u32) -> bf16 {
+        bf16::from_f32(self.round(x.to_f32(), rounding, random))
+    }
+
+    /// The code of `x` rounded, in the lowest `bits` bits.
+    #[inline]
+    pub fn encode(&self, x: f32, rounding: Rounding, random: u32) -> u32 {
+        let magnitude = x.to_bits() & !SIGN;
+        if magnitude == 0 {
+            return 0;
+        }
+        if magnitude >= INFINITY {
+            return self.nar();
+        }
+        let word = if self.fits_f32() {
+            self.rounded_word::<false>(x, rounding, random)
+        } else {
+            self.rounded_word::<true>(x, rounding, random)
+        };
+        let code = self.word_code(word);
+        let signed = if x < 0.0 { code.wrapping_neg() } else { code };
+        signed & (u32::MAX >> (32 - self.width()))
+    }
+
+    /// The exact value of a code, NaN for NaR. Bits above the lowest `bits` are ignored.
+    pub fn decode(&self, code: u32) -> f64 {
+        // The code moved to the top of the word, so that its sign is the word's sign.
+        let top = code << (32 - self.width());
+        if top == 0 {
+            return 0.0;
+        }
+        if top == SIGN {
+            return f64::NAN;
+        }
+        let (sign, body) = match top & SIGN {
+            0 => (1.0, top << 1),
+            _ => (-1.0, top.wrapping_neg() << 1),
+        };
+        let ones = body & SIGN != 0;
+        let run = if ones {
+            body.leading_ones()
+        } else {
+            body.leading_zeros()
+        };
+        let regime = if ones { run as i32 - 1 } else { -(run as i32) };
+        // Zeros come in where the code has no more bits, also when the run is the whole code.
+        let tail = (u64::from(body) << (run + 1)) as u32;
+        let es = self.exponent_bits();
+        let exponent = (regime << es) + (u64::from(tail) >> (32 - es)) as i32;
+        let fraction = f64::from(tail << es) / 4_294_967_296.0;
+        sign * (1.0 + fraction) * power_of_two(exponent + self.scale_log2())
+    }
+
+    /// The value of a code as an `f32`: rounded to nearest where it has more than 24 significant
+    /// bits, and never further out than the largest posit that an `f32` can hold.
+    pub fn decode_f32(&self, code: u32) -> f32 {
+        let value = self.decode(code);
+        let limit = self.max_f32();
+        if value.is_nan() {
+            f32::NAN
+        } else {
+            (value as f32).clamp(-limit, limit)
+        }
+    }
+
+    /// The largest value of the format that is an `f32`.
+    pub fn max_f32(&self) -> f32 {
+        self.round(f32::MAX, Rounding::TowardZero, 0)
+    }
+
+    /// All values in ascending order, without NaR: `2^bits - 1` of them.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Unsupported`] for more than 16 bits.
+    pub fn values(&self) -> Result<Vec<f64>, FormatError> {
+        if self.bits > 16 {
+            return Err(FormatError::Unsupported {
+                format: self.to_string(),
+                operation: "a list of its values, which takes at most 16 bits".to_owned(),
+            });
+        }
+        // Codes order like their values when read as two's complement integers.
+        let half = 1i32 << (self.bits - 1);
+        Ok((1 - half..half)
+            .map(|code| self.decode(code as u32))
+            .collect())
+    }
+}
+
+impl FormatText for Posit {
+    const EXAMPLES: &'static [&'static str] = &[
+        "posit(8,0)",
+        "posit(8,2)",
+        "posit(16,1)",
+        "posit(16,2,scale_log2=-3)",
+        "posit(32,2)",
+    ];
+
+    fn has_name(name: &str) -> bool {
+        name == "posit"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+        let (numbers, options) = call.split(2)?;
+        let format = Self::new(
+            numbers[0].number("bits")?,
+            numbers[1].number("exponent_bits")?,
+        )?;
+        options
+            .iter()
+            .try_fold(format, |format, option| match option.key() {
+                "scale_log2" => Ok(format.with_scale_log2(option.number("scale_log2")?)?),
+                other => Err(Reason::option(other, "scale_log2=exponent")),
+            })
+    }
+}
+
+impl Posit {
+    const fn width(&self) -> u32 {
+        self.bits as u32
+    }
+
+    /// The exponent of the largest magnitude, without the scale.
+    const fn max_exponent(&self) -> i32 {
+        (self.bits as i32 - 2) << self.exponent_bits
+    }
+
+    /// Whether all values are normal `f32`s, so that a word is an `f32`'s bits but for an offset.
+    #[inline(always)]
+    const fn fits_f32(&self) -> bool {
+        let (max, scale) = (self.max_exponent(), self.scale_log2());
+        scale - max >= -126 && scale + max <= 127
+    }
+}
+
+impl fmt::Display for Posit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "posit({},{}", self.bits, self.exponent_bits)?;
+        match self.scale_log2 {
+            0 => f.write_str(")"),
+            scale => write!(f, ",scale_log2={scale})"),
+        }
+    }
+}
+
+impl Grid for Posit {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        Self::round(self, x, rounding, random)
+    }
+}
+
+/// A posit whose values are normal `f32`s, which saves a kernel what the others need.
+#[derive(Debug, Clone, Copy)]
+struct NormalPosit(Posit);
+
+impl Grid for NormalPosit {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        self.0.round_within::<false>(x, rounding, random)
+    }
+}
+
+/// A posit with values beyond `f32`.
+#[derive(Debug, Clone, Copy)]
+struct WidePosit(Posit);
+
+impl Grid for WidePosit {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        self.0.round_within::<true>(x, rounding, random)
+    }
+}
+
+impl ScalarFormat for Posit {
+    type Grid<'a> = Self;
+
+    fn grid(&self) -> Self {
+        *self
+    }
+
+    fn apply<P: Pass>(&self, pass: P) -> P::Output {
+        if self.fits_f32() {
+            pass.run(NormalPosit(*self))
+        } else {
+            pass.run(WidePosit(*self))
+        }
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        Self::encode(self, value, Rounding::NearestEven, 0)
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        self.decode_f32(code)
+    }
+
+    fn code_text(&self, digits: &str) -> String {
+        fields(
+            digits,
+            &[1, regime(&digits[1..]), self.exponent_bits() as usize],
+        )
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
+    }
+
+    fn facts(&self) -> Facts {
+        let extent = Extent {
+            // NaR is no value.
+            values: (1 << self.bits) - 1,
+            nan: true,
+            ..Extent::of_steps(-self.max_f32(), self.max_f32())
+        };
+        Facts::new(self, extent)
+    }
+
+    fn bits(&self) -> u32 {
+        self.bits.into()
+    }
+
+    fn min(&self) -> f32 {
+        -self.max_f32()
+    }
+
+    fn max(&self) -> f32 {
+        self.max_f32()
+    }
+}
+
+/// `2^exponent`, exact for every posit's exponents (-543 to 543).
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((1023 + exponent) as u64) << 52)
+}
+
+fn parameter(field: &'static str, value: impl ToString, expected: &str) -> FormatError {
+    FormatError::Parameter {
+        format: "posit",
+        field,
+        value: value.to_string(),
+        expected: expected.to_owned(),
+    }
+}

@@ -1,0 +1,308 @@
+//! QPyTorch's own floating point, bit for bit.
+
+use std::fmt;
+
+use crate::error::FormatError;
+use crate::grammar::{Call, Reason};
+use crate::rounding::Rounding;
+use crate::scalar::FormatText;
+use crate::scalar::facts::{Extent, Facts};
+use crate::scalar::fields::fields;
+use crate::scalar::float::grid::FloatGrid;
+use crate::scalar::integer_grid::IntegerRange;
+use crate::scalar::{Grid, ScalarFormat};
+
+/// `qpytorch(e,m)`: what QPyTorch (release 0.2.0 and the posit extension built on it) computes in
+/// `float_quantize(x, exp=e, man=m)`.
+///
+/// Against [`Float`](crate::Float): the exponents are those from `-(2^(e-1) - 1)` to
+/// `2^(e-1) - 1`, one lower than IEEE's; there are no subnormals, no infinity, no NaN and no minus
+/// zero. Both nearest modes add half of the last kept place to the bits and cut, so that ties go
+/// away from zero; then a magnitude up to half of the smallest value becomes zero, one above it
+/// the smallest value, and one above the largest value, infinity and NaN included, becomes the
+/// largest. (A NaN whose payload carries into the sign bit becomes a zero, as it does there.) The
+/// other modes, which QPyTorch lacks or does not make unbiased, round as `Float` does; NaN stays.
+///
+/// With eight exponent bits the lowest exponent is that of f32's own subnormals, whose bits are
+/// rounded like any others, and minus zero stays.
+///
+/// Text: `qpytorch(5,2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QPyTorch {
+    exponent: u8,
+    mantissa: u8,
+}
+
+impl QPyTorch {
+    /// With `exponent` and `mantissa` bits.
+    ///
+    /// # Errors
+    ///
+    /// If `exponent` is not in 1..=8 or `mantissa` not in 0..=22.
+    pub fn new(exponent: u8, mantissa: u8) -> Result<Self, FormatError> {
+        for (field, value, low, high) in
+            [("exponent", exponent, 1, 8), ("mantissa", mantissa, 0, 22)]
+        {
+            if !(low..=high).contains(&value) {
+                return Err(FormatError::Parameter {
+                    format: "qpytorch",
+                    field,
+                    value: value.to_string(),
+                    expected: format!("{low} to {high}"),
+                });
+            }
+        }
+        Ok(Self { exponent, mantissa })
+    }
+
+    /// Exponent bits.
+    pub fn exponent(&self) -> u8 {
+        self.exponent
+    }
+
+    /// Mantissa bits.
+    pub fn mantissa(&self) -> u8 {
+        self.mantissa
+    }
+
+    /// The stored f32 exponents of the smallest and the largest value.
+    fn exponents(&self) -> (u32, u32) {
+        let reach = (1 << (self.exponent - 1)) - 1;
+        (127 - reach, 127 + reach)
+    }
+
+    fn largest(&self) -> u32 {
+        let mantissa = 0x7F_FFFF >> (23 - self.mantissa) << (23 - self.mantissa);
+        self.exponents().1 << 23 | mantissa
+    }
+
+    fn smallest(&self) -> u32 {
+        match self.exponents().0 {
+            0 => 1 << (23 - self.mantissa),
+            exponent => exponent << 23,
+        }
+    }
+}
+
+impl FormatText for QPyTorch {
+    const EXAMPLES: &'static [&'static str] = &["qpytorch(5,2)", "qpytorch(8,7)"];
+
+    fn has_name(name: &str) -> bool {
+        name == "qpytorch"
+    }
+
+    fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+        let (widths, options) = call.split(2)?;
+        match options.first() {
+            None => Ok(Self::new(
+                widths[0].number("exponent")?,
+                widths[1].number("mantissa")?,
+            )?),
+            Some(option) => Err(Reason(format!(
+                "`{}` is one argument too many",
+                option.key()
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for QPyTorch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "qpytorch({},{})", self.exponent, self.mantissa)
+    }
+}
+
+impl ScalarFormat for QPyTorch {
+    type Grid<'a> = QPyTorchGrid;
+
+    fn grid(&self) -> QPyTorchGrid {
+        let bias = 1 << (self.exponent - 1);
+        let largest = self.largest();
+        // With eight exponent bits f32's subnormals count as one more binade.
+        let whole = self.exponent == 8;
+        let float = FloatGrid {
+            shift: u32::from(23 - self.mantissa),
+            min_exponent: if whole { 0 } else { 128 - bias },
+            small: 151 - bias,
+            min_positive: self.smallest(),
+            max: largest,
+            overflow: largest,
+            infinity: largest,
+            minus_zero: whole,
+        };
+        QPyTorchGrid {
+            half: 1 << (22 - self.mantissa),
+            kept: u32::MAX << (23 - self.mantissa),
+            smallest: if whole { 0 } else { self.smallest() },
+            middle: self.smallest().saturating_sub(1 << 23),
+            largest,
+            float,
+        }
+    }
+
+    fn bits(&self) -> u32 {
+        1 + u32::from(self.exponent) + u32::from(self.mantissa)
+    }
+
+    fn encode(&self, value: f32) -> u32 {
+        let sign = 1 << (self.exponent + self.mantissa);
+        let magnitude = value.abs().to_bits().min(self.largest());
+        let whole = self.exponent == 8;
+        if value.is_nan() || (magnitude < self.smallest() && !whole) {
+            return 0;
+        }
+        // The field of the smallest exponent is 1; f32's subnormals, where they count, have 0.
+        let below = self.exponents().0.saturating_sub(1) << self.mantissa;
+        let code = (magnitude >> (23 - self.mantissa)) - below;
+        code | if value.is_sign_negative() { sign } else { 0 }
+    }
+
+    fn decode(&self, code: u32) -> f32 {
+        let sign = 1 << (self.exponent + self.mantissa);
+        let magnitude = code & (sign - 1);
+        let below = self.exponents().0.saturating_sub(1) << self.mantissa;
+        let bits = (magnitude + below) << (23 - self.mantissa);
+        if bits < self.smallest() && self.exponent < 8 {
+            return 0.0;
+        }
+        let value = f32::from_bits(bits.min(self.largest()));
+        if code & sign != 0 { -value } else { value }
+    }
+
+    fn code_text(&self, digits: &str) -> String {
+        fields(digits, &[1, self.exponent().into()])
+    }
+
+    fn integer_range(&self) -> Option<IntegerRange> {
+        None
+    }
+
+    fn facts(&self) -> Facts {
+        let (low, high) = self.exponents();
+        let mut positive = u64::from(high - low + 1) << self.mantissa;
+        if low == 0 {
+            // Zero is among f32's subnormals.
+            positive -= 1;
+        }
+        let max = f32::from_bits(self.largest());
+        let extent = Extent {
+            min: -max,
+            max,
+            min_normal: Some(f32::from_bits(low.max(1) << 23)),
+            values: 2 * positive + 1,
+            infinity: false,
+            nan: false,
+            minus_zero: low == 0,
+        };
+        Facts::new(self, extent)
+    }
+
+    fn min(&self) -> f32 {
+        -self.max()
+    }
+
+    fn max(&self) -> f32 {
+        f32::from_bits(self.largest())
+    }
+}
+
+/// The constants of rounding to a [`QPyTorch`] format; magnitudes are bits of f32.
+#[derive(Debug, Clone, Copy)]
+pub struct QPyTorchGrid {
+    /// Half of the last kept place.
+    half: u32,
+    /// The sign and the kept bits.
+    kept: u32,
+    smallest: u32,
+    /// Half of the smallest value.
+    middle: u32,
+    largest: u32,
+    /// For the other modes.
+    float: FloatGrid,
+}
+
+impl QPyTorchGrid {
+    #[inline(always)]
+    fn nearest(&self, x: f32) -> f32 {
+        const SIGN: u32 = 1 << 31;
+        let rounded = x.to_bits().wrapping_add(self.half) & self.kept;
+        let magnitude = rounded & !SIGN;
+        let sign = x.to_bits() & SIGN;
+        f32::from_bits(if magnitude > self.largest {
+            self.largest | sign
+        } else if magnitude >= self.smallest {
+            // With its own sign, which a carry may have changed.
+            rounded
+        } else if magnitude > self.middle {
+            self.smallest | sign
+        } else {
+            0
+        })
+    }
+}
+
+impl Grid for QPyTorchGrid {
+    #[inline(always)]
+    fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        match rounding {
+            Rounding::NearestEven | Rounding::NearestAway => self.nearest(x),
+            _ => self.float.round(x, rounding, random),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nearest(format: QPyTorch, x: f32) -> f32 {
+        format.grid().round(x, Rounding::NearestEven, 0)
+    }
+
+    /// Checksums (64-bit FNV-1a over the results' bits) of QPyTorch 0.2.0's `round_bitwise` and
+    /// `clip_exponent`, compiled from its sources, over every 65,519th bit pattern of f32.
+    #[test]
+    fn equal_to_qpytorch_bit_for_bit() {
+        for (exponent, mantissa, expected) in [
+            (5, 2, 0xebe7_745d_556a_a32d),
+            (4, 3, 0x357a_4d0e_0afa_a32d),
+            (2, 1, 0xca5d_7a74_1a6a_a32d),
+            (1, 4, 0xc614_1cc9_6d42_a32d),
+            (8, 7, 0x2c0f_8666_437b_a32d),
+            (8, 22, 0x5f3b_1297_5013_3cc3),
+            (6, 9, 0xe3cf_7bdf_afe7_a32d),
+            (3, 0, 0x800f_faea_b26a_a32d),
+        ] {
+            let format = QPyTorch::new(exponent, mantissa).unwrap();
+            let checksum = (0..=u32::MAX / 65_519).fold(0xcbf2_9ce4_8422_2325u64, |hash, i| {
+                let result = nearest(format, f32::from_bits(i * 65_519)).to_bits();
+                (hash ^ u64::from(result)).wrapping_mul(0x100_0000_01b3)
+            });
+            assert_eq!(checksum, expected, "{format}");
+        }
+    }
+
+    /// By hand: exponents from -15 to 15, two bits of mantissa.
+    #[test]
+    fn five_two_by_hand() {
+        let format = QPyTorch::new(5, 2).unwrap();
+        let smallest = 2f32.powi(-15);
+        for (x, expected) in [
+            (1.125, 1.25),
+            (1e9, 57344.0),
+            (f32::NEG_INFINITY, -57344.0),
+            (f32::NAN, 57344.0),
+            (0.5 * smallest, 0.0),
+            (0.6 * smallest, smallest),
+            (-0.0, 0.0),
+        ] {
+            assert_eq!(nearest(format, x), expected, "{x}");
+        }
+        let facts = format.facts();
+        assert_eq!((facts.max, facts.min_positive), (57344.0, Some(smallest)));
+        // 31 exponents of 4 values each, both signs, and zero.
+        assert_eq!(facts.values, 249);
+        assert!(QPyTorch::new(9, 2).is_err());
+        assert!(QPyTorch::new(5, 23).is_err());
+    }
+}

@@ -1,0 +1,189 @@
+//! Single numbers under the glass: value, code and error of each.
+
+use serde::{Serialize, Serializer};
+
+use crate::error::FormatError;
+use crate::format::Format;
+use crate::kernel::pack;
+use crate::rounding::Rounding;
+use crate::scalar::facts::Facts;
+
+/// Formats of at most this many bits have all their codes listed by [`Format::describe`].
+pub const LISTED_BITS: u32 = 8;
+
+/// A format's facts and, if it has at most [`LISTED_BITS`] bits, all its codes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Description {
+    /// The format's text.
+    pub format: String,
+    /// What there is to know about it; of a block format, about an element at a scale of one.
+    pub facts: Facts,
+    /// Every code, in ascending order of values, NaN last; empty for wider formats.
+    pub codes: Vec<Code>,
+}
+
+/// A code and what it stands for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Code {
+    /// The code.
+    pub code: u32,
+    /// The code in binary, its fields apart.
+    pub bits: String,
+    /// The value; in JSON, `"nan"`, `"inf"` and `"-inf"` are texts.
+    #[serde(serialize_with = "number_or_text")]
+    pub value: f32,
+}
+
+/// What became of a number.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rounded {
+    /// The number.
+    #[serde(serialize_with = "number_or_text")]
+    pub input: f32,
+    /// The value to which it was rounded.
+    #[serde(serialize_with = "number_or_text")]
+    pub value: f32,
+    /// The value's code; of a block format, the element's.
+    pub code: u32,
+    /// The code in binary, its fields apart.
+    pub bits: String,
+    /// `(value - input) / (upper - lower)`, the error in units of the gap between the input's two
+    /// neighbours; 0 for a number that is kept, `None` if there is a neighbour on one side only,
+    /// beyond the format's range.
+    pub error_ulp: Option<f64>,
+}
+
+impl Format {
+    /// Facts and codes.
+    pub fn describe(&self) -> Description {
+        let listed = if self.bits() <= LISTED_BITS {
+            1 << self.bits()
+        } else {
+            0
+        };
+        let codes: Vec<u32> = (0..listed).collect();
+        let values = self.decode(&codes);
+        let mut codes: Vec<Code> = codes
+            .into_iter()
+            .zip(values)
+            .map(|(code, value)| Code {
+                code,
+                bits: self.code_text(code),
+                value,
+            })
+            .collect();
+        codes.sort_by(|a, b| {
+            let nan_last = a.value.is_nan().cmp(&b.value.is_nan());
+            nan_last.then(a.value.total_cmp(&b.value))
+        });
+        Description {
+            format: self.to_string(),
+            facts: self.facts(),
+            codes,
+        }
+    }
+
+    /// Rounds numbers, as one tensor of one dimension, and says what became of each.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Parameter`] if the number of random bits is not in 1..=32;
+    /// [`FormatError::Shape`] if the format shares scales along another dimension than the first.
+    pub fn inspect(&self, input: &[f32], rounding: Rounding) -> Result<Vec<Rounded>, FormatError> {
+        let values = self.quantize_to_vec(input, rounding)?;
+        let lower = self.quantize_to_vec(input, Rounding::Down)?;
+        let upper = self.quantize_to_vec(input, Rounding::Up)?;
+        let codes = match self {
+            Self::Block(format) => {
+                let codes = format.encode(input, &[input.len()], rounding)?;
+                pack::unpack(&codes.elements, self.bits(), input.len())?
+            }
+            _ => self.encode(input, rounding)?,
+        };
+        let rounded = |i: usize| Rounded {
+            input: input[i],
+            value: values[i],
+            code: codes[i],
+            bits: self.code_text(codes[i]),
+            error_ulp: error_ulp(input[i], values[i], lower[i], upper[i]),
+        };
+        Ok((0..input.len()).map(rounded).collect())
+    }
+}
+
+fn error_ulp(input: f32, value: f32, lower: f32, upper: f32) -> Option<f64> {
+    if value == input {
+        return Some(0.0);
+    }
+    let [input, value, lower, upper] = [input, value, lower, upper].map(f64::from);
+    let between = lower < input && input < upper && upper - lower < f64::INFINITY;
+    (between && value.is_finite()).then(|| (value - input) / (upper - lower))
+}
+
+/// JSON has no infinities and no NaN; they are written as texts.
+fn number_or_text<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.is_finite() {
+        serializer.serialize_f32(*value)
+    } else {
+        serializer.serialize_str(&value.to_string().to_lowercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Format {
+        text.parse().unwrap()
+    }
+
+    /// OCP 8-bit floating point, table 2: 448 is S.1111.110 and S.1111.111 is NaN.
+    #[test]
+    fn codes_are_listed_in_order() {
+        let description = parse("e4m3").describe();
+        assert_eq!(description.codes.len(), 256);
+        let first = &description.codes[0];
+        assert_eq!((first.value, first.code), (-448.0, 0xFE));
+        let largest = &description.codes[253];
+        assert_eq!(
+            (largest.value, largest.bits.as_str()),
+            (448.0, "0 1111 110")
+        );
+        assert!(description.codes[254].value.is_nan() && description.codes[255].value.is_nan());
+        assert!(parse("fp16").describe().codes.is_empty());
+    }
+
+    #[test]
+    fn errors_in_ulp_by_hand() {
+        // 0.3 lies between 0.28125 and 0.3125 in e4m3, whose step there is 1/32.
+        let rounded = parse("e4m3")
+            .inspect(&[0.3, 1.0, 1e9, f32::NAN], Rounding::NearestEven)
+            .unwrap();
+        let expected = (0.3125 - f64::from(0.3f32)) * 32.0;
+        assert_eq!(rounded[0].error_ulp, Some(expected));
+        assert_eq!(rounded[0].bits, "0 0101 010");
+        assert_eq!(rounded[1].error_ulp, Some(0.0));
+        assert_eq!(rounded[2].error_ulp, None);
+        assert_eq!(rounded[3].error_ulp, None);
+    }
+
+    /// OCP microscaling, section 6.3: the largest, 12, has the exponent 3, of which e2m1 takes 2,
+    /// so the scale is 2 and the elements are those of 6, 0.5 and 1.5.
+    #[test]
+    fn a_block_is_rounded_together() {
+        let rounded = parse("mxfp4")
+            .inspect(&[12.0, 1.0, 3.1], Rounding::NearestEven)
+            .unwrap();
+        let values: Vec<f32> = rounded.iter().map(|r| r.value).collect();
+        assert_eq!(values, [12.0, 1.0, 3.0]);
+        let bits: Vec<&str> = rounded.iter().map(|r| r.bits.as_str()).collect();
+        assert_eq!(bits, ["0 11 1", "0 00 1", "0 01 1"]);
+    }
+
+    #[test]
+    fn no_numbers_are_no_results() {
+        for text in ["e4m3", "mxfp4", "nvfp4", "bfp(8)", "affine(8)"] {
+            assert_eq!(parse(text).inspect(&[], Rounding::Up), Ok(vec![]));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What can be said about formats: comparisons, pictures, sweeps against other implementations, speed.
+
+pub mod bench;
+pub mod compare;
+pub mod error_summary;
+pub mod inspect;
+pub mod plot;
+#[cfg(feature = "verify")]
+pub mod verify;

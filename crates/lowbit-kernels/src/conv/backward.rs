@@ -1,0 +1,234 @@
+//! The gradients of a convolution, by groups of images.
+
+use rayon::prelude::*;
+
+use super::to_input::Transposed;
+use super::to_weight::{Stored, add_products, add_up};
+use super::{Forward, Shape, stacked};
+use crate::packing::{RoundSlice, RoundingBackward};
+use crate::parts::parts;
+use crate::scratch;
+use crate::tile::{ProductsTiles, SumsTiles};
+use crate::vector::LANES;
+
+/// Groups of images with sums of their own when weights are differentiated, and the numbers that
+/// they may take together. Enough groups for the threads of large machines, and few enough that
+/// adding their sums up takes little of the time.
+const GROUPS: usize = 32;
+const GROUP_NUMBERS: usize = 1 << 24;
+
+/// Weights whose rounding a thread differentiates at a time.
+const PART: usize = 1 << 14;
+
+/// What [`backward`] shall make.
+#[derive(Debug, Default)]
+pub struct Wanted<'a> {
+    /// Room for the gradient of the input, stored as the input.
+    pub input: Option<&'a mut [f32]>,
+    /// Whether the gradient of the weight is wanted.
+    pub weight: bool,
+    /// Whether the gradient of the bias is wanted.
+    pub bias: bool,
+}
+
+/// The gradients of [`forward`](super::forward), given `gradient`, that of its output: of the weight
+/// (as the weight is stored), of the bias (both empty where not wanted), and the sums of what the two
+/// `rounding_backwards` returned, for the input and for the weight.
+///
+/// # Panics
+/// Where the shape is not [supported](Shape::is_supported), or a slice is not as long as it says.
+pub fn backward(
+    shape: &Shape,
+    input: &[f32],
+    weight: &[f32],
+    gradient: &[f32],
+    roundings: [Option<RoundSlice>; 2],
+    rounding_backwards: [Option<RoundingBackward>; 2],
+    wanted: Wanted,
+) -> (Vec<f32>, Vec<f32>, [f64; 2]) {
+    shape.check(input, weight, gradient);
+    let groups = Groups::new(shape, weight, roundings, rounding_backwards[0]);
+    let outputs = shape.channels[1];
+    let count = shape.batch.div_ceil(groups.images);
+    // The sums of all groups, from this thread's memory: it adds them up.
+    let mut weight_sums = wanted
+        .weight
+        .then(|| scratch::take(count * groups.weight_sums()));
+    let mut bias_sums = wanted.bias.then(|| vec![0.0; count * outputs]);
+    let to_input = groups.all(
+        [input, gradient],
+        Targets {
+            input: wanted.input,
+            weight: weight_sums.as_deref_mut(),
+            bias: bias_sums.as_deref_mut(),
+        },
+    );
+    let mut bias = vec![0.0; if wanted.bias { outputs } else { 0 }];
+    for sums in bias_sums.iter().flat_map(|sums| sums.chunks(outputs)) {
+        for (bias, sum) in bias.iter_mut().zip(sums) {
+            *bias += sum;
+        }
+    }
+    let Some(sums) = weight_sums else {
+        return (Vec::new(), bias, [to_input, 0.0]);
+    };
+    let groups_sums: Vec<&[f32]> = sums.chunks(groups.weight_sums()).collect();
+    let mut weights = add_up(shape, &groups.forward.taps, &groups_sums);
+    let to_weight = rounding_backwards[1].map_or(0.0, |backward| {
+        let parts = weights.par_chunks_mut(PART).zip(weight.par_chunks(PART));
+        let sums: Vec<f64> = parts.map(|(grad, weight)| backward(weight, grad)).collect();
+        sums.into_iter().sum()
+    });
+    (weights, bias, [to_input, to_weight])
+}
+
+/// Where gradients go: that of the input, and the sums of groups for the weight and the bias.
+struct Targets<'a> {
+    input: Option<&'a mut [f32]>,
+    weight: Option<&'a mut [f32]>,
+    bias: Option<&'a mut [f32]>,
+}
+
+/// Images in groups, and how a group is differentiated.
+///
+/// The gradient of the weight is a sum over all images. Each group sums its own, one thread a group,
+/// and the groups are then added in their order; how many there are depends on the shape alone, and
+/// so does the sum.
+struct Groups<'a> {
+    shape: &'a Shape,
+    forward: Forward,
+    transposed: Transposed,
+    roundings: [Option<RoundSlice<'a>>; 2],
+    /// Of the input.
+    of_input: Option<RoundingBackward<'a>>,
+    sums_tiles: SumsTiles,
+    products_tiles: ProductsTiles,
+    /// Images in a group.
+    images: usize,
+    /// Images that are packed together.
+    stack: usize,
+}
+
+impl<'a> Groups<'a> {
+    fn new(
+        shape: &'a Shape,
+        weight: &[f32],
+        roundings: [Option<RoundSlice<'a>>; 2],
+        of_input: Option<RoundingBackward<'a>>,
+    ) -> Self {
+        let forward = Forward::new(shape);
+        let transposed = Transposed::new(shape, weight, roundings[1]);
+        let numbers = weight_sums(&forward, shape);
+        let groups = (GROUP_NUMBERS / numbers.max(1))
+            .clamp(1, GROUPS)
+            .min(shape.batch.max(1));
+        let images = shape.batch.div_ceil(groups).max(1);
+        let stack = stacked(&forward.packing, numbers, shape.output)
+            .min(stacked(&transposed.packing, numbers, shape.output))
+            .min(images);
+        Self {
+            shape,
+            forward,
+            transposed,
+            roundings,
+            of_input,
+            sums_tiles: SumsTiles::new(LANES),
+            products_tiles: ProductsTiles::new(),
+            images,
+            stack,
+        }
+    }
+
+    /// Numbers that a group sums for the weight.
+    fn weight_sums(&self) -> usize {
+        weight_sums(&self.forward, self.shape)
+    }
+
+    /// Differentiates all images. Returns the sum of what the backward pass of the input's rounding
+    /// returned.
+    fn all(&self, [input, gradient]: [&[f32]; 2], to: Targets) -> f64 {
+        let shape = self.shape;
+        let count = shape.batch.div_ceil(self.images);
+        let sums: Vec<f64> = input
+            .par_chunks(self.images * shape.input_image())
+            .zip(gradient.par_chunks(self.images * shape.output_image()))
+            .zip(parts(to.input, self.images * shape.input_image(), count))
+            .zip(parts(to.weight, self.weight_sums(), count))
+            .zip(parts(to.bias, shape.channels[1], count))
+            .map(|((((x, g), input), weight), bias)| {
+                self.group(
+                    x,
+                    g,
+                    Targets {
+                        input,
+                        weight,
+                        bias,
+                    },
+                )
+            })
+            .collect();
+        sums.into_iter().sum()
+    }
+
+    /// Differentiates the images of a group, a stack of them at a time. Its sums for the bias are
+    /// zero at first; those for the weight may be anything.
+    fn group(&self, input: &[f32], gradient: &[f32], mut to: Targets) -> f64 {
+        let shape = self.shape;
+        if let Some(sums) = &mut to.weight {
+            sums.fill(0.0);
+        }
+        let mut total = 0.0;
+        let mut packed_gradients = scratch::take(self.stack * self.transposed.packing.len());
+        let mut packed = scratch::take(self.stack * self.forward.packing.len());
+        let inputs = input.chunks(self.stack * shape.input_image());
+        let gradients = gradient.chunks(self.stack * shape.output_image());
+        for (index, (input, gradient)) in inputs.zip(gradients).enumerate() {
+            let images = input.len() / shape.input_image();
+            let packed_gradients = &mut packed_gradients[..images * self.transposed.packing.len()];
+            // It is packed for the sums over it; without them, it can be read where it is.
+            let as_it_is = match to.input {
+                Some(_) => None,
+                None => Stored::as_it_is(shape, gradient),
+            };
+            let stored = as_it_is.unwrap_or_else(|| {
+                let packing = &self.transposed.packing;
+                packing.pack_all(gradient, packed_gradients, None);
+                Stored::packed(packing, packed_gradients)
+            });
+            if let Some(all) = &mut to.input {
+                let start = index * self.stack * shape.input_image();
+                let to_input = &mut all[start..][..input.len()];
+                self.transposed
+                    .images(shape, &self.sums_tiles, stored.gradient, to_input);
+                total += self
+                    .of_input
+                    .map_or(0.0, |backward| backward(input, to_input));
+            }
+            if let Some(sums) = &mut to.weight {
+                let packed = &mut packed[..images * self.forward.packing.len()];
+                let (packing, tiles) = (&self.forward.packing, &self.products_tiles);
+                packing.pack_all(input, packed, self.roundings[0]);
+                add_products(shape, &self.forward, tiles, packed, &stored, sums);
+            }
+            if let Some(sums) = &mut to.bias {
+                add_pixels(gradient, sums);
+            }
+        }
+        total
+    }
+}
+
+/// Numbers that a group sums for the weight: for every number of the input under a pixel of the
+/// output, the channels of the output in whole vectors.
+fn weight_sums(forward: &Forward, shape: &Shape) -> usize {
+    forward.taps.length * shape.channels[1].next_multiple_of(LANES)
+}
+
+/// Adds pixels of as many channels as there are sums.
+fn add_pixels(pixels: &[f32], sums: &mut [f32]) {
+    for pixel in pixels.chunks(sums.len()) {
+        for (sum, number) in sums.iter_mut().zip(pixel) {
+            *sum += number;
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Kernels of neural networks on the CPU: slices of numbers in, slices out. No tensors, no framework.
+//!
+//! Convolutions ([`conv`]) and products with a matrix ([`linear`]) are made of the same register
+//! tiles and round their operands as they pack them ([`packing`]); normalization with the activation
+//! that follows it ([`norm`], [`activation`]), pooling ([`pool`]) and passes over pairs of numbers
+//! ([`elementwise`]) are plain loops, compiled for each instruction set ([`vector`]).
+//!
+//! Images are stored channels last, `[batch][height][width][channels]`, so that the channels of a
+//! pixel fill vectors. Work is spread over the threads of Rayon's pool; every sum runs in an order
+//! that depends on the shapes alone, so a result depends neither on the number of threads nor on
+//! how the pool takes turns.
+//!
+//! A kernel checks the lengths of the slices it is given where it would otherwise write beyond them;
+//! that shapes fit each other is the caller's part.
+
+pub mod activation;
+pub mod conv;
+pub mod elementwise;
+pub mod linear;
+pub mod norm;
+pub mod packing;
+mod parts;
+pub mod peak;
+pub mod pool;
+pub mod scratch;
+pub mod tanh;
+mod tile;
+pub mod vector;

@@ -1,0 +1,277 @@
+//! A tensor on its way into an operator that quantizes it as it reads it.
+
+use burn::backend::Backend;
+use burn::backend::flex::Flex;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::Tensor;
+
+use crate::ops::backend::operator::{Incoming, Inputs, Kernels};
+use crate::ops::quantization::pointwise::Pointwise;
+use crate::ops::quantization::{OperandQuantization, PreparedQuantization, Quantization};
+
+/// A tensor and how the operator that reads it quantizes it, if at all.
+#[derive(Debug, Clone)]
+pub struct Operand<const D: usize> {
+    tensor: Tensor<D>,
+    quantization: Option<Quantization>,
+}
+
+impl<const D: usize> Operand<D> {
+    /// An operand that is quantized as given.
+    pub fn new(tensor: Tensor<D>, quantization: Option<Quantization>) -> Self {
+        Self {
+            tensor,
+            quantization,
+        }
+    }
+
+    /// How it is quantized, if at all.
+    pub fn quantization(&self) -> Option<&Quantization> {
+        self.quantization.as_ref()
+    }
+
+    /// The tensor as the operator sees it.
+    pub fn quantized(self) -> Tensor<D> {
+        match self.quantization {
+            Some(quantization) => quantization.apply(self.tensor),
+            None => self.tensor,
+        }
+    }
+
+    /// The parts for an operator that quantizes one number at a time. Any other quantization is done
+    /// already.
+    pub(crate) fn into_parts(self) -> OperandParts<D> {
+        let Self {
+            tensor,
+            quantization,
+        } = self;
+        let float = |tensor| OperandParts {
+            tensor,
+            quantization: OperandQuantization::Float,
+            parameters: Vec::new(),
+        };
+        match quantization.map(Quantization::parts) {
+            None => float(tensor),
+            Some(Err(of_weights)) => float(of_weights.apply(tensor)),
+            Some(Ok((quantization, parameters))) if quantization.fits_operators(&parameters) => {
+                OperandParts {
+                    tensor,
+                    quantization,
+                    parameters,
+                }
+            }
+            Some(Ok((quantization, parameters))) => float(quantization.apply(tensor, parameters)),
+        }
+    }
+}
+
+impl<const D: usize> From<Tensor<D>> for Operand<D> {
+    fn from(tensor: Tensor<D>) -> Self {
+        Self::new(tensor, None)
+    }
+}
+
+/// A tensor, how it is quantized as it is read, and the tensors that takes.
+pub(crate) struct OperandParts<const D: usize> {
+    pub(crate) tensor: Tensor<D>,
+    pub(crate) quantization: OperandQuantization,
+    pub(crate) parameters: Vec<Tensor<1>>,
+}
+
+/// The same on a backend.
+#[derive(Debug, Clone)]
+pub(crate) struct QuantizedOperand<B: Backend> {
+    pub(crate) tensor: FloatTensor<B>,
+    pub(crate) quantization: OperandQuantization,
+    pub(crate) parameters: Vec<FloatTensor<B>>,
+}
+
+/// The gradient of an operand, and those of its parameters as far as there are any.
+pub(crate) type OperandGradients<B> = (FloatTensor<B>, Vec<Option<FloatTensor<B>>>);
+
+impl<B: Kernels> QuantizedOperand<B> {
+    /// The rounding as a pass of its own.
+    pub(crate) fn rounded(self) -> FloatTensor<B> {
+        self.quantization.round::<B>(self.tensor, self.parameters)
+    }
+
+    /// Its gradients, given that of the rounded tensor.
+    pub(crate) fn gradients(self, grad: FloatTensor<B>) -> OperandGradients<B> {
+        let Self {
+            tensor,
+            quantization,
+            parameters,
+        } = self;
+        quantization.round_backward::<B>(tensor, parameters, grad)
+    }
+}
+
+impl QuantizedOperand<Flex> {
+    /// The rounding as the passes of a kernel use it.
+    pub(crate) fn prepare(&self) -> PreparedQuantization {
+        self.quantization.prepare(&self.parameters)
+    }
+}
+
+/// The rounding as a pass of its own.
+pub(crate) fn round<B: Kernels>(
+    quantization: &impl Pointwise,
+    tensor: FloatTensor<B>,
+    mut parameters: Vec<FloatTensor<B>>,
+) -> FloatTensor<B> {
+    parameters.insert(0, tensor);
+    B::forward(quantization, Inputs::new(parameters)).swap_remove(0)
+}
+
+/// The gradients of a quantization that is a pass of its own.
+pub(crate) fn round_backward<B: Kernels>(
+    quantization: &impl Pointwise,
+    tensor: FloatTensor<B>,
+    mut parameters: Vec<FloatTensor<B>>,
+    grad: FloatTensor<B>,
+) -> OperandGradients<B> {
+    parameters.insert(0, tensor);
+    let saved = quantization.save_inputs::<B>(&parameters);
+    let [tensor, learned @ ..] = B::backward(quantization, Incoming::new(saved, grad));
+    let tensor = tensor.expect("a quantization makes the gradient of its numbers");
+    (tensor, learned.into())
+}
+
+/// The enum over the quantizations that look at one number at a time, and over what the passes of a
+/// kernel make of them, from one list of both.
+macro_rules! operand_quantizations {
+    ($($name:ident($quantization:ty)),* $(,)?) => {
+        /// How an operator quantizes an operand as it reads it: one number at a time, so that any
+        /// pass can do it. The tensors that takes are beside it.
+        #[derive(Debug, Clone)]
+        pub(crate) enum OperandQuantization {
+            /// As it is.
+            Float,
+            $($name($quantization),)*
+        }
+
+        /// An [`OperandQuantization`] as the passes of a kernel use it.
+        pub(crate) enum PreparedQuantization {
+            Float,
+            $($name(<$quantization as Pointwise>::Prepared),)*
+        }
+
+        impl OperandQuantization {
+            /// Whether the numbers stay as they are.
+            pub(crate) fn is_float(&self) -> bool {
+                matches!(self, Self::Float)
+            }
+
+            /// The tensors it takes, the learned ones first.
+            pub(crate) fn parameters(&self) -> usize {
+                match self {
+                    Self::Float => 0,
+                    $(Self::$name(_) => <$quantization as Pointwise>::PARAMETERS,)*
+                }
+            }
+
+            /// The tensors it learns.
+            pub(crate) fn learned(&self) -> usize {
+                match self {
+                    Self::Float => 0,
+                    $(Self::$name(_) => <$quantization as Pointwise>::LEARNED,)*
+                }
+            }
+
+            fn apply<const D: usize>(
+                self,
+                tensor: Tensor<D>,
+                parameters: Vec<Tensor<1>>,
+            ) -> Tensor<D> {
+                match self {
+                    Self::Float => tensor,
+                    $(Self::$name(quantization) => quantization.apply(tensor, parameters),)*
+                }
+            }
+
+            fn fits_operators(&self, parameters: &[Tensor<1>]) -> bool {
+                match self {
+                    Self::Float => true,
+                    $(Self::$name(quantization) => quantization.fits_operators(parameters),)*
+                }
+            }
+
+            fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps> {
+                match self {
+                    Self::Float => None,
+                    $(Self::$name(quantization) => quantization.steps(parameters),)*
+                }
+            }
+
+            fn round<B: Kernels>(
+                &self,
+                tensor: FloatTensor<B>,
+                parameters: Vec<FloatTensor<B>>,
+            ) -> FloatTensor<B> {
+                match self {
+                    Self::Float => tensor,
+                    $(Self::$name(quantization) => {
+                        operand::round::<B>(quantization, tensor, parameters)
+                    })*
+                }
+            }
+
+            fn round_backward<B: Kernels>(
+                &self,
+                tensor: FloatTensor<B>,
+                parameters: Vec<FloatTensor<B>>,
+                grad: FloatTensor<B>,
+            ) -> OperandGradients<B> {
+                match self {
+                    Self::Float => (grad, Vec::new()),
+                    $(Self::$name(quantization) => {
+                        operand::round_backward::<B>(quantization, tensor, parameters, grad)
+                    })*
+                }
+            }
+
+            fn prepare(&self, parameters: &[FlexTensor]) -> PreparedQuantization {
+                match self {
+                    Self::Float => PreparedQuantization::Float,
+                    $(Self::$name(quantization) => {
+                        PreparedQuantization::$name(quantization.prepare(parameters))
+                    })*
+                }
+            }
+        }
+
+        impl PreparedQuantization {
+            /// Whether the numbers stay as they are.
+            pub(crate) fn is_float(&self) -> bool {
+                matches!(self, Self::Float)
+            }
+
+            /// Whether the gradient of the rounded numbers is that of the numbers.
+            pub(crate) fn passes_gradients(&self) -> bool {
+                match self {
+                    Self::Float => true,
+                    $(Self::$name(prepared) => prepared.passes_gradients(),)*
+                }
+            }
+
+            /// Rounds numbers into a slice as long, on this thread if they are few.
+            pub(crate) fn round(&self, x: &[f32], output: &mut [f32]) {
+                match self {
+                    Self::Float => output.copy_from_slice(x),
+                    $(Self::$name(prepared) => prepared.round(x, output),)*
+                }
+            }
+
+            /// Turns the gradient of the rounded `x` into that of `x`, in place, on this thread;
+            /// returns those of the learned parameters.
+            pub(crate) fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
+                match self {
+                    Self::Float => Sums::default(),
+                    $(Self::$name(prepared) => prepared.round_backward(x, grad),)*
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use operand_quantizations;

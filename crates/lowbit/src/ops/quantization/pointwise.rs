@@ -1,0 +1,401 @@
+//! Quantization that looks at one number at a time, so that any pass over numbers can do it.
+
+use std::fmt::Debug;
+
+use burn::backend::Backend;
+use burn::backend::flex::{Flex, FlexTensor};
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::Tensor;
+use lowbit_formats::kernel;
+
+use crate::ops::backend::buffer::Buffer;
+use crate::ops::backend::flex;
+use crate::ops::backend::operator::{
+    self, Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
+};
+use crate::ops::kernel::elementwise::{update, update_and_sum, update_and_sum_all};
+use crate::ops::quantization::integer_grid::Steps;
+
+/// The most tensors that a quantization learns.
+const MOST_LEARNED: usize = 2;
+
+/// The tensors of a quantizing operator that get gradients: the numbers, and what is learned.
+pub(crate) const PARENTS: usize = 1 + MOST_LEARNED;
+
+/// The gradient of a number of each learned tensor.
+pub(crate) type Sums = [f64; MOST_LEARNED];
+
+/// An operator that quantizes its first tensor one number at a time. The others are its parameters,
+/// the learned ones first.
+pub(crate) trait Pointwise: Operator<PARENTS> {
+    /// Parameters.
+    const PARAMETERS: usize;
+    /// Those that are learned.
+    const LEARNED: usize;
+
+    /// What the passes of a kernel do.
+    type Prepared: Prepared;
+
+    /// The quantized tensor.
+    fn apply<const D: usize>(self, x: Tensor<D>, parameters: Vec<Tensor<1>>) -> Tensor<D> {
+        self.unchecked(x, parameters)
+    }
+
+    /// The same whatever the options are.
+    fn unchecked<const D: usize>(self, x: Tensor<D>, parameters: Vec<Tensor<1>>) -> Tensor<D> {
+        let parameters = parameters.into_iter().map(Tensor::into_dispatch);
+        let inputs = std::iter::once(x.into_dispatch()).chain(parameters);
+        operator::run(self, inputs.collect())
+    }
+
+    /// Whether these parameters, and options, allow to do it while an operator reads the tensor.
+    fn fits_operators(&self, parameters: &[Tensor<1>]) -> bool;
+
+    /// The step and the integers of its results, if they are integers times a power of two.
+    fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps>;
+
+    /// Reads the parameters, which have one number each.
+    fn prepare(&self, parameters: &[FlexTensor]) -> Self::Prepared;
+}
+
+/// A quantization as the passes of a kernel use it.
+pub(crate) trait Prepared: Send + Sync {
+    /// Whether the gradient of the rounded numbers is that of the numbers.
+    fn passes_gradients(&self) -> bool {
+        false
+    }
+
+    /// Rounds numbers into a slice as long, on this thread if they are few.
+    fn round(&self, x: &[f32], output: &mut [f32]);
+
+    /// Turns the gradient of the rounded `x` into that of `x`, in place, on this thread; returns
+    /// those of the learned parameters.
+    fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums;
+}
+
+/// A quantization method that is a formula of one number and its parameters, of which the first
+/// `LEARNED` are learned. With this, [`Quantize`] is an operator, and operands are quantized as they
+/// are read.
+pub(crate) trait Method<const LEARNED: usize>: Debug + Clone + Send + 'static {
+    /// Parameters.
+    const PARAMETERS: usize;
+
+    /// The formula with its parameters.
+    type Rounding: Rounding<LEARNED>;
+
+    /// Panics if it cannot be done with these options, parameters, and dimensions of the tensor.
+    fn check(&self, dims: &[usize], parameters: &[Tensor<1>], axis: usize);
+
+    /// See [`Pointwise::steps`].
+    fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps>;
+
+    /// Puts the values of the parameters into the formula.
+    fn prepare(&self, parameters: &[f32]) -> Self::Rounding;
+
+    /// The formula composed of tensor primitives, with one of each parameter or one per index of
+    /// `axis`.
+    fn round<B: Backend>(
+        &self,
+        x: FloatTensor<B>,
+        parameters: &[FloatTensor<B>],
+        axis: usize,
+    ) -> FloatTensor<B>;
+
+    /// The gradients to `x` and, summed to their shapes, to the learned parameters.
+    fn gradients<B: Backend>(
+        &self,
+        x: FloatTensor<B>,
+        parameters: &[FloatTensor<B>],
+        axis: usize,
+        grad: FloatTensor<B>,
+    ) -> (FloatTensor<B>, [FloatTensor<B>; LEARNED]);
+}
+
+/// A formula of one number. Mark both `#[inline(always)]`.
+pub(crate) trait Rounding<const LEARNED: usize>: Copy + Send + Sync {
+    /// What the number becomes.
+    fn round(self, x: f32) -> f32;
+
+    /// The gradient to `x`, and this number's part of those to the learned parameters, given that of
+    /// what it became.
+    fn gradients(self, x: f32, grad: f32) -> (f32, [f32; LEARNED]);
+}
+
+/// The operator of a [`Method`].
+#[derive(Debug, Clone)]
+pub(crate) struct Quantize<M, const LEARNED: usize> {
+    pub(crate) method: M,
+    /// The dimension with one of a parameter per index, where there are several.
+    pub(crate) axis: usize,
+}
+
+impl<M: Method<LEARNED>, const LEARNED: usize> Quantize<M, LEARNED> {
+    /// One formula, or one per index of the axis.
+    fn roundings(&self, parameters: &[FlexTensor]) -> Vec<M::Rounding> {
+        let values: Vec<Vec<f32>> = parameters.iter().map(flex::to_vec).collect();
+        let channels = values.iter().map(Vec::len).max().unwrap_or(1);
+        let at = |channel: usize| -> Vec<f32> {
+            let of = |values: &Vec<f32>| values[channel.min(values.len() - 1)];
+            values.iter().map(of).collect()
+        };
+        (0..channels)
+            .map(|channel| self.method.prepare(&at(channel)))
+            .collect()
+    }
+}
+
+impl<M: Method<LEARNED>, const LEARNED: usize> Operator<PARENTS> for Quantize<M, LEARNED> {
+    fn forward<B: Kernels>(&self, mut inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        let parameters = inputs.tensors.split_off(1);
+        let [x] = inputs.tensors();
+        vec![self.method.round::<B>(x, &parameters, self.axis)]
+    }
+
+    fn backward<B: Kernels>(&self, mut incoming: Incoming<B, PARENTS>) -> Gradients<B, PARENTS> {
+        let parameters = incoming.inputs.split_off(1);
+        let [x] = array(incoming.inputs);
+        let (x, learned) = self
+            .method
+            .gradients::<B>(x, &parameters, self.axis, incoming.grad);
+        padded(std::iter::once(x).chain(learned).map(Some))
+    }
+
+    fn flex_forward(&self, mut inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let roundings = self.roundings(&inputs.tensors.split_off(1));
+        let [x] = inputs.tensors();
+        vec![flex::in_f32(x, |x| round(x, &roundings, self.axis))]
+    }
+
+    fn flex_backward(&self, mut incoming: Incoming<Flex, PARENTS>) -> Gradients<Flex, PARENTS> {
+        let parameters = incoming.inputs.split_off(1);
+        let [x] = array(incoming.inputs);
+        let roundings = self.roundings(&parameters);
+        let mut sums = vec![[0.0; LEARNED]; roundings.len()];
+        let grad = flex::in_f32(incoming.grad, |grad| {
+            flex::in_f32(x, |x| {
+                round_backward(x, grad, &roundings, self.axis, &mut sums)
+            })
+        });
+        let learned = parameters.iter().take(LEARNED).enumerate();
+        let learned = learned.map(|(i, parameter)| {
+            let of_each = sums.iter().map(|sums| sums[i]);
+            let sums: Vec<f32> = match parameter.layout().num_elements() {
+                1 => vec![of_each.sum::<f64>() as f32],
+                _ => of_each.map(|sum| sum as f32).collect(),
+            };
+            flex::to_dtype(flex::from_slice(&sums), parameter.dtype())
+        });
+        padded(std::iter::once(grad).chain(learned).map(Some))
+    }
+}
+
+/// The rounded tensor of f32.
+fn round<R: Rounding<LEARNED>, const LEARNED: usize>(
+    x: FlexTensor,
+    roundings: &[R],
+    axis: usize,
+) -> FlexTensor {
+    if let &[rounding] = roundings {
+        return flex::map(x, move |x| rounding.round(x));
+    }
+    let x = flex::contiguous(x);
+    let length = row_length(&x, axis);
+    let mut output = Buffer::new(x.layout().num_elements());
+    let rows = x.storage::<f32>().chunks_exact(length);
+    let rows = rows.zip(output.chunks_exact_mut(length));
+    for ((row, output), &rounding) in rows.zip(roundings.iter().cycle()) {
+        if let ([x], [output]) = (row, &mut *output) {
+            *output = rounding.round(*x);
+            continue;
+        }
+        kernel::map(
+            row,
+            output,
+            #[inline(always)]
+            move |x| rounding.round(x),
+        );
+    }
+    flex::from_buffer(output, x.layout().clone())
+}
+
+/// The gradient to `x`, both of f32; those to the learned parameters are added to `sums`.
+fn round_backward<R: Rounding<LEARNED>, const LEARNED: usize>(
+    x: FlexTensor,
+    grad: FlexTensor,
+    roundings: &[R],
+    axis: usize,
+    sums: &mut [[f64; LEARNED]],
+) -> FlexTensor {
+    if let &[rounding] = roundings {
+        let (grad, sum) = flex::replace(x, grad, |x, grad| gradients(rounding, x, grad, true));
+        sums[0] = sum;
+        return grad;
+    }
+    let (x, grad) = (flex::contiguous(x), flex::contiguous(grad));
+    let length = row_length(&x, axis);
+    let (grad, ()) = flex::replace(x, grad, |x, grad| {
+        let rows = x.chunks_exact(length).zip(grad.chunks_exact_mut(length));
+        for (i, (x, grad)) in rows.enumerate() {
+            let channel = i % roundings.len();
+            let rounding = roundings[channel];
+            let parts = if let ([x], [grad]) = (x, &mut *grad) {
+                let (gx, parts) = rounding.gradients(*x, *grad);
+                *grad = gx;
+                parts.map(f64::from)
+            } else {
+                gradients(rounding, x, grad, false)
+            };
+            for (sum, part) in sums[channel].iter_mut().zip(parts) {
+                *sum += part;
+            }
+        }
+    });
+    grad
+}
+
+/// Numbers of a row-major tensor that lie together and share one index of `axis`.
+fn row_length(like: &FlexTensor, axis: usize) -> usize {
+    let inner = &like.layout().shape().as_slice()[axis + 1..];
+    inner.iter().product::<usize>().max(1)
+}
+
+/// Turns the gradient of the rounded `x` into that of `x`, in place, on this thread or on all; returns
+/// those of the learned parameters.
+fn gradients<R: Rounding<LEARNED>, const LEARNED: usize>(
+    rounding: R,
+    x: &[f32],
+    grad: &mut [f32],
+    all_threads: bool,
+) -> [f64; LEARNED] {
+    let mut sums = [0.0; LEARNED];
+    let Some((last, others)) = sums.split_last_mut() else {
+        update(
+            x,
+            grad,
+            #[inline(always)]
+            move |x, g| rounding.gradients(x, g).0,
+        );
+        return sums;
+    };
+    // A pass adds up one number. Only the last one leaves the gradient.
+    for (i, sum) in others.iter_mut().enumerate() {
+        let part = move |x, g| {
+            let (gx, parts) = rounding.gradients(x, g);
+            (gx, parts[i])
+        };
+        *sum = change_and_sum(x, &mut grad.to_vec(), part, all_threads);
+    }
+    *last = change_and_sum(
+        x,
+        grad,
+        #[inline(always)]
+        move |x, g| {
+            let (gx, parts) = rounding.gradients(x, g);
+            (gx, parts.last().copied().unwrap_or_default())
+        },
+        all_threads,
+    );
+    sums
+}
+
+/// `(y[i], s[i]) = f(x[i], y[i])`; returns the sum of the `s`.
+fn change_and_sum(
+    x: &[f32],
+    y: &mut [f32],
+    f: impl Fn(f32, f32) -> (f32, f32) + Copy + Sync,
+    all_threads: bool,
+) -> f64 {
+    match all_threads {
+        true => update_and_sum_all(x, y, f),
+        false => update_and_sum(x, y, f),
+    }
+}
+
+/// The formula with its parameters, on slices.
+pub(crate) struct OneByOne<R, const LEARNED: usize>(R);
+
+impl<R: Rounding<LEARNED>, const LEARNED: usize> Prepared for OneByOne<R, LEARNED> {
+    fn round(&self, x: &[f32], output: &mut [f32]) {
+        let rounding = self.0;
+        kernel::map(
+            x,
+            output,
+            #[inline(always)]
+            move |x| rounding.round(x),
+        );
+    }
+
+    fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
+        let sums = gradients(self.0, x, grad, false);
+        std::array::from_fn(|i| sums.get(i).copied().unwrap_or_default())
+    }
+}
+
+impl<M: Method<LEARNED>, const LEARNED: usize> Pointwise for Quantize<M, LEARNED> {
+    const PARAMETERS: usize = M::PARAMETERS;
+    const LEARNED: usize = LEARNED;
+
+    type Prepared = OneByOne<M::Rounding, LEARNED>;
+
+    fn apply<const D: usize>(self, x: Tensor<D>, parameters: Vec<Tensor<1>>) -> Tensor<D> {
+        self.method.check(&x.dims(), &parameters, self.axis);
+        self.unchecked(x, parameters)
+    }
+
+    fn fits_operators(&self, parameters: &[Tensor<1>]) -> bool {
+        parameters.iter().all(|parameter| parameter.dims() == [1])
+    }
+
+    fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps> {
+        self.method.steps(parameters)
+    }
+
+    fn prepare(&self, parameters: &[FlexTensor]) -> Self::Prepared {
+        let values: Vec<f32> = parameters.iter().map(|p| flex::to_vec(p)[0]).collect();
+        OneByOne(self.method.prepare(&values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `(x - offset) scale` with both learned.
+    #[derive(Debug, Clone, Copy)]
+    struct Line {
+        scale: f32,
+        offset: f32,
+    }
+
+    impl Rounding<2> for Line {
+        fn round(self, x: f32) -> f32 {
+            (x - self.offset) * self.scale
+        }
+
+        fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 2]) {
+            let to_offset = -self.scale * grad;
+            (grad * self.scale, [grad * (x - self.offset), to_offset])
+        }
+    }
+
+    #[test]
+    fn each_learned_parameter_has_its_sum() {
+        let line = Line {
+            scale: 2.0,
+            offset: 1.0,
+        };
+        // Gradients 1, 2, 3 at 1, 2, 4: 1*0 + 2*1 + 3*3 to the scale, -2*(1+2+3) to the offset.
+        let x = [1.0, 2.0, 4.0];
+        for all_threads in [false, true] {
+            let mut grad = [1.0, 2.0, 3.0];
+            let sums = gradients(line, &x, &mut grad, all_threads);
+            assert_eq!((grad, sums), ([2.0, 4.0, 6.0], [11.0, -12.0]));
+        }
+        let mut grad = [1.0, 2.0, 3.0];
+        let pass = OneByOne(line);
+        assert_eq!(pass.round_backward(&x, &mut grad), [11.0, -12.0]);
+        let mut output = [0.0; 3];
+        pass.round(&x, &mut output);
+        assert_eq!(output, [0.0, 2.0, 6.0]);
+    }
+}

@@ -1,0 +1,54 @@
+//! Integers times powers of two, which a quantizer's results may be.
+
+/// The integers that a quantizer's results are, times powers of two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integers {
+    /// Bits that hold one of them.
+    pub bits: u32,
+    /// The least.
+    pub min: i64,
+    /// The greatest.
+    pub max: i64,
+    /// The exponents of the powers of two: one, or one per channel.
+    pub log2_steps: Vec<i32>,
+}
+
+impl Integers {
+    /// Integers of two's complement or without sign, whose range ends at the least powers of two
+    /// that are no smaller than the thresholds (arXiv 1903.08066, section 3.2). Steps are from
+    /// `2^-126` to `2^126`.
+    pub fn below_thresholds(bits: u32, signed: bool, log2_thresholds: &[f32]) -> Self {
+        let magnitude_bits = bits - u32::from(signed);
+        let magnitudes = 1i64 << magnitude_bits;
+        let log2_step =
+            |log2: &f32| (log2.ceil() - magnitude_bits as f32).clamp(-126.0, 126.0) as i32;
+        Self {
+            bits,
+            min: if signed { -magnitudes } else { 0 },
+            max: magnitudes - 1,
+            log2_steps: log2_thresholds.iter().map(log2_step).collect(),
+        }
+    }
+
+    /// The exponent of a channel's power of two.
+    pub fn log2_step(&self, channel: usize) -> i32 {
+        self.log2_steps[channel % self.log2_steps.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_below_thresholds_by_hand() {
+        // 0.75 is below 2^0 and 3 below 2^2: of four bits, three hold the magnitude.
+        let integers = Integers::below_thresholds(4, true, &[0.75f32.log2(), 3.0f32.log2()]);
+        assert_eq!((integers.min, integers.max), (-8, 7));
+        assert_eq!(integers.log2_steps, [-3, -1]);
+        assert_eq!(integers.log2_step(3), -1);
+        let unsigned = Integers::below_thresholds(4, false, &[-500.0, 0.0, 500.0]);
+        assert_eq!((unsigned.min, unsigned.max), (0, 15));
+        assert_eq!(unsigned.log2_steps, [-126, -4, 126]);
+    }
+}

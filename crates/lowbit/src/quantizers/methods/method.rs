@@ -1,0 +1,155 @@
+//! What a quantization method says of itself.
+
+use std::ops::RangeInclusive;
+
+use burn::module::ParamId;
+use burn::tensor::Device;
+
+use crate::Error;
+use crate::ops::Quantization;
+use crate::quantizers::integers::Integers;
+use crate::quantizers::watch::{Grids, Histogram, Observed, Switch};
+
+/// The channel dimension of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Channels {
+    /// Which dimension.
+    pub axis: usize,
+    /// Its length.
+    pub count: usize,
+}
+
+/// What a quantizer's parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// The base-2 logarithm of a threshold, beyond which values are clipped.
+    Log2Threshold,
+    /// 1.0 where the integers are signed, 0.0 where they are not.
+    Signedness,
+    /// The distance from one value of the grid to the next.
+    Step,
+    /// The value that the grid's zero stands for.
+    Offset,
+    /// The value at which the input is clipped.
+    Clip,
+}
+
+/// What trains a quantizer's parameter, and at which learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Group {
+    /// What trains the weights.
+    Weights,
+    /// What trains thresholds.
+    Thresholds,
+}
+
+/// A parameter of a quantizer, `[1]` or `[channels]`, which records hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learned {
+    /// The name of the module's field, and so the last of the parameter's path.
+    pub field: &'static str,
+    /// What it is.
+    pub role: Role,
+    /// What trains it; `None` where nothing does, and calibration sets it for good.
+    pub group: Option<Group>,
+    /// Whether weight decay acts on it.
+    pub decay: bool,
+    /// Whether calibration sets it.
+    pub calibrated: bool,
+}
+
+/// What calibration found for the tensor of one quantizer.
+#[derive(Debug, Clone, Copy)]
+pub struct Calibration<'a> {
+    /// Bits of the quantizer's results.
+    pub bits: u32,
+    /// The values that were seen, for the tensor or for each channel.
+    pub histograms: &'a [Histogram],
+    /// Whether a negative one was among them.
+    pub signed: bool,
+    /// Base-2 logarithm of the threshold chosen for each.
+    pub log2_threshold: &'a [f32],
+}
+
+/// A quantization method: everything that the rest of the library asks of it. What describes a
+/// quantizer is a plain `Config`, what quantizes is the module that implements this.
+///
+/// What has a default here, most methods have no answer to.
+pub(crate) trait Method: Sized {
+    /// What describes a quantizer.
+    type Config;
+
+    /// The text form of the method.
+    const NAME: &'static str;
+
+    /// Widths of the results; `None` where the method knows others by something else.
+    const BITS: Option<RangeInclusive<u32>>;
+
+    /// Names of the slots that it is for; `None` for any.
+    const SLOTS: Option<&'static [&'static str]> = None;
+
+    /// Its parameters. By the first of them that calibration sets, a quantizer is told from others
+    /// in calibration and measuring.
+    const LEARNED: &'static [Learned] = &[];
+
+    /// Whether a function comes before the grid, so that what is stored is not the weight, but what
+    /// the function makes the weight of.
+    const TRANSFORMS: bool = false;
+
+    /// Bits that hold one number.
+    fn bits(config: &Self::Config) -> u32;
+
+    /// Gives the quantizer another width.
+    fn set_bits(config: &mut Self::Config, bits: u32);
+
+    /// Sets whether the parameters train or keep what calibration gives them.
+    fn set_trained(_config: &mut Self::Config, _trained: bool) {}
+
+    /// Whether the rest of the fields, beside the width, are in their ranges, for a slot of that
+    /// name.
+    fn check(_config: &Self::Config, _slot: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The quantizer in a word, for messages.
+    fn text(_config: &Self::Config) -> String {
+        Self::NAME.into()
+    }
+
+    /// Whether the results are integers times a power of two.
+    fn has_integers(_config: &Self::Config) -> bool {
+        false
+    }
+
+    /// Builds the quantizer. `channels` is the tensor's channel dimension, where it has one.
+    fn init(config: &Self::Config, channels: Option<Channels>, device: &Device) -> Self;
+
+    /// On or off.
+    fn switch(&self) -> &Switch;
+
+    /// What it hands to operators, for a tensor of so many `numbers`; of an activation, those of one
+    /// sample.
+    fn quantization(&self, numbers: usize) -> Quantization;
+
+    /// Those integers, by the parameters as they are.
+    fn integers(&self) -> Option<Integers> {
+        None
+    }
+
+    /// What it wants counted of its tensor in calibration.
+    fn observed(&self) -> Option<Observed> {
+        None
+    }
+
+    /// What the parameter of that name becomes.
+    fn calibrated(_field: &str, _calibration: &Calibration<'_>) -> Option<Vec<f32>> {
+        None
+    }
+
+    /// Where it clips, for measuring, with the identity by which it is told from others.
+    fn measured(&self) -> Option<(ParamId, Grids)> {
+        None
+    }
+}

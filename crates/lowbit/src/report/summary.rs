@@ -1,0 +1,263 @@
+//! Tables of what training, quantizing and timing came to.
+
+use super::AccumulatorBits;
+use super::table::{Table, percent, thousands};
+use crate::bench::{ConvolutionTimes, StepTime, StepTimes};
+use crate::calibrate::Measured;
+use crate::train::{Evaluation, LayerWidths, RunResult};
+
+/// One line a run.
+pub fn results(results: &[RunResult]) -> Table {
+    let headings = [
+        "run",
+        "accuracy",
+        "loss",
+        "best (epoch)",
+        "seconds",
+        "images/s",
+        "model bits",
+    ];
+    Table::new(headings).with_rows(results.iter().map(|run| {
+        [
+            run.name.clone(),
+            percent(run.accuracy),
+            format!("{:.4}", run.loss),
+            format!("{} ({})", percent(run.best_accuracy), run.best_epoch),
+            format!("{:.1}", run.seconds),
+            format!("{:.0}", run.images_per_second),
+            thousands(run.model_bits),
+        ]
+    }))
+}
+
+/// The result of a test.
+pub fn evaluation(evaluation: &Evaluation) -> Table {
+    let headings = [
+        "run",
+        "accuracy",
+        "loss",
+        "images",
+        "model bits",
+        "checkpoint",
+    ];
+    let checkpoint = evaluation.checkpoint.file_name().unwrap_or_default();
+    Table::new(headings).with_rows([[
+        evaluation.name.clone(),
+        percent(evaluation.accuracy),
+        format!("{:.4}", evaluation.loss),
+        thousands(evaluation.images),
+        thousands(evaluation.model_bits),
+        checkpoint.to_string_lossy().into_owned(),
+    ]])
+}
+
+/// One line a layer that quantizes something.
+pub fn layer_widths(layers: &[LayerWidths]) -> Table {
+    let headings = ["layer", "type", "input", "weight", "bias", "sum", "output"];
+    let bits = |bits: Option<u32>| bits.map_or("float".into(), |bits| bits.to_string());
+    Table::new(headings).with_rows(layers.iter().map(|layer| {
+        [
+            layer.path.clone(),
+            layer.layer_type.to_string(),
+            bits(layer.input),
+            bits(layer.weight),
+            bits(layer.bias),
+            bits(layer.accumulator),
+            bits(layer.output),
+        ]
+    }))
+}
+
+/// One line a quantized tensor.
+pub fn measured(tensors: &[Measured]) -> Table {
+    let headings = [
+        "tensor",
+        "bits",
+        "threshold",
+        "log2",
+        "clipped",
+        "SQNR",
+        "cosine",
+    ];
+    let span = |values: &[f32], form: fn(f32) -> String| {
+        let least = form(values.iter().copied().fold(f32::INFINITY, f32::min));
+        let most = form(values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        match least == most {
+            true => least,
+            false => format!("{least}..{most}"),
+        }
+    };
+    Table::new(headings).with_rows(tensors.iter().map(|tensor| {
+        let sign = if tensor.signed { 's' } else { 'u' };
+        [
+            tensor.path.clone(),
+            format!("{sign}{}", tensor.bits),
+            span(&tensor.threshold, |t| t.to_string()),
+            span(&tensor.log2_threshold, |t| format!("{t:.3}")),
+            format!("{:.4} %", 100.0 * tensor.clipped),
+            tensor.sqnr.map_or("-".into(), |db| format!("{db:.1} dB")),
+            tensor.cosine.map_or("-".into(), |c| format!("{c:.6}")),
+        ]
+    }))
+}
+
+/// One line a kind of step; then, for each that tells, a table of where its time went.
+pub fn step_times(times: &StepTimes) -> Vec<Table> {
+    let memory = times.memory_bytes;
+    let memory = memory.map_or("an unknown amount".into(), |bytes| {
+        format!("{} MiB", bytes >> 20)
+    });
+    let caption = format!(
+        "{}, batch {}, {} threads, median of {} rounds\n\
+         multiply-add peak {:.0} GFLOP/s, {memory} of memory",
+        times.model,
+        times.batch,
+        times.threads,
+        times.rounds,
+        times.peak_operations_per_second / 1e9,
+    );
+    let headings = [
+        "step",
+        "seconds",
+        "images/s",
+        "time over float",
+        "inference images/s",
+        "of peak",
+    ];
+    let steps = times.steps.iter().map(|step| {
+        [
+            step.name.clone(),
+            format!("{:.4}", step.seconds),
+            format!("{:.0}", step.images_per_second),
+            or_dash(step.ratio_to_float),
+            format!("{:.0}", step.inference_images_per_second),
+            or_dash(step.fraction_of_peak),
+        ]
+    });
+    let mut tables = vec![Table::new(headings).with_caption(caption).with_rows(steps)];
+    let told = times.steps.iter().filter(|step| !step.operators.is_empty());
+    tables.extend(told.map(operators));
+    tables
+}
+
+/// One line an operator of a step.
+fn operators(step: &StepTime) -> Table {
+    let named: f64 = step.operators.iter().map(|operator| operator.share).sum();
+    let rest = ["the rest".into(), format!("{:.3}", 1.0 - named), "-".into()];
+    let operators = step.operators.iter().map(|operator| {
+        [
+            operator.name.clone(),
+            format!("{:.3}", operator.share),
+            or_dash(operator.fraction_of_peak),
+        ]
+    });
+    Table::new([step.name.as_str(), "share of the step", "of peak"])
+        .with_rows(operators)
+        .with_rows([rest])
+}
+
+fn or_dash(number: Option<f64>) -> String {
+    number.map_or("-".into(), |number| format!("{number:.3}"))
+}
+
+/// One line a layer.
+pub fn accumulators(layers: &[AccumulatorBits]) -> Table {
+    let headings = [
+        "layer",
+        "type",
+        "input",
+        "weight",
+        "terms",
+        "bits by shape",
+        "by weights",
+        "given",
+        "exact in f32",
+    ];
+    Table::new(headings).with_rows(layers.iter().map(|layer| {
+        let sign = if layer.input_signed { "" } else { "u" };
+        let given = layer.given.map_or("-".into(), |bits| {
+            let short = if layer.is_enough() {
+                ""
+            } else {
+                " (may saturate)"
+            };
+            format!("{bits}{short}")
+        });
+        [
+            layer.path.clone(),
+            layer.layer_type.into(),
+            format!("{sign}{}", layer.input),
+            layer.weight.to_string(),
+            thousands(layer.terms as u64),
+            layer.needed_by_shape.to_string(),
+            layer.needed_by_weights.to_string(),
+            given,
+            if layer.exact_in_f32 { "yes" } else { "no" }.into(),
+        ]
+    }))
+}
+
+/// One line a convolution. The bound is the longer of its operations at the peak and its bytes at
+/// the speed of a copy.
+pub fn convolution_times(times: &ConvolutionTimes) -> Table {
+    let headings = [
+        "convolution",
+        "peak GFLOP/s",
+        "forward ms",
+        "of peak",
+        "of bound",
+        "backward ms",
+        "of peak",
+        "of bound",
+    ];
+    let caption = format!(
+        "batch {}, {} threads, median of {} rounds",
+        times.batch, times.threads, times.rounds
+    );
+    let convolutions = times.convolutions.iter().map(|c| {
+        let [inputs, outputs] = c.channels;
+        let (kernel, size) = (c.kernel, c.size);
+        let stride = if c.stride > 1 { "/2" } else { "" };
+        [
+            format!(
+                "{} {kernel}x{kernel}{stride} {inputs}->{outputs} at {size}",
+                c.network
+            ),
+            format!("{:.0}", c.peak_operations_per_second / 1e9),
+            format!("{:.2}", c.forward_seconds * 1e3),
+            format!("{:.2}", c.forward_fraction_of_peak),
+            format!("{:.2}", c.forward_fraction_of_bound),
+            format!("{:.2}", c.backward_seconds * 1e3),
+            format!("{:.2}", c.backward_fraction_of_peak),
+            format!("{:.2}", c.backward_fraction_of_bound),
+        ]
+    });
+    Table::new(headings)
+        .with_caption(caption)
+        .with_rows(convolutions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_a_line() {
+        let run = RunResult {
+            name: "float".into(),
+            accuracy: 0.5,
+            loss: 1.25,
+            best_epoch: 3,
+            best_accuracy: 0.75,
+            seconds: 2.04,
+            images_per_second: 1500.4,
+            model_bits: 777_024,
+            epochs: 4,
+        };
+        let expected = "\
+run    accuracy    loss  best (epoch)  seconds  images/s  model bits
+float   50.00 %  1.2500   75.00 % (3)      2.0      1500     777,024
+";
+        assert_eq!(results(&[run]).to_string(), expected);
+    }
+}

@@ -1,0 +1,211 @@
+//! Where an experiment lies on disk: a folder with the complete configuration, and in it a folder
+//! per run with metrics, checkpoints and the result.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lowbit_formats::new_file::is_temporary;
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::Checkpoints;
+use super::experiment::Experiment;
+use crate::Error;
+use crate::config::Method;
+use crate::files::write_atomic;
+
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+const RESULT: &str = "result.json";
+const CHECKPOINTS: &str = "checkpoints";
+
+/// What a finished run came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// Its name.
+    pub name: String,
+    /// Fraction of the test images that is right after the last epoch.
+    pub accuracy: f64,
+    /// Their mean loss.
+    pub loss: f64,
+    /// The epoch with the highest accuracy, counted from 1; 0 where nothing was trained.
+    pub best_epoch: usize,
+    /// Its accuracy.
+    pub best_accuracy: f64,
+    /// Seconds spent in training and in the tests between epochs.
+    pub seconds: f64,
+    /// Training images over the seconds spent in training steps.
+    pub images_per_second: f64,
+    /// Bits that the parameters take.
+    pub model_bits: u64,
+    /// Epochs.
+    pub epochs: usize,
+}
+
+/// The folder of an experiment.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// A new folder, which holds `experiment` as `config.toml` from here on.
+    ///
+    /// # Errors
+    /// If the folder already holds something.
+    pub fn create(path: impl Into<PathBuf>, experiment: &Experiment) -> Result<Self, Error> {
+        let path = path.into();
+        // A run that was killed at birth left its configuration half written.
+        let unfinished = |entry: &fs::DirEntry| is_temporary(&entry.file_name());
+        let holds_something =
+            |entries: fs::ReadDir| entries.flatten().any(|entry| !unfinished(&entry));
+        if fs::read_dir(&path).is_ok_and(holds_something) {
+            let message = if path.join(CONFIG).is_file() {
+                let path = path.display();
+                format!("already holds a run; to go on with it: lowbit train --resume --out {path}")
+            } else {
+                "already holds something, expected a new or an empty folder".into()
+            };
+            return Err(Error::Checkpoint { path, message });
+        }
+        fs::create_dir_all(&path).map_err(Error::io(&path))?;
+        write_atomic(&path.join(CONFIG), experiment.to_toml()?.as_bytes())?;
+        Ok(Self { path })
+    }
+
+    /// The first of `runs/digits-cnn`, `runs/digits-cnn-2`, ... that does not exist, where the
+    /// experiment is of the cnn on the digits; of `runs/digits-cnn-tqt` and so on, where all of it is
+    /// quantized with a method.
+    pub fn unused(experiment: &Experiment, method: Option<Method>) -> PathBuf {
+        let method = method.map_or(String::new(), |method| format!("-{method}"));
+        let name = format!("runs/{}-{}{method}", experiment.data, experiment.model);
+        let numbered = (2..).map(|n| PathBuf::from(format!("{name}-{n}")));
+        std::iter::once(PathBuf::from(&name))
+            .chain(numbered)
+            .find(|path| !path.exists())
+            .expect("there are more numbers than folders")
+    }
+
+    /// An existing folder and the experiment in it.
+    ///
+    /// # Errors
+    /// If it is not such a folder.
+    pub fn open(path: impl Into<PathBuf>) -> Result<(Self, Experiment), Error> {
+        let path = path.into();
+        let config = path.join(CONFIG);
+        fs::metadata(&path).map_err(Error::io(&path))?;
+        let text = fs::read_to_string(&config).map_err(|_| Error::Checkpoint {
+            path: path.clone(),
+            message: format!("is not the folder of a run: it has no {CONFIG}"),
+        })?;
+        let experiment = Experiment::from_toml(&config, &text)?;
+        Ok((Self { path }, experiment))
+    }
+
+    /// Takes the folder away if no run in it came as far as a checkpoint or a metric, so that a
+    /// mistake can be mended and tried again under the same name.
+    pub fn discard_unstarted(self) {
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return;
+        };
+        // Only an empty folder can be removed: what holds anything stays, and then so does the
+        // configuration.
+        let (config, runs): (Vec<PathBuf>, Vec<PathBuf>) = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .partition(|path| path.ends_with(CONFIG));
+        if runs.iter().all(|run| fs::remove_dir(run).is_ok()) {
+            for path in config {
+                let _ = fs::remove_file(path);
+            }
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The checkpoints of a run.
+    pub fn checkpoints(&self, run: &str) -> Checkpoints {
+        Checkpoints::new(self.run(run).join(CHECKPOINTS))
+    }
+
+    /// The result of a run, if it is finished.
+    pub fn result(&self, run: &str) -> Result<Option<RunResult>, Error> {
+        let path = self.run(run).join(RESULT);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs::read(&path).map_err(Error::io(&path))?;
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| Error::Checkpoint {
+                path,
+                message: error.to_string(),
+            })
+    }
+
+    /// The folder of a run.
+    pub(super) fn run(&self, run: &str) -> PathBuf {
+        self.path.join(run)
+    }
+
+    /// The file with the metrics of a run.
+    pub(super) fn metrics(&self, run: &str) -> PathBuf {
+        self.run(run).join(METRICS)
+    }
+
+    /// Writes the result of a run, which finishes it.
+    pub(super) fn finish(&self, result: &RunResult) -> Result<(), Error> {
+        let text = serde_json::to_vec_pretty(result).expect("a result holds only numbers");
+        write_atomic(&self.run(&result.name).join(RESULT), &text)
+    }
+}
+
+/// The checkpoint with the best weights under `path`, which is the folder of a run, or of an
+/// experiment with one run or with one called `float`.
+pub fn best_checkpoint(path: &Path) -> Result<PathBuf, Error> {
+    let (folder, run, _) = find_run(path)?;
+    folder
+        .checkpoints(&run)
+        .best()?
+        .ok_or_else(|| no_checkpoint(&folder.run(&run)))
+}
+
+/// The run that `path` means: the folder it is in, its name, and the folder's experiment.
+pub fn find_run(path: &Path) -> Result<(RunFolder, String, Experiment), Error> {
+    if path.join(CHECKPOINTS).is_dir() {
+        let run = path.canonicalize().map_err(Error::io(path))?;
+        if let (Some(parent), Some(name)) = (run.parent(), run.file_name()) {
+            let (folder, experiment) = RunFolder::open(parent)?;
+            return Ok((folder, name.to_string_lossy().into_owned(), experiment));
+        }
+    }
+    let (folder, experiment) = RunFolder::open(path)?;
+    let names: Vec<&str> = experiment
+        .runs
+        .iter()
+        .map(|run| run.name.as_str())
+        .collect();
+    let name = match names[..] {
+        [only] => only,
+        _ if names.contains(&"float") => "float",
+        _ => {
+            let message = format!("holds several runs; name one of {}", names.join(", "));
+            return Err(Error::Checkpoint {
+                path: path.into(),
+                message,
+            });
+        }
+    };
+    let name = name.to_string();
+    Ok((folder, name, experiment))
+}
+
+pub(super) fn no_checkpoint(path: &Path) -> Error {
+    Error::Checkpoint {
+        path: path.into(),
+        message: "has no checkpoint of a finished epoch".into(),
+    }
+}

@@ -1,0 +1,471 @@
+//! What a person can say of an experiment: one list of options, from which come the fields of
+//! [`Settings`], the keys of a TOML file, the flags of the commands and their help.
+//!
+//! An option is described here once. What becomes of it is said where it is used: mostly in
+//! [`Experiment`](super::Experiment), which is complete.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::defaults;
+use super::objective::Objective;
+use super::recipe::Recipe;
+use super::values::{self, of_the_run, usual};
+use super::width_list::WidthList;
+use crate::config::{Fold, Method, QPlan};
+use crate::data::DataSet;
+use crate::models::{Architecture, Tolerance};
+use crate::optim::{OptimizerConfig, Schedule};
+use crate::quantizers::ThresholdInit;
+
+/// Why a text is no value of an option.
+pub type Reason = Box<dyn Error + Send + Sync>;
+
+/// An option of [`Settings`].
+#[derive(Debug, Clone, Copy)]
+pub struct SettingOption {
+    /// Its key in TOML.
+    pub name: &'static str,
+    /// What it means, in a sentence.
+    pub doc: &'static str,
+    /// What it decides.
+    pub decides: Decides,
+    /// How it is said on the command line, if it can be.
+    pub flag: Option<Flag>,
+    /// Whether the settings say something of it.
+    pub is_set: fn(&Settings) -> bool,
+}
+
+/// What an option decides, and so beside what it cannot stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decides {
+    /// What is quantized, which a complete plan says, too.
+    Quantization,
+    /// Which runs there are, which a complete experiment says, too.
+    Runs,
+    /// Anything else.
+    Training,
+}
+
+/// How an option is said on the command line.
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    /// Its name after `--`, where that is not the option's.
+    long: Option<&'static str>,
+    /// What its value is called in help; none where it has no value.
+    pub value_name: Option<&'static str>,
+    /// What a flag without a value sets the option to.
+    pub switch_value: &'static str,
+    /// Whether it may be given several times.
+    pub is_list: bool,
+    /// Reads a text into settings.
+    pub set: fn(&mut Settings, &str) -> Result<(), Reason>,
+    uses: [Option<Usage>; Command::COUNT],
+}
+
+/// A command that has some of the options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Trains an experiment.
+    Train,
+    /// Quantizes what was trained.
+    Quantize,
+    /// Looks at what was trained.
+    Look,
+}
+
+impl Command {
+    const COUNT: usize = 3;
+}
+
+/// An option in one command.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// Its values, in help, after the option's meaning.
+    values: fn() -> String,
+    /// What it is unless given, in help.
+    default: fn() -> String,
+    /// Help in place of both and of the option's meaning.
+    help: Option<&'static str>,
+    /// Whether it must be given.
+    pub is_required: bool,
+    /// The flag or option that must be given, too.
+    pub requires: Option<&'static str>,
+}
+
+impl Usage {
+    const fn new(values: fn() -> String, default: fn() -> String) -> Self {
+        Self {
+            values,
+            default,
+            help: None,
+            is_required: false,
+            requires: None,
+        }
+    }
+
+    const fn requires(self, other: &'static str) -> Self {
+        Self {
+            requires: Some(other),
+            ..self
+        }
+    }
+}
+
+/// Nothing to say.
+const NO: fn() -> String = String::new;
+
+impl Flag {
+    const fn new(
+        value_name: &'static str,
+        set: fn(&mut Settings, &str) -> Result<(), Reason>,
+    ) -> Self {
+        Self {
+            long: None,
+            value_name: Some(value_name),
+            switch_value: "",
+            is_list: false,
+            set,
+            uses: [None; Command::COUNT],
+        }
+    }
+
+    /// Without a value: it sets the option to `value`.
+    const fn switch(self, value: &'static str) -> Self {
+        Self {
+            value_name: None,
+            switch_value: value,
+            ..self
+        }
+    }
+
+    const fn long(self, name: &'static str) -> Self {
+        Self {
+            long: Some(name),
+            ..self
+        }
+    }
+
+    const fn list(self) -> Self {
+        Self {
+            is_list: true,
+            ..self
+        }
+    }
+
+    const fn on(mut self, command: Command, usage: Usage) -> Self {
+        self.uses[command as usize] = Some(usage);
+        self
+    }
+}
+
+impl SettingOption {
+    /// The flag's name after `--`.
+    pub fn long(&self) -> &'static str {
+        let own = self.flag.and_then(|flag| flag.long);
+        own.unwrap_or(self.name)
+    }
+
+    /// The flag and how a command has it, if it does.
+    pub fn on(&self, command: Command) -> Option<(Flag, Usage)> {
+        let flag = self.flag?;
+        Some((flag, flag.uses[command as usize]?))
+    }
+
+    /// A command's help, if it has the option: `MEANING: VALUES [default: DEFAULT]`.
+    pub fn help(&self, command: Command) -> Option<String> {
+        let (_, usage) = self.on(command)?;
+        if let Some(help) = usage.help {
+            return Some(help.into());
+        }
+        let mut help = self.doc.trim().trim_end_matches('.').to_string();
+        let (values, default) = ((usage.values)(), (usage.default)());
+        if !values.is_empty() {
+            help += &format!(": {values}");
+        }
+        if !default.is_empty() {
+            help += &format!(" [default: {default}]");
+        }
+        Some(help)
+    }
+}
+
+/// The settings and the list of their options, from one list: meaning, name, type, what it decides
+/// and, for a flag, how a text is read, what its value is called, and the commands that have it.
+macro_rules! settings {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: $type:ty, $decides:ident
+            $(, $read:expr => $value_name:literal $(. $build:ident ($($argument:expr),*))*)?;
+    )+) => {
+        /// The part of an [`Experiment`](super::Experiment) that is given; the rest is as usual for
+        /// the data set and the method.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Settings {
+            $($(#[doc = $doc])+ pub $name: Option<$type>,)+
+        }
+
+        impl Settings {
+            /// All options, in the order of help.
+            pub const OPTIONS: &[SettingOption] = &[$(
+                SettingOption {
+                    name: stringify!($name),
+                    doc: concat!($($doc),+),
+                    decides: Decides::$decides,
+                    flag: settings!(@flag $name $($read => $value_name $(. $build ($($argument),*))*)?),
+                    is_set: |settings| settings.$name.is_some(),
+                },
+            )+];
+
+            /// The same without what they say of what is quantized.
+            pub(super) fn without_quantization(mut self) -> Self {
+                $(if Decides::$decides == Decides::Quantization {
+                    self.$name = None;
+                })+
+                self
+            }
+
+            /// These settings where they say something, `other` where they do not.
+            pub fn or(self, other: Self) -> Self {
+                Self {
+                    $($name: self.$name.or(other.$name),)+
+                }
+            }
+        }
+    };
+    (@flag $name:ident) => { None };
+    (@flag $name:ident $read:expr => $value_name:literal $(. $build:ident ($($argument:expr),*))*) => {
+        Some(
+            Flag::new($value_name, |settings, text| {
+                settings.$name = Some($read(text)?);
+                Ok(())
+            })
+            $(. $build ($($argument),*))*
+        )
+    };
+}
+
+use Command::{Look, Quantize, Train};
+
+settings! {
+    /// The data set.
+    data: DataSet, Training, str::parse => "SET"
+        .on(Train, Usage::new(values::data_sets, || defaults::DATA.to_string()))
+        .on(Quantize, Usage::new(values::data_sets, of_the_run));
+
+    /// Folder with the data set's files.
+    data_dir: PathBuf, Training, str::parse => "DIR"
+        .long("data-dir")
+        .on(Train, Usage::new(NO, values::cache_folder))
+        .on(Quantize, Usage::new(NO, values::cache_folder))
+        .on(Look, Usage::new(NO, values::cache_folder));
+
+    /// The network.
+    model: Architecture, Training, str::parse => "NAME"
+        .on(Train, Usage::new(values::networks, || "the usual one for the data".into()))
+        .on(Quantize, Usage::new(values::networks, || "that of the run, or the usual one for the data".into()));
+
+    /// How it is quantized.
+    method: Method, Quantization, str::parse => "NAME"
+        .on(Train, Usage::new(|| Method::names().into(), || defaults::METHOD.to_string()))
+        .on(Quantize, Usage::new(|| Method::TQT.to_string(), || Method::TQT.to_string()));
+
+    /// Whether a float network is trained first, for comparison; it is unless the weights are
+    /// given by `from`.
+    baseline: bool, Runs, str::parse => ""
+        .switch("false")
+        .long("no-baseline")
+        .on(Train, Usage { help: Some("Train the quantized network alone"), ..Usage::new(NO, NO) });
+
+    /// Bits of weights.
+    wbits: u32, Quantization, str::parse => "N"
+        .on(Train, Usage::new(|| values::widths(|m| m.weight_bits()), values::usual_bits))
+        .on(Quantize, Usage::new(values::outer_widths, || Method::TQT.usual_bits().to_string()));
+
+    /// Bits of activations.
+    abits: u32, Quantization, str::parse => "N"
+        .on(Train, Usage::new(|| values::widths(|m| m.activation_bits()), values::usual_bits))
+        .on(Quantize, Usage::new(values::outer_widths, || Method::TQT.usual_bits().to_string()));
+
+    /// Bits of biases.
+    bbits: u32, Quantization, str::parse => "N"
+        .on(Train, Usage::new(|| format!("tqt {}", values::tqt_widths()), || defaults::BIAS_BITS.to_string()))
+        .on(Quantize, Usage::new(values::tqt_widths, || defaults::BIAS_BITS.to_string()));
+
+    /// How thresholds of activations start from the training images.
+    init: ThresholdInit, Quantization, str::parse => "HOW"
+        .on(Train, Usage::new(values::inits, || "that of the method".into()))
+        .on(Quantize, Usage::new(values::inits, || defaults::STATIC_ACTIVATIONS.to_string()));
+
+    /// How thresholds of weights start, with the values of --init.
+    weight_init: ThresholdInit, Quantization, str::parse => "HOW"
+        .long("weight-init")
+        .on(Train, Usage::new(NO, || "that of the method".into()))
+        .on(Quantize, Usage::new(NO, || defaults::STATIC_WEIGHTS.to_string()));
+
+    /// Whether each output channel of a weight has a threshold of its own.
+    per_channel: bool, Quantization, str::parse => ""
+        .long("per-channel")
+        .switch("true")
+        .on(Train, Usage { help: Some(values::PER_CHANNEL), ..Usage::new(NO, NO) })
+        .on(Quantize, Usage { help: Some(values::PER_CHANNEL), ..Usage::new(NO, NO) });
+
+    /// Whether convolutions are quantized as one with the normalizations after them.
+    fold: Fold, Quantization, values::fold => "HOW"
+        .on(Train, Usage::new(values::folds, || "off, or that of the quantized run in --from".into()))
+        .on(Quantize, Usage::new(values::folds, || "off".into()));
+
+    /// Bits of weight and input by layer.
+    widths: WidthList, Quantization, str::parse => "LIST"
+        .on(Train, Usage::new(values::width_lists, NO))
+        .on(Quantize, Usage::new(values::width_lists, NO));
+
+    /// What is quantized, in place of what the method would.
+    plan: QPlan, Runs;
+
+    /// Times that each run sees every image.
+    epochs: usize, Training, str::parse => "N"
+        .on(Train, Usage::new(NO, || usual("fifth")))
+        .on(
+            Quantize,
+            Usage::new(|| "in a comparison, each that is retrained".into(), || "a fifth of the usual".into())
+                .requires("compare")
+        );
+
+    /// Images in a step.
+    batch: usize, Training, str::parse => "N"
+        .on(Train, Usage::new(NO, || "the usual for the data".into()));
+
+    /// Highest learning rate of the weights.
+    lr: f64, Training, str::parse => "RATE"
+        .on(Train, Usage::new(NO, || usual("tenth")));
+
+    /// Highest learning rate of trained thresholds.
+    threshold_lr: f64, Training;
+
+    /// The optimizer.
+    optimizer: OptimizerConfig, Training;
+
+    /// The learning rate over the run.
+    schedule: Schedule, Training;
+
+    /// The loss.
+    objective: Objective, Training, str::parse => "NAME"
+        .on(Train, Usage::new(|| Objective::names().into(), || Objective::default().to_string()));
+
+    /// Whether training images are cropped and flipped at random.
+    augment: bool, Training;
+
+    /// What is done beside descending.
+    recipe: Recipe, Training;
+
+    /// Training images to calibrate thresholds with.
+    calibration_images: usize, Training, str::parse => "N"
+        .long("images")
+        .on(Quantize, Usage::new(NO, || defaults::CALIBRATION_IMAGES.to_string()));
+
+    /// Where all randomness comes from.
+    seed: u64, Training, str::parse => "N"
+        .on(Train, Usage::new(NO, || defaults::SEED.to_string()))
+        .on(Quantize, Usage::new(NO, of_the_run));
+
+    /// Threads; the numbers do not depend on it.
+    threads: usize, Training, str::parse => "N"
+        .on(Train, Usage::new(NO, || "all cores".into()))
+        .on(Quantize, Usage::new(NO, || "all cores".into()))
+        .on(Look, Usage::new(NO, || "those of the run".into()));
+
+    /// The folder of an earlier run whose best weights this one starts from, or a file with the
+    /// weights of the plain network.
+    from: PathBuf, Runs, str::parse => "RUN"
+        .on(Train, Usage::new(values::weight_files, NO))
+        .on(Quantize, Usage { is_required: true, ..Usage::new(values::weight_files, NO) });
+
+    /// What of a difference between their weights and the network is accepted, and listed.
+    accept: Tolerance, Training, values::tolerance => "LIST"
+        .list()
+        .on(Train, Usage::new(values::differences, || "nothing".into()).requires("from"))
+        .on(Quantize, Usage::new(values::differences, || "nothing".into()));
+}
+
+impl Settings {
+    /// The first option that is set and of which `chosen` holds.
+    pub(super) fn first(&self, chosen: impl Fn(&SettingOption) -> bool) -> Option<&'static str> {
+        let set = |option: &&SettingOption| (option.is_set)(self) && chosen(option);
+        Self::OPTIONS.iter().find(set).map(|option| option.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn option(name: &str) -> &'static SettingOption {
+        let mut options = Settings::OPTIONS.iter();
+        options.find(|option| option.name == name).unwrap()
+    }
+
+    #[test]
+    fn help_is_made_of_meaning_values_and_default() {
+        let help = |name, command| option(name).help(command).unwrap();
+        assert_eq!(
+            help("data", Train),
+            "The data set: digits (embedded), mnist, cifar10 or cifar100 [default: digits]"
+        );
+        assert_eq!(
+            help("wbits", Train),
+            "Bits of weights: dorefa 1 to 24, tqt 2 to 24, or 32 for float [default: 4; 8 for tqt]"
+        );
+        assert_eq!(
+            help("calibration_images", Quantize),
+            "Training images to calibrate thresholds with [default: 1024]"
+        );
+        assert_eq!(option("calibration_images").long(), "images");
+        assert_eq!(option("batch").help(Quantize), None);
+    }
+
+    #[test]
+    fn a_flag_has_hyphens() {
+        let flags = Settings::OPTIONS.iter().filter(|o| o.flag.is_some());
+        assert!(flags.clone().count() > 10);
+        for option in flags {
+            assert!(!option.long().contains('_'), "{}", option.name);
+        }
+    }
+
+    #[test]
+    fn a_text_sets_its_option_and_no_other() {
+        for (name, text) in [
+            ("data", "mnist"),
+            ("fold", "merged"),
+            ("accept", "missing,other-shape"),
+            ("baseline", "false"),
+            ("widths", "8,4"),
+            ("objective", "sum-of-squares"),
+        ] {
+            let mut settings = Settings::default();
+            (option(name).flag.unwrap().set)(&mut settings, text).unwrap();
+            let set: Vec<&str> = Settings::OPTIONS
+                .iter()
+                .filter(|option| (option.is_set)(&settings))
+                .map(|option| option.name)
+                .collect();
+            assert_eq!(set, [name]);
+        }
+    }
+
+    #[test]
+    fn flags_stand_over_a_file() {
+        let file: Settings = toml::from_str("epochs = 3\nbatch = 16\nwidths = \"8,4\"").unwrap();
+        let flags = Settings {
+            epochs: Some(5),
+            ..Settings::default()
+        };
+        let both = flags.or(file);
+        assert_eq!((both.epochs, both.batch), (Some(5), Some(16)));
+        assert_eq!(both.widths.unwrap().layers, [8, 4]);
+    }
+}

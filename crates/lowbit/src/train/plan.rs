@@ -1,0 +1,112 @@
+//! The plan that settings describe.
+
+use std::ops::RangeInclusive;
+
+use super::defaults;
+use super::options::{Decides, Settings};
+use crate::Error;
+use crate::config::{FLOAT_BITS, Method, QPlan, TqtPlan};
+use crate::quantizers::TrainedThresholdConfig;
+
+impl Settings {
+    /// The name and the plan of the method, with the widths that were given.
+    ///
+    /// # Errors
+    /// If a width is out of the method's range, or an option is of another method.
+    pub(super) fn method_plan(&self) -> Result<(String, QPlan), Error> {
+        let method = self.method.unwrap_or(defaults::METHOD);
+        let (Some(weights), Some(activations)) = (method.weight_bits(), method.activation_bits())
+        else {
+            self.check_float(method)?;
+            return Ok((method.to_string(), QPlan::float()));
+        };
+        let wbits = width(method, "wbits", self.wbits, &weights)?;
+        let abits = width(method, "abits", self.abits, &activations)?;
+        let plan = if method == Method::TQT {
+            width(method, "bbits", self.bbits, &TrainedThresholdConfig::BITS)?;
+            self.tqt((wbits, abits), |plan| TqtPlan {
+                weight_init: self.weight_init.unwrap_or(plan.weight_init),
+                activation_init: self.init.unwrap_or(plan.activation_init),
+                ..plan
+            })
+        } else if let Some(field) = self.of_tqt_alone() {
+            let message = format!("the method is {method}, expected tqt");
+            return Err(Error::config(field, message));
+        } else {
+            self.laid_out(method.plan(wbits, abits))
+        };
+        Ok((format!("{method}-w{wbits}a{abits}"), plan))
+    }
+
+    /// The plan of TQT with bits of weights and activations, changed by `with` before the layers'
+    /// own widths and folding are added.
+    pub(super) fn tqt(&self, bits: (u32, u32), with: impl FnOnce(TqtPlan) -> TqtPlan) -> QPlan {
+        let plan = TqtPlan::new(bits.0, bits.1).all_tensors();
+        let plan = TqtPlan {
+            bias_bits: self.bbits.unwrap_or(defaults::BIAS_BITS),
+            per_channel: self.per_channel.unwrap_or(false),
+            ..plan
+        };
+        self.laid_out(with(plan).plan())
+    }
+
+    /// A plan with folding and with widths by layer.
+    fn laid_out(&self, plan: QPlan) -> QPlan {
+        let widths = self.widths.clone().unwrap_or_default();
+        QPlan {
+            fold: self.fold.unwrap_or_default(),
+            widths: widths.widths(),
+            layer_widths: widths.layers,
+            ..plan
+        }
+    }
+
+    /// The first option that is set and that TQT alone has.
+    fn of_tqt_alone(&self) -> Option<&'static str> {
+        const OF_TQT: [&str; 4] = ["bbits", "init", "weight_init", "per_channel"];
+        self.first(|option| OF_TQT.contains(&option.name))
+    }
+
+    /// Whether nothing is said that a method which quantizes nothing cannot do.
+    fn check_float(&self, method: Method) -> Result<(), Error> {
+        for (field, given) in [("wbits", self.wbits), ("abits", self.abits)] {
+            if given.is_some_and(|bits| bits != FLOAT_BITS) {
+                let message = format!("the method is {method}, which has no widths");
+                return Err(Error::config(field, message));
+            }
+        }
+        let harmless = |name: &str| match name {
+            "method" | "wbits" | "abits" => true,
+            "fold" => self.fold.is_some_and(|fold| fold.is_off()),
+            _ => false,
+        };
+        let said = |d: Decides, name: &str| d == Decides::Quantization && !harmless(name);
+        match self.first(|option| said(option.decides, option.name)) {
+            None => Ok(()),
+            Some(field) => {
+                let message = format!("the method is {method}, which quantizes nothing");
+                Err(Error::config(field, message))
+            }
+        }
+    }
+}
+
+/// A width as it was given, or the method's usual one.
+fn width(
+    method: Method,
+    field: &str,
+    given: Option<u32>,
+    range: &RangeInclusive<u32>,
+) -> Result<u32, Error> {
+    match given {
+        None => Ok(method.usual_bits()),
+        Some(FLOAT_BITS) => Ok(FLOAT_BITS),
+        Some(bits) if range.contains(&bits) => Ok(bits),
+        Some(bits) => {
+            let (first, last) = (range.start(), range.end());
+            let message =
+                format!("is {bits}, {method} takes {first} to {last}, or {FLOAT_BITS} for float");
+            Err(Error::config(field, message))
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The values of options as help shows them, and how those are read that have no text form of their
+//! own.
+
+use std::ops::RangeInclusive;
+
+use super::defaults;
+use crate::Error;
+use crate::config::{FLOAT_BITS, Fold, Method};
+use crate::data::DataSet;
+use crate::error::one_of;
+use crate::models::{Architecture, Tolerance};
+use crate::quantizers::{ThresholdInit, TrainedThresholdConfig};
+
+pub(super) const PER_CHANNEL: &str = "A threshold for each output channel of a weight";
+
+pub(super) fn data_sets() -> String {
+    let names = DataSet::ALL.map(|set| match set.is_embedded() {
+        true => format!("{set} (embedded)"),
+        false => set.to_string(),
+    });
+    one_of(&names.each_ref().map(String::as_str))
+}
+
+pub(super) fn of_the_run() -> String {
+    "that of the run".into()
+}
+
+pub(super) fn cache_folder() -> String {
+    "a cache folder, filled by download".into()
+}
+
+pub(super) fn networks() -> String {
+    Architecture::NAMES.into()
+}
+
+pub(super) fn inits() -> String {
+    ThresholdInit::FORMS.into()
+}
+
+pub(super) fn weight_files() -> String {
+    ".safetensors, .pt, .pth or .bpk".into()
+}
+
+pub(super) fn width_lists() -> String {
+    "one for each layer with a weight (8,4,4,8), or by path (conv2=4,fc*=6)".into()
+}
+
+/// The default of what trained weights take a `part` of.
+pub(super) fn usual(part: &str) -> String {
+    format!("the usual for the data; a {part} of it from trained weights")
+}
+
+/// The widths of each method.
+pub(super) fn widths(of: fn(Method) -> Option<RangeInclusive<u32>>) -> String {
+    let methods = Method::ALL.iter().copied();
+    let ranges = methods.filter_map(|method| Some((method, of(method)?)));
+    let ranges: Vec<String> = ranges
+        .map(|(method, range)| format!("{method} {} to {}", range.start(), range.end()))
+        .collect();
+    format!("{}, or {FLOAT_BITS} for float", ranges.join(", "))
+}
+
+pub(super) fn usual_bits() -> String {
+    let first = defaults::METHOD.usual_bits();
+    let others = Method::ALL
+        .iter()
+        .copied()
+        .filter(|method| method.weight_bits().is_some() && method.usual_bits() != first);
+    let others = others.map(|method| format!("; {} for {method}", method.usual_bits()));
+    format!("{first}{}", others.collect::<String>())
+}
+
+pub(super) fn tqt_widths() -> String {
+    let range = TrainedThresholdConfig::BITS;
+    let (first, last) = (range.start(), range.end());
+    format!("{first} to {last}, or {FLOAT_BITS} for float")
+}
+
+pub(super) fn outer_widths() -> String {
+    format!(
+        "{}; the first and the last layer have 8 at least",
+        tqt_widths()
+    )
+}
+
+const FOLDS: [(&str, Fold); 3] = [
+    ("off", Fold::Off),
+    ("training", Fold::Training),
+    ("merged", Fold::Merged),
+];
+
+pub(super) fn folds() -> String {
+    format!("{} (for good)", one_of(&FOLDS.map(|(name, _)| name)))
+}
+
+pub(super) fn fold(text: &str) -> Result<Fold, Error> {
+    let known = FOLDS.into_iter().find(|(name, _)| *name == text);
+    let unknown = || Error::Unknown {
+        kind: "way to fold",
+        text: text.into(),
+        expected: "off, training or merged",
+    };
+    known.map(|(_, fold)| fold).ok_or_else(unknown)
+}
+
+const DIFFERENCES: [&str; 3] = ["missing", "unexpected", "other-shape"];
+
+pub(super) fn differences() -> String {
+    format!("{}, or several of these", DIFFERENCES.join(", "))
+}
+
+/// A list of kinds of difference, with commas.
+pub(super) fn tolerance(text: &str) -> Result<Tolerance, Error> {
+    let mut tolerance = Tolerance::default();
+    for kind in text.split(',') {
+        let accepted = match kind {
+            "missing" => &mut tolerance.missing,
+            "unexpected" => &mut tolerance.unexpected,
+            "other-shape" => &mut tolerance.other_shape,
+            _ => {
+                return Err(Error::Unknown {
+                    kind: "difference",
+                    text: kind.into(),
+                    expected: "missing, unexpected or other-shape",
+                });
+            }
+        };
+        *accepted = true;
+    }
+    Ok(tolerance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fold_is_named_as_in_toml() {
+        for (name, fold) in FOLDS {
+            assert_eq!(serde_json::to_value(fold).unwrap(), name);
+        }
+    }
+}
