@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{QPlan, TqtPlan};
+use super::{FLOAT_BITS, QConfig, QPlan, TqtPlan};
 use crate::Error;
 use crate::error::one_of;
-use crate::quantizers::{DorefaConfig, TrainedThresholdConfig};
+use crate::quantizers::{DorefaConfig, LsqConfig, QuantizerConfig, TrainedThresholdConfig};
 
 /// What `--method NAME --wbits W --abits A` quantizes: a line of [`ALL`](Self::ALL).
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ impl Method {
     /// Nothing quantized.
     pub const FLOAT: Self = Self(&Preset {
         name: "float",
-        usual_bits: super::FLOAT_BITS,
+        usual_bits: FLOAT_BITS,
         bits: None,
         plan: |_, _| QPlan::float(),
     });
@@ -54,14 +54,25 @@ impl Method {
     });
 
     /// All methods.
-    pub const ALL: &[Self] = &[Self::FLOAT, Self::DOREFA, Self::TQT];
+    pub const ALL: &[Self] = &[
+        Self::FLOAT,
+        Self::DOREFA,
+        Self::TQT,
+        // Learned steps (arXiv 1902.08153).
+        Self(&Preset {
+            name: "lsq",
+            usual_bits: 4,
+            bits: Some([LsqConfig::BITS, LsqConfig::BITS]),
+            plan: QPlan::lsq,
+        }),
+    ];
 
     /// The text form.
     pub fn name(self) -> &'static str {
         self.0.name
     }
 
-    /// The names of all methods, as a person reads them: `float, dorefa or tqt`.
+    /// The names of all methods, as a person reads them: such as `float, dorefa or tqt`.
     pub fn names() -> &'static str {
         static NAMES: LazyLock<String> = LazyLock::new(|| {
             let names: Vec<&str> = Method::ALL.iter().map(|method| method.name()).collect();
@@ -88,6 +99,25 @@ impl Method {
     /// The widths that the method has for activations, if it quantizes.
     pub fn activation_bits(self) -> Option<RangeInclusive<u32>> {
         self.0.bits.clone().map(|[_, activations]| activations)
+    }
+}
+
+impl QPlan {
+    /// LSQ: weights and inputs of every layer, the first and the last with at least 8 bits (arXiv
+    /// 1902.08153, section 3). 32 bits leave a tensor in float.
+    pub fn lsq(weight_bits: u32, activation_bits: u32) -> Self {
+        let lsq = |bits| (bits < FLOAT_BITS).then(|| QuantizerConfig::Lsq(LsqConfig::new(bits)));
+        let layer = |at_least: u32| {
+            QConfig::new()
+                .with("weight", lsq(weight_bits.max(at_least)))
+                .with("input", lsq(activation_bits.max(at_least)))
+        };
+        Self {
+            default: layer(0),
+            first: layer(8),
+            last: layer(8),
+            ..Self::default()
+        }
     }
 }
 
@@ -146,7 +176,7 @@ mod tests {
     fn an_unknown_method_is_answered_with_the_list() {
         assert_eq!(
             "magic".parse::<Method>().unwrap_err().to_string(),
-            "unknown method `magic`, expected float, dorefa or tqt"
+            "unknown method `magic`, expected float, dorefa, tqt or lsq"
         );
     }
 

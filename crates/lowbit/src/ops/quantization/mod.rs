@@ -3,6 +3,7 @@
 mod dorefa;
 mod format;
 mod integer_grid;
+mod learned_step;
 pub(crate) mod operand;
 pub(crate) mod pointwise;
 mod saturation;
@@ -24,6 +25,7 @@ use threshold::TrainedThreshold;
 pub use dorefa::dorefa_weight;
 pub use format::{ClampedGradient, fake_quantize};
 pub use integer_grid::{IntegerGrid, bits_of, sum_limits};
+pub use learned_step::learned_step;
 pub use operand::Operand;
 pub use saturation::Saturation;
 pub use threshold::trained_threshold;
@@ -32,6 +34,7 @@ pub use threshold::trained_threshold;
 operand_quantizations! {
     Format(FakeQuantize),
     TrainedThreshold(Quantize<TrainedThreshold, 1>),
+    LearnedStep(Quantize<learned_step::LearnedStep, 1>),
 }
 
 /// How an operator quantizes one of its operands: what to round to, and where the gradient goes.
@@ -63,6 +66,19 @@ pub enum Quantization {
         /// Bits of the integers, sign included.
         bits: u32,
         /// The dimension with one threshold per index, where there are several.
+        axis: usize,
+    },
+    /// To multiples of a learned step; see [`learned_step`](learned_step()).
+    LearnedStep {
+        /// The step, `[1]` or one per index of `axis`.
+        step: Tensor<1>,
+        /// 1.0 for signed integers, 0.0 for unsigned, `[1]`.
+        signed: Tensor<1>,
+        /// Bits of the integers, sign included.
+        bits: u32,
+        /// What the step's gradient is multiplied by.
+        gradient_scale: f32,
+        /// The dimension with one step per index, where there are several.
         axis: usize,
     },
     /// DoReFa-Net's weights; see [`dorefa_weight`](dorefa_weight()).
@@ -106,6 +122,20 @@ impl Quantization {
                 let method = TrainedThreshold { bits };
                 let quantize = OperandQuantization::TrainedThreshold(Quantize { method, axis });
                 (quantize, vec![log2_threshold, signed])
+            }
+            Self::LearnedStep {
+                step,
+                signed,
+                bits,
+                gradient_scale,
+                axis,
+            } => {
+                let method = learned_step::LearnedStep {
+                    bits,
+                    gradient_scale,
+                };
+                let quantize = OperandQuantization::LearnedStep(Quantize { method, axis });
+                (quantize, vec![step, signed])
             }
             Self::DorefaWeight { bits } => return Err(DorefaWeight { bits }),
         })

@@ -3,6 +3,7 @@
 mod accumulator;
 mod dorefa;
 mod format;
+mod lsq;
 mod method;
 mod trained_threshold;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use accumulator::{Accumulator, AccumulatorConfig, Sums, Term};
 pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
 pub use format::{FormatQuantizer, FormatQuantizerConfig, UNTRAINED_STEP, set_rounding};
+pub use lsq::{Lsq, LsqConfig};
 pub use method::{Calibration, Channels, Group, Learned, Role};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
 
@@ -210,6 +212,8 @@ methods! {
     Format(FormatQuantizerConfig) => Format(FormatQuantizer),
     /// Integers times a power of two, from a trained threshold.
     Tqt(TrainedThresholdConfig) => TrainedThreshold(TrainedThreshold),
+    /// Multiples of a learned step.
+    Lsq(LsqConfig) => Lsq(Lsq),
     /// DoReFa-Net, for a weight.
     DorefaWeight(DorefaConfig) => DorefaWeight(DorefaWeight),
     /// DoReFa-Net, for an activation.
