@@ -8,7 +8,7 @@ use lowbit::calibrate::{calibrate, measure};
 use lowbit::config::{QPlan, TqtPlan};
 use lowbit::data::{DataSet, Split, epoch_order};
 use lowbit::models::{Architecture, Classifier, Network, Tolerance, load_plain};
-use lowbit::train::{batch, evaluate};
+use lowbit::train::{Objective, batch, evaluate};
 use std::{error::Error, path::PathBuf};
 
 fn network(plan: &QPlan, device: &Device) -> Result<Network, lowbit::Error> {
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{path:<14} {bits:>4} {threshold:>10} {clipped:>7.2} % {sqnr:>12.1}");
     }
     for (name, model) in [("float", float), ("8 bits", model)] {
-        let accuracy = evaluate(&model, &digits.test, &device).accuracy();
+        let accuracy = evaluate(&model, &digits.test, Objective::default(), &device).accuracy();
         println!("{name}: {:.2} %", 100.0 * accuracy);
     }
     Ok(())
