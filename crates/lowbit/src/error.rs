@@ -89,6 +89,14 @@ pub enum Error {
         /// The epoch, counted from 1.
         epoch: usize,
     },
+    /// A network that was not trained just now gives no numbers.
+    #[error("{run}: the test loss is {loss}; the network's parameters or data are at fault")]
+    NotFinite {
+        /// The run.
+        run: String,
+        /// The loss, NaN or infinite.
+        loss: f64,
+    },
     /// A checkpoint cannot be read, written or applied.
     #[error("{}: {message}", path.display())]
     Checkpoint {

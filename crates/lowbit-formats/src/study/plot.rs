@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::rounding::Rounding;
+use crate::study::svg::{FONT, decimal, text, ticks, vertical};
 
 /// At most this many formats share a picture, one colour each.
 pub const MOST: usize = COLORS.len();
@@ -61,8 +62,8 @@ pub fn plot(formats: &[Format], limit: Option<f32>) -> Result<String, FormatErro
     let height = top + ERROR_HEIGHT + 130.0;
     Ok(format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"Helvetica, Arial, 'DejaVu Sans', \
-         sans-serif\" font-size=\"13\" fill=\"#333\">\n\
+         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"{FONT}\" \
+         font-size=\"13\" fill=\"#333\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
          <g>\n{lines}</g>\n<g transform=\"translate(0 {top})\">\n{errors}</g>\n</svg>\n"
     ))
@@ -171,7 +172,7 @@ fn number_lines(series: &[Series], limit: Option<f64>) -> String {
     let x = |value: f64| LEFT + (RIGHT - LEFT) * (value - low) / (limit - low);
     let mut svg = heading(30.0, "Values");
     let bottom = 52.0 + ROW * series.len() as f64;
-    for tick in linear_ticks(low, limit) {
+    for tick in ticks((low, limit), 8.0) {
         let (at, label) = (x(tick), decimal(tick));
         vertical(&mut svg, at, 46.0, bottom);
         text(&mut svg, at, bottom + 18.0, "middle", &label);
@@ -340,47 +341,6 @@ fn name(svg: &mut String, series: &Series, x: f64, y: f64) {
     );
 }
 
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, content: &str) {
-    let _ = writeln!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{content}</text>"
-    );
-}
-
-fn vertical(svg: &mut String, x: f64, top: f64, bottom: f64) {
-    let _ = writeln!(
-        svg,
-        "<path d=\"M{x:.1} {top}V{bottom}\" stroke=\"#e4e4e4\"/>"
-    );
-}
-
-/// Round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten, some eight.
-fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 8.0;
-    let ten = 10f64.powf(rough.log10().floor());
-    let factor = [1.0, 2.0, 5.0]
-        .into_iter()
-        .find(|factor| factor * ten >= rough)
-        .unwrap_or(10.0);
-    let step = factor * ten;
-    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
-    (first..=last).map(|i| i as f64 * step).collect()
-}
-
-/// A number in as few digits as name it.
-fn decimal(number: f64) -> String {
-    let magnitude = number.abs();
-    // The steps of an axis have few digits, of which a product keeps six.
-    let number = format!("{number:.5e}").parse().unwrap_or(number);
-    if number == 0.0 {
-        "0".into()
-    } else if (1e-4..1e6).contains(&magnitude) {
-        number.to_string()
-    } else {
-        format!("{number:e}")
-    }
-}
-
 /// `10^decade` in percent.
 fn percent(decade: i32) -> String {
     match decade {
@@ -445,16 +405,6 @@ mod tests {
         assert_eq!(series("fp32").relative_error(1.1), 0.0);
         // Standard posits round 2^-25 to the smallest, 2^-24.
         assert_eq!(series("posit(8,2)").relative_error(0.5f32.powi(25)), 2.0);
-    }
-
-    #[test]
-    fn ticks_are_round() {
-        assert_eq!(
-            linear_ticks(-6.0, 6.0),
-            [-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0]
-        );
-        let labels: Vec<String> = linear_ticks(0.0, 1.0).into_iter().map(decimal).collect();
-        assert_eq!(labels, ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Integers times powers of two, which a quantizer's results may be.
 
+use lowbit_formats::IntegerGrid;
+
 /// The integers that a quantizer's results are, times powers of two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Integers {
@@ -18,15 +20,17 @@ impl Integers {
     /// that are no smaller than the thresholds (arXiv 1903.08066, section 3.2). Steps are from
     /// `2^-126` to `2^126`.
     pub fn below_thresholds(bits: u32, signed: bool, log2_thresholds: &[f32]) -> Self {
-        let magnitude_bits = bits - u32::from(signed);
-        let magnitudes = 1i64 << magnitude_bits;
-        let log2_step =
-            |log2: &f32| (log2.ceil() - magnitude_bits as f32).clamp(-126.0, 126.0) as i32;
+        let range = IntegerGrid::new(bits, signed, 0).map(|grid| grid.range());
+        let range = range.expect("a width of trained thresholds");
+        let exponent = |&log2: &f32| {
+            let grid = IntegerGrid::from_log2_threshold(log2, bits, signed);
+            grid.map_or(0, |grid| grid.exponent())
+        };
         Self {
             bits,
-            min: if signed { -magnitudes } else { 0 },
-            max: magnitudes - 1,
-            log2_steps: log2_thresholds.iter().map(log2_step).collect(),
+            min: range.min as i64,
+            max: range.max as i64,
+            log2_steps: log2_thresholds.iter().map(exponent).collect(),
         }
     }
 

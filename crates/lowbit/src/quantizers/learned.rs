@@ -107,15 +107,35 @@ impl<F: Fn(&str) -> Option<TensorData>> ModuleMapper for SetLearned<F> {
     }
 }
 
-/// The first tensor with a threshold that is not a positive number, and its logarithm.
-pub fn bad_threshold<M: Module>(module: &M) -> Option<(String, f32)> {
-    learned(module)
-        .iter()
-        .filter(|parameter| parameter.learned.role == Role::Log2Threshold)
-        .find_map(|parameter| {
-            let bad = parameter.values.iter().find(|log2| !log2.is_finite())?;
-            Some((parameter.place.to_string(), *bad))
-        })
+/// Why the first parameter that no quantizer can use is none: a threshold whose power of two is no
+/// normal `f32`, a sign that is neither 0 nor 1, a step that is no positive number.
+pub fn bad_learned<M: Module>(module: &M) -> Option<String> {
+    learned(module).iter().find_map(|parameter| {
+        let tensor = &parameter.place;
+        let mut values = parameter.values.iter().copied();
+        let refused = |is_good: fn(f32) -> bool| values.find(|&value| !is_good(value));
+        match parameter.learned.role {
+            Role::Log2Threshold => refused(|log2| (-126.0..=127.0).contains(&log2)).map(|log2| {
+                let threshold = match log2.is_finite() {
+                    true => format!("2^{log2}"),
+                    false => log2.exp2().to_string(),
+                };
+                let range = if log2.is_finite() {
+                    " from 2^-126 to 2^127"
+                } else {
+                    ""
+                };
+                format!(
+                    "the threshold of {tensor} is {threshold}, expected a positive number{range}"
+                )
+            }),
+            Role::Signedness => refused(|sign| sign == 0.0 || sign == 1.0)
+                .map(|sign| format!("the sign of {tensor} is {sign}, expected 0 or 1")),
+            Role::Step => refused(|step| step.is_finite() && step > 0.0)
+                .map(|step| format!("the step of {tensor} is {step}, expected a positive number")),
+            _ => None,
+        }
+    })
 }
 
 /// Sets whether what quantizers learn trains, for every quantizer that `select` accepts.

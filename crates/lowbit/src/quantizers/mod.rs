@@ -15,7 +15,7 @@ mod watch;
 
 pub use integers::Integers;
 pub use learned::{
-    LearnedParameter, bad_threshold, learned, learned_at, set_retraining, with_learned,
+    LearnedParameter, bad_learned, learned, learned_at, set_retraining, with_learned,
 };
 pub use methods::*;
 pub(crate) use methods::{calibrated, learned_paths};

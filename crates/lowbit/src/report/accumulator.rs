@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use lowbit_formats::{IntegerRange, bits_of};
 use serde::Serialize;
 
 use crate::config::Layer;
-use crate::ops::{bits_of, sum_limits};
 use crate::quantizers::{
     Channels, Integers, ModulePath, Quantizer, QuantizerConfig, Sums as LayerSums, Term,
     with_learned,
@@ -101,7 +101,12 @@ impl Sums<'_> {
     fn limits(&self, (low, high): (i64, i64), channel: usize) -> (i128, i128) {
         let input = (self.input.min, self.input.max);
         if !self.distances {
-            return sum_limits(input, (low, high), 1);
+            let range = |(min, max): (i64, i64)| IntegerRange {
+                exponent: 0,
+                min: min.into(),
+                max: max.into(),
+            };
+            return range(input).sum_of_products(&range((low, high)), 1);
         }
         let (of_input, of_weight) = (
             self.input.log2_step(channel),

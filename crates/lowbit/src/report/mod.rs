@@ -3,7 +3,6 @@
 mod accumulator;
 mod quantizer_curve;
 pub mod summary;
-mod svg;
 pub mod table;
 
 pub use accumulator::{AccumulatorBits, accumulator_bits};

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use burn::tensor::{Device, Tensor};
+use lowbit_formats::IntegerGrid;
+use lowbit_formats::svg::{FONT, Panel};
 use serde::Serialize;
 
-use super::svg::{FONT, Panel};
 use crate::Error;
 use crate::ops::trained_threshold;
 use crate::quantizers::TrainedThresholdConfig;
@@ -22,6 +23,15 @@ pub struct CurveConfig {
     pub threshold: f32,
     /// Whether the integers are signed.
     pub signed: bool,
+}
+
+impl CurveConfig {
+    /// The integers of its results.
+    fn grid(&self) -> IntegerGrid {
+        let log2_t = self.threshold.log2();
+        let grid = IntegerGrid::from_log2_threshold(log2_t, self.bits, self.signed);
+        grid.expect("the threshold is a number")
+    }
 }
 
 /// Transfer curves of a quantizer as figure 1 of TQT (arXiv 1903.08066) shows them, there for
@@ -69,10 +79,9 @@ impl QuantizerCurve {
             .map(|i| effective * (low + (2.0 - low) * i as f64 / (POINTS - 1) as f64))
             .collect();
         let (q, dq_dx, dq_dlog2_t) = evaluate(&config, &x);
-        let magnitude_bits = config.bits - u32::from(config.signed);
         Ok(Self {
             config,
-            scale: effective / f64::from(magnitude_bits).exp2(),
+            scale: config.grid().step().into(),
             x,
             q,
             dq_dx,
@@ -104,10 +113,8 @@ impl QuantizerCurve {
 
     /// The numbers between which nothing is clipped: half a step beyond the ends of the grid.
     fn unclipped(&self) -> (f64, f64) {
-        let magnitude_bits = self.config.bits - u32::from(self.config.signed);
-        let p = f64::from(magnitude_bits).exp2() - 1.0;
-        let n = if self.config.signed { -p - 1.0 } else { 0.0 };
-        (self.scale * (n - 0.5), self.scale * (p + 0.5))
+        let (least, greatest) = self.config.grid().ends();
+        (least.into(), greatest.into())
     }
 
     /// The curves as a picture: above, the quantizer and its two gradients; below, the loss

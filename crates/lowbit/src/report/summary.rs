@@ -1,9 +1,12 @@
 //! Tables of what training, quantizing and timing came to.
 
+use std::collections::BTreeSet;
+
 use super::AccumulatorBits;
 use super::table::{Table, percent, thousands};
 use crate::bench::{ConvolutionTimes, StepTime, StepTimes};
 use crate::calibrate::Measured;
+use crate::quantizers::Slot;
 use crate::train::{Evaluation, LayerWidths, RunResult};
 
 /// One line a run.
@@ -51,20 +54,22 @@ pub fn evaluation(evaluation: &Evaluation) -> Table {
     ]])
 }
 
-/// One line a layer that quantizes something.
+/// One line a layer, with a column for each slot that some layer has.
 pub fn layer_widths(layers: &[LayerWidths]) -> Table {
-    let headings = ["layer", "type", "input", "weight", "bias", "sum", "output"];
-    let bits = |bits: Option<u32>| bits.map_or("float".into(), |bits| bits.to_string());
+    let every = layers.iter().flat_map(|layer| layer.slots.iter());
+    let slots: BTreeSet<Slot> = every.map(|(slot, _)| slot.into()).collect();
+    let named = slots.iter().map(|slot| match slot.name() {
+        Slot::ACCUMULATOR => "sum",
+        name => name,
+    });
+    let headings = ["layer", "type"].into_iter().chain(named);
     Table::new(headings).with_rows(layers.iter().map(|layer| {
-        [
-            layer.path.clone(),
-            layer.layer_type.to_string(),
-            bits(layer.input),
-            bits(layer.weight),
-            bits(layer.bias),
-            bits(layer.accumulator),
-            bits(layer.output),
-        ]
+        let bits = slots.iter().map(|slot| match layer.slots.get(slot.name()) {
+            Some(Some(bits)) => bits.to_string(),
+            _ => "float".into(),
+        });
+        let layer = [layer.path.clone(), layer.layer_type.to_string()];
+        layer.into_iter().chain(bits).collect::<Vec<_>>()
     }))
 }
 

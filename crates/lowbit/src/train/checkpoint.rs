@@ -12,7 +12,7 @@ use super::recipe::ThresholdState;
 use crate::Error;
 use crate::files::{sync_folder, write_synced};
 use crate::models::{Classifier, LoadReport, Stored, Tolerance, load_plain};
-use crate::quantizers::bad_threshold;
+use crate::quantizers::bad_learned;
 
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
@@ -188,26 +188,21 @@ pub fn load_state(path: &Path) -> Result<State, Error> {
 /// The network with the parameters of the checkpoint in folder `path`.
 ///
 /// # Errors
-/// If it cannot be read, is of another network, or has a threshold that is zero or no number.
+/// If it cannot be read, is of another network, or has learned what no quantizer can use.
 pub fn load_model<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
     let path = path.join(MODEL);
     let record = ModuleRecord::from_bytes(read(&path)?).map_err(bad(&path))?;
-    with_thresholds_checked(model.restored(record).map_err(bad(&path))?, &path)
+    with_learned_checked(model.restored(record).map_err(bad(&path))?, &path)
 }
 
-/// The network, if every threshold is a positive number.
-fn with_thresholds_checked<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
-    match bad_threshold(&model) {
+/// The network, if its quantizers can use what they have learned.
+fn with_learned_checked<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
+    match bad_learned(&model) {
         None => Ok(model),
-        Some((tensor, log2_threshold)) => {
-            let threshold = log2_threshold.exp2();
-            let message =
-                format!("the threshold of {tensor} is {threshold}, expected a positive number");
-            Err(Error::Checkpoint {
-                path: path.into(),
-                message,
-            })
-        }
+        Some(message) => Err(Error::Checkpoint {
+            path: path.into(),
+            message,
+        }),
     }
 }
 
@@ -217,7 +212,7 @@ fn with_thresholds_checked<M: Stored>(model: M, path: &Path) -> Result<M, Error>
 ///
 /// # Errors
 /// If either has another parameter that the other lacks, or of another shape, and `tolerance` does
-/// not accept that; all are named. If a threshold is zero or no number.
+/// not accept that; all are named. If it has learned what no quantizer can use.
 pub fn load_weights<M: Classifier>(
     model: M,
     path: &Path,
@@ -228,7 +223,7 @@ pub fn load_weights<M: Classifier>(
         false => path.join(MODEL),
     };
     let (model, report) = load_plain(model, &path, tolerance)?;
-    Ok((with_thresholds_checked(model, &path)?, report))
+    Ok((with_learned_checked(model, &path)?, report))
 }
 
 /// The optimizer with the state of the checkpoint in folder `path`.

@@ -72,6 +72,9 @@ fn find<'a>(
 }
 
 /// Tests the best or the last checkpoint of a run on the test images.
+///
+/// # Errors
+/// If there is none, it cannot be read, or its loss is no number.
 pub fn evaluate_run(
     folder: &RunFolder,
     experiment: &Experiment,
@@ -85,6 +88,12 @@ pub fn evaluate_run(
     let start = Instant::now();
     let sums = evaluate(&model, &split.test, objective, device);
     let seconds = start.elapsed().as_secs_f64();
+    if !sums.loss.is_finite() {
+        return Err(Error::NotFinite {
+            run: name.into(),
+            loss: sums.mean_loss(),
+        });
+    }
     Ok(Evaluation {
         name: name.into(),
         checkpoint: path,

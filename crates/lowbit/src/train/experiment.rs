@@ -277,8 +277,8 @@ impl RunConfig {
             runs.push(Self::one(settings, usual, name, QPlan::float(), start));
         }
         if quantized {
-            // Thresholds are calibrated on a trained network.
-            let after = baseline && start == Start::Scratch && plan.has_thresholds();
+            // What is calibrated is calibrated on a trained network.
+            let after = baseline && start == Start::Scratch && plan.needs_calibration();
             let start = if after { Start::First } else { start };
             runs.push(Self::one(settings, usual, name, plan, start));
         }

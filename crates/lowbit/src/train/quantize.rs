@@ -12,11 +12,12 @@ use super::recipe::Recipe;
 use super::task::{Classification, forward_calibration};
 use crate::Error;
 use crate::calibrate::{Measured, measure};
-use crate::config::{FLOAT_BITS, Method, QPlan};
+use crate::config::{FLOAT_BITS, Layer, Method, QPlan};
 use crate::data::Split;
 use crate::models::Classifier;
 use crate::quantizers::{
-    QuantizerConfig, ThresholdInit, TrainedThresholdConfig, UNTRAINED_STEP, set_rounding,
+    PerSlot, QuantizerConfig, Slot, ThresholdInit, TrainedThresholdConfig, UNTRAINED_STEP,
+    set_rounding,
 };
 
 /// Settings as a quantization of what `from` names takes them: the method is TQT, static unless a
@@ -174,37 +175,30 @@ pub struct LayerWidths {
     pub path: String,
     /// Its type.
     pub layer_type: &'static str,
-    /// Bits of its input; none where that stays in float, as for the others.
-    pub input: Option<u32>,
-    /// Bits of its weight.
-    pub weight: Option<u32>,
-    /// Bits of its bias.
-    pub bias: Option<u32>,
-    /// Bits of its sums.
-    pub accumulator: Option<u32>,
-    /// Bits of its output.
-    pub output: Option<u32>,
+    /// Bits in each slot that the layer has, its accumulator's among them; none where a tensor stays
+    /// in float.
+    #[serde(flatten)]
+    pub slots: PerSlot<Option<u32>>,
 }
 
 /// The widths of every layer of a network, in order.
 pub fn layer_widths<M: Classifier>(model: &M) -> Vec<LayerWidths> {
-    let layers = model.layers().iter();
-    layers
-        .map(|layer| {
-            (layer, |slot| {
-                layer.config.get(slot).map(QuantizerConfig::bits)
-            })
-        })
-        .map(|(layer, bits)| LayerWidths {
+    let widths = |layer: &Layer| {
+        let mut slots = PerSlot::default();
+        for &slot in &layer.description.slots {
+            let bits = match slot {
+                Slot::ACCUMULATOR => layer.config.accumulator.as_ref().map(|sum| sum.bits),
+                _ => layer.config.get(slot).map(QuantizerConfig::bits),
+            };
+            slots.set(slot, Some(bits));
+        }
+        LayerWidths {
             path: layer.path.clone(),
             layer_type: layer.description.name,
-            input: bits("input"),
-            weight: bits("weight"),
-            bias: bits("bias"),
-            accumulator: layer.config.accumulator.as_ref().map(|sum| sum.bits),
-            output: bits("output"),
-        })
-        .collect()
+            slots,
+        }
+    };
+    model.layers().iter().map(widths).collect()
 }
 
 /// A quantized network, layer by layer and tensor by tensor.

@@ -107,7 +107,8 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             }
             lr = self.config.lr * self.factor();
             self.step(indices);
-            self.finite("training loss", self.state.sums.loss)?;
+            let epoch = self.state.epoch + 1;
+            self.finite("training loss", self.state.sums.loss, epoch)?;
             self.state.seconds = spent + start.elapsed().as_secs_f64();
             progress.step(&self.state.sums, examples);
         }
@@ -134,7 +135,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     /// If the loss is NaN or infinite.
     pub fn test(&mut self) -> Result<Sums, Error> {
         let tested = self.setting.task.test(&self.model().valid());
-        self.finite("test loss", tested.loss)?;
+        self.finite("test loss", tested.loss, self.state.epoch)?;
         let accuracy = tested.accuracy();
         if self.state.best.is_none_or(|best| accuracy > best.accuracy) {
             self.state.best = Some(Best {
@@ -145,15 +146,20 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         Ok(tested)
     }
 
-    fn finite(&self, what: &'static str, loss: f64) -> Result<(), Error> {
+    /// Refuses a loss that is no number, in or after an epoch; before the first, nothing was trained.
+    fn finite(&self, what: &'static str, loss: f64, epoch: usize) -> Result<(), Error> {
         if loss.is_finite() {
             return Ok(());
         }
-        Err(Error::Diverged {
-            run: self.config.name.clone(),
-            what,
-            loss,
-            epoch: self.state.epoch + 1,
+        let run = self.config.name.clone();
+        Err(match epoch {
+            0 => Error::NotFinite { run, loss },
+            _ => Error::Diverged {
+                run,
+                what,
+                loss,
+                epoch,
+            },
         })
     }
 

@@ -207,7 +207,14 @@ impl ModuleMapper for SetThresholds {
 #[test]
 fn a_threshold_of_zero_or_nan_is_refused() {
     let device = Device::flex();
-    for (log2_threshold, written) in [(f32::NEG_INFINITY, "0"), (f32::NAN, "NaN")] {
+    // An f32 holds powers of two from 2^-126 to 2^127 without losing bits.
+    let range = " from 2^-126 to 2^127";
+    for (log2_threshold, written, range) in [
+        (f32::NEG_INFINITY, "0", ""),
+        (f32::NAN, "NaN", ""),
+        (140.0, "2^140", range),
+        (-400.0, "2^-400", range),
+    ] {
         let temporary = tempfile::tempdir().unwrap();
         let model = build("lenet", &all_tensors(), &device);
         let model = model.map(&mut SetThresholds(log2_threshold, Vec::new()));
@@ -215,7 +222,7 @@ fn a_threshold_of_zero_or_nan_is_refused() {
         let load = |model: Network| load_weights(model, temporary.path(), Tolerance::default());
         let error = load(build("lenet", &all_tensors(), &device)).unwrap_err();
         let expected =
-            format!("the threshold of conv1.input is {written}, expected a positive number");
+            format!("the threshold of conv1.input is {written}, expected a positive number{range}");
         assert!(error.to_string().ends_with(&expected), "{error}");
     }
 }

@@ -83,10 +83,10 @@ impl Operator<1> for DorefaWeight {
                 let mean = (sum / data.len() as f64) as f32;
                 return flex::map(w, move |w| if w < 0.0 { -mean } else { mean });
             }
-            let half_inverse = half_inverse(tanh(kernel::max_abs(data)));
+            let (up, half_inverse) = half_inverse(tanh(kernel::max_abs(data)));
             let levels = ((1u64 << bits) - 1) as f32;
             flex::map(w, move |w| {
-                let unit = tanh(w) * half_inverse + 0.5;
+                let unit = tanh(w) * up * half_inverse + 0.5;
                 2.0 * ((levels * unit).round_ties_even() / levels) - 1.0
             })
         })]
@@ -102,20 +102,27 @@ impl Operator<1> for DorefaWeight {
             let (grad, ()) = flex::replace(w, flex::contiguous(grad), |w, grad| {
                 let largest = kernel::max_abs(w);
                 let max = tanh(largest);
-                let inverse = 2.0 * half_inverse(max);
+                let (up, half_inverse) = half_inverse(max);
+                let inverse = 2.0 * half_inverse;
                 let sum = update_and_sum_all(
                     w,
                     grad,
                     #[inline(always)]
                     move |w, g| {
                         let t = tanh(w);
-                        (g * (1.0 - t * t) * inverse, g * t)
+                        (g * (1.0 - t * t) * inverse * up, g * t)
                     },
                 );
+                // Gradients beyond every f32, as those to subnormal weights are, stay finite.
+                let finite = |g: f32| g.clamp(f32::MIN, f32::MAX);
+                if up != 1.0 {
+                    grad.iter_mut().for_each(|g| *g = finite(*g));
+                }
                 if let Some(j) = w.iter().position(|w| w.abs() == largest) {
                     // Each product stays in range, where the square of the inverse might not.
                     let slope = (1.0 - max * max) * inverse;
-                    grad[j] -= w[j].signum() * slope * (sum as f32 * inverse);
+                    let through_max = slope * up * (sum as f32 * inverse * up);
+                    grad[j] -= w[j].signum() * finite(through_max);
                 }
             });
             grad
@@ -123,10 +130,20 @@ impl Operator<1> for DorefaWeight {
     }
 }
 
-/// `1 / (2 max)`, or zero where `max` is.
-fn half_inverse(max: f32) -> f32 {
-    if max == 0.0 { 0.0 } else { 0.5 / max }
+/// Two factors whose product is `1 / (2 max)`, or zero where `max` is. The first is 1, but for a
+/// `max` so small that no f32 holds its inverse.
+fn half_inverse(max: f32) -> (f32, f32) {
+    if max == 0.0 {
+        (1.0, 0.0)
+    } else if max < f32::MIN_POSITIVE {
+        (UP, 0.5 / (max * UP))
+    } else {
+        (1.0, 0.5 / max)
+    }
 }
+
+/// Brings every subnormal number to where its inverse is an f32: 2^64.
+const UP: f32 = 18_446_744_073_709_551_616.0;
 
 /// The rounded weights, composed of tensor primitives.
 fn composed_forward<B: Backend>(w: FloatTensor<B>, bits: u32) -> FloatTensor<B> {
@@ -183,9 +200,15 @@ fn spread<B: Backend>(number: FloatTensor<B>, like: &FloatTensor<B>) -> FloatTen
 
 /// `t / max |t|`, or zeros where every element is zero.
 fn over_max<B: Backend>(t: FloatTensor<B>) -> FloatTensor<B> {
-    let inverse = inverse_or_zero::<B>(B::float_max_abs(t.clone()));
-    let inverse = spread::<B>(inverse, &t);
-    B::float_mul(t, inverse)
+    let bools = get_or_init_device_settings::<B>(&t.device()).bool_dtype;
+    let max = B::float_max_abs(t.clone());
+    // The inverse of a subnormal number may be none; 2^64 times as much has one.
+    let small = B::float_lower_elem(max.clone(), f32::MIN_POSITIVE.into(), bools);
+    let up = B::float_ones(max.shape(), &max.device(), max.dtype().into());
+    let up = B::float_mask_fill(up, small, UP.into());
+    let inverse = inverse_or_zero::<B>(B::float_mul(max, up.clone()));
+    let (up, inverse) = (spread::<B>(up, &t), spread::<B>(inverse, &t));
+    B::float_mul(B::float_mul(t, up), inverse)
 }
 
 /// `1 / x`, or zero where `x` is.
@@ -211,6 +234,26 @@ mod tests {
     fn one_bit_is_the_sign_times_the_mean_magnitude() {
         // Mean of 1, 2, 0, 5 is 2.
         assert_eq!(quantized(&[1.0, -2.0, 0.0, 5.0], 1), [2.0, -2.0, 2.0, 2.0]);
+    }
+
+    /// tanh w = w for numbers so small; over the largest, 1.4e-39, they are 1, -0.357 and 0: 1, 0.32
+    /// and 0.5 of the way, 3, 0.96 and 1.5 steps, so 1, -1/3 and 1/3.
+    #[test]
+    fn subnormal_weights_are_weights() {
+        let w = [1.4e-39, -5e-40, 0.0];
+        let expected = [1.0, -1.0 / 3.0, 1.0 / 3.0];
+        for (q, e) in quantized(&w, 2).iter().zip(expected) {
+            assert!((q - e).abs() < 1e-6, "{q} {e}");
+        }
+        let device = Device::flex().autodiff();
+        let w = Tensor::<1>::from_floats(w, &device).require_grad();
+        let loss =
+            (dorefa_weight(w.clone(), 2) * Tensor::from_floats([1.0, 2.0, 0.0], &device)).sum();
+        let grad = w.grad(&loss.backward()).unwrap().into_data();
+        let grad: Vec<f32> = grad.iter().collect();
+        // The slope is 1 / 1.4e-39, which is beyond every f32, and 0 where no gradient comes.
+        assert_eq!(grad[1..], [f32::MAX, 0.0]);
+        assert!(grad[0].is_finite());
     }
 
     #[test]
@@ -292,7 +335,8 @@ mod tests {
         let w: Vec<f32> = (0..60).map(|i| (i as f32 * 0.71).sin() * 1.3).collect();
         let g: Vec<f32> = (0..60).map(|i| (i as f32 * 1.3).cos()).collect();
         let zeros = vec![0.0; 60];
-        for w in [&w, &zeros] {
+        let tiny: Vec<f32> = w.iter().map(|w| w * 1e-39).collect();
+        for (w, has_gradients) in [(&w, true), (&zeros, true), (&tiny, false)] {
             for bits in [1, 2, 4, 8] {
                 let operator = DorefaWeight { bits };
                 let [kernel] = array(operator.flex_forward(Inputs::new(vec![flex(w)])));
@@ -301,6 +345,9 @@ mod tests {
                 for (a, b) in kernel.iter().zip(&plain) {
                     assert!((a - b).abs() < 1e-6, "{bits} bits: {a} {b}");
                 }
+            }
+            if !has_gradients {
+                continue;
             }
             let incoming = || Incoming::new(vec![flex(w)], flex(&g));
             let operator = DorefaWeight { bits: 2 };

@@ -7,8 +7,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Tensor};
 
-use crate::ops::quantization::integer_grid::Steps;
-use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding};
+use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding, Steps};
 
 /// Rounds `x` to multiples of a learned step.
 ///

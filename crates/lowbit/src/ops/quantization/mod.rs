@@ -2,7 +2,6 @@
 
 mod dorefa;
 mod format;
-mod integer_grid;
 mod learned_step;
 pub(crate) mod operand;
 pub(crate) mod pointwise;
@@ -17,14 +16,12 @@ use lowbit_formats::{Format, Rounding};
 use crate::ops::backend::operator::Kernels;
 use dorefa::DorefaWeight;
 use format::FakeQuantize;
-use integer_grid::Steps;
 use operand::{OperandGradients, operand_quantizations};
-use pointwise::{Pointwise, Prepared, Quantize, Sums};
+use pointwise::{Pointwise, Prepared, Quantize, Steps, Sums};
 use threshold::TrainedThreshold;
 
 pub use dorefa::dorefa_weight;
 pub use format::{ClampedGradient, fake_quantize};
-pub use integer_grid::{IntegerGrid, bits_of, sum_limits};
 pub use learned_step::learned_step;
 pub use operand::Operand;
 pub use saturation::Saturation;

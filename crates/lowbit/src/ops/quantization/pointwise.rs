@@ -6,7 +6,7 @@ use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Tensor;
-use lowbit_formats::kernel;
+use lowbit_formats::{IntegerRange, kernel};
 
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
@@ -14,7 +14,6 @@ use crate::ops::backend::operator::{
     self, Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
 use crate::ops::kernel::elementwise::{update, update_and_sum, update_and_sum_all};
-use crate::ops::quantization::integer_grid::Steps;
 
 /// The most tensors that a quantization learns.
 const MOST_LEARNED: usize = 2;
@@ -24,6 +23,14 @@ pub(crate) const PARENTS: usize = 1 + MOST_LEARNED;
 
 /// The gradient of a number of each learned tensor.
 pub(crate) type Sums = [f64; MOST_LEARNED];
+
+/// A power-of-two step and the integers on it, as far as they are known without reading a tensor.
+pub(crate) struct Steps {
+    /// The integers, and the exponent of the step less what `trained` adds to it.
+    pub(crate) range: IntegerRange,
+    /// `[1]` or `[channels]`.
+    pub(crate) trained: Option<Tensor<1>>,
+}
 
 /// An operator that quantizes its first tensor one number at a time. The others are its parameters,
 /// the learned ones first.

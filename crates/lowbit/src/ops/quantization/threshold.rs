@@ -8,8 +8,7 @@ use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Tensor, TensorData};
 use lowbit_formats::{IntegerGrid, IntegerRange, IntegerRounding};
 
-use crate::ops::quantization::integer_grid::Steps;
-use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding};
+use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding, Steps};
 
 /// The exponents that a step is held to, so that step and inverse are normal floats.
 const EXPONENTS: (f32, f32) = {

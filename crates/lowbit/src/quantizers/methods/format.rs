@@ -10,7 +10,7 @@ use lowbit_formats::{Codebook, Format, Rounding};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::ops::{ClampedGradient, IntegerGrid, Operand, Quantization};
+use crate::ops::{ClampedGradient, Operand, Quantization};
 use crate::quantizers::integers::Integers;
 use crate::quantizers::methods::method::{Channels, Method};
 use crate::quantizers::watch::{Switch, is_observing};
@@ -157,7 +157,7 @@ impl Method for FormatQuantizer {
     }
 
     fn has_integers(config: &FormatQuantizerConfig) -> bool {
-        IntegerGrid::of(&config.format).is_some()
+        config.format.integer_range().is_some()
     }
 
     fn init(config: &FormatQuantizerConfig, _: Option<Channels>, _: &Device) -> Self {
@@ -177,12 +177,12 @@ impl Method for FormatQuantizer {
     }
 
     fn integers(&self) -> Option<Integers> {
-        let grid = IntegerGrid::of(&self.config.format)?;
+        let range = self.config.format.integer_range()?;
         Some(Integers {
             bits: self.config.format.bits(),
-            min: grid.min,
-            max: grid.max,
-            log2_steps: vec![grid.log2_step],
+            min: range.min.try_into().ok()?,
+            max: range.max.try_into().ok()?,
+            log2_steps: vec![range.exponent],
         })
     }
 }

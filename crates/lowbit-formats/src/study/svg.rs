@@ -1,21 +1,22 @@
-//! Axes and curves as SVG.
+//! Axes, text and curves as SVG.
 
 use std::fmt::Write;
 
-/// Lines and text of a picture's parts.
-pub(super) const FONT: &str = "Helvetica, Arial, 'DejaVu Sans', sans-serif";
+/// The fonts of all text.
+pub const FONT: &str = "Helvetica, Arial, 'DejaVu Sans', sans-serif";
 
 /// Two axes in a picture, and how numbers lie on them.
-pub(super) struct Panel {
+pub struct Panel {
     /// Left and top edge, width and height, in pixels.
-    pub(super) frame: [f64; 4],
+    pub frame: [f64; 4],
     /// The least and the greatest number to the right.
-    pub(super) x: (f64, f64),
+    pub x: (f64, f64),
     /// The least and the greatest number upwards.
-    pub(super) y: (f64, f64),
+    pub y: (f64, f64),
 }
 
 impl Panel {
+    /// Where a point is, in pixels.
     fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let [left, top, width, height] = self.frame;
         let along = |value: f64, (low, high): (f64, f64)| (value - low) / (high - low);
@@ -26,11 +27,11 @@ impl Panel {
     }
 
     /// Title, grid and numbers on the axes.
-    pub(super) fn axes(&self, title: &str, x_label: &str) -> String {
+    pub fn axes(&self, title: &str, x_label: &str) -> String {
         let [left, top, width, height] = self.frame;
         let (right, bottom) = (left + width, top + height);
         let mut svg = String::new();
-        for tick in ticks(self.x) {
+        for tick in ticks(self.x, 5.0) {
             let (x, _) = self.at(tick, self.y.0);
             let (color, label) = (grid_color(tick), decimal(tick));
             let _ = writeln!(
@@ -40,7 +41,7 @@ impl Panel {
                 bottom + 17.0
             );
         }
-        for tick in ticks(self.y) {
+        for tick in ticks(self.y, 5.0) {
             let (_, y) = self.at(self.x.0, tick);
             let (color, label) = (grid_color(tick), decimal(tick));
             let _ = writeln!(
@@ -63,7 +64,7 @@ impl Panel {
     }
 
     /// A band of numbers to the right.
-    pub(super) fn band(&self, (from, to): (f64, f64), color: &str) -> String {
+    pub fn band(&self, (from, to): (f64, f64), color: &str) -> String {
         let [_, top, _, height] = self.frame;
         let x = |value: f64| self.at(value.clamp(self.x.0, self.x.1), self.y.0).0;
         let (from, to) = (x(from), x(to));
@@ -74,7 +75,7 @@ impl Panel {
     }
 
     /// A line through the points; `style` holds further attributes.
-    pub(super) fn line(&self, points: impl Iterator<Item = (f64, f64)>, style: &str) -> String {
+    pub fn line(&self, points: impl Iterator<Item = (f64, f64)>, style: &str) -> String {
         let mut path = String::new();
         for (x, y) in points {
             let (x, y) = self.at(x, y);
@@ -90,9 +91,9 @@ fn grid_color(tick: f64) -> &'static str {
     if tick == 0.0 { "#9a9a9a" } else { "#e4e4e4" }
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten within the range, some five.
-fn ticks((low, high): (f64, f64)) -> Vec<f64> {
-    let rough = (high - low) / 5.0;
+/// Multiples of 1, 2 or 5 times a power of ten within the range, `about` so many.
+pub fn ticks((low, high): (f64, f64), about: f64) -> Vec<f64> {
+    let rough = (high - low) / about;
     let ten = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0]
         .into_iter()
@@ -107,15 +108,33 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
     (first..=last).map(|i| i as f64 * step).collect()
 }
 
-/// A number in as few digits as name it, with a true minus.
-fn decimal(number: f64) -> String {
+/// A number in as few digits as name it, five at most, with a true minus.
+pub fn decimal(number: f64) -> String {
     let short: f64 = format!("{number:.4e}").parse().unwrap_or(number);
-    let text = if short == 0.0 || (1e-4..1e5).contains(&short.abs()) {
+    let text = if short == 0.0 {
+        "0".into()
+    } else if (1e-4..1e5).contains(&short.abs()) {
         short.to_string()
     } else {
         format!("{short:e}")
     };
     text.replace('-', "\u{2212}")
+}
+
+/// Writes a line of text that begins, ends or has its middle (`anchor`) at a place.
+pub fn text(svg: &mut String, x: f64, y: f64, anchor: &str, content: &str) {
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{content}</text>"
+    );
+}
+
+/// Writes a line of a grid, from `top` to `bottom`.
+pub fn vertical(svg: &mut String, x: f64, top: f64, bottom: f64) {
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{x:.1} {top}V{bottom}\" stroke=\"#e4e4e4\"/>"
+    );
 }
 
 #[cfg(test)]
@@ -124,8 +143,10 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers() {
-        assert_eq!(ticks((-2.0, 2.0)), [-2.0, -1.0, 0.0, 1.0, 2.0]);
-        let labels: Vec<String> = ticks((0.0, 0.9)).into_iter().map(decimal).collect();
+        assert_eq!(ticks((-2.0, 2.0), 5.0), [-2.0, -1.0, 0.0, 1.0, 2.0]);
+        let eight = ticks((-6.0, 6.0), 8.0);
+        assert_eq!(eight, [-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0]);
+        let labels: Vec<String> = ticks((0.0, 0.9), 5.0).into_iter().map(decimal).collect();
         assert_eq!(labels, ["0", "0.2", "0.4", "0.6", "0.8"]);
     }
 
