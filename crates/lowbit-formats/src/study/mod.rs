@@ -5,5 +5,6 @@ pub mod compare;
 pub mod error_summary;
 pub mod inspect;
 pub mod plot;
+pub mod svg;
 #[cfg(feature = "verify")]
 pub mod verify;
