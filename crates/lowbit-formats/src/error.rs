@@ -1,7 +1,11 @@
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
 use thiserror::Error;
 
 /// What can go wrong with a format: its text, its parameters, or the slices given to a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum FormatError {
     /// The text names no format; `nearest` is a valid text close to it.
     #[error("unknown format `{text}`: {reason}; did you mean `{nearest}`?")]
@@ -24,10 +28,10 @@ pub enum FormatError {
         nearest: String,
     },
     /// A parameter is outside its range.
-    #[error("{format}: {field} is {value}, expected {expected}")]
+    #[error("{what}: {field} is {value}, expected {expected}")]
     Parameter {
-        /// The kind of format, such as `fixed`.
-        format: &'static str,
+        /// What has the parameter: a kind of format, such as `fixed`, or a task, such as `plot`.
+        what: &'static str,
         /// The parameter's name.
         field: &'static str,
         /// The value that was given.
@@ -75,4 +79,39 @@ pub enum FormatError {
         /// What was asked of it.
         operation: String,
     },
+}
+
+impl FormatError {
+    /// A parameter of `what` outside its range.
+    pub(crate) fn parameter(
+        what: &'static str,
+        field: &'static str,
+        value: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Parameter {
+            what,
+            field,
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+}
+
+/// Checks that a parameter of `what` lies in a range.
+///
+/// # Errors
+///
+/// [`FormatError::Parameter`] if not.
+pub(crate) fn check_range<T: PartialOrd + Display>(
+    what: &'static str,
+    field: &'static str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), FormatError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let expected = format!("{} to {}", range.start(), range.end());
+    Err(FormatError::parameter(what, field, value, expected))
 }

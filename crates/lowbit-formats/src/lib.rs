@@ -30,11 +30,11 @@ pub use error::FormatError;
 pub use format::Format;
 pub use kernel::{Layout, Number, pack};
 pub use rounding::{Rounding, philox};
+pub use scalar::formats::*;
 pub use scalar::{
-    AdditivePowerOfTwo, Affine, Codebook, E8M0, Facts, FixedPoint, Float, Grid, Integer,
-    IntegerGrid, IntegerRange, IntegerRounding, Logarithmic, P3109, Pass, Posit, PowerOfTwo,
-    QPyTorch, ScalarFormat, UnitGrid, Visitor, apot, bits_of, codebook, e8m0, facts, fixed, float,
-    integer, lns, p3109, posit, pot, qpytorch, unit,
+    Affine, Facts, Grid, IntegerGrid, IntegerRange, IntegerRounding, Pass, ScalarFormat, Visitor,
+    apot, bits_of, codebook, e8m0, facts, fixed, float, integer, lns, p3109, posit, pot, qpytorch,
+    unit,
 };
 #[cfg(feature = "verify")]
 pub use study::verify;

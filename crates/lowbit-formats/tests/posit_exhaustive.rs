@@ -1,18 +1,15 @@
 //! Sweeps of posits over all 2^32 `f32` inputs against the `softposit` crate: the codes, and the
 //! values that the kernels give. Long, so they are ignored by default:
 //!
-//! `cargo test --release -p lowbit-formats --test posit_exhaustive -- --ignored --nocapture`
+//! `cargo test --release -p lowbit-formats --features verify --test posit_exhaustive -- --ignored --nocapture`
 //!
 //! The reference's generic types loop over the exponent and take about two minutes a format on two
 //! cores; `POSIT="8,1 16,2"` in the environment chooses among them.
 
-#[path = "../src/study/verify/softposit.rs"]
-mod posit_reference;
-
 use std::time::Instant;
 
+use lowbit_formats::verify::softposit::{Reference, es1, es2, standard};
 use lowbit_formats::{Format, Posit, Rounding};
-use posit_reference::{Reference, es1, es2, standard};
 use rayon::prelude::*;
 
 const INPUTS: u64 = 1 << 32;

@@ -48,12 +48,12 @@ impl GroupedInteger {
     pub fn new(integer: Integer, granularity: Granularity) -> Result<Self, FormatError> {
         let (min, max) = integer.limits();
         if !(2..=1 << 16).contains(&(max - min)) {
-            return Err(FormatError::Parameter {
-                format: "affine",
-                field: "bits",
-                value: integer.to_string(),
-                expected: "2 to 16 bits".into(),
-            });
+            return Err(FormatError::parameter(
+                "affine",
+                "bits",
+                integer,
+                "2 to 16 bits",
+            ));
         }
         granularity.validate("affine")?;
         Ok(Self {
@@ -70,12 +70,12 @@ impl GroupedInteger {
     /// If the integers are unsigned.
     pub fn symmetric(self) -> Result<Self, FormatError> {
         if !self.integer.is_signed() {
-            return Err(FormatError::Parameter {
-                format: "affine",
-                field: "symmetric",
-                value: "true".into(),
-                expected: "false, since the integers are unsigned".into(),
-            });
+            return Err(FormatError::parameter(
+                "affine",
+                "symmetric",
+                "true",
+                "false, since the integers are unsigned",
+            ));
         }
         Ok(Self {
             symmetric: true,
@@ -119,12 +119,12 @@ impl GroupedInteger {
     /// [`FormatError::Parameter`] if a limit is NaN.
     pub fn parameters_of(&self, min: f32, max: f32) -> Result<Affine, FormatError> {
         if min.is_nan() || max.is_nan() {
-            return Err(FormatError::Parameter {
-                format: "affine",
-                field: if min.is_nan() { "min" } else { "max" },
-                value: "NaN".into(),
-                expected: "a number".into(),
-            });
+            return Err(FormatError::parameter(
+                "affine",
+                if min.is_nan() { "min" } else { "max" },
+                "NaN",
+                "a number",
+            ));
         }
         let range = Groups::include(Groups::include(Groups::EMPTY, min), max);
         Ok(self.groups().affine(range))

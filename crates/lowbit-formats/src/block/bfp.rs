@@ -7,7 +7,7 @@ use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::{self, Shared};
 use crate::block::scaled::{PowerOfTwo, round_scaled};
 use crate::block::scales::Scales;
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::Visitor;
@@ -41,14 +41,7 @@ impl BlockFloat {
     ///
     /// If `word` is not in 2..=24 or a block has no elements.
     pub fn new(word: u8, granularity: Granularity) -> Result<Self, FormatError> {
-        if !(2..=24).contains(&word) {
-            return Err(FormatError::Parameter {
-                format: "bfp",
-                field: "word",
-                value: word.to_string(),
-                expected: "2 to 24".into(),
-            });
-        }
+        check_range("bfp", "word", word, 2..=24)?;
         granularity.validate("bfp")?;
         Ok(Self { word, granularity })
     }

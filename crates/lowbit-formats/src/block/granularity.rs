@@ -108,12 +108,9 @@ impl Granularity {
     /// Checks that a block has elements; `format` is named in the error.
     pub(crate) fn validate(&self, format: &'static str) -> Result<(), FormatError> {
         match self {
-            Self::Block { size: 0, .. } => Err(FormatError::Parameter {
-                format,
-                field: "block",
-                value: "0".into(),
-                expected: "1 or more".into(),
-            }),
+            Self::Block { size: 0, .. } => {
+                Err(FormatError::parameter(format, "block", "0", "1 or more"))
+            }
             _ => Ok(()),
         }
     }

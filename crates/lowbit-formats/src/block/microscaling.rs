@@ -89,56 +89,30 @@ impl MxElement {
 
     /// Bits of a code.
     pub fn bits(self) -> u32 {
-        match self {
-            Self::E4m3 | Self::E5m2 | Self::Int8 => 8,
-            Self::E3m2 | Self::E2m3 => 6,
-            Self::E2m1 => 4,
-        }
+        let float = self.float().as_ref().map(ScalarFormat::bits);
+        float.unwrap_or_else(|| ScalarFormat::bits(&Self::integers()))
     }
 
     /// The exponent of the largest value.
     pub fn max_exponent(self) -> u32 {
-        match self {
-            Self::E4m3 => 8,
-            Self::E5m2 => 15,
-            Self::E3m2 => 4,
-            Self::E2m3 | Self::E2m1 => 2,
-            Self::Int8 => 0,
-        }
+        (self.max().to_bits() >> 23) - 127
     }
 
     /// The largest value.
     pub fn max(self) -> f32 {
-        match self {
-            Self::E4m3 => 448.0,
-            Self::E5m2 => 57344.0,
-            Self::E3m2 => 28.0,
-            Self::E2m3 => 7.5,
-            Self::E2m1 => 6.0,
-            Self::Int8 => 127.0 / 64.0,
-        }
+        let float = self.float().as_ref().map(ScalarFormat::max);
+        float.unwrap_or_else(|| ScalarFormat::max(&Self::integers()))
     }
 
+    /// The bits after the point of the largest value's significand.
     fn mantissa(self) -> u32 {
-        match self {
-            Self::E4m3 | Self::E2m3 => 3,
-            Self::E5m2 | Self::E3m2 => 2,
-            Self::E2m1 => 1,
-            Self::Int8 => 6,
-        }
+        let float = self.float().map(|float| float.mantissa().into());
+        float.unwrap_or_else(|| Self::integers().fraction().unsigned_abs().into())
     }
 
     /// The scalar format of the element, saturating; `None` for integers.
     pub(crate) fn float(self) -> Option<Float> {
-        let name = match self {
-            Self::E4m3 => "e4m3",
-            Self::E5m2 => "e5m2",
-            Self::E3m2 => "e3m2",
-            Self::E2m3 => "e2m3",
-            Self::E2m1 => "e2m1",
-            Self::Int8 => return None,
-        };
-        Float::named(name).map(Float::saturating)
+        Float::named(self.name()).map(Float::saturating)
     }
 
     /// The integers of MXINT8.
@@ -148,13 +122,22 @@ impl MxElement {
             .expect("a valid fixed-point format")
     }
 
-    /// The element's name and the format's, which names the element only where there are two.
+    fn name(self) -> &'static str {
+        match self {
+            Self::E4m3 => "e4m3",
+            Self::E5m2 => "e5m2",
+            Self::E3m2 => "e3m2",
+            Self::E2m3 => "e2m3",
+            Self::E2m1 => "e2m1",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// The format's name, and the element's where the format has a choice.
     fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::E4m3 => ("mxfp8", "e4m3"),
-            Self::E5m2 => ("mxfp8", "e5m2"),
-            Self::E3m2 => ("mxfp6", "e3m2"),
-            Self::E2m3 => ("mxfp6", "e2m3"),
+            Self::E4m3 | Self::E5m2 => ("mxfp8", self.name()),
+            Self::E3m2 | Self::E2m3 => ("mxfp6", self.name()),
             Self::E2m1 => ("mxfp4", ""),
             Self::Int8 => ("mxint8", ""),
         }
@@ -417,5 +400,29 @@ impl<G: Grid> Shared for Scaled<G> {
     #[inline(always)]
     fn round(&self, x: f32, scale: PowerOfTwo, rounding: Rounding, random: u32) -> f32 {
         round_scaled(self.element, x, scale, rounding, random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OCP Microscaling Formats 1.0, sections 5.3.1 to 5.3.4: bits, emax and the largest value of
+    /// each element; 127/64 for integers, without -2.
+    #[test]
+    fn elements_as_the_specification_lists_them() {
+        for (element, bits, max_exponent, max, mantissa) in [
+            (MxElement::E4m3, 8, 8, 448.0, 3),
+            (MxElement::E5m2, 8, 15, 57344.0, 2),
+            (MxElement::E3m2, 6, 4, 28.0, 2),
+            (MxElement::E2m3, 6, 2, 7.5, 3),
+            (MxElement::E2m1, 4, 2, 6.0, 1),
+            (MxElement::Int8, 8, 0, 127.0 / 64.0, 6),
+        ] {
+            assert_eq!(element.bits(), bits, "{element:?}");
+            assert_eq!(element.max_exponent(), max_exponent, "{element:?}");
+            assert_eq!(element.max(), max, "{element:?}");
+            assert_eq!(element.mantissa(), mantissa, "{element:?}");
+        }
     }
 }

@@ -297,6 +297,10 @@ impl ScalarFormat for BlockFormat {
         self.with_element(Decode(code))
     }
 
+    fn code_text(&self, digits: &str) -> String {
+        self.with_element(CodeText(digits))
+    }
+
     fn integer_range(&self) -> Option<IntegerRange> {
         None
     }
@@ -339,6 +343,15 @@ impl Visitor for Decode {
     type Output = f32;
     fn visit<F: ScalarFormat>(self, format: &F) -> f32 {
         format.decode(self.0)
+    }
+}
+
+struct CodeText<'a>(&'a str);
+
+impl Visitor for CodeText<'_> {
+    type Output = String;
+    fn visit<F: ScalarFormat>(self, format: &F) -> String {
+        format.code_text(self.0)
     }
 }
 

@@ -1,8 +1,5 @@
 //! The bits of a code, with its fields set apart.
 
-use crate::block::BlockFormat;
-use crate::block::microscaling::MxElement;
-use crate::block::nvfp4::NvFp4;
 use crate::format::Format;
 use crate::scalar::{ScalarFormat, Visitor};
 
@@ -28,23 +25,7 @@ impl Format {
                 format.code_text(self.0)
             }
         }
-        self.element_format().visit(Text(digits))
-    }
-
-    /// The format of an element at a scale of one; of a scalar format, itself.
-    pub(crate) fn element_format(&self) -> Self {
-        let Self::Block(format) = self else {
-            return self.clone();
-        };
-        match format {
-            BlockFormat::Float(format) => format.element().into(),
-            BlockFormat::Microscaling(format) => match format.element().float() {
-                Some(float) => float.into(),
-                None => MxElement::integers().into(),
-            },
-            BlockFormat::NvFp4(_) => NvFp4::element().into(),
-            BlockFormat::Grouped(format) => format.integer().into(),
-        }
+        self.visit(Text(digits))
     }
 }
 

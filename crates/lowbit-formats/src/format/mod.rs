@@ -13,27 +13,16 @@ use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::rounding::philox::GROUP;
-use crate::scalar::apot::AdditivePowerOfTwo;
-use crate::scalar::codebook::Codebook;
-use crate::scalar::e8m0::E8M0;
-use crate::scalar::fixed::FixedPoint;
-use crate::scalar::float::Float;
-use crate::scalar::integer::Integer;
+use crate::scalar::formats::*;
 use crate::scalar::integer_grid::IntegerRange;
-use crate::scalar::lns::Logarithmic;
-use crate::scalar::p3109::P3109;
-use crate::scalar::posit::Posit;
-use crate::scalar::pot::PowerOfTwo;
-use crate::scalar::qpytorch::QPyTorch;
-use crate::scalar::unit::UnitGrid;
 use crate::scalar::{
     FormatText, Grid, Pass, Quantize, QuantizeInPlace, QuantizeToVec, ScalarFormat, Visitor,
-    check_slices,
+    check_slices, scalar_formats,
 };
 
 /// Makes the enum over all formats, and what it passes on to them.
 macro_rules! formats {
-    ($($(#[$doc:meta])* $kind:ident($format:ident),)*) => {
+    ($($(#[$doc:meta])* $module:ident::$format:ident as $kind:ident,)*) => {
         /// A number format, as data: comparable, hashable, and printed, parsed and serialized as its text.
         ///
         /// ```
@@ -100,32 +89,7 @@ macro_rules! formats {
     };
 }
 
-formats! {
-    /// Fixed point.
-    Fixed(FixedPoint),
-    /// Floating point.
-    Float(Float),
-    /// Integers.
-    Integer(Integer),
-    /// The grid of k bits on 0..1.
-    Unit(UnitGrid),
-    /// Posits.
-    Posit(Posit),
-    /// Powers of two.
-    PowerOfTwo(PowerOfTwo),
-    /// Sums of powers of two.
-    AdditivePowerOfTwo(AdditivePowerOfTwo),
-    /// Logarithmic numbers.
-    Logarithmic(Logarithmic),
-    /// Tables of values.
-    Codebook(Codebook),
-    /// Floating point of IEEE P3109.
-    P3109(P3109),
-    /// QPyTorch's floating point.
-    QPyTorch(QPyTorch),
-    /// Powers of two in eight bits, the scales of microscaling.
-    E8M0(E8M0),
-}
+scalar_formats!(formats);
 
 impl From<BlockFormat> for Format {
     fn from(format: BlockFormat) -> Self {
@@ -144,6 +108,15 @@ impl Format {
             }
         }
         self.visit(Apply(pass))
+    }
+
+    /// As [`visit`](Self::visit), with the format of an element at a scale of one in place of a
+    /// block format.
+    pub(crate) fn visit_element<V: Visitor>(&self, visitor: V) -> V::Output {
+        match self {
+            Self::Block(format) => format.with_element(visitor),
+            _ => self.visit(visitor),
+        }
     }
 
     /// The number of this format to which `x` is rounded; `random` decides stochastic rounding
@@ -266,12 +239,12 @@ impl Format {
             });
         }
         if !first.is_multiple_of(GROUP as u64) {
-            return Err(FormatError::Parameter {
-                format: "quantize_from",
-                field: "first",
-                value: first.to_string(),
-                expected: format!("a multiple of {GROUP}"),
-            });
+            return Err(FormatError::parameter(
+                "quantize_from",
+                "first",
+                first,
+                format!("a multiple of {GROUP}"),
+            ));
         }
         self.apply(Quantize {
             input,

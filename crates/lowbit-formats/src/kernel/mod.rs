@@ -52,19 +52,25 @@ const GROUPS: u64 = (CHUNK / GROUP) as u64;
 /// The shortest slice that is spread over threads.
 pub const PARALLEL: usize = 1 << 15;
 
-/// What a slice may hold: plain numbers.
-pub trait Element: Copy + Send + Sync {}
+/// What a slice may hold: plain numbers, of these types alone, since large outputs are copied as
+/// bytes.
+pub trait Element: sealed::Plain + Copy + Send + Sync {}
 
-impl Element for f32 {}
-impl Element for f64 {}
-impl Element for u8 {}
-impl Element for u16 {}
-impl Element for u32 {}
-impl Element for i8 {}
-impl Element for i16 {}
-impl Element for i32 {}
-impl Element for half::f16 {}
-impl Element for half::bf16 {}
+mod sealed {
+    /// A number without padding, all of whose bytes may be copied.
+    pub trait Plain {}
+}
+
+macro_rules! elements {
+    ($($number:ty)*) => {
+        $(
+            impl sealed::Plain for $number {}
+            impl Element for $number {}
+        )*
+    };
+}
+
+elements!(f32 f64 u8 u16 u32 i8 i16 i32 half::f16 half::bf16);
 
 /// Elements that a pass in place takes out of the way at a time; they stay in the first cache.
 const BUFFER: usize = 1 << 10;

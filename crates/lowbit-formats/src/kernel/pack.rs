@@ -3,7 +3,7 @@
 //! Code `i` of `bits` bits takes the bits `i * bits .. (i + 1) * bits` of the stream, where bit `j`
 //! of the stream is bit `j % 8` of byte `j / 8`, counted from the lowest.
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 
 /// How many bytes `count` codes of `bits` bits take.
 pub fn packed_size(count: usize, bits: u32) -> usize {
@@ -20,7 +20,7 @@ pub fn packed_size(count: usize, bits: u32) -> usize {
 ///
 /// [`FormatError::Parameter`] if `bits` is not in 1..=32.
 pub fn pack(codes: &[u32], bits: u32) -> Result<Vec<u8>, FormatError> {
-    check(bits)?;
+    check_range("packed codes", "bits", bits, 1..=32)?;
     let mask = u32::MAX >> (32 - bits);
     let mut bytes = Vec::with_capacity(packed_size(codes.len(), bits));
     let (mut pending, mut count) = (0u64, 0);
@@ -46,7 +46,7 @@ pub fn pack(codes: &[u32], bits: u32) -> Result<Vec<u8>, FormatError> {
 /// [`FormatError::Parameter`] if `bits` is not in 1..=32, [`FormatError::Length`] if `bytes` is too
 /// short (`input` says how many codes it holds).
 pub fn unpack(bytes: &[u8], bits: u32, count: usize) -> Result<Vec<u32>, FormatError> {
-    check(bits)?;
+    check_range("packed codes", "bits", bits, 1..=32)?;
     if bytes.len() < packed_size(count, bits) {
         return Err(FormatError::Length {
             input: bytes.len() * 8 / bits as usize,
@@ -67,18 +67,6 @@ pub fn unpack(bytes: &[u8], bits: u32, count: usize) -> Result<Vec<u32>, FormatE
         code
     });
     Ok(codes.collect())
-}
-
-fn check(bits: u32) -> Result<(), FormatError> {
-    if (1..=32).contains(&bits) {
-        return Ok(());
-    }
-    Err(FormatError::Parameter {
-        format: "packed codes",
-        field: "bits",
-        value: bits.to_string(),
-        expected: "1 to 32".into(),
-    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
@@ -44,14 +44,7 @@ impl AdditivePowerOfTwo {
     /// [`FormatError::Parameter`] if `bits` is out of range, or `alpha` is not a positive number
     /// that keeps the values apart.
     pub fn new(bits: u8, alpha: f32) -> Result<Self, FormatError> {
-        if !(3..=9).contains(&bits) {
-            return Err(FormatError::Parameter {
-                format: "apot",
-                field: "bits",
-                value: bits.to_string(),
-                expected: "3 to 9".to_owned(),
-            });
-        }
+        check_range("apot", "bits", bits, 3..=9)?;
         let table = Codebook::with_sign(&magnitudes(bits.into()))?.scaled(alpha)?;
         Ok(Self { bits, table })
     }

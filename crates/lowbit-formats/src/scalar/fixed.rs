@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
@@ -49,8 +49,8 @@ impl FixedPoint {
     ///
     /// If `word` is not in 1..=32 or `fraction` not in -96..=126; `fraction` may exceed `word`.
     pub fn new(word: u8, fraction: i8) -> Result<Self, FormatError> {
-        check("word", word.into(), 1, 32)?;
-        check("fraction", fraction.into(), -96, 126)?;
+        check_range("fixed", "word", word, 1..=32)?;
+        check_range("fixed", "fraction", fraction, -96..=126)?;
         Ok(Self {
             word,
             fraction,
@@ -76,12 +76,12 @@ impl FixedPoint {
     /// If the format is unsigned, wraps, or has fewer than two bits.
     pub fn symmetric(self) -> Result<Self, FormatError> {
         if !self.signed || self.overflow == Overflow::Wrap || self.word < 2 {
-            return Err(FormatError::Parameter {
-                format: "fixed",
-                field: "symmetric",
-                value: "true".into(),
-                expected: "false, unless signed, not wrapping, and of two bits or more".into(),
-            });
+            return Err(FormatError::parameter(
+                "fixed",
+                "symmetric",
+                "true",
+                "false, unless signed, not wrapping, and of two bits or more",
+            ));
         }
         Ok(Self {
             symmetric: true,
@@ -96,14 +96,14 @@ impl FixedPoint {
     /// If [`Overflow::Wrap`] is asked of a symmetric format or of more than 24 bits.
     pub fn with_overflow(self, overflow: Overflow) -> Result<Self, FormatError> {
         if overflow == Overflow::Wrap {
-            check("word", self.word.into(), 1, 24)?;
+            check_range("fixed", "word", self.word, 1..=24)?;
             if self.symmetric {
-                return Err(FormatError::Parameter {
-                    format: "fixed",
-                    field: "overflow",
-                    value: "wrap".into(),
-                    expected: "clamp or unbounded, since the format is symmetric".into(),
-                });
+                return Err(FormatError::parameter(
+                    "fixed",
+                    "overflow",
+                    "wrap",
+                    "clamp or unbounded, since the format is symmetric",
+                ));
             }
         }
         Ok(Self { overflow, ..self })
@@ -402,18 +402,6 @@ pub(crate) fn round_down(x: i64) -> f32 {
     } else {
         nearest
     }
-}
-
-fn check(field: &'static str, value: i32, low: i32, high: i32) -> Result<(), FormatError> {
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(FormatError::Parameter {
-        format: "fixed",
-        field,
-        value: value.to_string(),
-        expected: format!("{low} to {high}"),
-    })
 }
 
 #[cfg(test)]

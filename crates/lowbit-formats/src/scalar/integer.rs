@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::kernel;
 use crate::rounding::Rounding;
@@ -35,14 +35,7 @@ impl Integer {
     ///
     /// If `bits` is not in 1..=32.
     pub fn new(bits: u8, signed: bool) -> Result<Self, FormatError> {
-        if !(1..=32).contains(&bits) {
-            return Err(FormatError::Parameter {
-                format: if signed { "int" } else { "uint" },
-                field: "bits",
-                value: bits.to_string(),
-                expected: "1 to 32".into(),
-            });
-        }
+        check_range(if signed { "int" } else { "uint" }, "bits", bits, 1..=32)?;
         Ok(Self {
             bits,
             signed,
@@ -57,12 +50,12 @@ impl Integer {
     /// If there is only one bit.
     pub fn narrow(self) -> Result<Self, FormatError> {
         if self.bits < 2 {
-            return Err(FormatError::Parameter {
-                format: if self.signed { "int" } else { "uint" },
-                field: "bits",
-                value: self.bits.to_string(),
-                expected: "2 to 32 for the narrow range".into(),
-            });
+            return Err(FormatError::parameter(
+                if self.signed { "int" } else { "uint" },
+                "bits",
+                self.bits,
+                "2 to 32 for the narrow range",
+            ));
         }
         Ok(Self {
             narrow: true,
@@ -98,21 +91,14 @@ impl Integer {
         let largest = (max - zero_point).max(zero_point - min) as f32;
         if !affine.scale.is_normal() || affine.scale < 0.0 || (largest * affine.scale).is_infinite()
         {
-            return Err(FormatError::Parameter {
-                format: "affine",
-                field: "scale",
-                value: affine.scale.to_string(),
-                expected: "a positive normal number whose multiples f32 holds".into(),
-            });
+            return Err(FormatError::parameter(
+                "affine",
+                "scale",
+                affine.scale,
+                "a positive normal number whose multiples f32 holds",
+            ));
         }
-        if !(min..=max).contains(&zero_point) {
-            return Err(FormatError::Parameter {
-                format: "affine",
-                field: "zero_point",
-                value: zero_point.to_string(),
-                expected: format!("{min} to {max}"),
-            });
-        }
+        check_range("affine", "zero_point", zero_point, min..=max)?;
         Ok(AffineGrid {
             scale: affine.scale,
             steps: ClampedGrid::integers(min - zero_point, max - zero_point),

@@ -1,6 +1,6 @@
 //! Integers times a power of two: what integer hardware holds of a tensor.
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::scalar::power_of_two;
 
 /// The integers of a width, times a power of two: `k 2^exponent` for `k` from `-2^(bits-1)` to
@@ -27,20 +27,8 @@ impl IntegerGrid {
     ///
     /// If `bits` is not from 1 to 64, or the exponent not in [`EXPONENTS`](Self::EXPONENTS).
     pub fn new(bits: u32, signed: bool, exponent: i32) -> Result<Self, FormatError> {
-        let refuse = |field, value: String, expected: &str| {
-            Err(FormatError::Parameter {
-                format: "integer grid",
-                field,
-                value,
-                expected: expected.into(),
-            })
-        };
-        if !(1..=64).contains(&bits) {
-            return refuse("bits", bits.to_string(), "1 to 64");
-        }
-        if !Self::EXPONENTS.contains(&exponent) {
-            return refuse("exponent", exponent.to_string(), "-126 to 126");
-        }
+        check_range("integer grid", "bits", bits, 1..=64)?;
+        check_range("integer grid", "exponent", exponent, Self::EXPONENTS)?;
         Ok(Self {
             bits,
             signed,

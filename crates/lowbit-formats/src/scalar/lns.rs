@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
@@ -43,11 +43,10 @@ impl Logarithmic {
     ///
     /// [`FormatError::Parameter`] if one of them is out of range.
     pub fn new(integer: u8, fraction: u8) -> Result<Self, FormatError> {
-        if !(1..=7).contains(&integer) {
-            return Err(parameter("integer", integer, "1 to 7"));
-        }
+        check_range("lns", "integer", integer, 1..=7)?;
         if fraction > 8 || integer + fraction < 2 {
-            return Err(parameter(
+            return Err(FormatError::parameter(
+                "lns",
                 "fraction",
                 fraction,
                 "0 to 8, two bits with the integer's",
@@ -157,15 +156,6 @@ fn levels(width: u8, fraction: u8) -> Levels {
     let mut boundaries: Vec<Boundary> = upward.iter().rev().map(Boundary::mirrored).collect();
     boundaries.extend(&upward);
     Levels::new(&entries, &boundaries)
-}
-
-fn parameter(field: &'static str, value: u8, expected: &str) -> FormatError {
-    FormatError::Parameter {
-        format: "lns",
-        field,
-        value: value.to_string(),
-        expected: expected.to_owned(),
-    }
 }
 
 impl fmt::Display for Logarithmic {

@@ -17,20 +17,54 @@ pub mod pot;
 pub mod qpytorch;
 pub mod unit;
 
-pub use apot::AdditivePowerOfTwo;
-pub use codebook::Codebook;
-pub use e8m0::E8M0;
+/// The scalar formats, in the order in which a text is tried: `module::Type as Kind`, where
+/// [`Format`](crate::Format) has the variant `Kind`. A new format is its file and a line here.
+macro_rules! scalar_formats {
+    ($for_all:ident) => {
+        $for_all! {
+            /// Fixed point.
+            fixed::FixedPoint as Fixed,
+            /// Floating point.
+            float::Float as Float,
+            /// Integers.
+            integer::Integer as Integer,
+            /// The grid of k bits on 0..1.
+            unit::UnitGrid as Unit,
+            /// Posits.
+            posit::Posit as Posit,
+            /// Powers of two.
+            pot::PowerOfTwo as PowerOfTwo,
+            /// Sums of powers of two.
+            apot::AdditivePowerOfTwo as AdditivePowerOfTwo,
+            /// Logarithmic numbers.
+            lns::Logarithmic as Logarithmic,
+            /// Tables of values.
+            codebook::Codebook as Codebook,
+            /// Floating point of IEEE P3109.
+            p3109::P3109 as P3109,
+            /// QPyTorch's floating point.
+            qpytorch::QPyTorch as QPyTorch,
+            /// Powers of two in eight bits, the scales of microscaling.
+            e8m0::E8M0 as E8M0,
+        }
+    };
+}
+pub(crate) use scalar_formats;
+
+/// The formats' types.
+pub(crate) mod formats {
+    macro_rules! types {
+        ($($(#[$doc:meta])* $module:ident::$format:ident as $kind:ident,)*) => {
+            $(pub use super::$module::$format;)*
+        };
+    }
+    super::scalar_formats!(types);
+}
+
 pub use facts::Facts;
-pub use fixed::FixedPoint;
-pub use float::Float;
-pub use integer::{Affine, Integer};
+pub use formats::*;
+pub use integer::Affine;
 pub use integer_grid::{IntegerGrid, IntegerRange, IntegerRounding, bits_of};
-pub use lns::Logarithmic;
-pub use p3109::P3109;
-pub use posit::Posit;
-pub use pot::PowerOfTwo;
-pub use qpytorch::QPyTorch;
-pub use unit::UnitGrid;
 
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
@@ -327,6 +361,11 @@ pub(crate) fn check_slices(
         return Err(FormatError::Length { input, output });
     }
     rounding.validate()
+}
+
+/// `2^exponent` as f64, for exponents from -1022 to 1023.
+pub(crate) const fn wide_power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
 /// `2^exponent`, for exponents from -149 to 127.

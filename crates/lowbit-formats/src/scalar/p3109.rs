@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
@@ -119,23 +119,15 @@ impl P3109 {
     }
 
     fn checked(self) -> Result<Self, FormatError> {
-        let error = |field, value: u8, expected: String| {
-            Err(FormatError::Parameter {
-                format: "p3109",
-                field,
-                value: value.to_string(),
-                expected,
-            })
-        };
-        if !(3..=16).contains(&self.width) {
-            return error("width", self.width, "3 to 16".into());
-        }
+        check_range("p3109", "width", self.width, 3..=16)?;
         let widest = if self.signed { 7 } else { 6 };
         let lowest = self.width.saturating_sub(widest).max(1);
-        if !(lowest..self.width).contains(&self.precision) {
-            let expected = format!("{lowest} to {}", self.width - 1);
-            return error("precision", self.precision, expected);
-        }
+        check_range(
+            "p3109",
+            "precision",
+            self.precision,
+            lowest..=self.width - 1,
+        )?;
         Ok(self)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
@@ -38,9 +38,7 @@ impl PowerOfTwo {
     ///
     /// [`FormatError::Parameter`] if `bits` is out of range.
     pub fn new(bits: u8) -> Result<Self, FormatError> {
-        if !(2..=8).contains(&bits) {
-            return Err(parameter("bits", bits.into(), "2 to 8".into()));
-        }
+        check_range("pot", "bits", bits, 2..=8)?;
         Ok(Self {
             bits,
             max_exponent: 0,
@@ -59,7 +57,12 @@ impl PowerOfTwo {
         };
         if format.min_exponent() < -126 {
             let expected = format!("{} to 127", -126 + self.powers() - 1);
-            return Err(parameter("max_exponent", max_exponent.into(), expected));
+            return Err(FormatError::parameter(
+                "pot",
+                "max_exponent",
+                max_exponent,
+                expected,
+            ));
         }
         Ok(format)
     }
@@ -237,15 +240,6 @@ impl Grid for PowerOfTwoGrid {
         let signed = value | (x.to_bits() & SIGN);
         let number = f32::from_bits(if value == 0 { 0 } else { signed });
         if x.is_nan() { x } else { number }
-    }
-}
-
-fn parameter(field: &'static str, value: i32, expected: String) -> FormatError {
-    FormatError::Parameter {
-        format: "pot",
-        field,
-        value: value.to_string(),
-        expected,
     }
 }
 

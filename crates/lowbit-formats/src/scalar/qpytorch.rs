@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
@@ -40,18 +40,8 @@ impl QPyTorch {
     ///
     /// If `exponent` is not in 1..=8 or `mantissa` not in 0..=22.
     pub fn new(exponent: u8, mantissa: u8) -> Result<Self, FormatError> {
-        for (field, value, low, high) in
-            [("exponent", exponent, 1, 8), ("mantissa", mantissa, 0, 22)]
-        {
-            if !(low..=high).contains(&value) {
-                return Err(FormatError::Parameter {
-                    format: "qpytorch",
-                    field,
-                    value: value.to_string(),
-                    expected: format!("{low} to {high}"),
-                });
-            }
-        }
+        check_range("qpytorch", "exponent", exponent, 1..=8)?;
+        check_range("qpytorch", "mantissa", mantissa, 0..=22)?;
         Ok(Self { exponent, mantissa })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
@@ -29,14 +29,7 @@ impl UnitGrid {
     ///
     /// If `bits` is not in 1..=16.
     pub fn new(bits: u8) -> Result<Self, FormatError> {
-        if !(1..=16).contains(&bits) {
-            return Err(FormatError::Parameter {
-                format: "unit",
-                field: "bits",
-                value: bits.to_string(),
-                expected: "1 to 16".into(),
-            });
-        }
+        check_range("unit", "bits", bits, 1..=16)?;
         Ok(Self { bits })
     }
 

@@ -9,6 +9,7 @@ use crate::error::FormatError;
 use crate::format::Format;
 use crate::kernel;
 use crate::rounding::Rounding;
+use crate::study::compare::Distribution;
 
 /// What a run measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,6 +39,9 @@ pub struct Kernel {
     pub in_cache_elements_per_second: f64,
 }
 
+/// Numbers that are drawn; more would take longer to make than to measure.
+const DISTINCT: usize = 1 << 20;
+
 /// Elements of the measurement in cache.
 pub const IN_CACHE: usize = 1 << 14;
 
@@ -59,11 +63,13 @@ pub fn kernels(
     at_least_one("repeats", repeats)?;
     let pool = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.map_err(|error| FormatError::Parameter {
-            format: "bench",
-            field: "threads",
-            value: threads.to_string(),
-            expected: format!("a number of threads that can be started ({error})"),
+        pool.map_err(|error| {
+            FormatError::parameter(
+                "bench",
+                "threads",
+                threads,
+                format!("a number of threads that can be started ({error})"),
+            )
         })
     };
     let (many, one) = (pool(threads)?, pool(1)?);
@@ -140,27 +146,17 @@ fn seconds(work: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Standard normal numbers by Box and Muller's transform of the generator's words.
+/// Standard normal numbers, over and over from [`DISTINCT`] on.
 fn normal_numbers(count: usize) -> Vec<f32> {
-    let words = crate::rounding::philox::Philox::new(0, 0);
-    let zeros = vec![0.0; count];
-    kernel::map_random_to_vec(&zeros, words, |_, word| {
-        let uniform = |bits: u32| (bits as f32 + 0.5) / 65_536.0;
-        let radius = (-2.0 * uniform(word >> 16).ln()).sqrt();
-        radius * (std::f32::consts::TAU * uniform(word & 0xFFFF)).cos()
-    })
+    let numbers = Distribution::Normal.samples(count.min(DISTINCT), 0);
+    numbers.into_iter().cycle().take(count).collect()
 }
 
 fn at_least_one(field: &'static str, value: usize) -> Result<(), FormatError> {
     if value > 0 {
         return Ok(());
     }
-    Err(FormatError::Parameter {
-        format: "bench",
-        field,
-        value: "0".into(),
-        expected: "at least 1".into(),
-    })
+    Err(FormatError::parameter("bench", field, "0", "at least 1"))
 }
 
 #[cfg(test)]

@@ -5,16 +5,14 @@ use std::fmt::Write;
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::rounding::Rounding;
-use crate::study::svg::{FONT, decimal, text, ticks, vertical};
+use crate::scalar::{Grid, ScalarFormat, Visitor};
+use crate::study::svg::{
+    Anchor, COLORS, GRID, Panel, decimal, document, horizontal, line, lowered, power, rectangle,
+    text, ticks, title, vertical,
+};
 
 /// At most this many formats share a picture, one colour each.
 pub const MOST: usize = COLORS.len();
-
-/// Colours that remain distinct with any colour vision (Okabe and Ito, "Color Universal Design",
-/// 2008), without yellow, which is faint on white.
-const COLORS: [&str; 7] = [
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
-];
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 190.0;
@@ -44,12 +42,17 @@ const LEAST_ERROR: i32 = -8;
 /// positive and finite; [`FormatError::Unsupported`] if a format has no facts.
 pub fn plot(formats: &[Format], limit: Option<f32>) -> Result<String, FormatError> {
     if formats.is_empty() || formats.len() > MOST {
-        let value = formats.len().to_string();
-        return Err(parameter("formats", value, format!("1 to {MOST}")));
+        let value = formats.len();
+        return Err(FormatError::parameter(
+            "plot",
+            "formats",
+            value,
+            format!("1 to {MOST}"),
+        ));
     }
     if let Some(limit) = limit.filter(|limit| !(limit.is_normal() && *limit > 0.0)) {
-        let expected = "a positive number".into();
-        return Err(parameter("limit", limit.to_string(), expected));
+        let expected = "a positive number";
+        return Err(FormatError::parameter("plot", "limit", limit, expected));
     }
     let series = formats
         .iter()
@@ -60,22 +63,8 @@ pub fn plot(formats: &[Format], limit: Option<f32>) -> Result<String, FormatErro
     let errors = error_curves(&series);
     let top = 96.0 + ROW * series.len() as f64;
     let height = top + ERROR_HEIGHT + 130.0;
-    Ok(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"{FONT}\" \
-         font-size=\"13\" fill=\"#333\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
-         <g>\n{lines}</g>\n<g transform=\"translate(0 {top})\">\n{errors}</g>\n</svg>\n"
-    ))
-}
-
-fn parameter(field: &'static str, value: String, expected: String) -> FormatError {
-    FormatError::Parameter {
-        format: "plot",
-        field,
-        value,
-        expected,
-    }
+    let parts = format!("<g>\n{lines}</g>\n{}", lowered(top, &errors));
+    Ok(document((WIDTH, height), 13, &parts))
 }
 
 /// What is drawn of a format.
@@ -92,9 +81,9 @@ struct Series {
 
 impl Series {
     fn new(format: &Format, color: &'static str) -> Result<Self, FormatError> {
-        let element = format.element_format();
-        let facts = element.facts();
-        let values = element.values().ok().map(|mut values| {
+        let facts = format.facts();
+        let least = RoundElement(f32::from_bits(1), Rounding::Up);
+        let values = format.values().ok().map(|mut values| {
             values.retain(|value| value.is_finite());
             values
         });
@@ -102,10 +91,10 @@ impl Series {
             name: format.to_string(),
             color,
             values,
-            min_positive: f64::from(element.round(f32::from_bits(1), Rounding::Up, 0)),
+            min_positive: format.visit_element(least).into(),
             min: facts.min.into(),
             max: facts.max.into(),
-            format: element,
+            format: format.clone(),
         })
     }
 
@@ -134,10 +123,33 @@ impl Series {
         (0..COLUMNS).map(column).collect()
     }
 
-    /// The largest error of a number between the two neighbours of `x`, over `x`; beyond the
-    /// largest value, the error of `x` itself. Not finite if that overflows.
+    /// See [`RelativeError`].
     fn relative_error(&self, x: f32) -> f64 {
-        let round = |x: f32, rounding| self.format.round(x, rounding, 0);
+        self.format.visit_element(RelativeError(x))
+    }
+}
+
+/// What a number becomes, as an element at a scale of one.
+struct RoundElement(f32, Rounding);
+
+impl Visitor for RoundElement {
+    type Output = f32;
+
+    fn visit<F: ScalarFormat>(self, format: &F) -> f32 {
+        format.grid().round(self.0, self.1, 0)
+    }
+}
+
+/// The largest error of a number between the two neighbours of `x`, over `x`; beyond the largest
+/// value, the error of `x` itself. Not finite if that overflows.
+struct RelativeError(f32);
+
+impl Visitor for RelativeError {
+    type Output = f64;
+
+    fn visit<F: ScalarFormat>(self, format: &F) -> f64 {
+        let (x, grid) = (self.0, format.grid());
+        let round = |x: f32, rounding| grid.round(x, rounding, 0);
         let lower = round(x, Rounding::Down);
         let upper = round(x.next_up(), Rounding::Up);
         let distance = |a: f32, b: f32| (f64::from(a) - f64::from(b)).abs();
@@ -170,44 +182,29 @@ fn number_lines(series: &[Series], limit: Option<f64>) -> String {
     let signed = series.iter().any(|series| series.min < 0.0);
     let low = if signed { -limit } else { 0.0 };
     let x = |value: f64| LEFT + (RIGHT - LEFT) * (value - low) / (limit - low);
-    let mut svg = heading(30.0, "Values");
+    let mut svg = title((LEFT, 30.0), 16, "Values");
     let bottom = 52.0 + ROW * series.len() as f64;
-    for tick in ticks((low, limit), 8.0) {
-        let (at, label) = (x(tick), decimal(tick));
-        vertical(&mut svg, at, 46.0, bottom);
-        text(&mut svg, at, bottom + 18.0, "middle", &label);
+    for tick in ticks((low, limit), 8) {
+        svg += &vertical(x(tick), (46.0, bottom), GRID);
+        svg += &text((x(tick), bottom + 18.0), Anchor::Middle, &decimal(tick));
     }
     for (i, series) in series.iter().enumerate() {
         let y = 52.0 + ROW * i as f64 + ROW / 2.0;
-        name(&mut svg, series, LEFT - 14.0, y + 4.5);
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{LEFT} {y}H{RIGHT}\" stroke=\"#bbb\" stroke-width=\"1\"/>"
-        );
-        marks(&mut svg, series, y, (low, limit), x);
+        svg += &name(series, LEFT - 14.0, y + 4.5);
+        svg += &horizontal((LEFT, RIGHT), y, "#bbb");
+        svg += &marks(series, y, (low, limit), x);
     }
     svg
 }
 
 /// A mark for each value within the limits, or a band if there are too many to list.
-fn marks(
-    svg: &mut String,
-    series: &Series,
-    y: f64,
-    (low, high): (f64, f64),
-    x: impl Fn(f64) -> f64,
-) {
+fn marks(series: &Series, y: f64, (low, high): (f64, f64), x: impl Fn(f64) -> f64) -> String {
     let (top, bottom) = (y - 9.0, y + 9.0);
     let color = series.color;
     let Some(values) = &series.values else {
         let (from, to) = (x(series.min.max(low)), x(series.max.min(high)));
-        let width = to - from;
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"18\" \
-             fill=\"{color}\" fill-opacity=\"0.35\"/>"
-        );
-        return;
+        let style = format!("fill=\"{color}\" fill-opacity=\"0.35\"");
+        return rectangle([from, top, to - from, bottom - top], &style);
     };
     let mut path = String::new();
     let mut last = f64::NEG_INFINITY;
@@ -220,10 +217,7 @@ fn marks(
             last = at;
         }
     }
-    let _ = writeln!(
-        svg,
-        "<path d=\"{path}\" stroke=\"{color}\" stroke-width=\"1.4\"/>"
-    );
+    format!("<path d=\"{path}\" stroke=\"{color}\" stroke-width=\"1.4\"/>\n")
 }
 
 fn error_curves(series: &[Series]) -> String {
@@ -240,49 +234,49 @@ fn error_curves(series: &[Series]) -> String {
         .filter(|error| *error > 0.0)
         .fold(1.0, f64::min);
     let floor = (least.log10().floor() as i32).clamp(LEAST_ERROR, -1);
-    let (top, bottom) = (52.0, 52.0 + ERROR_HEIGHT);
-    let x =
-        |exponent: f64| LEFT + (RIGHT - LEFT) * (exponent - f64::from(low)) / f64::from(high - low);
-    let y = |decades: f64| top + ERROR_HEIGHT * decades / f64::from(floor);
-    let mut svg = heading(30.0, "Largest relative error of rounding to nearest");
+    let panel = Panel {
+        frame: [LEFT, 52.0, RIGHT - LEFT, ERROR_HEIGHT],
+        x: (low.into(), high.into()),
+        y: (floor.into(), 0.0),
+    };
+    let mut svg = title(
+        (LEFT, 30.0),
+        16,
+        "Largest relative error of rounding to nearest",
+    );
+    svg += &error_axes(&panel, (low, high), floor);
+    for (series, errors) in series.iter().zip(&curves) {
+        let points = errors.iter().enumerate().map(|(i, &error)| {
+            let exponent = f64::from(low) + per_column * (i as f64 + 0.5);
+            let decades = error.log10().clamp(f64::from(floor), 0.0);
+            error.is_finite().then(|| panel.at(exponent, decades))
+        });
+        let style = format!("stroke=\"{}\" stroke-width=\"1.8\"", series.color);
+        svg += &line(points, &style);
+    }
+    svg + &legend(series, 52.0 + ERROR_HEIGHT + 68.0)
+}
+
+/// Powers of two to the right, of ten upwards.
+fn error_axes(panel: &Panel, (low, high): (i32, i32), floor: i32) -> String {
+    let [left, top, width, height] = panel.frame;
+    let (right, bottom) = (left + width, top + height);
+    let mut svg = String::new();
     for decade in floor..=0 {
-        let at = y(f64::from(decade));
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{LEFT} {at:.1}H{RIGHT}\" stroke=\"#e4e4e4\"/>"
-        );
-        let label = percent(decade);
-        text(&mut svg, LEFT - 14.0, at + 4.5, "end", &label);
+        let (_, y) = panel.at(low.into(), decade.into());
+        svg += &horizontal((left, right), y, GRID);
+        svg += &text((left - 14.0, y + 4.5), Anchor::End, &percent(decade));
     }
     let step = (high - low + 11) / 12;
     for exponent in (low..=high).filter(|exponent| exponent.rem_euclid(step.max(1)) == 0) {
-        let at = x(f64::from(exponent));
-        vertical(&mut svg, at, top, bottom);
-        let label = power(2, exponent);
-        text(&mut svg, at, bottom + 22.0, "middle", &label);
+        let (x, _) = panel.at(exponent.into(), 0.0);
+        svg += &vertical(x, (top, bottom), GRID);
+        svg += &text((x, bottom + 22.0), Anchor::Middle, &power(2, exponent));
     }
-    let middle = (LEFT + RIGHT) / 2.0;
-    text(&mut svg, middle, bottom + 46.0, "middle", "magnitude");
-    let _ = writeln!(
-        svg,
-        "<path d=\"M{LEFT} {top}V{bottom}H{RIGHT}\" fill=\"none\" stroke=\"#888\"/>"
-    );
-    for (series, errors) in series.iter().zip(&curves) {
-        let decades = |error: f64| error.log10().clamp(f64::from(floor), 0.0);
-        let points = errors.iter().enumerate().map(|(i, &error)| {
-            let exponent = f64::from(low) + per_column * (i as f64 + 0.5);
-            error.is_finite().then(|| (x(exponent), y(decades(error))))
-        });
-        let _ = writeln!(
-            svg,
-            "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\" \
-             stroke-linejoin=\"round\"/>",
-            curve(points),
-            series.color
-        );
-    }
-    legend(&mut svg, series, bottom + 68.0);
-    svg
+    let middle = (left + right) / 2.0;
+    svg += &text((middle, bottom + 46.0), Anchor::Middle, "magnitude");
+    svg += &vertical(left, (top, bottom), "#888");
+    svg + &horizontal((left, right), bottom, "#888")
 }
 
 /// The powers of two that the magnitude axis spans.
@@ -297,48 +291,28 @@ fn magnitudes(series: &[Series]) -> (i32, i32) {
     (low, high.max(low + 1))
 }
 
-/// A line through the points, lifted where there is none.
-fn curve(points: impl Iterator<Item = Option<(f64, f64)>>) -> String {
-    let mut path = String::new();
-    let mut drawing = false;
-    for point in points {
-        if let Some((x, y)) = point {
-            let command = if drawing { 'L' } else { 'M' };
-            let _ = write!(path, "{command}{x:.1} {y:.1}");
-        }
-        drawing = point.is_some();
-    }
-    path
-}
-
-fn legend(svg: &mut String, series: &[Series], y: f64) {
+fn legend(series: &[Series], y: f64) -> String {
     let widths = series.iter().map(|s| 48.0 + 7.6 * s.name.len() as f64);
     let total: f64 = widths.clone().sum();
     let mut x = ((LEFT + RIGHT - total) / 2.0).max(16.0);
+    let mut svg = String::new();
     for (series, width) in series.iter().zip(widths) {
         let (end, middle) = (x + 22.0, y - 4.5);
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{x:.1} {middle}H{end:.1}\" stroke=\"{}\" stroke-width=\"3\"/>",
-            series.color
-        );
-        text(svg, end + 7.0, y, "start", &series.name);
+        let style = format!("stroke=\"{}\" stroke-width=\"3\"", series.color);
+        svg += &line([(x, middle), (end, middle)].map(Some).into_iter(), &style);
+        svg += &text((end + 7.0, y), Anchor::Start, &series.name);
         x += width;
     }
-}
-
-fn heading(y: f64, title: &str) -> String {
-    format!("<text x=\"{LEFT}\" y=\"{y}\" font-size=\"16\" font-weight=\"bold\">{title}</text>\n")
+    svg
 }
 
 /// The format's name, small enough to fit beside the axis.
-fn name(svg: &mut String, series: &Series, x: f64, y: f64) {
+fn name(series: &Series, x: f64, y: f64) -> String {
     let size = (300.0 / series.name.chars().count() as f64).clamp(6.0, 13.0);
-    let _ = writeln!(
-        svg,
-        "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" font-size=\"{size:.1}\" fill=\"{}\">{}</text>",
+    format!(
+        "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" font-size=\"{size:.1}\" fill=\"{}\">{}</text>\n",
         series.color, series.name
-    );
+    )
 }
 
 /// `10^decade` in percent.
@@ -347,12 +321,6 @@ fn percent(decade: i32) -> String {
         -5.. => format!("{} %", 10f64.powi(decade + 2)),
         _ => power(10, decade),
     }
-}
-
-fn power(base: u32, exponent: i32) -> String {
-    let minus = if exponent < 0 { "\u{2212}" } else { "" };
-    let digits = exponent.unsigned_abs();
-    format!("{base}<tspan dy=\"-5\" font-size=\"10\">{minus}{digits}</tspan>")
 }
 
 #[cfg(test)]
@@ -380,11 +348,9 @@ mod tests {
     #[test]
     fn each_value_has_a_mark() {
         let series = Series::new(&parse("e2m1"), "#000").unwrap();
-        let mut svg = String::new();
-        marks(&mut svg, &series, 0.0, (-6.0, 6.0), |value| 50.0 * value);
+        let svg = marks(&series, 0.0, (-6.0, 6.0), |value| 50.0 * value);
         assert_eq!(svg.matches('M').count(), 15);
-        let mut svg = String::new();
-        marks(&mut svg, &series, 0.0, (-1.0, 1.0), |value| 50.0 * value);
+        let svg = marks(&series, 0.0, (-1.0, 1.0), |value| 50.0 * value);
         assert_eq!(svg.matches('M').count(), 5);
     }
 

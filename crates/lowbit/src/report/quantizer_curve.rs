@@ -1,10 +1,8 @@
 //! What a trained threshold does to a number, and which gradients it sends back.
 
-use std::fmt::Write;
-
 use burn::tensor::{Device, Tensor};
 use lowbit_formats::IntegerGrid;
-use lowbit_formats::svg::{FONT, Panel};
+use lowbit_formats::svg::{Panel, document, title};
 use serde::Serialize;
 
 use crate::Error;
@@ -145,15 +143,10 @@ impl QuantizerCurve {
         } = self.config;
         let sign = if signed { "signed" } else { "unsigned" };
         let scale = self.scale;
-        let (width, height) = (1120.0, 700.0);
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" font-family=\"{FONT}\" font-size=\"12\" \
-             fill=\"#333\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n\
-             <text x=\"60\" y=\"36\" font-size=\"18\" font-weight=\"bold\">Trained threshold: \
-             {bits} bits, {sign}, t = {threshold}, step {scale}</text>\n"
-        );
-        for (i, (title, values, color)) in panels.iter().enumerate() {
+        let heading =
+            format!("Trained threshold: {bits} bits, {sign}, t = {threshold}, step {scale}");
+        let mut svg = title((60.0, 36.0), 18, &heading);
+        for (i, (name, values, color)) in panels.iter().enumerate() {
             let (column, row) = ((i % 3) as f64, (i / 3) as f64);
             let panel = Panel {
                 frame: [60.0 + 358.0 * column, 92.0 + 312.0 * row, 300.0, 210.0],
@@ -161,7 +154,7 @@ impl QuantizerCurve {
                 y: padded(values),
             };
             svg += &panel.band(self.unclipped(), "#f3f6fa");
-            svg += &panel.axes(title, "x");
+            svg += &panel.axes(name, "x");
             let points = |values: &[f64]| {
                 let points = self.x.iter().copied().zip(values.iter().copied());
                 points.collect::<Vec<_>>().into_iter()
@@ -177,8 +170,7 @@ impl QuantizerCurve {
             let style = format!("stroke=\"{color}\" stroke-width=\"2\"");
             svg += &panel.line(points(values), &style);
         }
-        let _ = writeln!(svg, "</svg>");
-        svg
+        document((1120.0, 700.0), 12, &svg)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where the values of a table part.
 
 use crate::error::FormatError;
-use crate::scalar::codebook::{Decision, parameter};
+use crate::scalar::codebook::Decision;
 use crate::scalar::levels::{Boundary, Levels};
 
 /// The scaled table and how it is decided upon.
@@ -94,10 +94,11 @@ impl Parts<'_> {
         if scaled.len() != count || !ascending || negative || !scaled.iter().all(|t| t.is_finite())
         {
             let expected = format!("{count} finite ascending numbers, not negative with a sign");
-            return Err(parameter(
+            return Err(FormatError::parameter(
+                "table",
                 "thresholds",
                 format!("{thresholds:?}"),
-                &expected,
+                expected,
             ));
         }
         Ok(scaled)

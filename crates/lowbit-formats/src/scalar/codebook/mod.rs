@@ -87,7 +87,12 @@ impl Codebook {
         let values = sorted(values)?;
         if values[0] < 0.0 || values[values.len() - 1] == 0.0 {
             let expected = "magnitudes, not all zero, in a table with a sign";
-            return Err(parameter("values", format!("{values:?}"), expected));
+            return Err(FormatError::parameter(
+                "table",
+                "values",
+                format!("{values:?}"),
+                expected,
+            ));
         }
         Self::build(None, values, true, Decision::Nearest, 1.0)
     }
@@ -132,7 +137,12 @@ impl Codebook {
     /// are equal, or one is infinite.
     pub fn scaled(self, scale: f32) -> Result<Self, FormatError> {
         if !(scale > 0.0 && scale.is_finite()) {
-            return Err(parameter("scale", scale.to_string(), "a positive number"));
+            return Err(FormatError::parameter(
+                "table",
+                "scale",
+                scale,
+                "a positive number",
+            ));
         }
         Self::build(self.name, self.values, self.with_sign, self.decision, scale)
     }
@@ -200,7 +210,7 @@ impl Codebook {
         let vanished = with_sign && scaled[0] == 0.0 && values[0] != 0.0;
         if !scaled.iter().all(|x| x.is_finite()) || !distinct || vanished {
             let expected = "a number that keeps the values finite and apart";
-            return Err(parameter("scale", scale.to_string(), expected));
+            return Err(FormatError::parameter("table", "scale", scale, expected));
         }
         let parts = Parts {
             values: &scaled,
@@ -226,27 +236,33 @@ impl Codebook {
 fn sorted(values: &[f32]) -> Result<Vec<f32>, FormatError> {
     if values.is_empty() || values.len() > MAX_VALUES {
         let expected = format!("1 to {MAX_VALUES} of them");
-        return Err(parameter("values", values.len().to_string(), &expected));
+        return Err(FormatError::parameter(
+            "table",
+            "values",
+            values.len(),
+            expected,
+        ));
     }
     if let Some(x) = values.iter().find(|x| !x.is_finite()) {
-        return Err(parameter("values", x.to_string(), "finite numbers"));
+        return Err(FormatError::parameter(
+            "table",
+            "values",
+            x,
+            "finite numbers",
+        ));
     }
     // Minus zero becomes zero.
     let mut values: Vec<f32> = values.iter().map(|x| x + 0.0).collect();
     values.sort_by(f32::total_cmp);
     if let Some(pair) = values.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(parameter("values", pair[0].to_string(), "each value once"));
+        return Err(FormatError::parameter(
+            "table",
+            "values",
+            pair[0],
+            "each value once",
+        ));
     }
     Ok(values)
-}
-
-fn parameter(field: &'static str, value: String, expected: &str) -> FormatError {
-    FormatError::Parameter {
-        format: "table",
-        field,
-        value,
-        expected: expected.to_owned(),
-    }
 }
 
 impl ScalarFormat for Codebook {

@@ -3,7 +3,7 @@
 pub(crate) mod grid;
 mod named;
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fields::fields;
 use crate::scalar::float::grid::{FloatGrid, INFINITY, Layout, NAN};
@@ -69,8 +69,8 @@ impl Float {
         mantissa: u8,
         specials: Specials,
     ) -> Result<Self, FormatError> {
-        check("exponent", exponent.into(), 1, 8)?;
-        check("mantissa", mantissa.into(), 0, 23)?;
+        check_range("float", "exponent", exponent, 1..=8)?;
+        check_range("float", "mantissa", mantissa, 0..=23)?;
         Self {
             exponent,
             mantissa,
@@ -177,15 +177,15 @@ impl Float {
     fn checked(self) -> Result<Self, FormatError> {
         let layout = self.layout();
         let (low, high) = layout.biases();
-        check("bias", self.bias.into(), low, high)?;
+        check_range("float", "bias", i32::from(self.bias), low..=high)?;
         let only_subnormals = layout.max_code >> self.mantissa == 0;
         if layout.max_code == 0 || (only_subnormals && !self.subnormals) {
-            return Err(FormatError::Parameter {
-                format: "float",
-                field: "exponent",
-                value: self.exponent.to_string(),
-                expected: "at least 2, or there is no value but zero".into(),
-            });
+            return Err(FormatError::parameter(
+                "float",
+                "exponent",
+                self.exponent,
+                "at least 2, or there is no value but zero",
+            ));
         }
         Ok(self)
     }
@@ -209,18 +209,6 @@ fn default_bias(exponent: u8, specials: Specials) -> i16 {
         Specials::Fnuz => half,
         _ => half - 1,
     }
-}
-
-fn check(field: &'static str, value: i32, low: i32, high: i32) -> Result<(), FormatError> {
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(FormatError::Parameter {
-        format: "float",
-        field,
-        value: value.to_string(),
-        expected: format!("{low} to {high}"),
-    })
 }
 
 impl ScalarFormat for Float {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::error::check_range;
 use crate::grammar::{Argument, Call, Reason};
 use crate::scalar::FormatText;
-use crate::scalar::float::{Float, Specials, check, default_bias};
+use crate::scalar::float::{Float, Specials, default_bias};
 
 /// Formats with a name: exponent and mantissa bits, bias, special codes, and the definition.
 ///
@@ -82,8 +83,8 @@ impl FormatText for Float {
         let specials = specials.unwrap_or_default();
         let exponent = widths[0].number("exponent")?;
         let mantissa = widths[1].number("mantissa")?;
-        check("exponent", i32::from(exponent), 1, 8)?;
-        check("mantissa", i32::from(mantissa), 0, 23)?;
+        check_range("float", "exponent", exponent, 1..=8)?;
+        check_range("float", "mantissa", mantissa, 0..=23)?;
         let mut format = Self {
             exponent,
             mantissa,

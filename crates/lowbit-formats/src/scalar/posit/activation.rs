@@ -43,7 +43,12 @@ impl PositActivation {
     /// [`FormatError::Parameter`] for another number of bits.
     pub fn new(function: PositFunction, bits: u8) -> Result<Self, FormatError> {
         if bits != 8 && bits != 16 {
-            return Err(super::parameter("bits of an activation", bits, "8 or 16"));
+            return Err(FormatError::parameter(
+                "posit",
+                "bits of an activation",
+                bits,
+                "8 or 16",
+            ));
         }
         Ok(Self {
             posit: Posit::new(bits, 0)?,

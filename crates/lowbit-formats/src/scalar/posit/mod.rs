@@ -4,14 +4,14 @@ use std::fmt;
 
 use half::bf16;
 
-use crate::error::FormatError;
+use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fields::{fields, regime};
 use crate::scalar::integer_grid::IntegerRange;
-use crate::scalar::{Grid, Pass, ScalarFormat};
+use crate::scalar::{Grid, Pass, ScalarFormat, wide_power_of_two};
 
 mod activation;
 mod word;
@@ -84,12 +84,8 @@ impl Posit {
     ///
     /// [`FormatError::Parameter`] if one of them is outside its range.
     pub fn new(bits: u8, exponent_bits: u8) -> Result<Self, FormatError> {
-        if !(2..=32).contains(&bits) {
-            return Err(parameter("bits", bits, "2 to 32"));
-        }
-        if exponent_bits > 4 {
-            return Err(parameter("exponent_bits", exponent_bits, "0 to 4"));
-        }
+        check_range("posit", "bits", bits, 2..=32)?;
+        check_range("posit", "exponent_bits", exponent_bits, 0..=4)?;
         Ok(Self {
             bits,
             exponent_bits,
@@ -106,9 +102,7 @@ impl Posit {
     ///
     /// [`FormatError::Parameter`] if `scale_log2` is outside its range.
     pub fn with_scale_log2(self, scale_log2: i8) -> Result<Self, FormatError> {
-        if !(-64..=63).contains(&scale_log2) {
-            return Err(parameter("scale_log2", scale_log2, "-64 to 63"));
-        }
+        check_range("posit", "scale_log2", scale_log2, -64..=63)?;
         Ok(Self { scale_log2, ..self })
     }
 
@@ -124,12 +118,12 @@ impl Posit {
 
     /// The largest value: `2^scale_log2 * 2^(2^es * (bits - 2))`.
     pub fn largest(&self) -> f64 {
-        power_of_two(self.max_exponent() + self.scale_log2())
+        wide_power_of_two(self.max_exponent() + self.scale_log2())
     }
 
     /// The smallest value above zero: `2^scale_log2 * 2^(-2^es * (bits - 2))`.
     pub fn smallest(&self) -> f64 {
-        power_of_two(self.scale_log2() - self.max_exponent())
+        wide_power_of_two(self.scale_log2() - self.max_exponent())
     }
 
     /// The distance from `2^scale_log2` (the code `010...0`) to the next larger value, over
@@ -211,7 +205,7 @@ impl Posit {
         let es = self.exponent_bits();
         let exponent = (regime << es) + (u64::from(tail) >> (32 - es)) as i32;
         let fraction = f64::from(tail << es) / 4_294_967_296.0;
-        sign * (1.0 + fraction) * power_of_two(exponent + self.scale_log2())
+        sign * (1.0 + fraction) * wide_power_of_two(exponent + self.scale_log2())
     }
 
     /// The value of a code as an `f32`: rounded to nearest where it has more than 24 significant
@@ -390,19 +384,5 @@ impl ScalarFormat for Posit {
 
     fn max(&self) -> f32 {
         self.max_f32()
-    }
-}
-
-/// `2^exponent`, exact for every posit's exponents (-543 to 543).
-fn power_of_two(exponent: i32) -> f64 {
-    f64::from_bits(((1023 + exponent) as u64) << 52)
-}
-
-fn parameter(field: &'static str, value: impl ToString, expected: &str) -> FormatError {
-    FormatError::Parameter {
-        format: "posit",
-        field,
-        value: value.to_string(),
-        expected: expected.to_owned(),
     }
 }

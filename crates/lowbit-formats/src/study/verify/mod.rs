@@ -4,7 +4,8 @@
 //! all 2^32 bit patterns, rounding to nearest-even, and compares bit for bit (any NaN with any
 //! NaN).
 
-mod softposit;
+#[doc(hidden)]
+pub mod softposit;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

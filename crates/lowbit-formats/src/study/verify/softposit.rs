@@ -1,18 +1,17 @@
 //! The `softposit` crate as an independent reference: its formats and their codes.
-//!
-//! Nothing here names this crate, so that the tests of posits can take the file in as it is.
 
 use softposit::{P8E0, P16E1, P32E2, PxE1, PxE2};
 
 /// A format of the reference crate.
-pub(crate) struct Reference {
-    pub(crate) bits: u8,
+pub struct Reference {
+    /// Bits of a code.
+    pub bits: u8,
     /// Number of exponent bits (es).
-    pub(crate) exponent_bits: u8,
+    pub exponent_bits: u8,
     /// The code of an `f32` rounded to nearest, in the lowest bits.
-    pub(crate) encode: fn(f32) -> u32,
+    pub encode: fn(f32) -> u32,
     /// The value of a code.
-    pub(crate) decode: fn(u32) -> f64,
+    pub decode: fn(u32) -> f64,
 }
 
 fn reference(
@@ -42,7 +41,7 @@ macro_rules! generic_widths {
 }
 
 /// posit(8,0), posit(16,1), posit(32,2).
-pub(crate) fn standard() -> Vec<Reference> {
+pub fn standard() -> Vec<Reference> {
     vec![
         reference(
             8,
@@ -66,11 +65,11 @@ pub(crate) fn standard() -> Vec<Reference> {
 }
 
 /// posit(n,1) for n from 3 to 16.
-pub(crate) fn es1() -> Vec<Reference> {
+pub fn es1() -> Vec<Reference> {
     generic_widths!(PxE1, 1, 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
 }
 
 /// posit(n,2) for n from 3 to 16.
-pub(crate) fn es2() -> Vec<Reference> {
+pub fn es2() -> Vec<Reference> {
     generic_widths!(PxE2, 2, 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
 }
