@@ -124,7 +124,7 @@ impl FromStr for ByteType {
     fn from_str(text: &str) -> Result<Self, FormatError> {
         let known = Self::ALL.into_iter().find(|known| known.name() == text);
         known.ok_or_else(|| FormatError::Parameter {
-            format: "file",
+            what: "file",
             field: "type",
             value: text.into(),
             expected: Self::ALL.map(Self::name).join(", "),
