@@ -32,8 +32,8 @@ pub use rounding::{Rounding, philox};
 pub use scalar::{
     AdditivePowerOfTwo, Affine, Codebook, E8M0, Facts, FixedPoint, Float, Grid, Integer,
     IntegerGrid, IntegerRange, IntegerRounding, Logarithmic, P3109, Pass, Posit, PowerOfTwo,
-    QPyTorch, ScalarFormat, UnitGrid, Visitor, apot, bits_of, codebook, e8m0, facts, fixed, float,
-    integer, lns, p3109, posit, pot, qpytorch, unit,
+    QPyTorch, ScalarFormat, UnitGrid, Visitor, Wide, apot, bits_of, codebook, e8m0, facts, fixed,
+    float, integer, lns, p3109, posit, pot, qpytorch, unit,
 };
 #[cfg(feature = "verify")]
 pub use study::verify;
