@@ -33,8 +33,8 @@ pub use rounding::{Rounding, philox};
 pub use scalar::formats::*;
 pub use scalar::{
     Affine, Facts, Grid, IntegerGrid, IntegerRange, IntegerRounding, Pass, ScalarFormat, Visitor,
-    apot, bits_of, codebook, e8m0, facts, fixed, float, integer, lns, p3109, posit, pot, qpytorch,
-    unit,
+    Wide, apot, bits_of, codebook, e8m0, facts, fixed, float, integer, lns, p3109, posit, pot,
+    qpytorch, unit,
 };
 #[cfg(feature = "verify")]
 pub use study::verify;

@@ -4,6 +4,7 @@ mod codes;
 mod fields;
 mod strided;
 mod text;
+mod wide;
 
 use std::fmt;
 

@@ -1,5 +1,6 @@
 //! Additive powers of two.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::error::{FormatError, check_range};
@@ -11,7 +12,7 @@ use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fields::fields;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::LevelGrid;
-use crate::scalar::{Pass, ScalarFormat};
+use crate::scalar::{Pass, ScalarFormat, Wide};
 
 /// Sums of a few powers of two, with a sign, scaled to end at `alpha`.
 ///
@@ -121,6 +122,10 @@ impl fmt::Display for AdditivePowerOfTwo {
 }
 
 impl ScalarFormat for AdditivePowerOfTwo {
+    fn compare_boundary(&self, x: Wide, ends: (f64, f64), rounding: Rounding) -> Ordering {
+        self.table.compare_boundary(x, ends, rounding)
+    }
+
     type Grid<'a> = LevelGrid<'a>;
 
     fn grid(&self) -> LevelGrid<'_> {

@@ -138,6 +138,11 @@ impl ScalarFormat for E8M0 {
     fn max(&self) -> f32 {
         f32::from_bits(LARGEST)
     }
+
+    fn past_ends(&self) -> (f64, f64) {
+        // Negative numbers become NaN wherever they lie.
+        (f64::NEG_INFINITY, 128f64.exp2())
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fields::point;
 use crate::scalar::integer_grid::IntegerRange;
+use crate::scalar::wide::{self, Wide};
 use crate::scalar::{Grid, Pass, ScalarFormat, power_of_two};
 
 /// What happens to a number beyond the limits.
@@ -268,6 +269,28 @@ impl ScalarFormat for FixedPoint {
         match self.overflow {
             Overflow::Unbounded => f32::INFINITY,
             _ => round_down(self.steps().1) * self.step(),
+        }
+    }
+
+    fn round_wide(&self, x: Wide, rounding: Rounding, random: u32) -> f32 {
+        if self.overflow != Overflow::Wrap || !x.nearest().is_finite() {
+            return wide::round(self, x, rounding, random);
+        }
+        // The remainder rounds as the number does, and is at most 2^24 steps.
+        let unbounded = Self {
+            overflow: Overflow::Unbounded,
+            ..*self
+        };
+        let period = f64::from(i32::from(self.word) - i32::from(self.fraction)).exp2();
+        let remainder = wide::round(&unbounded, x.remainder(period), rounding, random);
+        self.grid().round(remainder, Rounding::TowardZero, 0)
+    }
+
+    fn past_ends(&self) -> (f64, f64) {
+        match self.overflow {
+            // Beyond f32 numbers become infinite, as its own do.
+            Overflow::Unbounded => (-128f64.exp2(), 128f64.exp2()),
+            _ => (f64::NEG_INFINITY, f64::INFINITY),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Logarithmic numbers.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fields::fields;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::{Boundary, LevelGrid, Levels};
-use crate::scalar::{Pass, ScalarFormat};
+use crate::scalar::{Pass, ScalarFormat, Wide};
 
 /// Numbers stored as a sign and the logarithm of their magnitude.
 ///
@@ -216,6 +217,15 @@ impl ScalarFormat for Logarithmic {
 
     fn min(&self) -> f32 {
         -self.max()
+    }
+
+    /// Values part where their logarithms do, at a number that is irrational and known here to the
+    /// last places of f64.
+    fn compare_boundary(&self, x: Wide, (lower, upper): (f64, f64), _: Rounding) -> Ordering {
+        let larger = lower.abs().max(upper.abs());
+        let k = (larger.log2() * f64::from(1u32 << self.fraction)).round();
+        let order = x.abs().compare(power(k - 0.5, self.fraction));
+        if upper > 0.0 { order } else { order.reverse() }
     }
 
     fn max(&self) -> f32 {

@@ -16,6 +16,7 @@ pub mod posit;
 pub mod pot;
 pub mod qpytorch;
 pub mod unit;
+pub mod wide;
 
 /// The scalar formats, in the order in which a text is tried: `module::Type as Kind`, where
 /// [`Format`](crate::Format) has the variant `Kind`. A new format is its file and a line here.
@@ -65,6 +66,9 @@ pub use facts::Facts;
 pub use formats::*;
 pub use integer::Affine;
 pub use integer_grid::{IntegerGrid, IntegerRange, IntegerRounding, bits_of};
+pub use wide::Wide;
+
+use std::cmp::Ordering;
 
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
@@ -132,6 +136,35 @@ pub trait ScalarFormat: Sync {
 
     /// The largest number that rounding gives; infinity where the format has it.
     fn max(&self) -> f32;
+
+    /// `x` rounded, as the grid does it.
+    fn round_single(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
+        self.grid().round(x, rounding, random)
+    }
+
+    /// `x` rounded, once, to the values of the format that are f32.
+    fn round_wide(&self, x: Wide, rounding: Rounding, random: u32) -> f32 {
+        wide::round(self, x, rounding, random)
+    }
+
+    /// On which side of the boundary between two neighbouring values, at which the nearest modes go
+    /// over from one to the other, a number lies that is no f32. In place of an infinity or NaN there
+    /// is the [end](Self::past_ends). Most formats part in the middle.
+    fn compare_boundary(
+        &self,
+        x: Wide,
+        (lower, upper): (f64, f64),
+        rounding: Rounding,
+    ) -> Ordering {
+        let _ = rounding;
+        x.compare_middle(lower, upper)
+    }
+
+    /// The numbers that would follow the smallest and the largest value, where a number that rounds
+    /// to them overflows to infinity or NaN; infinite where there is no overflow.
+    fn past_ends(&self) -> (f64, f64) {
+        (f64::NEG_INFINITY, f64::INFINITY)
+    }
 }
 
 /// The text of a format; [`Display`](std::fmt::Display) prints it.

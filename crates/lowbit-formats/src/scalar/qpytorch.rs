@@ -119,6 +119,7 @@ impl ScalarFormat for QPyTorch {
             overflow: largest,
             infinity: largest,
             minus_zero: whole,
+            odd_to_max: true,
         };
         QPyTorchGrid {
             half: 1 << (22 - self.mantissa),

@@ -1,5 +1,6 @@
 //! The grid of k bits on the interval from 0 to 1.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::error::{FormatError, check_range};
@@ -8,7 +9,7 @@ use crate::rounding::Rounding;
 use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::integer_grid::IntegerRange;
-use crate::scalar::{Grid, ScalarFormat};
+use crate::scalar::{Grid, ScalarFormat, Wide};
 
 /// The `2^bits` numbers `i / (2^bits - 1)`, from 0 to 1: `round((2^bits - 1) x) / (2^bits - 1)`.
 ///
@@ -75,6 +76,15 @@ impl ScalarFormat for UnitGrid {
 
     fn bits(&self) -> u32 {
         self.bits.into()
+    }
+
+    /// The values as rounded to f32 part where the exact ones do, at `(i + 1/2) / steps`.
+    fn compare_boundary(&self, x: Wide, (lower, _): (f64, f64), _: Rounding) -> Ordering {
+        let steps = f64::from(self.steps());
+        let twice = 2.0 * (lower * steps).round() + 1.0;
+        // One rounding leaves the sign of the difference.
+        let difference = x.nearest().mul_add(2.0 * steps, -twice);
+        difference.total_cmp(&0.0).then(x.compare(x.nearest()))
     }
 
     fn encode(&self, value: f32) -> u32 {

@@ -1,5 +1,6 @@
 //! Codebooks: formats whose values are a table.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::error::FormatError;
@@ -8,7 +9,7 @@ use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fields::fields;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::{LevelGrid, Levels};
-use crate::scalar::{Pass, ScalarFormat};
+use crate::scalar::{Pass, ScalarFormat, Wide};
 
 mod boundaries;
 mod named;
@@ -318,6 +319,41 @@ impl ScalarFormat for Codebook {
 
     fn max(&self) -> f32 {
         self.values()[self.values().len() - 1]
+    }
+
+    fn compare_boundary(
+        &self,
+        x: Wide,
+        (lower, upper): (f64, f64),
+        rounding: Rounding,
+    ) -> Ordering {
+        let negative = x.is_negative();
+        let away = if negative {
+            Ordering::Less
+        } else {
+            Ordering::Greater
+        };
+        let beside_zero = lower == 0.0 || upper == 0.0;
+        let zero_alone = self.with_sign && beside_zero && self.values[0] != 0.0;
+        // A threshold is an f32, and so its neighbour, at which the other value begins.
+        let at_threshold = match rounding {
+            Rounding::NearestAway => away.reverse(),
+            _ => away,
+        };
+        match &self.decision {
+            Decision::Nearest if zero_alone => away,
+            Decision::Nearest => x.compare_middle(lower, upper),
+            Decision::GeometricMean { .. } if zero_alone => at_threshold,
+            Decision::GeometricMean { .. } if lower * upper <= 0.0 => {
+                x.compare_middle(lower, upper)
+            }
+            Decision::GeometricMean { .. } => {
+                let mean = f64::from((lower * upper).sqrt() as f32);
+                x.compare(if negative { -mean } else { mean })
+            }
+            Decision::Thresholds(_) if self.with_sign => at_threshold,
+            Decision::Thresholds(_) => Ordering::Less,
+        }
     }
 }
 

@@ -62,6 +62,20 @@ impl Layout {
         power_of_two(1 - self.bias - below)
     }
 
+    /// The number that the code after the largest value's would stand for.
+    pub(crate) fn past_max(&self) -> f64 {
+        let code = self.max_code + 1;
+        let field = (code >> self.mantissa) as i32;
+        let whole = f64::from(1u32 << self.mantissa);
+        let fraction = f64::from(code & ((1 << self.mantissa) - 1)) / whole;
+        if field > 0 {
+            // Its exponent is at most 128.
+            (1.0 + fraction) * f64::from(field - self.bias).exp2()
+        } else {
+            fraction * f64::from(1 - self.bias).exp2()
+        }
+    }
+
     /// The smallest normal value.
     pub(crate) fn min_normal(&self) -> f32 {
         power_of_two(1 - self.bias)
@@ -110,6 +124,7 @@ impl Layout {
             overflow,
             infinity,
             minus_zero,
+            odd_to_max: true,
         }
     }
 }
@@ -134,6 +149,8 @@ pub struct FloatGrid {
     pub(crate) infinity: u32,
     /// Whether a zero keeps its sign.
     pub(crate) minus_zero: bool,
+    /// Whether rounding to odd stops at the largest finite value.
+    pub(crate) odd_to_max: bool,
 }
 
 impl FloatGrid {
@@ -193,7 +210,8 @@ impl FloatGrid {
         let bits = x.to_bits();
         let negative = x.is_sign_negative();
         let to_max = match rounding {
-            Rounding::TowardZero | Rounding::ToOdd => true,
+            Rounding::TowardZero => true,
+            Rounding::ToOdd => self.odd_to_max,
             Rounding::Down => !negative,
             Rounding::Up => negative,
             _ => false,
@@ -259,6 +277,8 @@ pub(crate) struct NarrowFloatGrid {
     overflow: f32,
     /// Zero is added at last, to remove the sign of minus zero or to leave it.
     zero: f32,
+    /// Whether rounding to odd stops at `max`.
+    odd_to_max: bool,
 }
 
 impl NarrowFloatGrid {
@@ -278,6 +298,7 @@ impl NarrowFloatGrid {
             top: f32::from_bits(top),
             overflow: f32::from_bits(grid.overflow),
             zero: if grid.minus_zero { -0.0 } else { 0.0 },
+            odd_to_max: grid.odd_to_max,
         })
     }
 
@@ -336,7 +357,8 @@ impl Grid for NarrowFloatGrid {
         let nearest = (magnitude + c) - c;
         let rounded = self.correct(negative, magnitude, nearest, c, rounding, random);
         let to_max = match rounding {
-            Rounding::TowardZero | Rounding::ToOdd => x.abs() < f32::INFINITY,
+            Rounding::TowardZero => x.abs() < f32::INFINITY,
+            Rounding::ToOdd => self.odd_to_max && x.abs() < f32::INFINITY,
             Rounding::Down => !negative && x < f32::INFINITY,
             Rounding::Up => negative && x > f32::NEG_INFINITY,
             _ => false,

@@ -307,6 +307,11 @@ impl ScalarFormat for Float {
             _ => self.max_finite(),
         }
     }
+
+    fn past_ends(&self) -> (f64, f64) {
+        let past = self.layout().past_max();
+        (-past, past)
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Posits: tapered floating-point numbers with a run-length coded exponent.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use half::bf16;
@@ -11,7 +12,7 @@ use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fields::{fields, regime};
 use crate::scalar::integer_grid::IntegerRange;
-use crate::scalar::{Grid, Pass, ScalarFormat, wide_power_of_two};
+use crate::scalar::{Grid, Pass, ScalarFormat, Wide, wide_power_of_two};
 
 mod activation;
 mod word;
@@ -384,5 +385,23 @@ impl ScalarFormat for Posit {
 
     fn max(&self) -> f32 {
         self.max_f32()
+    }
+
+    /// Codes part at the code of one bit more between them. Where the posits are finer than f32,
+    /// those that are f32 part in the middle.
+    fn compare_boundary(&self, x: Wide, (lower, upper): (f64, f64), _: Rounding) -> Ordering {
+        let toward = lower.abs().min(upper.abs());
+        if toward == 0.0 {
+            // Nothing but zero becomes zero.
+            return if upper > 0.0 {
+                Ordering::Greater
+            } else {
+                Ordering::Less
+            };
+        }
+        let Some(boundary) = self.boundary_above(toward as f32) else {
+            return x.compare_middle(lower, upper);
+        };
+        x.compare(if upper > 0.0 { boundary } else { -boundary })
     }
 }

@@ -79,7 +79,17 @@ impl Posit {
         let word = self.rounded_word::<BEYOND>(x, rounding, random);
         let value = if BEYOND {
             let value = self.word_value(word.min(self.largest_f32_word()));
-            (value as f32).to_bits()
+            let single = (value as f32).to_bits();
+            let nearest = matches!(
+                rounding,
+                Rounding::NearestEven | Rounding::NearestAway | Rounding::ToOdd
+            );
+            if single == 0 && nearest {
+                // Posits below all `f32`s: nothing but zero becomes zero.
+                self.smallest_f32().to_bits()
+            } else {
+                single
+            }
         } else {
             word.wrapping_sub(self.word_offset())
         };
@@ -160,6 +170,14 @@ impl Posit {
         }
     }
 
+    /// Where a positive value gives way to the next in the nearest modes: the number whose string
+    /// has a one after the value's. `None` if the value's string has room for all of an `f32`.
+    pub(crate) fn boundary_above(&self, value: f32) -> Option<f64> {
+        let word = self.rounded_word::<true>(value, Rounding::TowardZero, 0);
+        let half = self.cut_bits(word).checked_sub(1)?;
+        Some(self.word_value(word | 1 << half))
+    }
+
     /// The value of a word.
     #[inline(always)]
     fn word_value(&self, word: u32) -> f64 {
@@ -170,6 +188,12 @@ impl Posit {
         } else {
             f64::from_bits(bits as u64)
         }
+    }
+
+    /// The smallest positive posit that is an `f32`, one with values below that.
+    fn smallest_f32(&self) -> f32 {
+        let word = self.rounded_word::<true>(f32::from_bits(1), Rounding::Up, 0);
+        self.word_value(word) as f32
     }
 
     /// The word of the largest posit that is an `f32`.

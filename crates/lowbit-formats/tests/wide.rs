@@ -1,0 +1,327 @@
+//! Rounding of f64 and of decimal texts, once, against exact arithmetic over the formats' values.
+
+use std::cmp::Ordering;
+
+use lowbit_formats::{Codebook, Format, Posit, Rounding, codebook::Decision};
+
+fn parse(text: &str) -> Format {
+    text.parse().unwrap()
+}
+
+/// A generator of 64-bit words (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+/// Generators", 2014).
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+/// By hand: what lies next to a middle or a value, which f32 cannot tell from it.
+#[test]
+fn numbers_are_rounded_once() {
+    let near = Rounding::NearestEven;
+    let round = |format: &str, x: f64, mode| parse(format).round_f64(x, mode, 0);
+    let x = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
+    assert_eq!(round("tf32", x, near), 1.000_976_562_5);
+    assert_eq!(round("tf32", 1.0 + 2f64.powi(-11), near), 1.0);
+    let toward = Rounding::TowardZero;
+    assert_eq!(
+        round("fixed(20,16)", 0.999_999_999_999, toward),
+        65535.0 / 65536.0
+    );
+    assert_eq!(round("fp32", 0.1, Rounding::Down), 0.099_999_994);
+    assert_eq!(round("fp32", 0.1, Rounding::Up), 0.1);
+    assert_eq!(round("bf16", 1.003_906_250_000_01, near), 1.007_812_5);
+    // Finite numbers beyond f32 and below it.
+    assert_eq!(round("fp32", 1e300, near), f32::INFINITY);
+    assert_eq!(round("fp32", 1e300, toward), f32::MAX);
+    let last = 2f64.powi(128) - 2f64.powi(103);
+    assert_eq!(round("fp32", last, near), f32::INFINITY);
+    assert_eq!(round("fp32", last.next_down(), near), f32::MAX);
+    assert_eq!(round("fp32(saturate)", f64::INFINITY, near), f32::MAX);
+    assert_eq!(round("e5m2", 1e300, Rounding::Down), 57344.0);
+    assert_eq!(round("fixed(8,6,wrap)", 1e300, near), 0.0);
+    assert_eq!(
+        round("fixed(8,6,wrap)", 129.0 + 1e-12, Rounding::Up),
+        1.0 + 1.0 / 64.0
+    );
+    assert_eq!(round("fixed(8,6,unbounded)", 1e300, toward), f32::MAX);
+    assert_eq!(round("posit(8,2)", 1e300, near), 2f32.powi(24));
+    assert_eq!(round("posit(8,2)", 1e-300, near), 2f32.powi(-24));
+    assert_eq!(round("posit(8,2)", -1e-300, near), -(2f32.powi(-24)));
+    assert_eq!(round("posit(8,2)", 1e-300, toward), 0.0);
+    assert_eq!(round("e8m0", 1e-300, near), 2f32.powi(-127));
+    assert!(round("e8m0", -1e-300, near).is_nan());
+    assert_eq!(round("binary", -1e-300, near), -1.0);
+    assert!(round("e4m3", f64::NAN, near).is_nan());
+    // 2^-149 lies below the smallest posit(16,4) that f32 holds, 2^-144, and above 2^-160.
+    assert_eq!(
+        round("posit(16,4)", 2f64.powi(-149), near),
+        parse("posit(16,4)").round(1e-45, near, 0)
+    );
+    for mode in [near, Rounding::NearestAway, Rounding::ToOdd] {
+        for x in [1e-45, 3e-45, 1e-44] {
+            assert!(parse("posit(16,4)").round(x, mode, 0) > 0.0);
+            assert!(parse("posit(8,3,scale_log2=-64)").round(-x, mode, 0) < 0.0);
+        }
+    }
+}
+
+#[test]
+fn texts_are_rounded_once() {
+    let round = |format: &str, x: &str, mode| parse(format).round_text(x, mode, 0).unwrap();
+    let near = Rounding::NearestEven;
+    assert_eq!(round("bf16", "1.00390625000001", near), 1.007_812_5);
+    // Beyond f64, too.
+    assert_eq!(round("bf16", "1.00390625", near), 1.0);
+    assert_eq!(
+        round("bf16", "1.00390625000000000000000000000000001", near),
+        1.007_812_5
+    );
+    assert_eq!(
+        round("bf16", "-1.00390625000000000000000000000000001", near),
+        -1.007_812_5
+    );
+    assert_eq!(
+        round("bf16", "1.01171874999999999999999999999999999", near),
+        1.007_812_5
+    );
+    assert_eq!(
+        round("bf16", "1.0000000000000000000000000000001", Rounding::Up),
+        1.007_812_5
+    );
+    assert_eq!(
+        round("bf16", "0.9999999999999999999999999999999", Rounding::Down),
+        0.996_093_75
+    );
+    assert_eq!(round("bf16", "1e-9999", Rounding::Up), 2f32.powi(-133));
+    assert_eq!(round("fp32", "1e9999", Rounding::Down), f32::MAX);
+    assert_eq!(round("fp32", "-inf", near), f32::NEG_INFINITY);
+    assert_eq!(
+        round("int8", "2.5000000000000000000000000000001", near),
+        3.0
+    );
+    assert!(parse("fp32").round_text("1,5", near, 0).is_err());
+}
+
+/// Whether the nearest modes put `x` below, at or above the boundary between two values, from each
+/// format's definition; `None` where the definition is in f32 arithmetic.
+fn side(format: &Format, x: f64, lower: f64, upper: f64) -> Option<Ordering> {
+    let (small, large) = (lower.abs().min(upper.abs()), lower.abs().max(upper.abs()));
+    let outward = |order: Ordering| if x < 0.0 { order.reverse() } else { order };
+    match format {
+        Format::Posit(posit) => {
+            if small == 0.0 {
+                return Some(outward(Ordering::Greater));
+            }
+            // The posit with one more bit (Posit Standard 2022, section 4.1).
+            let finer = Posit::new(
+                lowbit_formats::ScalarFormat::bits(posit) as u8 + 1,
+                posit.exponent_bits() as u8,
+            )
+            .unwrap();
+            let finer = finer.with_scale_log2(posit.scale_log2() as i8).unwrap();
+            let code = posit.encode(small as f32, Rounding::NearestEven, 0);
+            Some(outward(x.abs().total_cmp(&finer.decode(2 * code + 1))))
+        }
+        Format::Logarithmic(lns) => {
+            let steps = f64::from(1u32 << lns.fraction());
+            let k = (large.log2() * steps).round();
+            Some(outward(x.abs().total_cmp(&((k - 0.5) / steps).exp2())))
+        }
+        Format::Unit(grid) => {
+            let steps = f64::from(grid.steps());
+            let i = (lower * steps).round();
+            Some((x * steps).total_cmp(&(i + 0.5)))
+        }
+        Format::Codebook(table) => code_side(table, x, lower, upper),
+        Format::AdditivePowerOfTwo(_) => Some((x - lower).total_cmp(&(upper - x))),
+        // A float of few bits and a number near it are far from f64's last place.
+        _ => Some((x - lower).total_cmp(&(upper - x))),
+    }
+}
+
+fn code_side(table: &Codebook, x: f64, lower: f64, upper: f64) -> Option<Ordering> {
+    match table.decision() {
+        Decision::Nearest
+            if table.has_sign() && table.table()[0] != 0.0 && lower * upper == 0.0 =>
+        {
+            Some(if x < 0.0 {
+                Ordering::Less
+            } else {
+                Ordering::Greater
+            })
+        }
+        Decision::Nearest => Some((x - lower).total_cmp(&(upper - x))),
+        _ => None,
+    }
+}
+
+/// What a format of at most 16 bits gives for `x` between two neighbouring values.
+fn expected(format: &Format, x: f64, lower: f32, upper: f32, mode: Rounding) -> Option<f32> {
+    let (low, high) = (f64::from(lower), f64::from(upper));
+    let up = match mode {
+        Rounding::Down => false,
+        Rounding::Up => true,
+        Rounding::TowardZero => high.abs() <= low.abs(),
+        Rounding::ToOdd => {
+            let code = format.encode(&[lower], Rounding::NearestEven).unwrap()[0];
+            code % 2 == 0
+        }
+        _ => match side(format, x, low, high)? {
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal => return None,
+        },
+    };
+    Some(if up { upper } else { lower })
+}
+
+/// Numbers beside each value and each middle, some places of f64 away, and anywhere between.
+fn numbers(values: &[f32], random: &mut SplitMix) -> Vec<f64> {
+    let mut numbers = Vec::new();
+    for _ in 0..400 {
+        let i = random.next() as usize % (values.len() - 1);
+        let (low, high) = (f64::from(values[i]), f64::from(values[i + 1]));
+        if !low.is_finite() || !high.is_finite() {
+            continue;
+        }
+        let gap = high - low;
+        let part = (random.next() >> 11) as f64 / 2f64.powi(53);
+        let small = 2f64.powi(-30 - (random.next() % 15) as i32);
+        for at in [part, 0.5, 0.5 - small, 0.5 + small, small, 1.0 - small] {
+            let x = low + at * gap;
+            numbers.extend([x, x.next_up(), x.next_down()]);
+        }
+    }
+    numbers
+}
+
+/// Every format of at most 16 bits and every mode without random numbers, on numbers within range.
+#[test]
+fn every_format_against_its_values() {
+    let mut random = SplitMix(20_261_126);
+    let mut compared = 0;
+    for text in Format::examples() {
+        let format = parse(text);
+        if matches!(format, Format::Block(_)) || format.bits() > 16 || text.contains("unbounded") {
+            continue;
+        }
+        let mut values = format.values().unwrap();
+        values.retain(|v| v.is_finite());
+        for x in numbers(&values, &mut random) {
+            let place = values.partition_point(|&v| f64::from(v) <= x);
+            if place == 0 || place == values.len() || f64::from(values[place - 1]) == x {
+                continue;
+            }
+            let (lower, upper) = (values[place - 1], values[place]);
+            for mode in Rounding::DETERMINISTIC {
+                // QPyTorch's grid has its own zone at the smallest value.
+                let Some(expected) = expected(&format, x, lower, upper, mode) else {
+                    continue;
+                };
+                let ours = format.round_f64(x, mode, 0);
+                if matches!(format, Format::Unit(_)) && ours != expected {
+                    // The product of f32 already rounds near a boundary.
+                    let steps = f64::from(1u32 << format.bits()) - 1.0;
+                    let from_boundary = (x * steps * 2.0).round() - x * steps * 2.0;
+                    assert!(from_boundary.abs() < 1e-3, "{text} {mode:?} {x:e}");
+                    continue;
+                }
+                let bits = |x: f32| (x + 0.0).to_bits();
+                assert_eq!(
+                    bits(ours),
+                    bits(expected),
+                    "{text} {mode:?} {x:e}: {ours:e}, not {expected:e}"
+                );
+                let printed = format.round_text(&format!("{x:e}"), mode, 0).unwrap();
+                assert_eq!(
+                    bits(printed),
+                    bits(expected),
+                    "{text} {mode:?} {x:e} as text"
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 500_000, "{compared}");
+}
+
+/// A slice is its numbers, of every format and mode; an f64 that is an f32 gives what the f32 gives.
+#[test]
+fn slices_are_their_numbers() {
+    let mut random = SplitMix(7);
+    let mut compared = 0;
+    for text in Format::examples() {
+        let format = parse(text);
+        let stochastic = Rounding::Stochastic {
+            seed: 3,
+            stream: 1,
+            bits: 12,
+        };
+        let doubles: Vec<f64> = (0..500)
+            .map(|i| match i % 4 {
+                0 => f64::from_bits(random.next()),
+                1 => f64::from(f32::from_bits(random.next() as u32)),
+                _ => ((random.next() >> 11) as f64 / 2f64.powi(50) - 4.0) * 2f64.powi(i as i32 % 9),
+            })
+            .collect();
+        for mode in Rounding::DETERMINISTIC.into_iter().chain([stochastic]) {
+            let mut ours = vec![0.0; doubles.len()];
+            let singles: Vec<f32> = doubles.iter().map(|&x| x as f32).collect();
+            if matches!(format, Format::Block(_)) {
+                // One NaN spoils a block; the length is checked.
+                assert!(format.quantize_f64(&doubles, &mut ours[1..], mode).is_err());
+                continue;
+            }
+            format.quantize_f64(&doubles, &mut ours, mode).unwrap();
+            let rounded = format.quantize_to_vec(&singles, mode).unwrap();
+            for (i, (&x, &y)) in doubles.iter().zip(&ours).enumerate() {
+                let same =
+                    |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+                if mode != stochastic {
+                    assert!(
+                        same(y, format.round_f64(x, mode, 0)),
+                        "{text} {mode:?} {x:e}: {y:e}"
+                    );
+                }
+                if f64::from(singles[i]) == x || x.is_nan() {
+                    assert!(same(y, rounded[i]), "{text} {mode:?} {x:e}: {y:e}");
+                }
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 100_000, "{compared}");
+}
+
+/// The share of numbers that move is `floor(fraction 2^bits) / 2^bits`, by definition; the fraction
+/// is one that f32 does not hold.
+#[test]
+fn stochastic_rounding_counts_the_fraction() {
+    let rounding = Rounding::Stochastic {
+        seed: 0,
+        stream: 0,
+        bits: 8,
+    };
+    for (text, x, low, moved) in [
+        // 77.999/256 of the step 2^-7 above 1, and the same below -1.
+        ("bf16", 1.0 + 77.999 / 32768.0, 1.0, 77),
+        ("bf16", -1.0 - 77.999 / 32768.0, -1.0, 77),
+        ("int8", 3.0 + 78.0 / 256.0, 3.0, 78),
+        ("int8", 3.0 + (78.0 - 1e-10) / 256.0, 3.0, 77),
+        ("fp32", 1.0 + 2f64.powi(-25), 1.0, 64),
+        ("fp32", 2f64.powi(128) - 2f64.powi(102), f32::MAX, 192),
+    ] {
+        let format = parse(text);
+        let count = (0..256u32)
+            .filter(|r| format.round_f64(x, rounding, r << 24) != low)
+            .count();
+        assert_eq!(count, moved, "{text} {x}");
+    }
+}
