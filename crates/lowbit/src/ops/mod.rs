@@ -14,8 +14,6 @@ mod product;
 mod quantization;
 mod update;
 
-pub(crate) use lowbit_kernels as kernel;
-
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};
 pub use cross_entropy::cross_entropy;
@@ -39,5 +37,5 @@ pub use update::{AdamStep, SgdStep, adam, sgd};
 /// Multiplications and additions a second that the registers of this machine's CPUs allow, with
 /// all threads of the pool.
 pub fn multiply_add_peak() -> f64 {
-    kernel::peak::operations_per_second()
+    lowbit_kernels::peak::operations_per_second()
 }

@@ -10,8 +10,8 @@ use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::backend::profile::timed;
-use crate::ops::kernel::norm::{self as kernel, Affine, Normalization, Statistics};
 use crate::ops::pointwise::activation::{Activation, activated, activated_backward};
+use lowbit_kernels::norm::{self as kernel, Affine, Normalization, Statistics};
 
 /// `activation((x - mean) / sqrt(variance + epsilon) * gamma + beta)`, per channel, with given
 /// statistics, which are constants: they get no gradient.

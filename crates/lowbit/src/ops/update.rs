@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
-use crate::ops::kernel::vector::{Kernel, dispatch};
+use lowbit_kernels::vector::{Kernel, dispatch};
 
 /// Numbers that a thread takes at a time.
 const CHUNK: usize = 1 << 14;

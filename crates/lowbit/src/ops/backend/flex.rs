@@ -8,7 +8,7 @@ use lowbit_formats::kernel;
 use rayon::prelude::*;
 
 use crate::ops::backend::buffer::Buffer;
-use crate::ops::kernel::elementwise::update_all;
+use lowbit_kernels::elementwise::update_all;
 
 /// Runs `body` on a tensor brought to f32, and brings the result back to the tensor's own type.
 pub(crate) fn in_f32(x: FlexTensor, body: impl FnOnce(FlexTensor) -> FlexTensor) -> FlexTensor {

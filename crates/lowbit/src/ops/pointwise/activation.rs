@@ -9,8 +9,8 @@ use burn::tensor::Tensor;
 use crate::ops::backend::composed;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
-pub use crate::ops::kernel::activation::Activation;
-use crate::ops::kernel::activation::{Pointwise, with_activation};
+pub use lowbit_kernels::activation::Activation;
+use lowbit_kernels::activation::{Pointwise, with_activation};
 
 /// `max(x, 0)`; its gradient is zero where `x <= 0`. Any shape.
 pub fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {

@@ -10,11 +10,11 @@ use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, padded};
 use crate::ops::backend::profile::timed;
-use crate::ops::kernel::elementwise::update;
-use crate::ops::kernel::scratch;
 use crate::ops::quantization::operand::{OperandGradients, QuantizedOperand};
 use crate::ops::quantization::pointwise::Sums;
 use crate::ops::quantization::{Operand, OperandQuantization, PreparedQuantization};
+use lowbit_kernels::elementwise::update;
+use lowbit_kernels::scratch;
 
 /// The tensors that may get gradients: both operands, and what each learns with up to three
 /// parameters.

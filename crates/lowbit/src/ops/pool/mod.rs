@@ -16,7 +16,7 @@ use burn::tensor::{Shape, Tensor};
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
-use crate::ops::kernel::pool::{self as kernel, Windows};
+use lowbit_kernels::pool::{self as kernel, Windows};
 
 /// The largest value under each window. `[batch, channels, height, width]` in and out.
 pub fn max_pool2d(x: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {

@@ -9,9 +9,9 @@ use burn::tensor::{DType, Shape, Tensor};
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::profile::counted;
-use crate::ops::kernel::conv as kernel;
 use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
 use crate::ops::quantization::{Operand, PreparedQuantization};
+use lowbit_kernels::conv as kernel;
 
 /// Two-dimensional convolution (cross-correlation) of quantized operands.
 ///

@@ -8,10 +8,10 @@ use burn::tensor::{DType, Shape, Tensor};
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::profile::counted;
-use crate::ops::kernel::linear as kernel;
 use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
 use crate::ops::quantization::operand::OperandParts;
 use crate::ops::quantization::{Operand, PreparedQuantization};
+use lowbit_kernels::linear as kernel;
 
 /// `input * weight + bias` of quantized operands.
 ///

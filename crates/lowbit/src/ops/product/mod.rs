@@ -23,9 +23,9 @@ use burn::tensor::Tensor;
 
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, padded};
-use crate::ops::kernel::packing::{RoundSlice, RoundingBackward};
 use crate::ops::quantization::operand::{OperandGradients, OperandParts, QuantizedOperand};
 use crate::ops::quantization::{Operand, OperandQuantization, PreparedQuantization};
+use lowbit_kernels::packing::{RoundSlice, RoundingBackward};
 
 /// The tensors that may get gradients: input, weight and bias, and what input and weight learn with
 /// up to three parameters each.

@@ -12,8 +12,8 @@ use lowbit_formats::kernel;
 
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator};
-use crate::ops::kernel::elementwise::update_and_sum_all;
-use crate::ops::kernel::tanh::tanh;
+use lowbit_kernels::elementwise::update_and_sum_all;
+use lowbit_kernels::tanh::tanh;
 
 /// Rounds weights to `bits` bits as DoReFa-Net does.
 ///

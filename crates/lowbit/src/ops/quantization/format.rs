@@ -11,8 +11,8 @@ use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::composed;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{Gradients, Incoming, Inputs, Kernels, Operator, padded};
-use crate::ops::kernel::elementwise::{update, update_all};
 use crate::ops::quantization::pointwise::{PARENTS, Pointwise, Prepared, Steps, Sums};
+use lowbit_kernels::elementwise::{update, update_all};
 
 /// What a caller has made sure of.
 const CHECKED: &str = "the number of random bits is from 1 to 32";

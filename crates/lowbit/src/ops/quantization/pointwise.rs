@@ -13,7 +13,7 @@ use crate::ops::backend::flex;
 use crate::ops::backend::operator::{
     self, Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
-use crate::ops::kernel::elementwise::{update, update_and_sum, update_and_sum_all};
+use lowbit_kernels::elementwise::{update, update_and_sum, update_and_sum_all};
 
 /// The most tensors that a quantization learns.
 const MOST_LEARNED: usize = 2;

@@ -7,8 +7,8 @@ use burn::tensor::{Bytes, DType, Shape};
 use rayon::prelude::*;
 
 use crate::ops::backend::flex::{contiguous, in_f32};
-use crate::ops::kernel::vector::{Kernel, dispatch};
 use crate::ops::product::adder::{AdderOptions, Windows};
+use lowbit_kernels::vector::{Kernel, dispatch};
 
 pub(crate) fn forward(input: FlexTensor, weight: FlexTensor, options: &AdderOptions) -> FlexTensor {
     in_f32(input, |input| {
