@@ -11,17 +11,25 @@ const OCTAVES: i32 = 24;
 /// with `levels` magnitudes: `s = 2^k / levels`, error `s^2 / 12` where a bin is wider than a
 /// quarter of a step, that of the bin's middle elsewhere.
 ///
+/// Tried are the octave of the largest magnitude, those below it, and the one above it: a signed grid
+/// lacks the integer of its threshold, so that few bits may hold a power of two better there.
+///
 /// Every threshold of an octave has the same error; the one in its middle, `2^(k - 1/2)`, leaves
-/// training room on both sides, unless it would be above the largest magnitude.
+/// training room on both sides, unless it would be above the largest magnitude in that one's octave.
 pub fn mse(values: &Histogram, levels: f64) -> f32 {
     let (width, counts) = values.magnitudes(BINS);
     let top = f64::from(values.largest()).log2().ceil() as i32;
     let best = (0..OCTAVES)
         .map(|i| top - i)
+        .chain([top + 1])
         .map(|k| (k, error(width, &counts, f64::from(k).exp2(), levels)))
         .reduce(|best, next| if next.1 < best.1 { next } else { best });
     let k = best.map_or(top, |(k, _)| k);
-    ((f64::from(k) - 0.5).exp2() as f32).min(values.largest())
+    let middle = (f64::from(k) - 0.5).exp2() as f32;
+    if k > top {
+        return middle;
+    }
+    middle.min(values.largest())
 }
 
 /// Sum of squared errors of all values under the threshold `threshold`, a power of two.
@@ -55,6 +63,15 @@ mod tests {
         errors.map(|x| (x - round(x)).powi(2)).sum()
     }
 
+    /// Signed integers of two bits are -2 to 1: with a step of one they hold all of -1, 0 and 1, so
+    /// the threshold is 2.
+    #[test]
+    fn the_octave_above_the_largest_is_tried() {
+        let mut histogram = Histogram::default();
+        histogram.record(&[-1.0, 0.0, 1.0]);
+        assert_eq!(mse(&histogram, 2.0).log2().ceil(), 1.0);
+    }
+
     #[test]
     fn it_is_the_octave_of_least_error() {
         // A bell with a far outlier: sums of twelve evenly spread numbers, and 40.
@@ -69,7 +86,7 @@ mod tests {
         let mut histogram = Histogram::default();
         histogram.record(&values);
         for levels in [4.0, 8.0, 128.0] {
-            let expected = (-4..=6)
+            let expected = (-4..=7)
                 .min_by(|&a, &b| exact(&values, a, levels).total_cmp(&exact(&values, b, levels)))
                 .unwrap();
             let found = f64::from(mse(&histogram, levels)).log2().ceil() as i32;

@@ -1,7 +1,9 @@
 //! The plan of TQT.
 
 use super::{FLOAT_BITS, QConfig, QPlan};
-use crate::quantizers::{QuantizerConfig, Slot, ThresholdInit, TrainedThresholdConfig};
+use crate::quantizers::{
+    AccumulatorConfig, QuantizerConfig, Slot, ThresholdInit, TrainedThresholdConfig,
+};
 
 /// Bits of everything in a TQT network; the defaults are 8 for weights and activations, 16 for
 /// biases and 32 for sums.
@@ -74,7 +76,8 @@ impl TqtPlan {
         }
     }
 
-    /// Also biases, with 16 bits, sums, with 32, and all other activations.
+    /// Also biases, with 16 bits, sums, with 32 (or 16 more than weight and input have together,
+    /// where that is more), and all other activations.
     pub fn all_tensors(self) -> Self {
         let usual = TqtWidths::default();
         Self {
@@ -119,8 +122,13 @@ impl TqtPlan {
             self.weight_bits.max(at_least),
             self.activation_bits.max(at_least),
         );
-        // A sum of numbers in float has no step to count in.
+        // The usual width holds 2^16 products of numbers of 8 bits; wider numbers have wider sums.
+        let usual = TqtWidths::default().accumulator;
+        let wide = (weight + input + 16).min(*AccumulatorConfig::BITS.end());
         let accumulator = self.accumulator_bits;
+        let accumulator =
+            accumulator.map(|bits| if bits == usual { usual.max(wide) } else { bits });
+        // A sum of numbers in float has no step to count in.
         let accumulator = accumulator.filter(|_| weight.max(input) < FLOAT_BITS);
         let weight = self.quantizer(weight, self.weight_init, self.per_channel);
         let bias = self.quantizer(self.bias_bits, self.bias_init, false);
@@ -145,5 +153,31 @@ impl TqtPlan {
             retrain: self.retrain,
         };
         (bits < FLOAT_BITS).then_some(QuantizerConfig::Tqt(config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A product of two signed numbers of b bits has 2b - 1, of which 2^16 add 16: 8 and 8 fit 32
+    /// bits, 16 and 16 need 48, and 24 and 24 the 64 that there are.
+    #[test]
+    fn sums_of_wider_numbers_are_wider() {
+        let sum = |weight, activation| {
+            let plan = TqtPlan::new(weight, activation).all_tensors().plan();
+            plan.default.accumulator.map(|sum| sum.bits)
+        };
+        assert_eq!(sum(4, 4), Some(32));
+        assert_eq!(sum(8, 8), Some(32));
+        assert_eq!(sum(16, 16), Some(48));
+        assert_eq!(sum(24, 8), Some(48));
+        assert_eq!(sum(24, 24), Some(64));
+        assert_eq!(sum(8, 32), None);
+        let narrow = TqtPlan {
+            accumulator_bits: Some(20),
+            ..TqtPlan::new(16, 16)
+        };
+        assert_eq!(narrow.plan().default.accumulator.unwrap().bits, 20);
     }
 }
