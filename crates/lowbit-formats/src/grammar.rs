@@ -51,14 +51,36 @@ impl<'a> Call<'a> {
             .strip_suffix(')')
             .ok_or_else(|| Reason("no closing parenthesis at the end".into()))?;
         let arguments = split_arguments(inside)?.into_iter().map(Argument::parse);
+        let arguments: Vec<Argument<'_>> = arguments.collect();
+        for (i, argument) in arguments.iter().enumerate() {
+            let before = arguments[..i].iter();
+            if let (Some(key), Some(_)) =
+                (argument.key, before.clone().find(|a| a.key == argument.key))
+            {
+                return Err(Reason(format!("`{key}` is given twice")));
+            }
+        }
         Ok(Self {
             name: name.trim(),
-            arguments: arguments.collect(),
+            arguments,
         })
     }
 
     pub(crate) fn name(&self) -> &'a str {
         self.name
+    }
+
+    /// Refuses options of which one rules out the other.
+    pub(crate) fn exclusive(&self, options: &[&str]) -> Result<(), Reason> {
+        let mut given = options
+            .iter()
+            .filter(|option| self.arguments.iter().any(|a| a.key() == **option));
+        match (given.next(), given.next()) {
+            (Some(one), Some(other)) => Err(Reason(format!(
+                "`{one}` and `{other}` contradict each other"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The first `count` arguments, which have no key, and the options after them.
@@ -192,7 +214,16 @@ mod tests {
 
     #[test]
     fn ill_formed_calls_are_errors() {
-        for text in ["f(", "f(1", "f()", "f(1,)", "f(1))", "f((1)", "f(1)x"] {
+        for text in [
+            "f(",
+            "f(1",
+            "f()",
+            "f(1,)",
+            "f(1))",
+            "f((1)",
+            "f(1)x",
+            "f(a=1,b=1,a=1)",
+        ] {
             assert!(Call::parse(text).is_err(), "{text}");
         }
     }

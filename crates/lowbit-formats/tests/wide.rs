@@ -170,8 +170,14 @@ fn expected(format: &Format, x: f64, lower: f32, upper: f32, mode: Rounding) -> 
         Rounding::Up => true,
         Rounding::TowardZero => high.abs() <= low.abs(),
         Rounding::ToOdd => {
-            let code = format.encode(&[lower], Rounding::NearestEven).unwrap()[0];
-            code % 2 == 0
+            let codes = format
+                .encode(&[lower, upper], Rounding::TowardZero)
+                .unwrap();
+            if (codes[0] ^ codes[1]) % 2 == 0 {
+                // No code is odd, next to a zero without subnormals.
+                return None;
+            }
+            codes[0] % 2 == 0
         }
         _ => match side(format, x, low, high)? {
             Ordering::Less => false,
@@ -206,7 +212,7 @@ fn numbers(values: &[f32], random: &mut SplitMix) -> Vec<f64> {
 #[test]
 fn every_format_against_its_values() {
     let mut random = SplitMix(20_261_126);
-    let mut compared = 0;
+    let (mut compared, mut wrong) = (0, Vec::new());
     for text in Format::examples() {
         let format = parse(text);
         if matches!(format, Format::Block(_)) || format.bits() > 16 || text.contains("unbounded") {
@@ -221,7 +227,6 @@ fn every_format_against_its_values() {
             }
             let (lower, upper) = (values[place - 1], values[place]);
             for mode in Rounding::DETERMINISTIC {
-                // QPyTorch's grid has its own zone at the smallest value.
                 let Some(expected) = expected(&format, x, lower, upper, mode) else {
                     continue;
                 };
@@ -234,21 +239,18 @@ fn every_format_against_its_values() {
                     continue;
                 }
                 let bits = |x: f32| (x + 0.0).to_bits();
-                assert_eq!(
-                    bits(ours),
-                    bits(expected),
-                    "{text} {mode:?} {x:e}: {ours:e}, not {expected:e}"
-                );
                 let printed = format.round_text(&format!("{x:e}"), mode, 0).unwrap();
-                assert_eq!(
-                    bits(printed),
-                    bits(expected),
-                    "{text} {mode:?} {x:e} as text"
-                );
+                if [ours, printed].map(bits) != [bits(expected); 2] {
+                    wrong.push(format!(
+                        "{text} {mode:?} {x:e}: {ours:e}, as text {printed:e}, not {expected:e}"
+                    ));
+                }
                 compared += 1;
             }
         }
     }
+    let first = &wrong[..wrong.len().min(20)];
+    assert!(wrong.is_empty(), "{}: {first:#?}", wrong.len());
     assert!(compared > 500_000, "{compared}");
 }
 

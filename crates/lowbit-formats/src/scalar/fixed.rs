@@ -165,6 +165,7 @@ impl FormatText for FixedPoint {
     }
 
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+        call.exclusive(&["wrap", "unbounded"])?;
         let (words, options) = call.split(2)?;
         let mut format = Self::new(words[0].number("word")?, words[1].number("fraction")?)?;
         if call.name() == "ufixed" {

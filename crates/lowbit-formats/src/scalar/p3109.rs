@@ -21,24 +21,42 @@ use crate::scalar::{Grid, Pass, ScalarFormat};
 /// in the place of minus zero; an unsigned one has a bias of `2^(K-P)`, and NaN as its last code.
 /// An extended format has infinity as the last code before NaN, or before the sign changes.
 ///
-/// A number that rounds beyond the largest value becomes infinity, or NaN in a finite format;
-/// with `saturate` (the report's SatFinite), it and infinity become the largest value. With no
-/// mantissa (P = 1) a tie goes to the even code. In an unsigned format zero is the lowest value and
-/// there is no negative infinity, so that every negative number becomes zero, minus infinity
-/// included (the report's Saturate; gfloat 0.5.2 leaves this open).
+/// With no mantissa (P = 1) a tie goes to the even code. Numbers are rounded first and saturated
+/// then, as the report's Saturate says (version 4.0 of June 2026, section 4.7.5):
 ///
-/// NaN beyond the largest value of a finite format is what gfloat does. The report's Saturate, in
-/// its later versions, gives the largest value there also without SatFinite; that is
-/// `finite,saturate`.
+/// - Without an option (SatNone), a number that rounds beyond the largest value becomes infinity,
+///   in a finite format the largest value, where also infinity goes. Rounding towards zero or away
+///   from the infinity in question gives the largest value; rounding to odd does in an unsigned
+///   format, where its code is odd, while in a signed one that of infinity is. In an unsigned format a
+///   number that rounds below zero becomes NaN, or zero where it is rounded toward zero or up; minus
+///   infinity becomes NaN.
+/// - With `saturate` (SatFinite), what lies beyond the limits becomes the limit, infinities included.
+/// - With `propagate` (SatPropagate), finite numbers saturate and infinities stay where there are
+///   any.
 ///
-/// Text: `p3109(8,4)`, then `unsigned`, `finite`, `saturate`.
+/// gfloat 0.5.2 gives NaN beyond the largest value of a finite format, and negative numbers in an
+/// unsigned one.
+///
+/// Text: `p3109(8,4)`, then `unsigned`, `finite`, and `saturate` or `propagate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct P3109 {
     width: u8,
     precision: u8,
     signed: bool,
     finite: bool,
-    saturate: bool,
+    saturation: Saturation,
+}
+
+/// What becomes of numbers beyond the limits of a [`P3109`] format; the report's saturation modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Saturation {
+    /// SatNone: they overflow.
+    #[default]
+    None,
+    /// SatFinite: all become the limit.
+    Finite,
+    /// SatPropagate: finite numbers become the limit, and infinities stay.
+    Propagate,
 }
 
 impl P3109 {
@@ -54,7 +72,24 @@ impl P3109 {
             precision,
             signed: true,
             finite: false,
-            saturate: false,
+            saturation: Saturation::None,
+        };
+        format.checked()
+    }
+
+    /// Unsigned and extended, which a precision of the whole width allows, too.
+    ///
+    /// # Errors
+    ///
+    /// If `width` is not in 3..=16, `precision` not in `1..=width`, or f32 does not hold the
+    /// values, which takes `width - precision` up to 6.
+    pub fn new_unsigned(width: u8, precision: u8) -> Result<Self, FormatError> {
+        let format = Self {
+            width,
+            precision,
+            signed: false,
+            finite: false,
+            saturation: Saturation::None,
         };
         format.checked()
     }
@@ -82,10 +117,17 @@ impl P3109 {
 
     /// The same with numbers beyond the largest value, and infinity, brought to that value.
     pub fn saturating(self) -> Self {
-        Self {
-            saturate: true,
-            ..self
-        }
+        self.with_saturation(Saturation::Finite)
+    }
+
+    /// The same with another treatment of numbers beyond the limits.
+    pub fn with_saturation(self, saturation: Saturation) -> Self {
+        Self { saturation, ..self }
+    }
+
+    /// What becomes of numbers beyond the limits.
+    pub fn saturation(&self) -> Saturation {
+        self.saturation
     }
 
     /// Bits in all, K.
@@ -108,9 +150,9 @@ impl P3109 {
         self.finite
     }
 
-    /// Whether numbers beyond the largest value become that value.
+    /// Whether numbers beyond the largest value, infinity included, become that value.
     pub fn saturates(&self) -> bool {
-        self.saturate
+        self.saturation == Saturation::Finite
     }
 
     /// What is subtracted from the stored exponent.
@@ -122,12 +164,8 @@ impl P3109 {
         check_range("p3109", "width", self.width, 3..=16)?;
         let widest = if self.signed { 7 } else { 6 };
         let lowest = self.width.saturating_sub(widest).max(1);
-        check_range(
-            "p3109",
-            "precision",
-            self.precision,
-            lowest..=self.width - 1,
-        )?;
+        let highest = self.width - u8::from(self.signed);
+        check_range("p3109", "precision", self.precision, lowest..=highest)?;
         Ok(self)
     }
 
@@ -145,6 +183,11 @@ impl P3109 {
             subnormals: true,
             max_code: self.magnitudes() - 1 - specials,
         }
+    }
+
+    /// Whether numbers that round below zero become NaN.
+    fn nan_below(&self) -> bool {
+        !self.signed && self.saturation == Saturation::None
     }
 
     /// The code of NaN.
@@ -173,15 +216,25 @@ impl FormatText for P3109 {
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (widths, options) = call.split(2)?;
         let width = widths[0].number("width")?;
-        let mut format = Self::new(width, widths[1].number("precision")?)?;
+        let precision = widths[1].number("precision")?;
+        let mut format = if options.iter().any(|option| option.key() == "unsigned") {
+            Self::new_unsigned(width, precision)?
+        } else {
+            Self::new(width, precision)?
+        };
         for option in options {
             format = match option.flag()? {
-                "unsigned" => format.unsigned()?,
+                "unsigned" => format,
                 "finite" => format.finite(),
-                "saturate" => format.saturating(),
-                other => return Err(Reason::option(other, "unsigned, finite, saturate")),
+                "saturate" => format.with_saturation(Saturation::Finite),
+                "propagate" => format.with_saturation(Saturation::Propagate),
+                other => {
+                    let known = "unsigned, finite, saturate, propagate";
+                    return Err(Reason::option(other, known));
+                }
             };
         }
+        call.exclusive(&["saturate", "propagate"])?;
         Ok(format)
     }
 }
@@ -191,7 +244,11 @@ impl fmt::Display for P3109 {
         write!(f, "p3109({},{}", self.width, self.precision)?;
         f.write_str(if self.signed { "" } else { ",unsigned" })?;
         f.write_str(if self.finite { ",finite" } else { "" })?;
-        f.write_str(if self.saturate { ",saturate)" } else { ")" })
+        f.write_str(match self.saturation {
+            Saturation::None => ")",
+            Saturation::Finite => ",saturate)",
+            Saturation::Propagate => ",propagate)",
+        })
     }
 }
 
@@ -200,14 +257,19 @@ impl ScalarFormat for P3109 {
 
     fn grid(&self) -> P3109Grid {
         let layout = self.layout();
-        let beyond = match (self.saturate, self.finite) {
-            (true, _) => layout.max().to_bits(),
-            (false, false) => INFINITY,
-            (false, true) => NAN,
+        let max = layout.max().to_bits();
+        let (overflow, infinity) = match (self.saturation, self.finite) {
+            (Saturation::Finite, _) | (_, true) => (max, max),
+            (Saturation::None, false) => (INFINITY, INFINITY),
+            (Saturation::Propagate, false) => (max, INFINITY),
         };
         P3109Grid {
-            float: layout.grid(beyond, beyond, false),
+            float: FloatGrid {
+                odd_to_max: layout.max_code % 2 == 1,
+                ..layout.grid(overflow, infinity, false)
+            },
             signed: self.signed,
+            nan_below: self.nan_below(),
         }
     }
 
@@ -217,8 +279,14 @@ impl ScalarFormat for P3109 {
             return grid.float.apply(pass);
         }
         match NarrowFloatGrid::new(&grid.float) {
-            Some(float) => pass.run(NonNegative(float)),
-            None => pass.run(NonNegative(grid.float)),
+            Some(float) => pass.run(NonNegative {
+                grid: float,
+                nan_below: grid.nan_below,
+            }),
+            None => pass.run(NonNegative {
+                grid: grid.float,
+                nan_below: grid.nan_below,
+            }),
         }
     }
 
@@ -288,10 +356,21 @@ impl ScalarFormat for P3109 {
     }
 
     fn max(&self) -> f32 {
-        if self.finite || self.saturate {
+        if self.finite || self.saturates() {
             self.layout().max()
         } else {
             f32::INFINITY
+        }
+    }
+
+    fn past_ends(&self) -> (f64, f64) {
+        let layout = self.layout();
+        let past = layout.past_max();
+        if self.signed {
+            (-past, past)
+        } else {
+            // What rounds to the first number below zero becomes NaN.
+            (-f64::from(layout.min_positive()), past)
         }
     }
 }
@@ -301,6 +380,8 @@ impl ScalarFormat for P3109 {
 pub struct P3109Grid {
     float: FloatGrid,
     signed: bool,
+    /// Whether negative numbers become NaN, in a format without a sign.
+    nan_below: bool,
 }
 
 impl Grid for P3109Grid {
@@ -309,20 +390,31 @@ impl Grid for P3109Grid {
         if self.signed {
             self.float.round(x, rounding, random)
         } else {
-            NonNegative(self.float).round(x, rounding, random)
+            NonNegative {
+                grid: self.float,
+                nan_below: self.nan_below,
+            }
+            .round(x, rounding, random)
         }
     }
 }
 
 /// A grid without a sign, whose lowest value is zero.
 #[derive(Debug, Clone, Copy)]
-struct NonNegative<G>(G);
+struct NonNegative<G> {
+    grid: G,
+    nan_below: bool,
+}
 
 impl<G: Grid> Grid for NonNegative<G> {
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
-        let x = if x < 0.0 { 0.0 } else { x };
-        self.0.round(x, rounding, random)
+        let rounded = self.grid.round(x, rounding, random);
+        // Numbers are rounded before they are found to be below zero.
+        let upwards = matches!(rounding, Rounding::TowardZero | Rounding::Up);
+        let nan = self.nan_below && !(upwards && x > f32::NEG_INFINITY);
+        let below = if nan { f32::from_bits(NAN) } else { 0.0 };
+        if rounded < 0.0 { below } else { rounded }
     }
 }
 
@@ -415,24 +507,154 @@ mod tests {
     fn beyond_the_limits() {
         let signed = P3109::new(8, 4).unwrap();
         assert_eq!(nearest(signed, -1e9), f32::NEG_INFINITY);
-        assert!(nearest(signed.finite(), 1e9).is_nan());
+        assert_eq!(nearest(signed.finite(), 1e9), 240.0);
         assert_eq!(nearest(signed.saturating(), f32::INFINITY), 224.0);
         assert_eq!(nearest(signed, -1e-9).to_bits(), 0);
     }
 
-    /// The report's Saturate brings what lies below the lowest value to it, in all three of its
-    /// modes and every rounding, unless there is a negative infinity; the lowest is zero.
+    /// The rows of the report's Saturate (version 4.0, section 4.7.5), for a number beyond the
+    /// largest value, infinity, their opposites, and every rounding in the order of
+    /// [`Rounding::DETERMINISTIC`]: to nearest (even, away), toward zero, down, up, to odd.
     #[test]
-    fn negative_numbers_are_zero_without_a_sign() {
-        let unsigned = P3109::new(8, 4).unwrap().unsigned().unwrap();
-        for format in [unsigned, unsigned.finite(), unsigned.saturating()] {
-            for x in [-1e-9, -1.0, -1e9, f32::NEG_INFINITY, -0.0] {
-                for mode in [Rounding::NearestEven, Rounding::Down, Rounding::TowardZero] {
-                    assert_eq!(format.grid().round(x, mode, 0).to_bits(), 0, "{x}");
+    fn saturation_row_by_row() {
+        let (inf, nan, max) = (f32::INFINITY, f32::NAN, f32::MAX);
+        // In a signed extended format the largest code is even, so that odd is infinity.
+        let none = [inf, inf, max, max, inf, inf];
+        let none_below = [-inf, -inf, -max, -inf, -max, -inf];
+        let all = |x: f32| [x; 6];
+        for (text, high, infinite, low, minus_infinite) in [
+            ("p3109(8,4)", none, all(inf), none_below, all(-inf)),
+            ("p3109(8,1)", none, all(inf), none_below, all(-inf)),
+            (
+                "p3109(8,4,finite)",
+                all(max),
+                all(max),
+                all(-max),
+                all(-max),
+            ),
+            (
+                "p3109(8,4,unsigned)",
+                [inf, inf, max, max, inf, max],
+                all(inf),
+                [nan, nan, 0.0, nan, 0.0, nan],
+                all(nan),
+            ),
+            (
+                "p3109(8,4,unsigned,finite)",
+                all(max),
+                all(max),
+                [nan, nan, 0.0, nan, 0.0, nan],
+                all(nan),
+            ),
+            (
+                "p3109(8,4,saturate)",
+                all(max),
+                all(max),
+                all(-max),
+                all(-max),
+            ),
+            (
+                "p3109(8,4,finite,saturate)",
+                all(max),
+                all(max),
+                all(-max),
+                all(-max),
+            ),
+            (
+                "p3109(8,4,unsigned,saturate)",
+                all(max),
+                all(max),
+                all(0.0),
+                all(0.0),
+            ),
+            (
+                "p3109(8,4,propagate)",
+                all(max),
+                all(inf),
+                all(-max),
+                all(-inf),
+            ),
+            (
+                "p3109(8,4,finite,propagate)",
+                all(max),
+                all(max),
+                all(-max),
+                all(-max),
+            ),
+            (
+                "p3109(8,4,unsigned,propagate)",
+                all(max),
+                all(inf),
+                all(0.0),
+                all(0.0),
+            ),
+            (
+                "p3109(8,4,unsigned,finite,propagate)",
+                all(max),
+                all(max),
+                all(0.0),
+                all(0.0),
+            ),
+        ] {
+            let format: crate::Format = text.parse().unwrap();
+            assert_eq!(format.to_string(), text);
+            let largest = format.facts().max;
+            for (x, expected) in [
+                (3e38, high),
+                (inf, infinite),
+                (-3e38, low),
+                (-inf, minus_infinite),
+            ] {
+                for (mode, expected) in Rounding::DETERMINISTIC.into_iter().zip(expected) {
+                    let expected = if expected.abs() == max {
+                        largest.copysign(expected)
+                    } else {
+                        expected
+                    };
+                    // Alone, and by the vector kernels.
+                    let alone = format.round(x, mode, 0);
+                    let kernel = format.quantize_to_vec(&[x], mode).unwrap()[0];
+                    for ours in [alone, kernel, format.round_f64(x.into(), mode, 0)] {
+                        let same = ours.to_bits() == expected.to_bits();
+                        assert!(
+                            same || (ours.is_nan() && expected.is_nan()),
+                            "{text} {mode} {x}: {ours}"
+                        );
+                    }
                 }
             }
-            assert!(nearest(format, -f32::NAN).is_nan());
         }
+    }
+
+    /// Rounding comes before saturation: half of the smallest value below zero is a tie with zero.
+    #[test]
+    fn below_zero_without_a_sign() {
+        let format = P3109::new(8, 4).unwrap().unsigned().unwrap();
+        let smallest = format.decode(1);
+        let round = |x: f32, mode| format.grid().round(x, mode, 0);
+        assert_eq!(round(-0.5 * smallest, Rounding::NearestEven).to_bits(), 0);
+        assert!(round(-0.5 * smallest, Rounding::NearestAway).is_nan());
+        assert!(round(-0.6 * smallest, Rounding::NearestEven).is_nan());
+        assert!(round(-0.1 * smallest, Rounding::Down).is_nan());
+        assert_eq!(round(-0.1 * smallest, Rounding::Up).to_bits(), 0);
+        assert_eq!(round(-0.0, Rounding::Down).to_bits(), 0);
+    }
+
+    /// Unsigned with K = P = 4, from the report's formulas: a bias of 1, one exponent bit, steps of
+    /// 2^-3 from 0 to 13/8, then infinity and NaN.
+    #[test]
+    fn precision_of_the_whole_width() {
+        let format = P3109::new_unsigned(4, 4).unwrap();
+        let values: Vec<f32> = (0..14).map(|code| format.decode(code)).collect();
+        let expected: Vec<f32> = (0..14).map(|i| i as f32 / 8.0).collect();
+        assert_eq!(values, expected);
+        assert_eq!(format.decode(14), f32::INFINITY);
+        assert!(format.decode(15).is_nan());
+        assert_eq!(nearest(format, 1.7), f32::INFINITY);
+        assert_eq!(nearest(format.finite(), 1.7), 1.75);
+        let text: crate::Format = "p3109(4,4,unsigned)".parse().unwrap();
+        assert_eq!(text, crate::Format::P3109(format));
+        assert!("p3109(4,4)".parse::<crate::Format>().is_err());
     }
 
     #[test]

@@ -6,7 +6,10 @@ use crate::error::FormatError;
 use crate::format::Format;
 use crate::kernel::pack;
 use crate::rounding::Rounding;
+use crate::rounding::philox::Philox;
+use crate::scalar::Wide;
 use crate::scalar::facts::Facts;
+use crate::scalar::wide::to_odd;
 
 /// Formats of at most this many bits have all their codes listed by [`Format::describe`].
 pub const LISTED_BITS: u32 = 8;
@@ -37,9 +40,9 @@ pub struct Code {
 /// What became of a number.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rounded {
-    /// The number.
-    #[serde(serialize_with = "number_or_text")]
-    pub input: f32,
+    /// The number, or its nearest f64.
+    #[serde(serialize_with = "double_or_text")]
+    pub input: f64,
     /// The value to which it was rounded.
     #[serde(serialize_with = "number_or_text")]
     pub value: f32,
@@ -90,18 +93,35 @@ impl Format {
     /// [`FormatError::Parameter`] if the number of random bits is not in 1..=32;
     /// [`FormatError::Shape`] if the format shares scales along another dimension than the first.
     pub fn inspect(&self, input: &[f32], rounding: Rounding) -> Result<Vec<Rounded>, FormatError> {
-        let values = self.quantize_to_vec(input, rounding)?;
-        let lower = self.quantize_to_vec(input, Rounding::Down)?;
-        let upper = self.quantize_to_vec(input, Rounding::Up)?;
+        let wide: Vec<Wide> = input.iter().map(|&x| f64::from(x).into()).collect();
+        self.inspect_wide(&wide, rounding)
+    }
+
+    /// As [`inspect`](Self::inspect), for numbers that f32 need not hold, each rounded once as
+    /// [`round_wide`](Self::round_wide) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`inspect`](Self::inspect).
+    pub fn inspect_wide(
+        &self,
+        input: &[Wide],
+        rounding: Rounding,
+    ) -> Result<Vec<Rounded>, FormatError> {
+        let [values, lower, upper] =
+            [rounding, Rounding::Down, Rounding::Up].map(|mode| self.round_all(input, mode));
+        let (values, lower, upper) = (values?, lower?, upper?);
         let codes = match self {
             Self::Block(format) => {
-                let codes = format.encode(input, &[input.len()], rounding)?;
+                let singles = singles(input);
+                let codes = format.encode(&singles, &[input.len()], rounding)?;
                 pack::unpack(&codes.elements, self.bits(), input.len())?
             }
-            _ => self.encode(input, rounding)?,
+            // What has been rounded stays what it is.
+            _ => self.encode(&values, Rounding::TowardZero)?,
         };
         let rounded = |i: usize| Rounded {
-            input: input[i],
+            input: input[i].nearest(),
             value: values[i],
             code: codes[i],
             bits: self.code_text(codes[i]),
@@ -109,15 +129,46 @@ impl Format {
         };
         Ok((0..input.len()).map(rounded).collect())
     }
+
+    /// Each number, or the tensor of them, rounded; in stochastic rounding number `i` takes word `i`.
+    fn round_all(&self, input: &[Wide], rounding: Rounding) -> Result<Vec<f32>, FormatError> {
+        if let Self::Block(_) = self {
+            return self.quantize_to_vec(&singles(input), rounding);
+        }
+        rounding.validate()?;
+        let word = |i| match rounding {
+            Rounding::Stochastic { seed, stream, .. } => Philox::new(seed, stream).word(i),
+            _ => 0,
+        };
+        let numbers = (0..).zip(input);
+        Ok(numbers
+            .map(|(i, &x)| self.round_wide(x, rounding, word(i)))
+            .collect())
+    }
 }
 
-fn error_ulp(input: f32, value: f32, lower: f32, upper: f32) -> Option<f64> {
-    if value == input {
+/// What stands for numbers that share a scale; see [`Format::round_f64`].
+fn singles(input: &[Wide]) -> Vec<f32> {
+    input.iter().map(|x| to_odd(x.nearest())).collect()
+}
+
+fn error_ulp(input: Wide, value: f32, lower: f32, upper: f32) -> Option<f64> {
+    let [value, lower, upper] = [value, lower, upper].map(f64::from);
+    if input == value.into() {
         return Some(0.0);
     }
-    let [input, value, lower, upper] = [input, value, lower, upper].map(f64::from);
+    let input = input.nearest();
     let between = lower < input && input < upper && upper - lower < f64::INFINITY;
     (between && value.is_finite()).then(|| (value - input) / (upper - lower))
+}
+
+/// As [`number_or_text`].
+fn double_or_text<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.is_finite() {
+        serializer.serialize_f64(*value)
+    } else {
+        serializer.serialize_str(&value.to_string().to_lowercase())
+    }
 }
 
 /// JSON has no infinities and no NaN; they are written as texts.

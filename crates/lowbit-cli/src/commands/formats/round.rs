@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use lowbit::report::Table;
 use lowbit_formats::inspect::Rounded;
-use lowbit_formats::{Format, Rounding};
+use lowbit_formats::{Format, Rounding, Wide};
 use serde::Serialize;
 
 use super::{RoundingArguments, number};
@@ -23,9 +23,9 @@ pub(crate) struct Arguments {
     /// The format, such as e4m3, "fixed(8,6)" or "posit(8,1)"
     #[arg(value_name = "F")]
     format: Format,
-    /// Numbers, also inf, -inf and nan
+    /// Numbers, each rounded once as it is written, also inf, -inf and nan
     #[arg(value_name = "X", required = true, value_parser = parse)]
-    numbers: Vec<f32>,
+    numbers: Vec<Wide>,
     #[command(flatten)]
     rounding: RoundingArguments,
     /// Print one JSON object instead of a table
@@ -67,7 +67,7 @@ pub(crate) fn with_minus_signs(
     })
 }
 
-fn parse(number: &str) -> Result<f32, ParseFloatError> {
+fn parse(number: &str) -> Result<Wide, ParseFloatError> {
     number.replacen(MINUS, "-", 1).parse()
 }
 
@@ -77,7 +77,7 @@ impl Arguments {
         let report = Report {
             format: self.format.to_string(),
             rounding,
-            numbers: self.format.inspect(&self.numbers, rounding)?,
+            numbers: self.format.inspect_wide(&self.numbers, rounding)?,
         };
         if self.json {
             print_json(&report)?;
@@ -88,11 +88,21 @@ impl Arguments {
     }
 }
 
+/// As [`number`], of an f64.
+fn double(x: f64) -> String {
+    let plain = x == 0.0 || !x.is_finite() || (1e-4..1e7).contains(&x.abs());
+    if plain {
+        x.to_string()
+    } else {
+        format!("{x:e}")
+    }
+}
+
 fn text(numbers: &[Rounded]) -> String {
     let headings = ["x", "value", "code", "error in ulp"];
     let table = Table::new(headings).with_rows(numbers.iter().map(|rounded| {
         [
-            number(rounded.input),
+            double(rounded.input),
             number(rounded.value),
             rounded.bits.clone(),
             match rounded.error_ulp {

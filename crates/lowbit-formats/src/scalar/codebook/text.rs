@@ -21,6 +21,7 @@ impl FormatText for Codebook {
     }
 
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+        call.exclusive(&["nearest", "geometric"])?;
         let (_, arguments) = call.split(0)?;
         if let Some(format) = Self::named(call.name()) {
             return format.with_options(arguments);

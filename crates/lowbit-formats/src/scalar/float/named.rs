@@ -72,6 +72,7 @@ impl FormatText for Float {
                 [option, ..] => Err(Reason::option(option.key(), "saturate")),
             };
         }
+        call.exclusive(&["ieee", "fn", "fnuz", "finite"])?;
         let (widths, options) = call.split(2)?;
         let specials = options.iter().find_map(|option| match option.key() {
             "ieee" => Some(Specials::Ieee),
