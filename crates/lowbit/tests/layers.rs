@@ -110,7 +110,9 @@ fn a_quantizer_can_be_switched_off_and_on() {
     let plain = burn::nn::LinearConfig::new(5, 7)
         .init(&device)
         .load_record(off.clone().into_record());
-    assert_same(plain.forward(x.clone()), off.forward(x.clone()));
+    let unquantized = off.forward(x.clone());
+    assert_same(plain.forward(x.clone()), unquantized.clone());
+    assert_ne!(unquantized.into_data(), quantized, "the switch is dead");
     let (on, _) = set_quantization(off, true, |_| true);
     assert_eq!(on.forward(x).into_data(), quantized);
 }

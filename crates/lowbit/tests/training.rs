@@ -4,8 +4,8 @@ use std::path::Path;
 
 use burn::tensor::{Bytes, Device};
 use lowbit::data::{DataSet, ImageSet, Split};
-use lowbit::models::Classifier;
-use lowbit::train::checkpoint::Sums;
+use lowbit::models::{Classifier, Tolerance};
+use lowbit::train::checkpoint::{Sums, load_weights};
 use lowbit::train::{
     EpochMetrics, Experiment, Interrupter, Method, Outcome, Progress, RunFolder, Settings,
 };
@@ -281,9 +281,28 @@ fn a_run_that_leaves_the_numbers_says_so_and_keeps_its_checkpoints() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
     let mut experiment = experiment(Method::FLOAT);
+    let folder = RunFolder::create(temporary.path(), &experiment).unwrap();
+    // An epoch of 7 steps and a step of the next go well.
+    let interrupter = Interrupter::new();
+    let mut stop = StopAfter(8, &interrupter);
+    folder
+        .train(
+            &experiment,
+            &split,
+            &Device::flex(),
+            &interrupter,
+            &mut stop,
+        )
+        .unwrap();
+    let kept = |folder: &RunFolder| {
+        let entries = std::fs::read_dir(folder.path().join("float/checkpoints")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        (names, weights(folder, "float"))
+    };
+    let before = kept(&folder);
     experiment.runs[0].lr = 1e38;
     experiment.runs[0].schedule = lowbit::optim::Schedule::Constant;
-    let folder = RunFolder::create(temporary.path(), &experiment).unwrap();
     let interrupter = Interrupter::new();
     let error = folder
         .train(&experiment, &split, &Device::flex(), &interrupter, &mut ())
@@ -293,6 +312,22 @@ fn a_run_that_leaves_the_numbers_says_so_and_keeps_its_checkpoints() {
         error.starts_with("float: the ") && error.contains("loss is"),
         "{error}"
     );
+    assert!(kept(&folder) == before, "{:?}", kept(&folder).0);
+    assert_eq!(before.0, ["epoch-00001", "epoch-00001-batch-0000001"]);
+    let [best, last] = [
+        folder.checkpoints("float").best().unwrap().unwrap(),
+        folder.checkpoints("float").last().unwrap().unwrap(),
+    ];
+    assert!(best.ends_with("epoch-00001"), "{best:?}");
+    for checkpoint in [best, last] {
+        let device = Device::flex();
+        let plan = lowbit::config::QPlan::float();
+        let model = experiment.model.init([1, 8, 8], 10, &plan, 1, &device);
+        let model = load_weights(model.unwrap(), &checkpoint, Tolerance::default());
+        let images = lowbit::train::batch(&split.test, &[0, 1, 2], None, &device).images;
+        let scores = model.unwrap().0.forward(images).into_data();
+        assert!(scores.iter::<f32>().all(f32::is_finite), "{checkpoint:?}");
+    }
 }
 
 #[test]

@@ -83,6 +83,39 @@ fn quantize(counts: &[u64], levels: usize) -> Vec<f64> {
     spread
 }
 
+/// Cases of `method` from `tests/reference/calibration.py`: values, levels, and the threshold with
+/// the least divergence of those that are tried.
+#[cfg(test)]
+pub(super) fn references(method: &str) -> Vec<(Histogram, f64, f32)> {
+    let table = include_str!("../../tests/reference/calibration.txt");
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
+    let fields = lines.map(|line| line.split(' ').collect::<Vec<_>>());
+    let found: Vec<_> = fields
+        .filter(|fields| fields[1] == method)
+        .map(|fields| {
+            let mut values = Histogram::default();
+            match fields[0] {
+                // Rayleigh magnitudes, and ten outliers that would leave a coarse grid one level
+                // for all else.
+                "rayleigh" => {
+                    let quantile = |i: u32| (f64::from(i) + 0.5) / 1e5;
+                    let bell = (0..100_000).map(|i| 0.5 * (-2.0 * quantile(i).ln()).sqrt());
+                    values.record(&bell.map(|x| x as f32).collect::<Vec<_>>());
+                    values.record(&[50.0; 10]);
+                }
+                _ => values.record(&(1..100_000).map(|i| i as f32 / 1e5).collect::<Vec<_>>()),
+            }
+            (
+                values,
+                fields[2].parse().unwrap(),
+                fields[5].parse().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(found.len(), 3);
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

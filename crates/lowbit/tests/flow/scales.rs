@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use lowbit::data::{ImageSet, Split};
 use lowbit::models::{Classifier, Network, Tolerance};
 use lowbit::ops::trained_threshold;
-use lowbit::quantizers::{ModulePath, QuantizerConfig, Selection, Taps};
+use lowbit::quantizers::{ModulePath, QuantizerConfig, Selection, Tapped, Taps, set_quantization};
 use lowbit::train::checkpoint::load_weights;
 use lowbit::train::{Experiment, Interrupter, Outcome, RunFolder, Settings};
 
@@ -97,6 +97,160 @@ pub(super) fn check(model: &Network, x: Tensor<4>) {
     assert!(checked.values().any(|log2| log2.fract() != 0.0));
 }
 
+/// A tensor on its grid: integers, and the exponent of the step.
+struct Integers {
+    shape: Vec<usize>,
+    values: Vec<i64>,
+    log2_step: i32,
+}
+
+impl Integers {
+    /// Equation 4 of arXiv 1903.08066, written out: `x` over the step, rounded to the nearest, ties
+    /// to even, and held to the range. The quotient is exact, the step being a power of two.
+    fn of(x: &Tapped, log2: f32, signed: bool, bits: u32) -> Self {
+        let magnitude_bits = (bits - u32::from(signed)) as i32;
+        let log2_step = log2.ceil() as i32 - magnitude_bits;
+        let top = f64::from(magnitude_bits).exp2();
+        let least = if signed { -top } else { 0.0 };
+        let step = f64::from(log2_step).exp2();
+        let integer = |x: f32| {
+            let quotient = f64::from(x) / step;
+            quotient.round_ties_even().clamp(least, top - 1.0) as i64
+        };
+        Self {
+            shape: x.tensor.shape().to_vec(),
+            values: x.tensor.iter::<f32>().map(integer).collect(),
+            log2_step,
+        }
+    }
+}
+
+/// Sums of products of integers: cross-correlation, with zeros around the image as wide as the
+/// output's size tells.
+fn convolution(x: &Integers, w: &Integers, out: &[usize]) -> Vec<i64> {
+    let [_, channels, height, width] = x.shape[..] else {
+        panic!("images: {:?}", x.shape)
+    };
+    let [_, _, kernel_height, kernel_width] = w.shape[..] else {
+        panic!("weight: {:?}", w.shape)
+    };
+    let around = |size: usize, kernel: usize, out: usize| {
+        if out + kernel == size + 1 {
+            return (1, 0);
+        }
+        let stride = (size + out / 2) / out;
+        (stride, ((out - 1) * stride + kernel - size + 1) / 2)
+    };
+    let (down, top) = around(height, kernel_height, out[2]);
+    let (along, left) = around(width, kernel_width, out[3]);
+    let mut sums = Vec::new();
+    for i in 0..out.iter().product() {
+        let [n, o] = [
+            i / (out[1] * out[2] * out[3]),
+            i / (out[2] * out[3]) % out[1],
+        ];
+        let [row, column] = [i / out[3] % out[2] * down, i % out[3] * along];
+        let mut sum = 0;
+        for (k, weight) in w.values[o * channels * kernel_height * kernel_width..]
+            [..channels * kernel_height * kernel_width]
+            .iter()
+            .enumerate()
+        {
+            let channel = k / (kernel_height * kernel_width);
+            let y = (row + k / kernel_width % kernel_height).wrapping_sub(top);
+            let x_ = (column + k % kernel_width).wrapping_sub(left);
+            if y < height && x_ < width {
+                sum += weight * x.values[((n * channels + channel) * height + y) * width + x_];
+            }
+        }
+        sums.push(sum);
+    }
+    sums
+}
+
+/// Sums of products of integers: rows of `x` times columns of `w`.
+fn product(x: &Integers, w: &Integers) -> Vec<i64> {
+    let [inner, columns] = w.shape[..] else {
+        panic!("weight: {:?}", w.shape)
+    };
+    let sum = |row: &[i64], column: usize| {
+        let terms = row.iter().enumerate();
+        terms.map(|(i, x)| x * w.values[i * columns + column]).sum()
+    };
+    x.values
+        .chunks(inner)
+        .flat_map(|row| (0..columns).map(move |column| sum(row, column)))
+        .collect()
+}
+
+/// Checks every convolution and linear layer against integers: what it hands on is, to the bit, the
+/// sums of products of input and weight on their grids, computed in 64 bits, times the product of
+/// their steps, plus the bias on its grid. A layer that let a tensor through unquantized would not
+/// pass. Returns how many layers that were.
+pub(super) fn check_sums(model: &Network, x: Tensor<4>) -> usize {
+    let mut thresholds = Thresholds::default();
+    model.visit(&mut thresholds);
+    let taps = Taps::attach(model, Selection::all());
+    model.forward(x);
+    let seen = taps.detach();
+    let seen: BTreeMap<String, &Tapped> = seen.iter().map(|seen| (seen.path(), seen)).collect();
+    let mut layers = 0;
+    for layer in model.layers() {
+        let tapped = |slot: &str| seen.get(&format!("{}.{slot}", layer.path)).copied();
+        let Some((weight, output)) = tapped("weight").zip(tapped("output")) else {
+            continue;
+        };
+        let bits: BTreeMap<&str, u32> = layer
+            .config
+            .slots()
+            .filter_map(|(slot, config)| match config {
+                QuantizerConfig::Tqt(tqt) => Some((slot, tqt.bits)),
+                _ => None,
+            })
+            .collect();
+        let on_grid = |x: &Tapped| {
+            let (log2, signed) = &thresholds.found[&x.path()];
+            Integers::of(x, log2[0], *signed, bits[&x.place.slot[..]])
+        };
+        let (x, w) = (on_grid(tapped("input").unwrap()), on_grid(weight));
+        let out = output.tensor.shape();
+        let (sums, inner) = match &weight.place.layer_type[..] {
+            "Conv2d" => (convolution(&x, &w, &out), out[2] * out[3]),
+            "Linear" => (product(&x, &w), 1),
+            _ => continue,
+        };
+        let bias = tapped("bias").map(&on_grid);
+        let step = f64::from(x.log2_step + w.log2_step).exp2();
+        let expected = sums.iter().enumerate().map(|(i, &sum)| {
+            // The sum is exact in `f32`, so that the only rounding is that of adding the bias.
+            assert!(sum.abs() < 1 << 24, "{}: {sum}", layer.path);
+            let bias = bias.as_ref().map_or(0.0, |bias| {
+                let integer = bias.values[i / inner % bias.values.len()];
+                integer as f64 * f64::from(bias.log2_step).exp2()
+            });
+            (sum as f64 * step + bias) as f32
+        });
+        let mut expected: Vec<f32> = expected.collect();
+        if bits.contains_key("output") {
+            let mut before = output.clone();
+            before.tensor = TensorData::new(expected, before.tensor.shape());
+            let output = on_grid(&before);
+            let step = f64::from(output.log2_step).exp2();
+            let value = |&integer: &i64| (integer as f64 * step) as f32;
+            expected = output.values.iter().map(value).collect();
+        }
+        let found: Vec<f32> = output.tensor.iter::<f32>().collect();
+        assert!(found.iter().any(|y| *y != 0.0), "{}", layer.path);
+        assert!(
+            found == expected,
+            "{}: not the sums of integers",
+            layer.path
+        );
+        layers += 1;
+    }
+    layers
+}
+
 /// Grey values without a pattern, from a linear congruence.
 fn noise(channels: usize, size: usize, count: usize) -> ImageSet {
     let mut state = 1u32;
@@ -155,8 +309,28 @@ fn trained(name: &str, channels: usize, size: usize) -> Network {
 
 #[test]
 fn after_training_every_scale_of_lenet_and_of_resnet20_is_a_power_of_two() {
-    for (name, channels, size) in [("lenet", 1, 28), ("resnet20", 3, 32)] {
+    // Convolutions and linear layers: of a residual network, the first, two in each of nine
+    // blocks, two where the branch beside a block changes the shape, and the last.
+    for (name, channels, size, layers) in [("lenet", 1, 28, 4), ("resnet20", 3, 32, 22)] {
         let model = trained(name, channels, size);
         check(&model, images(name, 8, &Device::flex()));
+        assert_eq!(check_sums(&model, images(name, 2, &Device::flex())), layers);
+    }
+}
+
+#[test]
+fn a_layer_that_lets_a_tensor_through_does_not_pass_the_check_of_sums() {
+    let x = images("lenet", 2, &Device::flex());
+    let model = super::calibrated(build("lenet", &all_tensors(), &Device::flex()), &x);
+    assert_eq!(check_sums(&model, x.clone()), 4);
+    for path in ["conv1.weight", "conv2.input", "fc1.weight", "fc2.input"] {
+        let off = |place: &lowbit::quantizers::Place| place.to_string() == path;
+        let (model, changed) = set_quantization(model.clone(), false, off);
+        assert_eq!(changed, [path]);
+        let check = std::panic::AssertUnwindSafe(|| check_sums(&model, x.clone()));
+        let panic = std::panic::catch_unwind(check).unwrap_err();
+        let message = panic.downcast_ref::<String>().unwrap();
+        let layer = path.split('.').next().unwrap();
+        assert_eq!(*message, format!("{layer}: not the sums of integers"));
     }
 }

@@ -74,7 +74,8 @@ pub(crate) fn absent() -> NodeGuard {
 }
 
 impl OwnedGradients {
-    /// Forgets nodes of other containers: each backward pass has its own.
+    /// Forgets nodes of other containers: each backward pass has its own. So does one after a pass
+    /// that panicked: its container has no token yet.
     fn belong_to(&mut self, grads: &mut Gradients) {
         if grads.get(&self.token).is_none() {
             self.nodes.clear();

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -28,33 +30,74 @@ struct RoundingContext {
 }
 
 thread_local! {
-    static CONTEXT: Cell<RoundingContext> =
-        const { Cell::new(RoundingContext { seed: 0, step: UNTRAINED_STEP, calls: 0 }) };
+    /// None where nobody has said what step it is.
+    static CONTEXT: Cell<Option<RoundingContext>> = const { Cell::new(None) };
+    /// Quantizers built on this thread so far.
+    static BUILT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// What a quantizer's random numbers depend on where nobody has said what step it is.
+#[derive(Debug, Clone)]
+struct Draws {
+    /// Which of its thread's quantizers this was when it was built.
+    quantizer: u32,
+    /// Stochastic quantizations so far, of this quantizer and of all copies of it: workers on other
+    /// threads have copies, and each draws other numbers.
+    calls: Arc<AtomicU32>,
+}
+
+impl Draws {
+    fn new() -> Self {
+        let quantizer = BUILT.get();
+        BUILT.set(quantizer.wrapping_add(1));
+        Self {
+            quantizer,
+            calls: Arc::default(),
+        }
+    }
+
+    /// The stream of the next quantization.
+    fn stream(&self) -> u64 {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        u64::from(call) << 32 | u64::from(self.quantizer)
+    }
 }
 
 /// Sets the seed and the step, from 0 to 2^32 - 1, of stochastic rounding on this thread. Every
 /// quantization of a step draws other numbers, every step too, and the same ones when a resumed
 /// run repeats it.
+///
+/// On a thread where this was never called, as in a training loop that is not of this crate, the
+/// numbers depend on how many quantizers of formats the building thread had built before, and on
+/// how often this quantizer and its copies have rounded. A program that builds and trains its
+/// networks in the same order draws the same numbers whenever it runs; workers on several threads
+/// draw different ones, in the order in which they get there. A run that is resumed draws from the
+/// start: call this in each step where that matters, or where several threads train.
 pub fn set_rounding(seed: u64, step: u64) {
-    CONTEXT.set(RoundingContext {
+    CONTEXT.set(Some(RoundingContext {
         seed,
         step,
         calls: 0,
-    });
+    }));
 }
 
 /// `rounding` with the random numbers of this call.
-fn in_context(rounding: Rounding) -> Rounding {
+fn in_context(rounding: Rounding, draws: &Draws) -> Rounding {
     let Rounding::Stochastic { seed, stream, bits } = rounding else {
         return rounding;
     };
-    let mut context = CONTEXT.get();
-    context.calls += 1;
-    CONTEXT.set(context);
+    let (step_seed, step_stream) = match CONTEXT.get() {
+        Some(mut context) => {
+            context.calls += 1;
+            CONTEXT.set(Some(context));
+            (context.seed, context.step << 32 | context.calls)
+        }
+        None => (0, draws.stream()),
+    };
     Rounding::Stochastic {
         // An odd factor spreads the streams, of which a person gives small ones.
-        seed: seed ^ context.seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        stream: context.step << 32 | context.calls,
+        seed: seed ^ step_seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        stream: step_stream,
         bits,
     }
 }
@@ -111,6 +154,7 @@ impl FormatQuantizerConfig {
         FormatQuantizer {
             config: self.clone(),
             switch: Switch::default(),
+            draws: Draws::new(),
         }
     }
 }
@@ -122,6 +166,8 @@ pub struct FormatQuantizer {
     config: FormatQuantizerConfig,
     /// On or off.
     pub switch: Switch,
+    #[module(skip)]
+    draws: Draws,
 }
 
 impl FormatQuantizer {
@@ -171,7 +217,7 @@ impl Method for FormatQuantizer {
     fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::Format {
             format: self.config.format.clone(),
-            rounding: in_context(self.config.rounding),
+            rounding: in_context(self.config.rounding, &self.draws),
             clamped: self.config.clamped,
         }
     }
@@ -184,5 +230,100 @@ impl Method for FormatQuantizer {
             max: range.max.try_into().ok()?,
             log2_steps: vec![range.exponent],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quantizer() -> FormatQuantizer {
+        FormatQuantizerConfig {
+            format: "fixed(4,2)".parse().unwrap(),
+            rounding: Rounding::Stochastic {
+                seed: 1,
+                stream: 0,
+                bits: 8,
+            },
+            clamped: ClampedGradient::Pass,
+        }
+        .init()
+    }
+
+    /// Numbers halfway between two of the format's, rounded.
+    fn rounded(quantizer: &FormatQuantizer) -> Vec<f32> {
+        let x = Tensor::<1>::full([64], 0.125, &Device::flex());
+        let rounded = quantizer.operand(x).quantized();
+        rounded.into_data().iter::<f32>().collect()
+    }
+
+    /// What a fresh thread makes of it.
+    fn on_a_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| scope.spawn(body).join().unwrap())
+    }
+
+    fn assert_all_differ(rounded: &[Vec<f32>]) {
+        for (i, a) in rounded.iter().enumerate() {
+            assert!(rounded[..i].iter().all(|b| b != a), "{i}");
+        }
+    }
+
+    #[test]
+    fn without_a_step_a_program_repeats_its_random_numbers() {
+        let program = || {
+            let (a, b) = (quantizer(), quantizer());
+            [&a, &b, &a, &b, &a.clone()].map(rounded)
+        };
+        let found = on_a_thread(program);
+        assert_all_differ(&found);
+        assert_eq!(on_a_thread(program), found);
+        // What other quantizers have rounded on the thread does not matter.
+        let beside = on_a_thread(|| {
+            let (a, b) = (quantizer(), quantizer());
+            let [first, ..] = [&a, &a, &a, &b].map(rounded);
+            (first, rounded(&b))
+        });
+        assert_eq!((&beside.0, &beside.1), (&found[0], &found[3]));
+    }
+
+    #[test]
+    fn without_a_step_copies_on_other_threads_draw_other_numbers() {
+        let drawn = on_a_thread(|| {
+            let model = quantizer();
+            [(); 4].map(|()| {
+                let worker = model.clone();
+                on_a_thread(move || rounded(&worker))
+            })
+        });
+        assert_all_differ(&drawn);
+    }
+
+    #[test]
+    fn a_step_alone_decides_where_it_is_set() {
+        let steps = |before: usize| {
+            on_a_thread(move || {
+                let quantizer = quantizer();
+                (0..before).for_each(|_| drop(rounded(&quantizer)));
+                [5, 5, 6].map(|step| {
+                    set_rounding(3, step);
+                    [rounded(&quantizer), rounded(&quantizer)].concat()
+                })
+            })
+        };
+        let found = steps(0);
+        assert_eq!(found[0], found[1]);
+        assert_ne!(found[0], found[2]);
+        assert_eq!(steps(4), found);
+        // Seed and stream as they have always been: training that was recorded repeats.
+        let rounding = on_a_thread(|| {
+            set_rounding(3, 5);
+            in_context(quantizer().config.rounding, &Draws::new())
+        });
+        let expected = Rounding::Stochastic {
+            seed: 1 ^ 3,
+            stream: 5 << 32 | 1,
+            bits: 8,
+        };
+        assert_eq!(rounding, expected);
     }
 }

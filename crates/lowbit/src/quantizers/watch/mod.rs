@@ -4,6 +4,7 @@ mod histogram;
 pub(crate) mod observe;
 mod place;
 pub(crate) mod quality;
+mod scope;
 mod switch;
 pub(crate) mod tap;
 

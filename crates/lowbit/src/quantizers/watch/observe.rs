@@ -8,6 +8,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::histogram::Histogram;
+use crate::quantizers::watch::scope::within;
 
 /// What reached one quantizer, and what its thresholds are to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,9 +31,7 @@ thread_local! {
 /// Runs `body` while every quantizer on this thread lets its tensor through unquantized and
 /// counts its values; returns what was seen.
 pub fn observe(body: impl FnOnce()) -> Observations {
-    let outer = OBSERVER.replace(Some(Observations::new()));
-    body();
-    OBSERVER.replace(outer).unwrap_or_default()
+    within(&OBSERVER, Some(Observations::new()), body).unwrap_or_default()
 }
 
 /// Whether an [`observe`] is under way on this thread.
@@ -87,5 +86,37 @@ pub(crate) fn floats(data: &TensorData) -> std::borrow::Cow<'_, [f32]> {
     match data.dtype() {
         DType::F32 => data.as_slice::<f32>().expect("it holds f32").into(),
         _ => data.iter::<f32>().collect::<Vec<_>>().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_inside_leaves_the_thread_as_it_was() {
+        let panics = || std::panic::catch_unwind(|| observe(|| panic!("inside"))).is_err();
+        assert!(panics());
+        assert!(!is_observing());
+        // Inside another one, the outer goes on.
+        let seen = observe(|| {
+            assert!(panics());
+            assert!(is_observing());
+            OBSERVER.with_borrow_mut(|all| {
+                let all = all.as_mut().unwrap();
+                assert!(all.is_empty());
+                all.insert(
+                    ParamId::from(7),
+                    Observation {
+                        bits: 8,
+                        init: ThresholdInit::Max,
+                        histograms: Vec::new(),
+                    },
+                );
+            });
+            assert!(panics());
+        });
+        assert_eq!(seen.len(), 1);
+        assert!(!is_observing());
     }
 }

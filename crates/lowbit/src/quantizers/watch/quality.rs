@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::quantizers::integers::Integers;
 use crate::quantizers::watch::observe::floats;
+use crate::quantizers::watch::scope::within;
 
 /// Values that one thread sums at a time.
 const CHUNK: usize = 1 << 16;
@@ -43,9 +44,7 @@ thread_local! {
 
 /// Runs `body` while every trained threshold on this thread that is on measures what it does.
 pub fn measuring(body: impl FnOnce()) -> Qualities {
-    let outer = QUALITIES.replace(Some(Qualities::new()));
-    body();
-    QUALITIES.replace(outer).unwrap_or_default()
+    within(&QUALITIES, Some(Qualities::new()), body).unwrap_or_default()
 }
 
 /// Whether a [`measuring`] is under way on this thread.
@@ -152,5 +151,25 @@ mod tests {
         assert_eq!((quality.count, quality.clipped), (3, 1));
         assert!((quality.noise - (1.5625 + 0.0025 + 0.01)).abs() < 1e-6);
         assert!((quality.product - (1.5 + 0.075 + 1.1)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_panic_inside_leaves_the_thread_as_it_was() {
+        let panics = || std::panic::catch_unwind(|| measuring(|| panic!("inside"))).is_err();
+        assert!(panics());
+        assert!(!is_measuring());
+        // Inside another one, the outer goes on.
+        let seen = measuring(|| {
+            assert!(panics());
+            assert!(is_measuring());
+            QUALITIES.with_borrow_mut(|all| {
+                let all = all.as_mut().unwrap();
+                assert!(all.is_empty());
+                all.insert(ParamId::from(7), Quality::default());
+            });
+            assert!(panics());
+        });
+        assert_eq!(seen.len(), 1);
+        assert!(!is_measuring());
     }
 }
