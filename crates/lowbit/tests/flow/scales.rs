@@ -139,7 +139,8 @@ fn convolution(x: &Integers, w: &Integers, out: &[usize]) -> Vec<i64> {
             return (1, 0);
         }
         let stride = (size + out / 2) / out;
-        (stride, ((out - 1) * stride + kernel - size + 1) / 2)
+        let around = ((out - 1) * stride + kernel).saturating_sub(size);
+        (stride, around.div_ceil(2))
     };
     let (down, top) = around(height, kernel_height, out[2]);
     let (along, left) = around(width, kernel_width, out[3]);
@@ -231,7 +232,7 @@ pub(super) fn check_sums(model: &Network, x: Tensor<4>) -> usize {
         let (x, w) = (on_grid(tapped("input").unwrap()), on_grid(weight));
         let out = output.tensor.shape();
         let (sums, inner) = match &weight.place.layer_type[..] {
-            "Conv2d" => (convolution(&x, &w, &out), out[2] * out[3]),
+            "Conv2d" => (convolution(&x, &w, out), out[2] * out[3]),
             "Linear" => (product(&x, &w), 1),
             _ => continue,
         };
