@@ -139,7 +139,8 @@ fn convolution(x: &Integers, w: &Integers, out: &[usize]) -> Vec<i64> {
             return (1, 0);
         }
         let stride = (size + out / 2) / out;
-        (stride, ((out - 1) * stride + kernel - size + 1) / 2)
+        let around = ((out - 1) * stride + kernel).saturating_sub(size);
+        (stride, around.div_ceil(2))
     };
     let (down, top) = around(height, kernel_height, out[2]);
     let (along, left) = around(width, kernel_width, out[3]);
@@ -183,6 +184,22 @@ fn product(x: &Integers, w: &Integers) -> Vec<i64> {
         .collect()
 }
 
+/// The sums in steps of `2^log2_step`, each with the bias of its channel, of which a sample has
+/// `inner` after one another.
+fn sums_with_bias(sums: &[i64], log2_step: i32, bias: Option<&Integers>, inner: usize) -> Vec<f32> {
+    let value = |integer: i64, log2_step: i32| integer as f64 * f64::from(log2_step).exp2();
+    let with_bias = |(i, &sum): (usize, &i64)| {
+        // The sum is exact in `f32`, so that the only rounding is that of adding the bias.
+        assert!(sum.abs() < 1 << 24, "{sum}");
+        let bias = bias.map_or(0.0, |bias| {
+            let channel = i / inner % bias.values.len();
+            value(bias.values[channel], bias.log2_step)
+        });
+        (value(sum, log2_step) + bias) as f32
+    };
+    sums.iter().enumerate().map(with_bias).collect()
+}
+
 /// Checks every convolution and linear layer against integers: what it hands on is, to the bit, the
 /// sums of products of input and weight on their grids, computed in 64 bits, times the product of
 /// their steps, plus the bias on its grid. A layer that let a tensor through unquantized would not
@@ -215,22 +232,13 @@ pub(super) fn check_sums(model: &Network, x: Tensor<4>) -> usize {
         let (x, w) = (on_grid(tapped("input").unwrap()), on_grid(weight));
         let out = output.tensor.shape();
         let (sums, inner) = match &weight.place.layer_type[..] {
-            "Conv2d" => (convolution(&x, &w, &out), out[2] * out[3]),
+            "Conv2d" => (convolution(&x, &w, out), out[2] * out[3]),
             "Linear" => (product(&x, &w), 1),
             _ => continue,
         };
         let bias = tapped("bias").map(&on_grid);
-        let step = f64::from(x.log2_step + w.log2_step).exp2();
-        let expected = sums.iter().enumerate().map(|(i, &sum)| {
-            // The sum is exact in `f32`, so that the only rounding is that of adding the bias.
-            assert!(sum.abs() < 1 << 24, "{}: {sum}", layer.path);
-            let bias = bias.as_ref().map_or(0.0, |bias| {
-                let integer = bias.values[i / inner % bias.values.len()];
-                integer as f64 * f64::from(bias.log2_step).exp2()
-            });
-            (sum as f64 * step + bias) as f32
-        });
-        let mut expected: Vec<f32> = expected.collect();
+        let log2_step = x.log2_step + w.log2_step;
+        let mut expected = sums_with_bias(&sums, log2_step, bias.as_ref(), inner);
         if bits.contains_key("output") {
             let mut before = output.clone();
             before.tensor = TensorData::new(expected, before.tensor.shape());
