@@ -31,8 +31,11 @@ pub fn operations_per_second() -> f64 {
 }
 
 fn run() -> f32 {
+    /// # Safety
+    /// The contract of [`Vector`], as of the two below: the CPU has the instructions.
     #[inline(always)]
     unsafe fn sums<T: Vector>() -> f32 {
+        // SAFETY: the caller's; the arrays have sixteen numbers.
         unsafe {
             let factors = std::hint::black_box([[0.5f32; LANES], [0.25; LANES]]);
             let (a, b) = (T::load(factors[0].as_ptr()), T::load(factors[1].as_ptr()));
@@ -61,7 +64,7 @@ fn run() -> f32 {
     unsafe fn avx2() -> f32 {
         unsafe { sums::<vector::Avx2>() }
     }
-    // SAFETY: the CPU has the instructions.
+    // SAFETY: the instruction set in use is one that the CPU has.
     match vector::isa() {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512() },

@@ -1,4 +1,23 @@
 //! The two register tiles that all convolutions and matrix products are made of.
+//!
+//! A tile keeps its sums in registers from the first term to the last: memory is read once for each
+//! term, and written once for each sum. How many sums that is, is bounded from both sides:
+//!
+//! - From below by time: a multiply-add takes 4 cycles on CPUs of today, and one that starts a cycle
+//!   (or two) needs 4 (or 8) sums that do not wait for each other. A term loads `V` vectors of
+//!   weights and `pixels` numbers for `V * pixels` multiply-adds, so a square-like tile waits least
+//!   for memory: two vectors of channels where there are as many channels.
+//! - From above by registers. AVX-512 has 32 of a whole vector: 24 sums (12 pixels by 2 vectors, or
+//!   16 by 1), the weights, and the number that is multiplied. AVX2 has 16 of half a vector: 12
+//!   registers of sums (6 pixels by 1, 3 by 2). NEON has 32 of a quarter: 24 (6 by 1) or 16 (2 by 2).
+//!   One sum more than that is kept in memory, at the price of a load and a store for each term.
+//!
+//! The loop over the terms is outside and the one over pixels and vectors inside, unrolled, since a
+//! weight that is loaded then meets all pixels at once. A sum's terms are added in the order of the
+//! runs whatever the tile's shape is, so that how pixels fall into tiles does not change a bit.
+//!
+//! Pixels lie a distance apart that is a constant of the compiled tile: then the address of each is
+//! an offset in the instruction itself, and a tile needs one pointer for its input instead of twelve.
 
 // Raw pointers into buffers whose sizes the callers have computed; a bounds check an operation
 // would cost as much as the operation.
@@ -101,10 +120,21 @@ pub(crate) fn padded(channels: &[f32]) -> Vec<f32> {
 type SumsTile = unsafe fn(Sums);
 type ProductsTile = unsafe fn(Products);
 
+/// Does what [`Sums`] says for `R` rows of `P` pixels.
+///
+/// # Safety
+/// - The contract of [`Vector`]: inlined into a function compiled for `T`'s instructions, and called
+///   where the CPU has them.
+/// - For each of the pixels and each run, `input + r * input_row + p * PIXEL + run.offset` is valid
+///   for reads of `run.length` numbers; `weights` for reads of as many lines of `V * 16` numbers as
+///   the runs have numbers; `bias` is null or valid for reads of `V * 16`.
+/// - For each of the pixels, `output` plus its steps is valid for writes of `channels` numbers, which
+///   nobody else reads or writes meanwhile; they are at most `V * 16`.
 #[inline(always)]
 unsafe fn sums<T: Vector, const R: usize, const P: usize, const V: usize, const PIXEL: usize>(
     t: Sums,
 ) {
+    // SAFETY: the caller's.
     unsafe {
         // What is written has to come into the cache first, which takes as long as a short sum.
         for r in 0..R {
@@ -162,8 +192,18 @@ unsafe fn sums<T: Vector, const R: usize, const P: usize, const V: usize, const 
     }
 }
 
+/// Does what [`Products`] says for `J` numbers of the input.
+///
+/// # Safety
+/// - The contract of [`Vector`]: inlined into a function compiled for `T`'s instructions, and called
+///   where the CPU has them.
+/// - For each of the pixels of `size`, `input` plus its steps is valid for reads of `J` numbers, and
+///   `gradient` plus its steps, plus `gradient_plane` for the second vector, for reads of 16.
+/// - `sums` is valid for reads and writes of `J` lines of `V * 16` numbers that lie `sums_row` apart,
+///   which nobody else reads or writes meanwhile.
 #[inline(always)]
 unsafe fn products<T: Vector, const J: usize, const V: usize>(t: Products) {
+    // SAFETY: the caller's.
     unsafe {
         let mut sums = [[T::zero(); V]; J];
         for (j, sums) in sums.iter_mut().enumerate() {
@@ -201,7 +241,9 @@ unsafe fn products<T: Vector, const J: usize, const V: usize>(t: Products) {
     }
 }
 
-/// The tiles compiled with the instructions of one CPU.
+/// The tiles compiled with the instructions of one CPU. On top of what the tile asks for, they may
+/// only be called where the CPU has the features; [`SumsTiles`] and [`ProductsTiles`] hold none that
+/// the instruction set in use does not have.
 macro_rules! compiled {
     ($sums:ident, $products:ident, $vector:ty $(, $features:literal)?) => {
         $(#[cfg(target_arch = "x86_64")]
@@ -209,12 +251,14 @@ macro_rules! compiled {
         unsafe fn $sums<const R: usize, const P: usize, const V: usize, const PIXEL: usize>(
             t: Sums,
         ) {
+            // SAFETY: the caller's, and this function is compiled for the vector's instructions.
             unsafe { sums::<$vector, R, P, V, PIXEL>(t) }
         }
 
         $(#[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $features)])?
         unsafe fn $products<const J: usize, const V: usize>(t: Products) {
+            // SAFETY: the caller's, and this function is compiled for the vector's instructions.
             unsafe { products::<$vector, J, V>(t) }
         }
     };
@@ -237,6 +281,9 @@ struct Sized {
 
 /// Tiles of [`Sums`] for one distance between pixels, for one and two vectors of channels: one of
 /// two rows, where registers are there for it, and those of one row, largest first.
+///
+/// Two rows are for images narrower than the largest tile, such as the 8x8 ones at the end of a
+/// network: a row of eight pixels alone makes too few sums to hide the time that one takes.
 #[derive(Clone, Copy)]
 pub(crate) struct SumsTiles([(Option<Sized>, [Sized; 4]); 2]);
 
@@ -327,6 +374,9 @@ impl SumsTiles {
     }
 
     /// Runs tiles over the pixels of a row, or of two.
+    ///
+    /// # Safety
+    /// That of [`run`](Self::run), for the pixels of the row.
     #[inline]
     unsafe fn row(tiles: &[Sized], pixel: usize, pixels: usize, first: Sums) {
         let at = |x: usize| Sums {
@@ -342,6 +392,7 @@ impl SumsTiles {
                 .iter()
                 .rev()
                 .find(|tile| tile.pixels >= left && tile.pixels <= pixels);
+            // A last tile that overlaps the one before writes the same numbers again.
             // SAFETY: the tile's pixels are pixels of the row.
             match (overlapping, tiles.iter().find(|tile| tile.pixels <= left)) {
                 (Some(last), _) => {
@@ -370,6 +421,9 @@ impl Sums<'_> {
 }
 
 /// Tiles of [`Products`] for one and two vectors of channels, largest first; with each, its `J`.
+///
+/// Here the sums are the weight's gradient, the numbers of the input under a pixel by channels of the
+/// output, and the loop is over pixels: the same registers, filled by `J` numbers of the input.
 #[derive(Clone, Copy)]
 pub(crate) struct ProductsTiles([[(usize, ProductsTile); 5]; 2]);
 

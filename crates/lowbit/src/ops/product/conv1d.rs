@@ -1,11 +1,21 @@
-//! One-dimensional convolution.
+//! One-dimensional convolution: the two-dimensional one of images one pixel high.
+//!
+//! Burn's own one-dimensional gradient of the weight is wrong for several groups and a stride that
+//! leaves pixels over (`conv1d_weight_grad_groups` of burn-backend 0.22.1 takes the wrong taps; the
+//! two-dimensional form cuts them off). Kernels and roundings are those of two dimensions as well.
 
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
+use super::conv2d::Conv2d;
+use crate::ops::product;
 use crate::ops::quantization::Operand;
+use crate::ops::quantization::operand::OperandParts;
 
 /// One-dimensional convolution (cross-correlation) of quantized operands.
+///
+/// Input and weight are quantized as they are read, where their quantization looks at one number at
+/// a time.
 ///
 /// # Shapes
 /// - `input`: `[batch, channels_in, length]`
@@ -18,10 +28,27 @@ pub fn conv1d(
     bias: Option<Operand<1>>,
     options: ConvOptions<1>,
 ) -> Tensor<3> {
-    burn::tensor::module::conv1d(
-        input.quantized(),
-        weight.quantized(),
-        bias.map(Operand::quantized),
-        options,
-    )
+    let options = ConvOptions {
+        stride: [1, options.stride[0]],
+        padding: [(0, 0), options.padding[0]],
+        dilation: [1, options.dilation[0]],
+        groups: options.groups,
+    };
+    let [input, weight] = [input, weight].map(one_pixel_high);
+    product::product(Conv2d(options), input, weight, bias).squeeze_dim(2)
+}
+
+/// The operand with a height of one. What looks at dimensions or at several numbers at a time
+/// quantizes before that.
+fn one_pixel_high(operand: Operand<3>) -> OperandParts<4> {
+    let OperandParts {
+        tensor,
+        quantization,
+        parameters,
+    } = operand.into_parts();
+    OperandParts {
+        tensor: tensor.unsqueeze_dim(2),
+        quantization,
+        parameters,
+    }
 }

@@ -35,7 +35,7 @@ pub fn conv2d(
 
 /// The product, with its options.
 #[derive(Debug, Clone)]
-struct Conv2d(ConvOptions<2>);
+pub(super) struct Conv2d(pub(super) ConvOptions<2>);
 
 impl ComposedProduct for Conv2d {
     fn product<B: Backend>(

@@ -18,10 +18,26 @@ pub fn conv3d(
     bias: Option<Operand<1>>,
     options: ConvOptions<3>,
 ) -> Tensor<5> {
+    let (input, options) = with_equal_sides(input.quantized(), options);
     burn::tensor::module::conv3d(
-        input.quantized(),
+        input,
         weight.quantized(),
         bias.map(Operand::quantized),
         options,
     )
+}
+
+/// Burn has no three-dimensional convolution with more padding on one side than on the other: what
+/// one side has more is put around the input before.
+fn with_equal_sides(input: Tensor<5>, mut options: ConvOptions<3>) -> (Tensor<5>, ConvOptions<3>) {
+    let equal = options.padding.map(|(before, after)| before.min(after));
+    let more = [0, 1, 2].map(|d| {
+        let (before, after) = options.padding[d];
+        (before - equal[d], after - equal[d])
+    });
+    options.padding = equal.map(|both| (both, both));
+    match more {
+        [(0, 0), (0, 0), (0, 0)] => (input, options),
+        more => (input.pad(more, 0.0), options),
+    }
 }
