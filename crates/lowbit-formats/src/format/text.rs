@@ -15,11 +15,14 @@ impl FromStr for Format {
 
     fn from_str(text: &str) -> Result<Self, FormatError> {
         let canonical = canonical(text);
-        let parsed = if name_of(&canonical) == "fp8" {
-            Err(Reason("fp8 may be e4m3 or e5m2".into()))
-        } else {
-            Call::parse(&canonical).and_then(|call| Self::from_call(&call))
-        };
+        if name_of(&canonical) == "fp8" {
+            return Err(FormatError::Parse {
+                text: text.into(),
+                reason: "fp8 may be e4m3 or e5m2".into(),
+                nearest: "e4m3".into(),
+            });
+        }
+        let parsed = Call::parse(&canonical).and_then(|call| Self::from_call(&call));
         parsed.map_err(|Reason(reason)| FormatError::Parse {
             text: text.into(),
             reason,

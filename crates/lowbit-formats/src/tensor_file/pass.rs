@@ -44,7 +44,12 @@ impl Stored<'_> {
         }
         if self.fortran || matches!(format, Format::Block(_)) {
             let (numbers, mut rounded) = self.piece(self.count, source, format)?;
-            format.quantize_strided_in_place(&mut rounded, &self.layout()?, rounding)?;
+            let in_any_order = !matches!(rounding, Rounding::Stochastic { .. });
+            if self.element == Element::F64 && in_any_order && !matches!(format, Format::Block(_)) {
+                format.quantize_f64(&numbers, &mut rounded, rounding)?;
+            } else {
+                format.quantize_strided_in_place(&mut rounded, &self.layout()?, rounding)?;
+            }
             if kind == Output::Numbers {
                 let (bytes, held) = self.bytes(&rounded);
                 write(&bytes)?;
@@ -59,7 +64,11 @@ impl Stored<'_> {
             let length = PIECE.min(self.count - first);
             let (numbers, input) = self.piece(length, source, format)?;
             let mut rounded = vec![0.0; length];
-            format.quantize_from(first as u64, &input, &mut rounded, rounding)?;
+            if self.element == Element::F64 {
+                format.quantize_f64_from(first as u64, &numbers, &mut rounded, rounding)?;
+            } else {
+                format.quantize_from(first as u64, &input, &mut rounded, rounding)?;
+            }
             let held = match kind {
                 Output::Numbers => {
                     let (bytes, held) = self.bytes(&rounded);

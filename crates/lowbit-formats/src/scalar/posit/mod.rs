@@ -67,7 +67,8 @@ const FRACTION: u32 = 23;
 /// exception is a format whose posits reach beyond `f32` (es = 4 from 10 bits on, es = 3 from 18
 /// bits on, or a large scale): if an input next to `f32::MAX` rounds to a posit of `2^128` or
 /// more, [`round`](Self::round) gives the largest posit that an `f32` can hold, so that it never
-/// makes an infinity and is idempotent. [`encode`](Self::encode) gives the exact code, and
+/// makes an infinity and is idempotent; and where posits reach below all `f32`s, to nearest an
+/// input becomes at least the smallest posit that an `f32` can hold, not zero. [`encode`](Self::encode) gives the exact code, and
 /// [`decode`](Self::decode) its exact value as an `f64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Posit {
@@ -173,7 +174,7 @@ impl Posit {
         let word = if self.fits_f32() {
             self.rounded_word::<false>(x, rounding, random)
         } else {
-            self.rounded_word::<true>(x, rounding, random)
+            self.held_word::<true>(x, rounding, random)
         };
         let code = self.word_code(word);
         let signed = if x < 0.0 { code.wrapping_neg() } else { code };

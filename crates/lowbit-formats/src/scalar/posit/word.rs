@@ -76,20 +76,10 @@ impl Posit {
     ) -> f32 {
         let bits = x.to_bits();
         let magnitude = bits & !SIGN;
-        let word = self.rounded_word::<BEYOND>(x, rounding, random);
+        let word = self.held_word::<BEYOND>(x, rounding, random);
         let value = if BEYOND {
             let value = self.word_value(word.min(self.largest_f32_word()));
-            let single = (value as f32).to_bits();
-            let nearest = matches!(
-                rounding,
-                Rounding::NearestEven | Rounding::NearestAway | Rounding::ToOdd
-            );
-            if single == 0 && nearest {
-                // Posits below all `f32`s: nothing but zero becomes zero.
-                self.smallest_f32().to_bits()
-            } else {
-                single
-            }
+            (value as f32).to_bits()
         } else {
             word.wrapping_sub(self.word_offset())
         };
@@ -190,10 +180,22 @@ impl Posit {
         }
     }
 
-    /// The smallest positive posit that is an `f32`, one with values below that.
-    fn smallest_f32(&self) -> f32 {
-        let word = self.rounded_word::<true>(f32::from_bits(1), Rounding::Up, 0);
-        self.word_value(word) as f32
+    /// As [`rounded_word`](Self::rounded_word), but to nearest no posit below all `f32`s, which would
+    /// be zero as one: nothing but zero becomes zero.
+    #[inline(always)]
+    pub(crate) fn held_word<const BEYOND: bool>(
+        &self,
+        x: f32,
+        rounding: Rounding,
+        random: u32,
+    ) -> u32 {
+        let word = self.rounded_word::<BEYOND>(x, rounding, random);
+        let nearest = matches!(rounding, Rounding::NearestEven | Rounding::NearestAway);
+        if BEYOND && nearest {
+            word.max(self.rounded_word::<true>(f32::from_bits(1), Rounding::Up, 0))
+        } else {
+            word
+        }
     }
 
     /// The word of the largest posit that is an `f32`.
