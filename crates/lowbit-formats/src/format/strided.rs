@@ -11,6 +11,9 @@ use crate::kernel::Layout;
 use crate::kernel::Number;
 use crate::rounding::Rounding;
 
+/// How many answers of [`Format::fits`] are kept.
+const KEPT: usize = 1 << 10;
+
 /// What [`Format::fits`] has found, since it looks at every number of a type.
 static FITS: LazyLock<Mutex<HashMap<(Format, &'static str), bool>>> = LazyLock::new(Mutex::default);
 
@@ -163,7 +166,11 @@ impl Format {
             let held = |x: f32| N::narrow(x).widen() == x || x.is_nan();
             rounded.into_iter().all(held)
         });
-        known().insert(key, fits);
+        let mut known = known();
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.insert(key, fits);
         fits
     }
 }

@@ -97,7 +97,9 @@ impl<T, F: FnOnce() -> T> Kernel for F {
     }
 }
 
-/// Runs `kernel` compiled for the instruction set in use. Floating-point operations are never
+/// Runs `kernel` compiled for the instruction set in use. This is sound for any kernel, since
+/// [`isa`] never names a set that the CPU lacks; a kernel that calls functions marked
+/// `#[target_feature]` itself must ask [`isa`] before. Floating-point operations are never
 /// contracted or reordered, so that the bits of its result do not depend on it.
 #[inline]
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
@@ -112,7 +114,8 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
             kernel.run()
         }
         match isa() {
-            // SAFETY: `Isa::detected` asked the CPU for what the functions are compiled for.
+            // SAFETY: what is in use is at most what `Isa::detected` found, which asked the CPU for
+            // every feature that these functions are compiled for.
             Isa::Avx512 => return unsafe { avx512(kernel) },
             Isa::Avx2 => return unsafe { avx2(kernel) },
             Isa::Portable => {}

@@ -101,7 +101,8 @@ impl IntegerGrid {
         }
     }
 
-    /// The constants of rounding to the grid.
+    /// The constants of rounding to the grid. They are exact for magnitudes of up to 24 bits; of
+    /// wider ones, f32 has `2^magnitude_bits` in place of the greatest integer.
     pub fn rounding(&self) -> IntegerRounding {
         let magnitudes = (self.magnitude_bits() as f32).exp2();
         IntegerRounding {
@@ -207,11 +208,14 @@ pub fn bits_of(least: i128, greatest: i128) -> u32 {
 mod tests {
     use super::*;
     use crate::{FixedPoint, Grid, Rounding, ScalarFormat};
+    use proptest::prelude::*;
 
-    /// Equation 4 of arXiv 1903.08066 in f64, which holds every step and product exactly.
+    /// Equation 4 of arXiv 1903.08066 in f64, which holds every step and product exactly; the step
+    /// is held to 2^-126 and 2^126.
     fn equation_4(x: f32, log2_threshold: f32, bits: u32, signed: bool) -> f64 {
         let magnitude_bits = f64::from(bits - u32::from(signed));
-        let s = (f64::from(log2_threshold).ceil() - magnitude_bits).exp2();
+        let exponent = f64::from(log2_threshold).ceil() - magnitude_bits;
+        let s = exponent.clamp(-126.0, 126.0).exp2();
         let p = magnitude_bits.exp2() - 1.0;
         let n = if signed { -p - 1.0 } else { 0.0 };
         (f64::from(x) / s).round_ties_even().clamp(n, p) * s
@@ -238,15 +242,40 @@ mod tests {
                     let fixed = fixed.map(|f| if signed { f } else { f.unsigned() });
                     for x in numbers() {
                         let y = grid.rounding().round(x);
-                        let expected = equation_4(x, log2_threshold, bits, signed);
-                        assert_eq!(f64::from(y), expected, "{grid:?} {x}");
+                        let expected = equation_4(x, log2_threshold, bits, signed) as f32;
+                        assert_eq!(y.to_bits(), expected.to_bits(), "{grid:?} {x}");
                         if let Some(fixed) = fixed {
                             let z = fixed.grid().round(x, Rounding::NearestEven, 0);
-                            assert_eq!(y, z, "{grid:?} {x}");
+                            // The format has no minus zero.
+                            assert_eq!((y + 0.0).to_bits(), z.to_bits(), "{grid:?} {x}");
                         }
                     }
                 }
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Any number, any threshold, every width that thresholds are trained with.
+        #[test]
+        fn any_number_on_any_grid(
+            x in any::<u32>().prop_map(f32::from_bits),
+            log2_threshold in prop_oneof![-150f32..150.0, any::<u32>().prop_map(f32::from_bits)],
+            bits in 2u32..=24,
+            signed in any::<bool>(),
+        ) {
+            let grid = IntegerGrid::from_log2_threshold(log2_threshold, bits, signed);
+            let Some(grid) = grid else {
+                prop_assert!(log2_threshold.is_nan());
+                return Ok(());
+            };
+            let y = grid.rounding().round(x);
+            let expected = equation_4(x, log2_threshold, bits, signed) as f32;
+            prop_assert!(y.to_bits() == expected.to_bits() || x.is_nan() && y.is_nan());
+            let remade = IntegerGrid::new(bits, signed, grid.exponent());
+            prop_assert_eq!(remade, Ok(grid));
         }
     }
 
