@@ -112,8 +112,8 @@ impl<F: Fn(&str) -> Option<TensorData>> ModuleMapper for SetLearned<F> {
 pub fn bad_learned<M: Module>(module: &M) -> Option<String> {
     learned(module).iter().find_map(|parameter| {
         let tensor = &parameter.place;
-        let mut values = parameter.values.iter().copied();
-        let refused = |is_good: fn(f32) -> bool| values.find(|&value| !is_good(value));
+        let values = parameter.values.iter().copied();
+        let refused = |is_good: fn(f32) -> bool| values.clone().find(|&value| !is_good(value));
         match parameter.learned.role {
             Role::Log2Threshold => refused(|log2| (-126.0..=127.0).contains(&log2)).map(|log2| {
                 let threshold = match log2.is_finite() {
