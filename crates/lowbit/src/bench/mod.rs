@@ -431,7 +431,7 @@ mod tests {
         assert_eq!(kind("tqt").unwrap().to_string(), "tqt-w8a8");
         assert_eq!(
             kind("magic").unwrap_err().to_string(),
-            "unknown way `magic`, expected float, stock, dorefa, tqt or tqt-operands"
+            "unknown way `magic`, expected float, stock, dorefa, tqt, lsq or tqt-operands"
         );
     }
 }

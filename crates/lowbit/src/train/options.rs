@@ -417,7 +417,8 @@ mod tests {
         );
         assert_eq!(
             help("wbits", Train),
-            "Bits of weights: dorefa 1 to 24, tqt 2 to 24, or 32 for float [default: 4; 8 for tqt]"
+            "Bits of weights: dorefa 1 to 24, tqt 2 to 24, lsq 2 to 16, or 32 for float \
+             [default: 4; 8 for tqt]"
         );
         assert_eq!(
             help("calibration_images", Quantize),
