@@ -13,9 +13,11 @@ use crate::rounding::philox::{PAIR, Philox};
 pub(crate) const LANES: usize = 32;
 
 pub(crate) fn map<T: Copy, U, F: Fn(T) -> U>(input: &[T], output: &mut [MaybeUninit<U>], f: F) {
-    isa::dispatch(
+    isa::dispatch_on(
+        input,
+        output,
         #[inline(always)]
-        move || map_inline(input, output, f),
+        move |input, output| map_inline(input, output, f),
     )
 }
 
@@ -32,9 +34,11 @@ pub(crate) fn zip<F: Fn(f32, f32) -> f32>(
     output: &mut [MaybeUninit<f32>],
     f: F,
 ) {
-    isa::dispatch(
+    isa::dispatch_on(
+        (left, right),
+        output,
         #[inline(always)]
-        move || zip_inline(left, right, output, f),
+        move |(left, right), output| zip_inline(left, right, output, f),
     )
 }
 
@@ -57,9 +61,11 @@ pub(crate) fn map_random<T: Copy, U, F: Fn(T, u32) -> U>(
     philox: Philox,
     f: F,
 ) {
-    isa::dispatch(
+    isa::dispatch_on(
+        input,
+        output,
         #[inline(always)]
-        move || map_random_inline(input, output, philox, f),
+        move |input, output| map_random_inline(input, output, philox, f),
     )
 }
 
@@ -87,9 +93,11 @@ fn map_random_inline<T: Copy, U, F: Fn(T, u32) -> U>(
 }
 
 pub(crate) fn fold<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F) -> [A; LANES] {
-    isa::dispatch(
+    isa::dispatch_on(
+        input,
+        (),
         #[inline(always)]
-        move || fold_inline(input, identity, f),
+        move |input, ()| fold_inline(input, identity, f),
     )
 }
 
@@ -115,9 +123,11 @@ pub(crate) fn zip_fold<A: Copy, F: Fn(A, f32, f32) -> (f32, A)>(
     identity: A,
     f: F,
 ) -> [A; LANES] {
-    isa::dispatch(
+    isa::dispatch_on(
+        (left, right),
+        output,
         #[inline(always)]
-        move || zip_fold_inline(left, right, output, identity, f),
+        move |(left, right), output| zip_fold_inline(left, right, output, identity, f),
     )
 }
 

@@ -11,17 +11,21 @@ const TILE: usize = 256;
 const WORDS: usize = 256;
 
 pub(crate) fn reduce<S: Shared>(input: &[f32]) -> S::Range {
-    isa::dispatch(
+    isa::dispatch_on(
+        input,
+        (),
         #[inline(always)]
-        move || S::gather(input),
+        move |input, ()| S::gather(input),
     )
 }
 
 /// Adds rows to the ranges of their columns.
 pub(crate) fn include_rows<S: Shared>(ranges: &mut [S::Range], rows: &[f32]) {
-    isa::dispatch(
+    isa::dispatch_on(
+        rows,
+        ranges,
         #[inline(always)]
-        move || include_rows_inline::<S>(ranges, rows),
+        move |rows, ranges| include_rows_inline::<S>(ranges, rows),
     )
 }
 
@@ -43,9 +47,11 @@ pub(crate) fn run<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -> f3
     first: usize,
     f: F,
 ) {
-    isa::dispatch(
+    isa::dispatch_on(
+        input,
+        output,
         #[inline(always)]
-        move || run_inline::<S, RANDOM, F>(input, output, scale, philox, first, &f),
+        move |input, output| run_inline::<S, RANDOM, F>(input, output, scale, philox, first, &f),
     )
 }
 
@@ -84,9 +90,13 @@ pub(crate) fn columns<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) -
     first: usize,
     f: F,
 ) {
-    isa::dispatch(
+    isa::dispatch_on(
+        input,
+        output,
         #[inline(always)]
-        move || columns_inline::<S, RANDOM, F>(input, output, scales, philox, first, &f),
+        move |input, output| {
+            columns_inline::<S, RANDOM, F>(input, output, scales, philox, first, &f)
+        },
     )
 }
 
@@ -127,9 +137,13 @@ pub(crate) fn blocks<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) ->
     first: usize,
     f: F,
 ) {
-    isa::dispatch(
+    isa::dispatch_on(
+        input,
+        output,
         #[inline(always)]
-        move || blocks_inline::<S, RANDOM, F>(format, input, output, size, philox, first, f),
+        move |input, output| {
+            blocks_inline::<S, RANDOM, F>(format, input, output, size, philox, first, f)
+        },
     )
 }
 
@@ -232,9 +246,13 @@ pub(crate) fn panels<S: Shared, const RANDOM: bool, F: Fn(f32, S::Scale, u32) ->
     first: usize,
     f: F,
 ) {
-    isa::dispatch(
+    isa::dispatch_on(
+        input,
+        output,
         #[inline(always)]
-        move || panels_inline::<S, RANDOM, F>(format, input, output, shape, philox, first, f),
+        move |input, output| {
+            panels_inline::<S, RANDOM, F>(format, input, output, shape, philox, first, f)
+        },
     )
 }
 
