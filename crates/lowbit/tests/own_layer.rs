@@ -155,9 +155,9 @@ fn it_is_calibrated_measured_tapped_and_switched() {
     );
     let measured = measure(&net, forward);
     let weight = measured.iter().find(|m| m.path == "membrane.weight");
-    // Unsigned with the threshold 1, as calibrated: 0.7 is 179.2 steps of 1/256, of which 0.2 are
-    // lost: 20 log10(179.2 / 0.2) = 59.05 dB.
-    assert!((weight.unwrap().sqnr.unwrap() - 59.0).abs() < 0.1);
+    // Signed, as parameters are, with the threshold 1, as calibrated: 0.7 is 89.6 steps of 1/128, of
+    // which 0.4 are added: 20 log10(89.6 / 0.4) = 47.0 dB.
+    assert!((weight.unwrap().sqnr.unwrap() - 47.0).abs() < 0.1);
 
     let taps = Taps::attach(&net, Selection::all().layer_type("Integrator"));
     forward(&net);

@@ -68,7 +68,8 @@ pub fn threshold(values: &Histogram, init: ThresholdInit, bits: u32, signed: boo
 }
 
 /// Sets each trained threshold from the values that reach it, by the method that its
-/// configuration names ([`ThresholdInit`]), and its signedness to whether a negative value did.
+/// configuration names ([`ThresholdInit`]), and its signedness to whether a negative value did; a parameter's integers are
+/// signed, since training may bring it to either side of zero.
 ///
 /// `forward` runs the network on calibration data, in any number of batches. Meanwhile nothing is
 /// quantized, so that every threshold sees the float network. Thresholds of quantizers that
@@ -197,7 +198,7 @@ fn choose(place: &Place, seen: &Observation) -> Result<Calibrated, Error> {
             "saw no value; is the calibration set empty?",
         ));
     }
-    let signed = seen.histograms.iter().any(|values| values.min() < 0.0);
+    let signed = seen.parameter || seen.histograms.iter().any(|values| values.min() < 0.0);
     let found: Vec<Option<f32>> = seen
         .histograms
         .iter()

@@ -205,6 +205,26 @@ mod tests {
         assert!((step - 3.0 / 15f32.sqrt()).abs() < 1e-6 && signed == 0.0);
     }
 
+    /// Weights of one sign may have to change it: their integers are signed.
+    #[test]
+    fn positive_weights_have_signed_integers() {
+        let device = Device::flex().autodiff();
+        let mut positive = linear(4, &device);
+        let weight = Tensor::from_floats([[0.5, 0.25], [1.0, 0.75]], &device);
+        positive.weight = positive.weight.map(|_| weight.require_grad());
+        let x = Tensor::<2>::ones([1, 2], &device);
+        let (positive, _) = calibrate(
+            positive,
+            |_| true,
+            |linear| {
+                linear.forward(x.clone());
+            },
+        )
+        .unwrap();
+        assert_eq!(step_and_sign(&positive, "weight").1, 1.0);
+        assert_eq!(step_and_sign(&positive, "input").1, 0.0);
+    }
+
     /// Signed 4 bits with a step of 1, and the output gradient 1 everywhere. The weights 0.5, -0.25,
     /// 1, -0.75 are, rounded, 0, 0, 1, -1; round(v) - v is -0.5, 0.25, 0, -0.25. Each weight's
     /// gradient is the sum of its input over the batch: 1 + 3 = 4 in the first row, 2 + 0 = 2 in the

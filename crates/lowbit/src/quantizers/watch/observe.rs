@@ -17,6 +17,8 @@ pub struct Observation {
     pub bits: u32,
     /// How a threshold is chosen.
     pub init: ThresholdInit,
+    /// Whether the tensor is a parameter, which training may bring to either sign.
+    pub parameter: bool,
     /// The values, one histogram per threshold.
     pub histograms: Vec<Histogram>,
 }
@@ -61,6 +63,7 @@ pub(crate) fn record<const D: usize>(quantizer: &Observed, x: &Tensor<D>, parame
         let observation = all.entry(quantizer.id).or_insert_with(|| Observation {
             bits: quantizer.bits,
             init: quantizer.init,
+            parameter,
             histograms: vec![Histogram::default(); quantizer.thresholds],
         });
         let x = x.clone().without_autodiff();
@@ -109,6 +112,7 @@ mod tests {
                     ParamId::from(7),
                     Observation {
                         bits: 8,
+                        parameter: false,
                         init: ThresholdInit::Max,
                         histograms: Vec::new(),
                     },
