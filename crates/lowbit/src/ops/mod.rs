@@ -10,6 +10,7 @@ mod embedding;
 mod norm;
 mod pointwise;
 mod pool;
+mod power;
 mod product;
 mod quantization;
 mod update;
@@ -27,6 +28,7 @@ pub use pool::{
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, avg_pool1d, avg_pool2d,
     max_pool1d, max_pool2d,
 };
+pub(crate) use power::power;
 pub use product::{
     AdderOptions, adder2d, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
     conv3d, linear,

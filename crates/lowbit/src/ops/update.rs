@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
+use crate::ops::power;
 use lowbit_kernels::vector::{Kernel, dispatch};
 
 /// Numbers that a thread takes at a time.
@@ -82,9 +83,9 @@ impl AdamStep {
     /// What the mean is multiplied with and what is added to the root of the mean square, so that
     /// both are freed of their start at zero.
     fn corrections(&self) -> (f32, f32) {
-        let time = self.time as i32;
-        let root = (1.0 - self.betas[1].powi(time)).sqrt();
-        (root / (1.0 - self.betas[0].powi(time)), self.epsilon * root)
+        let [mean, square] = self.betas.map(|beta| 1.0 - power(beta, self.time));
+        let root = square.sqrt();
+        (root / mean, self.epsilon * root)
     }
 }
 

@@ -3,6 +3,8 @@
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Device, Tensor};
 
+use crate::ops::power;
+
 /// Gradient descent whose gradients are divided by a moving average of their size and bounded:
 /// `v = beta v + (1 - beta) g^2`, `g' = tanh(g / sqrt(v / (1 - beta^i) + 1e-12))`,
 /// `w = w - lr g'` in step `i`, counted from 1 (Jain et al., arXiv 1903.08066, appendix B.2).
@@ -61,9 +63,7 @@ impl Optimizer for NormedSgd {
             Some(state) => (state.time + 1, state.squares.mul_scalar(self.beta) + fresh),
             None => (1, fresh),
         };
-        let unbiased = squares
-            .clone()
-            .div_scalar(1.0 - self.beta.powi(time as i32));
+        let unbiased = squares.clone().div_scalar(1.0 - power(self.beta, time));
         let normed = grad / unbiased.add_scalar(Self::EPSILON).sqrt();
         let tensor = tensor - normed.tanh().mul_scalar(lr);
         (tensor, Some(NormedSgdState { time, squares }))

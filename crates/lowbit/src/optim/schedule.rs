@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::ops::power;
 
 /// The learning rate as a function of the step, relative to the run's rate. Having no state, it
 /// needs no place in a checkpoint.
@@ -73,9 +74,9 @@ impl Schedule {
         match self {
             Self::Constant => 1.0,
             Self::Step { milestones, factor } => {
-                factor.powi(milestones.iter().filter(|&&m| t >= m).count() as i32)
+                power(*factor, milestones.iter().filter(|&&m| t >= m).count())
             }
-            Self::Exponential { factor, steps } => factor.powi((step / steps) as i32),
+            Self::Exponential { factor, steps } => power(*factor, step / steps),
             Self::Cosine => cosine(1.0, 0.0, t),
             Self::OneCycle { warmup } if t < *warmup => cosine(1.0 / 25.0, 1.0, t / warmup),
             Self::OneCycle { warmup } => cosine(1.0, 1e-5, (t - warmup) / (1.0 - warmup)),

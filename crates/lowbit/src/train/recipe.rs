@@ -7,6 +7,7 @@ use burn::optim::GradientsParams;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::ops::power;
 use crate::optim::{Schedule, ThresholdOptimizer};
 use crate::quantizers::{LearnedParameter, ModulePath, Role, learned, set_retraining};
 
@@ -131,7 +132,7 @@ impl Tracked {
 
     /// Whether every threshold rounds up to the same integer as its average.
     fn is_settled(&self, thresholds: &[f32]) -> bool {
-        let unbias = 1.0 - KEPT.powi(self.steps as i32);
+        let unbias = 1.0 - power(KEPT, self.steps as usize);
         let mut pairs = self.average.iter().zip(thresholds);
         pairs.all(|(average, &t)| (average / unbias).ceil() == f64::from(t.ceil()))
     }
