@@ -18,6 +18,9 @@ fn runs() -> [PathBuf; 2] {
     ]
 }
 
+/// The loss of the TQT run with biases on the grids of their sums.
+const TQT_LOSS: f64 = 0.23383984916057426;
+
 #[test]
 fn runs_of_an_earlier_build_test_to_the_same_bits() {
     let split = DataSet::Digits.load(None, &mut |_| {}).unwrap();
@@ -30,7 +33,15 @@ fn runs_of_an_earlier_build_test_to_the_same_bits() {
         assert_eq!(expected["name"], name.as_str());
         let bits = |key: &str| expected[key].as_f64().unwrap().to_bits();
         assert_eq!(found.accuracy.to_bits(), bits("accuracy"), "{name}");
-        assert_eq!(found.loss.to_bits(), bits("loss"), "{name}");
+        // That build rounded biases to a finer grid than the sums they were added to, which no
+        // integer hardware can. The sums of integers are checked in `flow/scales.rs`.
+        let loss = match name.as_str() {
+            "tqt-w8a8" => TQT_LOSS,
+            _ => expected["loss"].as_f64().unwrap(),
+        };
+        assert_eq!(found.loss.to_bits(), loss.to_bits(), "{name}");
+        let before = expected["loss"].as_f64().unwrap();
+        assert!((found.loss - before).abs() < 1e-3 * before, "{name}");
         assert_eq!(expected["model_bits"], found.model_bits, "{name}");
     }
 }

@@ -13,7 +13,7 @@ pub use method::Method;
 pub use plan::{Fold, Override, QPlan, Widths};
 pub use planner::Planner;
 pub use qconfig::QConfig;
-pub use tqt::{TqtPlan, TqtWidths};
+pub use tqt::{SumWidth, TqtPlan, TqtWidths};
 
 /// Widths from here on leave a tensor in float.
 pub(crate) const FLOAT_BITS: u32 = 32;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FLOAT_BITS, QConfig, TqtPlan, TqtWidths};
+use super::{FLOAT_BITS, QConfig, SumWidth, TqtPlan, TqtWidths};
 use crate::Error;
 use crate::quantizers::{DorefaConfig, PerSlot, QuantizerConfig, Role, Slot};
 
@@ -116,6 +116,10 @@ impl Widths {
                 quantizer.set_bits(bits);
             }
         }
+        let accumulator = config.accumulator.as_mut();
+        if let Some((sum, &bits)) = accumulator.zip(self.bits.get(Slot::ACCUMULATOR)) {
+            sum.bits = bits;
+        }
     }
 }
 
@@ -199,7 +203,7 @@ impl QPlan {
     pub fn tqt_integer(widths: TqtWidths) -> Self {
         TqtPlan {
             bias_bits: widths.bias,
-            accumulator_bits: Some(widths.accumulator),
+            accumulator: widths.accumulator.map_or(SumWidth::Usual, SumWidth::Bits),
             ..TqtPlan::new(widths.weight, widths.activation).all_tensors()
         }
         .plan()

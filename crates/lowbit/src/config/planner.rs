@@ -2,7 +2,7 @@
 
 use super::{Describe, Description, Fold, Foldable, Layer, QConfig, QPlan, Widths};
 use crate::Error;
-use crate::quantizers::matches;
+use crate::quantizers::{Slot, matches};
 
 /// Hands each layer of a network under construction its [`QConfig`], and keeps the list.
 ///
@@ -136,6 +136,10 @@ impl<'a> Planner<'a> {
                 config = item.config.clone();
             }
         }
+        let weight = description.weight_format.as_ref();
+        let usual = config.usual_accumulator(weight);
+        let sum = config.accumulator.as_ref().map(|sum| sum.bits);
+        let mut follows = usual.is_some() && sum == usual;
         if description.weight.is_some() {
             let before = self.layers.iter();
             let before = before.filter(|layer| layer.description.weight.is_some());
@@ -148,7 +152,13 @@ impl<'a> Planner<'a> {
             if fits(&item.path, &item.layer_type) {
                 *matched = true;
                 item.apply(&mut config);
+                follows &= item.bits.get(Slot::ACCUMULATOR).is_none();
             }
+        }
+        // A usual width of sums is that of the widths that the layer has in the end.
+        if follows {
+            let bits = config.usual_accumulator(weight);
+            config = config.with_accumulator(bits);
         }
         // A layer without bias has nothing to do for an override that speaks of one.
         if !description.has_slot("bias") {
@@ -360,6 +370,29 @@ mod tests {
         assert_eq!(linear.get("weight").unwrap().bits(), 8);
         assert_eq!(planner.finish().unwrap().len(), 2);
         assert_eq!(QPlan::from_toml(&plan.to_toml()).unwrap(), plan);
+    }
+
+    /// Sums of 2^16 products of 24 and 16 bits have 56; a width that was chosen stays.
+    #[test]
+    fn sums_are_as_wide_as_the_widths_by_layer_need() {
+        let wide = Widths::of_path("a").with("weight", 24).with("input", 16);
+        let mut plan = QPlan {
+            widths: vec![wide],
+            ..QPlan::tqt_integer(TqtWidths::default())
+        };
+        let sum = |plan: &QPlan| {
+            let mut planner = Planner::new(plan).unwrap();
+            let layer = planner.layer("a", biased()).unwrap();
+            layer.quantization.accumulator.unwrap().bits
+        };
+        assert_eq!(sum(&plan), 56);
+        for given in [40, 32] {
+            plan.widths[0].bits.set("accumulator", Some(given));
+            assert_eq!(sum(&plan), given);
+        }
+        plan.widths[0].bits.set("accumulator", None);
+        plan.default.accumulator.as_mut().unwrap().bits = 20;
+        assert_eq!(sum(&plan), 20);
     }
 
     #[test]

@@ -106,6 +106,14 @@ impl QConfig {
         Ok(())
     }
 
+    /// The usual width of the sums, where weight and input are quantized; `own_weight` is what the
+    /// layer itself makes of its weight.
+    pub(super) fn usual_accumulator(&self, own_weight: Option<&QuantizerConfig>) -> Option<u32> {
+        let weight = own_weight.or(self.get(Slot::WEIGHT))?;
+        let input = self.get(Slot::INPUT)?;
+        Some(AccumulatorConfig::usual_bits(weight.bits(), input.bits()))
+    }
+
     /// Whether an accumulator, if there is one, knows its step: the weight's times the input's,
     /// both powers of two. `own_weight` says that the layer quantizes its weight by itself.
     pub(super) fn check_accumulator(&self, own_weight: bool) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use crate::quantizers::{
 };
 
 /// Bits of everything in a TQT network; the defaults are 8 for weights and activations, 16 for
-/// biases and 32 for sums.
+/// biases and the usual ones for sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TqtWidths {
     /// Bits of a weight, 2 to 24.
@@ -15,8 +15,21 @@ pub struct TqtWidths {
     pub bias: u32,
     /// Bits of an activation, 2 to 24.
     pub activation: u32,
-    /// Bits of a sum of products.
-    pub accumulator: u32,
+    /// Bits of a sum of products; none for [`SumWidth::Usual`].
+    pub accumulator: Option<u32>,
+}
+
+/// How many bits a sum of products or distances of quantized numbers has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SumWidth {
+    /// It is a float.
+    #[default]
+    Float,
+    /// [`AccumulatorConfig::usual_bits`] of the layer's weight and input: 32, or more where they
+    /// are wider than 8 and 8.
+    Usual,
+    /// So many, where weight and input are quantized.
+    Bits(u32),
 }
 
 impl Default for TqtWidths {
@@ -25,7 +38,7 @@ impl Default for TqtWidths {
             weight: 8,
             bias: 16,
             activation: 8,
-            accumulator: 32,
+            accumulator: None,
         }
     }
 }
@@ -52,8 +65,8 @@ pub struct TqtPlan {
     pub retrain: bool,
     /// Whether each output channel of a weight has its own threshold.
     pub per_channel: bool,
-    /// Bits of sums of products or distances of quantized numbers, if they are bounded.
-    pub accumulator_bits: Option<u32>,
+    /// Bits of sums of products or distances of quantized numbers.
+    pub accumulator: SumWidth,
     /// Whether the network's result is quantized, and what layers without a weight read: with one
     /// threshold, and so one scale, where branches meet in an addition or a concatenation.
     pub all_activations: bool,
@@ -71,18 +84,16 @@ impl TqtPlan {
             activation_init: ThresholdInit::KL_J,
             retrain: true,
             per_channel: false,
-            accumulator_bits: None,
+            accumulator: SumWidth::Float,
             all_activations: false,
         }
     }
 
-    /// Also biases, with 16 bits, sums, with 32 (or 16 more than weight and input have together,
-    /// where that is more), and all other activations.
+    /// Also biases, with 16 bits, sums, with the usual ones, and all other activations.
     pub fn all_tensors(self) -> Self {
-        let usual = TqtWidths::default();
         Self {
-            bias_bits: usual.bias,
-            accumulator_bits: Some(usual.accumulator),
+            bias_bits: TqtWidths::default().bias,
+            accumulator: SumWidth::Usual,
             all_activations: true,
             ..self
         }
@@ -122,12 +133,11 @@ impl TqtPlan {
             self.weight_bits.max(at_least),
             self.activation_bits.max(at_least),
         );
-        // The usual width holds 2^16 products of numbers of 8 bits; wider numbers have wider sums.
-        let usual = TqtWidths::default().accumulator;
-        let wide = (weight + input + 16).min(*AccumulatorConfig::BITS.end());
-        let accumulator = self.accumulator_bits;
-        let accumulator =
-            accumulator.map(|bits| if bits == usual { usual.max(wide) } else { bits });
+        let accumulator = match self.accumulator {
+            SumWidth::Float => None,
+            SumWidth::Usual => Some(AccumulatorConfig::usual_bits(weight, input)),
+            SumWidth::Bits(bits) => Some(bits),
+        };
         // A sum of numbers in float has no step to count in.
         let accumulator = accumulator.filter(|_| weight.max(input) < FLOAT_BITS);
         let weight = self.quantizer(weight, self.weight_init, self.per_channel);
@@ -174,10 +184,12 @@ mod tests {
         assert_eq!(sum(24, 8), Some(48));
         assert_eq!(sum(24, 24), Some(64));
         assert_eq!(sum(8, 32), None);
-        let narrow = TqtPlan {
-            accumulator_bits: Some(20),
-            ..TqtPlan::new(16, 16)
-        };
-        assert_eq!(narrow.plan().default.accumulator.unwrap().bits, 20);
+        for bits in [20, 32] {
+            let narrow = TqtPlan {
+                accumulator: SumWidth::Bits(bits),
+                ..TqtPlan::new(16, 16)
+            };
+            assert_eq!(narrow.plan().default.accumulator.unwrap().bits, bits);
+        }
     }
 }

@@ -102,9 +102,7 @@ impl Linear {
         let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
-            self.bias
-                .as_ref()
-                .map(|bias| self.quantizers.bias(bias.val())),
+            self.bias.as_ref().map(|bias| bias.val()),
             Sums::new(d_input, D - 1),
             ops::linear,
         );

@@ -34,6 +34,14 @@ impl Integers {
         }
     }
 
+    /// The same integers times powers of two that are at least those given, one or one per channel.
+    pub(crate) fn no_finer_than(mut self, exponents: &[i32]) -> Self {
+        let channels = exponents.len().max(self.log2_steps.len());
+        let exponent = |i: usize| self.log2_step(i).max(exponents[i % exponents.len()]);
+        self.log2_steps = (0..channels).map(exponent).collect();
+        self
+    }
+
     /// The exponent of a channel's power of two.
     pub fn log2_step(&self, channel: usize) -> i32 {
         self.log2_steps[channel % self.log2_steps.len()]

@@ -9,9 +9,9 @@ use burn::module::{
 use burn::tensor::{Device, Tensor};
 
 use crate::ops::Operand;
-use crate::quantizers::methods::{Accumulator, Quantizer, Sums};
+use crate::quantizers::methods::{Accumulator, Of, Quantizer, Sums};
 use crate::quantizers::slot::{PerSlot, Slot};
-use crate::quantizers::watch::tap;
+use crate::quantizers::watch::{is_measuring, tap};
 
 /// The quantizers of a layer, by slot. A slot without one costs nothing.
 ///
@@ -55,12 +55,12 @@ impl Quantizers {
 
     /// A tensor of the layer that each batch has of its own, as an operand.
     pub fn activation<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
-        self.operand(slot, self.tap(slot, x), false)
+        self.operand(slot, self.tap(slot, x), Of::Batch)
     }
 
     /// A parameter of the layer, as an operand.
     pub fn parameter<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
-        self.operand(slot, self.tap(slot, x), true)
+        self.operand(slot, self.tap(slot, x), Of::Parameter(None))
     }
 
     /// The layer's input, as an operand.
@@ -81,22 +81,41 @@ impl Quantizers {
     /// The layer's result: the sum that `sum` computes from the operands, saturated to
     /// the accumulator's width, plus bias. Without an accumulator that can saturate, `sum` adds the
     /// bias itself.
+    ///
+    /// Where weight and input are integers times powers of two, a bias with a trained threshold is
+    /// rounded to no finer a step than `s_input s_weight`, the sum's, so that sum and bias together
+    /// are an integer of the accumulator (Jain et al., arXiv 1903.08066, section 4.3).
     pub fn accumulate<const I: usize, const W: usize, const O: usize>(
         &self,
         input: Operand<I>,
         weight: Operand<W>,
-        bias: Option<Operand<1>>,
+        bias: Option<Tensor<1>>,
         sums: Sums,
         sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
     ) -> Tensor<O> {
-        let saturation = self
-            .accumulator
-            .as_ref()
-            .and_then(|accumulator| accumulator.saturation(&input, &weight, sums));
-        let Some(saturation) = saturation else {
+        let counted = self.accumulator.is_some() || self.slots.get(Slot::BIAS).is_some();
+        let step = counted.then(|| sums.step(&input, &weight)).flatten();
+        let bias = bias.map(|bias| {
+            let bias = self.tap(Slot::BIAS, bias);
+            self.operand(Slot::BIAS, bias, Of::Parameter(step.as_ref()))
+        });
+        let Some((accumulator, step)) = self.accumulator.as_ref().zip(step) else {
             return sum(input, weight, bias);
         };
-        let saturated = saturation.apply(sum(input, weight, None), sums.axis);
+        let measured = is_measuring() && accumulator.switch.is_on();
+        let saturation = accumulator.saturation(&step);
+        if saturation.is_none() && !measured {
+            return sum(input, weight, bias);
+        }
+        let sum = sum(input, weight, None);
+        let whole = measured.then(|| sum.clone());
+        let saturated = match saturation {
+            Some(saturation) => saturation.apply(sum, sums.axis),
+            None => sum,
+        };
+        if let Some(whole) = whole {
+            accumulator.measure(&step, sums.axis, &whole, &saturated);
+        }
         match bias.map(Operand::quantized) {
             Some(bias) => {
                 let mut shape = [1; O];
@@ -109,7 +128,7 @@ impl Quantizers {
 
     /// The layer's output, quantized.
     pub fn output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
-        let quantized = self.operand(Slot::OUTPUT, y, false).quantized();
+        let quantized = self.operand(Slot::OUTPUT, y, Of::Batch).quantized();
         self.tap(Slot::OUTPUT, quantized)
     }
 
@@ -117,9 +136,9 @@ impl Quantizers {
         tap::pass(self.identity.id, slot, x)
     }
 
-    fn operand<const D: usize>(&self, slot: &str, x: Tensor<D>, parameter: bool) -> Operand<D> {
+    fn operand<const D: usize>(&self, slot: &str, x: Tensor<D>, of: Of<'_>) -> Operand<D> {
         match self.slots.get(slot) {
-            Some(quantizer) => quantizer.operand_of(x, parameter),
+            Some(quantizer) => quantizer.operand_of(x, of),
             None => x.into(),
         }
     }

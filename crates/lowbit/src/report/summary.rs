@@ -85,6 +85,9 @@ pub fn measured(tensors: &[Measured]) -> Table {
         "cosine",
     ];
     let span = |values: &[f32], form: fn(f32) -> String| {
+        if values.is_empty() {
+            return "-".into();
+        }
         let least = form(values.iter().copied().fold(f32::INFINITY, f32::min));
         let most = form(values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         match least == most {

@@ -8,7 +8,7 @@ use lowbit_formats::new_file::is_temporary;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoints;
-use super::experiment::Experiment;
+use super::experiment::{Experiment, RunConfig};
 use crate::Error;
 use crate::config::Method;
 use crate::files::write_atomic;
@@ -171,6 +171,18 @@ pub fn best_checkpoint(path: &Path) -> Result<PathBuf, Error> {
         .checkpoints(&run)
         .best()?
         .ok_or_else(|| no_checkpoint(&folder.run(&run)))
+}
+
+/// The run whose weights `from` means, which is a folder as [`find_run`] takes it or a checkpoint of
+/// a run, and the experiment it is of; `None` for another file.
+pub(super) fn run_of(from: &Path) -> Option<(Experiment, RunConfig)> {
+    let path = match from.is_file() {
+        true => from.parent()?.parent()?,
+        false => from,
+    };
+    let (_, name, experiment) = find_run(path).ok()?;
+    let run = experiment.runs.iter().find(|run| run.name == name)?.clone();
+    Some((experiment, run))
 }
 
 /// The run that `path` means: the folder it is in, its name, and the folder's experiment.

@@ -1,6 +1,6 @@
 //! Training the runs of an experiment, each from where its folder says it stands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use burn::tensor::Device;
@@ -8,7 +8,7 @@ use burn::train::Interrupter;
 
 use super::checkpoint::{self, Sums};
 use super::experiment::{Experiment, RunConfig, Start};
-use super::folder::{RunFolder, RunResult, best_checkpoint, no_checkpoint};
+use super::folder::{RunFolder, RunResult, best_checkpoint, no_checkpoint, run_of};
 use super::metrics::MetricsFile;
 use super::progress::Progress;
 use super::task::{Classification, Task, forward_calibration};
@@ -16,7 +16,7 @@ use super::trainer::{Setting, Trainer};
 use crate::Error;
 use crate::calibrate::calibrate;
 use crate::data::Split;
-use crate::models::{LoadReport, Network, Tolerance, model_bits};
+use crate::models::{Classifier, LoadReport, Network, Tolerance, model_bits};
 use crate::quantizers::{Place, UNTRAINED_STEP, learned, set_rounding};
 
 /// How an experiment ended.
@@ -76,7 +76,8 @@ impl RunFolder {
             let (model, report) = self.first_weights(model, experiment, run)?;
             progress.loaded(&report);
             let images = experiment.calibration_images;
-            let model = calibrated(model, &report.loaded, run, images, &setting, progress)?;
+            let kept = self.kept(&model, &report.loaded, experiment, run, split, device);
+            let model = calibrated(model, &kept, run, images, &setting, progress)?;
             Trainer::new(model, run, setting)
         };
         if run.epochs == 0 {
@@ -107,6 +108,39 @@ impl RunFolder {
         Ok(Some(result))
     }
 
+    /// Of the parameters that were loaded, those that stay as they are. What quantizers learned for
+    /// other widths does not: a threshold for 8 bits clips too little for 2.
+    fn kept(
+        &self,
+        model: &Network,
+        loaded: &[String],
+        experiment: &Experiment,
+        run: &RunConfig,
+        split: &Split,
+        device: &Device,
+    ) -> BTreeSet<String> {
+        let source = match run.start {
+            Start::Scratch => None,
+            Start::From => experiment.from.as_deref().and_then(run_of),
+            Start::First => Some((experiment.clone(), experiment.runs[0].clone())),
+        };
+        let source = source.and_then(|(of, run)| of.network(&run, split, device).ok());
+        let before = source.as_ref().map(widths).unwrap_or_default();
+        let now = widths(model);
+        let other_width = |place: &Place| {
+            let tensor = (place.layer.as_str(), place.slot.as_str());
+            let both = before.get(&tensor).zip(now.get(&tensor));
+            both.is_some_and(|(before, now)| before != now)
+        };
+        let mut kept: BTreeSet<String> = loaded.iter().cloned().collect();
+        for parameter in learned(model) {
+            if parameter.learned.calibrated && other_width(&parameter.place) {
+                kept.remove(&parameter.key);
+            }
+        }
+        kept
+    }
+
     /// The network with the weights that the run starts from, and what was loaded.
     fn first_weights(
         &self,
@@ -135,6 +169,16 @@ impl RunFolder {
     }
 }
 
+/// The widths of every quantized tensor of a network, by its layer's path and its slot.
+fn widths(model: &Network) -> BTreeMap<(&str, &str), u32> {
+    let layers = model.layers().iter();
+    let slots = layers.flat_map(|layer| {
+        let slots = layer.config.slots();
+        slots.map(|(slot, quantizer)| ((layer.path.as_str(), slot), quantizer.bits()))
+    });
+    slots.collect()
+}
+
 /// The result of a run that trains nothing.
 fn untrained(run: &RunConfig, tested: &Sums, model: &Network) -> RunResult {
     RunResult {
@@ -150,10 +194,10 @@ fn untrained(run: &RunConfig, tested: &Sums, model: &Network) -> RunResult {
     }
 }
 
-/// The network with those thresholds set that no checkpoint gave it.
+/// The network with those thresholds set that it does not keep.
 fn calibrated(
     model: Network,
-    loaded: &[String],
+    kept: &BTreeSet<String>,
     run: &RunConfig,
     images: usize,
     setting: &Setting<Classification<'_>>,
@@ -163,7 +207,7 @@ fn calibrated(
         return Ok(model);
     }
     let missing = learned(&model).into_iter();
-    let missing = missing.filter(|l| l.learned.calibrated && !loaded.contains(&l.key));
+    let missing = missing.filter(|l| l.learned.calibrated && !kept.contains(&l.key));
     let missing: BTreeSet<Place> = missing.map(|l| l.place).collect();
     let fresh = |place: &Place| missing.contains(place);
     set_rounding(setting.seed, UNTRAINED_STEP);

@@ -49,6 +49,7 @@ impl Settings {
     /// If a field is out of its range.
     pub fn complete(mut self) -> Result<Experiment, Error> {
         let source = self.from.as_deref().and_then(|from| find_run(from).ok());
+        let mut retrained = None;
         if let Some((_, name, experiment)) = source {
             let run = experiment.runs.iter().find(|run| run.name == name);
             let plan = run.map(|run| run.plan.clone());
@@ -57,6 +58,9 @@ impl Settings {
                 && self.plan.is_none()
             {
                 self.retrain(plan);
+                // The plan is that run's, and so is its name, less that it was static.
+                let same = self.plan.is_some();
+                retrained = same.then(|| name.replacen("static-", "", 1));
             }
             self = self.or(Self {
                 data: Some(experiment.data),
@@ -65,7 +69,11 @@ impl Settings {
                 ..Self::default()
             });
         }
-        Experiment::of(self)
+        let mut experiment = Experiment::of(self)?;
+        if let Some((name, run)) = retrained.zip(experiment.runs.last_mut()) {
+            run.name = name;
+        }
+        Ok(experiment)
     }
 
     /// Takes up a plan with trained thresholds, or of one's own its folding.

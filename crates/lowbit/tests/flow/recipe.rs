@@ -113,12 +113,18 @@ fn the_recipe_resumes_to_the_bit_freezes_and_keeps_powers_of_two() {
     let measured = measure(&model, |model: &lowbit::models::Network| {
         model.forward(images("cnn", 4, &device));
     });
-    // Weight, bias and input of three convolutions and a linear layer, what the mean reads, and
-    // the result.
-    assert_eq!(measured.len(), 14);
+    // Weight, bias, input and sum of three convolutions and a linear layer, what the mean reads,
+    // and the result.
+    assert_eq!(measured.len(), 18);
     for tensor in &measured {
         assert!(tensor.cosine.unwrap() > 0.9, "{tensor:?}");
     }
+    let sums = measured
+        .iter()
+        .filter(|tensor| tensor.log2_threshold.is_empty());
+    let sums: Vec<(&str, u32, f64)> = sums.map(|m| (&m.path[..], m.bits, m.clipped)).collect();
+    let layers = ["conv1", "conv2", "conv3", "fc"].map(|layer| format!("{layer}.accumulator"));
+    assert_eq!(sums, layers.each_ref().map(|path| (&path[..], 32, 0.0)));
     super::scales::check(&model, images("cnn", 4, &device));
 }
 

@@ -106,10 +106,10 @@ struct Integers {
 
 impl Integers {
     /// Equation 4 of arXiv 1903.08066, written out: `x` over the step, rounded to the nearest, ties
-    /// to even, and held to the range. The quotient is exact, the step being a power of two.
-    fn of(x: &Tapped, log2: f32, signed: bool, bits: u32) -> Self {
+    /// to even, and held to the range, with a step of at least `2^least_log2_step`. The quotient is exact, the step being a power of two.
+    fn of(x: &Tapped, log2: f32, signed: bool, bits: u32, least_log2_step: i32) -> Self {
         let magnitude_bits = (bits - u32::from(signed)) as i32;
-        let log2_step = log2.ceil() as i32 - magnitude_bits;
+        let log2_step = (log2.ceil() as i32 - magnitude_bits).max(least_log2_step);
         let top = f64::from(magnitude_bits).exp2();
         let least = if signed { -top } else { 0.0 };
         let step = f64::from(log2_step).exp2();
@@ -185,24 +185,29 @@ fn product(x: &Integers, w: &Integers) -> Vec<i64> {
 }
 
 /// The sums in steps of `2^log2_step`, each with the bias of its channel, of which a sample has
-/// `inner` after one another.
+/// `inner` after one another. The bias is an integer of the same steps (arXiv 1903.08066, section
+/// 4.3), so that all of it is added in integers.
 fn sums_with_bias(sums: &[i64], log2_step: i32, bias: Option<&Integers>, inner: usize) -> Vec<f32> {
-    let value = |integer: i64, log2_step: i32| integer as f64 * f64::from(log2_step).exp2();
     let with_bias = |(i, &sum): (usize, &i64)| {
-        // The sum is exact in `f32`, so that the only rounding is that of adding the bias.
-        assert!(sum.abs() < 1 << 24, "{sum}");
-        let bias = bias.map_or(0.0, |bias| {
+        let bias = bias.map_or(0, |bias| {
             let channel = i / inner % bias.values.len();
-            value(bias.values[channel], bias.log2_step)
+            let finer = u32::try_from(bias.log2_step - log2_step).expect("no finer than the sum");
+            bias.values[channel] << finer
         });
-        (value(sum, log2_step) + bias) as f32
+        let whole = sum + bias;
+        // Exact in `f32`.
+        assert!(
+            sum.abs() < 1 << 24 && whole.abs() < 1 << 24,
+            "{sum} + {bias}"
+        );
+        (whole as f64 * f64::from(log2_step).exp2()) as f32
     };
     sums.iter().enumerate().map(with_bias).collect()
 }
 
 /// Checks every convolution and linear layer against integers: what it hands on is, to the bit, the
-/// sums of products of input and weight on their grids, computed in 64 bits, times the product of
-/// their steps, plus the bias on its grid. A layer that let a tensor through unquantized would not
+/// sums of products of input and weight on their grids plus the bias on theirs, computed in 64 bits,
+/// times the product of their steps. A layer that let a tensor through unquantized would not
 /// pass. Returns how many layers that were.
 pub(super) fn check_sums(model: &Network, x: Tensor<4>) -> usize {
     let mut thresholds = Thresholds::default();
@@ -225,10 +230,12 @@ pub(super) fn check_sums(model: &Network, x: Tensor<4>) -> usize {
                 _ => None,
             })
             .collect();
-        let on_grid = |x: &Tapped| {
+        let on_grid_of = |x: &Tapped, least_log2_step: i32| {
             let (log2, signed) = &thresholds.found[&x.path()];
-            Integers::of(x, log2[0], *signed, bits[&x.place.slot[..]])
+            let bits = bits[&x.place.slot[..]];
+            Integers::of(x, log2[0], *signed, bits, least_log2_step)
         };
+        let on_grid = |x: &Tapped| on_grid_of(x, i32::MIN);
         let (x, w) = (on_grid(tapped("input").unwrap()), on_grid(weight));
         let out = output.tensor.shape();
         let (sums, inner) = match &weight.place.layer_type[..] {
@@ -236,8 +243,8 @@ pub(super) fn check_sums(model: &Network, x: Tensor<4>) -> usize {
             "Linear" => (product(&x, &w), 1),
             _ => continue,
         };
-        let bias = tapped("bias").map(&on_grid);
         let log2_step = x.log2_step + w.log2_step;
+        let bias = tapped("bias").map(|bias| on_grid_of(bias, log2_step));
         let mut expected = sums_with_bias(&sums, log2_step, bias.as_ref(), inner);
         if bits.contains_key("output") {
             let mut before = output.clone();

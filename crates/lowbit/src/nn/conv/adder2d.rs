@@ -174,7 +174,7 @@ impl Adder2d {
         self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
-            bias.map(|bias| self.quantizers.bias(bias)),
+            bias,
             distances(parts.sums()),
             |input, weight, bias| ops::adder2d(input, weight, bias, options),
         )

@@ -158,9 +158,7 @@ impl ConvTranspose1d {
         let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
-            self.bias
-                .as_ref()
-                .map(|bias| self.quantizers.bias(bias.val())),
+            self.bias.as_ref().map(|bias| bias.val()),
             parts.sums(),
             |input, weight, bias| ops::conv_transpose1d(input, weight, bias, options),
         );

@@ -191,7 +191,7 @@ impl ShiftConv2d {
         self.quantizers.accumulate(
             self.quantizers.input(input),
             self.shifts.operand(self.weight.val()),
-            bias.map(|bias| self.quantizers.bias(bias)),
+            bias,
             parts.sums(),
             |input, weight, bias| ops::conv2d(input, weight, bias, options),
         )

@@ -99,7 +99,7 @@ fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     let output = conv.quantizers.accumulate(
         x,
         conv.quantizers.weight(weight),
-        Some(conv.quantizers.bias(bias)),
+        Some(bias),
         parts.sums(),
         |x, weight, bias| ops::conv2d(x, weight, bias, options),
     );

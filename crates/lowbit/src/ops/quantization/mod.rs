@@ -24,7 +24,7 @@ pub use dorefa::dorefa_weight;
 pub use format::{ClampedGradient, fake_quantize};
 pub use learned_step::learned_step;
 pub use operand::Operand;
-pub use saturation::Saturation;
+pub use saturation::{Saturation, SumStep};
 pub use threshold::trained_threshold;
 
 // A further method is its own file, a line here, a variant below and what `parts` makes of it.
@@ -91,6 +91,31 @@ impl Quantization {
         match self.parts() {
             Ok((quantization, parameters)) => quantization.apply(x, parameters),
             Err(of_weights) => of_weights.apply(x),
+        }
+    }
+
+    /// The same with no finer a step than that of a sum to which the result is added, so that both
+    /// together are an integer of the sum. Only the step of a trained threshold changes; where it
+    /// does, the threshold gets no gradient.
+    pub(crate) fn no_finer_than(self, step: &SumStep) -> Self {
+        match self {
+            Self::TrainedThreshold {
+                log2_threshold,
+                signed,
+                bits,
+                axis,
+            } => {
+                let least = step.log2_plus(bits, &signed.device()) - signed.clone();
+                let channels = [least.dims()[0].max(log2_threshold.dims()[0])];
+                let log2_threshold = log2_threshold.expand(channels);
+                Self::TrainedThreshold {
+                    log2_threshold: log2_threshold.max_pair(least.expand(channels)),
+                    signed,
+                    bits,
+                    axis,
+                }
+            }
+            other => other,
         }
     }
 

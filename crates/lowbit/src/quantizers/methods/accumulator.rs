@@ -3,11 +3,13 @@
 use std::ops::RangeInclusive;
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::ops::{Operand, Saturation};
-use crate::quantizers::watch::Switch;
+use crate::ops::{Operand, Saturation, SumStep};
+use crate::quantizers::integers::Integers;
+use crate::quantizers::watch::{Grids, Switch, quality};
 
 /// What a sum adds up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,21 @@ pub struct Sums {
 }
 
 impl Sums {
+    /// The step of these sums; `None` while an operand is not quantized to integers times a power
+    /// of two.
+    pub(crate) fn step<const I: usize, const W: usize>(
+        &self,
+        input: &Operand<I>,
+        weight: &Operand<W>,
+    ) -> Option<SumStep> {
+        let (input, weight) = (input.quantization()?, weight.quantization()?);
+        let step = match self.term {
+            Term::Product => SumStep::of_products(input, weight, self.terms),
+            Term::Distance => SumStep::of_distances(input, weight),
+        }?;
+        Some(step.repeated(self.groups))
+    }
+
     /// Sums of `terms` products, with one of the weight's channels at each index of `axis`.
     pub fn new(terms: usize, axis: usize) -> Self {
         Self {
@@ -55,6 +72,12 @@ pub struct AccumulatorConfig {
 impl AccumulatorConfig {
     /// Widths of the sum.
     pub const BITS: RangeInclusive<u32> = 2..=64;
+
+    /// The usual width of a sum of products of numbers of so many bits: that of 2^16 products,
+    /// 32 to 64. It holds 2^16 products of 8 by 8 bits.
+    pub fn usual_bits(weight: u32, input: u32) -> u32 {
+        (weight + input + 16).clamp(32, *Self::BITS.end())
+    }
 
     /// Whether the width is in its range.
     pub fn check(&self) -> Result<(), Error> {
@@ -84,22 +107,33 @@ pub struct Accumulator {
 }
 
 impl Accumulator {
-    /// Where a sum over the operands saturates; `None` while one of them is not
-    /// quantized to integers times a power of two, or if no sum is too wide.
-    pub(crate) fn saturation<const I: usize, const W: usize>(
+    /// Where a sum with that step saturates; `None` if it is off, or no sum is too wide.
+    pub(crate) fn saturation(&self, step: &SumStep) -> Option<Saturation> {
+        let on = self.switch.is_on();
+        on.then(|| Saturation::new(step.clone(), self.bits))
+            .flatten()
+    }
+
+    /// Adds to what is measured a layer's sums and what saturating made of them.
+    pub(crate) fn measure<const D: usize>(
         &self,
-        input: &Operand<I>,
-        weight: &Operand<W>,
-        sums: Sums,
-    ) -> Option<Saturation> {
-        if !self.switch.is_on() {
-            return None;
-        }
-        let (input, weight) = (input.quantization()?, weight.quantization()?);
-        let saturation = match sums.term {
-            Term::Product => Saturation::of_products(input, weight, sums.terms, self.bits),
-            Term::Distance => Saturation::of_distances(input, weight, self.bits),
-        }?;
-        Some(saturation.repeated(sums.groups))
+        step: &SumStep,
+        axis: usize,
+        sum: &Tensor<D>,
+        saturated: &Tensor<D>,
+    ) {
+        let half = 1i64 << (self.bits - 1).min(62);
+        let (min, max) = match self.bits {
+            64 => (i64::MIN, i64::MAX),
+            _ => (-half, half - 1),
+        };
+        let integers = Integers {
+            bits: self.bits,
+            min,
+            max,
+            log2_steps: step.exponents(),
+        };
+        let grids = Grids { integers, axis };
+        quality::record(self.switch.id(), &grids, sum, saturated, false);
     }
 }

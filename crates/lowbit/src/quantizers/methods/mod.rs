@@ -19,7 +19,7 @@ pub use method::{Calibration, Channels, Group, Learned, Role};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
 
 use crate::Error;
-use crate::ops::{Operand, Quantization};
+use crate::ops::{Operand, Quantization, SumStep};
 use crate::quantizers::integers::Integers;
 use crate::quantizers::watch::{Grids, Observed, Switch, is_measuring, is_observing};
 use crate::quantizers::watch::{observe, quality};
@@ -220,6 +220,14 @@ methods! {
     DorefaActivation(DorefaConfig) => DorefaActivation(DorefaActivation),
 }
 
+/// What is known of a tensor that is to be quantized.
+pub(super) enum Of<'a> {
+    /// Each batch has its own.
+    Batch,
+    /// A parameter of a layer, the same in every batch; one that is added to sums with that step.
+    Parameter(Option<&'a SumStep>),
+}
+
 impl QuantizerConfig {
     /// Whether the method is one for the slot of that name, and every field is in its range.
     ///
@@ -262,11 +270,15 @@ impl QuantizerConfig {
 impl Quantizer {
     /// The tensor as an operand, with how the operator shall quantize it.
     pub fn operand<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
-        self.operand_of(x, false)
+        self.operand_of(x, Of::Batch)
     }
 
-    /// The same for a parameter, which is one tensor in every batch.
-    pub(super) fn operand_of<const D: usize>(&self, x: Tensor<D>, parameter: bool) -> Operand<D> {
+    /// The same for a tensor of which something is known.
+    pub(super) fn operand_of<const D: usize>(&self, x: Tensor<D>, of: Of<'_>) -> Operand<D> {
+        let (parameter, sum) = match of {
+            Of::Batch => (false, None),
+            Of::Parameter(sum) => (true, sum),
+        };
         if is_observing() {
             if let Some(observed) = self.observed() {
                 observe::record(&observed, &x, parameter);
@@ -276,12 +288,19 @@ impl Quantizer {
         let quantization = self.switch().is_on().then(|| {
             let dims = x.dims();
             let sample = if parameter { &dims[..] } else { &dims[1..] };
-            self.quantization(sample.iter().product())
+            let quantization = self.quantization(sample.iter().product());
+            match sum {
+                Some(step) => quantization.no_finer_than(step),
+                None => quantization,
+            }
         });
         if is_measuring()
             && let Some(quantization) = &quantization
-            && let Some((id, grids)) = self.measured()
+            && let Some((id, mut grids)) = self.measured()
         {
+            if let Some(step) = sum {
+                grids.integers = grids.integers.no_finer_than(&step.exponents());
+            }
             let quantized = quantization.clone().apply(x.clone());
             quality::record(id, &grids, &x, &quantized, parameter);
         }

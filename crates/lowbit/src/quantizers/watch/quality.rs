@@ -15,12 +15,14 @@ use crate::quantizers::watch::scope::within;
 const CHUNK: usize = 1 << 16;
 
 /// Sums over values `x` and quantized values `q`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Quality {
     /// Bits of the integers, sign included.
     pub bits: u32,
     /// Whether the integers are signed.
     pub signed: bool,
+    /// The exponents of the integers' powers of two: one, or one per channel.
+    pub log2_steps: Vec<i32>,
     /// Values.
     pub count: u64,
     /// Values beyond the grid's ends by more than half a step.
@@ -35,7 +37,8 @@ pub struct Quality {
     pub product: f64,
 }
 
-/// What each quantizer did, by the first of its parameters that calibration sets.
+/// What each quantizer did, by the first of its parameters that calibration sets; what each
+/// accumulator did, by its switch.
 pub type Qualities = BTreeMap<ParamId, Quality>;
 
 thread_local! {
@@ -100,6 +103,7 @@ pub(crate) fn record<const D: usize>(
         let known = all.entry(id).or_insert(Quality {
             bits: grids.integers.bits,
             signed: grids.integers.min < 0,
+            log2_steps: grids.integers.log2_steps.clone(),
             ..Quality::default()
         });
         for sum in sums {

@@ -1,6 +1,6 @@
 //! Turning a quantizer on and off from outside, for a whole network at once.
 
-use burn::module::{Flag, Module, ModuleMapper, Param};
+use burn::module::{Flag, Module, ModuleMapper, Param, ParamId};
 
 use crate::quantizers::watch::{ModulePath, Place};
 
@@ -27,6 +27,11 @@ impl Default for Switch {
 }
 
 impl Switch {
+    /// What tells this switch from all others.
+    pub(crate) fn id(&self) -> ParamId {
+        self.enabled.id
+    }
+
     /// Whether the quantizer quantizes.
     pub fn is_on(&self) -> bool {
         // `train` gives the value that was set, also while validation hides it.
