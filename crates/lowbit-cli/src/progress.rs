@@ -1,5 +1,6 @@
 //! Progress on standard error.
 
+use std::mem::Discriminant;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lowbit::calibrate::Calibrated;
 use lowbit::models::LoadReport;
 use lowbit::train::checkpoint::Sums;
-use lowbit::train::{EpochMetrics, Progress, RunConfig};
+use lowbit::train::{EpochMetrics, Progress, RunConfig, Warning, WarningKind};
 
 use crate::output::say;
 
@@ -20,6 +21,8 @@ pub(crate) struct Bars {
     last_line: Instant,
     epochs: usize,
     epoch: usize,
+    /// What was wrong when it was last looked at: tensors, and what it was.
+    warned: Vec<(String, Discriminant<WarningKind>)>,
 }
 
 impl Bars {
@@ -29,6 +32,7 @@ impl Bars {
             last_line: Instant::now(),
             epochs: 0,
             epoch: 0,
+            warned: Vec::new(),
         }
     }
 
@@ -72,6 +76,7 @@ impl Progress for Bars {
     fn start(&mut self, run: &RunConfig, finished_epochs: usize) {
         self.epochs = run.epochs;
         self.epoch = finished_epochs;
+        self.warned.clear();
         match finished_epochs {
             0 => self.say(&run.name),
             n => self.say(&format!("{}, from epoch {} on", run.name, n + 1)),
@@ -131,6 +136,21 @@ impl Progress for Bars {
             100.0 * metrics.test_accuracy,
             metrics.seconds,
         ));
+    }
+
+    fn warn(&mut self, warnings: &[Warning]) {
+        // What goes on for epochs is said once.
+        let now = warnings.iter().map(|warning| {
+            let kind = std::mem::discriminant(&warning.kind);
+            (warning.path.clone(), kind)
+        });
+        let now: Vec<_> = now.collect();
+        for (warning, key) in warnings.iter().zip(&now) {
+            if !self.warned.contains(key) {
+                self.say(&format!("  warning: {warning}"));
+            }
+        }
+        self.warned = now;
     }
 
     fn interrupted(&mut self, checkpoints: &Path) {

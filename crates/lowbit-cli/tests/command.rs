@@ -369,7 +369,10 @@ fn a_float_run_is_quantized_tested_and_retrained() {
         let threshold = tensor["threshold"][0].as_f64().unwrap();
         assert_eq!(threshold.log2().fract(), 0.0, "{tensor}");
         assert!(tensor["log2_threshold"][0].as_f64().unwrap() <= threshold.log2());
-        assert!(tensor["sqnr"].as_f64().is_none_or(|db| db > 0.0), "{tensor}");
+        assert!(
+            tensor["sqnr"].as_f64().is_none_or(|db| db > 0.0),
+            "{tensor}"
+        );
         assert!(tensor["clipped"].as_f64().unwrap() < 0.5, "{tensor}");
     }
     let eval = run(folder, "eval int --json");

@@ -17,7 +17,7 @@ pub struct Measured {
     pub signed: bool,
     /// Where the grid ends, a power of two, one per channel where the quantizer has several:
     /// `2^ceil(log2_threshold)`, of a bias more where the sum it is added to has a coarser step.
-    pub threshold: Vec<f32>,
+    pub threshold: Vec<f64>,
     /// Base-2 logarithm of each trained threshold; empty for a sum, which has none.
     pub log2_threshold: Vec<f32>,
     /// Fraction of the values beyond the grid's ends by more than half a step; of sums, the share
@@ -76,7 +76,7 @@ impl Collect {
             return;
         };
         let magnitude_bits = (quality.bits - u32::from(quality.signed)) as i32;
-        let end = |&log2_step: &i32| ((log2_step + magnitude_bits) as f32).exp2();
+        let end = |&log2_step: &i32| f64::from(log2_step + magnitude_bits).exp2();
         self.measured.push(Measured {
             path: place.to_string(),
             bits: quality.bits,

@@ -84,12 +84,12 @@ pub fn measured(tensors: &[Measured]) -> Table {
         "SQNR",
         "cosine",
     ];
-    let span = |values: &[f32], form: fn(f32) -> String| {
+    let span = |values: &[f64], form: fn(f64) -> String| {
         if values.is_empty() {
             return "-".into();
         }
-        let least = form(values.iter().copied().fold(f32::INFINITY, f32::min));
-        let most = form(values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let least = form(values.iter().copied().fold(f64::INFINITY, f64::min));
+        let most = form(values.iter().copied().fold(f64::NEG_INFINITY, f64::max));
         match least == most {
             true => least,
             false => format!("{least}..{most}"),
@@ -97,11 +97,12 @@ pub fn measured(tensors: &[Measured]) -> Table {
     };
     Table::new(headings).with_rows(tensors.iter().map(|tensor| {
         let sign = if tensor.signed { 's' } else { 'u' };
+        let log2: Vec<f64> = tensor.log2_threshold.iter().map(|&t| t.into()).collect();
         [
             tensor.path.clone(),
             format!("{sign}{}", tensor.bits),
             span(&tensor.threshold, |t| t.to_string()),
-            span(&tensor.log2_threshold, |t| format!("{t:.3}")),
+            span(&log2, |t| format!("{t:.3}")),
             format!("{:.4} %", 100.0 * tensor.clipped),
             tensor.sqnr.map_or("-".into(), |db| format!("{db:.1} dB")),
             tensor.cosine.map_or("-".into(), |c| format!("{c:.6}")),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::warning::Warning;
 use crate::Error;
 use crate::files::write_atomic;
 
@@ -25,6 +26,9 @@ pub struct EpochMetrics {
     pub test_accuracy: f64,
     /// Seconds since the start of the run, without interruptions.
     pub seconds: f64,
+    /// What is wrong with the network although the losses are numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// A run's metrics, one JSON object a line.

@@ -18,6 +18,7 @@ mod settings;
 mod task;
 mod trainer;
 mod values;
+mod warning;
 mod width_list;
 
 pub use burn::train::Interrupter;
@@ -35,6 +36,7 @@ pub use run::Outcome;
 pub use settings::ConfigFile;
 pub use task::{Classification, Task, batch, evaluate};
 pub use trainer::{Setting, Trainer};
+pub use warning::{Warning, WarningKind};
 pub use width_list::WidthList;
 
 pub use crate::bench;

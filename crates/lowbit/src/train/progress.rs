@@ -5,6 +5,7 @@ use std::path::Path;
 use super::checkpoint::Sums;
 use super::experiment::RunConfig;
 use super::metrics::EpochMetrics;
+use super::warning::Warning;
 use crate::calibrate::Calibrated;
 use crate::models::LoadReport;
 
@@ -24,6 +25,9 @@ pub trait Progress {
 
     /// An epoch is done.
     fn epoch(&mut self, _metrics: &EpochMetrics) {}
+
+    /// Something is wrong with the network, after an epoch or before the first.
+    fn warn(&mut self, _warnings: &[Warning]) {}
 
     /// A run was stopped before its end, and its state saved in a folder.
     fn interrupted(&mut self, _checkpoints: &Path) {}

@@ -83,6 +83,7 @@ impl RunFolder {
         if run.epochs == 0 {
             progress.start(run, 0);
             let tested = trainer.test()?;
+            progress.warn(&trainer.warnings());
             trainer.save(&checkpoints)?;
             let result = untrained(run, &tested, trainer.model());
             self.finish(&result)?;
@@ -99,6 +100,7 @@ impl RunFolder {
             metrics.push(&epoch)?;
             trainer.save(&checkpoints)?;
             progress.epoch(&epoch);
+            progress.warn(&epoch.warnings);
         }
         let result = result(&metrics, &trainer, run, split).ok_or_else(|| Error::Checkpoint {
             path: self.metrics(&run.name),

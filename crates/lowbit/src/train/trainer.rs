@@ -13,6 +13,7 @@ use super::metrics::EpochMetrics;
 use super::progress::Progress;
 use super::recipe::{FreezeThresholds, freeze_statistics};
 use super::task::Task;
+use super::warning::{Warning, warnings};
 use crate::Error;
 use crate::data::epoch_order;
 use crate::models::Stored;
@@ -126,6 +127,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             test_loss: tested.mean_loss(),
             test_accuracy: accuracy,
             seconds: self.state.seconds,
+            warnings: self.warnings(),
         }))
     }
 
@@ -144,6 +146,11 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             });
         }
         Ok(tested)
+    }
+
+    /// What is wrong with the network as it is, although its loss is a number.
+    pub fn warnings(&self) -> Vec<Warning> {
+        warnings(self.model(), &self.setting.task, self.setting.seed)
     }
 
     /// Refuses a loss that is no number, in or after an epoch; before the first, nothing was trained.

@@ -1,0 +1,233 @@
+//! What is wrong with a network although its loss is a number.
+
+use std::fmt;
+
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+
+use super::task::{Task, forward_calibration};
+use crate::calibrate::{Measured, measure};
+use crate::quantizers::{Selection, Slot, Taps, UNTRAINED_STEP, set_rounding};
+
+/// Examples that tell.
+const EXAMPLES: usize = 32;
+
+/// More clipped values than a threshold that follows its tensor leaves.
+const MOST_CLIPPED: f64 = 0.5;
+
+/// Something that a person should know of a tensor of a network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// The tensor's path, such as `conv1.weight`.
+    pub path: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: WarningKind,
+}
+
+/// What can be wrong with a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "warning", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum WarningKind {
+    /// A threshold is so large that every value is rounded to zero.
+    AllZero {
+        /// The threshold's power of two.
+        threshold: f64,
+    },
+    /// A threshold is so small that most values are beyond it.
+    Clipped {
+        /// The fraction of them.
+        fraction: f64,
+        /// The threshold's power of two.
+        threshold: f64,
+    },
+    /// Sums do not fit their accumulator.
+    Saturated {
+        /// The fraction of them.
+        fraction: f64,
+        /// The accumulator's bits.
+        bits: u32,
+    },
+    /// A layer hands on the same number everywhere, whatever it reads.
+    Constant {
+        /// That number.
+        value: f32,
+    },
+}
+
+/// `conv1.weight: the threshold 2^20 makes every value 0`.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = &self.path;
+        match self.kind {
+            WarningKind::AllZero { threshold } => {
+                let log2 = threshold.log2();
+                write!(f, "{path}: the threshold 2^{log2} makes every value 0")
+            }
+            WarningKind::Clipped {
+                fraction,
+                threshold,
+            } => {
+                let (percent, log2) = (100.0 * fraction, threshold.log2());
+                write!(
+                    f,
+                    "{path}: the threshold 2^{log2} clips {percent:.1} % of the values"
+                )
+            }
+            WarningKind::Saturated { fraction, bits } => {
+                let percent = 100.0 * fraction;
+                write!(
+                    f,
+                    "{path}: {percent:.4} % of the sums saturate in {bits} bits"
+                )
+            }
+            WarningKind::Constant { value } => {
+                write!(
+                    f,
+                    "{path}: every value is {value}, whatever the layer reads"
+                )
+            }
+        }
+    }
+}
+
+/// Looks at a network in its validation form on a few training examples: thresholds that ran away
+/// from their tensors, sums that saturate, layers that hand on one number. Taps of somebody else on
+/// this thread stay, and outputs are then not looked at.
+pub(super) fn warnings<M: Module>(model: &M, task: &impl Task<M>, seed: u64) -> Vec<Warning> {
+    set_rounding(seed, UNTRAINED_STEP);
+    let outputs = Selection {
+        slots: vec![Slot::OUTPUT.into()],
+        ..Selection::all()
+    };
+    let taps = (!Taps::are_attached()).then(|| Taps::attach(model, outputs));
+    let measured = measure(model, |model| {
+        forward_calibration(task, model, EXAMPLES, seed);
+    });
+    let seen = taps.map(Taps::detach).unwrap_or_default();
+    let constant = seen.iter().filter_map(|tapped| {
+        let mut values = tapped.tensor.iter::<f32>();
+        // Zero has one sign here.
+        let value = values.next()? + 0.0;
+        let several = tapped.tensor.num_elements() > 1;
+        (several && values.all(|x| x == value)).then(|| Warning {
+            path: tapped.path(),
+            kind: WarningKind::Constant { value },
+        })
+    });
+    measured
+        .iter()
+        .filter_map(of_measured)
+        .chain(constant)
+        .collect()
+}
+
+fn of_measured(tensor: &Measured) -> Option<Warning> {
+    let threshold = tensor.threshold.iter().copied().fold(0.0, f64::max);
+    let is_sum = tensor.log2_threshold.is_empty();
+    // All noise and no direction: something was there, and nothing is left.
+    let kind = if tensor.sqnr == Some(0.0) && tensor.cosine.is_none() {
+        WarningKind::AllZero { threshold }
+    } else if is_sum && tensor.clipped > 0.0 {
+        WarningKind::Saturated {
+            fraction: tensor.clipped,
+            bits: tensor.bits,
+        }
+    } else if !is_sum && tensor.clipped > MOST_CLIPPED {
+        WarningKind::Clipped {
+            fraction: tensor.clipped,
+            threshold,
+        }
+    } else {
+        return None;
+    };
+    let path = tensor.path.clone();
+    Some(Warning { path, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+    use burn::train::TrainOutput;
+
+    use super::*;
+    use crate::config::TqtPlan;
+    use crate::nn::{Linear, LinearConfig};
+    use crate::quantizers::Quantizer;
+    use crate::train::checkpoint::Sums;
+
+    #[derive(Module, Debug)]
+    struct Net {
+        linear: Linear,
+    }
+
+    /// Two inputs, 1 and -1/2.
+    struct Two;
+
+    impl Task<Net> for Two {
+        type Output = ();
+
+        fn examples(&self) -> usize {
+            1
+        }
+
+        fn step(&self, _model: &Net, _indices: &[u32], _epoch: u32) -> TrainOutput<()> {
+            unreachable!("nothing is trained")
+        }
+
+        fn count(&self, _output: &(), _sums: &mut Sums) {}
+
+        fn test(&self, _model: &Net) -> Sums {
+            Sums::default()
+        }
+
+        fn forward(&self, model: &Net, _indices: &[u32]) {
+            let x = Tensor::<2>::from_floats([[1.0, -0.5], [0.25, 0.5]], &Device::flex());
+            model.linear.forward(x);
+        }
+    }
+
+    /// Weights of 0.75 and 0.5, and an accumulator of so many bits.
+    fn said(log2_input: f32, log2_weight: f32, accumulator: u32) -> Vec<String> {
+        let device = Device::flex();
+        let config = TqtPlan::new(4, 4).plan().default;
+        let config = config.with_accumulator(accumulator);
+        let linear = LinearConfig::new(2, 1).with_bias(false);
+        let mut linear = linear.with_quantization(config).init(&device);
+        linear.weight = linear
+            .weight
+            .map(|_| Tensor::from_floats([[0.75], [0.5]], &device));
+        for (slot, log2) in [("input", log2_input), ("weight", log2_weight)] {
+            let Some(Quantizer::TrainedThreshold(tqt)) = linear.quantizers.get_mut(slot) else {
+                panic!("no threshold")
+            };
+            let threshold = Tensor::from_floats([log2], &device);
+            tqt.log2_threshold = tqt.log2_threshold.clone().map(|_| threshold);
+        }
+        let warnings = warnings(&Net { linear }, &Two, 0);
+        warnings.iter().map(Warning::to_string).collect()
+    }
+
+    #[test]
+    fn what_runs_away_is_named() {
+        assert_eq!(said(0.0, 0.0, 32), Vec::<String>::new());
+        // Half a step of 2^8 / 8 is 16; the sums are then zero, too.
+        let all_zero = "linear.weight: the threshold 2^8 makes every value 0";
+        let constant = "linear.output: every value is 0, whatever the layer reads";
+        assert_eq!(said(0.0, 8.0, 32), [all_zero, constant]);
+        // All four are beyond 2^-8.
+        let clipped = "linear.input: the threshold 2^-8 clips 100.0 % of the values";
+        assert_eq!(said(-8.0, 0.0, 32), [clipped]);
+    }
+
+    /// In eighths, inputs are 7 (of 8, clipped) and -4, and 2 and 4; weights 6 and 4. The sums are
+    /// 26 and 28 in 64ths: beyond the 15 of five bits, not beyond the 31 of six.
+    #[test]
+    fn sums_that_saturate_are_named() {
+        let saturated = "linear.accumulator: 100.0000 % of the sums saturate in 5 bits";
+        let constant = "linear.output: every value is 0.234375, whatever the layer reads";
+        assert_eq!(said(0.0, 0.0, 5), [saturated, constant]);
+        assert_eq!(said(0.0, 0.0, 6), Vec::<String>::new());
+    }
+}
