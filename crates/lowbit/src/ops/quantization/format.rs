@@ -4,13 +4,16 @@ use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Tensor;
+use lowbit_formats::fixed::Overflow;
 use lowbit_formats::{Format, Rounding};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::composed;
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{Gradients, Incoming, Inputs, Kernels, Operator, padded};
+use crate::ops::backend::operator::{
+    Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
+};
 use crate::ops::quantization::pointwise::{PARENTS, Pointwise, Prepared, Steps, Sums};
 use lowbit_kernels::elementwise::{update, update_all};
 
@@ -26,6 +29,10 @@ pub enum ClampedGradient {
     /// Zero: the derivative of a clamp. An input equal to a limit still passes its gradient.
     #[default]
     Zero,
+    /// Zero where the number, rounded and not yet clamped, is beyond the limits, for fixed-point
+    /// formats that clamp: QPyTorch's `clamping_grad_zero`. It differs from `Zero` within half a
+    /// step beyond a limit, where such a number is rounded to the limit and passes its gradient.
+    ZeroRounded,
 }
 
 /// Rounds every element to `format` on the way forward; hands the gradient through on the way back.
@@ -33,13 +40,14 @@ pub enum ClampedGradient {
 /// Forward: `y = round(x)`, the nearest value of `format` by `rounding`. Backward (straight-through
 /// estimator, Bengio et al., arXiv 1308.3432): `dL/dx = dL/dy`, and with
 /// [`ClampedGradient::Zero`], `dL/dx = 0` where `x < min` or `x > max` of the format, or where `x`
-/// is NaN.
+/// is NaN; with [`ClampedGradient::ZeroRounded`], where `round(x)` without a clamp is beyond them.
 ///
 /// # Shapes
 /// `x` and the result: any shape, the same.
 ///
 /// # Panics
-/// If `rounding` is stochastic with a number of random bits outside 1 to 32.
+/// If `rounding` is stochastic with a number of random bits outside 1 to 32, or if `clamped` is
+/// [`ClampedGradient::ZeroRounded`] and `format` is no fixed point that clamps.
 pub fn fake_quantize<const D: usize>(
     x: Tensor<D>,
     format: &Format,
@@ -52,6 +60,17 @@ pub fn fake_quantize<const D: usize>(
         clamped,
     };
     quantize.apply(x, Vec::new())
+}
+
+/// The same format before it clamps, where that is another.
+fn before_clamping(format: &Format) -> Option<Format> {
+    match format {
+        Format::Fixed(fixed) if fixed.overflow() == Overflow::Clamp => {
+            let unbounded = fixed.with_overflow(Overflow::Unbounded).ok()?;
+            Some(Format::Fixed(unbounded))
+        }
+        _ => None,
+    }
 }
 
 /// The operator behind [`fake_quantize()`].
@@ -72,8 +91,18 @@ impl FakeQuantize {
 
     /// The limits outside which the gradient is zero.
     fn limits(&self) -> Option<(f32, f32)> {
-        let zero = self.clamped == ClampedGradient::Zero;
+        let zero = self.clamped != ClampedGradient::Pass;
         zero.then(|| (self.format.min(), self.format.max()))
+    }
+
+    /// What rounds a number before it is held against the limits, if anything does.
+    fn before_limits(&self) -> Option<Self> {
+        let rounds = self.clamped == ClampedGradient::ZeroRounded;
+        rounds.then(|| Self {
+            format: before_clamping(&self.format).expect("a fixed point that clamps"),
+            rounding: self.rounding,
+            clamped: ClampedGradient::Pass,
+        })
     }
 }
 
@@ -81,7 +110,7 @@ impl Operator<PARENTS> for FakeQuantize {
     fn save_inputs<B: Backend>(&self, inputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
         match self.clamped {
             ClampedGradient::Pass => Vec::new(),
-            ClampedGradient::Zero => inputs.to_vec(),
+            ClampedGradient::Zero | ClampedGradient::ZeroRounded => inputs.to_vec(),
         }
     }
 
@@ -98,7 +127,12 @@ impl Operator<PARENTS> for FakeQuantize {
         let grad = incoming.grad;
         let x = incoming.inputs.into_iter().next();
         let grad = match (x, self.limits()) {
-            (Some(x), Some((min, max))) => composed::gradient_within::<B>(x, grad, min, max),
+            (Some(mut x), Some((min, max))) => {
+                if let Some(rounding) = self.before_limits() {
+                    [x] = array(rounding.forward::<B>(Inputs::new(vec![x])));
+                }
+                composed::gradient_within::<B>(x, grad, min, max)
+            }
             _ => grad,
         };
         padded([Some(grad)])
@@ -129,7 +163,12 @@ impl Operator<PARENTS> for FakeQuantize {
         let grad = incoming.grad;
         let x = incoming.inputs.into_iter().next();
         let grad = match (x, self.limits()) {
-            (Some(x), Some((min, max))) => gradient_within(x, grad, min, max),
+            (Some(mut x), Some((min, max))) => {
+                if let Some(rounding) = self.before_limits() {
+                    [x] = array(rounding.flex_forward(Inputs::new(vec![x])));
+                }
+                gradient_within(x, grad, min, max)
+            }
             _ => grad,
         };
         padded([Some(grad)])
@@ -175,6 +214,7 @@ impl Pointwise for FakeQuantize {
             format: self.format.clone(),
             rounding: self.rounding,
             limits: self.limits(),
+            before_limits: self.before_limits().map(|rounding| rounding.format),
         }
     }
 }
@@ -185,6 +225,8 @@ pub(crate) struct PreparedFormat {
     rounding: Rounding,
     /// The limits outside which the gradient is zero.
     limits: Option<(f32, f32)>,
+    /// What a number is rounded to before it is held against them.
+    before_limits: Option<Format>,
 }
 
 impl Prepared for PreparedFormat {
@@ -199,6 +241,16 @@ impl Prepared for PreparedFormat {
 
     fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
         if let Some((min, max)) = self.limits {
+            let mut rounded = Vec::new();
+            let x = match &self.before_limits {
+                Some(format) => {
+                    rounded.resize(x.len(), 0.0);
+                    let made = format.quantize(x, &mut rounded, self.rounding);
+                    made.expect(CHECKED);
+                    &rounded
+                }
+                None => x,
+            };
             update(
                 x,
                 grad,
@@ -213,7 +265,6 @@ impl Prepared for PreparedFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::backend::operator::array;
     use burn::tensor::{Device, TensorData};
 
     fn gradient(x: &[f32], format: &str, clamped: ClampedGradient) -> (Vec<f32>, Vec<f32>) {
@@ -240,6 +291,42 @@ mod tests {
         assert_eq!(g, [3.0, 3.0, 3.0, 3.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
         let (_, g) = gradient(&x[..8], "fixed(4,2)", ClampedGradient::Pass);
         assert_eq!(g, [3.0; 8]);
+    }
+
+    /// fixed(4,2) ends at -2 and 1.75. 1.8 and 1.87 are rounded to 1.75; 1.875 is a tie that goes to
+    /// 2, the even one of 7 and 8 quarters. -2.125 is a tie that goes to -2, of -8 and -9 quarters.
+    #[test]
+    fn a_gradient_may_stop_where_the_rounded_number_is_beyond() {
+        let x = [1.75, 1.8, 1.87, 1.875, 5.0, -2.0, -2.1, -2.125, -2.13, -7.0];
+        let (_, g) = gradient(&x, "fixed(4,2)", ClampedGradient::ZeroRounded);
+        assert_eq!(g, [3.0, 3.0, 3.0, 0.0, 0.0, 3.0, 3.0, 3.0, 0.0, 0.0]);
+    }
+
+    /// The number that a stochastic rounding makes is the one that is held against the limits.
+    #[test]
+    fn a_stochastic_rounding_stops_the_gradient_by_the_number_it_made() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<1>::full([400], 1.8, &device).require_grad();
+        let [clamped, free] = ["fixed(4,2)", "fixed(4,2,unbounded)"].map(|text| {
+            let clamped = match text.contains("unbounded") {
+                true => ClampedGradient::Pass,
+                false => ClampedGradient::ZeroRounded,
+            };
+            fake_quantize(
+                x.clone(),
+                &text.parse().unwrap(),
+                Rounding::stochastic(3, 4),
+                clamped,
+            )
+        });
+        let read = |t: Tensor<1>| t.into_data().iter::<f32>().collect::<Vec<_>>();
+        let gradient = read(x.grad(&clamped.sum().backward()).unwrap());
+        let rounded = read(free);
+        let expected: Vec<f32> = rounded.iter().map(|&r| f32::from(r <= 1.75)).collect();
+        assert_eq!(gradient, expected);
+        // 1.8 is a fifth of the way from 1.75 to 2.
+        let beyond = rounded.iter().filter(|r| **r == 2.0).count();
+        assert!((40..120).contains(&beyond), "{beyond}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod dorefa;
 mod format;
+mod gradient;
 mod learned_step;
 pub(crate) mod operand;
 pub(crate) mod pointwise;
@@ -22,6 +23,9 @@ use threshold::TrainedThreshold;
 
 pub use dorefa::dorefa_weight;
 pub use format::{ClampedGradient, fake_quantize};
+pub use gradient::{
+    GradientHook, GradientQuantization, TwoWay, quantize_gradient, quantize_two_ways,
+};
 pub use learned_step::learned_step;
 pub use operand::Operand;
 pub use saturation::{Saturation, SumStep};

@@ -1,0 +1,296 @@
+//! Quantization of a gradient on its way back, and of a tensor both ways.
+
+use std::fmt;
+use std::sync::Arc;
+
+use burn::backend::flex::{Flex, FlexTensor};
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::Tensor;
+use lowbit_formats::{Format, Rounding};
+
+use crate::ops::backend::composed;
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
+use crate::ops::quantization::format::{ClampedGradient, FakeQuantize};
+use crate::ops::quantization::pointwise::Pointwise;
+
+/// What is done to a gradient before it is rounded.
+#[derive(Clone)]
+pub enum GradientHook {
+    /// Multiplies it.
+    Scale(f32),
+    /// Divides it by the power of two that is nearest to its largest magnitude in logarithm,
+    /// `2^round(log2 max |g|)` (the shift of WAGE, Wu et al., arXiv 1802.04680, equation 7); zero,
+    /// and what has a NaN or an infinity, stays as it is.
+    ShiftToLargest,
+    /// A function of all its numbers, in row-major order.
+    Function(Arc<dyn Fn(&mut [f32]) + Send + Sync>),
+}
+
+impl fmt::Debug for GradientHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scale(factor) => f.debug_tuple("Scale").field(factor).finish(),
+            Self::ShiftToLargest => f.write_str("ShiftToLargest"),
+            Self::Function(_) => f.write_str("Function"),
+        }
+    }
+}
+
+impl GradientHook {
+    fn apply(&self, gradient: &mut [f32]) {
+        let factor = match self {
+            Self::Function(function) => return function(gradient),
+            Self::Scale(factor) => *factor,
+            Self::ShiftToLargest => {
+                let larger = |largest: f32, g: &f32| match g.is_nan() {
+                    true => f32::INFINITY,
+                    false => largest.max(g.abs()),
+                };
+                let largest = gradient.iter().fold(0.0, larger);
+                if largest == 0.0 || largest.is_infinite() {
+                    return;
+                }
+                return divide(gradient, f64::from(largest).log2().round() as i32);
+            }
+        };
+        gradient.iter_mut().for_each(|g| *g *= factor);
+    }
+}
+
+/// Divides by `2^log2`. The quotient is exact, or rounded once where it is below the normal numbers;
+/// the power itself may be none of `f32`.
+fn divide(gradient: &mut [f32], log2: i32) {
+    let factor = f64::from(-log2).exp2();
+    let quotient = |g: f32| (f64::from(g) * factor) as f32;
+    gradient.iter_mut().for_each(|g| *g = quotient(*g));
+}
+
+/// What becomes of a gradient: the hooks in their order, then the rounding.
+#[derive(Debug, Clone, Default)]
+pub struct GradientQuantization {
+    /// What is done before it is rounded, and where it is not, too.
+    pub hooks: Vec<GradientHook>,
+    /// Format and rounding; none leaves the numbers as the hooks made them.
+    pub rounding: Option<(Format, Rounding)>,
+}
+
+impl GradientQuantization {
+    /// Rounding alone.
+    pub fn to(format: Format, rounding: Rounding) -> Self {
+        Self {
+            hooks: Vec::new(),
+            rounding: Some((format, rounding)),
+        }
+    }
+
+    /// Whether the gradient stays as it is.
+    pub fn is_identity(&self) -> bool {
+        self.hooks.is_empty() && self.rounding.is_none()
+    }
+}
+
+/// How a tensor is quantized on its way forward and its gradient on its way back: each where given,
+/// with formats and roundings of their own.
+#[derive(Debug, Clone, Default)]
+pub struct TwoWay {
+    /// Format and rounding of the values.
+    pub forward: Option<(Format, Rounding)>,
+    /// What the gradient becomes where the value left the format's range.
+    pub clamped: ClampedGradient,
+    /// What becomes of the gradient before that.
+    pub backward: GradientQuantization,
+}
+
+/// Rounds values on the way forward and gradients on the way back.
+///
+/// Forward: `y = round_forward(x)`. Backward: the incoming gradient passes the hooks, is rounded to
+/// the backward format, and is then zero where [`ClampedGradient`] says so. This is QPyTorch's
+/// `quantizer` (Zhang et al., arXiv 1910.04540, section 3.3), whose `clamping_grad_zero` is
+/// [`ClampedGradient::ZeroRounded`]; there, hooks run only together with that, here always.
+///
+/// # Shapes
+/// `x` and the result: any shape, the same.
+///
+/// # Panics
+/// If a rounding is stochastic with a number of random bits outside 1 to 32, or if the gradient
+/// depends on rounded values of a format that is not fixed point.
+pub fn quantize_two_ways<const D: usize>(x: Tensor<D>, quantization: TwoWay) -> Tensor<D> {
+    let TwoWay {
+        forward,
+        clamped,
+        backward,
+    } = quantization;
+    let y = match forward {
+        Some((format, rounding)) => {
+            let quantize = FakeQuantize {
+                format,
+                rounding,
+                clamped,
+            };
+            quantize.apply(x, Vec::new())
+        }
+        None => x,
+    };
+    // What is last forward is first backward.
+    quantize_gradient(y, backward)
+}
+
+/// Hands `x` on; on the way back, its gradient is what `quantization` makes of the incoming one.
+///
+/// # Shapes
+/// `x` and the result: any shape, the same.
+///
+/// # Panics
+/// If the rounding is stochastic with a number of random bits outside 1 to 32.
+pub fn quantize_gradient<const D: usize>(
+    x: Tensor<D>,
+    quantization: GradientQuantization,
+) -> Tensor<D> {
+    if quantization.is_identity() || !x.device().is_autodiff() {
+        return x;
+    }
+    operator::run(QuantizeGradient(quantization), vec![x.into_dispatch()])
+}
+
+/// The operator behind [`quantize_gradient()`].
+#[derive(Debug, Clone)]
+struct QuantizeGradient(GradientQuantization);
+
+impl QuantizeGradient {
+    fn rounding(self) -> Option<FakeQuantize> {
+        let (format, rounding) = self.0.rounding?;
+        Some(FakeQuantize {
+            format,
+            rounding,
+            clamped: ClampedGradient::Pass,
+        })
+    }
+}
+
+impl Operator<1> for QuantizeGradient {
+    fn save_inputs<B: burn::backend::Backend>(
+        &self,
+        _inputs: &[FloatTensor<B>],
+    ) -> Vec<FloatTensor<B>> {
+        Vec::new()
+    }
+
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        inputs.tensors
+    }
+
+    fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        let mut grad = incoming.grad;
+        if !self.0.hooks.is_empty() {
+            grad = composed::change_on_host::<B>(grad, |values| {
+                self.0.hooks.iter().for_each(|hook| hook.apply(values));
+            });
+        }
+        if let Some(rounding) = self.clone().rounding() {
+            [grad] = array(B::forward(&rounding, Inputs::new(vec![grad])));
+        }
+        [Some(grad)]
+    }
+
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        inputs.tensors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    fn read<const D: usize>(t: Tensor<D>) -> Vec<f32> {
+        t.into_data().iter::<f32>().collect()
+    }
+
+    /// Values, and the gradient of `sum(y weights)`.
+    fn both_ways(x: &[f32], weights: &[f32], quantization: TwoWay) -> (Vec<f32>, Vec<f32>) {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<1>::from_floats(x, &device).require_grad();
+        let y = quantize_two_ways(x.clone(), quantization);
+        let grads = (y.clone() * Tensor::from_floats(weights, &device))
+            .sum()
+            .backward();
+        (read(y), read(x.grad(&grads).unwrap()))
+    }
+
+    fn format(text: &str) -> Option<(Format, Rounding)> {
+        Some((text.parse().unwrap(), Rounding::NearestEven))
+    }
+
+    /// Forward in quarters, backward in halves: 0.3 is 0.25, 0.3 of a gradient 0.5.
+    #[test]
+    fn each_way_has_a_format_of_its_own() {
+        let (x, weights) = ([0.3, -0.7, 9.0], [0.3, 1.7, -0.2]);
+        let to = |text| GradientQuantization {
+            hooks: Vec::new(),
+            rounding: format(text),
+        };
+        let two_way = TwoWay {
+            forward: format("fixed(4,2)"),
+            clamped: ClampedGradient::Pass,
+            backward: to("fixed(4,1)"),
+        };
+        let (y, g) = both_ways(&x, &weights, two_way.clone());
+        assert_eq!((y, g), (vec![0.25, -0.75, 1.75], vec![0.5, 1.5, 0.0]));
+        let forward = TwoWay {
+            backward: GradientQuantization::default(),
+            ..two_way.clone()
+        };
+        assert_eq!(both_ways(&x, &weights, forward).1, weights);
+        let backward = TwoWay {
+            forward: None,
+            ..two_way
+        };
+        assert_eq!(
+            both_ways(&x, &weights, backward),
+            (x.to_vec(), vec![0.5, 1.5, 0.0])
+        );
+    }
+
+    /// Hooks in their order, also where nothing is rounded; the largest of 3, -6 and 1 is 6, whose
+    /// logarithm 2.58 is nearest to 3: shifted by 8. Of 5 it is 2.32, nearest to 2.
+    #[test]
+    fn hooks_run_before_the_rounding_and_without_it() {
+        let hooked = |hooks: Vec<GradientHook>, rounding| TwoWay {
+            backward: GradientQuantization { hooks, rounding },
+            ..TwoWay::default()
+        };
+        let gradient =
+            |weights: &[f32], two_way| both_ways(&vec![0.0; weights.len()], weights, two_way).1;
+        let shift = hooked(vec![GradientHook::ShiftToLargest], None);
+        assert_eq!(
+            gradient(&[3.0, -6.0, 1.0], shift.clone()),
+            [0.375, -0.75, 0.125]
+        );
+        assert_eq!(gradient(&[5.0, 1.0], shift.clone()), [1.25, 0.25]);
+        assert_eq!(gradient(&[0.0, 0.0], shift.clone()), [0.0, 0.0]);
+        // The power of two of the least number is none that can be divided by in f32.
+        assert_eq!(gradient(&[1e-45, 0.0], shift.clone()), [1.0, 0.0]);
+        let infinite = gradient(&[f32::INFINITY, 1.0], shift);
+        assert_eq!(infinite, [f32::INFINITY, 1.0]);
+        let one_more = GradientHook::Function(Arc::new(|g| g.iter_mut().for_each(|g| *g += 1.0)));
+        let hooks = vec![GradientHook::Scale(10.0), one_more];
+        assert_eq!(
+            gradient(&[0.25, -0.5], hooked(hooks.clone(), None)),
+            [3.5, -4.0]
+        );
+        assert_eq!(
+            gradient(&[0.25, -0.5], hooked(hooks, format("int4"))),
+            [4.0, -4.0]
+        );
+    }
+
+    #[test]
+    fn without_autodiff_the_tensor_is_the_same() {
+        let x = Tensor::<1>::from_floats([0.3], &Device::flex());
+        let rounded = quantize_gradient(
+            x,
+            GradientQuantization::to("int4".parse().unwrap(), Rounding::NearestEven),
+        );
+        assert_eq!(read(rounded), [0.3]);
+    }
+}
