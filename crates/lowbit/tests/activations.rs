@@ -18,11 +18,9 @@ fn assert_same<const D: usize>(a: Tensor<D>, b: Tensor<D>) {
 }
 
 fn format(text: &str) -> Option<QuantizerConfig> {
-    Some(QuantizerConfig::Format(FormatQuantizerConfig {
-        format: text.parse().unwrap(),
-        rounding: Default::default(),
-        clamped: Default::default(),
-    }))
+    Some(QuantizerConfig::Format(FormatQuantizerConfig::new(
+        text.parse().unwrap(),
+    )))
 }
 
 #[test]

@@ -28,12 +28,12 @@ pub struct Description {
 }
 
 impl Description {
-    /// A layer of that name without weight, with the slots `input` and `output`, whose results are
-    /// on its inputs' grid.
+    /// A layer of that name without weight, with the slots `input`, `output` and `error`, whose
+    /// results are on its inputs' grid.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
-            slots: vec!["input", "output"],
+            slots: vec![Slot::INPUT, Slot::OUTPUT, Slot::ERROR],
             weight: None,
             weight_format: None,
             sums: None,
@@ -42,10 +42,19 @@ impl Description {
     }
 
     /// A layer that sums products or distances of its input and a weight with these channels, with
-    /// the slots `input`, `weight`, `bias` where it has one, `accumulator` and `output`.
+    /// the slots `input`, `weight`, `bias` where it has one, `accumulator`, `output`, `error` and
+    /// `gradient`.
     pub fn summing(name: &'static str, weight: Channels, sums: Sums, bias: bool) -> Self {
-        let mut slots = vec!["input", "weight", "bias", "accumulator", "output"];
-        slots.retain(|slot| *slot != "bias" || bias);
+        let mut slots = vec![
+            Slot::INPUT,
+            Slot::WEIGHT,
+            Slot::BIAS,
+            Slot::ACCUMULATOR,
+            Slot::OUTPUT,
+            Slot::ERROR,
+            Slot::GRADIENT,
+        ];
+        slots.retain(|slot| *slot != Slot::BIAS || bias);
         Self {
             slots,
             weight: Some(weight),

@@ -323,7 +323,7 @@ mod tests {
             planner.finish().unwrap_err().to_string()
         };
         let tqt = "{ method = \"tqt\", bits = 8 }";
-        for slot in ["tau", "alpha", "error", "gradient", "wieght"] {
+        for slot in ["tau", "alpha", "state", "wieght"] {
             assert_eq!(
                 refused(&format!("[default]\n{slot} = {tqt}")),
                 format!("default.{slot}: no layer has this slot yet")

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::{Channels, Quantizers};
+use crate::quantizers::{Channels, Quantizers, Slot};
 
 /// Configuration of an [`Embedding`]; the fields of `burn::nn::EmbeddingConfig`, and what is
 /// quantized.
@@ -67,7 +67,7 @@ impl EmbeddingConfig {
 impl Describe for EmbeddingConfig {
     fn describe(&self) -> Description {
         Description {
-            slots: vec!["weight", "output"],
+            slots: vec![Slot::WEIGHT, Slot::OUTPUT, Slot::ERROR, Slot::GRADIENT],
             weight: Some(Channels {
                 axis: 1,
                 count: self.d_model,

@@ -8,6 +8,7 @@ mod join;
 mod linear;
 mod norm;
 mod pool;
+mod quantize;
 mod window;
 
 pub use activation::{
@@ -29,3 +30,4 @@ pub use pool::{
     AdaptiveAvgPool3d, AdaptiveAvgPool3dConfig, AvgPool1d, AvgPool1dConfig, AvgPool2d,
     AvgPool2dConfig, MaxPool1d, MaxPool1dConfig, MaxPool2d, MaxPool2dConfig,
 };
+pub use quantize::{Quantize, QuantizeConfig};

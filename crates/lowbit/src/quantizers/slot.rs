@@ -48,7 +48,7 @@ impl Slot {
     pub const STATE: &str = "state";
     /// The gradient that reaches the layer's output on the way back.
     pub const ERROR: &str = "error";
-    /// The gradient of its weight.
+    /// The gradient of each of its parameters, as the optimizer gets it.
     pub const GRADIENT: &str = "gradient";
 
     /// The names above, in order.
@@ -72,13 +72,20 @@ impl Slot {
     ];
 
     /// Those that layers of many kinds have, and that a plan may speak of to a network that has none.
-    pub(crate) const EVERYWHERE: [&str; 5] = [
+    pub(crate) const EVERYWHERE: [&str; 7] = [
         Self::INPUT,
         Self::WEIGHT,
         Self::BIAS,
         Self::ACCUMULATOR,
         Self::OUTPUT,
+        Self::ERROR,
+        Self::GRADIENT,
     ];
+
+    /// Whether the slot of that name is a gradient, which is quantized on the way back.
+    pub fn is_gradient(name: &str) -> bool {
+        [Self::ERROR, Self::GRADIENT].contains(&name)
+    }
 
     /// The name.
     pub fn name(&self) -> &str {

@@ -60,6 +60,7 @@ impl Quantizers {
 
     /// A parameter of the layer, as an operand.
     pub fn parameter<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
+        let x = self.on_the_way_back(Slot::GRADIENT, x);
         self.operand(slot, self.tap(slot, x), Of::Parameter(None))
     }
 
@@ -96,6 +97,7 @@ impl Quantizers {
         let counted = self.accumulator.is_some() || self.slots.get(Slot::BIAS).is_some();
         let step = counted.then(|| sums.step(&input, &weight)).flatten();
         let bias = bias.map(|bias| {
+            let bias = self.on_the_way_back(Slot::GRADIENT, bias);
             let bias = self.tap(Slot::BIAS, bias);
             self.operand(Slot::BIAS, bias, Of::Parameter(step.as_ref()))
         });
@@ -126,10 +128,19 @@ impl Quantizers {
         }
     }
 
-    /// The layer's output, quantized.
+    /// The layer's output, quantized; on the way back, the error that reaches it.
     pub fn output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
         let quantized = self.operand(Slot::OUTPUT, y, Of::Batch).quantized();
-        self.tap(Slot::OUTPUT, quantized)
+        let output = self.tap(Slot::OUTPUT, quantized);
+        self.on_the_way_back(Slot::ERROR, output)
+    }
+
+    /// The tensor; the quantizer in that slot quantizes its gradient on the way back.
+    pub(crate) fn on_the_way_back<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Tensor<D> {
+        match self.slots.get(slot) {
+            Some(quantizer) => quantizer.on_the_way_back(x),
+            None => x,
+        }
     }
 
     fn tap<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Tensor<D> {

@@ -392,11 +392,7 @@ mod tests {
     fn formats_count_too_and_float_does_not() {
         let format = |text: &str| {
             Some(QuantizerConfig::Format(
-                crate::quantizers::FormatQuantizerConfig {
-                    format: text.parse().unwrap(),
-                    rounding: Default::default(),
-                    clamped: Default::default(),
-                },
+                crate::quantizers::FormatQuantizerConfig::new(text.parse().unwrap()),
             ))
         };
         let config = QConfig::new()

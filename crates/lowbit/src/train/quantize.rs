@@ -186,6 +186,10 @@ pub fn layer_widths<M: Classifier>(model: &M) -> Vec<LayerWidths> {
     let widths = |layer: &Layer| {
         let mut slots = PerSlot::default();
         for &slot in &layer.description.slots {
+            // Gradients are of training, and a table of widths has them where they are quantized.
+            if Slot::is_gradient(slot) && layer.config.get(slot).is_none() {
+                continue;
+            }
             let bits = match slot {
                 Slot::ACCUMULATOR => layer.config.accumulator.as_ref().map(|sum| sum.bits),
                 _ => layer.config.get(slot).map(QuantizerConfig::bits),

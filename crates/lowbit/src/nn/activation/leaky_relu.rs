@@ -83,11 +83,8 @@ mod tests {
     /// On a grid of quarters with a sign, 0.3 is 0.25 and -0.3 is -0.25, before anything else.
     #[test]
     fn what_it_reads_is_quantized() {
-        let input = QuantizerConfig::Format(FormatQuantizerConfig {
-            format: "fixed(8,2)".parse().unwrap(),
-            rounding: Default::default(),
-            clamped: Default::default(),
-        });
+        let input =
+            QuantizerConfig::Format(FormatQuantizerConfig::new("fixed(8,2)".parse().unwrap()));
         let config = QConfig::new().with("input", input);
         let device = Device::flex();
         let layer = LeakyReluConfig::new()

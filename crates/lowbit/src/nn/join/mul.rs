@@ -76,11 +76,8 @@ mod tests {
     /// Both branches go through one quantizer: on a grid of quarters, 0.3 and 0.3 are 0.25 each.
     #[test]
     fn branches_share_a_quantizer() {
-        let input = QuantizerConfig::Format(FormatQuantizerConfig {
-            format: "fixed(8,2)".parse().unwrap(),
-            rounding: Default::default(),
-            clamped: Default::default(),
-        });
+        let input =
+            QuantizerConfig::Format(FormatQuantizerConfig::new("fixed(8,2)".parse().unwrap()));
         let config = QConfig::new().with("input", input);
         let device = Device::flex();
         let layer = MulConfig::new().with_quantization(config).init(&device);

@@ -10,7 +10,7 @@ use crate::nn::activation::Relu;
 use crate::nn::norm::Normalization;
 use crate::nn::window::at_least_one;
 use crate::ops::{self, Activation};
-use crate::quantizers::{Quantizers, Taps};
+use crate::quantizers::{Quantizers, Slot, Taps};
 
 /// Configuration of a [`BatchNorm`]; the fields of `burn::nn::BatchNormConfig`, and what is
 /// quantized.
@@ -90,7 +90,9 @@ impl BatchNormConfig {
 
 impl Describe for BatchNormConfig {
     fn describe(&self) -> Description {
-        Description::new("BatchNorm")
+        let mut description = Description::new("BatchNorm");
+        description.slots.push(Slot::GRADIENT);
+        description
     }
 
     fn quantization(&self) -> &QConfig {
@@ -131,7 +133,11 @@ impl BatchNorm {
     /// # Shapes
     /// As [`forward`](Self::forward).
     pub fn forward_rectified<const D: usize>(&self, input: Tensor<D>, relu: &Relu) -> Tensor<D> {
-        let between = [self.quantizers.get("output"), relu.quantizers.get("input")];
+        let between = [
+            self.quantizers.get(Slot::OUTPUT),
+            self.quantizers.get(Slot::ERROR),
+            relu.quantizers.get(Slot::INPUT),
+        ];
         let apart = between.iter().any(Option::is_some);
         if apart || Taps::are_attached() {
             return relu.forward(self.forward(input));
@@ -142,7 +148,8 @@ impl BatchNorm {
 
     fn normalize<const D: usize>(&self, input: Tensor<D>, activation: Activation) -> Tensor<D> {
         let input = self.quantizers.input(input).quantized();
-        let affine = [self.gamma.val(), self.beta.val()];
+        let affine = [&self.gamma, &self.beta];
+        let affine = affine.map(|p| self.quantizers.on_the_way_back(Slot::GRADIENT, p.val()));
         let device = input.device();
         if !(device.is_autodiff() && self.training.is_enabled()) {
             let statistics = [&self.running_mean, &self.running_var]

@@ -35,6 +35,13 @@ pub enum ClampedGradient {
     ZeroRounded,
 }
 
+impl ClampedGradient {
+    /// Whether a format rounds and then clamps, as [`ZeroRounded`](Self::ZeroRounded) needs it.
+    pub fn has_rounded(format: &Format) -> bool {
+        before_clamping(format).is_some()
+    }
+}
+
 /// Rounds every element to `format` on the way forward; hands the gradient through on the way back.
 ///
 /// Forward: `y = round(x)`, the nearest value of `format` by `rounding`. Backward (straight-through

@@ -7,13 +7,18 @@ use burn::tensor::Tensor;
 
 use crate::ops::backend::operator::{Incoming, Inputs, Kernels};
 use crate::ops::quantization::pointwise::Pointwise;
-use crate::ops::quantization::{OperandQuantization, PreparedQuantization, Quantization};
+use crate::ops::quantization::{
+    GradientQuantization, OperandQuantization, PreparedQuantization, Quantization,
+    quantize_gradient,
+};
 
 /// A tensor and how the operator that reads it quantizes it, if at all.
 #[derive(Debug, Clone)]
 pub struct Operand<const D: usize> {
     tensor: Tensor<D>,
     quantization: Option<Quantization>,
+    /// What becomes of the gradient of the quantized tensor.
+    gradient: GradientQuantization,
 }
 
 impl<const D: usize> Operand<D> {
@@ -22,7 +27,13 @@ impl<const D: usize> Operand<D> {
         Self {
             tensor,
             quantization,
+            gradient: GradientQuantization::default(),
         }
+    }
+
+    /// The same, with what becomes of the gradient of the quantized tensor on its way back.
+    pub fn with_gradient(self, gradient: GradientQuantization) -> Self {
+        Self { gradient, ..self }
     }
 
     /// How it is quantized, if at all.
@@ -32,18 +43,23 @@ impl<const D: usize> Operand<D> {
 
     /// The tensor as the operator sees it.
     pub fn quantized(self) -> Tensor<D> {
-        match self.quantization {
+        let quantized = match self.quantization {
             Some(quantization) => quantization.apply(self.tensor),
             None => self.tensor,
-        }
+        };
+        quantize_gradient(quantized, self.gradient)
     }
 
     /// The parts for an operator that quantizes one number at a time. Any other quantization is done
     /// already.
     pub(crate) fn into_parts(self) -> OperandParts<D> {
+        if !self.gradient.is_identity() {
+            return Self::new(self.quantized(), None).into_parts();
+        }
         let Self {
             tensor,
             quantization,
+            ..
         } = self;
         let float = |tensor| OperandParts {
             tensor,

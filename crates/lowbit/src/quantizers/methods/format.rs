@@ -12,9 +12,10 @@ use lowbit_formats::{Codebook, Format, Rounding};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::ops::{ClampedGradient, Operand, Quantization};
+use crate::ops::{ClampedGradient, GradientHook, GradientQuantization, Operand, Quantization};
 use crate::quantizers::integers::Integers;
 use crate::quantizers::methods::method::{Channels, Method};
+use crate::quantizers::slot::Slot;
 use crate::quantizers::watch::{Switch, is_observing};
 
 /// The step of everything that is not training: calibration and tests.
@@ -114,9 +115,58 @@ pub struct FormatQuantizerConfig {
     /// The gradient where the input is outside the format's range.
     #[serde(default)]
     pub clamped: ClampedGradient,
+    /// The format of the gradient on its way back, before `clamped` says where it is zero; in the
+    /// slots `error` and `gradient` that is `format`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backward: Option<Format>,
+    /// How it is rounded.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub backward_rounding: Rounding,
+    /// What is done to the gradient before it is rounded, in order; in TOML,
+    /// `hooks = ["shift-to-largest", { scale = 1000.0 }]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+}
+
+fn is_usual(rounding: &Rounding) -> bool {
+    *rounding == Rounding::default()
+}
+
+/// A [`GradientHook`] that a plan can name.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    /// Multiplies the gradient by a finite number.
+    Scale(f32),
+    /// Divides it by the power of two nearest to its largest magnitude.
+    ShiftToLargest,
+}
+
+/// Factors that are no numbers are refused.
+impl Eq for Hook {}
+
+impl From<Hook> for GradientHook {
+    fn from(hook: Hook) -> Self {
+        match hook {
+            Hook::Scale(factor) => Self::Scale(factor),
+            Hook::ShiftToLargest => Self::ShiftToLargest,
+        }
+    }
 }
 
 impl FormatQuantizerConfig {
+    /// To the nearest value of `format`; the gradient is zero outside its range.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            rounding: Rounding::default(),
+            clamped: ClampedGradient::default(),
+            backward: None,
+            backward_rounding: Rounding::default(),
+            hooks: Vec::new(),
+        }
+    }
+
     /// Zero and `+-2^k` for every `k` of `exponents` (at most 127 of them, from -126 to 127), the
     /// nearest in logarithm: `sign(x) 2^round(log2 |x|)`, held to the range, and 0 for 0. The
     /// gradient passes straight through.
@@ -127,12 +177,10 @@ impl FormatQuantizerConfig {
         let magnitudes: Vec<f32> = exponents.map(|k| 2f32.powi(k)).collect();
         let table = Codebook::with_sign(&magnitudes)
             .and_then(|table| table.with_decision(Decision::GeometricMean { zero_up_to: 0.0 }));
+        let table = table.unwrap_or_else(|error| panic!("exponents: {error}"));
         Self {
-            format: table
-                .unwrap_or_else(|error| panic!("exponents: {error}"))
-                .into(),
-            rounding: Rounding::NearestEven,
             clamped: ClampedGradient::Pass,
+            ..Self::new(table.into())
         }
     }
 
@@ -178,6 +226,17 @@ impl FormatQuantizer {
         let quantization = on.then(|| self.quantization(x.shape().num_elements()));
         Operand::new(x, quantization)
     }
+
+    fn hooks(&self) -> Vec<GradientHook> {
+        self.config.hooks.iter().map(|&hook| hook.into()).collect()
+    }
+
+    fn gradient_to(&self, format: Format, rounding: Rounding) -> GradientQuantization {
+        GradientQuantization {
+            hooks: self.hooks(),
+            rounding: Some((format, in_context(rounding, &self.draws))),
+        }
+    }
 }
 
 impl Method for FormatQuantizer {
@@ -186,6 +245,7 @@ impl Method for FormatQuantizer {
     const NAME: &'static str = "format";
     /// A format has its own.
     const BITS: Option<RangeInclusive<u32>> = None;
+    const GRADIENTS: bool = true;
 
     fn bits(config: &FormatQuantizerConfig) -> u32 {
         config.format.bits()
@@ -194,8 +254,32 @@ impl Method for FormatQuantizer {
     fn set_bits(_config: &mut FormatQuantizerConfig, _bits: u32) {}
 
     fn check(config: &FormatQuantizerConfig, slot: &str) -> Result<(), Error> {
-        let refused = |error| Error::config(slot, format!("rounding: {error}"));
-        config.rounding.validate().map_err(refused)
+        let refused = |field: &str, message| Error::config(slot, format!("{field}: {message}"));
+        let rounding = |field: &str, rounding: &Rounding| {
+            let checked = rounding.validate();
+            checked.map_err(|error| refused(field, error.to_string()))
+        };
+        rounding("rounding", &config.rounding)?;
+        rounding("backward_rounding", &config.backward_rounding)?;
+        if config.clamped == ClampedGradient::ZeroRounded
+            && !ClampedGradient::has_rounded(&config.format)
+        {
+            let format = &config.format;
+            let message = format!("zero-rounded is for fixed point that clamps, not {format}");
+            return Err(refused("clamped", message));
+        }
+        if Slot::is_gradient(slot) && config.backward.is_some() {
+            let message = format!("is not for {slot}, which `format` is the format of");
+            return Err(refused("backward", message));
+        }
+        match config
+            .hooks
+            .iter()
+            .find(|hook| matches!(hook, Hook::Scale(by) if !by.is_finite()))
+        {
+            Some(_) => Err(refused("hooks", "scale is no finite number".into())),
+            None => Ok(()),
+        }
     }
 
     fn text(config: &FormatQuantizerConfig) -> String {
@@ -222,6 +306,20 @@ impl Method for FormatQuantizer {
         }
     }
 
+    fn backward(&self) -> GradientQuantization {
+        let Some(format) = &self.config.backward else {
+            return GradientQuantization {
+                hooks: self.hooks(),
+                rounding: None,
+            };
+        };
+        self.gradient_to(format.clone(), self.config.backward_rounding)
+    }
+
+    fn of_gradient(&self) -> GradientQuantization {
+        self.gradient_to(self.config.format.clone(), self.config.rounding)
+    }
+
     fn integers(&self) -> Option<Integers> {
         let range = self.config.format.integer_range()?;
         Some(Integers {
@@ -239,13 +337,13 @@ mod tests {
 
     fn quantizer() -> FormatQuantizer {
         FormatQuantizerConfig {
-            format: "fixed(4,2)".parse().unwrap(),
             rounding: Rounding::Stochastic {
                 seed: 1,
                 stream: 0,
                 bits: 8,
             },
             clamped: ClampedGradient::Pass,
+            ..FormatQuantizerConfig::new("fixed(4,2)".parse().unwrap())
         }
         .init()
     }

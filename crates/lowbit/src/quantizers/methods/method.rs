@@ -6,7 +6,7 @@ use burn::module::ParamId;
 use burn::tensor::Device;
 
 use crate::Error;
-use crate::ops::Quantization;
+use crate::ops::{GradientQuantization, Quantization};
 use crate::quantizers::integers::Integers;
 use crate::quantizers::watch::{Grids, Histogram, Observed, Switch};
 
@@ -98,6 +98,9 @@ pub(crate) trait Method: Sized {
     /// the function makes the weight of.
     const TRANSFORMS: bool = false;
 
+    /// Whether it can quantize a gradient, as the slots `error` and `gradient` do.
+    const GRADIENTS: bool = false;
+
     /// Bits that hold one number.
     fn bits(config: &Self::Config) -> u32;
 
@@ -132,6 +135,16 @@ pub(crate) trait Method: Sized {
     /// What it hands to operators, for a tensor of so many `numbers`; of an activation, those of one
     /// sample.
     fn quantization(&self, numbers: usize) -> Quantization;
+
+    /// What becomes of the gradient of what it quantized.
+    fn backward(&self) -> GradientQuantization {
+        GradientQuantization::default()
+    }
+
+    /// What it makes of a gradient, where its slot is one.
+    fn of_gradient(&self) -> GradientQuantization {
+        GradientQuantization::default()
+    }
 
     /// Those integers, by the parameters as they are.
     fn integers(&self) -> Option<Integers> {

@@ -13,14 +13,15 @@ use serde::{Deserialize, Serialize};
 
 pub use accumulator::{Accumulator, AccumulatorConfig, Sums, Term};
 pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
-pub use format::{FormatQuantizer, FormatQuantizerConfig, UNTRAINED_STEP, set_rounding};
+pub use format::{FormatQuantizer, FormatQuantizerConfig, Hook, UNTRAINED_STEP, set_rounding};
 pub use lsq::{Lsq, LsqConfig};
 pub use method::{Calibration, Channels, Group, Learned, Role};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
 
 use crate::Error;
-use crate::ops::{Operand, Quantization, SumStep};
+use crate::ops::{GradientQuantization, Operand, Quantization, SumStep, quantize_gradient};
 use crate::quantizers::integers::Integers;
+use crate::quantizers::slot::Slot;
 use crate::quantizers::watch::{Grids, Observed, Switch, is_measuring, is_observing};
 use crate::quantizers::watch::{observe, quality};
 use method::Method;
@@ -121,6 +122,12 @@ macro_rules! methods {
                 }
             }
 
+            fn quantizes_gradients(&self) -> bool {
+                match self {
+                    $(Self::$Plan(_) => <$Module as Method>::GRADIENTS,)*
+                }
+            }
+
             fn check_others(&self, slot: &str) -> Result<(), Error> {
                 match self {
                     $(Self::$Plan(config) => <$Module as Method>::check(config, slot),)*
@@ -154,6 +161,18 @@ macro_rules! methods {
             fn switch(&self) -> &Switch {
                 match self {
                     $(Self::$Variant(quantizer) => Method::switch(quantizer),)*
+                }
+            }
+
+            fn backward(&self) -> GradientQuantization {
+                match self {
+                    $(Self::$Variant(quantizer) => quantizer.backward(),)*
+                }
+            }
+
+            fn of_gradient(&self) -> GradientQuantization {
+                match self {
+                    $(Self::$Variant(quantizer) => quantizer.of_gradient(),)*
                 }
             }
 
@@ -240,6 +259,10 @@ impl QuantizerConfig {
             let message = format!("{} is for {}", self.name(), slots.join(" or "));
             return Err(Error::config(slot, message));
         }
+        if Slot::is_gradient(slot) && !self.quantizes_gradients() {
+            let message = format!("is {}, expected a format", self.name());
+            return Err(Error::config(slot, message));
+        }
         self.check_others(slot)?;
         self.check_bits(slot)
     }
@@ -304,6 +327,16 @@ impl Quantizer {
             let quantized = quantization.clone().apply(x.clone());
             quality::record(id, &grids, &x, &quantized, parameter);
         }
-        Operand::new(x, quantization)
+        let both_ways = quantization.is_some() && x.device().is_autodiff();
+        let gradient = both_ways.then(|| self.backward());
+        Operand::new(x, quantization).with_gradient(gradient.unwrap_or_default())
+    }
+
+    /// The tensor; its gradient is quantized on the way back.
+    pub(super) fn on_the_way_back<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        if !x.device().is_autodiff() || is_observing() || !self.switch().is_on() {
+            return x;
+        }
+        quantize_gradient(x, self.of_gradient())
     }
 }
