@@ -201,12 +201,16 @@ fn bad_input_is_answered_in_one_line_that_names_it() {
         ("train --config bad.toml", "bad.toml line 2"),
         ("train --data mnist --data-dir nowhere", "nowhere"),
         ("train --model lenet", "lenet needs images of 16x16"),
+        // Said before the float network is trained.
+        ("train --method tqt --widths conv9=4", "conv9"),
+        ("train --method tqt --widths 8,8", "layer_widths"),
         ("eval nowhere", "nowhere"),
         ("bench train --rounds 0", "--rounds"),
     ] {
         let text = error(folder, arguments);
         let last = text.lines().last().unwrap();
         assert!(last.contains(named), "{arguments}: {text}");
+        assert!(!text.contains("epoch   1"), "{arguments}: {text}");
         assert!(
             last.starts_with("error:") && !text.contains("panicked"),
             "{arguments}: {text}"

@@ -31,6 +31,15 @@ impl Command {
     }
 }
 
+fn ways() -> String {
+    format!(
+        "Ways to make the step: {}; tqt quantizes every tensor, tqt-operands what dorefa does \
+         (weights and their layers' inputs), stock is float on Burn's own operators [default: all; \
+         stock is there for lenet and the resnets of basic blocks]",
+        StepKind::names()
+    )
+}
+
 /// Time whole training steps (forward, backward, optimizer) of a network, float and quantized.
 ///
 /// The methods take turns within each round, so that a slow moment of the machine meets all of
@@ -40,10 +49,7 @@ pub(crate) struct TrainArguments {
     /// The network, on images of the shape it is made for
     #[arg(long, value_name = "NAME", default_value = "resnet20")]
     model: Architecture,
-    /// Ways to make the step: float, dorefa, tqt (every tensor), tqt-operands (what dorefa
-    /// quantizes: weights and their layers' inputs), stock (float on Burn's own operators) [default:
-    /// all; stock is there for lenet and the resnets of basic blocks]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help = ways())]
     ways: Option<Vec<StepKind>>,
     /// Images in a step
     #[arg(long, value_name = "N", default_value_t = 128)]

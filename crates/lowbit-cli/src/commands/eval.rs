@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{DeviceArgument, Ended, load_of, print_json};
 use crate::options::{Look, Options};
-use crate::output::print;
+use crate::output::{print, say};
 use crate::progress::Bars;
 
 /// Test a trained network on the test images of its data set.
@@ -46,6 +46,9 @@ impl Arguments {
         let (folder, name, experiment) = find_run(&self.run)?;
         let split = load_of(&experiment, &self.options.settings, &mut Bars::new())?;
         let evaluation = evaluate_run(&folder, &experiment, &name, self.last, &split, &device)?;
+        for warning in &evaluation.warnings {
+            say(format_args!("warning: {warning}"));
+        }
         if self.json {
             print_json(&Report {
                 runs: [&evaluation],

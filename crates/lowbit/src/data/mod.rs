@@ -191,6 +191,24 @@ impl DataSet {
     }
 }
 
+impl Split {
+    /// Whether every label is one of the classes.
+    ///
+    /// # Errors
+    /// With the part, the image and its label.
+    pub fn check(&self) -> Result<(), Error> {
+        for (part, set) in [("train", &self.train), ("test", &self.test)] {
+            let beyond = |&label: &u8| usize::from(label) >= set.classes;
+            if let Some(image) = set.labels.iter().position(beyond) {
+                let (label, last) = (set.labels[image], set.classes.saturating_sub(1));
+                let message = format!("image {image} has label {label}, expected 0 to {last}");
+                return Err(Error::config(part, message));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for DataSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -235,6 +253,17 @@ mod tests {
 
     fn no_download(progress: Progress<'_>) {
         panic!("downloads {}", progress.file);
+    }
+
+    #[test]
+    fn a_label_that_is_no_class_is_refused() {
+        let mut split = DataSet::Digits.load(None, &mut no_download).unwrap();
+        split.check().unwrap();
+        split.test.labels[7] = 12;
+        assert_eq!(
+            split.check().unwrap_err().to_string(),
+            "test: image 7 has label 12, expected 0 to 9"
+        );
     }
 
     #[test]

@@ -7,15 +7,16 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lowbit_formats::{IntegerRange, bits_of};
 use serde::Serialize;
 
+use crate::calibrate::Measured;
 use crate::config::Layer;
 use crate::quantizers::{
-    Channels, Integers, ModulePath, Quantizer, QuantizerConfig, Sums as LayerSums, Term,
+    Channels, Integers, ModulePath, Quantizer, QuantizerConfig, Slot, Sums as LayerSums, Term,
     with_learned,
 };
 
 /// The widths of a layer's sums, in bits of two's complement. Each holds every partial
 /// sum too, in any order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AccumulatorBits {
     /// The layer's path.
     pub path: String,
@@ -40,9 +41,19 @@ pub struct AccumulatorBits {
     pub given: Option<u32>,
     /// Whether f32 holds every partial sum exactly: magnitudes up to `2^24` steps.
     pub exact_in_f32: bool,
+    /// The share of the sums that saturated where that was [`measured`](Self::with_measured).
+    pub saturated: Option<f64>,
 }
 
 impl AccumulatorBits {
+    /// The same with the share of the sums that saturated, as measured on data.
+    pub fn with_measured(mut self, measured: &[Measured]) -> Self {
+        let path = format!("{}.{}", self.path, Slot::ACCUMULATOR);
+        let found = measured.iter().find(|tensor| tensor.path == path);
+        self.saturated = found.map(|sums| sums.clipped);
+        self
+    }
+
     /// Whether no sum can saturate.
     pub fn is_enough(&self) -> bool {
         self.given
@@ -167,6 +178,7 @@ impl Parameters {
             needed_by_weights: limits.iter().copied().map(width).max().unwrap_or(1),
             given: layer.config.accumulator.as_ref().map(|a| a.bits),
             exact_in_f32: largest.max().is_none_or(|largest| largest <= 1 << 24),
+            saturated: None,
         })
     }
 

@@ -180,6 +180,7 @@ pub fn accumulators(layers: &[AccumulatorBits]) -> Table {
         "bits by shape",
         "by weights",
         "given",
+        "saturated",
         "exact in f32",
     ];
     Table::new(headings).with_rows(layers.iter().map(|layer| {
@@ -201,6 +202,9 @@ pub fn accumulators(layers: &[AccumulatorBits]) -> Table {
             layer.needed_by_shape.to_string(),
             layer.needed_by_weights.to_string(),
             given,
+            layer
+                .saturated
+                .map_or("-".into(), |share| format!("{:.4} %", 100.0 * share)),
             if layer.exact_in_f32 { "yes" } else { "no" }.into(),
         ]
     }))
@@ -262,6 +266,7 @@ mod tests {
             images_per_second: 1500.4,
             model_bits: 777_024,
             epochs: 4,
+            warnings: Vec::new(),
         };
         let expected = "\
 run    accuracy    loss  best (epoch)  seconds  images/s  model bits

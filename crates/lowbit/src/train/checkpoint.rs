@@ -3,16 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::{ModuleRecord, RecordError};
-use burn::tensor::Bytes;
+use burn::tensor::{Bytes, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::recipe::ThresholdState;
 use crate::Error;
 use crate::files::{sync_folder, write_synced};
 use crate::models::{Classifier, LoadReport, Stored, Tolerance, load_plain};
-use crate::quantizers::bad_learned;
+use crate::quantizers::{ModulePath, bad_learned};
 
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
@@ -206,13 +207,50 @@ fn with_learned_checked<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
     }
 }
 
+/// The first parameter that training cannot start from, and why.
+fn first_not_finite<M: Module>(model: &M) -> Option<String> {
+    #[derive(Default)]
+    struct Find {
+        path: ModulePath,
+        found: Option<String>,
+    }
+
+    impl ModuleVisitor for Find {
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.exit();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.found.is_some() {
+                return;
+            }
+            let data = param.val().into_data();
+            if let Some(value) = data.iter::<f32>().find(|value| !value.is_finite()) {
+                self.found = Some(format!(
+                    "{} holds {value}, expected numbers",
+                    self.path.key()
+                ));
+            }
+        }
+    }
+
+    let mut find = Find::default();
+    model.visit(&mut find);
+    find.found
+}
+
 /// A network with the weights of the checkpoint in folder `path`, or of a file as [`load_plain`]
 /// reads it. Either may be of the same network with other quantizers: what only one of the two has
 /// of those is passed over. Also returns what was loaded, and what differs.
 ///
 /// # Errors
 /// If either has another parameter that the other lacks, or of another shape, and `tolerance` does
-/// not accept that; all are named. If it has learned what no quantizer can use.
+/// not accept that; all are named. If it has learned what no quantizer can use, or a parameter is
+/// NaN or infinite.
 pub fn load_weights<M: Classifier>(
     model: M,
     path: &Path,
@@ -223,7 +261,11 @@ pub fn load_weights<M: Classifier>(
         false => path.join(MODEL),
     };
     let (model, report) = load_plain(model, &path, tolerance)?;
-    Ok((with_learned_checked(model, &path)?, report))
+    let model = with_learned_checked(model, &path)?;
+    match first_not_finite(&model) {
+        None => Ok((model, report)),
+        Some(message) => Err(Error::Checkpoint { path, message }),
+    }
 }
 
 /// The optimizer with the state of the checkpoint in folder `path`.

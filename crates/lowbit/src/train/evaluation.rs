@@ -10,10 +10,13 @@ use serde::Serialize;
 use super::checkpoint;
 use super::experiment::{Experiment, RunConfig};
 use super::folder::{RunFolder, no_checkpoint};
-use super::task::evaluate;
+use super::task::{Classification, evaluate, forward_calibration};
+use super::warning::{Warning, warnings};
 use crate::Error;
+use crate::calibrate::{Measured, measure};
 use crate::data::Split;
 use crate::models::{Network, model_bits};
+use crate::quantizers::{UNTRAINED_STEP, set_rounding};
 
 /// Loss and accuracy of a run's checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -34,6 +37,9 @@ pub struct Evaluation {
     pub images: u64,
     /// Bits that the parameters take.
     pub model_bits: u64,
+    /// What is wrong with the network although its loss is a number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// The network of a run with the weights of its best or its last checkpoint, in validation form,
@@ -71,6 +77,25 @@ fn find<'a>(
     })
 }
 
+/// What every quantizer and accumulator of a run's network does to the images that it was
+/// calibrated with.
+pub fn measure_run(
+    model: &Network,
+    experiment: &Experiment,
+    name: &str,
+    split: &Split,
+    device: &Device,
+) -> Result<Vec<Measured>, Error> {
+    let mut runs = experiment.runs.iter();
+    let run = runs.find(|run| run.name == name);
+    let run = run.ok_or_else(|| Error::config("runs", format!("has no run `{name}`")))?;
+    let task = Classification::new(experiment, run, split, device);
+    set_rounding(experiment.seed, UNTRAINED_STEP);
+    Ok(measure(model, |model| {
+        forward_calibration(&task, model, experiment.calibration_images, experiment.seed);
+    }))
+}
+
 /// Tests the best or the last checkpoint of a run on the test images.
 ///
 /// # Errors
@@ -84,9 +109,10 @@ pub fn evaluate_run(
     device: &Device,
 ) -> Result<Evaluation, Error> {
     let (model, path) = trained_network(folder, experiment, name, last, split, device)?;
-    let objective = find(folder, experiment, name)?.objective;
+    let run = find(folder, experiment, name)?;
+    let task = Classification::new(experiment, run, split, device);
     let start = Instant::now();
-    let sums = evaluate(&model, &split.test, objective, device);
+    let sums = evaluate(&model, &split.test, run.objective, device);
     let seconds = start.elapsed().as_secs_f64();
     if !sums.loss.is_finite() {
         return Err(Error::NotFinite {
@@ -103,5 +129,6 @@ pub fn evaluate_run(
         images_per_second: sums.images as f64 / seconds,
         images: sums.images,
         model_bits: model_bits(&model),
+        warnings: warnings(&model, &task, experiment.seed),
     })
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoints;
 use super::experiment::{Experiment, RunConfig};
+use super::warning::Warning;
 use crate::Error;
 use crate::config::Method;
 use crate::files::write_atomic;
@@ -39,6 +40,9 @@ pub struct RunResult {
     pub model_bits: u64,
     /// Epochs.
     pub epochs: usize,
+    /// What is wrong with the network after them although its loss is a number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// The folder of an experiment.
@@ -176,11 +180,10 @@ pub fn best_checkpoint(path: &Path) -> Result<PathBuf, Error> {
 /// The run whose weights `from` means, which is a folder as [`find_run`] takes it or a checkpoint of
 /// a run, and the experiment it is of; `None` for another file.
 pub(super) fn run_of(from: &Path) -> Option<(Experiment, RunConfig)> {
-    let path = match from.is_file() {
-        true => from.parent()?.parent()?,
-        false => from,
-    };
-    let (_, name, experiment) = find_run(path).ok()?;
+    // A checkpoint, or a file in one, lies in the folder of its run.
+    let mut above = from.ancestors();
+    let run = above.find(|path| path.join(CHECKPOINTS).is_dir());
+    let (_, name, experiment) = find_run(run.unwrap_or(from)).ok()?;
     let run = experiment.runs.iter().find(|run| run.name == name)?.clone();
     Some((experiment, run))
 }

@@ -23,7 +23,7 @@ mod width_list;
 
 pub use burn::train::Interrupter;
 pub use checkpoint::Checkpoints;
-pub use evaluation::{Evaluation, evaluate_run, trained_network};
+pub use evaluation::{Evaluation, evaluate_run, measure_run, trained_network};
 pub use experiment::{Experiment, RunConfig, Start};
 pub use folder::{RunFolder, RunResult, best_checkpoint, find_run};
 pub use metrics::EpochMetrics;

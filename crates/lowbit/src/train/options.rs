@@ -412,13 +412,8 @@ mod tests {
     fn help_is_made_of_meaning_values_and_default() {
         let help = |name, command| option(name).help(command).unwrap();
         assert_eq!(
-            help("data", Train),
-            "The data set: digits (embedded), mnist, cifar10 or cifar100 [default: digits]"
-        );
-        assert_eq!(
-            help("wbits", Train),
-            "Bits of weights: dorefa 1 to 24, tqt 2 to 24, lsq 2 to 16, or 32 for float \
-             [default: 4; 8 for tqt]"
+            help("bbits", Train),
+            "Bits of biases: tqt 2 to 24, or 32 for float [default: 16]"
         );
         assert_eq!(
             help("calibration_images", Quantize),

@@ -5,20 +5,17 @@ use serde::Serialize;
 
 use super::checkpoint;
 use super::defaults;
+use super::evaluation::measure_run;
 use super::experiment::{Experiment, RunConfig};
 use super::folder::{RunFolder, find_run, no_checkpoint};
 use super::options::Settings;
 use super::recipe::Recipe;
-use super::task::{Classification, forward_calibration};
 use crate::Error;
-use crate::calibrate::{Measured, measure};
+use crate::calibrate::Measured;
 use crate::config::{FLOAT_BITS, Layer, Method, QPlan};
 use crate::data::Split;
 use crate::models::Classifier;
-use crate::quantizers::{
-    PerSlot, QuantizerConfig, Slot, ThresholdInit, TrainedThresholdConfig, UNTRAINED_STEP,
-    set_rounding,
-};
+use crate::quantizers::{PerSlot, QuantizerConfig, Slot, ThresholdInit, TrainedThresholdConfig};
 
 /// Settings as a quantization of what `from` names takes them: the method is TQT, static unless a
 /// comparison retrains it.
@@ -229,13 +226,8 @@ pub fn quantization_report(
     let path = best.ok_or_else(|| no_checkpoint(&folder.run(&run.name)))?;
     let model = experiment.network(run, split, device)?;
     let model = checkpoint::load_model(model, &path)?;
-    let task = Classification::new(experiment, run, split, device);
-    set_rounding(experiment.seed, UNTRAINED_STEP);
-    let tensors = measure(&model, |model| {
-        forward_calibration(&task, model, experiment.calibration_images, experiment.seed);
-    });
     Ok(QuantizationReport {
         layers: layer_widths(&model),
-        tensors,
+        tensors: measure_run(&model, experiment, &run.name, split, device)?,
     })
 }

@@ -13,11 +13,13 @@ use super::metrics::MetricsFile;
 use super::progress::Progress;
 use super::task::{Classification, Task, forward_calibration};
 use super::trainer::{Setting, Trainer};
+use super::warning::Warning;
 use crate::Error;
 use crate::calibrate::calibrate;
+use crate::config::QPlan;
 use crate::data::Split;
 use crate::models::{Classifier, LoadReport, Network, Tolerance, model_bits};
-use crate::quantizers::{Place, UNTRAINED_STEP, learned, set_rounding};
+use crate::quantizers::{Place, Slot, UNTRAINED_STEP, learned, set_rounding};
 
 /// How an experiment ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,11 @@ pub enum Outcome {
 
 impl RunFolder {
     /// Trains every run that is not finished, from where it stands.
+    ///
+    /// # Errors
+    /// Before anything is trained: if a plan cannot be built on the network, or a label is none of
+    /// the data's classes. Later: if what a run starts from cannot be read or has a parameter that is
+    /// no number, or a loss is none.
     pub fn train(
         &self,
         experiment: &Experiment,
@@ -38,6 +45,11 @@ impl RunFolder {
         interrupter: &Interrupter,
         progress: &mut dyn Progress,
     ) -> Result<Outcome, Error> {
+        // A mistake in the plan of the last run is said before the first is trained.
+        for run in &experiment.runs {
+            experiment.network(run, split, device)?;
+        }
+        split.check()?;
         let mut results = Vec::new();
         for run in &experiment.runs {
             let result = match self.result(&run.name)? {
@@ -83,9 +95,10 @@ impl RunFolder {
         if run.epochs == 0 {
             progress.start(run, 0);
             let tested = trainer.test()?;
-            progress.warn(&trainer.warnings());
+            let warnings = trainer.warnings();
+            progress.warn(&warnings);
             trainer.save(&checkpoints)?;
-            let result = untrained(run, &tested, trainer.model());
+            let result = untrained(run, &tested, trainer.model(), warnings);
             self.finish(&result)?;
             return Ok(Some(result));
         }
@@ -111,7 +124,9 @@ impl RunFolder {
     }
 
     /// Of the parameters that were loaded, those that stay as they are. What quantizers learned for
-    /// other widths does not: a threshold for 8 bits clips too little for 2.
+    /// other widths does not: a threshold for 8 bits clips too little for 2. Nor does what those of
+    /// weights and biases learned where these were folded with a normalization and now are not, or
+    /// the other way round.
     fn kept(
         &self,
         model: &Network,
@@ -126,17 +141,22 @@ impl RunFolder {
             Start::From => experiment.from.as_deref().and_then(run_of),
             Start::First => Some((experiment.clone(), experiment.runs[0].clone())),
         };
+        let folded = |plan: &QPlan| !plan.fold.is_off();
+        let other_fold = source
+            .as_ref()
+            .is_some_and(|(_, source)| folded(&source.plan) != folded(&run.plan));
         let source = source.and_then(|(of, run)| of.network(&run, split, device).ok());
         let before = source.as_ref().map(widths).unwrap_or_default();
         let now = widths(model);
-        let other_width = |place: &Place| {
+        let other_tensor = |place: &Place| {
             let tensor = (place.layer.as_str(), place.slot.as_str());
             let both = before.get(&tensor).zip(now.get(&tensor));
-            both.is_some_and(|(before, now)| before != now)
+            let folds = [Slot::WEIGHT, Slot::BIAS].contains(&tensor.1);
+            other_fold && folds || both.is_some_and(|(before, now)| before != now)
         };
         let mut kept: BTreeSet<String> = loaded.iter().cloned().collect();
         for parameter in learned(model) {
-            if parameter.learned.calibrated && other_width(&parameter.place) {
+            if parameter.learned.calibrated && other_tensor(&parameter.place) {
                 kept.remove(&parameter.key);
             }
         }
@@ -182,7 +202,7 @@ fn widths(model: &Network) -> BTreeMap<(&str, &str), u32> {
 }
 
 /// The result of a run that trains nothing.
-fn untrained(run: &RunConfig, tested: &Sums, model: &Network) -> RunResult {
+fn untrained(run: &RunConfig, tested: &Sums, model: &Network, warnings: Vec<Warning>) -> RunResult {
     RunResult {
         name: run.name.clone(),
         accuracy: tested.accuracy(),
@@ -193,6 +213,7 @@ fn untrained(run: &RunConfig, tested: &Sums, model: &Network) -> RunResult {
         images_per_second: 0.0,
         model_bits: model_bits(model),
         epochs: 0,
+        warnings,
     }
 }
 
@@ -242,5 +263,6 @@ fn result<T: Task<Network>>(
         images_per_second: images / state.step_seconds,
         model_bits: model_bits(trainer.model()),
         epochs: run.epochs,
+        warnings: last.warnings.clone(),
     })
 }

@@ -1,6 +1,6 @@
 """Writes operators.jsonl: outputs and gradients of PyTorch's operators over random small shapes.
 
-    pip install torch==2.* numpy
+    pip install torch==2.15.0 numpy==2.4.6
     python operators.py > operators.jsonl
 
 One line is one case. Its numbers are small integers that `numbers` below makes from a seed, so that

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use lowbit::models::Classifier;
 use lowbit::report::{AccumulatorBits, accumulator_bits, summary};
-use lowbit::train::{find_run, trained_network};
+use lowbit::train::{find_run, measure_run, trained_network};
 use serde::Serialize;
 
 use crate::commands::{DeviceArgument, Ended, load_of, print_json};
@@ -15,7 +15,8 @@ use crate::output::print;
 use crate::progress::Bars;
 
 /// Show the bits that the sums inside a trained network's layers can need, from their shapes and
-/// from their weights, beside the bits that they were given.
+/// from their weights, beside the bits that they were given and the share of the sums on the
+/// calibration images that saturated.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The folder of a run whose weights and inputs have power-of-two steps, such as
@@ -49,7 +50,9 @@ impl Arguments {
         let split = load_of(&experiment, &self.options.settings, &mut Bars::new())?;
         let (model, checkpoint) =
             trained_network(&folder, &experiment, &run, self.last, &split, &device)?;
-        let layers = accumulator_bits(&model, model.layers());
+        let measured = measure_run(&model, &experiment, &run, &split, &device)?;
+        let layers = accumulator_bits(&model, model.layers()).into_iter();
+        let layers: Vec<_> = layers.map(|layer| layer.with_measured(&measured)).collect();
         if layers.is_empty() {
             let path = self.run.display();
             return Err(format!(
