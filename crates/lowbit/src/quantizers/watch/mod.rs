@@ -1,6 +1,7 @@
 //! Watching tensors on their way through the quantizers, and switching quantizers from outside.
 
 mod histogram;
+mod moments;
 pub(crate) mod observe;
 mod place;
 pub(crate) mod quality;
@@ -8,7 +9,7 @@ mod scope;
 mod switch;
 pub(crate) mod tap;
 
-pub use histogram::Histogram;
+pub use histogram::{Bin, Histogram};
 pub use observe::{Observation, Observations, observe};
 pub(crate) use observe::{Observed, is_observing};
 pub(crate) use place::matches;
