@@ -11,6 +11,9 @@ const CANDIDATES: u64 = 256;
 /// Levels that the range keeps under every threshold, where the grid has so many.
 const KEPT_LEVELS: u64 = 256;
 
+/// The bin of all magnitudes that no threshold comes near, of 2^24 levels least of all.
+const FARTHEST: u64 = 1 << 32;
+
 /// What stands for the probability of a bin that only one of two distributions has.
 const FLOOR: f64 = 1e-9;
 
@@ -86,7 +89,7 @@ impl Linear {
             count,
         };
         for bin in magnitudes {
-            let number = (f64::from(bin.least()) / width) as u64;
+            let number = ((f64::from(bin.least()) / width) as u64).min(FARTHEST);
             match linear.bins.last_mut() {
                 Some((last, count)) if *last == number => *count += bin.count(),
                 _ => linear.bins.push((number, bin.count())),

@@ -18,7 +18,8 @@ pub fn mse(values: &Histogram, levels: f64) -> f32 {
     if values.largest() == 0.0 {
         return 0.0;
     }
-    let (positive, negative) = values.sides();
+    let bins = values.bins();
+    let (positive, negative) = bins.split_at(bins.partition_point(|bin| !bin.is_negative()));
     let (positive, negative) = (cells(positive), cells(negative));
     let error = |k: i32| {
         let step = f64::from(k).exp2() / levels;

@@ -26,8 +26,12 @@ const ZEROS: usize = OCTAVES;
 /// of threads.
 const CHUNK: usize = 1 << 16;
 
-/// Up to so many values are sorted to be counted, which is less work than octaves of bins.
-const FEW: usize = 1 << 12;
+/// Values that are kept as they are before they are counted; fewer need no bins at all, and less
+/// memory without them.
+const KEPT: usize = 1 << 16;
+
+/// Values that are worth another thread's bins.
+const SHARE: usize = 1 << 18;
 
 /// Values of one sign whose magnitudes have the exponent and the first twelve fraction bits of an
 /// `f32` in common: they differ by less than 2^-12 of themselves.
@@ -93,19 +97,27 @@ impl Bin {
 /// from the others, makes none wider; a bin knows its value where it saw no other. One pass over
 /// any number of batches, in any order and on any number of threads, gives the same bins. Zeros
 /// are counted apart: every threshold keeps them exactly.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Histogram {
-    /// Those that hold something, by their number.
-    bins: Vec<Bin>,
+    octaves: Octaves,
+    /// Values that are not among them yet.
+    kept: Vec<f32>,
     moments: Moments,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
         Self {
-            bins: Vec::new(),
+            octaves: Octaves::default(),
+            kept: Vec::new(),
             moments: Moments::NONE,
         }
+    }
+}
+
+impl PartialEq for Histogram {
+    fn eq(&self, other: &Self) -> bool {
+        self.moments == other.moments && self.bins() == other.bins()
     }
 }
 
@@ -121,11 +133,12 @@ impl Histogram {
         if self.moments.not_finite > 0 || seen.largest() == 0.0 {
             return;
         }
-        let more = match values.len() {
-            0..=FEW => sorted(values),
-            _ => counted(values),
-        };
-        self.bins = merged(&self.bins, &more);
+        if self.kept.len() + values.len() <= KEPT {
+            self.kept.extend_from_slice(values);
+            return;
+        }
+        self.octaves.count(&std::mem::take(&mut self.kept));
+        self.octaves.count_on_threads(values);
     }
 
     /// How many values were seen.
@@ -174,17 +187,17 @@ impl Histogram {
         (mean_square - self.mean().powi(2)).max(0.0).sqrt()
     }
 
-    /// The bins of positive values, and those of negative ones, each from the smallest magnitude to
-    /// the largest. They hold all values but zeros.
-    pub fn sides(&self) -> (&[Bin], &[Bin]) {
-        let positive = self.bins.partition_point(|bin| !bin.is_negative());
-        self.bins.split_at(positive)
+    /// The bins that hold something: positive values from the smallest to the largest, then negative
+    /// ones from the smallest magnitude to the largest. They have all values but zeros.
+    pub fn bins(&self) -> Vec<Bin> {
+        merged(&self.octaves.bins(), &sorted(&self.kept))
     }
 
     /// Magnitudes other than zero, from the smallest to the largest: the bins of the values whose
     /// signs are left out.
     pub fn magnitudes(&self) -> Vec<Bin> {
-        let (positive, negative) = self.sides();
+        let bins = self.bins();
+        let (positive, negative) = bins.split_at(bins.partition_point(|bin| !bin.is_negative()));
         let flipped = negative.iter().map(|bin| Bin {
             bits: bin.bits & !(1 << 31),
             ..*bin
@@ -208,19 +221,6 @@ fn sorted(values: &[f32]) -> Vec<Bin> {
     bins
 }
 
-/// The bins of many values, by their number.
-fn counted(values: &[f32]) -> Vec<Bin> {
-    let counted = values
-        .par_chunks(CHUNK)
-        .fold(Octaves::new, |mut all, chunk| {
-            all.count(chunk);
-            all
-        });
-    counted
-        .map(|all| all.bins())
-        .reduce(Vec::new, |a, b| merged(&a, &b))
-}
-
 /// The bins of both, by their number.
 fn merged(a: &[Bin], b: &[Bin]) -> Vec<Bin> {
     let mut all = Vec::with_capacity(a.len().max(b.len()));
@@ -239,42 +239,79 @@ fn merged(a: &[Bin], b: &[Bin]) -> Vec<Bin> {
     all
 }
 
-/// Counts of values by sign, exponent and fraction. A count has the bits of the value below its
-/// bin's under it, and above these one that tells that it is of several values.
+/// Counts of values by sign and exponent, and then by fraction; those of what was never seen are
+/// empty. A count has the bits of the value below its bin's under it, and above these one that tells
+/// that it is of several values.
+#[derive(Debug, Clone, Default)]
 struct Octaves(Vec<Option<Box<[u64; BINS]>>>);
 
 impl Octaves {
     const SEVERAL: u64 = 1 << REST;
     const ONE: u64 = Self::SEVERAL << 1;
 
-    fn new() -> Self {
-        Self(vec![None; OCTAVES + 1])
-    }
-
     fn count(&mut self, values: &[f32]) {
+        self.0.resize(OCTAVES + 1, None);
         for &x in values {
             let bits = x.to_bits();
             let octave = (bits >> (f32::MANTISSA_DIGITS - 1)) as usize;
             let octave = if x == 0.0 { ZEROS } else { octave };
             let octave = self.0[octave].get_or_insert_with(|| Box::new([0; BINS]));
             let count = &mut octave[(bits >> REST) as usize % BINS];
-            let rest = u64::from(bits & REST_MASK);
-            *count = if *count == 0 {
-                Self::ONE | rest
-            } else {
-                let differs = (*count ^ rest) & u64::from(REST_MASK) != 0;
-                (*count | if differs { Self::SEVERAL } else { 0 }) + Self::ONE
-            };
+            *count = Self::both(*count, Self::ONE | u64::from(bits & REST_MASK));
         }
+    }
+
+    /// Counts shares of the values on as many threads as they are worth.
+    fn count_on_threads(&mut self, values: &[f32]) {
+        let threads = rayon::current_num_threads().min(values.len() / SHARE);
+        if threads < 2 {
+            return self.count(values);
+        }
+        let shares = values.par_chunks(values.len().div_ceil(threads));
+        let shares: Vec<Self> = shares
+            .map(|share| {
+                let mut octaves = Self::default();
+                octaves.count(share);
+                octaves
+            })
+            .collect();
+        shares.into_iter().for_each(|share| self.add(share));
+    }
+
+    fn add(&mut self, other: Self) {
+        self.0.resize(OCTAVES + 1, None);
+        for (octave, more) in self.0.iter_mut().zip(other.0) {
+            match (octave, more) {
+                (_, None) => {}
+                (octave @ None, more) => *octave = more,
+                (Some(octave), Some(more)) => {
+                    for (count, more) in octave.iter_mut().zip(*more) {
+                        *count = Self::both(*count, more);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Two counts of one bin as one.
+    fn both(a: u64, b: u64) -> u64 {
+        if a == 0 || b == 0 {
+            return a | b;
+        }
+        let differ = (a ^ b) & u64::from(REST_MASK) != 0;
+        let several = if differ {
+            Self::SEVERAL
+        } else {
+            b & Self::SEVERAL
+        };
+        (a | several) + (b & !(Self::ONE - 1))
     }
 
     fn bins(&self) -> Vec<Bin> {
         let mut all = Vec::new();
-        for (octave, counts) in self.0[..ZEROS].iter().enumerate() {
-            for (i, &count) in counts.iter().flat_map(|counts| counts.iter().enumerate()) {
-                if count == 0 {
-                    continue;
-                }
+        for (octave, counts) in self.0.iter().take(ZEROS).enumerate() {
+            let counts = counts.iter().flat_map(|counts| counts.iter().enumerate());
+            for (i, &count) in counts.filter(|(_, count)| **count > 0) {
                 let several = count & Self::SEVERAL != 0;
                 let rest = if several { 0 } else { count as u32 & REST_MASK };
                 all.push(Bin {
@@ -310,7 +347,12 @@ mod tests {
             let fact = |bin: &Bin| (bin.least(), bin.bound(), bin.count());
             bins.iter().map(fact).collect()
         };
-        let (positive, negative) = histogram.sides();
+        let bins = histogram.bins();
+        assert_eq!(
+            bins.iter().map(Bin::is_negative).collect::<Vec<_>>(),
+            [false, false, true]
+        );
+        let (positive, negative) = bins.split_at(2);
         let shared = (1.0 + 1024.0 * bin, 1.0 + 1025.0 * bin, 2);
         assert_eq!(facts(positive), [(1.0, 1.0, 2), shared]);
         let alone = (1.0 + 3.5 * bin, 1.0 + 3.5 * bin, 1);
@@ -322,7 +364,7 @@ mod tests {
         // The last bin of an octave ends at the power of two.
         let mut histogram = Histogram::default();
         histogram.record(&[2.0f32.next_down(), 2.0f32.next_down().next_down()]);
-        let last = histogram.sides().0[0];
+        let last = histogram.bins()[0];
         assert_eq!((last.least(), last.bound()), (2.0 - bin, 2.0));
     }
 
@@ -351,8 +393,8 @@ mod tests {
         }
         let mut whole = Histogram::default();
         whole.record(&values);
-        assert_eq!(whole.bins.len(), expected.len());
-        for (bin, (number, bits)) in whole.bins.iter().zip(&expected) {
+        assert_eq!(whole.bins().len(), expected.len());
+        for (bin, (number, bits)) in whole.bins().iter().zip(&expected) {
             assert_eq!((bin.number(), bin.count), (*number, bits.len() as u64));
             let several = bits.iter().any(|&other| other != bits[0]);
             let first = if several { number << 11 } else { bits[0] };
@@ -362,7 +404,7 @@ mod tests {
         for size in [1000, 4097, 150_000] {
             let mut parts = Histogram::default();
             values.chunks(size).for_each(|part| parts.record(part));
-            assert_eq!(whole.bins, parts.bins, "{size}");
+            assert_eq!(whole.bins(), parts.bins(), "{size}");
         }
     }
 
