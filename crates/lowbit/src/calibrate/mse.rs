@@ -15,8 +15,9 @@ use crate::quantizers::{Bin, Histogram};
 /// Every threshold of an octave has the same error; the one in its middle, `2^(k - 1/2)`, leaves
 /// training room on both sides, unless it would be above the largest magnitude in that one's octave.
 pub fn mse(values: &Histogram, levels: f64) -> f32 {
-    if values.largest() == 0.0 {
-        return 0.0;
+    let largest = values.largest();
+    if largest == 0.0 || !largest.is_finite() {
+        return largest;
     }
     let bins = values.bins();
     let (positive, negative) = bins.split_at(bins.partition_point(|bin| !bin.is_negative()));
@@ -27,7 +28,7 @@ pub fn mse(values: &Histogram, levels: f64) -> f32 {
         let below = error(&negative, step, levels);
         (above.0 + below.0, above.1 + below.1)
     };
-    let top = f64::from(values.largest()).log2().ceil() as i32;
+    let top = f64::from(largest).log2().ceil() as i32;
     let (mut best, mut least) = (top, f64::INFINITY);
     for k in (i32::MIN..=top).rev() {
         let (rounded, clipped) = error(k);
@@ -43,7 +44,7 @@ pub fn mse(values: &Histogram, levels: f64) -> f32 {
     if rounded + clipped < least {
         return (f64::from(top) + 0.5).exp2() as f32;
     }
-    ((f64::from(best) - 0.5).exp2() as f32).min(values.largest())
+    ((f64::from(best) - 0.5).exp2() as f32).min(largest)
 }
 
 /// Values of nearly one magnitude.

@@ -1,5 +1,6 @@
 //! Watching tensors on their way through the quantizers, and switching quantizers from outside.
 
+mod bins;
 mod histogram;
 mod moments;
 pub(crate) mod observe;
@@ -9,7 +10,8 @@ mod scope;
 mod switch;
 pub(crate) mod tap;
 
-pub use histogram::{Bin, Histogram};
+pub use bins::Bin;
+pub use histogram::Histogram;
 pub use observe::{Observation, Observations, observe};
 pub(crate) use observe::{Observed, is_observing};
 pub(crate) use place::matches;
