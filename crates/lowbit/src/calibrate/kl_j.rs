@@ -8,7 +8,10 @@ use crate::quantizers::Histogram;
 /// histogram of `bins` magnitudes (KL-J; arXiv 1903.08066, section 5.1 and table 2, after
 /// D'Alberto and Dasdan, 2009). Being symmetric, it punishes lost tails and lost resolution alike.
 ///
-/// `levels` is the number of magnitudes of the grid.
+/// `levels` is the number of magnitudes of the grid. The papers spread the bins over the range of the
+/// largest magnitude; here they are spread over that of 99.9 % of the magnitudes, and thresholds lie
+/// there, or above it where 256 levels are kept below it, so that a few values far from all others
+/// decide nothing.
 pub fn kl_j(values: &Histogram, levels: f64, bins: u32) -> f32 {
     least_divergence(values, levels, bins, |p, q| (p - q) * (p / q).ln())
 }
@@ -23,6 +26,23 @@ mod tests {
         // To the bit: the same thresholds are tried, and all of them are edges of bins.
         for (values, levels, expected) in references("kl-j") {
             assert_eq!(kl_j(&values, levels, 2048), expected, "{levels}");
+        }
+    }
+
+    /// 20,000 values below 1 and one far away: without that one the power of two above is 1.
+    #[test]
+    fn an_outlier_changes_nothing_however_far() {
+        for outlier in [10.0, 1e3, 1e4, 1e6, f32::MAX] {
+            let mut values = Histogram::default();
+            values.record(&(0..20_000).map(|i| i as f32 / 2e4).collect::<Vec<_>>());
+            values.record(&[outlier]);
+            for levels in [8.0, 128.0, 256.0] {
+                let threshold = kl_j(&values, levels, 2048);
+                assert!(
+                    threshold > 0.5 && threshold <= 1.0,
+                    "{outlier}, {levels}: {threshold}"
+                );
+            }
         }
     }
 

@@ -2,9 +2,9 @@
 
 use crate::quantizers::Histogram;
 
-/// `t = max |x|` ("max" initialization, arXiv 1903.08066, table 2): nothing is clipped but
-/// what is beyond half a step above the greatest integer, which is one short of the threshold: numbers
-/// near a power of two lose up to a step.
+/// `t = max |x|` ("max" initialization, arXiv 1903.08066, table 2). The greatest integer is one short
+/// of the threshold: numbers within half a step of the power of two above lose up to a whole step,
+/// which that power of two itself does, and all others at most half of one.
 pub fn maximum(values: &Histogram) -> f32 {
     values.largest()
 }

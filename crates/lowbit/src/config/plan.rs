@@ -159,8 +159,8 @@ impl QPlan {
     }
 
     /// TQT: weights and inputs of every layer, the first and the last with at least 8 bits
-    /// (arXiv 1903.08066, section 6), from three standard deviations and from KL-J (table 2).
-    /// 32 bits leave a tensor in float.
+    /// (arXiv 1903.08066, section 6), from three standard deviations and from KL-J (table 2),
+    /// the network's input from the maximum. 32 bits leave a tensor in float.
     pub fn tqt(weight_bits: u32, activation_bits: u32) -> Self {
         TqtPlan::new(weight_bits, activation_bits).plan()
     }

@@ -46,7 +46,7 @@ impl Default for TqtWidths {
 /// What TQT quantizes in a network, and with how many bits; 32 leave a tensor in float.
 ///
 /// Weights start from three standard deviations and activations from KL-J, as the paper retrains
-/// them (arXiv 1903.08066, table 2). The first and the last layer have at least 8 bits (section 6).
+/// them (arXiv 1903.08066, table 2), the network's input from the maximum. The first and the last layer have at least 8 bits (section 6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TqtPlan {
     /// Bits of weights.
@@ -59,7 +59,10 @@ pub struct TqtPlan {
     pub weight_init: ThresholdInit,
     /// How thresholds of biases start.
     pub bias_init: ThresholdInit,
-    /// How thresholds of activations start.
+    /// How thresholds of activations start. The network's input starts from the maximum where this
+    /// is a divergence (KL-J or entropy): the ends of its range are no thin tail, and a divergence
+    /// may cut them off to keep a value that most of it has, such as an image's background, apart
+    /// from its neighbors.
     pub activation_init: ThresholdInit,
     /// Whether thresholds train.
     pub retrain: bool,
@@ -112,23 +115,31 @@ impl TqtPlan {
 
     /// The plan.
     pub fn plan(&self) -> QPlan {
-        let outer = self.layer(8);
+        let outer = self.layer(8, self.activation_init);
         let activation = |at_least: u32| {
             let bits = self.activation_bits.max(at_least);
             self.quantizer(bits, self.activation_init, false)
                 .filter(|_| self.all_activations)
         };
         QPlan {
-            default: self.layer(0),
-            first: outer.clone(),
+            default: self.layer(0, self.activation_init),
+            first: self.layer(8, self.network_init()),
             last: outer.with(Slot::OUTPUT, activation(8)),
             unweighted: QConfig::new().with(Slot::INPUT, activation(0)),
             ..QPlan::default()
         }
     }
 
-    /// A layer whose weight and input have `at_least` so many bits.
-    fn layer(&self, at_least: u32) -> QConfig {
+    /// How the threshold of the network's input starts.
+    fn network_init(&self) -> ThresholdInit {
+        match self.activation_init {
+            ThresholdInit::KlJ { .. } | ThresholdInit::Entropy { .. } => ThresholdInit::Max,
+            init => init,
+        }
+    }
+
+    /// A layer whose weight and input have `at_least` so many bits, the input from `init`.
+    fn layer(&self, at_least: u32, init: ThresholdInit) -> QConfig {
         let (weight, input) = (
             self.weight_bits.max(at_least),
             self.activation_bits.max(at_least),
@@ -142,7 +153,7 @@ impl TqtPlan {
         let accumulator = accumulator.filter(|_| weight.max(input) < FLOAT_BITS);
         let weight = self.quantizer(weight, self.weight_init, self.per_channel);
         let bias = self.quantizer(self.bias_bits, self.bias_init, false);
-        let input = self.quantizer(input, self.activation_init, false);
+        let input = self.quantizer(input, init, false);
         QConfig::new()
             .with(Slot::INPUT, input)
             .with(Slot::WEIGHT, weight)
@@ -191,5 +202,25 @@ mod tests {
             };
             assert_eq!(narrow.plan().default.accumulator.unwrap().bits, bits);
         }
+    }
+
+    #[test]
+    fn a_divergence_does_not_clip_the_networks_input() {
+        let inits = |activation_init| {
+            let plan = TqtPlan {
+                activation_init,
+                ..TqtPlan::new(8, 8)
+            };
+            let plan = plan.plan();
+            [plan.first, plan.default, plan.last].map(|layer| match layer.get(Slot::INPUT) {
+                Some(QuantizerConfig::Tqt(config)) => config.init,
+                other => panic!("{other:?}"),
+            })
+        };
+        let (max, mse) = (ThresholdInit::Max, ThresholdInit::Mse);
+        for init in [ThresholdInit::KL_J, ThresholdInit::ENTROPY] {
+            assert_eq!(inits(init), [max, init, init]);
+        }
+        assert_eq!(inits(mse), [mse; 3]);
     }
 }

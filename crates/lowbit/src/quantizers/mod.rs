@@ -24,6 +24,6 @@ pub use slots::Quantizers;
 pub use threshold_init::ThresholdInit;
 pub(crate) use watch::matches;
 pub use watch::{
-    Histogram, ModulePath, Observation, Observations, Place, Qualities, Quality, Selection, Switch,
-    Tapped, Taps, measuring, observe, set_quantization,
+    Bin, Histogram, ModulePath, Observation, Observations, Place, Qualities, Quality, Selection,
+    Switch, Tapped, Taps, measuring, observe, set_quantization,
 };

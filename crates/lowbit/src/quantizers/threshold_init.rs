@@ -21,7 +21,7 @@ pub enum ThresholdInit {
     ThreeDeviations,
     /// The least symmetric divergence (KL-J) between the values and the quantized ones.
     KlJ {
-        /// Bins of the histogram, a power of two from 128 to 4096.
+        /// Bins of the range of 99.9 % of the magnitudes, at least, a power of two from 128 to 4096.
         bins: u32,
     },
     /// The magnitude that a fraction of the values does not exceed.
@@ -33,7 +33,7 @@ pub enum ThresholdInit {
     Mse,
     /// The least Kullback-Leibler divergence of the quantized values from the values.
     Entropy {
-        /// Bins of the histogram, a power of two from 128 to 4096.
+        /// Bins of the range of 99.9 % of the magnitudes, at least, a power of two from 128 to 4096.
         bins: u32,
     },
 }

@@ -295,7 +295,8 @@ settings! {
         .on(Train, Usage::new(|| format!("tqt {}", values::tqt_widths()), || defaults::BIAS_BITS.to_string()))
         .on(Quantize, Usage::new(values::tqt_widths, || defaults::BIAS_BITS.to_string()));
 
-    /// How thresholds of activations start from the training images.
+    /// How thresholds of activations start from the training images; the network's input starts from
+    /// max where this is kl-j or entropy.
     init: ThresholdInit, Quantization, str::parse => "HOW"
         .on(Train, Usage::new(values::inits, || "that of the method".into()))
         .on(Quantize, Usage::new(values::inits, || defaults::STATIC_ACTIVATIONS.to_string()));

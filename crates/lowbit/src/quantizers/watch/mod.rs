@@ -1,6 +1,8 @@
 //! Watching tensors on their way through the quantizers, and switching quantizers from outside.
 
+mod bins;
 mod histogram;
+mod moments;
 pub(crate) mod observe;
 mod place;
 pub(crate) mod quality;
@@ -8,6 +10,7 @@ mod scope;
 mod switch;
 pub(crate) mod tap;
 
+pub use bins::Bin;
 pub use histogram::Histogram;
 pub use observe::{Observation, Observations, observe};
 pub(crate) use observe::{Observed, is_observing};
