@@ -161,3 +161,94 @@ fn only_plans_with_thresholds_are_calibrated() {
     assert!(!QPlan::dorefa(4, 4).has_thresholds());
     assert!(!QPlan::float().has_thresholds());
 }
+
+/// y = x w with w = [0.4, 0.3] in 8 bits and the goal [-0.5, 0.25]: an unsigned weight could not
+/// cross zero; a signed one, with the threshold 1/2, holds both numbers of the goal exactly.
+#[test]
+fn a_weight_that_starts_positive_learns_to_be_negative() {
+    let device = Device::flex().autodiff();
+    let fixed = TrainedThresholdConfig {
+        retrain: false,
+        ..TrainedThresholdConfig::new(8)
+    };
+    let config = QConfig::new().with("weight", QuantizerConfig::Tqt(fixed));
+    let layer = LinearConfig::new(1, 2).with_bias(false);
+    let mut layer = layer.with_quantization(config).init(&device);
+    let weight = |values| Tensor::<2>::from_floats([values], &device).require_grad();
+    layer.weight = layer.weight.map(|_| weight([0.4, 0.3]));
+    let one = || Tensor::<2>::from_floats([[1.0]], &device);
+    let forward = |layer: &Linear| {
+        layer.forward(one().without_autodiff());
+    };
+    let (mut layer, found) = calibrate(layer, |_| true, forward).unwrap();
+    assert!(found[0].signed);
+    let loss = |layer: &Linear| (layer.forward(one()) - weight([-0.5, 0.25])).square().sum();
+    for _ in 0..400 {
+        let grads = loss(&layer).backward();
+        let step = layer.weight.val().grad(&grads).unwrap() * 0.05;
+        let moved = layer.weight.val().without_autodiff() - step;
+        layer.weight = layer.weight.map(|_| moved.autodiff().require_grad());
+    }
+    assert_eq!(loss(&layer).into_scalar::<f32>(), 0.0);
+}
+
+#[derive(Module, Debug)]
+struct Producers {
+    linear: Linear,
+    relu: lowbit::nn::Relu,
+    pool: lowbit::nn::MaxPool1d,
+    add: lowbit::nn::Add,
+    last: Linear,
+}
+
+/// All numbers are positive, and all that a rectifier did not make may be negative once the weights
+/// are others (arXiv 1903.08066, section 3.2: signed weights, unsigned after a rectifier).
+#[test]
+fn what_may_become_negative_is_signed_although_it_is_positive_today() {
+    let device = Device::flex();
+    let tqt = QuantizerConfig::Tqt(TrainedThresholdConfig::new(8));
+    let input = || QConfig::new().with("input", tqt.clone());
+    let linear = |config| {
+        let layer = LinearConfig::new(4, 4).with_bias(false);
+        let mut layer = layer.with_quantization(config).init(&device);
+        layer.weight = layer.weight.map(|_| Tensor::ones([4, 4], &device));
+        layer
+    };
+    let net = Producers {
+        linear: linear(input().with("output", tqt.clone())),
+        relu: lowbit::nn::ReluConfig::new()
+            .with_quantization(input())
+            .init(&device),
+        pool: lowbit::nn::MaxPool1dConfig::new(2)
+            .with_quantization(input())
+            .init(&device),
+        add: lowbit::nn::AddConfig::new()
+            .with_quantization(input())
+            .init(&device),
+        last: linear(input()),
+    };
+    let forward = |net: &Producers| {
+        let x = Tensor::<2>::from_floats([[0.5, 1.0, 2.0, 0.25]; 2], &device);
+        let sums = net.linear.forward(x.clone());
+        let rectified = net.relu.forward(x * 2.0);
+        let pooled = net.pool.forward(rectified.clone().reshape([2, 1, 4]));
+        assert_eq!(pooled.dims(), [2, 1, 2]);
+        // One branch is rectified, the other not.
+        let added = net.add.forward(rectified, sums);
+        net.last.forward(added);
+    };
+    let (_, found) = calibrate(net, |_| true, forward).unwrap();
+    let signed: Vec<(&str, bool)> = found.iter().map(|f| (f.path.as_str(), f.signed)).collect();
+    assert_eq!(
+        signed,
+        [
+            // No layer made the network's inputs: their numbers tell.
+            ("linear.input", false),
+            ("linear.output", true),
+            ("relu.input", false),
+            ("pool.input", false),
+            ("add.input", true),
+            ("last.input", true),
+        ]
+    );
+}

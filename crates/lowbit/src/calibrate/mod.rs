@@ -68,8 +68,11 @@ pub fn threshold(values: &Histogram, init: ThresholdInit, bits: u32, signed: boo
 }
 
 /// Sets each trained threshold from the values that reach it, by the method that its
-/// configuration names ([`ThresholdInit`]), and its signedness to whether a negative value did; a parameter's integers are
-/// signed, since training may bring it to either side of zero.
+/// configuration names ([`ThresholdInit`]). Its integers are unsigned only where no value was
+/// negative and none can become so: not a parameter's, which training may bring to either side of
+/// zero, and not those of what layers made, unless it is a rectifier's or follows from a rectifier's
+/// ([`Signs`](crate::quantizers::Signs)). Of what no layer made, such as the network's input, the
+/// values alone tell.
 ///
 /// `forward` runs the network on calibration data, in any number of batches. Meanwhile nothing is
 /// quantized, so that every threshold sees the float network. Thresholds of quantizers that
@@ -198,7 +201,7 @@ fn choose(place: &Place, seen: &Observation) -> Result<Calibrated, Error> {
             "saw no value; is the calibration set empty?",
         ));
     }
-    let signed = seen.parameter || seen.histograms.iter().any(|values| values.min() < 0.0);
+    let signed = seen.may_be_negative || seen.histograms.iter().any(|values| values.min() < 0.0);
     let found: Vec<Option<f32>> = seen
         .histograms
         .iter()

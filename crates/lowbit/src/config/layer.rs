@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use super::QConfig;
 use crate::Error;
-use crate::quantizers::{Channels, QuantizerConfig, Quantizers, Slot, Sums};
+use crate::quantizers::{Channels, QuantizerConfig, Quantizers, Signs, Slot, Sums};
 
 /// What plans, tables and reports need to know of a layer. All of it follows from the layer's
 /// configuration.
@@ -22,6 +22,9 @@ pub struct Description {
     pub weight_format: Option<QuantizerConfig>,
     /// The sums that it computes, with the axis of a result `[batch, channels, ...]`.
     pub sums: Option<Sums>,
+    /// Whether its results can be negative, whatever its parameters become; calibration makes
+    /// integers of what never can be unsigned.
+    pub signs: Signs,
     /// Whether it has no weight and computes numbers that its inputs' grid does not hold: not a
     /// rectifier, a clamp or a maximum, whose results belong to the layer before.
     pub leaves_grid: bool,
@@ -37,6 +40,7 @@ impl Description {
             weight: None,
             weight_format: None,
             sums: None,
+            signs: Signs::Any,
             leaves_grid: false,
         }
     }
@@ -69,6 +73,11 @@ impl Description {
             leaves_grid: true,
             ..self
         }
+    }
+
+    /// The same layer, whose results have these signs.
+    pub fn with_signs(self, signs: Signs) -> Self {
+        Self { signs, ..self }
     }
 
     /// Whether it has the slot of that name.
@@ -175,7 +184,9 @@ pub trait Describe {
         if let Err(error) = self.check() {
             panic!("{error}");
         }
-        self.quantization().init(self.describe().weight, device)
+        let description = self.describe();
+        let quantizers = self.quantization().init(description.weight, device);
+        quantizers.with_signs(description.signs)
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use lowbit_formats::{Format, Rounding};
 
 use crate::config::{Describe, Description, QConfig};
-use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig, Quantizers, Slot};
+use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig, Quantizers, Signs, Slot};
 
 /// Configuration of a [`Quantize`].
 #[derive(Config, Debug)]
@@ -78,7 +78,7 @@ impl QuantizeConfig {
 
 impl Describe for QuantizeConfig {
     fn describe(&self) -> Description {
-        Description::new("Quantize")
+        Description::new("Quantize").with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

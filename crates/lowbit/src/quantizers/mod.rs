@@ -25,5 +25,5 @@ pub use threshold_init::ThresholdInit;
 pub(crate) use watch::matches;
 pub use watch::{
     Bin, Histogram, ModulePath, Observation, Observations, Place, Qualities, Quality, Selection,
-    Switch, Tapped, Taps, measuring, observe, set_quantization,
+    Signs, Switch, Tapped, Taps, measuring, observe, set_quantization,
 };

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use crate::ops::Operand;
 use crate::quantizers::methods::{Accumulator, Of, Quantizer, Sums};
 use crate::quantizers::slot::{PerSlot, Slot};
-use crate::quantizers::watch::{is_measuring, tap};
+use crate::quantizers::watch::{Signs, is_measuring, observe, tap};
 
 /// The quantizers of a layer, by slot. A slot without one costs nothing.
 ///
@@ -24,6 +24,7 @@ pub struct Quantizers {
     pub accumulator: Option<Accumulator>,
     /// Tells this layer from all others, so that taps can find it; its value says nothing.
     pub identity: Param<Flag>,
+    signs: Signs,
 }
 
 impl Default for Quantizers {
@@ -40,7 +41,13 @@ impl Quantizers {
             slots,
             accumulator,
             identity: Param::from_bool(false),
+            signs: Signs::default(),
         }
+    }
+
+    /// The same for a layer whose results have these signs.
+    pub fn with_signs(self, signs: Signs) -> Self {
+        Self { signs, ..self }
     }
 
     /// The quantizer in the slot of that name.
@@ -55,7 +62,8 @@ impl Quantizers {
 
     /// A tensor of the layer that each batch has of its own, as an operand.
     pub fn activation<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
-        self.operand(slot, self.tap(slot, x), Of::Batch)
+        let never_negative = observe::reads(self.identity.id, &x);
+        self.operand(slot, self.tap(slot, x), Of::Batch { never_negative })
     }
 
     /// A parameter of the layer, as an operand.
@@ -130,7 +138,9 @@ impl Quantizers {
 
     /// The layer's output, quantized; on the way back, the error that reaches it.
     pub fn output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
-        let quantized = self.operand(Slot::OUTPUT, y, Of::Batch).quantized();
+        let never_negative = observe::makes(self.identity.id, self.signs, &y);
+        let quantized = self.operand(Slot::OUTPUT, y, Of::Batch { never_negative });
+        let quantized = quantized.quantized();
         let output = self.tap(Slot::OUTPUT, quantized);
         self.on_the_way_back(Slot::ERROR, output)
     }
@@ -207,6 +217,7 @@ impl Module for Quantizers {
             slots: before.and(after),
             accumulator,
             identity,
+            signs: self.signs,
         }
     }
 
@@ -223,6 +234,7 @@ impl Module for Quantizers {
             slots: self.slots.map(|_, quantizer| quantizer.to_device(device)),
             accumulator: self.accumulator.to_device(device),
             identity: Module::to_device(self.identity, device),
+            signs: self.signs,
         }
     }
 
@@ -231,6 +243,7 @@ impl Module for Quantizers {
             slots: self.slots.map(|_, quantizer| quantizer.fork(device)),
             accumulator: self.accumulator.fork(device),
             identity: Module::fork(self.identity, device),
+            signs: self.signs,
         }
     }
 
@@ -239,6 +252,7 @@ impl Module for Quantizers {
             slots: self.slots.clone().map(|_, quantizer| quantizer.valid()),
             accumulator: self.accumulator.valid(),
             identity: Module::valid(&self.identity),
+            signs: self.signs,
         }
     }
 
@@ -247,6 +261,7 @@ impl Module for Quantizers {
             slots: self.slots.map(|_, quantizer| quantizer.train()),
             accumulator: self.accumulator.train(),
             identity: Module::train(self.identity),
+            signs: self.signs,
         }
     }
 
@@ -255,6 +270,7 @@ impl Module for Quantizers {
             slots: self.slots.map(|_, quantizer| quantizer.materialize()),
             accumulator: self.accumulator.materialize(),
             identity: Module::materialize(self.identity),
+            signs: self.signs,
         }
     }
 }

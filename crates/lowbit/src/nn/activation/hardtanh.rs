@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`Hardtanh`]; the fields of Burn's, and what is quantized.
 #[derive(Config, Debug)]
@@ -66,7 +66,12 @@ impl HardtanhConfig {
 
 impl Describe for HardtanhConfig {
     fn describe(&self) -> Description {
-        Description::new("Hardtanh")
+        let signs = match (self.min_val < 0.0, self.max_val < 0.0) {
+            (false, _) => Signs::NeverNegative,
+            (true, false) => Signs::OfInputs,
+            (true, true) => Signs::Any,
+        };
+        Description::new("Hardtanh").with_signs(signs)
     }
 
     fn quantization(&self) -> &QConfig {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`LeakyRelu`]; the fields of Burn's, and what is quantized.
 #[derive(Config, Debug)]
@@ -54,7 +54,9 @@ impl LeakyReluConfig {
 
 impl Describe for LeakyReluConfig {
     fn describe(&self) -> Description {
-        Description::new("LeakyRelu").leaving_grid()
+        Description::new("LeakyRelu")
+            .leaving_grid()
+            .with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

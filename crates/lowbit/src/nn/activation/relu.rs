@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`Relu`].
 #[derive(Config, Debug)]
@@ -48,7 +48,7 @@ impl ReluConfig {
 
 impl Describe for ReluConfig {
     fn describe(&self) -> Description {
-        Description::new("Relu")
+        Description::new("Relu").with_signs(Signs::NeverNegative)
     }
 
     fn quantization(&self) -> &QConfig {

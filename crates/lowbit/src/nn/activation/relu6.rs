@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`Relu6`].
 #[derive(Config, Debug)]
@@ -48,7 +48,7 @@ impl Relu6Config {
 
 impl Describe for Relu6Config {
     fn describe(&self) -> Description {
-        Description::new("Relu6")
+        Description::new("Relu6").with_signs(Signs::NeverNegative)
     }
 
     fn quantization(&self) -> &QConfig {

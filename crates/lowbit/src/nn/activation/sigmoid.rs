@@ -8,7 +8,7 @@ use lowbit_formats::posit::{PositActivation, PositFunction};
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`Sigmoid`].
 #[derive(Config, Debug)]
@@ -68,7 +68,9 @@ impl SigmoidConfig {
 
 impl Describe for SigmoidConfig {
     fn describe(&self) -> Description {
-        Description::new("Sigmoid").leaving_grid()
+        Description::new("Sigmoid")
+            .leaving_grid()
+            .with_signs(Signs::NeverNegative)
     }
 
     fn quantization(&self) -> &QConfig {

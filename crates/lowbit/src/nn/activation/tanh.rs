@@ -8,7 +8,7 @@ use lowbit_formats::posit::{PositActivation, PositFunction};
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`Tanh`].
 #[derive(Config, Debug)]
@@ -75,7 +75,9 @@ impl TanhConfig {
 
 impl Describe for TanhConfig {
     fn describe(&self) -> Description {
-        Description::new("Tanh").leaving_grid()
+        Description::new("Tanh")
+            .leaving_grid()
+            .with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of an [`Add`].
 #[derive(Config, Debug)]
@@ -48,7 +48,9 @@ impl AddConfig {
 
 impl Describe for AddConfig {
     fn describe(&self) -> Description {
-        Description::new("Add").leaving_grid()
+        Description::new("Add")
+            .leaving_grid()
+            .with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`Concat`].
 #[derive(Config, Debug)]
@@ -55,7 +55,9 @@ impl ConcatConfig {
 
 impl Describe for ConcatConfig {
     fn describe(&self) -> Description {
-        Description::new("Concat").leaving_grid()
+        Description::new("Concat")
+            .leaving_grid()
+            .with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{Describe, Description, QConfig};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`Mul`].
 #[derive(Config, Debug)]
@@ -48,7 +48,9 @@ impl MulConfig {
 
 impl Describe for MulConfig {
     fn describe(&self) -> Description {
-        Description::new("Mul").leaving_grid()
+        Description::new("Mul")
+            .leaving_grid()
+            .with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

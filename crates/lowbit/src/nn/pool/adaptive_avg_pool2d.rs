@@ -8,7 +8,7 @@ use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::window::at_least_one;
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`AdaptiveAvgPool2d`]; the fields of Burn's, and what is quantized.
 #[derive(Config, Debug)]
@@ -55,7 +55,9 @@ impl AdaptiveAvgPool2dConfig {
 
 impl Describe for AdaptiveAvgPool2dConfig {
     fn describe(&self) -> Description {
-        Description::new("AdaptiveAvgPool2d").leaving_grid()
+        Description::new("AdaptiveAvgPool2d")
+            .leaving_grid()
+            .with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

@@ -10,7 +10,7 @@ use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`AvgPool1d`]; the fields of Burn's, and what is quantized.
 #[derive(Config, Debug)]
@@ -91,7 +91,9 @@ impl AvgPool1dConfig {
 
 impl Describe for AvgPool1dConfig {
     fn describe(&self) -> Description {
-        Description::new("AvgPool1d").leaving_grid()
+        Description::new("AvgPool1d")
+            .leaving_grid()
+            .with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

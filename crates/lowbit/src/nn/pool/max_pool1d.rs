@@ -10,7 +10,7 @@ use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`MaxPool1d`]; the fields of Burn's, and what is quantized.
 #[derive(Config, Debug)]
@@ -91,7 +91,7 @@ impl MaxPool1dConfig {
 
 impl Describe for MaxPool1dConfig {
     fn describe(&self) -> Description {
-        Description::new("MaxPool1d")
+        Description::new("MaxPool1d").with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

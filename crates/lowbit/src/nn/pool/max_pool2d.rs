@@ -10,7 +10,7 @@ use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::quantizers::{Quantizers, Signs};
 
 /// Configuration of a [`MaxPool2d`]; the fields of Burn's, and what is quantized.
 #[derive(Config, Debug)]
@@ -91,7 +91,7 @@ impl MaxPool2dConfig {
 
 impl Describe for MaxPool2dConfig {
     fn describe(&self) -> Description {
-        Description::new("MaxPool2d")
+        Description::new("MaxPool2d").with_signs(Signs::OfInputs)
     }
 
     fn quantization(&self) -> &QConfig {

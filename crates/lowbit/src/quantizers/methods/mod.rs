@@ -240,9 +240,11 @@ methods! {
 }
 
 /// What is known of a tensor that is to be quantized.
-pub(super) enum Of<'a> {
-    /// Each batch has its own.
-    Batch,
+#[derive(Clone, Copy)]
+pub(crate) enum Of<'a> {
+    /// Each batch has its own. While the network is observed, whether it can never hold a negative
+    /// number, where the layer that made it is known.
+    Batch { never_negative: Option<bool> },
     /// A parameter of a layer, the same in every batch; one that is added to sums with that step.
     Parameter(Option<&'a SumStep>),
 }
@@ -293,18 +295,19 @@ impl QuantizerConfig {
 impl Quantizer {
     /// The tensor as an operand, with how the operator shall quantize it.
     pub fn operand<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
-        self.operand_of(x, Of::Batch)
+        let never_negative = None;
+        self.operand_of(x, Of::Batch { never_negative })
     }
 
     /// The same for a tensor of which something is known.
     pub(super) fn operand_of<const D: usize>(&self, x: Tensor<D>, of: Of<'_>) -> Operand<D> {
         let (parameter, sum) = match of {
-            Of::Batch => (false, None),
+            Of::Batch { .. } => (false, None),
             Of::Parameter(sum) => (true, sum),
         };
         if is_observing() {
             if let Some(observed) = self.observed() {
-                observe::record(&observed, &x, parameter);
+                observe::record(&observed, &x, of);
             }
             return x.into();
         }

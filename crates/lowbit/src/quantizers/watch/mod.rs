@@ -7,6 +7,7 @@ pub(crate) mod observe;
 mod place;
 pub(crate) mod quality;
 mod scope;
+mod signs;
 mod switch;
 pub(crate) mod tap;
 
@@ -18,5 +19,6 @@ pub(crate) use place::matches;
 pub use place::{ModulePath, Place, Selection};
 pub(crate) use quality::{Grids, is_measuring};
 pub use quality::{Qualities, Quality, measuring};
+pub use signs::Signs;
 pub use switch::{Switch, set_quantization};
 pub use tap::{Tapped, Taps};

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use burn::module::ParamId;
 use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::quantizers::methods::Of;
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::histogram::Histogram;
 use crate::quantizers::watch::scope::within;
+use crate::quantizers::watch::signs::{Producers, Signs};
 
 /// What reached one quantizer, and what its thresholds are to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +19,9 @@ pub struct Observation {
     pub bits: u32,
     /// How a threshold is chosen.
     pub init: ThresholdInit,
-    /// Whether the tensor is a parameter, which training may bring to either sign.
-    pub parameter: bool,
+    /// Whether the tensor may come to hold negative numbers although none was seen: a parameter,
+    /// which training may bring to either sign, or what a layer made that may make them.
+    pub may_be_negative: bool,
     /// The values, one histogram per threshold.
     pub histograms: Vec<Histogram>,
 }
@@ -27,13 +30,20 @@ pub struct Observation {
 pub type Observations = BTreeMap<ParamId, Observation>;
 
 thread_local! {
-    static OBSERVER: RefCell<Option<Observations>> = const { RefCell::new(None) };
+    static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
+}
+
+#[derive(Default)]
+struct Observer {
+    observations: Observations,
+    producers: Producers,
 }
 
 /// Runs `body` while every quantizer on this thread lets its tensor through unquantized and
 /// counts its values; returns what was seen.
 pub fn observe(body: impl FnOnce()) -> Observations {
-    within(&OBSERVER, Some(Observations::new()), body).unwrap_or_default()
+    let observer = within(&OBSERVER, Some(Observer::default()), body);
+    observer.unwrap_or_default().observations
 }
 
 /// Whether an [`observe`] is under way on this thread.
@@ -52,20 +62,41 @@ pub(crate) struct Observed {
     pub(crate) axis: usize,
 }
 
-/// Counts the values of a tensor that reached a quantizer. A `parameter` is the same in every batch
+/// Whether a tensor that the layer reads can never be negative, while the network is observed; `None`
+/// where no layer made it.
+pub(crate) fn reads<const D: usize>(layer: ParamId, x: &Tensor<D>) -> Option<bool> {
+    OBSERVER.with_borrow_mut(|observer| observer.as_mut()?.producers.reads(layer, x))
+}
+
+/// The same of the layer's result, which other layers may read.
+pub(crate) fn makes<const D: usize>(layer: ParamId, signs: Signs, y: &Tensor<D>) -> Option<bool> {
+    OBSERVER.with_borrow_mut(|observer| Some(observer.as_mut()?.producers.makes(layer, signs, y)))
+}
+
+/// Counts the values of a tensor that reached a quantizer. A parameter is the same in every batch
 /// and counted once.
-pub(crate) fn record<const D: usize>(quantizer: &Observed, x: &Tensor<D>, parameter: bool) {
+pub(crate) fn record<const D: usize>(quantizer: &Observed, x: &Tensor<D>, of: Of<'_>) {
     OBSERVER.with_borrow_mut(|observer| {
-        let Some(all) = observer else { return };
+        let Some(observer) = observer else { return };
+        let all = &mut observer.observations;
+        let parameter = matches!(of, Of::Parameter(_));
         if parameter && all.contains_key(&quantizer.id) {
             return;
         }
+        let may_be_negative = parameter
+            || matches!(
+                of,
+                Of::Batch {
+                    never_negative: Some(false)
+                }
+            );
         let observation = all.entry(quantizer.id).or_insert_with(|| Observation {
             bits: quantizer.bits,
             init: quantizer.init,
-            parameter,
+            may_be_negative,
             histograms: vec![Histogram::default(); quantizer.thresholds],
         });
+        observation.may_be_negative |= may_be_negative;
         let x = x.clone().without_autodiff();
         if let [histogram] = &mut observation.histograms[..] {
             histogram.record(&floats(&x.into_data()));
@@ -105,14 +136,14 @@ mod tests {
         let seen = observe(|| {
             assert!(panics());
             assert!(is_observing());
-            OBSERVER.with_borrow_mut(|all| {
-                let all = all.as_mut().unwrap();
+            OBSERVER.with_borrow_mut(|observer| {
+                let all = &mut observer.as_mut().unwrap().observations;
                 assert!(all.is_empty());
                 all.insert(
                     ParamId::from(7),
                     Observation {
                         bits: 8,
-                        parameter: false,
+                        may_be_negative: false,
                         init: ThresholdInit::Max,
                         histograms: Vec::new(),
                     },
