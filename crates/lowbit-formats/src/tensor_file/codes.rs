@@ -4,13 +4,24 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value, json};
 
-use crate::block::BlockFormat;
+use crate::block::{BlockFormat, ScaleType};
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::kernel::pack;
 use crate::tensor_file::pass::{Stored, scale_bytes};
 use crate::tensor_file::target::{Target, copy};
 use crate::tensor_file::{ApplyConfig, Output, Source, TensorError};
+
+/// How many scales share one, where scales are quantized in their turn.
+const DOUBLE_GROUP: usize = 256;
+
+fn scale_dtype(kind: ScaleType) -> Dtype {
+    match kind {
+        ScaleType::F32 => Dtype::F32,
+        ScaleType::Bf16 => Dtype::BF16,
+        ScaleType::F16 => Dtype::F16,
+    }
+}
 
 /// A tensor of the file that is read.
 pub(crate) struct Item<'a> {
@@ -110,6 +121,20 @@ impl Layout {
             BlockFormat::Grouped(_) => {
                 shared("scales", Dtype::F32, scales, 4);
                 shared("zero_points", Dtype::I32, scales, 4);
+            }
+            BlockFormat::Scaled(format) if format.is_double() => {
+                shared("scales", Dtype::U8, scales, 1);
+                shared("scale_scales", Dtype::F32, scales.div_ceil(DOUBLE_GROUP), 4);
+                shared("scale_mean", Dtype::F32, 1, 4);
+            }
+            BlockFormat::Scaled(format) => {
+                let kind = format.scale_type();
+                shared(
+                    "scales",
+                    scale_dtype(kind),
+                    scales,
+                    kind.bits() as usize / 8,
+                );
             }
         }
         Ok(())

@@ -185,7 +185,14 @@ impl fmt::Debug for Levels {
 #[derive(Debug, Clone, Copy)]
 pub struct LevelGrid<'a>(pub(crate) &'a Levels);
 
-impl LevelGrid<'_> {
+impl<'a> LevelGrid<'a> {
+    /// The grid that compares with each level, where those are few.
+    pub(crate) fn few(self) -> Option<FewGrid<'a>> {
+        let levels = self.0;
+        let tables = levels.few.as_ref()?;
+        Some(FewGrid { tables, levels })
+    }
+
     /// Runs a pass with the fastest grid that the levels allow.
     pub(crate) fn apply<P: Pass>(self, pass: P) -> P::Output {
         let levels = self.0;
