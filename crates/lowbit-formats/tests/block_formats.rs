@@ -31,7 +31,7 @@ const FORMATS: [&str; 18] = [
     "affine(4,symmetric,narrow",
     "scaled(e4m3",
     "scaled(e5m2,scale=fp16",
-    "scaled(nf4,reciprocal,scale=bf16",
+    "scaled(nf4,scale=bf16",
     "scaled(fp4,eps=0.01",
     "scaled(bitsandbytes-nf4,reciprocal,double",
     "scaled(bitsandbytes-dynamic",

@@ -122,7 +122,7 @@ impl MxElement {
             .expect("a valid fixed-point format")
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::E4m3 => "e4m3",
             Self::E5m2 => "e5m2",

@@ -39,9 +39,10 @@ const OPTIONS: &str = "block=.., dim=.., scale=.., eps=.., reciprocal, double";
 ///   nearest-even, saturating, before anything is divided by it.
 /// - `x / s` is a division, as in torchao (`quantize_affine_float8`) and DeepSeek-V3 (arXiv
 ///   2412.19437, section 3.3, with tiles of 1x128 for activations and 128x128 for weights). With
-///   `reciprocal` it is `x * (1 / s)`, as in bitsandbytes, where both factors are rounded; `1 / s` is
-///   at most the largest f32. (bitsandbytes compiled for CUDA takes the GPU's approximate reciprocal,
-///   whose last bit may be another one.)
+///   `reciprocal` it is the product `x * (max / max(m, eps))`, of which the quotient is rounded first
+///   and is at most the largest f32: so do bitsandbytes, where `max` is 1, and torchao's recipes for
+///   training. (On GPUs, bitsandbytes takes an approximate reciprocal and Triton an approximate
+///   division, whose last bit may be another one.)
 /// - With `double`, numbers are divided by `s` as it is, and the elements are multiplied by `s`
 ///   quantized in its turn (QLoRA, arXiv 2305.14314, section 3, "double quantization"): the mean
 ///   of all scales, summed in f64 and rounded to f32, is taken away, and of the rest, in groups of
@@ -96,7 +97,8 @@ impl Scaled {
     ///
     /// # Errors
     ///
-    /// If scales are quantized in their turn and the type is not f32.
+    /// If scales are quantized in their turn, or numbers multiplied by a reciprocal, and the type is
+    /// not f32.
     pub fn with_scale(self, scale: ScaleType) -> Result<Self, FormatError> {
         Self { scale, ..self }.checked()
     }
@@ -117,11 +119,16 @@ impl Scaled {
     }
 
     /// The same with a product by the reciprocal in place of a division.
-    pub fn by_reciprocal(self) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If scales are not f32.
+    pub fn by_reciprocal(self) -> Result<Self, FormatError> {
         Self {
             reciprocal: true,
             ..self
         }
+        .checked()
     }
 
     /// The same with scales that are quantized in their turn.
@@ -138,12 +145,15 @@ impl Scaled {
     }
 
     fn checked(self) -> Result<Self, FormatError> {
-        if self.double && self.scale != ScaleType::F32 {
-            let expected = "f32, where scales are quantized in their turn";
-            let name = self.scale.name();
-            return Err(FormatError::parameter("scaled", "scale", name, expected));
-        }
-        Ok(self)
+        let option = match (self.double, self.reciprocal) {
+            _ if self.scale == ScaleType::F32 => return Ok(self),
+            (true, _) => "double",
+            (_, true) => "reciprocal",
+            _ => return Ok(self),
+        };
+        let expected = format!("fp32 with `{option}`");
+        let name = self.scale.name();
+        Err(FormatError::parameter("scaled", "scale", name, expected))
     }
 
     /// The format of the elements.
@@ -244,7 +254,7 @@ impl BlockKind for Scaled {
         let format = Self::new(element, granularity)?.with_scale(scale)?;
         let format = format.with_eps(eps)?;
         let format = if reciprocal {
-            format.by_reciprocal()
+            format.by_reciprocal()?
         } else {
             format
         };

@@ -50,7 +50,7 @@ impl ScaleType {
 pub(crate) struct Quotient {
     /// What elements are multiplied by.
     pub(crate) scale: f32,
-    /// The reciprocal of the scale, or one.
+    /// The reciprocal of the scale, rounded once, or one.
     pub(crate) factor: f32,
     /// One, or the scale; infinity for a scale of zero, so that quotients are zero.
     pub(crate) divisor: f32,
@@ -92,7 +92,8 @@ impl ScaleRule {
     /// The scale for the f32 bits of the largest magnitude.
     #[inline(always)]
     pub(crate) fn quotient(&self, largest: u32) -> Quotient {
-        let scale = f32::from_bits(largest.max(self.eps)) / self.max;
+        let magnitude = f32::from_bits(largest.max(self.eps));
+        let scale = magnitude / self.max;
         let scale = match self.kind {
             ScaleType::F32 => scale,
             ScaleType::Bf16 => bf16(scale),
@@ -109,7 +110,8 @@ impl ScaleRule {
             };
         }
         // Comparisons that leave NaN as it is.
-        let factor = 1.0 / scale;
+        let factor = self.max / magnitude;
+        let factor = if special { f32::NAN } else { factor };
         let factor = if factor > f32::MAX { f32::MAX } else { factor };
         Quotient {
             scale,

@@ -81,13 +81,14 @@ fn dynamic() -> Vec<f32> {
     let mut values = vec![0.0, 1.0];
     for i in 0..7 {
         let parts = 1usize << i;
-        let step = (1.0 - 0.1f32) / parts as f32;
-        // Equally spaced numbers, each from the nearer end, as PyTorch's `linspace` has them.
+        let step = f64::from((1.0 - 0.1f32) / parts as f32);
+        // Equally spaced numbers, each from the nearer end and rounded once, as PyTorch's `linspace`
+        // has them where it is compiled with fused multiply-adds; in f64 the sums are exact.
         let bound = |j: usize| {
             if j < parts.div_ceil(2) {
-                0.1 + step * j as f32
+                (f64::from(0.1f32) + step * j as f64) as f32
             } else {
-                1.0 - step * (parts - j) as f32
+                (1.0 - step * (parts - j) as f64) as f32
             }
         };
         let scale = 10f64.powi(i - 6) as f32;
