@@ -6,8 +6,10 @@ use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::scalar::codebook::Codebook;
 use crate::scalar::float::Float;
-use crate::scalar::float::grid::NarrowFloatGrid;
 use crate::scalar::{FormatText, ScalarFormat};
+
+/// The most exponent bits of a float.
+const MAX_EXPONENT: u8 = 7;
 
 /// What the elements of a [`Scaled`](super::Scaled) format are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,11 +25,11 @@ impl ScaledElement {
     ///
     /// # Errors
     ///
-    /// If it has as many exponents as f32, so that nothing need be scaled.
+    /// If it has as many exponent bits as f32, so that nothing need be scaled.
     pub fn float(float: Float) -> Result<Self, FormatError> {
         let float = float.overflowing();
-        if narrow(float).is_none() {
-            let expected = "a float whose values lie far from the ends of f32";
+        if float.exponent() > MAX_EXPONENT {
+            let expected = format!("a float of at most {MAX_EXPONENT} exponent bits");
             return Err(FormatError::parameter("scaled", "element", float, expected));
         }
         Ok(Self::Float(float))
@@ -66,19 +68,6 @@ impl ScaledElement {
             tables.join(", ")
         )))
     }
-
-    /// The rounding of floats; that of any for tables.
-    pub(crate) fn narrow_grid(&self) -> NarrowFloatGrid {
-        let float = match self {
-            Self::Float(float) => *float,
-            Self::Table(_) => Float::named("e4m3").expect("a named format"),
-        };
-        narrow(float).expect("a float that was checked")
-    }
-}
-
-fn narrow(float: Float) -> Option<NarrowFloatGrid> {
-    NarrowFloatGrid::new(&float.saturating().grid())
 }
 
 /// The table of a name that is known.

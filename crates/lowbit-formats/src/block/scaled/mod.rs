@@ -17,7 +17,7 @@ use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::float::grid::NarrowFloatGrid;
 use crate::scalar::levels::LevelGrid;
-use crate::scalar::{Grid, Visitor};
+use crate::scalar::{Grid, ScalarFormat, Visitor};
 
 pub use element::ScaledElement;
 pub(crate) use scale::Quotient;
@@ -272,7 +272,13 @@ impl BlockKind for Scaled {
 
     fn visit<V: BlockVisitor>(&self, _: f32, visitor: V) -> V::Output {
         match self.element {
-            ScaledElement::Float(_) => visitor.visit(self.blocks(self.element.narrow_grid())),
+            ScaledElement::Float(float) => {
+                let grid = float.saturating().grid();
+                match NarrowFloatGrid::new(&grid) {
+                    Some(narrow) => visitor.visit(self.blocks(narrow)),
+                    None => visitor.visit(self.blocks(grid)),
+                }
+            }
             ScaledElement::Table(name) => {
                 let grid = element::table(name).grid_of_table();
                 match grid.few() {
