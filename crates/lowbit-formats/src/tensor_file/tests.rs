@@ -569,6 +569,13 @@ fn layouts_refuse_what_they_do_not_hold() {
             .to_string();
         assert!(error.contains(reason), "{error}");
     }
+    let array = folder.file("x.npy");
+    fs::write(&array, npy("<f4", "(2,)", &floats(&[1.0, 2.0]))).unwrap();
+    let (layout, bytes) = (CodeLayout::Safetensors, folder.file("y.npy"));
+    let error = run_in(layout, "e4m3", &array, &bytes).unwrap_err();
+    let expected = "expected the ending .safetensors, the file of the layout safetensors";
+    assert!(error.to_string().ends_with(expected), "{error}");
+    run_in(layout, "e4m3", &array, &output).unwrap();
     let error = "torch".parse::<CodeLayout>().unwrap_err().to_string();
     assert_eq!(
         error,

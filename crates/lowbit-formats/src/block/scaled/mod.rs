@@ -347,7 +347,8 @@ pub(crate) struct Blocks<G> {
 impl<G: Grid> Shared for Blocks<G> {
     type Range = u32;
     type Scale = Quotient;
-    const BLOCK: usize = 32;
+    /// None: blocks of 64 and more fill vectors without.
+    const BLOCK: usize = 0;
     const EMPTY: u32 = 0;
 
     #[inline(always)]
