@@ -332,6 +332,8 @@ fn blocks_in_parts_are_blocks_of_the_whole() {
             "bfp(8,dim=0)",
             "bfp(8)",
             "nvfp4",
+            "scaled(e4m3,block=128x48)",
+            "scaled(nf4,block=64,double)",
         ] {
             for rounding in [
                 Rounding::NearestEven,

@@ -272,29 +272,40 @@ fn passes<S: Shared, const RANDOM: bool>(
             runs::<S, RANDOM>(&scales, inner, buffer, philox, f);
         }
         Granularity::Dimension(_) => {
-            let columns = length * inner;
-            let ranges = column_ranges::<S>(buffer.input(), columns);
-            let scale =
-                |group: &[S::Range]| format.scale(group.iter().copied().fold(S::EMPTY, S::join));
-            let scales: Vec<_> = ranges
-                .chunks(inner)
-                .flat_map(|group| std::iter::repeat_n(scale(group), inner))
-                .collect();
-            let rows = Cut {
-                row: columns,
-                piece: columns,
-            };
-            rows.for_each(buffer, &|first, input, output| {
-                let rows = input.chunks(columns).zip(output.chunks_mut(columns));
-                for ((input, output), first) in rows.zip((first..).step_by(columns)) {
-                    lanes::columns::<S, RANDOM, _>(input, output, &scales, philox, first, f);
-                }
-            });
+            short_runs::<S, RANDOM>(format, extent, buffer, philox, f);
         }
         Granularity::Block { size, .. } => {
             blocks::<S, RANDOM>(format, extent, size as usize, buffer, philox, f);
         }
     }
+}
+
+/// Rounds runs of the same index that are too short for a loop of their own, row by row.
+fn short_runs<S: Shared, const RANDOM: bool>(
+    format: S,
+    extent: Extent,
+    buffer: Buffer<'_>,
+    philox: Philox,
+    f: impl Fn(f32, S::Scale, u32) -> f32 + Sync + Copy,
+) {
+    let Extent { length, inner, .. } = extent;
+    let columns = length * inner;
+    let ranges = column_ranges::<S>(buffer.input(), columns);
+    let scale = |group: &[S::Range]| format.scale(group.iter().copied().fold(S::EMPTY, S::join));
+    let scales: Vec<_> = ranges
+        .chunks(inner)
+        .flat_map(|group| std::iter::repeat_n(scale(group), inner))
+        .collect();
+    let rows = Cut {
+        row: columns,
+        piece: columns,
+    };
+    rows.for_each(buffer, &|first, input, output| {
+        let rows = input.chunks(columns).zip(output.chunks_mut(columns));
+        for ((input, output), first) in rows.zip((first..).step_by(columns)) {
+            lanes::columns::<S, RANDOM, _>(input, output, &scales, philox, first, f);
+        }
+    });
 }
 
 /// Rounds blocks of `size` elements along the shared dimension.

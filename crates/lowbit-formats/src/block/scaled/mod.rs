@@ -56,6 +56,9 @@ const OPTIONS: &str = "block=.., dim=.., scale=.., eps=.., reciprocal, double";
 /// (Dettmers et al., arXiv 2110.02861, section 2). bitsandbytes cuts the whole tensor into blocks,
 /// and this format each row: they are the same where blocks fit into rows.
 ///
+/// Scales that are powers of two, as DeepSeek's and torchao's options round them up, are those of
+/// `mxfp8(e4m3,block=128,scale=up)`.
+///
 /// A block of zeros has the scale zero (but for `eps`) and stays zero, and so becomes a block whose
 /// scale is too small for its type. A block that holds NaN or an infinity has the scale NaN, and all
 /// its elements become NaN; with `double`, all elements of the tensor.
