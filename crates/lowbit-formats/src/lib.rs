@@ -24,7 +24,7 @@ pub use scalar as grid;
 
 pub use block::{
     BlockCodes, BlockFloat, BlockFormat, Granularity, GroupedInteger, Microscaling, MxElement,
-    NvFp4, ScaleRule, Scales, granularity, microscaling, nvfp4,
+    NvFp4, ScaleRule, ScaleType, Scaled, ScaledElement, Scales, granularity, microscaling, nvfp4,
 };
 pub use error::FormatError;
 pub use format::Format;

@@ -16,7 +16,7 @@ fn roundings() -> impl Iterator<Item = Rounding> {
     Rounding::DETERMINISTIC.into_iter().chain(stochastic)
 }
 
-const FORMATS: [&str; 12] = [
+const FORMATS: [&str; 18] = [
     "bfp(8",
     "bfp(2",
     "bfp(24",
@@ -29,6 +29,12 @@ const FORMATS: [&str; 12] = [
     "nvfp4(dim=0",
     "affine(8",
     "affine(4,symmetric,narrow",
+    "scaled(e4m3",
+    "scaled(e5m2,scale=fp16",
+    "scaled(nf4,scale=bf16",
+    "scaled(fp4,eps=0.01",
+    "scaled(bitsandbytes-nf4,reciprocal,double",
+    "scaled(bitsandbytes-dynamic",
 ];
 
 fn parse(text: &str) -> Format {
@@ -96,6 +102,11 @@ fn shared(dims: usize) -> Vec<Format> {
             };
             let text = format!("{text}{option})").replace("(,", "(");
             formats.push(parse(&text));
+        }
+        if text.starts_with("affine") || text.starts_with("scaled") || text.starts_with("bfp") {
+            for tile in ["1x7", "16x2", "2x33"] {
+                formats.push(parse(&format!("{text},block={tile})")));
+            }
         }
     }
     formats

@@ -123,6 +123,9 @@ impl Bytes<'_> {
         }
         let rule = self.pick(&["", ",scale=ceil", ",scale=even", ",scale=up"]);
         let bits = self.below(26);
+        if self.below(4) == 0 {
+            return self.scaled_text(&shared);
+        }
         let text = match self.below(8) {
             0 => format!("bfp({bits}{shared})"),
             1 => format!("mxfp8({}{shared}{rule})", self.pick(&["e4m3", "e5m2"])),
@@ -137,6 +140,36 @@ impl Bytes<'_> {
             ),
         };
         text.replace("(,", "(").replace("()", "")
+    }
+
+    fn scaled_text(&mut self, shared: &str) -> String {
+        let elements = [
+            "e4m3",
+            "e5m2",
+            "e2m1",
+            "float(3,0)",
+            "nf4",
+            "bitsandbytes-fp4",
+            "binary",
+        ];
+        let element = self.pick(&elements);
+        let options = [
+            "",
+            ",scale=bf16",
+            ",scale=fp16",
+            ",reciprocal",
+            ",double",
+            ",eps=0.5",
+        ];
+        let option = self.pick(&options);
+        match self.below(3) {
+            0 => format!(
+                "scaled({element},block={}x{}{option})",
+                self.below(5),
+                self.below(9)
+            ),
+            _ => format!("scaled({element}{shared}{option})"),
+        }
     }
 
     /// Up to three dimensions, of which one may be empty, and up to about a thousand elements.

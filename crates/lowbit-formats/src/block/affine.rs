@@ -5,7 +5,7 @@ use std::fmt;
 use crate::block::granularity::Granularity;
 use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::{self, Shared};
-use crate::block::scaled::nonzero;
+use crate::block::power_of_two::nonzero;
 use crate::block::scales::Scales;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};

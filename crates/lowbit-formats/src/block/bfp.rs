@@ -5,7 +5,7 @@ use std::fmt;
 use crate::block::granularity::Granularity;
 use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::{self, Shared};
-use crate::block::scaled::{PowerOfTwo, round_scaled};
+use crate::block::power_of_two::{PowerOfTwo, round_scaled};
 use crate::block::scales::Scales;
 use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};

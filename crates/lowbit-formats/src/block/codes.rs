@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::block::BlockFormat;
 use crate::block::granularity::{Extent, Granularity};
-use crate::block::scaled::nonzero;
+use crate::block::power_of_two::nonzero;
 use crate::block::scales::{Scales, Step};
 use crate::error::FormatError;
 use crate::kernel::pack;
@@ -25,13 +25,16 @@ pub struct BlockCodes {
 }
 
 impl BlockCodes {
-    /// Bits of the elements and of all scales: 8 for a power of two or a float, 32 for a tensor's
-    /// scale and for each scale and zero point of integers.
+    /// Bits of the elements and of all scales: 8 for a power of two or an 8-bit float, 32 for a
+    /// tensor's scale and for each scale and zero point of integers, 32 or 16 for a scale that is a
+    /// wider float; 8 for one that is quantized itself, 32 for each group of those and for the mean.
     pub fn bits(&self) -> usize {
         let scales = match &self.scales {
             Scales::PowersOfTwo(codes) => 8 * codes.len(),
             Scales::Float8 { blocks, .. } => 8 * blocks.len() + 32,
             Scales::Affine(parameters) => 64 * parameters.len(),
+            Scales::Float { values, kind } => kind.bits() as usize * values.len(),
+            Scales::Double { codes, groups, .. } => 8 * codes.len() + 32 * (groups.len() + 1),
         };
         8 * self.elements.len() + scales
     }
@@ -54,7 +57,7 @@ impl BlockFormat {
         rounding.validate()?;
         self.granularity().check(input.len(), shape)?;
         let scales = self.scales(input, shape)?;
-        let steps = scales.steps();
+        let steps = self.steps(input, shape, &scales)?;
         let codes = self.with_element(Encode {
             input,
             granularity: self.granularity(),

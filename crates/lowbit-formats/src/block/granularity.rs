@@ -26,9 +26,18 @@ pub enum Granularity {
         /// The dimension; `None` is the last.
         dim: Option<u8>,
     },
+    /// Tiles of the last two dimensions; those at an end may be smaller. A tensor of one dimension
+    /// is a row.
+    Tile {
+        /// Rows of a tile, at least 1.
+        rows: u32,
+        /// Columns of a tile, at least 1.
+        columns: u32,
+    },
 }
 
-/// A tensor seen as `outer x length x inner`, with the shared dimension in the middle.
+/// A tensor seen as `outer x length x inner`, with the shared dimension in the middle; for tiles,
+/// `length` rows of `inner` columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) outer: usize,
@@ -43,7 +52,8 @@ impl Granularity {
     }
 
     /// How many scales a tensor of this shape has. They are ordered like a tensor in which the
-    /// shared dimension counts blocks (and only that dimension, for [`Granularity::Dimension`]).
+    /// shared dimension counts blocks (and only that dimension, for [`Granularity::Dimension`]), or
+    /// the last two count tiles.
     ///
     /// # Errors
     ///
@@ -56,6 +66,10 @@ impl Granularity {
             Self::Dimension(_) => extent.length,
             Self::Block { size, .. } => {
                 extent.outer * extent.length.div_ceil(size as usize) * extent.inner
+            }
+            Self::Tile { rows, columns } => {
+                let (down, across) = extent.tiles(rows, columns);
+                extent.outer * down * across
             }
         })
     }
@@ -72,6 +86,11 @@ impl Granularity {
                 0 => Some(size as usize),
                 dim => (dim <= last).then_some(1),
             },
+            Self::Tile { rows, columns } => Some(match last {
+                0 => columns as usize,
+                1 => rows as usize,
+                _ => 1,
+            }),
         }
     }
 
@@ -102,6 +121,30 @@ impl Granularity {
                 let size = size as usize;
                 (outer * length.div_ceil(size) + middle / size) * inner + column
             }
+            Self::Tile { rows, columns } => {
+                let (down, across) = extent.tiles(rows, columns);
+                let (row, column) = (middle / rows as usize, column / columns as usize);
+                (outer * down + row) * across + column
+            }
+        }
+    }
+
+    /// How many elements from element `i` on, which lie side by side, have its scale.
+    pub(crate) fn same_scale(&self, extent: Extent, i: usize) -> usize {
+        let Extent { length, inner, .. } = extent;
+        let (middle, column) = (i / inner % length, i % inner);
+        match *self {
+            Self::Tensor => extent.elements() - i,
+            Self::Dimension(_) => inner - column,
+            Self::Block { size, .. } if inner == 1 => {
+                let size = size as usize;
+                (size - middle % size).min(length - middle)
+            }
+            Self::Block { .. } => 1,
+            Self::Tile { columns, .. } => {
+                let columns = columns as usize;
+                (columns - column % columns).min(inner - column)
+            }
         }
     }
 
@@ -111,28 +154,54 @@ impl Granularity {
             Self::Block { size: 0, .. } => {
                 Err(FormatError::parameter(format, "block", "0", "1 or more"))
             }
+            Self::Tile { rows, columns } if *rows == 0 || *columns == 0 => {
+                let value = format!("{rows}x{columns}");
+                Err(FormatError::parameter(
+                    format,
+                    "block",
+                    value,
+                    "1x1 or more",
+                ))
+            }
             _ => Ok(()),
         }
     }
 
-    /// Reads `dim=..` and `block=..`; any other option goes to `other`.
+    /// Reads `dim=..`, and `block=..` of one size or, for tiles, two; any other option goes to
+    /// `other`.
     pub(crate) fn from_options<'a>(
         options: &[Argument<'a>],
         other: &mut dyn FnMut(&Argument<'a>) -> Result<(), Reason>,
     ) -> Result<Self, Reason> {
-        let (mut size, mut dim) = (None, None);
+        let (mut size, mut dim, mut tile) = (None, None, None);
         for option in options {
             match option.key() {
+                "block" if option.value().contains('x') => tile = Some(tile_of(option.value())?),
                 "block" => size = Some(option.number("block")?),
                 "dim" => dim = Some(option.number("dim")?),
                 _ => other(option)?,
             }
+        }
+        if let Some((rows, columns)) = tile {
+            return match dim {
+                None => Ok(Self::Tile { rows, columns }),
+                Some(_) => Err(Reason(
+                    "`dim` and a block of rows and columns contradict each other".into(),
+                )),
+            };
         }
         Ok(match (size, dim) {
             (Some(size), dim) => Self::Block { size, dim },
             (None, Some(dim)) => Self::Dimension(dim),
             (None, None) => Self::Tensor,
         })
+    }
+
+    /// Why a format whose blocks are runs refuses tiles.
+    pub(crate) fn no_tiles(format: &str) -> Reason {
+        Reason(format!(
+            "a block of {format} is a run of elements, not a tile"
+        ))
     }
 
     /// Writes the options that [`from_options`](Self::from_options) reads, each after a comma.
@@ -145,6 +214,7 @@ impl Granularity {
                 size,
                 dim: Some(dim),
             } => write!(f, ",block={size},dim={dim}"),
+            Self::Tile { rows, columns } => write!(f, ",block={rows}x{columns}"),
         }
     }
 
@@ -152,8 +222,11 @@ impl Granularity {
     pub(crate) fn extent(&self, shape: &[usize]) -> Result<Extent, FormatError> {
         self.validate("block")?;
         let shape = if shape.is_empty() { &[1] } else { shape };
+        if let Self::Tile { .. } = self {
+            return Ok(Extent::of_rows(shape));
+        }
         let dim = match *self {
-            Self::Tensor => 0,
+            Self::Tensor | Self::Tile { .. } => 0,
             Self::Dimension(dim) => dim.into(),
             Self::Block { dim, .. } => dim.map_or(shape.len() - 1, usize::from),
         };
@@ -163,8 +236,6 @@ impl Granularity {
                 expected: format!("a dimension {dim}, counted from 0"),
             });
         }
-        // A shape that holds nothing may have extents whose product has no meaning.
-        let product = |d: &[usize]| d.iter().fold(1usize, |n, &d| n.saturating_mul(d));
         Ok(Extent {
             outer: product(&shape[..dim]),
             length: shape[dim],
@@ -173,7 +244,40 @@ impl Granularity {
     }
 }
 
+/// The rows and columns of `128x128`.
+fn tile_of(text: &str) -> Result<(u32, u32), Reason> {
+    let sizes = text.split_once('x').map(|(r, c)| (r.parse(), c.parse()));
+    match sizes {
+        Some((Ok(rows), Ok(columns))) => Ok((rows, columns)),
+        _ => Err(Reason(format!(
+            "block `{text}` is neither a size nor rows x columns, such as 128x128"
+        ))),
+    }
+}
+
+/// A shape that holds nothing may have extents whose product has no meaning.
+fn product(extents: &[usize]) -> usize {
+    extents.iter().fold(1, |n, &d| n.saturating_mul(d))
+}
+
 impl Extent {
+    /// The last two dimensions, of which the first may be missing.
+    fn of_rows(shape: &[usize]) -> Self {
+        let (&inner, rest) = shape.split_last().unwrap_or((&1, &[]));
+        let (&length, rest) = rest.split_last().unwrap_or((&1, &[]));
+        Self {
+            outer: product(rest),
+            length,
+            inner,
+        }
+    }
+
+    /// How many tiles lie below each other, and how many side by side.
+    pub(crate) fn tiles(&self, rows: u32, columns: u32) -> (usize, usize) {
+        let down = self.length.div_ceil(rows as usize);
+        (down, self.inner.div_ceil(columns as usize))
+    }
+
     pub(crate) fn elements(&self) -> usize {
         self.outer
             .saturating_mul(self.length)
@@ -196,6 +300,21 @@ mod tests {
             dim: Some(1),
         };
         assert_eq!(blocks.scales(&shape), Ok(18));
+        // Two matrices of 5 by 3, of 3 times 2 tiles each.
+        let tiles = Granularity::Tile {
+            rows: 2,
+            columns: 2,
+        };
+        assert_eq!(tiles.scales(&shape), Ok(12));
+        assert_eq!(tiles.scales(&[5]), Ok(3));
+        let extent = tiles.extent(&shape).unwrap();
+        let of = |i| (tiles.scale_of(extent, i), tiles.same_scale(extent, i));
+        // The rows 0 and 1 of a matrix share tiles 0 and 1, row 2 begins tile 2.
+        assert_eq!(
+            [of(0), of(1), of(2), of(3)],
+            [(0, 2), (0, 1), (1, 1), (0, 2)]
+        );
+        assert_eq!([of(6), of(15), of(29)], [(2, 2), (6, 2), (11, 1)]);
         assert_eq!(Granularity::block(32).scales(&shape), Ok(10));
         assert_eq!(Granularity::block(32).scales(&[]), Ok(1));
         assert_eq!(Granularity::block(32).scales(&[0, 4]), Ok(0));

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::block::granularity::Granularity;
 use crate::block::pass::Shared;
-use crate::block::scales::Scales;
+use crate::block::scales::{Scales, Step};
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::scalar::Visitor;
@@ -21,11 +21,6 @@ pub(crate) trait BlockKind: Copy + Display + Sized {
     /// Whether an infinity is another number than the largest one.
     const HAS_INFINITY: bool = true;
 
-    /// Whether the blocks' scales have a scale of the whole tensor, so that no part of a tensor can
-    /// be rounded without the rest.
-    #[cfg(feature = "files")]
-    const HAS_TENSOR_SCALE: bool = false;
-
     /// Whether a text that begins with `name` is one of these formats.
     fn has_name(name: &str) -> bool;
 
@@ -34,6 +29,13 @@ pub(crate) trait BlockKind: Copy + Display + Sized {
 
     /// Which elements share a scale.
     fn granularity(&self) -> Granularity;
+
+    /// Whether the blocks' scales hang on the whole tensor, so that no part of a tensor can be
+    /// rounded without the rest.
+    #[cfg(feature = "files")]
+    fn has_tensor_scale(&self) -> bool {
+        false
+    }
 
     /// The scale of a whole tensor, where there is one.
     fn tensor_scale(_tensor: &[f32]) -> f32 {
@@ -52,6 +54,20 @@ pub(crate) trait BlockKind: Copy + Display + Sized {
     ///
     /// [`FormatError::Shape`] if the shape does not fit.
     fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Scales, FormatError>;
+
+    /// How the numbers of each block become elements, where that does not follow from `scales`.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Shape`] if the shape does not fit.
+    fn steps(
+        &self,
+        _input: &[f32],
+        _shape: &[usize],
+        scales: &Scales,
+    ) -> Result<Vec<Step>, FormatError> {
+        Ok(scales.steps())
+    }
 
     /// Whether scales are of this format's kind.
     fn are_scales(scales: &Scales) -> bool;

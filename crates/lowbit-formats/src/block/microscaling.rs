@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::granularity::Granularity;
 use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::{self, Shared};
-use crate::block::scaled::{PowerOfTwo, round_scaled};
+use crate::block::power_of_two::{PowerOfTwo, round_scaled};
 use crate::block::scales::Scales;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
@@ -122,7 +122,7 @@ impl MxElement {
             .expect("a valid fixed-point format")
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::E4m3 => "e4m3",
             Self::E5m2 => "e5m2",
@@ -274,6 +274,7 @@ impl BlockKind for Microscaling {
             Granularity::Tensor => (32, None),
             Granularity::Dimension(dim) => (32, Some(dim)),
             Granularity::Block { size, dim } => (size, dim),
+            Granularity::Tile { .. } => return Err(Granularity::no_tiles(call.name())),
         };
         Ok(Self::new(element).with_rule(rule).with_blocks(size, dim)?)
     }

@@ -8,7 +8,8 @@ mod kind;
 pub mod microscaling;
 pub mod nvfp4;
 pub(crate) mod pass;
-pub(crate) mod scaled;
+pub(crate) mod power_of_two;
+pub mod scaled;
 mod scales;
 
 pub use affine::GroupedInteger;
@@ -17,12 +18,14 @@ pub use codes::BlockCodes;
 pub use granularity::Granularity;
 pub use microscaling::{Microscaling, MxElement, ScaleRule};
 pub use nvfp4::NvFp4;
+pub use scaled::{ScaleType, Scaled, ScaledElement};
 pub use scales::Scales;
 
 use std::fmt;
 
 use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::Shared;
+use crate::block::scales::Step;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
@@ -70,11 +73,11 @@ macro_rules! block_formats {
                 }
             }
 
-            /// See [`BlockKind::HAS_TENSOR_SCALE`].
+            /// See [`BlockKind::has_tensor_scale`].
             #[cfg(feature = "files")]
             fn has_tensor_scale(&self) -> bool {
                 match self {
-                    $(Self::$kind(_) => $format::HAS_TENSOR_SCALE,)*
+                    $(Self::$kind(format) => format.has_tensor_scale(),)*
                 }
             }
 
@@ -117,6 +120,18 @@ macro_rules! block_formats {
                 }
             }
 
+            /// See [`BlockKind::steps`].
+            fn steps(
+                &self,
+                input: &[f32],
+                shape: &[usize],
+                scales: &Scales,
+            ) -> Result<Vec<Step>, FormatError> {
+                match self {
+                    $(Self::$kind(format) => format.steps(input, shape, scales),)*
+                }
+            }
+
             /// Whether scales are of this format's kind.
             fn are_scales(&self, scales: &Scales) -> bool {
                 match self {
@@ -144,6 +159,8 @@ block_formats! {
     NvFp4(NvFp4),
     /// Integers with a shared scale and zero point.
     Grouped(GroupedInteger),
+    /// Floats or the values of a table with a float scale.
+    Scaled(Scaled),
 }
 
 impl BlockFormat {

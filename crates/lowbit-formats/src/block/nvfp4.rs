@@ -6,7 +6,7 @@ use crate::block::granularity::Granularity;
 use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::microscaling::largest;
 use crate::block::pass::{self, Shared};
-use crate::block::scaled::nonzero;
+use crate::block::power_of_two::nonzero;
 use crate::block::scales::{Scales, float8};
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
@@ -118,9 +118,6 @@ impl NvFp4 {
 impl BlockKind for NvFp4 {
     const EXAMPLES: &'static [&'static str] = &["nvfp4"];
 
-    #[cfg(feature = "files")]
-    const HAS_TENSOR_SCALE: bool = true;
-
     fn has_name(name: &str) -> bool {
         name == "nvfp4"
     }
@@ -133,12 +130,18 @@ impl BlockKind for NvFp4 {
             Granularity::Tensor => (16, None),
             Granularity::Dimension(dim) => (16, Some(dim)),
             Granularity::Block { size, dim } => (size, dim),
+            Granularity::Tile { .. } => return Err(Granularity::no_tiles("nvfp4")),
         };
         Ok(Self::with_blocks(size, dim)?)
     }
 
     fn granularity(&self) -> Granularity {
         self.granularity()
+    }
+
+    #[cfg(feature = "files")]
+    fn has_tensor_scale(&self) -> bool {
+        true
     }
 
     fn tensor_scale(tensor: &[f32]) -> f32 {

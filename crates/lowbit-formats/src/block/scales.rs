@@ -1,6 +1,7 @@
 //! What the blocks of a tensor share.
 
-use crate::block::scaled::PowerOfTwo;
+use crate::block::power_of_two::PowerOfTwo;
+use crate::block::scaled::{Quotient, ScaleType, double};
 use crate::scalar::ScalarFormat;
 use crate::scalar::float::Float;
 use crate::scalar::integer::Affine;
@@ -19,6 +20,23 @@ pub enum Scales {
     },
     /// Scales and zero points of integers.
     Affine(Vec<Affine>),
+    /// Floats.
+    Float {
+        /// The scales, all of them numbers of their type.
+        values: Vec<f32>,
+        /// Their type.
+        kind: ScaleType,
+    },
+    /// Floats that are quantized in their turn: `map[code] * group + mean`, where `map` is the
+    /// table `bitsandbytes-dynamic` and 256 scales share a group.
+    Double {
+        /// The codes of the blocks' scales.
+        codes: Vec<u8>,
+        /// The scales of the groups.
+        groups: Vec<f32>,
+        /// The mean of all scales.
+        mean: f32,
+    },
 }
 
 /// The format of scales that are floats: e4m3, saturating.
@@ -32,6 +50,7 @@ pub(crate) enum Step {
     Power(PowerOfTwo),
     Real(f32),
     Affine(Affine),
+    Quotient(Quotient),
 }
 
 impl Step {
@@ -41,6 +60,7 @@ impl Step {
             Self::Real(0.0) => 0.0,
             Self::Real(scale) => x / scale,
             Self::Affine(affine) => x / affine.scale,
+            Self::Quotient(quotient) => quotient.divide(x),
         }
     }
 
@@ -49,6 +69,7 @@ impl Step {
             Self::Power(scale) => value * scale.factor,
             Self::Real(scale) => value * scale,
             Self::Affine(affine) => (value - affine.zero_point as f32) * affine.scale,
+            Self::Quotient(quotient) => value * quotient.scale,
         }
     }
 
@@ -65,6 +86,8 @@ impl Scales {
         match self {
             Self::PowersOfTwo(codes) | Self::Float8 { blocks: codes, .. } => codes.len(),
             Self::Affine(parameters) => parameters.len(),
+            Self::Float { values, .. } => values.len(),
+            Self::Double { codes, .. } => codes.len(),
         }
     }
 
@@ -80,6 +103,15 @@ impl Scales {
                 blocks.iter().map(step).collect()
             }
             Self::Affine(parameters) => parameters.iter().map(|&p| Step::Affine(p)).collect(),
+            Self::Float { values, .. } => values.iter().map(|&s| Step::Real(s)).collect(),
+            Self::Double {
+                codes,
+                groups,
+                mean,
+            } => {
+                let scales = double::decode(codes, groups, *mean);
+                scales.into_iter().map(Step::Real).collect()
+            }
         }
     }
 }

@@ -65,7 +65,7 @@ impl Format {
     /// place, [`FormatError::Shape`] if the shapes differ or lack the format's dimension,
     /// [`FormatError::Parameter`] if the number of random bits is not in 1..=32, and
     /// [`FormatError::Unsupported`] if rounding a number of type `N` may give one that the type
-    /// does not hold. Those of scales that are not powers of two (`nvfp4`, `affine`) always may;
+    /// does not hold. Those of scales that are not powers of two (`nvfp4`, `affine`, `scaled`) always may;
     /// with powers of two a result is the input or coarser, and fits, unless a scale rule of
     /// microscaling lets it round up beyond the type's largest number: it becomes infinity, as in
     /// f32.

@@ -233,7 +233,14 @@ mod tests {
 
     #[test]
     fn no_numbers_are_no_results() {
-        for text in ["e4m3", "mxfp4", "nvfp4", "bfp(8)", "affine(8)"] {
+        for text in [
+            "e4m3",
+            "mxfp4",
+            "nvfp4",
+            "bfp(8)",
+            "affine(8)",
+            "scaled(nf4)",
+        ] {
             assert_eq!(parse(text).inspect(&[], Rounding::Up), Ok(vec![]));
         }
     }

@@ -1,16 +1,19 @@
 //! Files of packed codes: safetensors files that say what they were made of.
 
-use safetensors::Dtype;
-use safetensors::tensor::TensorInfo;
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{SafeTensors, TensorInfo};
 use serde_json::{Map, Value, json};
 
-use crate::block::BlockFormat;
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::kernel::pack;
-use crate::tensor_file::pass::{Stored, scale_bytes};
+use crate::study::compare::{Sample, Tensor};
+use crate::tensor_file::layout::{self, CodeLayout, CodeSource, Part};
+use crate::tensor_file::pass::Stored;
 use crate::tensor_file::target::{Target, copy};
-use crate::tensor_file::{ApplyConfig, Output, Source, TensorError};
+use crate::tensor_file::{ApplyConfig, Output, Source, TensorError, bitsandbytes, file_error};
 
 /// A tensor of the file that is read.
 pub(crate) struct Item<'a> {
@@ -28,31 +31,26 @@ pub(crate) enum Content<'a> {
     Copied(&'a TensorInfo),
 }
 
-/// A tensor of the new file.
-struct Part {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: usize,
-    offset: usize,
-}
-
 /// The parts of the new file in the order of the tensors they come from; their places are by
 /// alignment, as the reference implementation has them.
 struct Layout {
     parts: Vec<Part>,
+    /// Where each begins.
+    offsets: Vec<usize>,
     metadata: Map<String, Value>,
 }
 
 impl Layout {
     fn new<'a>(
         format: &Format,
+        layout: CodeLayout,
         source: &Source<'_>,
         items: &[Item<'_>],
         kept: impl Iterator<Item = (&'a String, &'a String)>,
     ) -> Result<Self, FormatError> {
         let mut file = Self {
             parts: Vec::new(),
+            offsets: Vec::new(),
             metadata: Map::new(),
         };
         let mut kept: Vec<_> = kept.collect();
@@ -62,6 +60,10 @@ impl Layout {
         }
         file.metadata
             .insert("lowbit.format".into(), json!(format.to_string()));
+        if layout != CodeLayout::default() {
+            file.metadata
+                .insert("lowbit.layout".into(), json!(layout.name()));
+        }
         for item in items {
             match &item.content {
                 Content::Rounded(tensor) => {
@@ -71,12 +73,18 @@ impl Layout {
                         format!("lowbit.{}", item.name),
                         json!(described.to_string()),
                     );
-                    file.codes(format, item.name, tensor)
+                    let parts = layout::parts(layout, format, item.name, tensor)
                         .map_err(|error| source.named(item.name, error))?;
+                    file.parts.extend(parts);
                 }
                 Content::Copied(info) => {
                     let bytes = info.data_offsets.1 - info.data_offsets.0;
-                    file.part(item.name.into(), info.dtype, info.shape.clone(), bytes);
+                    file.parts.push(Part {
+                        name: item.name.into(),
+                        dtype: info.dtype,
+                        shape: info.shape.clone(),
+                        bytes,
+                    });
                 }
             }
         }
@@ -84,53 +92,13 @@ impl Layout {
         Ok(file)
     }
 
-    fn codes(
-        &mut self,
-        format: &Format,
-        name: &str,
-        tensor: &Stored<'_>,
-    ) -> Result<(), FormatError> {
-        let bytes = pack::packed_size(tensor.count, format.bits());
-        self.part(format!("{name}.codes"), Dtype::U8, vec![bytes], bytes);
-        let Format::Block(block) = format else {
-            return Ok(());
-        };
-        let scales = block.granularity().scales(tensor.shape)?;
-        let mut shared = |ending: &str, dtype, count: usize, size| {
-            self.part(format!("{name}.{ending}"), dtype, vec![count], count * size);
-        };
-        match block {
-            BlockFormat::Float(_) | BlockFormat::Microscaling(_) => {
-                shared("scales", Dtype::U8, scales, 1);
-            }
-            BlockFormat::NvFp4(_) => {
-                shared("scales", Dtype::U8, scales, 1);
-                shared("tensor_scale", Dtype::F32, 1, 4);
-            }
-            BlockFormat::Grouped(_) => {
-                shared("scales", Dtype::F32, scales, 4);
-                shared("zero_points", Dtype::I32, scales, 4);
-            }
-        }
-        Ok(())
-    }
-
-    fn part(&mut self, name: String, dtype: Dtype, shape: Vec<usize>, bytes: usize) {
-        self.parts.push(Part {
-            name,
-            dtype,
-            shape,
-            bytes,
-            offset: 0,
-        });
-    }
-
     fn place(&mut self, source: &Source<'_>) -> Result<(), FormatError> {
         let mut order: Vec<usize> = (0..self.parts.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(self.parts[i].dtype));
         let mut offset = 0;
+        self.offsets = vec![0; self.parts.len()];
         for i in order {
-            self.parts[i].offset = offset;
+            self.offsets[i] = offset;
             offset += self.parts[i].bytes;
         }
         let mut names: Vec<&String> = self.parts.iter().map(|part| &part.name).collect();
@@ -145,11 +113,11 @@ impl Layout {
     fn header(&self) -> Vec<u8> {
         let mut header = Map::new();
         header.insert("__metadata__".into(), json!(self.metadata));
-        for part in &self.parts {
+        for (part, &offset) in self.parts.iter().zip(&self.offsets) {
             let info = TensorInfo {
                 dtype: part.dtype,
                 shape: part.shape.clone(),
-                data_offsets: (part.offset, part.offset + part.bytes),
+                data_offsets: (offset, offset + part.bytes),
             };
             header.insert(part.name.clone(), json!(info));
         }
@@ -170,15 +138,20 @@ pub(crate) fn write<'a>(
     kept: impl Iterator<Item = (&'a String, &'a String)>,
     target: &mut Target<'_>,
 ) -> Result<Vec<TensorError>, FormatError> {
-    let file = Layout::new(format, source, items, kept)?;
+    let file = Layout::new(format, config.layout, source, items, kept)?;
     let text = file.header();
     target.write(&text)?;
-    let place = |part: &Part| (text.len() + part.offset) as u64;
-    let mut parts = file.parts.iter();
+    let places = file
+        .offsets
+        .iter()
+        .map(|offset| (text.len() + offset) as u64);
+    let mut parts = file.parts.iter().zip(places);
     let mut rounded = Vec::new();
     for item in items {
-        let Some(part) = parts.next() else { break };
-        target.seek(place(part))?;
+        let Some((part, place)) = parts.next() else {
+            break;
+        };
+        target.seek(place)?;
         let tensor = match &item.content {
             Content::Rounded(tensor) => tensor,
             Content::Copied(_) => {
@@ -195,10 +168,12 @@ pub(crate) fn write<'a>(
                 let (codes, error) = tensor
                     .block_codes(block, rounding, source)
                     .map_err(|error| source.named(item.name, error))?;
-                target.write(&codes.elements)?;
-                for (_, bytes) in scale_bytes(&codes.scales) {
-                    let Some(part) = parts.next() else { break };
-                    target.seek(place(part))?;
+                let mut pieces = layout::bytes(config.layout, block, &codes, tensor)?.into_iter();
+                if let Some(elements) = pieces.next() {
+                    target.write(&elements)?;
+                }
+                for (bytes, (_, place)) in pieces.zip(&mut parts) {
+                    target.seek(place)?;
                     target.write(&bytes)?;
                 }
                 error
@@ -211,4 +186,68 @@ pub(crate) fn write<'a>(
         rounded.push(tensor.report(item.name, rounding, error));
     }
     Ok(rounded)
+}
+
+/// A file in memory.
+struct Whole<'a>(SafeTensors<'a>);
+
+impl CodeSource for Whole<'_> {
+    fn tensor(&self, name: &str) -> Result<&[u8], FormatError> {
+        match self.0.tensor(name) {
+            Ok(tensor) => Ok(tensor.data()),
+            Err(_) => Err(FormatError::Unsupported {
+                format: "a file of codes".into(),
+                operation: format!("tensors without `{name}`"),
+            }),
+        }
+    }
+}
+
+/// The numbers of a file of codes.
+pub(crate) fn read(
+    format: &Format,
+    layout: CodeLayout,
+    path: &Path,
+) -> Result<Sample, FormatError> {
+    let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
+    let (_, header) =
+        SafeTensors::read_metadata(&bytes).map_err(|error| file_error(path, error))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| file_error(path, error))?;
+    let file = Whole(file);
+    let mut tensors = Vec::new();
+    for (name, shape) in layout::stored(format, layout, &header) {
+        let data = match format {
+            Format::Block(block) => {
+                let codes = match layout {
+                    CodeLayout::BitsAndBytes => bitsandbytes::Table::codes(block, &name, &file)?,
+                    _ => layout::codes(layout, block, &name, &shape, &file)?,
+                };
+                let data = block.decode(&codes)?;
+                tensors.push(Tensor {
+                    name,
+                    shape: codes.shape,
+                    data,
+                });
+                continue;
+            }
+            _ => {
+                let elements = layout::elements(layout, &name, &file)?;
+                let count = shape.iter().product();
+                format.decode(&pack::unpack(elements, format.bits(), count)?)
+            }
+        };
+        tensors.push(Tensor { name, shape, data });
+    }
+    if tensors.is_empty() {
+        let reason = format!("holds no tensor of {format} in the layout {layout}");
+        return Err(file_error(path, reason));
+    }
+    Ok(Sample {
+        name: path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into(),
+        tensors,
+    })
 }

@@ -4,8 +4,10 @@
 //! that a file of any size fits; a block format has one tensor in memory at a time, and so has an
 //! array of a `.npz` file that is compressed.
 
+mod bitsandbytes;
 mod codes;
 mod element;
+mod layout;
 mod npy;
 mod npz;
 mod pass;
@@ -19,6 +21,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use element::ByteType;
+pub use layout::CodeLayout;
 
 use crate::error::FormatError;
 use crate::format::Format;
@@ -37,8 +40,9 @@ pub enum Output {
     /// Their codes in row-major order, packed as [`pack`](crate::kernel::pack) does. In a `.npy` file they
     /// are bytes of one dimension. In a safetensors file, into which an array of a `.npy` file may
     /// be written too, they are bytes under the tensor's name with `.codes` added, beside `.scales`
-    /// (and `.tensor_scale` or `.zero_points`) of block formats; the type and shape of each tensor,
-    /// and the format, are in its metadata.
+    /// (and `.tensor_scale`, `.zero_points`, or `.scale_scales` and `.scale_mean`) of block formats;
+    /// the type and shape of each tensor, and the format, are in its metadata. [`CodeLayout`] says
+    /// how else they may be stored.
     Codes,
 }
 
@@ -63,6 +67,8 @@ pub struct ApplyConfig {
     pub streams: Streams,
     /// What is written.
     pub output: Output,
+    /// How codes are stored in a safetensors file.
+    pub layout: CodeLayout,
     /// What numbers of NumPy's type `V1` are.
     pub bytes: Option<ByteType>,
 }
@@ -200,7 +206,7 @@ pub fn apply_with(
     config.rounding.validate()?;
     let mut source = Source::open(input)?;
     let kind = source.kind()?;
-    check_ending(format, kind, output, config.output)?;
+    check_ending(format, kind, output, config)?;
     match kind {
         Kind::Npy => npy::apply(format, config, &mut source, output),
         Kind::Npz => npz::apply(format, config, &source, output),
@@ -213,11 +219,18 @@ fn check_ending(
     format: &Format,
     kind: Kind,
     output: &Path,
-    written: Output,
+    config: &ApplyConfig,
 ) -> Result<(), FormatError> {
-    let codes_of_array = kind == Kind::Npy && written == Output::Codes;
+    let codes_of_array = kind == Kind::Npy && config.output == Output::Codes;
     match output.extension().and_then(OsStr::to_str) {
         Some("safetensors") if codes_of_array => Ok(()),
+        _ if codes_of_array && config.layout != CodeLayout::default() => Err(file_error(
+            output,
+            format!(
+                "expected the ending .safetensors, the file of the layout {}",
+                config.layout
+            ),
+        )),
         _ if codes_of_array && matches!(format, Format::Block(_)) => Err(file_error(
             output,
             format!(
@@ -264,6 +277,18 @@ pub fn read_as(path: &Path, bytes: Option<ByteType>) -> Result<Sample, FormatErr
         name: source.file_name(),
         tensors,
     })
+}
+
+/// The numbers that a safetensors file of codes stands for: of every tensor that is stored in the
+/// format and the layout, whether [`apply_with`] wrote the file or the library whose layout it is.
+///
+/// # Errors
+///
+/// [`FormatError::File`] if the file cannot be read, is ill-formed, or holds no such tensor;
+/// [`FormatError::Unsupported`] if the layout does not hold the format, or a tensor of it is stored in
+/// another way; [`FormatError::Length`] if codes or scales are missing.
+pub fn read_codes(format: &Format, layout: CodeLayout, path: &Path) -> Result<Sample, FormatError> {
+    codes::read(format, layout, path)
 }
 
 fn is_safetensors(path: &Path) -> bool {

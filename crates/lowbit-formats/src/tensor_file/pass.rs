@@ -1,11 +1,13 @@
 //! One tensor from a source through a format.
 
 use crate::block::BlockFormat;
-use crate::block::{BlockCodes, Scales};
+use crate::block::{BlockCodes, ScaleType, Scales};
 use crate::error::FormatError;
 use crate::format::Format;
-use crate::kernel::Layout;
+use half::{bf16, f16};
+
 use crate::kernel::pack;
+use crate::kernel::{Layout, Number};
 use crate::rounding::Rounding;
 use crate::study::error_summary::{ErrorSummary, ErrorSums};
 use crate::tensor_file::element::{Element, to_odd};
@@ -258,6 +260,31 @@ pub(crate) fn scale_bytes(scales: &Scales) -> Vec<(&'static str, Vec<u8>)> {
                 ("scales", scales.collect()),
                 ("zero_points", zeros.collect()),
             ]
+        }
+        Scales::Float { values, kind } => vec![("scales", float_bytes(values, *kind))],
+        Scales::Double {
+            codes,
+            groups,
+            mean,
+        } => vec![
+            ("scales", codes.clone()),
+            ("scale_scales", float_bytes(groups, ScaleType::F32)),
+            ("scale_mean", mean.to_le_bytes().to_vec()),
+        ],
+    }
+}
+
+/// The little-endian bytes of floats of a type.
+pub(crate) fn float_bytes(values: &[f32], kind: ScaleType) -> Vec<u8> {
+    match kind {
+        ScaleType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        ScaleType::Bf16 => {
+            let bytes = |&x: &f32| <bf16 as Number>::narrow(x).to_le_bytes();
+            values.iter().flat_map(bytes).collect()
+        }
+        ScaleType::F16 => {
+            let bytes = |&x: &f32| <f16 as Number>::narrow(x).to_le_bytes();
+            values.iter().flat_map(bytes).collect()
         }
     }
 }

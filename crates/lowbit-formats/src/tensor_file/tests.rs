@@ -332,6 +332,8 @@ fn blocks_in_parts_are_blocks_of_the_whole() {
             "bfp(8,dim=0)",
             "bfp(8)",
             "nvfp4",
+            "scaled(e4m3,block=128x48)",
+            "scaled(nf4,block=64,double)",
         ] {
             for rounding in [
                 Rounding::NearestEven,
@@ -352,4 +354,233 @@ fn blocks_in_parts_are_blocks_of_the_whole() {
             }
         }
     }
+}
+
+/// A file that another library wrote.
+fn reference(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");
+    fs::read(folder.join(name)).unwrap()
+}
+
+/// The tensor `x` of such a file in a file of its own.
+fn only_x(bytes: &[u8], path: &Path) {
+    let tensors = SafeTensors::deserialize(bytes).unwrap();
+    let view = tensors.tensor("x").unwrap();
+    fs::write(path, serialize([("x", view)], None).unwrap()).unwrap();
+}
+
+fn run_in(layout: CodeLayout, text: &str, input: &Path, output: &Path) -> Result<(), FormatError> {
+    let config = ApplyConfig {
+        output: Output::Codes,
+        layout,
+        ..ApplyConfig::default()
+    };
+    apply_with(&format(text), input, output, &config).map(drop)
+}
+
+/// What the numbers of a file become.
+fn rounded(text: &str, input: &Path) -> Vec<f32> {
+    let sample = read(input).unwrap();
+    let tensor = &sample.tensors[0];
+    let mut output = vec![0.0; tensor.data.len()];
+    format(text)
+        .quantize_shaped(
+            &tensor.data,
+            &tensor.shape,
+            &mut output,
+            Rounding::NearestEven,
+        )
+        .unwrap();
+    output
+}
+
+/// Names, types, shapes and bytes as torchao's tensors have them when the safetensors library writes
+/// them; and those tensors read.
+#[test]
+fn typed_codes_are_those_of_torchao() {
+    let folder = Folder::new("typed");
+    let (input, output) = (folder.file("x.safetensors"), folder.file("y.safetensors"));
+    let theirs = reference("torchao.safetensors");
+    only_x(&theirs, &input);
+    let theirs = SafeTensors::deserialize(&theirs).unwrap();
+    for (text, name, ending) in [
+        ("mxfp8(e4m3)", "mx.e4m3", "_scale"),
+        ("mxfp8(e5m2)", "mx.e5m2", "_scale"),
+        ("mxfp4", "mx.e2m1", "_scale"),
+        ("scaled(e4m3)", "e4m3.tensor", "_scale"),
+        ("scaled(e4m3,dim=0)", "e4m3.row", "_scale"),
+        ("scaled(e4m3,block=2x64)", "e4m3.tile", "_scale_inv"),
+    ] {
+        run_in(CodeLayout::Safetensors, text, &input, &output).unwrap();
+        let bytes = fs::read(&output).unwrap();
+        let ours = SafeTensors::deserialize(&bytes).unwrap();
+        let mut pairs = Vec::new();
+        for (our_name, their_name) in [
+            ("x".to_string(), name.to_string()),
+            (format!("x{ending}"), format!("{name}_scale")),
+        ] {
+            let ours = ours.tensor(&our_name).unwrap();
+            let theirs = theirs.tensor(&their_name).unwrap();
+            assert_eq!(ours.dtype(), theirs.dtype(), "{text} {our_name}");
+            assert_eq!(ours.shape(), theirs.shape(), "{text} {our_name}");
+            assert_eq!(ours.data(), theirs.data(), "{text} {our_name}");
+            pairs.push((our_name, theirs));
+        }
+        fs::write(&output, serialize(pairs, None).unwrap()).unwrap();
+        let back = read_codes(&format(text), CodeLayout::Safetensors, &output).unwrap();
+        assert_eq!(back.tensors[0].data, rounded(text, &input), "{text}");
+        assert_eq!(back.tensors[0].shape, [4, 128], "{text}");
+    }
+}
+
+/// The state dict as bitsandbytes writes it, which is read too.
+#[test]
+fn four_bit_codes_are_those_of_bitsandbytes() {
+    let folder = Folder::new("bitsandbytes");
+    let (input, output) = (folder.file("x.safetensors"), folder.file("y.safetensors"));
+    let theirs = reference("bitsandbytes.safetensors");
+    only_x(&theirs, &input);
+    let theirs = SafeTensors::deserialize(&theirs).unwrap();
+    for (kind, double) in [
+        ("nf4", ""),
+        ("nf4", ".double"),
+        ("fp4", ""),
+        ("fp4", ".double"),
+    ] {
+        let option = double.replace('.', ",");
+        let text = format!("scaled(bitsandbytes-{kind},block=64,reciprocal{option})");
+        run_in(CodeLayout::BitsAndBytes, &text, &input, &output).unwrap();
+        let bytes = fs::read(&output).unwrap();
+        let ours = SafeTensors::deserialize(&bytes).unwrap();
+        let state = format!(".quant_state.bitsandbytes__{kind}");
+        let nested = [".nested_absmax", ".nested_quant_map"];
+        let endings = ["", ".absmax", ".quant_map", &state].into_iter();
+        let nested = nested.into_iter().filter(|_| !double.is_empty());
+        let mut pairs = Vec::new();
+        for ending in endings.chain(nested) {
+            let what = format!("{kind}{double}{ending}");
+            let ours = ours.tensor(&format!("x{ending}")).unwrap();
+            let theirs = theirs.tensor(&what).unwrap();
+            pairs.push((format!("x{ending}"), theirs.clone()));
+            if ending == state && !double.is_empty() {
+                // Ours has room for another mean.
+                let json = |bytes| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+                assert_eq!(json(ours.data()), json(theirs.data()));
+                continue;
+            }
+            assert_eq!(ours.dtype(), theirs.dtype(), "{what}");
+            assert_eq!(ours.shape(), theirs.shape(), "{what}");
+            // Of FP4's two zeros, bitsandbytes takes the one that a sort of its codes leaves last.
+            let plus_zero = |byte: &u8| {
+                let high = if byte >> 4 == 8 { byte & 15 } else { *byte };
+                if high & 15 == 8 { high & 0xF0 } else { high }
+            };
+            let one_zero = |data: &[u8]| match (kind, ending) {
+                ("fp4", "") => data.iter().map(plus_zero).collect(),
+                _ => data.to_vec(),
+            };
+            assert_eq!(one_zero(ours.data()), one_zero(theirs.data()), "{what}");
+        }
+        fs::write(&output, serialize(pairs, None).unwrap()).unwrap();
+        let back = read_codes(&format(&text), CodeLayout::BitsAndBytes, &output).unwrap();
+        assert_eq!(back.tensors[0].data, rounded(&text, &input), "{text}");
+        assert_eq!(back.tensors[0].shape, [4, 128], "{text}");
+        let other = text.replace("64", "128");
+        assert!(read_codes(&format(&other), CodeLayout::BitsAndBytes, &output).is_err());
+    }
+}
+
+/// Every layout that holds a format gives back what rounding gives.
+#[test]
+fn files_of_codes_are_read_back() {
+    let folder = Folder::new("back");
+    let (input, output) = (folder.file("x.safetensors"), folder.file("y.safetensors"));
+    only_x(&reference("torchao.safetensors"), &input);
+    let mut read_back = 0;
+    for text in [
+        "e4m3",
+        "int8",
+        "posit(6,1)",
+        "nf4",
+        "bfp(8,block=16)",
+        "mxfp4",
+        "mxfp6(e3m2)",
+        "mxfp8(e5m2,block=8,dim=0)",
+        "mxint8",
+        "nvfp4",
+        "affine(8,block=32)",
+        "affine(4)",
+        "scaled(e4m3,block=3x50)",
+        "scaled(e5m2,dim=1,scale=bf16)",
+        "scaled(e2m1,block=16,scale=fp16)",
+        "scaled(nf4,block=64)",
+        "scaled(bitsandbytes-fp4,block=32,reciprocal,double)",
+    ] {
+        for layout in CodeLayout::ALL {
+            if run_in(layout, text, &input, &output).is_err() {
+                assert_ne!(layout, CodeLayout::Lowbit, "{text}");
+                continue;
+            }
+            let back = read_codes(&format(text), layout, &output).unwrap();
+            assert_eq!(
+                back.tensors[0].data,
+                rounded(text, &input),
+                "{text} {layout}"
+            );
+            read_back += 1;
+        }
+    }
+    // All 17 in the first layout, ten have types of their own, bitsandbytes has the last two.
+    assert_eq!(read_back, 17 + 10 + 2);
+}
+
+#[test]
+fn layouts_refuse_what_they_do_not_hold() {
+    let folder = Folder::new("layouts");
+    let (input, output) = (folder.file("x.safetensors"), folder.file("y.safetensors"));
+    fs::write(&input, safetensors_file()).unwrap();
+    for (layout, text, reason) in [
+        (
+            CodeLayout::Safetensors,
+            "nf4",
+            "nf4 does not support the layout safetensors: safetensors files have no type for its codes",
+        ),
+        (
+            CodeLayout::BitsAndBytes,
+            "e4m3",
+            "e4m3 does not support the layout bitsandbytes: expected nf4 or fp4 with a scale per block",
+        ),
+        (
+            CodeLayout::BitsAndBytes,
+            "scaled(nf4)",
+            "expected blocks along rows, of one of [32, 64, 128, 256, 512, 1024, 2048, 4096]",
+        ),
+        (
+            CodeLayout::BitsAndBytes,
+            "scaled(nf4,block=64)",
+            "blocks of 64 do not fit into rows of 3",
+        ),
+        (
+            CodeLayout::Safetensors,
+            "scaled(e4m3,double)",
+            "its scales are quantized in their turn",
+        ),
+    ] {
+        let error = run_in(layout, text, &input, &output)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let array = folder.file("x.npy");
+    fs::write(&array, npy("<f4", "(2,)", &floats(&[1.0, 2.0]))).unwrap();
+    let (layout, bytes) = (CodeLayout::Safetensors, folder.file("y.npy"));
+    let error = run_in(layout, "e4m3", &array, &bytes).unwrap_err();
+    let expected = "expected the ending .safetensors, the file of the layout safetensors";
+    assert!(error.to_string().ends_with(expected), "{error}");
+    run_in(layout, "e4m3", &array, &output).unwrap();
+    let error = "torch".parse::<CodeLayout>().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "file: layout is torch, expected lowbit, safetensors, bitsandbytes"
+    );
 }

@@ -9,6 +9,11 @@ Run by hand; the Rust tests read only the tables:
     .venv/bin/python generate.py qpytorch   # qtorch; needs a C++ compiler, and ninja in PATH
     .venv/bin/python generate.py integers   # torch
 
+and, with versions of their own, in another environment:
+
+    .venv-scales/bin/pip install -r requirements-scales.txt
+    .venv-scales/bin/python generate.py scales   # bitsandbytes, torchao, safetensors
+
 A table is plain text. Numbers are written as the hexadecimal bits of a float32 or of a code, so
 that nothing is lost in printing. Each file starts with comment lines that name its columns.
 """
@@ -221,3 +226,7 @@ if __name__ == "__main__":
         from integers import integer_tables
 
         integer_tables(write, bits)
+    if "scales" in what:
+        from scales import scale_tables
+
+        scale_tables(write, bits)

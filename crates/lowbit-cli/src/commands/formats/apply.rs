@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use lowbit::report::table::{Table, thousands};
 use lowbit_formats::Format;
-use lowbit_formats::tensor_file::{Applied, ApplyConfig, Output, apply_with};
+use lowbit_formats::tensor_file::{Applied, ApplyConfig, CodeLayout, Output, apply_with};
 
 use super::{FileArguments, RoundingArguments, number};
 use crate::commands::{Ended, print_json};
@@ -39,6 +39,10 @@ pub(crate) struct Arguments {
     /// .safetensors file, and must where they share scales
     #[arg(long)]
     codes: bool,
+    /// How codes are stored in a .safetensors file: lowbit, safetensors (types and names that
+    /// PyTorch's libraries read), or bitsandbytes (its state dict of nf4 and fp4)
+    #[arg(long, value_name = "L", default_value_t, requires = "codes")]
+    layout: CodeLayout,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -48,7 +52,9 @@ const EXAMPLES: &str = "\
 Examples:
   lowbit formats apply e4m3 weights.safetensors -o rounded.safetensors
   lowbit formats apply \"bfp(8,dim=0)\" x.npy -o y.npy --rounding stochastic --seed 7
-  lowbit formats apply mxfp4 weights.safetensors -o codes.safetensors --codes";
+  lowbit formats apply mxfp4 weights.safetensors -o codes.safetensors --codes
+  lowbit formats apply \"scaled(bitsandbytes-nf4,block=64,reciprocal,double)\" w.safetensors \\
+    -o nf4.safetensors --codes --layout bitsandbytes";
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
@@ -61,6 +67,7 @@ impl Arguments {
             rounding: self.rounding.rounding()?,
             streams: self.rounding.streams(),
             output,
+            layout: self.layout,
             bytes: self.file.dtype,
         };
         let applied = apply_with(&self.format, &self.input, &self.out, &config)?;

@@ -50,6 +50,17 @@ pub(crate) trait Shared: Copy + Send + Sync {
     /// The scale of a block.
     fn scale(&self, range: Self::Range) -> Self::Scale;
 
+    /// Whether a block's scale hangs on the ranges of all blocks.
+    #[inline(always)]
+    fn scales_together(&self) -> bool {
+        false
+    }
+
+    /// The scales of all blocks.
+    fn scales(&self, ranges: Vec<Self::Range>) -> Vec<Self::Scale> {
+        ranges.into_iter().map(|range| self.scale(range)).collect()
+    }
+
     /// The member of the block's set of numbers to which `x` is rounded.
     fn round(&self, x: f32, scale: Self::Scale, rounding: Rounding, random: u32) -> f32;
 }
@@ -126,12 +137,28 @@ pub(crate) fn ranges<S: Shared>(
     if granularity == Granularity::Tensor {
         return Ok(vec![reduce::<S>(input); granularity.scales(shape)?]);
     }
-    let mut ranges = vec![S::EMPTY; granularity.scales(shape)?];
-    for (i, &x) in input.iter().enumerate() {
-        let range = &mut ranges[granularity.scale_of(extent, i)];
-        *range = S::include(*range, x);
+    Ok(block_ranges::<S>(granularity, input, extent))
+}
+
+/// The range of every block of a tensor that fits.
+fn block_ranges<S: Shared>(
+    granularity: Granularity,
+    input: &[f32],
+    extent: Extent,
+) -> Vec<S::Range> {
+    let Some(last) = input.len().checked_sub(1) else {
+        return Vec::new();
+    };
+    // The last element has the last scale.
+    let mut ranges = vec![S::EMPTY; granularity.scale_of(extent, last) + 1];
+    let mut done = 0;
+    while done < input.len() {
+        let end = done + granularity.same_scale(extent, done);
+        let range = &mut ranges[granularity.scale_of(extent, done)];
+        *range = S::join(*range, S::gather(&input[done..end]));
+        done = end;
     }
-    Ok(ranges)
+    ranges
 }
 
 /// The range of all elements, in parallel.
@@ -216,7 +243,15 @@ fn passes<S: Shared, const RANDOM: bool>(
         length,
         inner,
     } = extent;
+    if format.scales_together() {
+        let scales = format.scales(block_ranges::<S>(granularity, buffer.input(), extent));
+        return given::<S, RANDOM>(&scales, granularity, extent, buffer, philox, f);
+    }
     match granularity {
+        Granularity::Tile { rows, columns } => {
+            let tile = (rows as usize, columns as usize);
+            tiles::<S, RANDOM>(format, extent, tile, buffer, philox, f);
+        }
         Granularity::Tensor => {
             let scale = format.scale(reduce::<S>(buffer.input()));
             let elements = extent.elements();
@@ -237,29 +272,40 @@ fn passes<S: Shared, const RANDOM: bool>(
             runs::<S, RANDOM>(&scales, inner, buffer, philox, f);
         }
         Granularity::Dimension(_) => {
-            let columns = length * inner;
-            let ranges = column_ranges::<S>(buffer.input(), columns);
-            let scale =
-                |group: &[S::Range]| format.scale(group.iter().copied().fold(S::EMPTY, S::join));
-            let scales: Vec<_> = ranges
-                .chunks(inner)
-                .flat_map(|group| std::iter::repeat_n(scale(group), inner))
-                .collect();
-            let rows = Cut {
-                row: columns,
-                piece: columns,
-            };
-            rows.for_each(buffer, &|first, input, output| {
-                let rows = input.chunks(columns).zip(output.chunks_mut(columns));
-                for ((input, output), first) in rows.zip((first..).step_by(columns)) {
-                    lanes::columns::<S, RANDOM, _>(input, output, &scales, philox, first, f);
-                }
-            });
+            short_runs::<S, RANDOM>(format, extent, buffer, philox, f);
         }
         Granularity::Block { size, .. } => {
             blocks::<S, RANDOM>(format, extent, size as usize, buffer, philox, f);
         }
     }
+}
+
+/// Rounds runs of the same index that are too short for a loop of their own, row by row.
+fn short_runs<S: Shared, const RANDOM: bool>(
+    format: S,
+    extent: Extent,
+    buffer: Buffer<'_>,
+    philox: Philox,
+    f: impl Fn(f32, S::Scale, u32) -> f32 + Sync + Copy,
+) {
+    let Extent { length, inner, .. } = extent;
+    let columns = length * inner;
+    let ranges = column_ranges::<S>(buffer.input(), columns);
+    let scale = |group: &[S::Range]| format.scale(group.iter().copied().fold(S::EMPTY, S::join));
+    let scales: Vec<_> = ranges
+        .chunks(inner)
+        .flat_map(|group| std::iter::repeat_n(scale(group), inner))
+        .collect();
+    let rows = Cut {
+        row: columns,
+        piece: columns,
+    };
+    rows.for_each(buffer, &|first, input, output| {
+        let rows = input.chunks(columns).zip(output.chunks_mut(columns));
+        for ((input, output), first) in rows.zip((first..).step_by(columns)) {
+            lanes::columns::<S, RANDOM, _>(input, output, &scales, philox, first, f);
+        }
+    });
 }
 
 /// Rounds blocks of `size` elements along the shared dimension.
@@ -296,6 +342,75 @@ fn blocks<S: Shared, const RANDOM: bool>(
                 let shape = (cut.piece, inner);
                 lanes::panels::<S, RANDOM, _>(format, x, y, shape, philox, first, f);
             }
+            done = end;
+        }
+    });
+}
+
+/// Rounds tiles of `tile.0` rows and `tile.1` columns.
+fn tiles<S: Shared, const RANDOM: bool>(
+    format: S,
+    extent: Extent,
+    tile: (usize, usize),
+    buffer: Buffer<'_>,
+    philox: Philox,
+    f: impl Fn(f32, S::Scale, u32) -> f32 + Sync + Copy,
+) {
+    let Extent { length, inner, .. } = extent;
+    let (rows, columns) = (tile.0.min(length), tile.1.min(inner));
+    let cut = Cut {
+        row: length * inner,
+        piece: rows * inner,
+    };
+    cut.for_each(buffer, &|first, input, output| {
+        let mut done = 0;
+        while done < input.len() {
+            let place = (first + done) % cut.row;
+            let end = done + cut.piece.min(cut.row - place);
+            let (x, y) = (&input[done..end], &mut output[done..end]);
+            let mut ranges = vec![S::EMPTY; inner.div_ceil(columns)];
+            for row in x.chunks(inner) {
+                for (range, part) in ranges.iter_mut().zip(row.chunks(columns)) {
+                    *range = S::join(*range, lanes::reduce::<S>(part));
+                }
+            }
+            let scales = format.scales(ranges);
+            let mut index = first + done;
+            for (x, y) in x.chunks(inner).zip(y.chunks_mut(inner)) {
+                let parts = x.chunks(columns).zip(y.chunks_mut(columns));
+                for ((x, y), &scale) in parts.zip(&scales) {
+                    lanes::run::<S, RANDOM, _>(x, y, scale, philox, index, f);
+                    index += x.len();
+                }
+            }
+            done = end;
+        }
+    });
+}
+
+/// Rounds with given scales.
+fn given<S: Shared, const RANDOM: bool>(
+    scales: &[S::Scale],
+    granularity: Granularity,
+    extent: Extent,
+    buffer: Buffer<'_>,
+    philox: Philox,
+    f: impl Fn(f32, S::Scale, u32) -> f32 + Sync + Copy,
+) {
+    let pieces = Cut {
+        row: extent.elements(),
+        piece: extent.elements().min(stream::PART),
+    };
+    pieces.for_each(buffer, &|first, input, output| {
+        let mut done = 0;
+        while done < input.len() {
+            let index = first + done;
+            let end = input
+                .len()
+                .min(done + granularity.same_scale(extent, index));
+            let scale = scales[granularity.scale_of(extent, index)];
+            let (x, y) = (&input[done..end], &mut output[done..end]);
+            lanes::run::<S, RANDOM, _>(x, y, scale, philox, index, f);
             done = end;
         }
     });

@@ -1,7 +1,7 @@
 //! Codebooks: formats whose values are a table.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::error::FormatError;
 use crate::rounding::Rounding;
@@ -16,6 +16,7 @@ mod named;
 mod text;
 
 use boundaries::{Parts, sign_bit};
+use named::Table;
 
 /// The most values that a table can have.
 pub const MAX_VALUES: usize = 4096;
@@ -100,11 +101,23 @@ impl Codebook {
 
     /// A table that has a name; see [`names`](Self::names).
     pub fn named(name: &str) -> Option<Self> {
-        let table = named::TABLES.iter().find(|table| table.name == name)?;
+        Self::known(name).cloned()
+    }
+
+    /// As [`named`](Self::named), built once.
+    pub(crate) fn known(name: &str) -> Option<&'static Self> {
+        static KNOWN: LazyLock<Vec<Codebook>> = LazyLock::new(|| {
+            let tables = named::tables();
+            tables.iter().filter_map(Codebook::of_table).collect()
+        });
+        KNOWN.iter().find(|format| format.name == Some(name))
+    }
+
+    fn of_table(table: &Table) -> Option<Self> {
         let format = if table.with_sign {
-            Self::with_sign(table.values)
+            Self::with_sign(&table.values)
         } else {
-            Self::new(table.values)
+            Self::new(&table.values)
         };
         let format = format
             .and_then(|format| format.with_decision(table.decision()))
@@ -113,6 +126,11 @@ impl Codebook {
             name: Some(table.name),
             ..format
         })
+    }
+
+    /// As the grid of any scalar format, by its own type.
+    pub(crate) fn grid_of_table(&self) -> LevelGrid<'_> {
+        LevelGrid(&self.levels)
     }
 
     /// The names of the known tables.
@@ -125,9 +143,16 @@ impl Codebook {
     ///   version, as its `new_format_quantize` and `act_format_quantize`;
     /// - `binary`: -1 and 1, with 1 for numbers from zero on (arXiv 1602.02830, equation 1);
     /// - `ternary`: -1, 0 and 1, with 0 for magnitudes up to a threshold, 1/2 if no other is given
-    ///   (arXiv 1605.04711, equation 3, where the threshold is 0.7 times the mean magnitude).
+    ///   (arXiv 1605.04711, equation 3, where the threshold is 0.7 times the mean magnitude);
+    /// - `bitsandbytes-nf4` and `bitsandbytes-fp4`: the values of `nf4` and `fp4`, which part where
+    ///   bitsandbytes' kernels have them part: at middles rounded to `f32`, of which `fp4`'s have six
+    ///   to eight digits, and a number at one takes the lower value, of `fp4` the lower magnitude;
+    /// - `bitsandbytes-dynamic`: the 8-bit dynamic map of bitsandbytes (arXiv 2110.02861, section
+    ///   1.3, after arXiv 1511.04561): of `10^(i-6)`, `i` from 0 to 6, the middles of `2^i` equal
+    ///   parts of 0.1 to 1, with either sign, and 0 and 1, all in `f32`. They part at their middles,
+    ///   rounded to `f32`, which belong to the even code.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        named::TABLES.iter().map(|table| table.name)
+        named::tables().iter().map(|table| table.name)
     }
 
     /// The same table with every value multiplied by `scale`.

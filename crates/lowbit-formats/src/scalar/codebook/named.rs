@@ -1,67 +1,126 @@
 //! Tables that have a name.
 
+use std::sync::LazyLock;
+
 use crate::scalar::codebook::Decision;
 
 pub(crate) struct Table {
     pub(crate) name: &'static str,
-    pub(crate) values: &'static [f32],
+    pub(crate) values: Vec<f32>,
     pub(crate) with_sign: bool,
     /// Thresholds, or none for the nearest value.
-    thresholds: &'static [f32],
+    thresholds: Vec<f32>,
 }
 
 impl Table {
+    /// Values that part in the middle.
+    fn new(name: &'static str, values: &[f32]) -> Self {
+        Self {
+            name,
+            values: values.to_vec(),
+            with_sign: false,
+            thresholds: Vec::new(),
+        }
+    }
+
+    /// The same of magnitudes.
+    fn with_sign(name: &'static str, values: &[f32]) -> Self {
+        Self {
+            with_sign: true,
+            ..Self::new(name, values)
+        }
+    }
+
+    /// The same with values that part elsewhere.
+    fn parting_at(self, thresholds: Vec<f32>) -> Self {
+        Self { thresholds, ..self }
+    }
+
     pub(crate) fn decision(&self) -> Decision {
-        match self.thresholds {
-            [] => Decision::Nearest,
-            thresholds => Decision::Thresholds(thresholds.to_vec()),
+        if self.thresholds.is_empty() {
+            Decision::Nearest
+        } else {
+            Decision::Thresholds(self.thresholds.clone())
         }
     }
 }
 
 /// The decision of the table of a name.
 pub(crate) fn decision(name: &str) -> Option<Decision> {
-    let table = TABLES.iter().find(|table| table.name == name)?;
+    let table = tables().iter().find(|table| table.name == name)?;
     Some(table.decision())
 }
 
-pub(crate) const TABLES: [Table; 6] = [
-    Table {
-        name: "nf4",
-        values: &NF4,
-        with_sign: false,
-        thresholds: &[],
-    },
-    Table {
-        name: "fp4",
-        values: &FP4,
-        with_sign: true,
-        thresholds: &[],
-    },
-    Table {
-        name: "qpytorch-weight",
-        values: &QPYTORCH_WEIGHT,
-        with_sign: true,
-        thresholds: &[],
-    },
-    Table {
-        name: "qpytorch-activation",
-        values: &QPYTORCH_ACTIVATION,
-        with_sign: true,
-        thresholds: &[],
-    },
-    Table {
-        name: "binary",
-        values: &[-1.0, 1.0],
-        with_sign: false,
-        thresholds: &[0.0],
-    },
-    Table {
-        name: "ternary",
-        values: &[1.0],
-        with_sign: true,
-        thresholds: &[0.5],
-    },
+pub(crate) fn tables() -> &'static [Table] {
+    static TABLES: LazyLock<[Table; 9]> = LazyLock::new(|| {
+        let dynamic = dynamic();
+        [
+            Table::new("nf4", &NF4),
+            Table::with_sign("fp4", &FP4),
+            Table::with_sign("qpytorch-weight", &QPYTORCH_WEIGHT),
+            Table::with_sign("qpytorch-activation", &QPYTORCH_ACTIVATION),
+            Table::new("binary", &[-1.0, 1.0]).parting_at(vec![0.0]),
+            Table::with_sign("ternary", &[1.0]).parting_at(vec![0.5]),
+            // A number at a threshold takes the upper value, in bitsandbytes the lower one.
+            Table::new("bitsandbytes-nf4", &NF4)
+                .parting_at(middles(&NF4).map(f32::next_up).collect()),
+            Table::with_sign("bitsandbytes-fp4", &FP4).parting_at(FP4_THRESHOLDS.to_vec()),
+            Table::new("bitsandbytes-dynamic", &dynamic).parting_at(dynamic_thresholds(&dynamic)),
+        ]
+    });
+    &*TABLES
+}
+
+/// The middles of neighbours, rounded to f32.
+fn middles(values: &[f32]) -> impl Iterator<Item = f32> {
+    values.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0)
+}
+
+/// The values of bitsandbytes' dynamic map, ascending.
+fn dynamic() -> Vec<f32> {
+    let mut values = vec![0.0, 1.0];
+    for i in 0..7 {
+        let parts = 1usize << i;
+        let step = f64::from((1.0 - 0.1f32) / parts as f32);
+        // Equally spaced numbers, each from the nearer end and rounded once, as PyTorch's `linspace`
+        // has them where it is compiled with fused multiply-adds; in f64 the sums are exact.
+        let bound = |j: usize| {
+            if j < parts.div_ceil(2) {
+                (f64::from(0.1f32) + step * j as f64) as f32
+            } else {
+                (1.0 - step * (parts - j) as f64) as f32
+            }
+        };
+        let scale = 10f64.powi(i - 6) as f32;
+        let magnitudes = (0..parts).map(|j| scale * ((bound(j) + bound(j + 1)) / 2.0));
+        values.extend(magnitudes.flat_map(|x| [x, -x]));
+    }
+    values.sort_by(f32::total_cmp);
+    values
+}
+
+/// Where they part: a number at a middle takes the value of the even code.
+fn dynamic_thresholds(values: &[f32]) -> Vec<f32> {
+    let of = |(lower, middle): (usize, f32)| {
+        if lower.is_multiple_of(2) {
+            middle.next_up()
+        } else {
+            middle
+        }
+    };
+    middles(values).enumerate().map(of).collect()
+}
+
+/// bitsandbytes' thresholds of magnitudes, as its kernel writes them; that of zero says nothing.
+const FP4_THRESHOLDS: [f32; 8] = [
+    0.0,
+    0.002_604_17,
+    0.085_937_5,
+    0.208_333_33,
+    0.291_666_67,
+    0.416_666_7,
+    0.583_333,
+    0.833_333_3,
 ];
 
 /// QLoRA (arXiv 2305.14314), appendix E.

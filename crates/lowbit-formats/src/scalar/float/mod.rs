@@ -113,6 +113,14 @@ impl Float {
         }
     }
 
+    /// The same with numbers beyond the largest value brought to infinity or NaN, where there is one.
+    pub(crate) fn overflowing(self) -> Self {
+        Self {
+            saturate: self.specials == Specials::Finite,
+            ..self
+        }
+    }
+
     /// Bits of the exponent.
     pub fn exponent(&self) -> u8 {
         self.exponent

@@ -10,7 +10,7 @@ use crate::rounding::Rounding;
 use crate::rounding::between::moves_on;
 use crate::scalar::{Grid, Pass};
 
-use few::{FewGrid, FewTables};
+use few::{FewBlockGrid, FewGrid, FewTables};
 use search::{BUCKETS, Search};
 use steps::{StepGrid, StepTables};
 
@@ -185,7 +185,14 @@ impl fmt::Debug for Levels {
 #[derive(Debug, Clone, Copy)]
 pub struct LevelGrid<'a>(pub(crate) &'a Levels);
 
-impl LevelGrid<'_> {
+impl<'a> LevelGrid<'a> {
+    /// The grid that compares with each level, where those are few, for the passes over blocks.
+    pub(crate) fn few(self) -> Option<FewBlockGrid<'a>> {
+        let levels = self.0;
+        let tables = levels.few.as_ref()?;
+        Some(FewBlockGrid(FewGrid { tables, levels }))
+    }
+
     /// Runs a pass with the fastest grid that the levels allow.
     pub(crate) fn apply<P: Pass>(self, pass: P) -> P::Output {
         let levels = self.0;
@@ -264,6 +271,9 @@ mod tests {
                 let grid = LevelGrid(&levels);
                 let searched = RoundAll(&inputs, mode).run(grid);
                 assert!(grid.apply(RoundAll(&inputs, mode)) == searched, "{list:?}");
+                if let Some(few) = grid.few() {
+                    assert!(RoundAll(&inputs, mode).run(few) == searched, "{list:?}");
+                }
             }
         }
         // Few levels, both kinds of steps, and lists for neither, were there.
