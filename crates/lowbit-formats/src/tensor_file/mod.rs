@@ -184,9 +184,7 @@ pub fn apply(
 /// tensors of a file with several are copied. The new file appears under its name when it is
 /// complete ([`new_file`](crate::new_file)), and may be the one that was read.
 ///
-/// Numbers are rounded as f32. Those of f64 are brought there by rounding to odd for formats of at
-/// most 16 bits, so that rounding twice gives what rounding once does, and by nearest-even for
-/// wider ones. Results that the tensor's type does not hold are written as the nearest that it
+/// Numbers are rounded once, those of f64 too ([`Format::round_f64`]). Results that the tensor's type does not hold are written as the nearest that it
 /// does; a finite result beyond its largest number is written as that one. In stochastic rounding,
 /// each tensor has a stream of its own ([`Streams`]), and element `j`, counted in row-major order,
 /// takes word `j`.

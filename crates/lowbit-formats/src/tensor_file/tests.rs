@@ -95,6 +95,36 @@ fn an_f64_is_rounded_once() {
     assert_eq!(read(&output).unwrap().tensors[0].data, [1.125]);
 }
 
+/// The scale of `1 + 1e-12` is `fl32((1 + 1e-12) / 127) = fl32(1 / 127)`: in 127ths the row is 127, 38,
+/// -89 and 0, however the file is read.
+#[test]
+fn a_scale_of_f64_is_rounded_once() {
+    let folder = Folder::new("f64-scale");
+    let (input, output) = (folder.file("x.npy"), folder.file("y.npy"));
+    let codes = folder.file("y.safetensors");
+    let row = [1.0 + 1e-12, 0.3, -0.7, 0.0];
+    let expected = [1.0, 0.299_212_6, -0.700_787_43, 0.0];
+    let bytes = |numbers: &[f64]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let by_rows: Vec<u8> = bytes(&[row, row].concat());
+    let by_columns: Vec<u8> = bytes(&row.map(|x| [x, x]).concat());
+    for (order, data) in [("False", by_rows), ("True ", by_columns)] {
+        let mut file = npy("<f8", "(2, 4)", &data);
+        let at = file.windows(5).position(|w| w == b"False").unwrap();
+        file[at..at + 5].copy_from_slice(order.as_bytes());
+        fs::write(&input, file).unwrap();
+        for shared in ["", ",block=4", ",dim=0"] {
+            let text = format!("affine(8,symmetric,narrow{shared})");
+            run(&text, &input, &output, Output::Numbers).unwrap();
+            let data = read(&output).unwrap().tensors.remove(0).data;
+            assert_eq!(data, [expected, expected].concat(), "{text} {order}");
+            run(&text, &input, &codes, Output::Codes).unwrap();
+            let format: Format = text.parse().unwrap();
+            let sample = read_codes(&format, CodeLayout::default(), &codes).unwrap();
+            assert_eq!(sample.tensors[0].data, data, "{text} {order}");
+        }
+    }
+}
+
 #[test]
 fn pieces_give_the_numbers_of_one_pass() {
     let folder = Folder::new("pieces");
