@@ -1,5 +1,7 @@
 //! Single numbers under the glass: value, code and error of each.
 
+use std::cmp::Ordering;
+
 use serde::{Serialize, Serializer};
 
 use crate::error::FormatError;
@@ -9,7 +11,6 @@ use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
 use crate::scalar::Wide;
 use crate::scalar::facts::Facts;
-use crate::scalar::wide::to_odd;
 
 /// Formats of at most this many bits have all their codes listed by [`Format::describe`].
 pub const LISTED_BITS: u32 = 8;
@@ -40,7 +41,7 @@ pub struct Code {
 /// What became of a number.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rounded {
-    /// The number, or its nearest f64.
+    /// The number, or its nearest f64; of a finite number beyond those, the largest.
     #[serde(serialize_with = "double_or_text")]
     pub input: f64,
     /// The value to which it was rounded.
@@ -51,7 +52,7 @@ pub struct Rounded {
     /// The code in binary, its fields apart.
     pub bits: String,
     /// `(value - input) / (upper - lower)`, the error in units of the gap between the input's two
-    /// neighbours; 0 for a number that is kept, `None` if there is a neighbour on one side only,
+    /// neighbours; 0 for a number that is kept, or nearer to its value than f64 tells, `None` if there is a neighbour on one side only,
     /// beyond the format's range.
     pub error_ulp: Option<f64>,
 }
@@ -113,8 +114,7 @@ impl Format {
         let (values, lower, upper) = (values?, lower?, upper?);
         let codes = match self {
             Self::Block(format) => {
-                let singles = singles(input);
-                let codes = format.encode(&singles, &[input.len()], rounding)?;
+                let codes = format.encode_wide(input, &[input.len()], rounding)?;
                 pack::unpack(&codes.elements, self.bits(), input.len())?
             }
             // What has been rounded stays what it is.
@@ -132,8 +132,8 @@ impl Format {
 
     /// Each number, or the tensor of them, rounded; in stochastic rounding number `i` takes word `i`.
     fn round_all(&self, input: &[Wide], rounding: Rounding) -> Result<Vec<f32>, FormatError> {
-        if let Self::Block(_) = self {
-            return self.quantize_to_vec(&singles(input), rounding);
+        if let Self::Block(format) = self {
+            return format.quantize_wide(0, input, &[input.len()], rounding);
         }
         rounding.validate()?;
         let word = |i| match rounding {
@@ -147,19 +147,16 @@ impl Format {
     }
 }
 
-/// What stands for numbers that share a scale; see [`Format::round_f64`].
-fn singles(input: &[Wide]) -> Vec<f32> {
-    input.iter().map(|x| to_odd(x.nearest())).collect()
-}
-
 fn error_ulp(input: Wide, value: f32, lower: f32, upper: f32) -> Option<f64> {
     let [value, lower, upper] = [value, lower, upper].map(f64::from);
     if input == value.into() {
         return Some(0.0);
     }
-    let input = input.nearest();
-    let between = lower < input && input < upper && upper - lower < f64::INFINITY;
-    (between && value.is_finite()).then(|| (value - input) / (upper - lower))
+    let between = input.compare(lower) == Ordering::Greater
+        && input.compare(upper) == Ordering::Less
+        && upper - lower < f64::INFINITY;
+    let within = between && value.is_finite() && !input.nearest().is_nan();
+    within.then(|| (value - input.nearest()) / (upper - lower))
 }
 
 /// As [`number_or_text`].
@@ -216,6 +213,35 @@ mod tests {
         assert_eq!(rounded[1].error_ulp, Some(0.0));
         assert_eq!(rounded[2].error_ulp, None);
         assert_eq!(rounded[3].error_ulp, None);
+    }
+
+    /// Numbers beside a value, nearer to it than any f64, lie within the range.
+    #[test]
+    fn texts_lie_between_their_neighbours() {
+        for (format, text, value) in [
+            ("e4m3", "1.00000000000000000000001", 1.0),
+            ("posit(16,1)", "0.99999999999999999999999", 1.0),
+            ("fp32", "1e-400", 0.0),
+            ("nvfp4", "-1.00000000000000000000001", -1.0),
+        ] {
+            let wide = [text.parse().unwrap()];
+            let rounded = parse(format).inspect_wide(&wide, Rounding::NearestEven);
+            let rounded = &rounded.unwrap()[0];
+            assert_eq!(rounded.value, value, "{format} {text}");
+            if format != "nvfp4" {
+                assert_eq!(rounded.error_ulp, Some(0.0), "{format} {text}");
+            }
+        }
+        let beyond = [
+            "1e400".parse().unwrap(),
+            "448.0000000000000000001".parse().unwrap(),
+        ];
+        for rounded in parse("e4m3")
+            .inspect_wide(&beyond, Rounding::NearestEven)
+            .unwrap()
+        {
+            assert_eq!(rounded.error_ulp, None);
+        }
     }
 
     /// OCP microscaling, section 6.3: the largest, 12, has the exponent 3, of which e2m1 takes 2,
