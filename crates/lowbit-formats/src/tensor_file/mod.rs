@@ -53,8 +53,10 @@ pub enum Streams {
     #[default]
     Numbered,
     /// A tensor draws from the stream that is the 64-bit FNV-1a hash of its file's name without
-    /// folders, a byte of zero, and its own name (of a `.npy` file, without the ending): no two tensors share random numbers, and none
-    /// depends on the order of a file. The stream of the rounding does not matter.
+    /// folders, a byte of zero, and its own name (of a `.npy` file, without the ending). So a tensor
+    /// gets the same numbers wherever its file lies and in whatever order the file has it; and so do
+    /// tensors of one name in files of one name, in two folders. The stream of the rounding does not
+    /// matter.
     Named,
 }
 
@@ -69,7 +71,8 @@ pub struct ApplyConfig {
     pub output: Output,
     /// How codes are stored in a safetensors file.
     pub layout: CodeLayout,
-    /// What numbers of NumPy's type `V1` are.
+    /// What numbers of NumPy's type `V1` are. Arrays of other types in a `.npz` file are read as
+    /// what they are; a `.npy` file of another type is refused.
     pub bytes: Option<ByteType>,
 }
 
