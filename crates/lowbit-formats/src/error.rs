@@ -71,6 +71,12 @@ pub enum FormatError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Nobody reads the pipe that a file is written to.
+    #[error("{path}: nobody reads it")]
+    NoReader {
+        /// The pipe.
+        path: String,
+    },
     /// The operation is not defined for this format.
     #[error("{format} does not support {operation}")]
     Unsupported {

@@ -16,6 +16,7 @@ mod source;
 mod target;
 
 use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use serde::Serialize;
@@ -194,6 +195,7 @@ pub fn apply(
 ///
 /// # Errors
 ///
+/// [`FormatError::NoReader`] if nobody reads the pipe that is written to;
 /// [`FormatError::File`] if a file cannot be read or written or is ill-formed, a `.npy` file holds
 /// another type, or the new file's name has the ending of another kind or is a `.npy` file for the
 /// codes of a block format; [`FormatError::Shape`] if a tensor lacks the format's dimension;
@@ -295,6 +297,16 @@ pub fn read_codes(format: &Format, layout: CodeLayout, path: &Path) -> Result<Sa
 fn is_safetensors(path: &Path) -> bool {
     path.extension()
         .is_some_and(|ending| ending == "safetensors")
+}
+
+/// Why a file cannot be written.
+fn write_error(path: &Path, error: &io::Error) -> FormatError {
+    match error.kind() {
+        ErrorKind::BrokenPipe => FormatError::NoReader {
+            path: path.display().to_string(),
+        },
+        _ => file_error(path, error),
+    }
 }
 
 fn file_error(path: &Path, reason: impl ToString) -> FormatError {

@@ -101,7 +101,7 @@ impl<'a> Source<'a> {
     /// Says in which tensor of the file a format failed.
     pub(crate) fn named(&self, tensor: &str, error: FormatError) -> FormatError {
         match error {
-            FormatError::File { .. } => error,
+            FormatError::File { .. } | FormatError::NoReader { .. } => error,
             _ => file_error(self.path, format!("tensor `{tensor}`: {error}")),
         }
     }

@@ -76,7 +76,7 @@ pub(crate) fn with_minus_signs(
 
 fn parse(number: &str) -> Result<Typed, ParseFloatError> {
     let text = number.replacen(MINUS, "-", 1);
-    let number = text.parse()?;
+    let number: Wide = text.parse()?;
     Ok(Typed { text, number })
 }
 
