@@ -20,6 +20,9 @@ pub const LISTED_BITS: u32 = 8;
 pub struct Description {
     /// The format's text.
     pub format: String,
+    /// What the name does not mean, where it may be taken for another format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'static str>,
     /// What there is to know about it; of a block format, about an element at a scale of one.
     pub facts: Facts,
     /// Every code, in ascending order of values, NaN last; empty for wider formats.
@@ -82,9 +85,20 @@ impl Format {
         });
         Description {
             format: self.to_string(),
+            note: self.note(),
             facts: self.facts(),
             codes,
         }
+    }
+
+    /// What a name does not mean.
+    fn note(&self) -> Option<&'static str> {
+        let Self::Codebook(table) = self else {
+            return None;
+        };
+        table.to_string().starts_with("fp4").then_some(
+            "bitsandbytes' table of four bits, up to 1; the four-bit float of OCP, up to 6, is e2m1",
+        )
     }
 
     /// Rounds numbers, as one tensor of one dimension, and says what became of each.
@@ -199,6 +213,16 @@ mod tests {
         );
         assert!(description.codes[254].value.is_nan() && description.codes[255].value.is_nan());
         assert!(parse("fp16").describe().codes.is_empty());
+    }
+
+    /// bitsandbytes' table ends at 12 over 12, e2m1 at 6 (OCP microscaling, table 5).
+    #[test]
+    fn fp4_is_told_from_e2m1() {
+        let description = parse("fp4").describe();
+        assert_eq!(description.facts.max, 1.0);
+        assert!(description.note.unwrap().contains("e2m1"));
+        let float = parse("e2m1").describe();
+        assert_eq!((float.facts.max, float.note), (6.0, None));
     }
 
     #[test]
