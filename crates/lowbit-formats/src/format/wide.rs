@@ -21,7 +21,8 @@ impl Format {
     /// A finite number beyond f32 gives what a large finite number gives, and a tiny one is no zero.
     /// In stochastic rounding the probability is that of [`Rounding::Stochastic`] with the fraction
     /// of `x` itself. In a format with a float scale the scale follows from `x` itself, and so does
-    /// the quotient of a number that is no f32; see [`BlockFormat`].
+    /// the quotient of a number that is no f32; see
+    /// [`BlockFormat`](crate::BlockFormat).
     ///
     /// ```
     /// use lowbit_formats::{Format, Rounding};
