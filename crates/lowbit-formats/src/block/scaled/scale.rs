@@ -105,8 +105,12 @@ impl ScaleRule {
     pub(crate) fn quotient(&self, largest: u32) -> Quotient {
         let magnitude = f32::from_bits(largest.max(self.eps));
         let special = largest >= f32::INFINITY.to_bits();
-        let factor = || self.max / magnitude;
-        self.quotient_of(magnitude / self.max, factor, special)
+        self.quotient_of(
+            magnitude / self.max,
+            #[inline(always)]
+            || self.max / magnitude,
+            special,
+        )
     }
 
     /// As [`quotient`](Self::quotient), for the exact largest magnitude; `special` says whether NaN
