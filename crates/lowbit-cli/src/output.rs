@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use lowbit_formats::FormatError;
+
 /// What a shell reports of a process that wrote to a pipe without a reader: 128 and SIGPIPE.
 const NO_READER: u8 = 141;
 
@@ -44,11 +46,13 @@ pub(crate) fn say(line: impl fmt::Display) {
 
 /// Says in one line why a command ends. Where nobody reads its output there is nobody to tell.
 pub(crate) fn failed(error: &(dyn Error + 'static)) -> ExitCode {
-    match error.downcast_ref() {
-        Some(Unwritten(reason)) if reason.kind() == ErrorKind::BrokenPipe => {
-            ExitCode::from(NO_READER)
-        }
-        _ => {
+    let unread = match error.downcast_ref() {
+        Some(Unwritten(reason)) => reason.kind() == ErrorKind::BrokenPipe,
+        None => matches!(error.downcast_ref(), Some(FormatError::NoReader { .. })),
+    };
+    match unread {
+        true => ExitCode::from(NO_READER),
+        false => {
             say(format_args!("error: {error}"));
             ExitCode::FAILURE
         }

@@ -1,9 +1,12 @@
 //! Pictures that commands draw.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use lowbit_formats::new_file;
+
+use crate::output::Unwritten;
 
 /// Writes an SVG file. A name that ends as those of other files do is refused; `/dev/stdout` and
 /// the like have no ending.
@@ -18,5 +21,10 @@ pub(crate) fn write_svg(path: &Path, picture: &str) -> Result<(), Box<dyn Error>
         )
         .into());
     }
-    new_file::write(path, picture.as_bytes()).map_err(|error| format!("{shown}: {error}").into())
+    new_file::write(path, picture.as_bytes()).map_err(|error| -> Box<dyn Error> {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Unwritten::from(error).into(),
+            _ => format!("{shown}: {error}").into(),
+        }
+    })
 }

@@ -66,6 +66,9 @@ fn a_small_format_shows_all_values() {
     assert_eq!(codes[15]["value"], 6.0);
     assert_eq!(codes[15]["bits"], "0 11 1");
     assert!(text(&["formats", "describe", "e2m1"]).contains("0 11 1  6"));
+    // bitsandbytes' table, whose largest value is 1, has the name that others give to e2m1.
+    let table = text(&["formats", "describe", "fp4"]);
+    assert!(table.lines().nth(1).unwrap().contains("e2m1"), "{table}");
     let wide = json(&["formats", "describe", "bf16", "--json"]);
     assert!(wide["codes"].as_array().unwrap().is_empty());
 }
@@ -91,6 +94,20 @@ fn numbers_are_rounded() {
     assert_eq!(down["numbers"][0]["value"], 0.28125);
     let infinite = json(&["formats", "round", "e5m2", "--json", "--", "-inf"]);
     assert_eq!(infinite["numbers"][0]["value"], "-inf");
+    // Numbers are shown as they were typed, and one beside a value has an error of nearly zero.
+    let typed = text(&[
+        "formats",
+        "round",
+        "e4m3",
+        "1e400",
+        "1e-400",
+        "1.0000000000000000000001",
+    ]);
+    assert!(
+        typed.contains("1e400 ") && typed.contains("1e-400 "),
+        "{typed}"
+    );
+    assert_eq!(typed.matches("out of range").count(), 1, "{typed}");
     // Up, the last place of int8 below zero is zero's.
     let arguments = "formats round int8 -1e-9 0.3 -.5 -inf -2E+1 -nan --rounding up --json";
     let negative = json(&arguments.split(' ').collect::<Vec<_>>());

@@ -335,6 +335,31 @@ fn standard_output_that_takes_no_more_is_no_panic() {
     }
 }
 
+/// So does a file that is a pipe, if its reader goes away while more is written than a pipe holds.
+#[test]
+fn a_pipe_that_is_written_to_and_takes_no_more_is_no_error() {
+    let inputs = inputs();
+    let folder = inputs.path();
+    fs::write(folder.join("long.npy"), array(&[0.5; 100_000])).unwrap();
+    for arguments in [
+        "formats plot e4m3 int8 posit(8,1) e5m2 fp16 bf16 fixed(8,6) -o /dev/stdout",
+        "formats apply int4 long.npy -o /dev/stdout",
+    ] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let child = lowbit(folder, arguments)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        reader.read_exact(&mut [0]).unwrap();
+        drop(reader);
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(141), "{arguments}: {error}");
+        assert!(error.is_empty(), "{arguments}: {error}");
+    }
+}
+
 /// Nobody reads what goes wrong: the exit code still tells, and a run is trained to its end.
 #[test]
 fn standard_error_that_takes_no_more_stops_nothing() {

@@ -7,8 +7,8 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// The text names no format; `nearest` is a valid text close to it.
-    #[error("unknown format `{text}`: {reason}; did you mean `{nearest}`?")]
+    /// The text names no format; `nearest` is a valid text close to it, empty if none is.
+    #[error("unknown format `{text}`: {reason}{}", suggested(nearest))]
     Parse {
         /// The text that was given.
         text: String,
@@ -71,6 +71,12 @@ pub enum FormatError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Nobody reads the pipe that a file is written to.
+    #[error("{path}: nobody reads it")]
+    NoReader {
+        /// The pipe.
+        path: String,
+    },
     /// The operation is not defined for this format.
     #[error("{format} does not support {operation}")]
     Unsupported {
@@ -79,6 +85,15 @@ pub enum FormatError {
         /// What was asked of it.
         operation: String,
     },
+}
+
+/// The end of a message that suggests a text, if there is one.
+fn suggested(nearest: &str) -> String {
+    if nearest.is_empty() {
+        String::new()
+    } else {
+        format!("; did you mean `{nearest}`?")
+    }
 }
 
 impl FormatError {

@@ -53,10 +53,10 @@ impl<'a> Call<'a> {
         let arguments = split_arguments(inside)?.into_iter().map(Argument::parse);
         let arguments: Vec<Argument<'_>> = arguments.collect();
         for (i, argument) in arguments.iter().enumerate() {
-            let before = arguments[..i].iter();
-            if let (Some(key), Some(_)) =
-                (argument.key, before.clone().find(|a| a.key == argument.key))
-            {
+            let key = argument.key();
+            // Numbers may be alike, words are options.
+            let is_option = key.starts_with(|c: char| c.is_ascii_alphabetic());
+            if is_option && arguments[..i].iter().any(|a| a.key() == key) {
                 return Err(Reason(format!("`{key}` is given twice")));
             }
         }
@@ -179,6 +179,16 @@ pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
         .unwrap_or_default()
 }
 
+/// As [`nearest`], if the candidate is near: at most two letters away, and not all of them.
+pub(crate) fn near<'a>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let candidate = nearest(text, candidates);
+    let letters = text.chars().count();
+    (distance(text, candidate) <= 2.min(letters.saturating_sub(1))).then_some(candidate)
+}
+
 /// Levenshtein distance. Of a long text only the beginning counts.
 fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.to_lowercase().chars().take(64).collect();
@@ -209,6 +219,7 @@ mod tests {
         assert_eq!((options[0].key(), options[0].value()), ("dim", "0"));
         assert_eq!(options[1].flag(), Ok("fn"));
         assert!(call.split(2).is_err());
+        assert_eq!(Call::parse("f(1,1,-a,-a)").unwrap().arguments.len(), 4);
         assert_eq!(Call::parse("e4m3").unwrap().split(0).unwrap().1, []);
     }
 
@@ -223,6 +234,7 @@ mod tests {
             "f((1)",
             "f(1)x",
             "f(a=1,b=1,a=1)",
+            "f(1,a,b,a)",
         ] {
             assert!(Call::parse(text).is_err(), "{text}");
         }

@@ -99,7 +99,10 @@ fn texts_are_rounded_once() {
         round("bf16", "0.9999999999999999999999999999999", Rounding::Down),
         0.996_093_75
     );
-    assert_eq!(round("bf16", "1e-9999", Rounding::Up), 2f32.powi(-133));
+    assert_eq!(
+        round("bf16", "1e-9999", Rounding::Up),
+        f32::from_bits(1 << 16)
+    );
     assert_eq!(round("fp32", "1e9999", Rounding::Down), f32::MAX);
     assert_eq!(round("fp32", "-inf", near), f32::NEG_INFINITY);
     assert_eq!(
@@ -258,6 +261,304 @@ fn every_format_against_its_values() {
     assert!(compared > 500_000, "{compared}");
 }
 
+/// An f64 as `significand * 2^exponent`.
+fn parts(x: f64) -> (i128, i32) {
+    let field = (x.to_bits() >> 52 & 0x7FF) as i32;
+    let leading = i128::from(field > 0) << 52;
+    let significand = i128::from(x.to_bits() & ((1 << 52) - 1)) | leading;
+    let sign = if x < 0.0 { -1 } else { 1 };
+    (sign * significand, field.max(1) - 1075)
+}
+
+/// The numerator and the denominator of `x / divisor`, in integers; magnitudes near one only.
+fn ratio(x: f64, divisor: f32) -> (i128, i128) {
+    let ((n, up), (d, down)) = (parts(x), parts(divisor.into()));
+    // An f32 has 29 zeros at its end.
+    let (d, down) = (d >> 29, down + 29);
+    let shift = up - down;
+    assert!(shift.abs() < 72, "{x} {divisor}");
+    let (n, d) = (n << shift.max(0), d << (-shift).max(0));
+    (n, d)
+}
+
+/// `n / d` to nearest-even.
+fn whole(n: i128, d: i128) -> i128 {
+    let (floor, rest) = (n.div_euclid(d), n.rem_euclid(d));
+    match (2 * rest).cmp(&d) {
+        Ordering::Less => floor,
+        Ordering::Greater => floor + 1,
+        Ordering::Equal => floor + floor.rem_euclid(2),
+    }
+}
+
+/// A positive `n / d` as f32, to nearest-even.
+fn single(n: i128, d: i128) -> f32 {
+    // The quotient times `2^-exponent` has 24 bits.
+    let mut exponent = n.ilog2() as i32 - d.ilog2() as i32 - 23;
+    let scaled = |exponent: i32| whole(n << (-exponent).max(0), d << exponent.max(0));
+    if scaled(exponent) < 1 << 23 {
+        exponent -= 1;
+    }
+    scaled(exponent) as f32 * 2f32.powi(exponent)
+}
+
+/// Eight numbers about one, the first beside a middle of two f32, where rounding to f32 first shows.
+fn block(random: &mut SplitMix) -> Vec<f64> {
+    let mut number = || (random.next() >> 11) as f64 / 2f64.powi(52) - 1.0;
+    let mut block: Vec<f64> = (0..8).map(|_| number()).collect();
+    block[0] = 1.0 + f64::from(f32::EPSILON) * (0.5 + number() * 2f64.powi(-20));
+    block
+}
+
+fn quantized(format: &Format, block: &[f64], mode: Rounding) -> Vec<f32> {
+    let mut output = vec![0.0; block.len()];
+    format.quantize_f64(block, &mut output, mode).unwrap();
+    output
+}
+
+/// Scale and elements by their definition, in integers: the scale is the nearest f32 to
+/// `largest / steps`, an element the nearest integer to `x / scale`, and its value their product in
+/// f32.
+#[test]
+fn integers_with_a_scale_in_exact_arithmetic() {
+    let mut random = SplitMix(3);
+    let mut other = 0;
+    for steps in [127i128, 7, 2047] {
+        let bits = steps.ilog2() + 2;
+        let format = parse(&format!("affine({bits},symmetric,narrow)"));
+        for _ in 0..2000 {
+            let block = block(&mut random);
+            let (n, exponent) = parts(block[0]);
+            let scale = single(n, steps << -exponent);
+            let values = block.iter().map(|&x| {
+                let (n, d) = ratio(x, scale);
+                whole(n, d).clamp(-steps, steps) as f32 * scale
+            });
+            let expected: Vec<f32> = values.collect();
+            let near = Rounding::NearestEven;
+            let ours = quantized(&format, &block, near);
+            assert_eq!(ours, expected, "{format} {block:?}");
+            let singles: Vec<f32> = block.iter().map(|&x| x as f32).collect();
+            other += u32::from(format.quantize_to_vec(&singles, near).unwrap() != ours);
+        }
+    }
+    assert!(other > 100, "{other}");
+}
+
+/// By hand: `fl32((1 + 1e-12) / 127) = fl32(1 / 127)`, so that one becomes one; and fl32(1 / 2688),
+/// fl32(1 / 448) alike. (The nearest f32 with an odd significand is 1.00000012.)
+#[test]
+fn scales_of_numbers_beside_f32() {
+    for text in [
+        "affine(8,symmetric,narrow)",
+        "affine(8)",
+        "nvfp4",
+        "scaled(e4m3)",
+        "scaled(nf4,reciprocal)",
+        "scaled(e4m3,scale=bf16)",
+        "scaled(bitsandbytes-nf4,reciprocal,double)",
+    ] {
+        let format = parse(text);
+        let singles = [1.0, 0.3, -0.7f32];
+        let expected = format
+            .quantize_to_vec(&singles, Rounding::NearestEven)
+            .unwrap();
+        let numbers = [1.0 + 1e-12, 0.3, -0.7];
+        let ours = quantized(&format, &numbers, Rounding::NearestEven);
+        assert_eq!(ours, expected, "{text}");
+    }
+    let format = parse("affine(8,symmetric,narrow)");
+    let ours = quantized(&format, &[1.0 + 1e-12, 0.3, -0.7], Rounding::NearestEven);
+    // 127/127, 38/127 and -89/127.
+    assert_eq!(ours, [1.0, 0.299_212_6, -0.700_787_4]);
+    let near = Rounding::NearestEven;
+    assert_eq!(parse("affine(8)").round_f64(0.500_000_000_01, near, 0), 0.5);
+    let long = "1.0000000000000000000000000001";
+    for text in ["affine(8,symmetric,narrow)", "nvfp4", "scaled(nf4)"] {
+        assert_eq!(parse(text).round_text(long, near, 0), Ok(1.0), "{text}");
+    }
+    // 2.5 steps and a little more are three, as exactly as f64 tells: the scale is 1 / 2.
+    let steps = [63.5, 1.25 + 1e-15, 1.25];
+    let format = parse("affine(8,symmetric,narrow)");
+    assert_eq!(quantized(&format, &steps, near), [63.5, 1.5, 1.0]);
+    // Beyond f32 a number counts as the largest one.
+    let largest = format.quantize_to_vec(&[f32::MAX, 1.0], near).unwrap();
+    assert_eq!(quantized(&format, &[1e300, 1.0], near), largest);
+}
+
+/// What the definition of a format with a float scale gives, in f64: where it says f32, an f64 is
+/// rounded to that, which is rounding once unless a quotient lies within `2^-53` of a middle; and
+/// elements are rounded as their own format rounds an f64.
+fn by_definition(text: &str, block: &[f64], mode: Rounding) -> Vec<f32> {
+    let low = block.iter().fold(0.0, |m: f64, x| m.min(*x));
+    let high = block.iter().fold(0.0, |m: f64, x| m.max(*x));
+    let m = high.max(-low);
+    let scaled = |element: &str, scale: f32, divide: &dyn Fn(f64) -> f64| {
+        let element = parse(element);
+        let value = |&x: &f64| element.round_f64(divide(x), mode, 0) * scale;
+        block.iter().map(value).collect()
+    };
+    match text {
+        "affine(8)" => {
+            let scale = (high - low) as f32 / 255.0;
+            let s = f64::from(scale);
+            let zero = (-128.0 - (low / s).round_ties_even()).clamp(-128.0, 127.0);
+            let integers = parse("int16");
+            let value = |&x: &f64| {
+                let q = f64::from(integers.round_f64(x / s, mode, 0)) + zero;
+                (q.clamp(-128.0, 127.0) - zero) as f32 * scale
+            };
+            block.iter().map(value).collect()
+        }
+        "nvfp4" => {
+            let tensor = (m / 2688.0) as f32;
+            let quotient = (m / 6.0) as f32 / tensor;
+            let float8 = parse("e4m3(saturate)").round(quotient, Rounding::NearestEven, 0);
+            let scale = tensor * float8;
+            scaled("e2m1", scale, &|x| x / f64::from(scale))
+        }
+        "scaled(e4m3)" => {
+            let scale = (m / 448.0) as f32;
+            scaled("e4m3(saturate)", scale, &|x| x / f64::from(scale))
+        }
+        "scaled(e5m2,scale=bf16)" => {
+            let scale = parse("bf16").round((m / 57344.0) as f32, Rounding::NearestEven, 0);
+            scaled("e5m2(saturate)", scale, &|x| x / f64::from(scale))
+        }
+        "scaled(nf4)" => scaled("nf4", m as f32, &|x| x / f64::from(m as f32)),
+        "scaled(e4m3,reciprocal)" => {
+            let factor = (448.0 / m) as f32;
+            let scale = (m / 448.0) as f32;
+            scaled("e4m3(saturate)", scale, &|x| x * f64::from(factor))
+        }
+        // OCP Microscaling Formats 1.0, section 6.3: the exponent of 6 is 2, that of 448 is 8.
+        "mxfp4" | "mxfp8(e4m3)" => {
+            let (element, exponent) = match text {
+                "mxfp4" => ("e2m1", 2.0),
+                _ => ("e4m3(saturate)", 8.0),
+            };
+            let scale = (m.log2().floor() - exponent).exp2();
+            scaled(element, scale as f32, &|x| x / scale)
+        }
+        "bfp(8)" => {
+            let scale = (m.log2().floor() - 6.0).exp2();
+            scaled("fixed(8,0,symmetric)", scale as f32, &|x| x / scale)
+        }
+        _ => unreachable!("{text}"),
+    }
+}
+
+#[test]
+fn block_formats_against_their_definitions() {
+    let mut random = SplitMix(11);
+    for text in [
+        "affine(8)",
+        "nvfp4",
+        "scaled(e4m3)",
+        "scaled(e5m2,scale=bf16)",
+        "scaled(nf4)",
+        "scaled(e4m3,reciprocal)",
+        "mxfp4",
+        "mxfp8(e4m3)",
+        "bfp(8)",
+    ] {
+        let format = parse(text);
+        for _ in 0..500 {
+            let block = block(&mut random);
+            for mode in Rounding::DETERMINISTIC {
+                let expected = by_definition(text, &block, mode);
+                let ours = quantized(&format, &block, mode);
+                assert_eq!(ours, expected, "{text} {mode:?} {block:?}");
+                // The same codes: decoding them gives the same numbers.
+                let wide: Vec<_> = block.iter().map(|&x| x.into()).collect();
+                let inspected = format.inspect_wide(&wide, mode).unwrap();
+                assert!(inspected.iter().map(|r| r.value).eq(ours), "{text}");
+            }
+        }
+    }
+}
+
+/// Formats of more than 16 bits, on neighbours that follow from their steps.
+#[test]
+fn wide_formats_against_their_steps() {
+    let mut random = SplitMix(5);
+    let mut compared = 0;
+    // The fraction's bits of a float, or the power of two that is the step.
+    for (text, fraction, step) in [
+        ("fp32", 23, None),
+        ("tf32", 10, None),
+        ("float(8,20)", 20, None),
+        ("float(8,12,flush)", 12, None),
+        ("int24", 0, Some(0)),
+        ("fixed(24,16)", 0, Some(-16)),
+    ] {
+        let format = parse(text);
+        for i in 0..4000 {
+            let x = (random.next() >> 11) as f64 / 2f64.powi(46) - 64.0;
+            let exponent = step.unwrap_or((x.abs().log2().floor() as i32) - fraction);
+            let step = 2f64.powi(exponent);
+            let low = (x / step).floor() * step;
+            // Anywhere between, and beside the middle and the ends.
+            let parts = [(x - low) / step, 0.5, 0.5 - 1e-7, 0.5 + 1e-7, 1e-7];
+            let x = low + parts[i % 5] * step;
+            for mode in Rounding::DETERMINISTIC {
+                let (lower, upper) = (low as f32, (low + step) as f32);
+                let Some(expected) = expected(&format, x, lower, upper, mode) else {
+                    continue;
+                };
+                assert_eq!(
+                    format.round_f64(x, mode, 0),
+                    expected,
+                    "{text} {mode} {x:e}"
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 100_000, "{compared}");
+}
+
+/// Out of range and anywhere else: where the f32 on both sides of a number become the same, so does
+/// the number, in every mode.
+#[test]
+fn between_two_f32_that_become_one_number() {
+    let mut random = SplitMix(17);
+    let mut compared = 0;
+    for text in Format::examples() {
+        let format = parse(text);
+        // A remainder is another at each number, and a scale another for each.
+        if text.contains("wrap") || matches!(format, Format::Block(_)) {
+            continue;
+        }
+        let largest = f64::from(format.facts().max);
+        for i in 0..400 {
+            let near = [largest, 1.5 * largest, 3e38, 1e5][i % 4];
+            let part = 1.0 + (random.next() >> 11) as f64 / 2f64.powi(54);
+            let x = near * part * if i % 8 < 4 { 1.0 } else { -1.0 };
+            let single = x as f32;
+            if f64::from(single) == x || !single.is_finite() {
+                continue;
+            }
+            let other = match f64::from(single) < x {
+                true => single.next_up(),
+                false => single.next_down(),
+            };
+            for mode in Rounding::DETERMINISTIC {
+                let [a, b] = [single, other].map(|x| format.round(x, mode, 0));
+                if a.to_bits() == b.to_bits() {
+                    let ours = format.round_f64(x, mode, 0);
+                    assert!(
+                        ours.to_bits() == a.to_bits() || (ours.is_nan() && a.is_nan()),
+                        "{text} {mode} {x:e}: {ours:e}, not {a:e}"
+                    );
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 50_000, "{compared}");
+}
+
 /// A slice is its numbers, of every format and mode; an f64 that is an f32 gives what the f32 gives.
 #[test]
 fn slices_are_their_numbers() {
@@ -281,8 +582,19 @@ fn slices_are_their_numbers() {
             let mut ours = vec![0.0; doubles.len()];
             let singles: Vec<f32> = doubles.iter().map(|&x| x as f32).collect();
             if matches!(format, Format::Block(_)) {
-                // One NaN spoils a block; the length is checked.
                 assert!(format.quantize_f64(&doubles, &mut ours[1..], mode).is_err());
+                // All numbers of a block have to be f32; and NaN spoils one, so without NaN, and with.
+                for finite in [true, false] {
+                    let kept = |x: &&f32| !finite || x.is_finite();
+                    let singles: Vec<f32> = singles.iter().filter(kept).copied().collect();
+                    let doubles: Vec<f64> = singles.iter().map(|&x| x.into()).collect();
+                    let expected = format.quantize_to_vec(&singles, mode).unwrap();
+                    for (a, b) in quantized(&format, &doubles, mode).into_iter().zip(expected) {
+                        let same = a == b || (a.is_nan() && b.is_nan());
+                        assert!(same, "{text} {mode:?}: {a:e} {b:e}");
+                        compared += 1;
+                    }
+                }
                 continue;
             }
             format.quantize_f64(&doubles, &mut ours, mode).unwrap();

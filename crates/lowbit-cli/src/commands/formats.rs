@@ -109,7 +109,8 @@ impl FromStr for Mode {
 /// What the bytes of a NumPy file may be, where it does not say so.
 #[derive(Args)]
 struct FileArguments {
-    /// What a NumPy file's numbers of the type V1 are: float8_e4m3fn or another type of ml_dtypes
+    /// What a NumPy file's numbers of the type V1 are: float8_e4m3fn or another type of ml_dtypes.
+    /// Arrays of other types in a .npz file are read as what they are
     #[arg(long, value_name = "TYPE")]
     dtype: Option<ByteType>,
 }

@@ -6,7 +6,9 @@ use crate::block::granularity::Granularity;
 use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::{self, Shared};
 use crate::block::power_of_two::nonzero;
+use crate::block::quotient;
 use crate::block::scales::Scales;
+use crate::block::wide::{Range, Ranges};
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
@@ -130,6 +132,12 @@ impl GroupedInteger {
         Ok(self.groups().affine(range))
     }
 
+    fn exact_scales(&self, ranges: &Ranges) -> Scales {
+        let groups = self.groups();
+        let blocks = ranges.blocks.iter();
+        Scales::Affine(blocks.map(|block| groups.affine_wide(block)).collect())
+    }
+
     pub(crate) fn groups(&self) -> Groups {
         let (min, max) = self.integer.limits();
         Groups {
@@ -191,6 +199,8 @@ impl BlockKind for GroupedInteger {
     fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Scales, FormatError> {
         self.parameters(input, shape).map(Scales::Affine)
     }
+
+    const EXACT_SCALES: Option<fn(&Self, &Ranges) -> Scales> = Some(Self::exact_scales);
 
     fn are_scales(scales: &Scales) -> bool {
         matches!(scales, Scales::Affine(_))
@@ -290,6 +300,37 @@ impl Groups {
             zero_point.clamp(self.min, self.max)
         };
         (scale, zero_point)
+    }
+}
+
+impl Groups {
+    /// As [`affine`](Self::affine), for an exact range.
+    fn affine_wide(&self, range: &Range) -> Affine {
+        let Range { low, high, .. } = *range;
+        let steps = self.max - self.min;
+        let width = quotient::nearest_difference(high, low);
+        let scale = if self.symmetric {
+            quotient::nearest(range.magnitude(), self.max)
+        } else if width.is_finite() {
+            width / steps
+        } else {
+            quotient::nearest(high, steps) - quotient::nearest(low, steps)
+        };
+        let scale = if low == high {
+            1.0
+        } else {
+            scale.max(f32::MIN_POSITIVE)
+        };
+        let zero_point = if self.symmetric {
+            0.0
+        } else {
+            let zero_point = self.min - quotient::to_odd(low, scale).round_ties_even();
+            zero_point.clamp(self.min, self.max)
+        };
+        Affine {
+            scale,
+            zero_point: zero_point as i32,
+        }
     }
 }
 

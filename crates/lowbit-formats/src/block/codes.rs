@@ -6,12 +6,12 @@ use crate::block::BlockFormat;
 use crate::block::granularity::{Extent, Granularity};
 use crate::block::power_of_two::nonzero;
 use crate::block::scales::{Scales, Step};
+use crate::block::wide::{divided, odd};
 use crate::error::FormatError;
 use crate::kernel::pack;
 use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
-use crate::scalar::Visitor;
-use crate::scalar::{Grid, ScalarFormat};
+use crate::scalar::{Grid, ScalarFormat, Visitor, Wide};
 
 /// A tensor at its true size.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,11 +58,45 @@ impl BlockFormat {
         self.granularity().check(input.len(), shape)?;
         let scales = self.scales(input, shape)?;
         let steps = self.steps(input, shape, &scales)?;
+        let scaled = |i: usize, step: Step| nonzero(step.divide(input[i]), input[i], rounding);
+        self.codes(shape, scales, &steps, scaled, rounding)
+    }
+
+    /// As [`encode`](Self::encode), of numbers that f32 need not hold.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub(crate) fn encode_wide<T: Into<Wide> + Copy + Sync>(
+        &self,
+        input: &[T],
+        shape: &[usize],
+        rounding: Rounding,
+    ) -> Result<BlockCodes, FormatError> {
+        let Some((scales, steps)) = self.scales_and_steps(input, shape)? else {
+            return self.encode(&odd(input), shape, rounding);
+        };
+        rounding.validate()?;
+        let scaled = |i: usize, step: Step| divided(input[i].into(), step, rounding);
+        self.codes(shape, scales, &steps, scaled, rounding)
+    }
+
+    /// The codes of numbers that `scaled` divides by their block's scale, given their index.
+    fn codes(
+        &self,
+        shape: &[usize],
+        scales: Scales,
+        steps: &[Step],
+        scaled: impl Fn(usize, Step) -> f32 + Sync,
+        rounding: Rounding,
+    ) -> Result<BlockCodes, FormatError> {
+        let granularity = self.granularity();
         let codes = self.with_element(Encode {
-            input,
-            granularity: self.granularity(),
-            extent: self.granularity().extent(shape)?,
-            steps: &steps,
+            elements: shape.iter().product(),
+            scaled,
+            granularity,
+            extent: granularity.extent(shape)?,
+            steps,
             rounding,
         });
         Ok(BlockCodes {
@@ -106,15 +140,34 @@ impl BlockFormat {
     }
 }
 
-struct Encode<'a> {
-    input: &'a [f32],
+/// The value of an element, from what a number is in steps of its block's scale.
+pub(crate) fn element<F: ScalarFormat>(
+    format: &F,
+    scaled: f32,
+    step: Step,
+    rounding: Rounding,
+    random: u32,
+) -> f32 {
+    match step {
+        // The limits of integers lie about their zero point.
+        Step::Affine(_) => {
+            let steps = rounding.to_integer(scaled, random) + step.zero_point();
+            steps.clamp(format.min(), format.max())
+        }
+        _ => format.grid().round(scaled, rounding, random),
+    }
+}
+
+struct Encode<'a, S> {
+    elements: usize,
+    scaled: S,
     granularity: Granularity,
     extent: Extent,
     steps: &'a [Step],
     rounding: Rounding,
 }
 
-impl Visitor for Encode<'_> {
+impl<S: Fn(usize, Step) -> f32 + Sync> Visitor for Encode<'_, S> {
     type Output = Vec<u32>;
 
     fn visit<F: ScalarFormat>(self, format: &F) -> Vec<u32> {
@@ -122,27 +175,19 @@ impl Visitor for Encode<'_> {
             Rounding::Stochastic { seed, stream, .. } => Some(Philox::new(seed, stream)),
             _ => None,
         };
-        let (low, high) = (format.min(), format.max());
-        let element = |(i, &x): (usize, &f32)| {
+        let code = |i: usize| {
             let step = self.steps[self.granularity.scale_of(self.extent, i)];
             let random = philox.map_or(0, |philox| philox.word(i as u64));
-            let scaled = nonzero(step.divide(x), x, self.rounding);
-            let value = match step {
-                // The limits of integers lie about their zero point.
-                Step::Affine(_) => {
-                    let steps = self.rounding.to_integer(scaled, random) + step.zero_point();
-                    let zero = step.zero_point();
-                    if steps.is_nan() {
-                        zero
-                    } else {
-                        steps.clamp(low, high)
-                    }
-                }
-                _ => format.grid().round(scaled, self.rounding, random),
-            };
-            format.encode(value)
+            let scaled = (self.scaled)(i, step);
+            let value = element(format, scaled, step, self.rounding, random);
+            let without_code = value.is_nan() && matches!(step, Step::Affine(_));
+            format.encode(if without_code {
+                step.zero_point()
+            } else {
+                value
+            })
         };
-        self.input.par_iter().enumerate().map(element).collect()
+        (0..self.elements).into_par_iter().map(code).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use crate::block::granularity::Granularity;
 use crate::block::pass::Shared;
 use crate::block::scales::{Scales, Step};
+use crate::block::wide::Ranges;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::scalar::Visitor;
@@ -67,6 +68,15 @@ pub(crate) trait BlockKind: Copy + Display + Sized {
         scales: &Scales,
     ) -> Result<Vec<Step>, FormatError> {
         Ok(scales.steps())
+    }
+
+    /// As [`scales`](Self::scales), from the exact ranges of a tensor's blocks, where scales are floats
+    /// computed from the numbers, so that numbers which are no f32 have scales of their own.
+    const EXACT_SCALES: Option<fn(&Self, &Ranges) -> Scales> = None;
+
+    /// As [`steps`](Self::steps), from the exact ranges of a tensor's blocks.
+    fn steps_of(&self, _ranges: &Ranges, scales: &Scales) -> Vec<Step> {
+        scales.steps()
     }
 
     /// Whether scales are of this format's kind.

@@ -9,8 +9,10 @@ pub mod microscaling;
 pub mod nvfp4;
 pub(crate) mod pass;
 pub(crate) mod power_of_two;
+mod quotient;
 pub mod scaled;
 mod scales;
+mod wide;
 
 pub use affine::GroupedInteger;
 pub use bfp::BlockFloat;
@@ -26,6 +28,7 @@ use std::fmt;
 use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::pass::Shared;
 use crate::block::scales::Step;
+use crate::block::wide::Ranges;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
@@ -34,12 +37,16 @@ use crate::rounding::philox::GROUP;
 use crate::scalar::Visitor;
 use crate::scalar::facts::Facts;
 use crate::scalar::integer_grid::IntegerRange;
-use crate::scalar::{Grid, ScalarFormat};
+use crate::scalar::{Grid, ScalarFormat, Wide};
 
 /// Makes the enum over the block formats, and what it passes on to them.
 macro_rules! block_formats {
     ($($(#[$doc:meta])* $kind:ident($format:ident),)*) => {
         /// A format in which a number is stored with a scale that it shares with its neighbours.
+        ///
+        /// Numbers that f32 does not hold, from f64 and from texts, have the scale that follows from
+        /// them as they are, rounded once; such a number is divided by it exactly, and what comes of
+        /// that is rounded once to an element. A finite number beyond f32 counts as the largest f32.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum BlockFormat {
@@ -129,6 +136,24 @@ macro_rules! block_formats {
             ) -> Result<Vec<Step>, FormatError> {
                 match self {
                     $(Self::$kind(format) => format.steps(input, shape, scales),)*
+                }
+            }
+
+            /// Whether [`exact_scales`](Self::exact_scales) has any.
+            fn has_exact_scales(&self) -> bool {
+                match self {
+                    $(Self::$kind(_) => <$format as BlockKind>::EXACT_SCALES.is_some(),)*
+                }
+            }
+
+            /// See [`BlockKind::EXACT_SCALES`] and [`BlockKind::steps_of`].
+            fn exact_scales(&self, ranges: &Ranges) -> Option<(Scales, Vec<Step>)> {
+                match self {
+                    $(Self::$kind(format) => {
+                        let scales = <$format as BlockKind>::EXACT_SCALES?(format, ranges);
+                        let steps = format.steps_of(ranges, &scales);
+                        Some((scales, steps))
+                    })*
                 }
             }
 
@@ -242,9 +267,23 @@ impl BlockFormat {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        let row: usize = shape.iter().skip(1).product();
-        let skipped = first as u64 / GROUP as u64 * row as u64;
-        self.quantize_after(skipped, input, shape, output, rounding)
+        self.quantize_after(groups_before(first, shape), input, shape, output, rounding)
+    }
+
+    /// As [`quantize_rows`](Self::quantize_rows), of numbers that f32 need not hold.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize).
+    #[cfg(feature = "files")]
+    pub(crate) fn quantize_rows_wide(
+        &self,
+        first: usize,
+        input: &[f64],
+        shape: &[usize],
+        rounding: Rounding,
+    ) -> Result<Vec<f32>, FormatError> {
+        self.quantize_wide(groups_before(first, shape), input, shape, rounding)
     }
 
     /// As [`quantize`](Self::quantize), in place.
@@ -274,6 +313,13 @@ impl BlockFormat {
     }
 }
 
+/// How many groups of random words come before row `first`.
+#[cfg(feature = "files")]
+fn groups_before(first: usize, shape: &[usize]) -> u64 {
+    let row: usize = shape.iter().skip(1).product();
+    first as u64 / GROUP as u64 * row as u64
+}
+
 /// A number by itself, as a block of one element.
 #[derive(Debug, Clone, Copy)]
 pub struct OneElement(BlockFormat);
@@ -300,6 +346,10 @@ impl ScalarFormat for BlockFormat {
 
     fn grid(&self) -> OneElement {
         OneElement(*self)
+    }
+
+    fn round_wide(&self, x: Wide, rounding: Rounding, random: u32) -> f32 {
+        self.round_alone(x, rounding, random)
     }
 
     fn bits(&self) -> u32 {

@@ -7,7 +7,9 @@ use crate::block::kind::{BlockKind, BlockVisitor};
 use crate::block::microscaling::largest;
 use crate::block::pass::{self, Shared};
 use crate::block::power_of_two::nonzero;
+use crate::block::quotient;
 use crate::block::scales::{Scales, float8};
+use crate::block::wide::{Range, Ranges};
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
@@ -101,6 +103,17 @@ impl NvFp4 {
         Ok(ranges.into_iter().map(code).collect())
     }
 
+    fn exact_scales(&self, ranges: &Ranges) -> Scales {
+        let tensor = quotient::nearest(ranges.largest_finite, SCALE_MAX * ELEMENT_MAX);
+        let (rule, format) = (self.blocks(tensor), float8());
+        let code = |block: &Range| {
+            let sixth = quotient::nearest(block.magnitude(), ELEMENT_MAX);
+            format.encode(rule.block_scale_of(sixth, block.special)) as u8
+        };
+        let blocks = ranges.blocks.iter().map(code).collect();
+        Scales::Float8 { tensor, blocks }
+    }
+
     /// The rounding of a tensor with this scale.
     pub(crate) fn blocks(&self, tensor_scale: f32) -> NvBlocks {
         NvBlocks {
@@ -162,6 +175,8 @@ impl BlockKind for NvFp4 {
         Ok(Scales::Float8 { tensor, blocks })
     }
 
+    const EXACT_SCALES: Option<fn(&Self, &Ranges) -> Scales> = Some(Self::exact_scales);
+
     fn are_scales(scales: &Scales) -> bool {
         matches!(scales, Scales::Float8 { .. })
     }
@@ -195,18 +210,22 @@ impl NvBlocks {
     #[inline(always)]
     pub(crate) fn block_scale(&self, largest: u32) -> f32 {
         // Without branches, as vector code has it.
-        let scale = f32::from_bits(largest) / ELEMENT_MAX / self.tensor_scale;
+        let special = largest >= f32::INFINITY.to_bits();
+        self.block_scale_of(f32::from_bits(largest) / ELEMENT_MAX, special)
+    }
+
+    /// As [`block_scale`](Self::block_scale), for a sixth of the largest magnitude; `special` says
+    /// whether NaN or an infinity is in the block.
+    #[inline(always)]
+    fn block_scale_of(&self, sixth: f32, special: bool) -> f32 {
+        let scale = sixth / self.tensor_scale;
         let rounded = self.scale.round(scale, Rounding::NearestEven, 0);
         let rounded = if self.tensor_scale == 0.0 {
             0.0
         } else {
             rounded
         };
-        if largest >= f32::INFINITY.to_bits() {
-            f32::NAN
-        } else {
-            rounded
-        }
+        if special { f32::NAN } else { rounded }
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the blocks of a tensor share.
 
 use crate::block::power_of_two::PowerOfTwo;
+use crate::block::quotient;
 use crate::block::scaled::{Quotient, ScaleType, double};
-use crate::scalar::ScalarFormat;
 use crate::scalar::float::Float;
 use crate::scalar::integer::Affine;
+use crate::scalar::{ScalarFormat, Wide};
 
 /// What blocks share.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +62,17 @@ impl Step {
             Self::Real(scale) => x / scale,
             Self::Affine(affine) => x / affine.scale,
             Self::Quotient(quotient) => quotient.divide(x),
+        }
+    }
+
+    /// As [`divide`](Self::divide), of a number that f32 need not hold.
+    pub(crate) fn divide_wide(self, x: Wide) -> f32 {
+        match self {
+            Self::Power(scale) => x.to_odd() * scale.reciprocal,
+            Self::Real(0.0) => 0.0,
+            Self::Real(scale) => quotient::to_odd(x, scale),
+            Self::Affine(affine) => quotient::to_odd(x, affine.scale),
+            Self::Quotient(quotient) => quotient.divide_wide(x),
         }
     }
 

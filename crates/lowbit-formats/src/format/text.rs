@@ -8,18 +8,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::FormatError;
 use crate::format::Format;
-use crate::grammar::{Call, Reason, nearest};
+use crate::grammar::{Call, Reason, near, nearest};
 
 impl FromStr for Format {
     type Err = FormatError;
 
     fn from_str(text: &str) -> Result<Self, FormatError> {
         let canonical = canonical(text);
-        if name_of(&canonical) == "fp8" {
+        if let Some((reason, nearest)) = unclear(name_of(&canonical)) {
             return Err(FormatError::Parse {
                 text: text.into(),
-                reason: "fp8 may be e4m3 or e5m2".into(),
-                nearest: "e4m3".into(),
+                reason,
+                nearest,
             });
         }
         let parsed = Call::parse(&canonical).and_then(|call| Self::from_call(&call));
@@ -31,31 +31,87 @@ impl FromStr for Format {
     }
 }
 
-/// Names that other libraries have, and ours. PyTorch, ml_dtypes and ONNX: `float8_e4m3` is IEEE-like
-/// in ml_dtypes, with an infinity, and `float8_e4m3fn` is OCP's E4M3.
-const ALIASES: [(&str, &str); 21] = [
+/// Modules whose names may stand before a type's.
+const MODULES: [&str; 6] = [
+    "torch.",
+    "jnp.",
+    "jax.numpy.",
+    "np.",
+    "numpy.",
+    "ml_dtypes.",
+];
+
+/// Names that other libraries have, without underscores, and ours. PyTorch, ml_dtypes, ONNX, XLA and
+/// safetensors: `float8_e4m3` is IEEE-like in ml_dtypes, with an infinity, and `float8_e4m3fn` is OCP's
+/// E4M3.
+const ALIASES: [(&str, &str); 35] = [
     ("bfloat16", "bf16"),
     ("float16", "fp16"),
     ("half", "fp16"),
     ("binary16", "fp16"),
+    ("f16", "fp16"),
     ("float32", "fp32"),
     ("single", "fp32"),
     ("binary32", "fp32"),
+    ("f32", "fp32"),
     ("tfloat32", "tf32"),
-    ("float8_e4m3", "float(4,3)"),
-    ("float8_e4m3fn", "e4m3"),
+    ("float8e4m3", "float(4,3)"),
     ("float8e4m3fn", "e4m3"),
+    ("f8e4m3fn", "e4m3"),
     ("e4m3fn", "e4m3"),
-    ("float8_e5m2", "e5m2"),
     ("float8e5m2", "e5m2"),
-    ("float8_e4m3fnuz", "e4m3fnuz"),
-    ("float8_e5m2fnuz", "e5m2fnuz"),
-    ("float8_e4m3b11fnuz", "e4m3b11fnuz"),
-    ("float8_e3m4", "e3m4"),
-    ("float8_e8m0fnu", "e8m0"),
-    ("float6_e3m2fn", "e3m2"),
-    ("float4_e2m1fn", "e2m1"),
+    ("f8e5m2", "e5m2"),
+    ("float8e4m3fnuz", "e4m3fnuz"),
+    ("f8e4m3fnuz", "e4m3fnuz"),
+    ("float8e5m2fnuz", "e5m2fnuz"),
+    ("f8e5m2fnuz", "e5m2fnuz"),
+    ("float8e4m3b11fnuz", "e4m3b11fnuz"),
+    ("f8e4m3b11fnuz", "e4m3b11fnuz"),
+    ("float8e3m4", "e3m4"),
+    ("f8e3m4", "e3m4"),
+    ("float8e8m0fnu", "e8m0"),
+    ("f8e8m0fnu", "e8m0"),
+    ("float8e8m0", "e8m0"),
+    ("e8m0fnu", "e8m0"),
+    ("float6e3m2fn", "e3m2"),
+    ("e3m2fn", "e3m2"),
+    ("float6e2m3fn", "e2m3"),
+    ("e2m3fn", "e2m3"),
+    ("float4e2m1fn", "e2m1"),
+    ("e2m1fn", "e2m1"),
+    ("float4e2m1fnx2", "e2m1"),
 ];
+
+/// Why a name may be that of several formats, or of none here though it is like others; and what to
+/// suggest.
+fn unclear(name: &str) -> Option<(String, String)> {
+    let told = |reason: &str, nearest: &str| Some((reason.to_string(), nearest.to_string()));
+    match name {
+        "fp8" | "float8" => return told(&format!("{name} may be e4m3 or e5m2"), "e4m3"),
+        "fp6" | "float6" => return told(&format!("{name} may be e3m2 or e2m3"), "e3m2"),
+        "float4" => return told("float4 may be e2m1, or fp4 of bitsandbytes", "e2m1"),
+        "double" => return told(TOO_WIDE, ""),
+        _ => {}
+    }
+    let bits = |prefix: &str| name.strip_prefix(prefix)?.parse::<u32>().ok();
+    if let Some(bits) = bits("posit") {
+        let reason = "no exponent bits are given, of which the Posit Standard (2022) has 2";
+        let standard = format!("posit({bits},2)");
+        let known = standard.parse::<Format>().is_ok();
+        return told(reason, if known { &standard } else { "" });
+    }
+    let bits = ["float", "fp", "f", "binary"].into_iter().find_map(bits)?;
+    match (name, bits) {
+        ("fp4" | "fp16" | "fp32", _) => None,
+        (_, 33..) => told(TOO_WIDE, ""),
+        _ => told(
+            "no format has this name; float(exponent,mantissa) takes any widths",
+            "",
+        ),
+    }
+}
+
+const TOO_WIDE: &str = "the widest float is fp32";
 
 fn name_of(text: &str) -> &str {
     text.split('(').next().unwrap_or_default().trim()
@@ -65,8 +121,10 @@ fn name_of(text: &str) -> &str {
 fn canonical(text: &str) -> Cow<'_, str> {
     let name = name_of(text);
     let lower = name.to_lowercase();
-    let alias = ALIASES.iter().find(|(alias, _)| *alias == lower);
-    let ours = alias.map_or(lower.as_str(), |(_, ours)| ours);
+    let alone = MODULES.iter().find_map(|module| lower.strip_prefix(module));
+    let alone = alone.unwrap_or(&lower).replace('_', "");
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == alone);
+    let ours = alias.map_or(alone.as_str(), |(_, ours)| ours);
     if ours == name {
         return text.into();
     }
@@ -78,33 +136,33 @@ fn canonical(text: &str) -> Cow<'_, str> {
 }
 
 /// The valid text nearest to an invalid one: closed where it was not, or with the same arguments if
-/// those were not at fault, or with the same name.
+/// those were not at fault, or with the same name; empty if none is near.
 fn suggestion(text: &str) -> String {
     if let Ok(format) = Call::parse(&format!("{text})")).and_then(|call| Format::from_call(&call)) {
         return format.to_string();
     }
-    if let Some((name, arguments)) = text.split_once('(') {
-        let names = Format::examples().filter_map(|example| example.split('(').next());
-        let renamed = format!("{}({arguments}", nearest(name.trim(), names));
-        let parsed = Call::parse(&renamed).and_then(|call| Format::from_call(&call));
-        if let Ok(format) = parsed {
+    let name = name_of(text);
+    if let Some((_, arguments)) = text.split_once('(') {
+        let renamed = near(name, Format::examples().map(name_of))
+            .map(|name| format!("{name}({arguments}"))
+            .and_then(|renamed| Format::from_call(&Call::parse(&renamed).ok()?).ok());
+        if let Some(format) = renamed {
             return format.to_string();
         }
     }
-    let name = |text: &'_ str| {
-        text.split('(')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_string()
+    let namesake = |name: &str| {
+        let namesakes = Format::examples().filter(|example| name_of(example) == name);
+        nearest(text.trim(), namesakes)
     };
-    let namesakes = Format::examples().filter(|example| name(example) == name(text));
-    let namesake = nearest(text.trim(), namesakes);
-    if namesake.is_empty() {
-        nearest(text.trim(), Format::examples()).into()
-    } else {
-        namesake.into()
+    if !namesake(name).is_empty() {
+        return namesake(name).into();
     }
+    let aliases = ALIASES.iter().map(|(alias, _)| *alias);
+    let known = near(name, Format::examples().map(name_of).chain(aliases));
+    let known = known.unwrap_or_default();
+    let ours = ALIASES.iter().find(|(alias, _)| *alias == known);
+    ours.map_or_else(|| namesake(known), |(_, ours)| ours)
+        .into()
 }
 
 impl Serialize for Format {
@@ -168,6 +226,20 @@ mod tests {
             (" E4M3 ( saturate ) ", "e4m3(saturate)"),
             ("Float(5,10)", "fp16"),
             ("INT8", "int8"),
+            ("torch.float8_e4m3fn", "e4m3"),
+            ("torch.bfloat16", "bf16"),
+            ("jnp.float8_e5m2", "e5m2"),
+            ("np.float16", "fp16"),
+            ("ml_dtypes.float8_e4m3b11fnuz", "e4m3b11fnuz"),
+            // The type of ml_dtypes, without its underscore.
+            ("float8e4m3", "float(4,3)"),
+            ("FLOAT8E4M3FN", "e4m3"),
+            ("F8E4M3FN", "e4m3"),
+            ("e8m0fnu", "e8m0"),
+            ("torch.float8_e8m0fnu", "e8m0"),
+            ("torch.float4_e2m1fn_x2", "e2m1"),
+            ("BF16", "bf16"),
+            ("F32", "fp32"),
         ] {
             assert_eq!(parse(text).to_string(), canonical, "{text}");
         }
@@ -203,6 +275,10 @@ mod tests {
             ),
             ("pot(4,max=1,max=1)", "`max` is given twice"),
             ("mxfp4(scale=up,scale=floor)", "`scale` is given twice"),
+            ("float(4,3,fn,fn)", "`fn` is given twice"),
+            ("int8(narrow,narrow)", "`narrow` is given twice"),
+            ("e4m3(saturate,saturate)", "`saturate` is given twice"),
+            ("scaled(e4m3,double,double)", "`double` is given twice"),
         ] {
             let error = text.parse::<Format>().unwrap_err();
             let FormatError::Parse { reason: ours, .. } = &error else {
@@ -224,12 +300,32 @@ mod tests {
             ("bfloat17", "bf16"),
             ("fp8", "e4m3"),
             ("mxfp8", "mxfp8(e4m3)"),
+            ("flot", "float(4,3)"),
+            ("float8", "e4m3"),
+            ("fp6", "e3m2"),
+            // SoftPosit's posit8 and posit16 have other exponent bits.
+            ("posit8", "posit(8,2)"),
+            ("posit32", "posit(32,2)"),
+            // No format is near, or only one of another width.
+            ("float64", ""),
+            ("F64", ""),
+            ("fp64", ""),
+            ("double", ""),
+            ("torch.float64", ""),
+            ("np.double", ""),
+            ("fp24", ""),
+            ("posit99", ""),
+            ("complex64", ""),
+            ("nonsense", ""),
+            ("", ""),
         ] {
             let Err(FormatError::Parse { nearest, .. }) = text.parse::<Format>() else {
                 panic!("{text} parses");
             };
             assert_eq!(nearest, expected, "{text}");
         }
+        let error = "float64".parse::<Format>().unwrap_err().to_string();
+        assert_eq!(error, "unknown format `float64`: the widest float is fp32");
         let error = "e4m4".parse::<Format>().unwrap_err().to_string();
         assert_eq!(
             error,

@@ -20,8 +20,9 @@ impl Format {
     ///
     /// A finite number beyond f32 gives what a large finite number gives, and a tiny one is no zero.
     /// In stochastic rounding the probability is that of [`Rounding::Stochastic`] with the fraction
-    /// of `x` itself. Formats in which numbers share a scale take the nearer f32 with an odd
-    /// significand for `x`.
+    /// of `x` itself. In a format with a float scale the scale follows from `x` itself, and so does
+    /// the quotient of a number that is no f32; see
+    /// [`BlockFormat`](crate::BlockFormat).
     ///
     /// ```
     /// use lowbit_formats::{Format, Rounding};
@@ -57,9 +58,6 @@ impl Format {
                 format.round_wide(self.0, self.1, self.2)
             }
         }
-        if let Self::Block(_) = self {
-            return self.round(to_odd(x.nearest()), rounding, random);
-        }
         self.visit(Round(x, rounding, random))
     }
 
@@ -75,10 +73,10 @@ impl Format {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
-        if let Self::Block(_) = self {
+        if let Self::Block(format) = self {
             check_slices(input.len(), output.len(), rounding)?;
-            let singles = kernel::map_to_vec(input, to_odd);
-            return self.quantize(&singles, output, rounding);
+            output.copy_from_slice(&format.quantize_wide(0, input, &[input.len()], rounding)?);
+            return Ok(());
         }
         self.quantize_f64_from(0, input, output, rounding)
     }

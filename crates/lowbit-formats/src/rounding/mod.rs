@@ -212,7 +212,7 @@ impl fmt::Display for Rounding {
     }
 }
 
-/// What is printed; in `stochastic`, each argument may be left out: seed and stream are then 0,
+/// What is printed, in letters of any size, and `nearest` for `nearest-even`; in `stochastic`, each argument may be left out: seed and stream are then 0,
 /// bits 32.
 impl FromStr for Rounding {
     type Err = FormatError;
@@ -235,7 +235,12 @@ impl FromStr for Rounding {
 impl Rounding {
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let options = call.split(0)?.1;
-        if let Some((_, mode)) = NAMES.iter().find(|(name, _)| *name == call.name()) {
+        let lower = call.name().to_lowercase();
+        let name = match lower.as_str() {
+            "nearest" => "nearest-even",
+            other => other,
+        };
+        if let Some((_, mode)) = NAMES.iter().find(|(known, _)| *known == name) {
             return match options {
                 [] => Ok(*mode),
                 [option, ..] => Err(Reason(format!(
@@ -244,7 +249,7 @@ impl Rounding {
                 ))),
             };
         }
-        if call.name() != "stochastic" {
+        if name != "stochastic" {
             return Err(Reason("no rounding mode has this name".into()));
         }
         let (mut seed, mut stream, mut bits) = (0, 0, 32);
@@ -331,8 +336,11 @@ mod tests {
             assert_eq!(mode.to_string().parse(), Ok(mode));
         }
         assert_eq!("stochastic".parse(), Ok(Rounding::stochastic(0, 0)));
+        for text in ["nearest", "Nearest-Even", "NEAREST"] {
+            assert_eq!(text.parse(), Ok(Rounding::NearestEven));
+        }
         for text in [
-            "nearest",
+            "nearest(1)",
             "up(1)",
             "stochastic(bits=33)",
             "stochastic(sed=1)",

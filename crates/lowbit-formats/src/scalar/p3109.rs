@@ -512,117 +512,142 @@ mod tests {
         assert_eq!(nearest(signed, -1e-9).to_bits(), 0);
     }
 
-    /// The rows of the report's Saturate (version 4.0, section 4.7.5), for a number beyond the
-    /// largest value, infinity, their opposites, and every rounding in the order of
+    /// What a number beyond the largest value becomes, infinity, their opposites, in the order of
     /// [`Rounding::DETERMINISTIC`]: to nearest (even, away), toward zero, down, up, to odd.
+    type Row = (&'static str, [f32; 6], [f32; 6], [f32; 6], [f32; 6]);
+
+    /// The rows of the report's Saturate (version 4.0, section 4.7.5) that let infinities be; `MAX`
+    /// stands for the largest value. In a signed extended format the largest code is even, so that
+    /// odd is infinity.
+    const EXTENDED: [Row; 3] = [
+        (
+            "p3109(8,4)",
+            [INF, INF, MAX, MAX, INF, INF],
+            [INF; 6],
+            [-INF, -INF, -MAX, -INF, -MAX, -INF],
+            [-INF; 6],
+        ),
+        (
+            "p3109(8,1)",
+            [INF, INF, MAX, MAX, INF, INF],
+            [INF; 6],
+            [-INF, -INF, -MAX, -INF, -MAX, -INF],
+            [-INF; 6],
+        ),
+        (
+            "p3109(8,4,unsigned)",
+            [INF, INF, MAX, MAX, INF, MAX],
+            [INF; 6],
+            [NAN, NAN, 0.0, NAN, 0.0, NAN],
+            [NAN; 6],
+        ),
+    ];
+
+    /// The rows of those that are finite, saturate or propagate.
+    const SATURATING: [Row; 9] = [
+        (
+            "p3109(8,4,finite)",
+            [MAX; 6],
+            [MAX; 6],
+            [-MAX; 6],
+            [-MAX; 6],
+        ),
+        (
+            "p3109(8,4,unsigned,finite)",
+            [MAX; 6],
+            [MAX; 6],
+            [NAN, NAN, 0.0, NAN, 0.0, NAN],
+            [NAN; 6],
+        ),
+        (
+            "p3109(8,4,saturate)",
+            [MAX; 6],
+            [MAX; 6],
+            [-MAX; 6],
+            [-MAX; 6],
+        ),
+        (
+            "p3109(8,4,finite,saturate)",
+            [MAX; 6],
+            [MAX; 6],
+            [-MAX; 6],
+            [-MAX; 6],
+        ),
+        (
+            "p3109(8,4,unsigned,saturate)",
+            [MAX; 6],
+            [MAX; 6],
+            [0.0; 6],
+            [0.0; 6],
+        ),
+        (
+            "p3109(8,4,propagate)",
+            [MAX; 6],
+            [INF; 6],
+            [-MAX; 6],
+            [-INF; 6],
+        ),
+        (
+            "p3109(8,4,finite,propagate)",
+            [MAX; 6],
+            [MAX; 6],
+            [-MAX; 6],
+            [-MAX; 6],
+        ),
+        (
+            "p3109(8,4,unsigned,propagate)",
+            [MAX; 6],
+            [INF; 6],
+            [0.0; 6],
+            [0.0; 6],
+        ),
+        (
+            "p3109(8,4,unsigned,finite,propagate)",
+            [MAX; 6],
+            [MAX; 6],
+            [0.0; 6],
+            [0.0; 6],
+        ),
+    ];
+
+    const INF: f32 = f32::INFINITY;
+    const NAN: f32 = f32::NAN;
+    const MAX: f32 = f32::MAX;
+
     #[test]
     fn saturation_row_by_row() {
-        let (inf, nan, max) = (f32::INFINITY, f32::NAN, f32::MAX);
-        // In a signed extended format the largest code is even, so that odd is infinity.
-        let none = [inf, inf, max, max, inf, inf];
-        let none_below = [-inf, -inf, -max, -inf, -max, -inf];
-        let all = |x: f32| [x; 6];
-        for (text, high, infinite, low, minus_infinite) in [
-            ("p3109(8,4)", none, all(inf), none_below, all(-inf)),
-            ("p3109(8,1)", none, all(inf), none_below, all(-inf)),
-            (
-                "p3109(8,4,finite)",
-                all(max),
-                all(max),
-                all(-max),
-                all(-max),
-            ),
-            (
-                "p3109(8,4,unsigned)",
-                [inf, inf, max, max, inf, max],
-                all(inf),
-                [nan, nan, 0.0, nan, 0.0, nan],
-                all(nan),
-            ),
-            (
-                "p3109(8,4,unsigned,finite)",
-                all(max),
-                all(max),
-                [nan, nan, 0.0, nan, 0.0, nan],
-                all(nan),
-            ),
-            (
-                "p3109(8,4,saturate)",
-                all(max),
-                all(max),
-                all(-max),
-                all(-max),
-            ),
-            (
-                "p3109(8,4,finite,saturate)",
-                all(max),
-                all(max),
-                all(-max),
-                all(-max),
-            ),
-            (
-                "p3109(8,4,unsigned,saturate)",
-                all(max),
-                all(max),
-                all(0.0),
-                all(0.0),
-            ),
-            (
-                "p3109(8,4,propagate)",
-                all(max),
-                all(inf),
-                all(-max),
-                all(-inf),
-            ),
-            (
-                "p3109(8,4,finite,propagate)",
-                all(max),
-                all(max),
-                all(-max),
-                all(-max),
-            ),
-            (
-                "p3109(8,4,unsigned,propagate)",
-                all(max),
-                all(inf),
-                all(0.0),
-                all(0.0),
-            ),
-            (
-                "p3109(8,4,unsigned,finite,propagate)",
-                all(max),
-                all(max),
-                all(0.0),
-                all(0.0),
-            ),
-        ] {
+        for (text, high, infinite, low, minus_infinite) in EXTENDED.into_iter().chain(SATURATING) {
             let format: crate::Format = text.parse().unwrap();
             assert_eq!(format.to_string(), text);
-            let largest = format.facts().max;
-            for (x, expected) in [
+            let columns = [
                 (3e38, high),
-                (inf, infinite),
+                (INF, infinite),
                 (-3e38, low),
-                (-inf, minus_infinite),
-            ] {
+                (-INF, minus_infinite),
+            ];
+            for (x, expected) in columns {
                 for (mode, expected) in Rounding::DETERMINISTIC.into_iter().zip(expected) {
-                    let expected = if expected.abs() == max {
-                        largest.copysign(expected)
-                    } else {
-                        expected
-                    };
-                    // Alone, and by the vector kernels.
-                    let alone = format.round(x, mode, 0);
-                    let kernel = format.quantize_to_vec(&[x], mode).unwrap()[0];
-                    for ours in [alone, kernel, format.round_f64(x.into(), mode, 0)] {
-                        let same = ours.to_bits() == expected.to_bits();
-                        assert!(
-                            same || (ours.is_nan() && expected.is_nan()),
-                            "{text} {mode} {x}: {ours}"
-                        );
-                    }
+                    row_of(&format, x, mode, expected);
                 }
             }
+        }
+    }
+
+    /// One number by itself, by the vector kernels, and from f64.
+    fn row_of(format: &crate::Format, x: f32, mode: Rounding, expected: f32) {
+        let expected = if expected.abs() == MAX {
+            format.facts().max.copysign(expected)
+        } else {
+            expected
+        };
+        let kernel = format.quantize_to_vec(&[x], mode).unwrap()[0];
+        let wide = format.round_f64(x.into(), mode, 0);
+        for ours in [format.round(x, mode, 0), kernel, wide] {
+            let same = ours.to_bits() == expected.to_bits();
+            assert!(
+                same || (ours.is_nan() && expected.is_nan()),
+                "{format} {mode} {x}: {ours}"
+            );
         }
     }
 

@@ -50,6 +50,42 @@ impl Wide {
         }
     }
 
+    /// Whether the number is below, at or above another.
+    pub(crate) fn compare_wide(self, other: Self) -> Ordering {
+        match self.nearest.partial_cmp(&other.nearest) {
+            Some(Ordering::Equal) | None => self.rest.cmp(&other.rest),
+            Some(order) => order,
+        }
+    }
+
+    /// The number as f32, an inexact one to the neighbour with an odd significand: rounding that to
+    /// fewer bits gives what rounding the number itself gives (Boldo and Melquiond, "Emulation of FMA
+    /// and Correctly Rounded Sums: Proved Algorithms Using Rounding to Odd", 2008).
+    pub(crate) fn to_odd(self) -> f32 {
+        match self.between() {
+            Ok(None) => self.nearest as f32,
+            Ok(Some((lo, hi))) => {
+                if lo.to_bits() & 1 == 1 {
+                    lo
+                } else {
+                    hi
+                }
+            }
+            // The largest f32 is odd.
+            Err(()) => f32::MAX.copysign(self.nearest as f32),
+        }
+    }
+
+    /// The same number as f32, if it is one, infinite or NaN.
+    pub(crate) fn single(self) -> Option<f32> {
+        matches!(self.between(), Ok(None)).then_some(self.nearest as f32)
+    }
+
+    /// Whether the number is below, at or above its nearest f64.
+    pub(crate) fn beyond_nearest(self) -> Ordering {
+        self.rest
+    }
+
     /// The number without its sign.
     pub fn abs(self) -> Self {
         if self.is_negative() {
@@ -288,20 +324,7 @@ fn beyond_singles<F: ScalarFormat + ?Sized>(
     if away { overflow } else { last }
 }
 
-/// `x` as f32, an inexact one to the neighbour with an odd significand: rounding that to fewer
-/// bits gives what rounding `x` itself gives (Boldo and Melquiond, "Emulation of FMA and Correctly
-/// Rounded Sums: Proved Algorithms Using Rounding to Odd", 2008).
+/// See [`Wide::to_odd`].
 pub(crate) fn to_odd(x: f64) -> f32 {
-    match Wide::from(x).between() {
-        Ok(None) => x as f32,
-        Ok(Some((lo, hi))) => {
-            if lo.to_bits() & 1 == 1 {
-                lo
-            } else {
-                hi
-            }
-        }
-        // The largest f32 is odd.
-        Err(()) => f32::MAX.copysign(x as f32),
-    }
+    Wide::from(x).to_odd()
 }

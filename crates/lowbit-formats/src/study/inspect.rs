@@ -1,5 +1,7 @@
 //! Single numbers under the glass: value, code and error of each.
 
+use std::cmp::Ordering;
+
 use serde::{Serialize, Serializer};
 
 use crate::error::FormatError;
@@ -9,7 +11,6 @@ use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
 use crate::scalar::Wide;
 use crate::scalar::facts::Facts;
-use crate::scalar::wide::to_odd;
 
 /// Formats of at most this many bits have all their codes listed by [`Format::describe`].
 pub const LISTED_BITS: u32 = 8;
@@ -19,6 +20,9 @@ pub const LISTED_BITS: u32 = 8;
 pub struct Description {
     /// The format's text.
     pub format: String,
+    /// What the name does not mean, where it may be taken for another format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'static str>,
     /// What there is to know about it; of a block format, about an element at a scale of one.
     pub facts: Facts,
     /// Every code, in ascending order of values, NaN last; empty for wider formats.
@@ -40,7 +44,7 @@ pub struct Code {
 /// What became of a number.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rounded {
-    /// The number, or its nearest f64.
+    /// The number, or its nearest f64; of a finite number beyond those, the largest.
     #[serde(serialize_with = "double_or_text")]
     pub input: f64,
     /// The value to which it was rounded.
@@ -51,7 +55,7 @@ pub struct Rounded {
     /// The code in binary, its fields apart.
     pub bits: String,
     /// `(value - input) / (upper - lower)`, the error in units of the gap between the input's two
-    /// neighbours; 0 for a number that is kept, `None` if there is a neighbour on one side only,
+    /// neighbours; 0 for a number that is kept, or nearer to its value than f64 tells, `None` if there is a neighbour on one side only,
     /// beyond the format's range.
     pub error_ulp: Option<f64>,
 }
@@ -81,9 +85,20 @@ impl Format {
         });
         Description {
             format: self.to_string(),
+            note: self.note(),
             facts: self.facts(),
             codes,
         }
+    }
+
+    /// What a name does not mean.
+    fn note(&self) -> Option<&'static str> {
+        let Self::Codebook(table) = self else {
+            return None;
+        };
+        table.to_string().starts_with("fp4").then_some(
+            "bitsandbytes' table of four bits, up to 1; the four-bit float of OCP, up to 6, is e2m1",
+        )
     }
 
     /// Rounds numbers, as one tensor of one dimension, and says what became of each.
@@ -113,8 +128,7 @@ impl Format {
         let (values, lower, upper) = (values?, lower?, upper?);
         let codes = match self {
             Self::Block(format) => {
-                let singles = singles(input);
-                let codes = format.encode(&singles, &[input.len()], rounding)?;
+                let codes = format.encode_wide(input, &[input.len()], rounding)?;
                 pack::unpack(&codes.elements, self.bits(), input.len())?
             }
             // What has been rounded stays what it is.
@@ -132,8 +146,8 @@ impl Format {
 
     /// Each number, or the tensor of them, rounded; in stochastic rounding number `i` takes word `i`.
     fn round_all(&self, input: &[Wide], rounding: Rounding) -> Result<Vec<f32>, FormatError> {
-        if let Self::Block(_) = self {
-            return self.quantize_to_vec(&singles(input), rounding);
+        if let Self::Block(format) = self {
+            return format.quantize_wide(0, input, &[input.len()], rounding);
         }
         rounding.validate()?;
         let word = |i| match rounding {
@@ -147,19 +161,16 @@ impl Format {
     }
 }
 
-/// What stands for numbers that share a scale; see [`Format::round_f64`].
-fn singles(input: &[Wide]) -> Vec<f32> {
-    input.iter().map(|x| to_odd(x.nearest())).collect()
-}
-
 fn error_ulp(input: Wide, value: f32, lower: f32, upper: f32) -> Option<f64> {
     let [value, lower, upper] = [value, lower, upper].map(f64::from);
     if input == value.into() {
         return Some(0.0);
     }
-    let input = input.nearest();
-    let between = lower < input && input < upper && upper - lower < f64::INFINITY;
-    (between && value.is_finite()).then(|| (value - input) / (upper - lower))
+    let between = input.compare(lower) == Ordering::Greater
+        && input.compare(upper) == Ordering::Less
+        && upper - lower < f64::INFINITY;
+    let within = between && value.is_finite() && !input.nearest().is_nan();
+    within.then(|| (value - input.nearest()) / (upper - lower))
 }
 
 /// As [`number_or_text`].
@@ -204,6 +215,16 @@ mod tests {
         assert!(parse("fp16").describe().codes.is_empty());
     }
 
+    /// bitsandbytes' table ends at 12 over 12, e2m1 at 6 (OCP microscaling, table 5).
+    #[test]
+    fn fp4_is_told_from_e2m1() {
+        let description = parse("fp4").describe();
+        assert_eq!(description.facts.max, 1.0);
+        assert!(description.note.unwrap().contains("e2m1"));
+        let float = parse("e2m1").describe();
+        assert_eq!((float.facts.max, float.note), (6.0, None));
+    }
+
     #[test]
     fn errors_in_ulp_by_hand() {
         // 0.3 lies between 0.28125 and 0.3125 in e4m3, whose step there is 1/32.
@@ -216,6 +237,35 @@ mod tests {
         assert_eq!(rounded[1].error_ulp, Some(0.0));
         assert_eq!(rounded[2].error_ulp, None);
         assert_eq!(rounded[3].error_ulp, None);
+    }
+
+    /// Numbers beside a value, nearer to it than any f64, lie within the range.
+    #[test]
+    fn texts_lie_between_their_neighbours() {
+        for (format, text, value) in [
+            ("e4m3", "1.00000000000000000000001", 1.0),
+            ("posit(16,1)", "0.99999999999999999999999", 1.0),
+            ("fp32", "1e-400", 0.0),
+            ("nvfp4", "-1.00000000000000000000001", -1.0),
+        ] {
+            let wide = [text.parse().unwrap()];
+            let rounded = parse(format).inspect_wide(&wide, Rounding::NearestEven);
+            let rounded = &rounded.unwrap()[0];
+            assert_eq!(rounded.value, value, "{format} {text}");
+            if format != "nvfp4" {
+                assert_eq!(rounded.error_ulp, Some(0.0), "{format} {text}");
+            }
+        }
+        let beyond = [
+            "1e400".parse().unwrap(),
+            "448.0000000000000000001".parse().unwrap(),
+        ];
+        for rounded in parse("e4m3")
+            .inspect_wide(&beyond, Rounding::NearestEven)
+            .unwrap()
+        {
+            assert_eq!(rounded.error_ulp, None);
+        }
     }
 
     /// OCP microscaling, section 6.3: the largest, 12, has the exponent 3, of which e2m1 takes 2,

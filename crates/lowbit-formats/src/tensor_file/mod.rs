@@ -16,6 +16,7 @@ mod source;
 mod target;
 
 use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use serde::Serialize;
@@ -53,8 +54,10 @@ pub enum Streams {
     #[default]
     Numbered,
     /// A tensor draws from the stream that is the 64-bit FNV-1a hash of its file's name without
-    /// folders, a byte of zero, and its own name (of a `.npy` file, without the ending): no two tensors share random numbers, and none
-    /// depends on the order of a file. The stream of the rounding does not matter.
+    /// folders, a byte of zero, and its own name (of a `.npy` file, without the ending). So a tensor
+    /// gets the same numbers wherever its file lies and in whatever order the file has it; and so do
+    /// tensors of one name in files of one name, in two folders. The stream of the rounding does not
+    /// matter.
     Named,
 }
 
@@ -69,7 +72,8 @@ pub struct ApplyConfig {
     pub output: Output,
     /// How codes are stored in a safetensors file.
     pub layout: CodeLayout,
-    /// What numbers of NumPy's type `V1` are.
+    /// What numbers of NumPy's type `V1` are. Arrays of other types in a `.npz` file are read as
+    /// what they are; a `.npy` file of another type is refused.
     pub bytes: Option<ByteType>,
 }
 
@@ -184,15 +188,14 @@ pub fn apply(
 /// tensors of a file with several are copied. The new file appears under its name when it is
 /// complete ([`new_file`](crate::new_file)), and may be the one that was read.
 ///
-/// Numbers are rounded as f32. Those of f64 are brought there by rounding to odd for formats of at
-/// most 16 bits, so that rounding twice gives what rounding once does, and by nearest-even for
-/// wider ones. Results that the tensor's type does not hold are written as the nearest that it
+/// Numbers are rounded once, those of f64 too ([`Format::round_f64`]). Results that the tensor's type does not hold are written as the nearest that it
 /// does; a finite result beyond its largest number is written as that one. In stochastic rounding,
 /// each tensor has a stream of its own ([`Streams`]), and element `j`, counted in row-major order,
 /// takes word `j`.
 ///
 /// # Errors
 ///
+/// [`FormatError::NoReader`] if nobody reads the pipe that is written to;
 /// [`FormatError::File`] if a file cannot be read or written or is ill-formed, a `.npy` file holds
 /// another type, or the new file's name has the ending of another kind or is a `.npy` file for the
 /// codes of a block format; [`FormatError::Shape`] if a tensor lacks the format's dimension;
@@ -294,6 +297,16 @@ pub fn read_codes(format: &Format, layout: CodeLayout, path: &Path) -> Result<Sa
 fn is_safetensors(path: &Path) -> bool {
     path.extension()
         .is_some_and(|ending| ending == "safetensors")
+}
+
+/// Why a file cannot be written.
+fn write_error(path: &Path, error: &io::Error) -> FormatError {
+    match error.kind() {
+        ErrorKind::BrokenPipe => FormatError::NoReader {
+            path: path.display().to_string(),
+        },
+        _ => file_error(path, error),
+    }
 }
 
 fn file_error(path: &Path, reason: impl ToString) -> FormatError {

@@ -199,7 +199,8 @@ fn element(
         ("V1", Some(byte)) => return Ok(Some(Element::Byte(byte))),
         ("V1", None) => {
             let reason = format!(
-                "holds `{descr}`, which may be one of several types of ml_dtypes: say which one"
+                "holds `{descr}`, which may be one of several types of ml_dtypes: say which one with \
+                 --dtype"
             );
             return Err(source.error(reason));
         }
@@ -211,8 +212,11 @@ fn element(
         _ => return Ok(None),
     };
     match bytes {
-        None => Ok(Some(element)),
-        Some(byte) => Err(source.error(format!("holds `{descr}`, which is not {byte}"))),
+        // An archive may hold several types.
+        Some(byte) if !source.is_member() => {
+            Err(source.error(format!("holds `{descr}`, which is not {byte}")))
+        }
+        _ => Ok(Some(element)),
     }
 }
 

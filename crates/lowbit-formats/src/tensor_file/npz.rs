@@ -14,7 +14,7 @@ use crate::new_file::NewFile;
 use crate::study::compare::Tensor;
 use crate::tensor_file::npy::{Array, Header};
 use crate::tensor_file::target::{Target, copy};
-use crate::tensor_file::{Applied, ApplyConfig, ByteType, Output, Source, file_error};
+use crate::tensor_file::{Applied, ApplyConfig, ByteType, Output, Source, file_error, write_error};
 
 /// An array of the archive.
 struct Member<'a> {
@@ -124,7 +124,7 @@ pub(crate) fn apply(
             .map_err(|error| bad(output, &error))?;
         let write = |bytes: &[u8]| {
             let written = archive.write_all(bytes);
-            written.map_err(|error| file_error(output, error))
+            written.map_err(|error| write_error(output, &error))
         };
         let source = &mut member.source;
         let header = Header::read(source, config.bytes)?;
@@ -168,7 +168,7 @@ impl Write for Written<'_> {
 
 fn bad(path: &Path, error: &ZipError) -> FormatError {
     match error {
-        ZipError::Io(error) => file_error(path, error),
+        ZipError::Io(error) => write_error(path, error),
         _ => file_error(path, format!("cannot be used as a .npz file: {error}")),
     }
 }

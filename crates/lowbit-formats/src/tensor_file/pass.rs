@@ -45,13 +45,8 @@ impl Stored<'_> {
             return self.round_rows((block, rows), format, rounding, source, write);
         }
         if self.fortran || matches!(format, Format::Block(_)) {
-            let (numbers, mut rounded) = self.piece(self.count, source, format)?;
-            let in_any_order = !matches!(rounding, Rounding::Stochastic { .. });
-            if self.element == Element::F64 && in_any_order && !matches!(format, Format::Block(_)) {
-                format.quantize_f64(&numbers, &mut rounded, rounding)?;
-            } else {
-                format.quantize_strided_in_place(&mut rounded, &self.layout()?, rounding)?;
-            }
+            let (numbers, singles) = self.piece(self.count, source, format)?;
+            let rounded = self.round_whole(format, rounding, &numbers, singles)?;
             if kind == Output::Numbers {
                 let (bytes, held) = self.bytes(&rounded);
                 write(&bytes)?;
@@ -88,6 +83,35 @@ impl Stored<'_> {
         Ok(sums.summary())
     }
 
+    /// A whole tensor, rounded, in the order of the file; `singles` are the f32 that stand for its
+    /// numbers.
+    fn round_whole(
+        &self,
+        format: &Format,
+        rounding: Rounding,
+        numbers: &[f64],
+        singles: Vec<f32>,
+    ) -> Result<Vec<f32>, FormatError> {
+        let mut rounded = singles;
+        if self.element != Element::F64 {
+            format.quantize_strided_in_place(&mut rounded, &self.layout()?, rounding)?;
+            return Ok(rounded);
+        }
+        let numbers = self.row_major(numbers.to_vec())?;
+        let mut ordered = vec![0.0; numbers.len()];
+        match format {
+            Format::Block(block) => {
+                ordered = block.quantize_wide(0, &numbers, self.shape, rounding)?;
+            }
+            _ => format.quantize_f64(&numbers, &mut ordered, rounding)?,
+        }
+        let places = self.row_major((0..self.count).collect())?;
+        for (place, x) in places.into_iter().zip(ordered) {
+            rounded[place] = x;
+        }
+        Ok(rounded)
+    }
+
     /// Where a block format can round the tensor by rows: the format, and how many rows at a time.
     fn rows_together<'f>(
         &self,
@@ -120,8 +144,13 @@ impl Stored<'_> {
         for first in (0..self.shape[0]).step_by(rows) {
             shape[0] = rows.min(self.shape[0] - first);
             let (numbers, input) = self.piece(shape[0] * row, source, format)?;
-            let mut rounded = vec![0.0; input.len()];
-            block.quantize_rows(first, &input, &shape, &mut rounded, rounding)?;
+            let rounded = if self.element == Element::F64 {
+                block.quantize_rows_wide(first, &numbers, &shape, rounding)?
+            } else {
+                let mut rounded = vec![0.0; input.len()];
+                block.quantize_rows(first, &input, &shape, &mut rounded, rounding)?;
+                rounded
+            };
             let (bytes, held) = self.bytes(&rounded);
             write(&bytes)?;
             sums.add(numbers.iter().copied().zip(held));
@@ -138,8 +167,12 @@ impl Stored<'_> {
     ) -> Result<(BlockCodes, ErrorSummary), FormatError> {
         let format = Format::Block(*block);
         let (numbers, input) = self.piece(self.count, source, &format)?;
-        let (numbers, input) = (self.row_major(numbers)?, self.row_major(input)?);
-        let codes = block.encode(&input, self.shape, rounding)?;
+        let numbers = self.row_major(numbers)?;
+        let codes = if self.element == Element::F64 {
+            block.encode_wide(&numbers, self.shape, rounding)?
+        } else {
+            block.encode(&self.row_major(input)?, self.shape, rounding)?
+        };
         let held: Vec<f64> = block.decode(&codes)?.into_iter().map(f64::from).collect();
         let summary = summary(&format, &numbers, &held);
         Ok((codes, summary))

@@ -17,6 +17,11 @@ use crate::tensor_file::{Applied, ApplyConfig, ByteType, Output, Source};
 /// Longest header that is read, as in the reference implementation.
 const LONGEST_HEADER: u64 = 100_000_000;
 
+/// Whether a file of `size` bytes may begin with a header of `length` bytes.
+pub(crate) fn header_fits(length: u64, size: u64) -> bool {
+    length <= LONGEST_HEADER && length <= size.saturating_sub(8)
+}
+
 struct Header {
     /// Bytes before the tensors.
     length: u64,
@@ -30,14 +35,8 @@ impl Header {
         let mut length = [0; 8];
         source.read(&mut length)?;
         let length = u64::from_le_bytes(length);
-        if length > LONGEST_HEADER || length > source.size - 8 {
-            return Err(source.stranger());
-        }
         let mut text = vec![0; length as usize];
         source.read(&mut text)?;
-        if text.first() != Some(&b'{') {
-            return Err(source.stranger());
-        }
         let metadata: Metadata = serde_json::from_slice(&text)
             .map_err(|error| source.error(format!("has an ill-formed header: {error}")))?;
         if metadata.data_len() as u64 != source.size - 8 - length {

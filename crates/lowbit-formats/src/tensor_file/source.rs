@@ -5,7 +5,7 @@ use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::FormatError;
-use crate::tensor_file::file_error;
+use crate::tensor_file::{file_error, safetensors};
 
 /// A file, or a member of a `.npz` file.
 pub(crate) struct Source<'a> {
@@ -101,7 +101,7 @@ impl<'a> Source<'a> {
     /// Says in which tensor of the file a format failed.
     pub(crate) fn named(&self, tensor: &str, error: FormatError) -> FormatError {
         match error {
-            FormatError::File { .. } => error,
+            FormatError::File { .. } | FormatError::NoReader { .. } => error,
             _ => file_error(self.path, format!("tensor `{tensor}`: {error}")),
         }
     }
@@ -112,6 +112,11 @@ impl<'a> Source<'a> {
         name.to_string_lossy().into_owned()
     }
 
+    /// Whether it is an array inside a file.
+    pub(crate) fn is_member(&self) -> bool {
+        self.member.is_some()
+    }
+
     /// The name of the one array in it.
     pub(crate) fn name(&self) -> String {
         self.member.clone().unwrap_or_else(|| self.file_name())
@@ -119,20 +124,21 @@ impl<'a> Source<'a> {
 
     /// What it holds, if it is none of what is read.
     pub(crate) fn kind(&mut self) -> Result<Kind, FormatError> {
-        let mut magic = [0; 8];
+        let mut magic = [0; 9];
         let length = magic.len().min(self.size as usize);
         self.read(&mut magic[..length])?;
         self.seek(0)?;
-        Ok(match magic {
-            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Kind::Npy,
-            [b'P', b'K', 3 | 5, 4 | 6, ..] => Kind::Npz,
-            _ if self.size < 8 => return Err(self.stranger()),
-            _ => Kind::Safetensors,
-        })
-    }
-
-    pub(crate) fn stranger(&self) -> FormatError {
-        self.error("is neither a .npy or .npz nor a safetensors file")
+        match magic {
+            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Ok(Kind::Npy),
+            [b'P', b'K', 3 | 5, 4 | 6, ..] => Ok(Kind::Npz),
+            // The length of a header, and its first byte.
+            [length @ .., b'{']
+                if safetensors::header_fits(u64::from_le_bytes(length), self.size) =>
+            {
+                Ok(Kind::Safetensors)
+            }
+            _ => Err(self.error("is neither a .npy or .npz nor a safetensors file")),
+        }
     }
 
     pub(crate) fn read(&mut self, bytes: &mut [u8]) -> Result<(), FormatError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::FormatError;
 use crate::new_file::NewFile;
-use crate::tensor_file::{Source, file_error};
+use crate::tensor_file::{Source, write_error};
 
 /// A file that appears under its name when it is finished.
 pub(crate) struct Target<'a> {
@@ -15,20 +15,20 @@ pub(crate) struct Target<'a> {
 
 impl<'a> Target<'a> {
     pub(crate) fn create(path: &'a Path) -> Result<Self, FormatError> {
-        let file = NewFile::create(path).map_err(|error| file_error(path, error))?;
+        let file = NewFile::create(path).map_err(|error| write_error(path, &error))?;
         Ok(Self { path, file })
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         let written = self.file.write_all(bytes);
-        written.map_err(|error| file_error(self.path, error))
+        written.map_err(|error| write_error(self.path, &error))
     }
 
     pub(crate) fn seek(&mut self, position: u64) -> Result<(), FormatError> {
         let sought = self.file.seek(SeekFrom::Start(position));
         sought
             .map(drop)
-            .map_err(|error| file_error(self.path, error))
+            .map_err(|error| write_error(self.path, &error))
     }
 
     /// The file, for those who write it themselves.
@@ -39,7 +39,7 @@ impl<'a> Target<'a> {
     /// Gives the file its name, and tells its size.
     pub(crate) fn finish(self) -> Result<u64, FormatError> {
         let finished = self.file.finish();
-        finished.map_err(|error| file_error(self.path, error))
+        finished.map_err(|error| write_error(self.path, &error))
     }
 }
 

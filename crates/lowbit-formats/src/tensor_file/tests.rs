@@ -95,6 +95,92 @@ fn an_f64_is_rounded_once() {
     assert_eq!(read(&output).unwrap().tensors[0].data, [1.125]);
 }
 
+/// What is neither kind is told by its first bytes, before the name of the new file is looked at.
+#[test]
+fn a_text_is_no_file_of_tensors() {
+    let folder = Folder::new("text");
+    let (input, output) = (folder.file("junk.npy"), folder.file("o.npy"));
+    fs::write(&input, "hello there").unwrap();
+    let error = run("tf32", &input, &output, Output::Numbers).unwrap_err();
+    let error = error.to_string();
+    let expected = "junk.npy: is neither a .npy or .npz nor a safetensors file";
+    assert!(error.ends_with(expected), "{error}");
+}
+
+/// 0x3F80 is 1 in bfloat16; 0x38 is 1 in float8_e4m3fn, 0x3C is 1.5 (OCP 8-bit floating point, table
+/// 2). The type of `V1` is not that of an array of another type beside it.
+#[test]
+fn an_archive_of_several_types_is_read() {
+    use std::io::Write;
+
+    let folder = Folder::new("types");
+    let (input, output) = (folder.file("x.npz"), folder.file("y.npz"));
+    let mut archive = zip::ZipWriter::new(fs::File::create(&input).unwrap());
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, array) in [
+        ("a.npy", npy("<V2", "(1,)", &[0x80, 0x3F])),
+        ("b.npy", npy("<V1", "(2,)", &[0x38, 0x3C])),
+    ] {
+        archive.start_file(name, stored).unwrap();
+        archive.write_all(&array).unwrap();
+    }
+    archive.finish().unwrap();
+    let error = run("int8", &input, &output, Output::Numbers).unwrap_err();
+    let error = error.to_string();
+    assert!(error.ends_with("say which one with --dtype"), "{error}");
+    let bytes = Some(ByteType::E4m3Fn);
+    let data = |path: &Path| {
+        let tensors = read_as(path, bytes).unwrap().tensors.into_iter();
+        tensors.map(|tensor| tensor.data).collect::<Vec<_>>()
+    };
+    assert_eq!(data(&input), [vec![1.0], vec![1.0, 1.5]]);
+    let config = ApplyConfig {
+        bytes,
+        ..ApplyConfig::default()
+    };
+    apply_with(&format("int8"), &input, &output, &config).unwrap();
+    assert_eq!(data(&output), [vec![1.0], vec![1.0, 2.0]]);
+    // A file of one array that is told to be what it is not is a mistake.
+    let array = folder.file("a.npy");
+    fs::write(&array, npy("<V2", "(1,)", &[0x80, 0x3F])).unwrap();
+    let error = read_as(&array, bytes).unwrap_err().to_string();
+    assert!(
+        error.ends_with("holds `<V2`, which is not float8_e4m3fn"),
+        "{error}"
+    );
+}
+
+/// The scale of `1 + 1e-12` is `fl32((1 + 1e-12) / 127) = fl32(1 / 127)`: in 127ths the row is 127, 38,
+/// -89 and 0, however the file is read.
+#[test]
+fn a_scale_of_f64_is_rounded_once() {
+    let folder = Folder::new("f64-scale");
+    let (input, output) = (folder.file("x.npy"), folder.file("y.npy"));
+    let codes = folder.file("y.safetensors");
+    let row = [1.0 + 1e-12, 0.3, -0.7, 0.0];
+    let expected = [1.0, 0.299_212_6, -0.700_787_4, 0.0];
+    let bytes = |numbers: &[f64]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let by_rows: Vec<u8> = bytes(&[row, row].concat());
+    let by_columns: Vec<u8> = bytes(&row.map(|x| [x, x]).concat());
+    for (order, data) in [("False", by_rows), ("True ", by_columns)] {
+        let mut file = npy("<f8", "(2, 4)", &data);
+        let at = file.windows(5).position(|w| w == b"False").unwrap();
+        file[at..at + 5].copy_from_slice(order.as_bytes());
+        fs::write(&input, file).unwrap();
+        for shared in ["", ",block=4", ",dim=0"] {
+            let text = format!("affine(8,symmetric,narrow{shared})");
+            run(&text, &input, &output, Output::Numbers).unwrap();
+            let data = read(&output).unwrap().tensors.remove(0).data;
+            assert_eq!(data, [expected, expected].concat(), "{text} {order}");
+            run(&text, &input, &codes, Output::Codes).unwrap();
+            let format: Format = text.parse().unwrap();
+            let sample = read_codes(&format, CodeLayout::default(), &codes).unwrap();
+            assert_eq!(sample.tensors[0].data, data, "{text} {order}");
+        }
+    }
+}
+
 #[test]
 fn pieces_give_the_numbers_of_one_pass() {
     let folder = Folder::new("pieces");
@@ -283,6 +369,7 @@ fn bad_files_are_errors_and_leave_nothing() {
         tensors[..40].to_vec(),
         long,
         vec![255; 16],
+        b"eleven byte".to_vec(),
         header("{}x"),
         header("[]"),
         header(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#),

@@ -16,7 +16,8 @@ use crate::output::{print, say};
 ///
 /// Tensors of f16, bf16, f32, f64 and float8 are rounded and keep their type; others are copied. The
 /// new file appears under its name when it is complete. In stochastic rounding each tensor draws
-/// from a stream of its own, found from the names of file and tensor; with
+/// from a stream found from its name and its file's, without folders: it gets the same numbers
+/// wherever the file lies, and so do files of one name in two folders. With
 /// --rounding "stochastic(stream=N)", tensors draw from streams N, N + 1, ... in the order of the
 /// file.
 #[derive(Args)]

@@ -30,9 +30,11 @@ impl Arguments {
         if self.json {
             print_json(&description)?;
         } else {
+            let note = description.note.map(|note| format!("  {note}\n"));
             print(format_args!(
-                "{}\n{}",
+                "{}\n{}{}",
                 description.format,
+                note.unwrap_or_default(),
                 facts(&description)
             ))?;
             if !description.codes.is_empty() {

@@ -25,12 +25,19 @@ pub(crate) struct Arguments {
     format: Format,
     /// Numbers, each rounded once as it is written, also inf, -inf and nan
     #[arg(value_name = "X", required = true, value_parser = parse)]
-    numbers: Vec<Wide>,
+    numbers: Vec<Typed>,
     #[command(flatten)]
     rounding: RoundingArguments,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// A number, and its text, since the number may lie between those of f64 or beyond.
+#[derive(Clone)]
+struct Typed {
+    text: String,
+    number: Wide,
 }
 
 /// What `--json` prints.
@@ -67,51 +74,45 @@ pub(crate) fn with_minus_signs(
     })
 }
 
-fn parse(number: &str) -> Result<Wide, ParseFloatError> {
-    number.replacen(MINUS, "-", 1).parse()
+fn parse(number: &str) -> Result<Typed, ParseFloatError> {
+    let text = number.replacen(MINUS, "-", 1);
+    let number: Wide = text.parse()?;
+    Ok(Typed { text, number })
 }
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
         let rounding = self.rounding.rounding()?;
+        let numbers: Vec<Wide> = self.numbers.iter().map(|typed| typed.number).collect();
         let report = Report {
             format: self.format.to_string(),
             rounding,
-            numbers: self.format.inspect_wide(&self.numbers, rounding)?,
+            numbers: self.format.inspect_wide(&numbers, rounding)?,
         };
         if self.json {
             print_json(&report)?;
         } else {
-            print(text(&report.numbers))?;
+            print(text(&self.numbers, &report.numbers))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// As [`number`], of an f64.
-fn double(x: f64) -> String {
-    let plain = x == 0.0 || !x.is_finite() || (1e-4..1e7).contains(&x.abs());
-    if plain {
-        x.to_string()
-    } else {
-        format!("{x:e}")
-    }
-}
-
-fn text(numbers: &[Rounded]) -> String {
+fn text(typed: &[Typed], numbers: &[Rounded]) -> String {
     let headings = ["x", "value", "code", "error in ulp"];
-    let table = Table::new(headings).with_rows(numbers.iter().map(|rounded| {
-        [
-            double(rounded.input),
-            number(rounded.value),
-            rounded.bits.clone(),
-            match rounded.error_ulp {
-                Some(0.0) => "0".into(),
-                Some(error) => format!("{error:+.4}"),
-                None if rounded.input.is_nan() => "-".into(),
-                None => "out of range".into(),
-            },
-        ]
-    }));
+    let table =
+        Table::new(headings).with_rows(typed.iter().zip(numbers).map(|(typed, rounded)| {
+            [
+                typed.text.clone(),
+                number(rounded.value),
+                rounded.bits.clone(),
+                match rounded.error_ulp {
+                    Some(0.0) => "0".into(),
+                    Some(error) => format!("{error:+.4}"),
+                    None if rounded.input.is_nan() => "-".into(),
+                    None => "out of range".into(),
+                },
+            ]
+        }));
     table.to_string()
 }

@@ -12,6 +12,7 @@ use crate::block::microscaling::largest;
 use crate::block::pass::{self, Shared};
 use crate::block::power_of_two::nonzero;
 use crate::block::scales::{Scales, Step};
+use crate::block::wide::Ranges;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
@@ -209,6 +210,26 @@ impl Scaled {
             .collect())
     }
 
+    fn quotients_of<'r>(&self, ranges: &'r Ranges) -> impl Iterator<Item = Quotient> + use<'r> {
+        let (rule, blocks) = (self.rule(), ranges.blocks.iter());
+        blocks.map(move |block| rule.quotient_wide(block.magnitude(), block.special))
+    }
+
+    fn exact_scales(&self, ranges: &Ranges) -> Scales {
+        let quotients = self.quotients_of(ranges);
+        self.stored(quotients.map(|quotient| quotient.scale).collect())
+    }
+
+    /// Scales as they are stored.
+    fn stored(&self, values: Vec<f32>) -> Scales {
+        if self.double {
+            double::encode(&values)
+        } else {
+            let kind = self.scale;
+            Scales::Float { values, kind }
+        }
+    }
+
     fn rule(&self) -> ScaleRule {
         ScaleRule::new(self.element.max(), self.eps, self.scale, self.reciprocal)
     }
@@ -300,18 +321,18 @@ impl BlockKind for Scaled {
     }
 
     fn scales(&self, input: &[f32], shape: &[usize]) -> Result<Scales, FormatError> {
-        let values = self.block_scales(input, shape)?;
-        Ok(if self.double {
-            double::encode(&values)
-        } else {
-            let kind = self.scale;
-            Scales::Float { values, kind }
-        })
+        Ok(self.stored(self.block_scales(input, shape)?))
     }
 
     fn steps(&self, input: &[f32], shape: &[usize], _: &Scales) -> Result<Vec<Step>, FormatError> {
         let quotients = self.quotients(input, shape)?;
         Ok(quotients.into_iter().map(Step::Quotient).collect())
+    }
+
+    const EXACT_SCALES: Option<fn(&Self, &Ranges) -> Scales> = Some(Self::exact_scales);
+
+    fn steps_of(&self, ranges: &Ranges, _: &Scales) -> Vec<Step> {
+        self.quotients_of(ranges).map(Step::Quotient).collect()
     }
 
     fn are_scales(scales: &Scales) -> bool {

@@ -1,12 +1,14 @@
 //! How a block's scale follows from its largest magnitude.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
+use crate::block::quotient;
 use crate::rounding::Rounding;
-use crate::scalar::Grid;
-use crate::scalar::ScalarFormat;
 use crate::scalar::float::Float;
 use crate::scalar::float::grid::NarrowFloatGrid;
+use crate::scalar::{Grid, ScalarFormat, Wide};
 
 /// The type in which scales are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -62,6 +64,15 @@ impl Quotient {
     pub(crate) fn divide(self, x: f32) -> f32 {
         x * self.factor / self.divisor
     }
+
+    /// As [`divide`](Self::divide), of a number that f32 need not hold.
+    pub(crate) fn divide_wide(self, x: Wide) -> f32 {
+        if self.divisor == 1.0 {
+            quotient::product_to_odd(x, self.factor)
+        } else {
+            quotient::to_odd(x, self.divisor)
+        }
+    }
 }
 
 /// The constants of a format's scales.
@@ -93,13 +104,36 @@ impl ScaleRule {
     #[inline(always)]
     pub(crate) fn quotient(&self, largest: u32) -> Quotient {
         let magnitude = f32::from_bits(largest.max(self.eps));
-        let scale = magnitude / self.max;
+        let special = largest >= f32::INFINITY.to_bits();
+        self.quotient_of(
+            magnitude / self.max,
+            #[inline(always)]
+            || self.max / magnitude,
+            special,
+        )
+    }
+
+    /// As [`quotient`](Self::quotient), for the exact largest magnitude; `special` says whether NaN
+    /// or an infinity is in the block.
+    pub(crate) fn quotient_wide(&self, largest: Wide, special: bool) -> Quotient {
+        let eps = f32::from_bits(self.eps);
+        let magnitude = match largest.compare(eps.into()) {
+            Ordering::Less => f64::from(eps).into(),
+            _ => largest,
+        };
+        let factor = || quotient::nearest_inverse(self.max, magnitude);
+        self.quotient_of(quotient::nearest(magnitude, self.max), factor, special)
+    }
+
+    /// For a scale that has yet to become one of its type, and the factor to take if numbers are
+    /// multiplied.
+    #[inline(always)]
+    fn quotient_of(&self, scale: f32, factor: impl Fn() -> f32, special: bool) -> Quotient {
         let scale = match self.kind {
             ScaleType::F32 => scale,
             ScaleType::Bf16 => bf16(scale),
             ScaleType::F16 => self.half.round(scale, Rounding::NearestEven, 0),
         };
-        let special = largest >= f32::INFINITY.to_bits();
         let scale = if special { f32::NAN } else { scale };
         if !self.reciprocal {
             let divisor = if scale == 0.0 { f32::INFINITY } else { scale };
@@ -110,7 +144,7 @@ impl ScaleRule {
             };
         }
         // Comparisons that leave NaN as it is.
-        let factor = self.max / magnitude;
+        let factor = factor();
         let factor = if special { f32::NAN } else { factor };
         let factor = if factor > f32::MAX { f32::MAX } else { factor };
         Quotient {

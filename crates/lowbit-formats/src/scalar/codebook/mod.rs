@@ -138,7 +138,7 @@ impl Codebook {
     /// - `nf4`: the 4-bit NormalFloat of QLoRA (arXiv 2305.14314, appendix E), quantiles of the
     ///   normal distribution scaled to [-1, 1];
     /// - `fp4`: the 4-bit float of the bitsandbytes library, `0 0.0625 2 3 4 6 8 12` over 12 with a
-    ///   sign;
+    ///   sign, not that of OCP, whose name is `e2m1`;
     /// - `qpytorch-weight` and `qpytorch-activation`: the two tables built into QPyTorch's extended
     ///   version, as its `new_format_quantize` and `act_format_quantize`;
     /// - `binary`: -1 and 1, with 1 for numbers from zero on (arXiv 1602.02830, equation 1);
