@@ -5,6 +5,7 @@ use lowbit_formats::pack::{pack, unpack};
 use lowbit_formats::philox::Philox;
 use lowbit_formats::{Format, FormatError, Posit, Rounding};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// Fewer where nothing is optimized.
 const CASES: u32 = if cfg!(debug_assertions) { 500 } else { 4_000 };
@@ -249,7 +250,11 @@ fn has_symmetric_values(format: &Format) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(1),
+        ..ProptestConfig::with_cases(CASES)
+    })]
 
     #[test]
     fn printing_and_parsing_are_inverse(format in format()) {
@@ -315,8 +320,11 @@ proptest! {
         let rounded = format.round(value, rounding, 0);
         // A saturating format takes its own infinities to the largest value.
         prop_assert!(rounded == value || value.is_nan() || value.is_infinite(), "{} {}", value, rounded);
-        // f32 does not hold every value of a word of more than 24 bits.
-        if !value.is_nan() && bits <= 24 && rounded == value {
+        // f32 does not hold every value of a word of more than 24 bits, and reaches down to no
+        // smallest posit: a zero of either sign stands for what is below it.
+        let is_below_f32 = value == 0.0 && matches!(format, Format::Posit(_));
+        let is_held = bits <= 24 && !is_below_f32;
+        if !value.is_nan() && is_held && rounded == value {
             let again = format.encode(&[value], Rounding::NearestEven).unwrap();
             prop_assert_eq!(format.decode(&again)[0].to_bits(), value.to_bits());
         }
