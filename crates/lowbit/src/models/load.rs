@@ -203,61 +203,62 @@ fn merged(
 ) -> Result<(Source, BTreeSet<String>), Error> {
     let mut used = BTreeSet::new();
     for pair in pairs {
-        let (gamma, beta) = if source.is_pytorch {
-            ("weight", "bias")
-        } else {
-            ("gamma", "beta")
-        };
-        let names = [gamma, beta, "running_mean", "running_var"];
-        let keys = names.map(|name| format!("{}.{name}", pair.norm));
-        // A network that was merged before has none of them.
-        if !keys.iter().all(|key| source.tensors.contains_key(key)) {
-            continue;
-        }
-        let device = Device::flex();
-        let read = |key: &str| -> Result<Option<TensorData>, Error> {
-            let tensor = source.tensors.get(key).cloned().map(in_f32);
-            let data = tensor.map(bridge::into_data).transpose();
-            data.map_err(|error| unreadable(path, error))
-        };
-        let vector = |key: &str| -> Result<Option<Tensor<1>>, Error> {
-            Ok(read(key)?.map(|data| Tensor::from_data(data, &device)))
-        };
-        let (weight_key, bias_key) = (
-            format!("{}.weight", pair.conv),
-            format!("{}.bias", pair.conv),
-        );
-        let [Some(gamma), Some(beta), Some(mean), Some(variance)] = [
-            vector(&keys[0])?,
-            vector(&keys[1])?,
-            vector(&keys[2])?,
-            vector(&keys[3])?,
-        ] else {
-            continue;
-        };
-        let Some(weight) = read(&weight_key)? else {
-            continue;
-        };
-        let normalization = Normalization {
-            gamma,
-            beta,
-            mean,
-            variance,
-            epsilon: EPSILON,
-        };
-        let weight = Tensor::<4>::from_data(weight, &device);
-        let (weight, bias) = normalization.fold(weight, vector(&bias_key)?);
-        let entries = [
-            (weight_key, weight.into_data()),
-            (bias_key, bias.into_data()),
-        ];
-        for (key, data) in entries {
-            let tensor = bridge::from_data(data, key.clone(), None);
-            source.tensors.insert(key, tensor);
-        }
-        used.extend(keys);
+        used.extend(merge(&mut source, pair, path)?.into_iter().flatten());
     }
     Ok((source, used))
+}
+
+/// Merges a pair; returns the keys of the normalization, or nothing where it has none: a network
+/// that was merged before.
+fn merge(
+    source: &mut Source,
+    pair: &FoldedPair,
+    path: &Path,
+) -> Result<Option<[String; 4]>, Error> {
+    let (gamma, beta) = match source.is_pytorch {
+        true => ("weight", "bias"),
+        false => ("gamma", "beta"),
+    };
+    let names = [gamma, beta, "running_mean", "running_var"];
+    let keys = names.map(|name| format!("{}.{name}", pair.norm));
+    let [weight_key, bias_key] = ["weight", "bias"].map(|name| format!("{}.{name}", pair.conv));
+    let device = Device::flex();
+    let read = |key: &str| -> Result<Option<TensorData>, Error> {
+        let tensor = source.tensors.get(key).cloned().map(in_f32);
+        let data = tensor.map(bridge::into_data).transpose();
+        data.map_err(|error| unreadable(path, error))
+    };
+    let vector = |key: &str| -> Result<Option<Tensor<1>>, Error> {
+        Ok(read(key)?.map(|data| Tensor::from_data(data, &device)))
+    };
+    let [Some(gamma), Some(beta), Some(mean), Some(variance)] = [
+        vector(&keys[0])?,
+        vector(&keys[1])?,
+        vector(&keys[2])?,
+        vector(&keys[3])?,
+    ] else {
+        return Ok(None);
+    };
+    let Some(weight) = read(&weight_key)? else {
+        return Ok(None);
+    };
+    let normalization = Normalization {
+        gamma,
+        beta,
+        mean,
+        variance,
+        epsilon: EPSILON,
+    };
+    let weight = Tensor::<4>::from_data(weight, &device);
+    let (weight, bias) = normalization.fold(weight, vector(&bias_key)?);
+    for (key, data) in [
+        (weight_key, weight.into_data()),
+        (bias_key, bias.into_data()),
+    ] {
+        let tensor = bridge::from_data(data, key.clone(), None);
+        source.tensors.insert(key, tensor);
+    }
+    Ok(Some(keys))
 }
 
 /// What normalizations add to the variance; Burn's and PyTorch's own default, which all networks
