@@ -4,6 +4,7 @@ use lowbit_formats::accumulate::{Order, Partial};
 use lowbit_formats::{Accumulation, Float, Format, Grid, Pass, Rounding, ScalarFormat};
 
 use crate::accumulate::blocks::{Product, Steps, add_sums};
+use crate::accumulate::nearest::{Narrow, Wide};
 use crate::accumulate::operands::Extent;
 use crate::accumulate::{Shape, one_nan};
 
@@ -20,6 +21,8 @@ mod way {
     pub(super) const ODD_DOUBLE: u8 = 2;
     /// The sum with the exact product is rounded to f32.
     pub(super) const FUSED: u8 = 3;
+    /// The product is an f64 that is rounded, and the sum is rounded to f32.
+    pub(super) const PLAIN_OF_DOUBLE: u8 = 4;
 }
 
 /// `x` rounded to the nearest number of a grid.
@@ -96,10 +99,14 @@ impl<G: Grid, P: Grid, const WAY: u8, const ROUNDED: bool> Steps
     #[inline(always)]
     fn add_product(self, sum: f32, a: f32, b: f32) -> f32 {
         if ROUNDED {
-            let exact = f64::from(a) * f64::from(b);
-            // Minus zero changes no number, and no zero's sign.
-            let single = add_double_to_odd(exact, -0.0);
-            return self.add(sum, nearest(self.product, single));
+            let product = match WAY {
+                // Minus zero changes no number, and no zero's sign.
+                way::ODD_DOUBLE | way::PLAIN_OF_DOUBLE => {
+                    add_double_to_odd(f64::from(a) * f64::from(b), -0.0)
+                }
+                _ => a * b,
+            };
+            return self.add(sum, nearest(self.product, product));
         }
         let sum = match WAY {
             way::PLAIN => sum + a * b,
@@ -113,7 +120,7 @@ impl<G: Grid, P: Grid, const WAY: u8, const ROUNDED: bool> Steps
     #[inline(always)]
     fn add(self, sum: f32, other: f32) -> f32 {
         let sum = match WAY {
-            way::PLAIN | way::FUSED => sum + other,
+            way::PLAIN | way::FUSED | way::PLAIN_OF_DOUBLE => sum + other,
             _ => add_to_odd(sum, other),
         };
         nearest(self.grid, sum)
@@ -187,72 +194,133 @@ fn add_chunks(format: &Float, sums: &mut [f32], chunk: &[f32]) {
             chunk,
         );
     }
-    format.apply(Add(sums, chunk));
+    match Narrow::new(format) {
+        Some(grid) => Add(sums, chunk).run(grid),
+        None => format.apply(Add(sums, chunk)),
+    }
 }
 
-/// Makes the products with the grid of the partial sums.
-struct WithGrid<'a> {
-    work: Work<'a>,
-    way: u8,
-    product: Option<&'a Float>,
-    output: &'a mut [f32],
+/// What decides the way: the operands' bits and the formats.
+#[derive(Clone, Copy)]
+struct Bits {
+    /// Whether f32 holds the products.
+    exact: bool,
+    /// Of a product, rounded or not.
+    product: i32,
+    /// Of a partial sum.
+    sum: i32,
 }
 
-impl Pass for WithGrid<'_> {
-    type Output = ();
-
-    fn run<G: Grid>(self, grid: G) {
-        let Self { work, output, .. } = self;
-        if let Some(product) = self.product {
-            let product = product.grid();
-            return work.run(
-                FloatSteps::<_, _, { way::ODD }, true> { grid, product },
-                output,
-            );
-        }
-        let product = Single;
-        match self.way {
-            way::PLAIN => work.run(
-                FloatSteps::<_, _, { way::PLAIN }, false> { grid, product },
-                output,
-            ),
-            way::ODD => work.run(
-                FloatSteps::<_, _, { way::ODD }, false> { grid, product },
-                output,
-            ),
-            _ => work.run(
-                FloatSteps::<_, _, { way::ODD_DOUBLE }, false> { grid, product },
-                output,
-            ),
+impl Bits {
+    fn way(self) -> u8 {
+        match self.exact {
+            true if self.product <= self.sum && self.sum <= INNOCUOUS => way::PLAIN,
+            true => way::ODD,
+            false => way::ODD_DOUBLE,
         }
     }
 }
 
-/// Makes the products in fp32.
-fn in_single(work: Work<'_>, exact: bool, product: Option<&Float>, output: &mut [f32]) {
-    let grid = Single;
-    match product {
-        Some(product) => {
-            let product = product.grid();
-            work.run(
+/// Calls `$work.run` with the steps of a way, which is known when they are compiled.
+macro_rules! run_in_way {
+    ($work:ident, $bits:expr, $grid:expr, $product:expr, $rounded:literal, $output:expr) => {{
+        let (grid, product) = ($grid, $product);
+        match $bits.way() {
+            way::PLAIN => $work.run(
+                FloatSteps::<_, _, { way::PLAIN }, $rounded> { grid, product },
+                $output,
+            ),
+            way::ODD => $work.run(
+                FloatSteps::<_, _, { way::ODD }, $rounded> { grid, product },
+                $output,
+            ),
+            _ => $work.run(
+                FloatSteps::<_, _, { way::ODD_DOUBLE }, $rounded> { grid, product },
+                $output,
+            ),
+        }
+    }};
+}
+
+impl Work<'_> {
+    /// Makes the products with a fast grid, if there is one for the products as well.
+    fn with_grid(
+        self,
+        grid: impl Grid,
+        product: Option<&Float>,
+        bits: Bits,
+        output: &mut [f32],
+    ) -> bool {
+        let Some(product) = product else {
+            run_in_way!(self, bits, grid, Single, false, output);
+            return true;
+        };
+        let Some(product) = Narrow::new(product) else {
+            return false;
+        };
+        run_in_way!(self, bits, grid, product, true, output);
+        true
+    }
+
+    /// Makes the products with any grid, in the way that is right for all operands.
+    fn with_any_grid(self, sum: &Float, product: Option<&Float>, output: &mut [f32]) {
+        struct Any<'a>(Work<'a>, Option<&'a Float>, &'a mut [f32]);
+        impl Pass for Any<'_> {
+            type Output = ();
+            fn run<G: Grid>(self, grid: G) {
+                let Self(work, product, output) = self;
+                match product {
+                    Some(product) => {
+                        let product = product.grid();
+                        work.run(
+                            FloatSteps::<_, _, { way::ODD_DOUBLE }, true> { grid, product },
+                            output,
+                        );
+                    }
+                    None => work.run(
+                        FloatSteps::<_, _, { way::ODD_DOUBLE }, false> {
+                            grid,
+                            product: Single,
+                        },
+                        output,
+                    ),
+                }
+            }
+        }
+        sum.apply(Any(self, product, output));
+    }
+
+    /// Makes the products in fp32, to which f32 addition rounds once.
+    fn in_single(self, product: Option<&Float>, exact: bool, output: &mut [f32]) {
+        let grid = Single;
+        match product.map(Narrow::new) {
+            None if exact => self.run(
+                FloatSteps::<_, _, { way::PLAIN }, false> {
+                    grid,
+                    product: Single,
+                },
+                output,
+            ),
+            None => self.run(
+                FloatSteps::<_, _, { way::FUSED }, false> {
+                    grid,
+                    product: Single,
+                },
+                output,
+            ),
+            Some(Some(product)) if exact => self.run(
                 FloatSteps::<_, _, { way::PLAIN }, true> { grid, product },
                 output,
-            );
+            ),
+            Some(_) => {
+                let product = product.map(Float::grid);
+                let Some(product) = product else { return };
+                self.run(
+                    FloatSteps::<_, _, { way::PLAIN_OF_DOUBLE }, true> { grid, product },
+                    output,
+                );
+            }
         }
-        None if exact => work.run(
-            FloatSteps::<_, _, { way::PLAIN }, false> {
-                grid,
-                product: Single,
-            },
-            output,
-        ),
-        None => work.run(
-            FloatSteps::<_, _, { way::FUSED }, false> {
-                grid,
-                product: Single,
-            },
-            output,
-        ),
     }
 }
 
@@ -289,20 +357,23 @@ pub(super) fn product(
     };
     let exact = left.holds_products(&right);
     if is_single(inner) {
-        in_single(work, exact, product, output);
+        work.in_single(product, exact, output);
         return true;
     }
-    let bits = i32::from(inner.mantissa()) + 1;
-    let way = match exact {
-        true if left.bits + right.bits <= bits && bits <= INNOCUOUS => way::PLAIN,
-        true => way::ODD,
-        false => way::ODD_DOUBLE,
+    let bits = |format: &Float| i32::from(format.mantissa()) + 1;
+    let bits = Bits {
+        exact,
+        product: product.map_or(left.bits + right.bits, bits),
+        sum: bits(inner),
     };
-    inner.apply(WithGrid {
-        work,
-        way,
-        product,
-        output,
-    });
+    let finite = left.finite() && right.finite();
+    let done = match (Narrow::new(inner), Wide::new(inner)) {
+        (Some(grid), _) => work.with_grid(grid, product, bits, output),
+        (None, Some(grid)) if finite => work.with_grid(grid, product, bits, output),
+        _ => false,
+    };
+    if !done {
+        work.with_any_grid(inner, product, output);
+    }
     true
 }

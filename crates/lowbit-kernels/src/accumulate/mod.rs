@@ -21,6 +21,7 @@
 mod blocks;
 mod float;
 mod integer;
+mod nearest;
 mod operands;
 
 use lowbit_formats::Accumulation;

@@ -5,7 +5,8 @@ use crate::vector::dispatch;
 /// The bits between which all numbers of a matrix lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
-    /// The most significant bits that a number has, from its first one to its last.
+    /// The most significant bits that a number has, from its first one to its last; of subnormal
+    /// ones no more than these.
     pub(super) bits: i32,
     /// The least exponent of a last one.
     pub(super) lowest: i32,
@@ -101,8 +102,8 @@ mod tests {
         assert_eq!(extent(&[0.0, -0.0]), (1, 0, 0));
         // 1.5 = 3 / 2 and 20 = 5 * 4.
         assert_eq!(extent(&[0.0, 1.5, -20.0]), (3, -1, 4));
-        // 2^-149, and 2^-147 + 2^-149.
-        assert_eq!(extent(&[1e-45]), (1, -149, -127));
+        // 2^-149, whose zeros above do not tell, and 2^-147 + 2^-149.
+        assert_eq!(extent(&[1e-45]), (24, -149, -127));
         assert_eq!(extent(&[f32::from_bits(5)]).1, -149);
         assert_eq!(extent(&[f32::MAX]), (24, 104, 127));
         assert!(!Extent::of(&[1.0, f32::NEG_INFINITY]).finite());
