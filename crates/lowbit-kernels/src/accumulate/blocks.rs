@@ -10,6 +10,15 @@ use crate::accumulate::Shape;
 /// columns in the second one.
 const COLUMNS: usize = 256;
 
+/// Rows of the output that a thread makes together.
+const ROWS: usize = 4;
+
+/// Products that are added to the sums of one row before those of the next.
+const PRODUCTS: usize = 16;
+
+/// Sums that are attempted together.
+const LINE: usize = 32;
+
 /// Products that a sum takes while it is in a register.
 const STEPS: usize = 4;
 
@@ -26,6 +35,15 @@ pub(super) trait Steps: Copy + Send + Sync {
 
     /// `R(sum + a b)`.
     fn add_product(self, sum: Self::Sum, a: Self::Operand, b: Self::Operand) -> Self::Sum;
+
+    /// Whether [`attempt`](Self::attempt) is worth it.
+    const ATTEMPTS: bool = false;
+
+    /// The same in a cheaper way, and whether that may be wrong.
+    #[inline(always)]
+    fn attempt(self, sum: Self::Sum, a: Self::Operand, b: Self::Operand) -> (Self::Sum, bool) {
+        (self.add_product(sum, a, b), false)
+    }
 
     /// `R(sum + other)`.
     fn add(self, sum: Self::Sum, other: Self::Sum) -> Self::Sum;
@@ -52,38 +70,80 @@ impl<S: Steps> Product<'_, S> {
     /// Makes all sums and writes `finish(sum)`.
     pub(super) fn run(&self, finish: impl Fn(S::Sum) -> f32 + Sync, output: &mut [f32]) {
         let Shape { inner, columns, .. } = *self.shape;
-        let rows = output.par_chunks_mut(columns);
-        rows.zip(self.left.par_chunks(inner))
-            .for_each(|(output, row)| {
-                let mut sums = [S::ZERO; COLUMNS];
-                for (block, output) in output.chunks_mut(COLUMNS).enumerate() {
-                    let sums = &mut sums[..output.len()];
-                    sums.fill(S::ZERO);
-                    self.sums(row, block * COLUMNS, sums);
-                    for (output, &sum) in output.iter_mut().zip(&*sums) {
-                        *output = finish(sum);
+        let groups = output.par_chunks_mut(ROWS * columns);
+        groups
+            .zip(self.left.par_chunks(ROWS * inner))
+            .for_each(|(output, rows)| {
+                let mut sums = [[S::ZERO; COLUMNS]; ROWS];
+                for first in (0..columns).step_by(COLUMNS) {
+                    let width = COLUMNS.min(columns - first);
+                    let sums = &mut sums[..rows.len() / inner];
+                    sums.as_flattened_mut().fill(S::ZERO);
+                    self.sums(rows, first, sums, width);
+                    for (row, sums) in output.chunks_exact_mut(columns).zip(&*sums) {
+                        for (output, &sum) in row[first..][..width].iter_mut().zip(sums) {
+                            *output = finish(sum);
+                        }
                     }
                 }
             });
     }
 
-    /// The sums of a row with the columns from `first` on, which are zero before.
-    fn sums(&self, row: &[S::Operand], first: usize, sums: &mut [S::Sum]) {
-        let columns = self.shape.columns;
+    /// The sums of some rows with `width` columns from `first` on; they are zero before.
+    fn sums(
+        &self,
+        rows: &[S::Operand],
+        first: usize,
+        sums: &mut [[S::Sum; COLUMNS]],
+        width: usize,
+    ) {
+        let Shape { inner, columns, .. } = *self.shape;
         let right = &self.right[first..];
         match self.order {
-            Order::Sequential => add_products(self.steps, (row, right, columns), sums),
-            Order::Pairwise => self.pairwise(row, right, sums),
-            Order::Kahan => kahan(self.steps, (row, right, columns), sums),
-            Order::Chunked { size, .. } => {
-                let mut of_chunk = [S::ZERO; COLUMNS];
-                let of_chunk = &mut of_chunk[..sums.len()];
-                for (chunk, row) in row.chunks(*size).enumerate() {
-                    let right = &right[chunk * size * columns..];
-                    of_chunk.fill(S::ZERO);
-                    add_products(self.steps, (row, right, columns), of_chunk);
-                    (self.add_chunks)(sums, of_chunk);
+            Order::Sequential => self.add_rows(rows, first, 0..inner, sums, width),
+            Order::Pairwise => {
+                for (row, sums) in rows.chunks_exact(inner).zip(sums) {
+                    self.pairwise(row, right, &mut sums[..width]);
                 }
+            }
+            Order::Kahan => {
+                for (row, sums) in rows.chunks_exact(inner).zip(sums) {
+                    kahan(self.steps, (row, right, columns), &mut sums[..width]);
+                }
+            }
+            Order::Chunked { size, .. } => {
+                let mut of_chunk = [[S::ZERO; COLUMNS]; ROWS];
+                let of_chunk = &mut of_chunk[..sums.len()];
+                for start in (0..inner).step_by(*size) {
+                    let end = inner.min(start.saturating_add(*size));
+                    of_chunk.as_flattened_mut().fill(S::ZERO);
+                    self.add_rows(rows, first, start..end, of_chunk, width);
+                    for (sums, of_chunk) in sums.iter_mut().zip(&*of_chunk) {
+                        (self.add_chunks)(&mut sums[..width], &of_chunk[..width]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds products of some rows, a few at a time for all rows, so that the right matrix's numbers
+    /// come from the first cache for all but one.
+    fn add_rows(
+        &self,
+        rows: &[S::Operand],
+        first: usize,
+        products: std::ops::Range<usize>,
+        sums: &mut [[S::Sum; COLUMNS]],
+        width: usize,
+    ) {
+        let Shape { inner, columns, .. } = *self.shape;
+        let end = products.end;
+        for start in products.step_by(PRODUCTS) {
+            let end = end.min(start + PRODUCTS);
+            let right = &self.right[start * columns + first..];
+            for (row, sums) in rows.chunks_exact(inner).zip(&mut *sums) {
+                let row = &row[start..end];
+                add_products(self.steps, (row, right, columns), &mut sums[..width]);
             }
         }
     }
@@ -146,6 +206,67 @@ type Operands<'a, T> = (&'a [T], &'a [T], usize);
 
 /// Adds the products of a row, one after another.
 fn add_products<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::Sum]) {
+    let (row, right, columns) = operands;
+    if !S::ATTEMPTS {
+        return add_all(steps, operands, sums);
+    }
+    let whole = sums.len() / LINE * LINE;
+    let (lines, rest) = sums.split_at_mut(whole);
+    attempt_all(steps, operands, lines);
+    if !rest.is_empty() && !row.is_empty() {
+        add_all(steps, (row, &right[whole..], columns), rest);
+    }
+}
+
+/// As [`add_all`], for whole lines of sums; those of a line are made again where an attempt may have
+/// been wrong.
+fn attempt_all<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::Sum]) {
+    dispatch_on(
+        operands,
+        sums,
+        #[inline(always)]
+        move |(row, right, columns), sums| {
+            for (k, row) in row.chunks(STEPS).enumerate() {
+                let right = &right[k * STEPS * columns..];
+                for (at, sums) in sums.as_chunks_mut::<LINE>().0.iter_mut().enumerate() {
+                    attempt_line(steps, (row, &right[at * LINE..], columns), sums);
+                }
+            }
+        },
+    );
+}
+
+/// A few products of a line.
+#[inline(always)]
+fn attempt_line<S: Steps>(
+    steps: S,
+    (row, right, columns): Operands<'_, S::Operand>,
+    sums: &mut [S::Sum; LINE],
+) {
+    let mut attempted = *sums;
+    let mut doubtful = [0u32; LINE];
+    for (k, &a) in row.iter().enumerate() {
+        let line = &right[k * columns..][..LINE];
+        for j in 0..LINE {
+            let (sum, doubt) = steps.attempt(attempted[j], a, line[j]);
+            attempted[j] = sum;
+            doubtful[j] |= u32::from(doubt);
+        }
+    }
+    if doubtful.iter().fold(0, |any, &doubt| any | doubt) == 0 {
+        *sums = attempted;
+        return;
+    }
+    for (k, &a) in row.iter().enumerate() {
+        let line = &right[k * columns..][..LINE];
+        for j in 0..LINE {
+            sums[j] = steps.add_product(sums[j], a, line[j]);
+        }
+    }
+}
+
+/// Adds the products of a row in the way that is always right.
+fn add_all<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::Sum]) {
     dispatch_on(
         operands,
         sums,

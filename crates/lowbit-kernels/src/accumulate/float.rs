@@ -4,9 +4,11 @@ use lowbit_formats::accumulate::{Order, Partial};
 use lowbit_formats::{Accumulation, Float, Format, Grid, Pass, Rounding, ScalarFormat};
 
 use crate::accumulate::blocks::{Product, Steps, add_sums};
-use crate::accumulate::nearest::{Narrow, Wide};
+use crate::accumulate::nearest::{Narrow, Nearest, Wide};
 use crate::accumulate::operands::Extent;
 use crate::accumulate::{Shape, one_nan};
+#[cfg(not(target_arch = "aarch64"))]
+use crate::vector::{Isa, isa};
 
 /// The most significant bits of partial sums whose rounding by way of f32 changes nothing.
 const INNOCUOUS: i32 = 11;
@@ -132,6 +134,51 @@ impl<G: Grid, P: Grid, const WAY: u8, const ROUNDED: bool> Steps
     }
 }
 
+/// Sums with exact products rounded to f32 by the fused instruction, and made again where that may be
+/// wrong.
+#[derive(Clone, Copy)]
+struct Attempts<G, S> {
+    grid: G,
+    exact: S,
+}
+
+impl<G: Nearest, S: Steps<Operand = f32, Sum = f32>> Steps for Attempts<G, S> {
+    type Operand = f32;
+    type Sum = f32;
+
+    const ZERO: f32 = 0.0;
+    const ATTEMPTS: bool = true;
+
+    #[inline(always)]
+    fn add_product(self, sum: f32, a: f32, b: f32) -> f32 {
+        self.exact.add_product(sum, a, b)
+    }
+
+    #[inline(always)]
+    fn attempt(self, sum: f32, a: f32, b: f32) -> (f32, bool) {
+        let sum = a.mul_add(b, sum);
+        (nearest(self.grid, sum), self.grid.is_middle(sum))
+    }
+
+    #[inline(always)]
+    fn add(self, sum: f32, other: f32) -> f32 {
+        self.exact.add(sum, other)
+    }
+
+    #[inline(always)]
+    fn subtract(self, sum: f32, other: f32) -> f32 {
+        self.exact.subtract(sum, other)
+    }
+}
+
+/// Whether the instruction set in use multiplies and adds with one rounding.
+fn has_fused() -> bool {
+    #[cfg(not(target_arch = "aarch64"))]
+    return isa() != Isa::Portable;
+    #[cfg(target_arch = "aarch64")]
+    return true;
+}
+
 /// A format to which sums can be rounded here.
 fn float(partial: &Partial) -> Option<&Float> {
     match partial {
@@ -246,13 +293,13 @@ impl Work<'_> {
     /// Makes the products with a fast grid, if there is one for the products as well.
     fn with_grid(
         self,
-        grid: impl Grid,
+        grid: impl Nearest,
         product: Option<&Float>,
         bits: Bits,
         output: &mut [f32],
     ) -> bool {
         let Some(product) = product else {
-            run_in_way!(self, bits, grid, Single, false, output);
+            self.with_exact_products(grid, bits, output);
             return true;
         };
         let Some(product) = Narrow::new(product) else {
@@ -260,6 +307,30 @@ impl Work<'_> {
         };
         run_in_way!(self, bits, grid, product, true, output);
         true
+    }
+
+    /// Makes products that are not rounded with a fast grid.
+    fn with_exact_products(self, grid: impl Nearest, bits: Bits, output: &mut [f32]) {
+        let product = Single;
+        match bits.way() {
+            way::PLAIN => {
+                let steps = FloatSteps::<_, _, { way::PLAIN }, false> { grid, product };
+                self.run(steps, output);
+            }
+            way::ODD => {
+                // Products of few bits are often exactly in the middle, which attempts do not like.
+                let steps = FloatSteps::<_, _, { way::ODD }, false> { grid, product };
+                self.run(steps, output);
+            }
+            _ => {
+                let exact = FloatSteps::<_, _, { way::ODD_DOUBLE }, false> { grid, product };
+                if has_fused() {
+                    self.run(Attempts { grid, exact }, output);
+                } else {
+                    self.run(exact, output);
+                }
+            }
+        }
     }
 
     /// Makes the products with any grid, in the way that is right for all operands.

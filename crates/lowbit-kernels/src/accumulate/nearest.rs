@@ -9,6 +9,14 @@ use lowbit_formats::{Float, Grid, Rounding};
 const SIGN: u32 = 1 << 31;
 const EXPONENT: u32 = 0x7F80_0000;
 
+/// Rounding to the nearest, to be attempted with a sum that was rounded to f32.
+pub(super) trait Nearest: Grid {
+    /// Whether `x` is in the middle of two numbers. Where the f32 next to a sum is not, it lies on
+    /// the same side of every middle as the sum: rounding to f32 keeps the order of numbers, of
+    /// which every middle is one that f32 has.
+    fn is_middle(&self, x: f32) -> bool;
+}
+
 /// Formats whose steps f32 additions can round to: to `x` is added, and taken away again, the
 /// `c = 1.5 2^23 step` of its step, whose last place is that step. `x + c` stays between the powers
 /// of two around `c` for numbers of either sign, and the even sum is the even number of steps.
@@ -18,6 +26,8 @@ pub(super) struct Narrow {
     exponents: [u32; 2],
     /// Added to the exponent of `x`, gives `c`.
     lift: u32,
+    /// Taken from the exponent of `x`, gives half a step.
+    to_half: u32,
     max: f32,
     /// What a larger magnitude becomes.
     overflow: u32,
@@ -32,7 +42,7 @@ impl Narrow {
         let fits = (1..=21).contains(&format.mantissa())
             && format.has_subnormals()
             && format.specials() != Specials::Fnuz
-            && exponents[0] > 0
+            && exponents[0] > 24 << 23
             && (exponents[1] >> 23) + up <= 254;
         let overflow = match format.specials() {
             _ if format.saturates() => max,
@@ -42,9 +52,30 @@ impl Narrow {
         fits.then(|| Self {
             exponents,
             lift: up << 23 | 1 << 22,
+            to_half: (u32::from(format.mantissa()) + 1) << 23,
             max,
             overflow: overflow.to_bits(),
         })
+    }
+}
+
+impl Narrow {
+    /// The exponent whose steps `x` is rounded to, in place. Numbers beyond the largest are rounded
+    /// more than to those, and stay too large.
+    #[inline(always)]
+    fn exponent(&self, x: f32) -> u32 {
+        let [least, greatest] = self.exponents;
+        (x.to_bits() & EXPONENT).max(least).min(greatest)
+    }
+}
+
+impl Nearest for Narrow {
+    #[inline(always)]
+    fn is_middle(&self, x: f32) -> bool {
+        let exponent = self.exponent(x);
+        let c = f32::from_bits(exponent + self.lift);
+        let half = f32::from_bits(exponent - self.to_half);
+        (x - ((x + c) - c)).abs() == half
     }
 }
 
@@ -52,9 +83,7 @@ impl Grid for Narrow {
     #[inline(always)]
     fn round(&self, x: f32, _: Rounding, _: u32) -> f32 {
         let bits = x.to_bits();
-        let [least, greatest] = self.exponents;
-        // Of larger numbers the sum is rounded more, and stays too large.
-        let exponent = (bits & EXPONENT).max(least).min(greatest);
+        let exponent = self.exponent(x);
         let c = f32::from_bits(exponent + self.lift);
         let magnitude = ((x + c) - c).abs();
         let rounded = if magnitude > self.max {
@@ -91,6 +120,13 @@ impl Wide {
     }
 }
 
+impl Nearest for Wide {
+    #[inline(always)]
+    fn is_middle(&self, x: f32) -> bool {
+        x.to_bits() & !self.kept == self.below_half + 1
+    }
+}
+
 impl Grid for Wide {
     #[inline(always)]
     fn round(&self, x: f32, _: Rounding, _: u32) -> f32 {
@@ -107,7 +143,7 @@ mod tests {
 
     /// Every 32,771st f32 and many that lie next to a number or in the middle of two, against the
     /// format's own rounding.
-    fn check(format: &Float, grid: impl Grid) {
+    fn check(format: &Float, grid: impl Nearest) {
         let near = (0..1u32 << 13).flat_map(|k| {
             let middle = k << 19;
             [middle.wrapping_sub(1), middle, middle + 1]
