@@ -16,10 +16,13 @@ const ROWS: usize = 4;
 /// Products that are added to the sums of one row before those of the next.
 const PRODUCTS: usize = 16;
 
+/// Sums that are in registers together.
+const WIDE: usize = 128;
+
 /// Sums that are attempted together.
 const LINE: usize = 32;
 
-/// Products that a sum takes while it is in a register.
+/// Products that are attempted together.
 const STEPS: usize = 4;
 
 /// The steps of a sum. Methods are `#[inline(always)]` and without branches, since they become parts
@@ -55,6 +58,10 @@ pub(super) trait Steps: Copy + Send + Sync {
 /// Adds sums of chunks to those of the chunks before.
 pub(super) type AddChunks<'a, S> = &'a (dyn Fn(&mut [S], &[S]) + Sync);
 
+/// Sums of some rows, at the beginning of a cache line.
+#[repr(align(64))]
+struct Sums<S>([[S; COLUMNS]; ROWS]);
+
 /// A matrix product to be made.
 pub(super) struct Product<'a, S: Steps> {
     pub(super) steps: S,
@@ -74,10 +81,10 @@ impl<S: Steps> Product<'_, S> {
         groups
             .zip(self.left.par_chunks(ROWS * inner))
             .for_each(|(output, rows)| {
-                let mut sums = [[S::ZERO; COLUMNS]; ROWS];
+                let mut sums = Sums([[S::ZERO; COLUMNS]; ROWS]);
                 for first in (0..columns).step_by(COLUMNS) {
                     let width = COLUMNS.min(columns - first);
-                    let sums = &mut sums[..rows.len() / inner];
+                    let sums = &mut sums.0[..rows.len() / inner];
                     sums.as_flattened_mut().fill(S::ZERO);
                     self.sums(rows, first, sums, width);
                     for (row, sums) in output.chunks_exact_mut(columns).zip(&*sums) {
@@ -112,8 +119,8 @@ impl<S: Steps> Product<'_, S> {
                 }
             }
             Order::Chunked { size, .. } => {
-                let mut of_chunk = [[S::ZERO; COLUMNS]; ROWS];
-                let of_chunk = &mut of_chunk[..sums.len()];
+                let mut of_chunk = Sums([[S::ZERO; COLUMNS]; ROWS]);
+                let of_chunk = &mut of_chunk.0[..sums.len()];
                 for start in (0..inner).step_by(*size) {
                     let end = inner.min(start.saturating_add(*size));
                     of_chunk.as_flattened_mut().fill(S::ZERO);
@@ -272,22 +279,25 @@ fn add_all<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S
         sums,
         #[inline(always)]
         move |(row, right, columns), sums| {
-            let width = sums.len();
-            let (several, rest) = row.as_chunks::<STEPS>();
-            for (k, &[a, b, c, d]) in several.iter().enumerate() {
-                let line = |i| &right[(k * STEPS + i) * columns..][..width];
-                let (w, x, y, z) = (line(0), line(1), line(2), line(3));
-                for j in 0..width {
-                    let sum = steps.add_product(sums[j], a, w[j]);
-                    let sum = steps.add_product(sum, b, x[j]);
-                    let sum = steps.add_product(sum, c, y[j]);
-                    sums[j] = steps.add_product(sum, d, z[j]);
+            let (wide, rest) = sums.as_chunks_mut::<WIDE>();
+            let done = wide.len() * WIDE;
+            for (at, sums) in wide.iter_mut().enumerate() {
+                // A copy of known length stays in registers.
+                let mut made = *sums;
+                for (k, &a) in row.iter().enumerate() {
+                    let line = &right[k * columns + at * WIDE..][..WIDE];
+                    for j in 0..WIDE {
+                        made[j] = steps.add_product(made[j], a, line[j]);
+                    }
                 }
+                *sums = made;
             }
-            let done = row.len() - rest.len();
-            for (k, &a) in rest.iter().enumerate() {
-                let line = &right[(done + k) * columns..][..width];
-                for (sum, &b) in sums.iter_mut().zip(line) {
+            if rest.is_empty() {
+                return;
+            }
+            for (k, &a) in row.iter().enumerate() {
+                let line = &right[k * columns + done..][..rest.len()];
+                for (sum, &b) in rest.iter_mut().zip(line) {
                     *sum = steps.add_product(*sum, a, b);
                 }
             }

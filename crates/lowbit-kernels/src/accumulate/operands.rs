@@ -1,6 +1,8 @@
 //! How many bits a matrix's numbers have, which decides how their products may be summed.
 
-use crate::vector::dispatch;
+use lowbit_formats::kernel::isa::dispatch_on;
+
+use crate::vector::LANES;
 
 /// The bits between which all numbers of a matrix lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,16 +20,34 @@ pub(super) struct Extent {
 impl Extent {
     /// Of nothing but zeros, 1 bit: that of one.
     pub(super) fn of(numbers: &[f32]) -> Self {
-        let [cut, lowest, highest] = dispatch(
+        let mut lanes = [[23; LANES], [i32::MAX; LANES], [i32::MIN; LANES]];
+        dispatch_on(
+            numbers,
+            &mut lanes,
             #[inline(always)]
-            || {
-                let start = [23, i32::MAX, i32::MIN];
-                numbers.iter().fold(start, |[cut, lowest, highest], &x| {
+            |numbers, lanes| {
+                let [mut cut, mut lowest, mut highest] = *lanes;
+                let (lines, rest) = numbers.as_chunks::<LANES>();
+                for line in lines {
+                    for (lane, &x) in line.iter().enumerate() {
+                        let [c, l, h] = bits_of(x);
+                        cut[lane] = cut[lane].min(c);
+                        lowest[lane] = lowest[lane].min(l);
+                        highest[lane] = highest[lane].max(h);
+                    }
+                }
+                for &x in rest {
                     let [c, l, h] = bits_of(x);
-                    [cut.min(c), lowest.min(l), highest.max(h)]
-                })
+                    cut[0] = cut[0].min(c);
+                    lowest[0] = lowest[0].min(l);
+                    highest[0] = highest[0].max(h);
+                }
+                *lanes = [cut, lowest, highest];
             },
         );
+        let least = |lanes: [i32; LANES]| lanes.into_iter().fold(i32::MAX, i32::min);
+        let (cut, lowest) = (least(lanes[0]), least(lanes[1]));
+        let highest = lanes[2].into_iter().fold(i32::MIN, i32::max);
         if highest == i32::MIN {
             return Self {
                 bits: 1,
