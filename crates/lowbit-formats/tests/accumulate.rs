@@ -75,9 +75,9 @@ impl Exact {
         let ((x, i), (y, j)) = (part(a), part(b));
         let shift = i + j + UNIT;
         let magnitude = if shift >= 0 {
-            x * y << shift
+            (x * y) << shift
         } else {
-            x * y >> -shift
+            (x * y) >> -shift
         };
         assert!(shift >= 0 || magnitude << -shift == x * y, "{a} {b}");
         let negative = a.is_sign_negative() != b.is_sign_negative();

@@ -66,7 +66,7 @@ fn add_to_odd(x: f32, y: f32) -> f32 {
     let sum = x + y;
     let y_part = sum - x;
     let error = (x - (sum - y_part)) + (y - y_part);
-    to_odd(sum, error > 0.0 || error < 0.0, error.to_bits())
+    to_odd(sum, error.abs() > 0.0, error.to_bits())
 }
 
 /// `x + y` as an f32 rounded to odd.
@@ -79,7 +79,7 @@ fn add_double_to_odd(x: f64, y: f64) -> f32 {
     // The first part is zero or much larger than the second, so that their sum has the right sign.
     let rest = (sum - f64::from(single)) + error;
     let sign = (rest.to_bits() >> 32) as u32;
-    to_odd(single, rest > 0.0 || rest < 0.0, sign)
+    to_odd(single, rest.abs() > 0.0, sign)
 }
 
 /// Sums rounded to the numbers of `grid`, of products that are rounded to those of `product` if they

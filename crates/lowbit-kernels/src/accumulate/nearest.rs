@@ -34,7 +34,7 @@ pub(super) struct Narrow {
 }
 
 impl Narrow {
-    /// The rounding to a format; of those without infinity, minus zero or subnormals, see there.
+    /// The rounding to a format that has minus zero and subnormals, and whose `c` f32 holds.
     pub(super) fn new(format: &Float) -> Option<Self> {
         let max = format.max_finite();
         let exponents = [format.min_normal(), max].map(|x| x.to_bits() & EXPONENT);

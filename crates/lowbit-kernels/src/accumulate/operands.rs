@@ -76,7 +76,7 @@ impl Extent {
     pub(super) fn holds_products(&self, other: &Self) -> bool {
         self.bits + other.bits <= 24
             && self.lowest + other.lowest >= -149
-            && self.highest + other.highest + 1 <= 127
+            && self.highest + other.highest < 127
     }
 }
 
