@@ -346,7 +346,7 @@ mod tests {
                  without random numbers",
             ),
             (
-                "mxfp8",
+                "mxfp8(e4m3)",
                 "mxfp8(e4m3) does not support sums, since its numbers share a scale",
             ),
             (
