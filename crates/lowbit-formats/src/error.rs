@@ -27,6 +27,14 @@ pub enum FormatError {
         /// The valid text closest to it.
         nearest: String,
     },
+    /// The text names no way to make sums.
+    #[error("unknown sums `{text}`: {reason}")]
+    Accumulation {
+        /// The text that was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A parameter is outside its range.
     #[error("{what}: {field} is {value}, expected {expected}")]
     Parameter {

@@ -4,6 +4,7 @@
 //! says how a number between two of them is brought to one. Everything else (limits, codes,
 //! slice kernels) is derived from those two.
 
+pub mod accumulate;
 pub mod block;
 mod error;
 pub mod format;
@@ -22,6 +23,7 @@ pub use block::affine as grouped;
 #[doc(hidden)]
 pub use scalar as grid;
 
+pub use accumulate::Accumulation;
 pub use block::{
     BlockCodes, BlockFloat, BlockFormat, Granularity, GroupedInteger, Microscaling, MxElement,
     NvFp4, ScaleRule, ScaleType, Scaled, ScaledElement, Scales, granularity, microscaling, nvfp4,

@@ -1,7 +1,8 @@
 //! Kernels of neural networks on the CPU: slices of numbers in, slices out. No tensors, no framework.
 //!
 //! Convolutions ([`conv`]) and products with a matrix ([`linear`]) are made of the same register
-//! tiles and round their operands as they pack them ([`packing`]); normalization with the activation
+//! tiles and round their operands as they pack them ([`packing`]); products in the sums of
+//! low-precision hardware ([`accumulate`]) are loops over outputs; normalization with the activation
 //! that follows it ([`norm`], [`activation`]), pooling ([`pool`]) and passes over pairs of numbers
 //! ([`elementwise`]) are plain loops, compiled for each instruction set ([`vector`]).
 //!
@@ -13,6 +14,7 @@
 //! A kernel checks the lengths of the slices it is given where it would otherwise write beyond them;
 //! that shapes fit each other is the caller's part.
 
+pub mod accumulate;
 pub mod activation;
 pub mod conv;
 pub mod elementwise;
