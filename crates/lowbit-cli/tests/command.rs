@@ -261,6 +261,56 @@ fn an_objective_is_chosen() {
     assert_eq!(eval["runs"][0]["loss"], one["runs"][0]["loss"]);
 }
 
+/// Every number of the loop has a format of its own on the command line; the float run beside it has
+/// none.
+#[test]
+fn low_precision_is_trained_beside_float() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let output = run(
+        folder,
+        "train --method float --activation-format e4m3 --error-format e5m2:stochastic \
+         --weight-format e4m3 --gradient-format e5m2 --momentum-format fp16 \
+         --accumulator-format fp16:stochastic --epochs 6 --threads 2 --out low --json",
+    );
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [float, low] = [0, 1].map(|i| &report["runs"][i]);
+    assert_eq!(
+        (&float["name"], &low["name"]),
+        (&"float".into(), &"low-precision".into())
+    );
+    let accuracy = |run: &serde_json::Value| run["accuracy"].as_f64().unwrap();
+    assert!(accuracy(low) > accuracy(float) - 0.03, "{report}");
+    let [float, low] = [0, 1].map(|i| &report["config"]["runs"][i]);
+    assert!(float["numbers"].is_null());
+    assert_eq!(low["numbers"]["momentum"], "fp16");
+    assert_eq!(low["plan"]["first"]["input"]["format"], "e4m3");
+    // Weights are values of their format.
+    let e4m3: lowbit_formats::Format = "e4m3".parse().unwrap();
+    let stored = weights(&folder.join("low/low-precision"));
+    let stored = stored.iter().filter(|(name, _)| name.ends_with(".weight"));
+    let values = stored.flat_map(|(_, bytes)| bytes.chunks(4));
+    let values: Vec<f32> = values
+        .map(|x| f32::from_le_bytes(x.try_into().unwrap()))
+        .collect();
+    let mut rounded = values.clone();
+    let nearest = lowbit_formats::Rounding::NearestEven;
+    e4m3.quantize_in_place(&mut rounded, nearest).unwrap();
+    assert!(values.len() > 10_000 && values == rounded);
+    let answered = |arguments: &str, expected: &str| {
+        let text = self::error(folder, arguments);
+        assert!(text.lines().last().unwrap().contains(expected), "{text}");
+    };
+    answered(
+        "train --method tqt --error-format e5m2",
+        "error_format: the method is tqt, expected float",
+    );
+    answered("train --weight-format e4m3:up:down", "up:down");
+    answered("train --momentum-format magic", "magic");
+}
+
 #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
 #[test]
 fn a_device_that_is_not_built_says_how_to_build_it() {

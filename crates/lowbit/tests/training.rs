@@ -35,6 +35,25 @@ fn experiment(method: Method) -> Experiment {
     settings.complete().unwrap()
 }
 
+/// Every number of the loop in a format, some of them rounded at random.
+fn low_precision() -> Experiment {
+    let number = |text: &str| Some(text.parse().unwrap());
+    let settings = Settings {
+        method: Some(Method::FLOAT),
+        activation_format: number("e4m3"),
+        error_format: number("e5m2:stochastic"),
+        weight_format: number("e4m3"),
+        gradient_format: number("e5m2:stochastic"),
+        momentum_format: number("fp16"),
+        accumulator_format: number("fixed(16,12):stochastic"),
+        epochs: Some(3),
+        batch: Some(32),
+        threads: Some(1),
+        ..Settings::default()
+    };
+    settings.complete().unwrap()
+}
+
 /// Stops a run after some steps.
 struct StopAfter<'a>(usize, &'a Interrupter);
 
@@ -111,8 +130,12 @@ fn assert_same_runs(a: &RunFolder, b: &RunFolder, experiment: &Experiment) {
 fn an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
-    for method in [Method::DOREFA, Method::TQT] {
-        let experiment = experiment(method);
+    let experiments = [
+        ("dorefa", experiment(Method::DOREFA)),
+        ("tqt", experiment(Method::TQT)),
+        ("low-precision", low_precision()),
+    ];
+    for (method, experiment) in experiments {
         let whole = train(
             &temporary.path().join(format!("{method}-whole")),
             &experiment,
@@ -149,16 +172,17 @@ fn an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one() {
 fn two_threads_give_the_numbers_of_one() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
-    let experiment = experiment(Method::TQT);
-    let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        let path = temporary.path().join(threads.to_string());
-        pool.install(|| train(&path, &experiment, &split))
-    };
-    assert_same_runs(&on(1), &on(2), &experiment);
+    for (name, experiment) in [("tqt", experiment(Method::TQT)), ("low", low_precision())] {
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let path = temporary.path().join(format!("{name}-{threads}"));
+            pool.install(|| train(&path, &experiment, &split))
+        };
+        assert_same_runs(&on(1), &on(2), &experiment);
+    }
 }
 
 /// Noise in the shape of a data set.

@@ -1,12 +1,14 @@
 //! Optimizers and learning-rate schedules.
 
 mod adam;
+mod low_precision;
 mod normed_sgd;
 mod optimizer;
 mod schedule;
 mod sgd;
 
 pub use adam::{Adam, AdamState};
+pub use low_precision::{LowPrecision, LowPrecisionState, OptimizerNumbers};
 pub use normed_sgd::{NormedSgd, NormedSgdState};
 pub use optimizer::{OptimizerConfig, ThresholdOptimizer, thresholds};
 pub use schedule::Schedule;

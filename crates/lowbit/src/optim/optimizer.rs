@@ -4,7 +4,7 @@ use burn::module::ParamGroup;
 use burn::optim::{DynOptimizer, ModuleOptimizer, Optimizer};
 use serde::{Deserialize, Serialize};
 
-use super::{Adam, NormedSgd, Sgd};
+use super::{Adam, LowPrecision, NormedSgd, OptimizerNumbers, Sgd};
 use crate::Error;
 use crate::quantizers::{Group, Learned, learned_paths};
 
@@ -79,12 +79,17 @@ fn beta() -> f32 {
     NormedSgd::BETA
 }
 
-/// The optimizer that `with` makes with this decay, and without for what does not decay.
-fn with_decay<O>(decay: f32, with: impl Fn(f32) -> O) -> ModuleOptimizer
+/// The optimizer that `with` makes with this decay, in these numbers; for what quantizers learn that
+/// does not decay, without, and in float.
+fn with_decay<O>(decay: f32, numbers: &OptimizerNumbers, with: impl Fn(f32) -> O) -> ModuleOptimizer
 where
     O: Optimizer + DynOptimizer + 'static,
+    LowPrecision<O>: DynOptimizer,
 {
-    let all = ModuleOptimizer::from(with(decay));
+    let all = match numbers.is_float() {
+        true => ModuleOptimizer::from(with(decay)),
+        false => LowPrecision::new(with(decay), numbers.clone()).into(),
+    };
     match undecayed() {
         Some(group) => all.with_group(group, with(0.0), None),
         None => all,
@@ -94,28 +99,34 @@ where
 impl OptimizerConfig {
     /// Builds the optimizer, with Adam for thresholds.
     pub fn init(&self) -> ModuleOptimizer {
-        self.init_with(ThresholdOptimizer::Adam)
+        self.init_with(ThresholdOptimizer::Adam, &OptimizerNumbers::default())
     }
 
-    /// Builds the optimizer, with another one for thresholds. What quantizers learn beside them
-    /// decays only where the method says so.
-    pub fn init_with(&self, for_thresholds: ThresholdOptimizer) -> ModuleOptimizer {
+    /// Builds the optimizer with its numbers in these formats, and another one for thresholds. What
+    /// quantizers learn beside them decays only where the method says so.
+    pub fn init_with(
+        &self,
+        for_thresholds: ThresholdOptimizer,
+        numbers: &OptimizerNumbers,
+    ) -> ModuleOptimizer {
         let all = match *self {
             Self::Sgd {
                 momentum,
                 weight_decay,
-            } => with_decay(weight_decay, |weight_decay| Sgd {
+            } => with_decay(weight_decay, numbers, |weight_decay| Sgd {
                 momentum: momentum as f32,
                 weight_decay,
             }),
-            Self::Adam { weight_decay } => with_decay(weight_decay, |weight_decay| Adam {
+            Self::Adam { weight_decay } => with_decay(weight_decay, numbers, |weight_decay| Adam {
                 weight_decay,
                 decoupled_decay: 0.0,
             }),
-            Self::AdamW { weight_decay } => with_decay(weight_decay, |decoupled_decay| Adam {
-                weight_decay: 0.0,
-                decoupled_decay,
-            }),
+            Self::AdamW { weight_decay } => {
+                with_decay(weight_decay, numbers, |decoupled_decay| Adam {
+                    weight_decay: 0.0,
+                    decoupled_decay,
+                })
+            }
         };
         let adam = Adam {
             weight_decay: 0.0,

@@ -8,6 +8,7 @@
 mod integers;
 mod learned;
 mod methods;
+mod number;
 mod slot;
 mod slots;
 mod threshold_init;
@@ -18,7 +19,8 @@ pub use learned::{
     LearnedParameter, bad_learned, learned, learned_at, set_retraining, with_learned,
 };
 pub use methods::*;
-pub(crate) use methods::{calibrated, learned_paths};
+pub(crate) use methods::{Draws, calibrated, learned_paths};
+pub use number::Number;
 pub use slot::{PerSlot, Slot};
 pub use slots::Quantizers;
 pub use threshold_init::ThresholdInit;

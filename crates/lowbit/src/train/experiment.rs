@@ -13,7 +13,7 @@ use crate::Error;
 use crate::config::QPlan;
 use crate::data::{DataSet, Defaults, Split};
 use crate::models::{Architecture, Network, Tolerance};
-use crate::optim::{OptimizerConfig, Schedule};
+use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 
 /// More epochs than anybody waits for.
 const MOST_EPOCHS: usize = 1_000_000;
@@ -88,6 +88,9 @@ pub struct RunConfig {
     /// The loss.
     #[serde(default, skip_serializing_if = "Objective::is_default")]
     pub objective: Objective,
+    /// The formats of what the optimizer reads, keeps and writes.
+    #[serde(default, skip_serializing_if = "OptimizerNumbers::is_float")]
+    pub numbers: OptimizerNumbers,
     /// What is done beside descending.
     #[serde(default, skip_serializing_if = "Recipe::is_plain")]
     pub recipe: Recipe,
@@ -264,7 +267,8 @@ impl RunConfig {
             Some(plan) => ("plan".into(), plan.clone()),
             None => settings.method_plan()?,
         };
-        let quantized = plan != QPlan::float();
+        let numbers = settings.numbers();
+        let quantized = plan != QPlan::float() || !numbers.is_float();
         let baseline = settings.baseline.unwrap_or(settings.from.is_none()) || !quantized;
         let start = if settings.from.is_some() {
             Start::From
@@ -280,7 +284,14 @@ impl RunConfig {
             // What is calibrated is calibrated on a trained network.
             let after = baseline && start == Start::Scratch && plan.needs_calibration();
             let start = if after { Start::First } else { start };
-            runs.push(Self::one(settings, usual, name, plan, start));
+            let name = match plan == QPlan::float() {
+                true => "low-precision".into(),
+                false => name,
+            };
+            runs.push(Self {
+                numbers,
+                ..Self::one(settings, usual, name, plan, start)
+            });
         }
         Ok(runs)
     }
@@ -305,6 +316,7 @@ impl RunConfig {
             optimizer: given.optimizer.unwrap_or_else(|| usual.optimizer.clone()),
             schedule: given.schedule.unwrap_or_else(|| usual.schedule.clone()),
             objective: given.objective.unwrap_or_default(),
+            numbers: OptimizerNumbers::default(),
             recipe: given.recipe.unwrap_or_else(recipe),
             plan,
         }
@@ -332,6 +344,7 @@ impl RunConfig {
         }
         self.recipe.check().map_err(|e| e.within("recipe"))?;
         self.optimizer.check().map_err(|e| e.within("optimizer"))?;
+        self.numbers.check().map_err(|e| e.within("numbers"))?;
         self.schedule.check().map_err(|e| e.within("schedule"))?;
         for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
             if !(lr.is_finite() && lr > 0.0) {

@@ -18,7 +18,7 @@ use crate::config::{Fold, Method, QPlan};
 use crate::data::DataSet;
 use crate::models::{Architecture, Tolerance};
 use crate::optim::{OptimizerConfig, Schedule};
-use crate::quantizers::ThresholdInit;
+use crate::quantizers::{Number, ThresholdInit};
 
 /// Why a text is no value of an option.
 pub type Reason = Box<dyn Error + Send + Sync>;
@@ -323,6 +323,36 @@ settings! {
     widths: WidthList, Quantization, str::parse => "LIST"
         .on(Train, Usage::new(values::width_lists, NO))
         .on(Quantize, Usage::new(values::width_lists, NO));
+
+    /// The format of what layers with a weight read, in a float method.
+    activation_format: Number, Quantization, values::number => "NUMBER"
+        .long("activation-format")
+        .on(Train, Usage::new(values::numbers, || "float".into()));
+
+    /// The format of the gradient that reaches their results on the way back.
+    error_format: Number, Quantization, values::number => "NUMBER"
+        .long("error-format")
+        .on(Train, Usage::new(NO, || "float".into()));
+
+    /// The format of weights, as the optimizer leaves them.
+    weight_format: Number, Runs, values::number => "NUMBER"
+        .long("weight-format")
+        .on(Train, Usage::new(NO, || "float".into()));
+
+    /// The format of the gradients of weights, as the optimizer gets them.
+    gradient_format: Number, Runs, values::number => "NUMBER"
+        .long("gradient-format")
+        .on(Train, Usage::new(NO, || "float".into()));
+
+    /// The format of momentum, and of all else that the optimizer remembers.
+    momentum_format: Number, Runs, values::number => "NUMBER"
+        .long("momentum-format")
+        .on(Train, Usage::new(NO, || "float".into()));
+
+    /// The format of a copy of the weights on which the optimizer makes its steps.
+    accumulator_format: Number, Runs, values::number => "NUMBER"
+        .long("accumulator-format")
+        .on(Train, Usage::new(NO, || "no copy".into()));
 
     /// What is quantized, in place of what the method would.
     plan: QPlan, Runs;

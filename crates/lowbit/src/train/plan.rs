@@ -5,8 +5,11 @@ use std::ops::RangeInclusive;
 use super::defaults;
 use super::options::{Decides, Settings};
 use crate::Error;
-use crate::config::{FLOAT_BITS, Method, QPlan, TqtPlan};
-use crate::quantizers::TrainedThresholdConfig;
+use crate::config::{FLOAT_BITS, Method, QConfig, QPlan, TqtPlan};
+use crate::optim::OptimizerNumbers;
+use crate::quantizers::{
+    FormatQuantizerConfig, Number, QuantizerConfig, Slot, TrainedThresholdConfig,
+};
 
 impl Settings {
     /// The name and the plan of the method, with the widths that were given.
@@ -18,8 +21,16 @@ impl Settings {
         let (Some(weights), Some(activations)) = (method.weight_bits(), method.activation_bits())
         else {
             self.check_float(method)?;
-            return Ok((method.to_string(), QPlan::float()));
+            return Ok(match self.formats() {
+                plan if plan == QPlan::float() => (method.to_string(), plan),
+                plan => ("low-precision".into(), plan),
+            });
         };
+        let of_float = ["activation_format", "error_format"];
+        if let Some(field) = self.first(|option| of_float.contains(&option.name)) {
+            let message = format!("the method is {method}, expected {}", Method::FLOAT);
+            return Err(Error::config(field, message));
+        }
         let wbits = width(method, "wbits", self.wbits, &weights)?;
         let abits = width(method, "abits", self.abits, &activations)?;
         let plan = if method == Method::TQT {
@@ -36,6 +47,38 @@ impl Settings {
             self.laid_out(method.plan(wbits, abits))
         };
         Ok((format!("{method}-w{wbits}a{abits}"), plan))
+    }
+
+    /// The formats of what the optimizer reads, keeps and writes.
+    pub(super) fn numbers(&self) -> OptimizerNumbers {
+        OptimizerNumbers {
+            weight: self.weight_format.clone(),
+            gradient: self.gradient_format.clone(),
+            momentum: self.momentum_format.clone(),
+            accumulator: self.accumulator_format.clone(),
+            ..OptimizerNumbers::default()
+        }
+    }
+
+    /// Formats of what every layer with a weight reads, and of the errors that reach it: with the
+    /// optimizer's weights, the operands of all its products.
+    fn formats(&self) -> QPlan {
+        let quantizer = |number: &Option<Number>| {
+            let Number { format, rounding } = number.clone()?;
+            Some(QuantizerConfig::Format(FormatQuantizerConfig {
+                rounding,
+                ..FormatQuantizerConfig::new(format)
+            }))
+        };
+        let layer = QConfig::new()
+            .with(Slot::INPUT, quantizer(&self.activation_format))
+            .with(Slot::ERROR, quantizer(&self.error_format));
+        QPlan {
+            default: layer.clone(),
+            first: layer.clone(),
+            last: layer,
+            ..QPlan::float()
+        }
     }
 
     /// The plan of TQT with bits of weights and activations, changed by `with` before the layers'
@@ -76,7 +119,7 @@ impl Settings {
             }
         }
         let harmless = |name: &str| match name {
-            "method" | "wbits" | "abits" => true,
+            "method" | "wbits" | "abits" | "activation_format" | "error_format" => true,
             "fold" => self.fold.is_some_and(|fold| fold.is_off()),
             _ => false,
         };

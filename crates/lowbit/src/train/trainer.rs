@@ -53,7 +53,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             model: Some(model),
             optimizer: config
                 .optimizer
-                .init_with(config.recipe.threshold_optimizer),
+                .init_with(config.recipe.threshold_optimizer, &config.numbers),
             config,
             setting,
             state: State::default(),
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
     use crate::config::QPlan;
     use crate::nn::{Linear, LinearConfig};
-    use crate::optim::{OptimizerConfig, Schedule};
+    use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
     use crate::train::{Objective, Recipe, Start};
 
     /// A network that is no classifier: `y = w x + b`.
@@ -340,6 +340,7 @@ mod tests {
             },
             schedule: Schedule::Constant,
             objective: Objective::default(),
+            numbers: OptimizerNumbers::default(),
             recipe: Recipe::default(),
             plan: QPlan::float(),
         }

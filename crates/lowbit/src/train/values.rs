@@ -9,7 +9,8 @@ use crate::config::{FLOAT_BITS, Fold, Method};
 use crate::data::DataSet;
 use crate::error::one_of;
 use crate::models::{Architecture, Tolerance};
-use crate::quantizers::{ThresholdInit, TrainedThresholdConfig};
+use crate::quantizers::{Number, ThresholdInit, TrainedThresholdConfig};
+use lowbit_formats::FormatError;
 
 pub(super) const PER_CHANNEL: &str = "A threshold for each output channel of a weight";
 
@@ -101,6 +102,15 @@ pub(super) fn fold(text: &str) -> Result<Fold, Error> {
         expected: "off, training or merged",
     };
     known.map(|(_, fold)| fold).ok_or_else(unknown)
+}
+
+pub(super) fn numbers() -> String {
+    "a format and, after a colon, a rounding (e5m2:stochastic)".into()
+}
+
+/// Reads a format with its rounding.
+pub(super) fn number(text: &str) -> Result<Number, FormatError> {
+    text.parse()
 }
 
 const DIFFERENCES: [&str; 3] = ["missing", "unexpected", "other-shape"];

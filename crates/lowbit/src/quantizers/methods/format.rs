@@ -37,9 +37,10 @@ thread_local! {
     static BUILT: Cell<u32> = const { Cell::new(0) };
 }
 
-/// What a quantizer's random numbers depend on where nobody has said what step it is.
+/// What the random numbers of a quantizer, or of an optimizer, depend on where nobody has said what
+/// step it is.
 #[derive(Debug, Clone)]
-struct Draws {
+pub(crate) struct Draws {
     /// Which of its thread's quantizers this was when it was built.
     quantizer: u32,
     /// Stochastic quantizations so far, of this quantizer and of all copies of it: workers on other
@@ -48,7 +49,7 @@ struct Draws {
 }
 
 impl Draws {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let quantizer = BUILT.get();
         BUILT.set(quantizer.wrapping_add(1));
         Self {
@@ -61,6 +62,27 @@ impl Draws {
     fn stream(&self) -> u64 {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         u64::from(call) << 32 | u64::from(self.quantizer)
+    }
+
+    /// `rounding` with the random numbers of this call.
+    pub(crate) fn rounding(&self, rounding: Rounding) -> Rounding {
+        let Rounding::Stochastic { seed, stream, bits } = rounding else {
+            return rounding;
+        };
+        let (step_seed, step_stream) = match CONTEXT.get() {
+            Some(mut context) => {
+                context.calls += 1;
+                CONTEXT.set(Some(context));
+                (context.seed, context.step << 32 | context.calls)
+            }
+            None => (0, self.stream()),
+        };
+        Rounding::Stochastic {
+            // An odd factor spreads the streams, of which a person gives small ones.
+            seed: seed ^ step_seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            stream: step_stream,
+            bits,
+        }
     }
 }
 
@@ -80,27 +102,6 @@ pub fn set_rounding(seed: u64, step: u64) {
         step,
         calls: 0,
     }));
-}
-
-/// `rounding` with the random numbers of this call.
-fn in_context(rounding: Rounding, draws: &Draws) -> Rounding {
-    let Rounding::Stochastic { seed, stream, bits } = rounding else {
-        return rounding;
-    };
-    let (step_seed, step_stream) = match CONTEXT.get() {
-        Some(mut context) => {
-            context.calls += 1;
-            CONTEXT.set(Some(context));
-            (context.seed, context.step << 32 | context.calls)
-        }
-        None => (0, draws.stream()),
-    };
-    Rounding::Stochastic {
-        // An odd factor spreads the streams, of which a person gives small ones.
-        seed: seed ^ step_seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        stream: step_stream,
-        bits,
-    }
 }
 
 /// Rounds to a [`Format`]; the gradient passes straight through where the format has the range.
@@ -234,7 +235,7 @@ impl FormatQuantizer {
     fn gradient_to(&self, format: Format, rounding: Rounding) -> GradientQuantization {
         GradientQuantization {
             hooks: self.hooks(),
-            rounding: Some((format, in_context(rounding, &self.draws))),
+            rounding: Some((format, self.draws.rounding(rounding))),
         }
     }
 }
@@ -301,7 +302,7 @@ impl Method for FormatQuantizer {
     fn quantization(&self, _numbers: usize) -> Quantization {
         Quantization::Format {
             format: self.config.format.clone(),
-            rounding: in_context(self.config.rounding, &self.draws),
+            rounding: self.draws.rounding(self.config.rounding),
             clamped: self.config.clamped,
         }
     }
@@ -415,7 +416,7 @@ mod tests {
         // Seed and stream as they have always been: training that was recorded repeats.
         let rounding = on_a_thread(|| {
             set_rounding(3, 5);
-            in_context(quantizer().config.rounding, &Draws::new())
+            Draws::new().rounding(quantizer().config.rounding)
         });
         let expected = Rounding::Stochastic {
             seed: 1 ^ 3,
