@@ -270,7 +270,7 @@ fn low_precision_is_trained_beside_float() {
     let output = run(
         folder,
         "train --method float --activation-format e4m3 --error-format e5m2:stochastic \
-         --weight-format e4m3 --gradient-format e5m2 --momentum-format fp16 \
+         --weight-format e4m3 --gradient-format e5m2 --momentum-format bf16 \
          --accumulator-format fp16:stochastic --epochs 6 --threads 2 --out low --json",
     );
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -285,7 +285,7 @@ fn low_precision_is_trained_beside_float() {
     assert!(accuracy(low) > accuracy(float) - 0.03, "{report}");
     let [float, low] = [0, 1].map(|i| &report["config"]["runs"][i]);
     assert!(float["numbers"].is_null());
-    assert_eq!(low["numbers"]["momentum"], "fp16");
+    assert_eq!(low["numbers"]["momentum"], "bf16");
     assert_eq!(low["plan"]["first"]["input"]["format"], "e4m3");
     // Weights are values of their format.
     let e4m3: lowbit_formats::Format = "e4m3".parse().unwrap();

@@ -44,7 +44,7 @@ fn low_precision() -> Experiment {
         error_format: number("e5m2:stochastic"),
         weight_format: number("e4m3"),
         gradient_format: number("e5m2:stochastic"),
-        momentum_format: number("fp16"),
+        momentum_format: number("bf16"),
         accumulator_format: number("fixed(16,12):stochastic"),
         epochs: Some(3),
         batch: Some(32),
