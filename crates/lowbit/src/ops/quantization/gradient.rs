@@ -13,6 +13,9 @@ use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, 
 use crate::ops::quantization::format::{ClampedGradient, FakeQuantize};
 use crate::ops::quantization::pointwise::Pointwise;
 
+/// What a user does to a gradient's numbers, in row-major order.
+pub type GradientFunction = Arc<dyn Fn(&mut [f32]) + Send + Sync>;
+
 /// What is done to a gradient before it is rounded.
 #[derive(Clone)]
 pub enum GradientHook {
@@ -22,8 +25,8 @@ pub enum GradientHook {
     /// `2^round(log2 max |g|)` (the shift of WAGE, Wu et al., arXiv 1802.04680, equation 7); zero,
     /// and what has a NaN or an infinity, stays as it is.
     ShiftToLargest,
-    /// A function of all its numbers, in row-major order.
-    Function(Arc<dyn Fn(&mut [f32]) + Send + Sync>),
+    /// A function of all its numbers.
+    Function(GradientFunction),
 }
 
 impl fmt::Debug for GradientHook {

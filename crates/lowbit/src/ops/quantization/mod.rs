@@ -24,7 +24,8 @@ use threshold::TrainedThreshold;
 pub use dorefa::dorefa_weight;
 pub use format::{ClampedGradient, fake_quantize};
 pub use gradient::{
-    GradientHook, GradientQuantization, TwoWay, quantize_gradient, quantize_two_ways,
+    GradientFunction, GradientHook, GradientQuantization, TwoWay, quantize_gradient,
+    quantize_two_ways,
 };
 pub use learned_step::learned_step;
 pub use operand::Operand;

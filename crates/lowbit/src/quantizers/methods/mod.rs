@@ -34,6 +34,10 @@ macro_rules! methods {
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "method", rename_all = "kebab-case")]
         #[non_exhaustive]
+        #[allow(
+            clippy::large_enum_variant,
+            reason = "a network has few, and they are read and not moved"
+        )]
         pub enum QuantizerConfig {
             $($(#[$doc])* $Plan($Config),)*
         }
