@@ -267,11 +267,13 @@ fn an_objective_is_chosen() {
 fn low_precision_is_trained_beside_float() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
+    std::fs::write(folder.join("sums.toml"), "sums = \"e6m9 chunk 64\"\n").unwrap();
     let output = run(
         folder,
         "train --method float --activation-format e4m3 --error-format e5m2:stochastic \
          --weight-format e4m3 --gradient-format e5m2 --momentum-format bf16 \
-         --accumulator-format fp16:stochastic --epochs 6 --threads 2 --out low --json",
+         --accumulator-format fp16:stochastic --config sums.toml --epochs 4 --threads 2 \
+         --out low --json",
     );
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{error}");
@@ -286,6 +288,7 @@ fn low_precision_is_trained_beside_float() {
     let [float, low] = [0, 1].map(|i| &report["config"]["runs"][i]);
     assert!(float["numbers"].is_null());
     assert_eq!(low["numbers"]["momentum"], "bf16");
+    assert_eq!(low["plan"]["default"]["accumulate"], "e6m9 chunk 64");
     assert_eq!(low["plan"]["first"]["input"]["format"], "e4m3");
     // Weights are values of their format.
     let e4m3: lowbit_formats::Format = "e4m3".parse().unwrap();
@@ -307,6 +310,11 @@ fn low_precision_is_trained_beside_float() {
         "train --method tqt --error-format e5m2",
         "error_format: the method is tqt, expected float",
     );
+    answered(
+        "train --method tqt --sums e6m9",
+        "sums: the method is tqt, expected float",
+    );
+    answered("train --method float --sums magic", "magic");
     answered("train --weight-format e4m3:up:down", "up:down");
     answered("train --momentum-format magic", "magic");
 }
@@ -578,4 +586,51 @@ fn weights_that_differ_are_loaded_when_that_is_accepted() {
         let folded = arguments.contains("--fold");
         assert_eq!(fold.as_str(), folded.then_some("training"), "{arguments}");
     }
+}
+
+/// A network that holds a NaN or an infinity is an error that says where, wherever training or
+/// quantization would start from it, and where it is tested, one that names the run and its loss.
+#[test]
+fn a_network_that_is_no_numbers_is_an_error() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let float = "train --method float --epochs 1 --threads 1 --out a";
+    assert!(run(folder, float).status.success());
+    let path = folder.join("a/float/checkpoints/epoch-00001/model.bpk");
+    let whole = std::fs::read(&path).unwrap();
+    let with = |name: &str, value: f32| {
+        let bytes = Bytes::from_bytes_vec(whole.clone());
+        let reader = burn_pack::Reader::from_bytes(bytes).unwrap();
+        let mut data = reader.tensor_data(name).unwrap();
+        data[..4].copy_from_slice(&value.to_le_bytes());
+        let mut tensors = reader.into_tensors().unwrap();
+        let tensor = tensors
+            .iter_mut()
+            .find(|tensor| tensor.name == name)
+            .unwrap();
+        let (dtype, shape, id) = (tensor.dtype, tensor.shape.clone(), tensor.param_id);
+        let data = Bytes::from_bytes_vec(data);
+        *tensor = burn_pack::Tensor::new(name.into(), dtype, shape, id, data);
+        let bytes = burn_pack::Writer::new(tensors).into_bytes().unwrap();
+        std::fs::write(&path, &bytes[..]).unwrap();
+    };
+    let answered = |arguments: &str, expected: &str| {
+        let text = error(folder, arguments);
+        assert!(
+            text.ends_with(&format!("{expected}\n")),
+            "{arguments}: {text}"
+        );
+    };
+    with("fc.bias", f32::NAN);
+    let said = "model.bpk: fc.bias holds NaN, expected numbers";
+    answered("train --from a --method tqt --out b", said);
+    answered("quantize --from a --out b", said);
+    let said_of_loss = "the network's parameters or data are at fault";
+    answered(
+        "eval a",
+        &format!("error: float: the test loss is NaN; {said_of_loss}"),
+    );
+    with("bn2.running_var", f32::INFINITY);
+    let said = "model.bpk: bn2.running_var holds inf, expected numbers";
+    answered("train --from a --method tqt --out b", said);
 }

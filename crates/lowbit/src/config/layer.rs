@@ -22,6 +22,8 @@ pub struct Description {
     pub weight_format: Option<QuantizerConfig>,
     /// The sums that it computes, with the axis of a result `[batch, channels, ...]`.
     pub sums: Option<Sums>,
+    /// Whether it can make its sums in low precision.
+    pub accumulates: bool,
     /// Whether its results can be negative, whatever its parameters become; calibration makes
     /// integers of what never can be unsigned.
     pub signs: Signs,
@@ -40,6 +42,7 @@ impl Description {
             weight: None,
             weight_format: None,
             sums: None,
+            accumulates: false,
             signs: Signs::Any,
             leaves_grid: false,
         }
@@ -75,6 +78,14 @@ impl Description {
         }
     }
 
+    /// The same layer, which can make its sums in low precision.
+    pub fn accumulating(self) -> Self {
+        Self {
+            accumulates: true,
+            ..self
+        }
+    }
+
     /// The same layer, whose results have these signs.
     pub fn with_signs(self, signs: Signs) -> Self {
         Self { signs, ..self }
@@ -82,7 +93,7 @@ impl Description {
 
     /// Whether it has the slot of that name.
     pub fn has_slot(&self, slot: &str) -> bool {
-        self.slots.contains(&slot)
+        self.slots.contains(&slot) || self.accumulates && slot == Slot::ACCUMULATE
     }
 
     /// Whether a layer at `path` can have what `config` gives it.
@@ -99,6 +110,10 @@ impl Description {
                 let message = format!("a {} has no {slot} to quantize", self.name);
                 return Err(Error::config(path, message));
             }
+        }
+        if config.accumulate.is_some() && !self.accumulates {
+            let message = format!("a {} makes its sums in float", self.name);
+            return Err(Error::config(path, message));
         }
         config.check().map_err(|error| error.within(path))?;
         config

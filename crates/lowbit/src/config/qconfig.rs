@@ -3,6 +3,7 @@
 use std::fmt;
 
 use burn::tensor::Device;
+use lowbit_formats::Accumulation;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,7 +14,8 @@ use crate::quantizers::{AccumulatorConfig, Channels, PerSlot, QuantizerConfig, Q
 /// How each tensor of a layer is quantized; a slot that is absent stays in float.
 ///
 /// In TOML, a table with a key per slot, such as `weight = { method = "tqt", bits = 8 }`, and
-/// `accumulator = { bits = 32 }`. The names of slots are in [`Slot`]; a layer may have others.
+/// `accumulator = { bits = 32 }`; and `accumulate = "e6m9 chunk 64"` for sums in low precision. The
+/// names of slots are in [`Slot`]; a layer may have others.
 ///
 /// # Example
 /// ```
@@ -29,6 +31,8 @@ pub struct QConfig {
     slots: PerSlot<QuantizerConfig>,
     /// The sum of its products or distances, before the bias.
     pub accumulator: Option<AccumulatorConfig>,
+    /// How every sum of its products is made, forward and backward, where that is not in float.
+    pub accumulate: Option<Accumulation>,
 }
 
 impl QConfig {
@@ -57,6 +61,14 @@ impl QConfig {
     pub fn with_accumulator(self, bits: impl Into<Option<u32>>) -> Self {
         Self {
             accumulator: bits.into().map(|bits| AccumulatorConfig { bits }),
+            ..self
+        }
+    }
+
+    /// The same with sums of products that are made so, or in float.
+    pub fn with_accumulate(self, accumulate: impl Into<Option<Accumulation>>) -> Self {
+        Self {
+            accumulate: accumulate.into(),
             ..self
         }
     }
@@ -97,6 +109,10 @@ impl QConfig {
         let Some(accumulator) = &self.accumulator else {
             return Ok(());
         };
+        if let Some(accumulate) = &self.accumulate {
+            let message = format!("is `{accumulate}`, beside an accumulator");
+            return Err(Error::config(Slot::ACCUMULATE, message));
+        }
         accumulator.check()?;
         for slot in [Slot::INPUT, Slot::WEIGHT] {
             if let Some(quantizer) = self.get(slot) {
@@ -136,6 +152,7 @@ impl QConfig {
     /// The same without the slots for which `has` is false.
     pub fn restricted(mut self, has: impl Fn(&str) -> bool) -> Self {
         self.accumulator = self.accumulator.filter(|_| has(Slot::ACCUMULATOR));
+        self.accumulate = self.accumulate.filter(|_| has(Slot::ACCUMULATE));
         self.slots.retain(has);
         self
     }
@@ -153,7 +170,7 @@ impl QConfig {
             config.init(channels, device)
         });
         let accumulator = self.accumulator.as_ref().map(AccumulatorConfig::init);
-        Quantizers::new(slots, accumulator)
+        Quantizers::new(slots, accumulator).with_sums(self.accumulate.clone())
     }
 }
 
@@ -166,6 +183,9 @@ impl Serialize for QConfig {
         }
         if let Some(accumulator) = &self.accumulator {
             map.serialize_entry(Slot::ACCUMULATOR, accumulator)?;
+        }
+        if let Some(accumulate) = &self.accumulate {
+            map.serialize_entry(Slot::ACCUMULATE, accumulate)?;
         }
         for (slot, quantizer) in self.slots().filter(|(slot, _)| after(slot)) {
             map.serialize_entry(slot, quantizer)?;
@@ -190,6 +210,10 @@ impl<'de> Deserialize<'de> for QConfig {
                 while let Some(slot) = map.next_key::<Slot>()? {
                     if slot.name() == Slot::ACCUMULATOR {
                         config.accumulator = Some(map.next_value()?);
+                        continue;
+                    }
+                    if slot.name() == Slot::ACCUMULATE {
+                        config.accumulate = Some(map.next_value()?);
                         continue;
                     }
                     let known = Slot::NAMES.contains(&slot.name());

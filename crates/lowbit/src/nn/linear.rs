@@ -79,7 +79,8 @@ impl Describe for LinearConfig {
             axis: 1,
             count: self.d_output,
         };
-        Description::summing("Linear", weight, Sums::new(self.d_input, 1), self.bias)
+        let sums = Sums::new(self.d_input, 1);
+        Description::summing("Linear", weight, sums, self.bias).accumulating()
     }
 
     fn quantization(&self) -> &QConfig {
@@ -104,7 +105,10 @@ impl Linear {
             self.quantizers.weight(self.weight.val()),
             self.bias.as_ref().map(|bias| bias.val()),
             Sums::new(d_input, D - 1),
-            ops::linear,
+            |input, weight, bias| match self.quantizers.sums() {
+                None => ops::linear(input, weight, bias),
+                Some(sums) => ops::linear_with_sums(input, weight, bias, sums.clone()),
+            },
         );
         self.quantizers.output(output)
     }

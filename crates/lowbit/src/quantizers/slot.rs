@@ -36,6 +36,8 @@ impl Slot {
     /// The sum of products or distances, before the bias. It has no quantizer, but an
     /// [`AccumulatorConfig`](crate::quantizers::AccumulatorConfig).
     pub const ACCUMULATOR: &str = "accumulator";
+    /// How the sum is made: no tensor, but a text that stands among the slots.
+    pub(crate) const ACCUMULATE: &str = "accumulate";
     /// What the layer hands on.
     pub const OUTPUT: &str = "output";
     /// The time constants of a spiking layer.
@@ -93,12 +95,12 @@ impl Slot {
     }
 
     /// Whether a quantizer can be in a slot of that name: words of letters, digits and `_`, but for
-    /// the two that a layer's [`Quantizers`](crate::quantizers::Quantizers) have of their own.
+    /// those that a layer's [`Quantizers`](crate::quantizers::Quantizers) have of their own.
     pub fn is_name(name: &str) -> bool {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         !name.is_empty()
             && name.chars().all(is_word)
-            && ![Self::ACCUMULATOR, "identity"].contains(&name)
+            && ![Self::ACCUMULATOR, Self::ACCUMULATE, "identity"].contains(&name)
     }
 
     pub(crate) fn rank(name: &str) -> usize {

@@ -7,6 +7,7 @@ use burn::module::{
     ModuleVisitor, Param,
 };
 use burn::tensor::{Device, Tensor};
+use lowbit_formats::Accumulation;
 
 use crate::ops::Operand;
 use crate::quantizers::methods::{Accumulator, Of, Quantizer, Sums};
@@ -25,6 +26,7 @@ pub struct Quantizers {
     /// Tells this layer from all others, so that taps can find it; its value says nothing.
     pub identity: Param<Flag>,
     signs: Signs,
+    sums: Option<Accumulation>,
 }
 
 impl Default for Quantizers {
@@ -42,12 +44,23 @@ impl Quantizers {
             accumulator,
             identity: Param::from_bool(false),
             signs: Signs::default(),
+            sums: None,
         }
     }
 
     /// The same for a layer whose results have these signs.
     pub fn with_signs(self, signs: Signs) -> Self {
         Self { signs, ..self }
+    }
+
+    /// The same for a layer whose sums are made so, or in float.
+    pub fn with_sums(self, sums: Option<Accumulation>) -> Self {
+        Self { sums, ..self }
+    }
+
+    /// How the layer's sums are made, where that is not in float.
+    pub fn sums(&self) -> Option<&Accumulation> {
+        self.sums.as_ref()
     }
 
     /// The quantizer in the slot of that name.
@@ -218,6 +231,7 @@ impl Module for Quantizers {
             accumulator,
             identity,
             signs: self.signs,
+            sums: self.sums.clone(),
         }
     }
 
@@ -235,6 +249,7 @@ impl Module for Quantizers {
             accumulator: self.accumulator.to_device(device),
             identity: Module::to_device(self.identity, device),
             signs: self.signs,
+            sums: self.sums.clone(),
         }
     }
 
@@ -244,6 +259,7 @@ impl Module for Quantizers {
             accumulator: self.accumulator.fork(device),
             identity: Module::fork(self.identity, device),
             signs: self.signs,
+            sums: self.sums.clone(),
         }
     }
 
@@ -253,6 +269,7 @@ impl Module for Quantizers {
             accumulator: self.accumulator.valid(),
             identity: Module::valid(&self.identity),
             signs: self.signs,
+            sums: self.sums.clone(),
         }
     }
 
@@ -262,6 +279,7 @@ impl Module for Quantizers {
             accumulator: self.accumulator.train(),
             identity: Module::train(self.identity),
             signs: self.signs,
+            sums: self.sums.clone(),
         }
     }
 
@@ -271,6 +289,7 @@ impl Module for Quantizers {
             accumulator: self.accumulator.materialize(),
             identity: Module::materialize(self.identity),
             signs: self.signs,
+            sums: self.sums.clone(),
         }
     }
 }

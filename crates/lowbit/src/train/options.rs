@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use lowbit_formats::Accumulation;
 use serde::{Deserialize, Serialize};
 
 use super::defaults;
@@ -333,6 +334,10 @@ settings! {
     error_format: Number, Quantization, values::number => "NUMBER"
         .long("error-format")
         .on(Train, Usage::new(NO, || "float".into()));
+
+    /// How layers with a weight make their sums, forward and backward, in a float method.
+    sums: Accumulation, Quantization, values::sums => "SUM"
+        .on(Train, Usage::new(values::sum_forms, || "float".into()));
 
     /// The format of weights, as the optimizer leaves them.
     weight_format: Number, Runs, values::number => "NUMBER"

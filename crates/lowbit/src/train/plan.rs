@@ -26,7 +26,7 @@ impl Settings {
                 plan => ("low-precision".into(), plan),
             });
         };
-        let of_float = ["activation_format", "error_format"];
+        let of_float = ["activation_format", "error_format", "sums"];
         if let Some(field) = self.first(|option| of_float.contains(&option.name)) {
             let message = format!("the method is {method}, expected {}", Method::FLOAT);
             return Err(Error::config(field, message));
@@ -72,7 +72,8 @@ impl Settings {
         };
         let layer = QConfig::new()
             .with(Slot::INPUT, quantizer(&self.activation_format))
-            .with(Slot::ERROR, quantizer(&self.error_format));
+            .with(Slot::ERROR, quantizer(&self.error_format))
+            .with_accumulate(self.sums.clone());
         QPlan {
             default: layer.clone(),
             first: layer.clone(),
@@ -119,7 +120,7 @@ impl Settings {
             }
         }
         let harmless = |name: &str| match name {
-            "method" | "wbits" | "abits" | "activation_format" | "error_format" => true,
+            "method" | "wbits" | "abits" | "activation_format" | "error_format" | "sums" => true,
             "fold" => self.fold.is_some_and(|fold| fold.is_off()),
             _ => false,
         };

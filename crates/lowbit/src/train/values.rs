@@ -10,7 +10,7 @@ use crate::data::DataSet;
 use crate::error::one_of;
 use crate::models::{Architecture, Tolerance};
 use crate::quantizers::{Number, ThresholdInit, TrainedThresholdConfig};
-use lowbit_formats::FormatError;
+use lowbit_formats::{Accumulation, FormatError};
 
 pub(super) const PER_CHANNEL: &str = "A threshold for each output channel of a weight";
 
@@ -110,6 +110,15 @@ pub(super) fn numbers() -> String {
 
 /// Reads a format with its rounding.
 pub(super) fn number(text: &str) -> Result<Number, FormatError> {
+    text.parse()
+}
+
+pub(super) fn sum_forms() -> String {
+    "a format or integer, and an order (e6m9 chunk 64; int24 wrap)".into()
+}
+
+/// Reads how a sum is made.
+pub(super) fn sums(text: &str) -> Result<Accumulation, FormatError> {
     text.parse()
 }
 

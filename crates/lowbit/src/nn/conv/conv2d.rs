@@ -3,13 +3,14 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig2d};
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::conv::parts::ConvParts;
 use crate::nn::window::{Padding, Window};
-use crate::ops;
+use crate::ops::{self, Operand};
 use crate::quantizers::Quantizers;
 
 /// Configuration of a [`Conv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
@@ -119,7 +120,7 @@ impl Conv2dConfig {
 
 impl Describe for Conv2dConfig {
     fn describe(&self) -> Description {
-        self.parts().describe("Conv2d", self.bias)
+        self.parts().describe("Conv2d", self.bias).accumulating()
     }
 
     fn quantization(&self) -> &QConfig {
@@ -132,6 +133,20 @@ impl Describe for Conv2dConfig {
 
     fn check_fields(&self) -> Result<(), Error> {
         self.parts().check()
+    }
+}
+
+/// The convolution with the sums that its layer makes.
+pub(crate) fn convolve(
+    quantizers: &Quantizers,
+    input: Operand<4>,
+    weight: Operand<4>,
+    bias: Option<Operand<1>>,
+    options: ConvOptions<2>,
+) -> Tensor<4> {
+    match quantizers.sums() {
+        None => ops::conv2d(input, weight, bias, options),
+        Some(sums) => ops::conv2d_with_sums(input, weight, bias, options, sums.clone()),
     }
 }
 
@@ -149,7 +164,7 @@ impl Conv2d {
             self.quantizers.weight(self.weight.val()),
             self.bias.as_ref().map(|bias| bias.val()),
             parts.sums(),
-            |input, weight, bias| ops::conv2d(input, weight, bias, options),
+            |input, weight, bias| convolve(&self.quantizers, input, weight, bias, options),
         );
         self.quantizers.output(output)
     }

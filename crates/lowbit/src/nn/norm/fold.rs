@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::config::Fold;
 use crate::nn::activation::Relu;
-use crate::nn::conv::Conv2d;
+use crate::nn::conv::{Conv2d, convolve};
 use crate::nn::norm::BatchNorm;
 use crate::ops;
 
@@ -101,7 +101,7 @@ fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
         conv.quantizers.weight(weight),
         Some(bias),
         parts.sums(),
-        |x, weight, bias| ops::conv2d(x, weight, bias, options),
+        |x, weight, bias| convolve(&conv.quantizers, x, weight, bias, options),
     );
     conv.quantizers.output(output)
 }

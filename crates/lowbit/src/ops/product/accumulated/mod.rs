@@ -1,0 +1,297 @@
+//! Products whose sums are made in low precision, forward and backward.
+
+mod windows;
+
+use std::convert::Infallible;
+
+use burn::backend::flex::{Flex, FlexTensor};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata, read_sync};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, TensorData};
+use lowbit_formats::Accumulation;
+use lowbit_kernels::accumulate::{self, Shape};
+
+use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
+use crate::ops::quantization::operand::OperandParts;
+use crate::ops::quantization::{Operand, PreparedQuantization};
+use windows::Geometry;
+
+/// [`linear`](crate::ops::linear()) whose sums are made as `sums` says: those of the result over
+/// `d_input`, those of the input's gradient over `d_output`, those of the weight's and the bias's
+/// gradients over the rows, each from the first product to the last. The bias is added in float.
+///
+/// # Shapes
+/// As [`linear`](crate::ops::linear()).
+pub fn linear_with_sums<const D: usize>(
+    input: Operand<D>,
+    weight: Operand<2>,
+    bias: Option<Operand<1>>,
+    sums: Accumulation,
+) -> Tensor<D> {
+    let (input, weight) = (input.into_parts(), weight.into_parts());
+    let mut dims = input.tensor.dims();
+    let [d_input, d_output] = weight.tensor.dims();
+    let rows: usize = dims[..D - 1].iter().product();
+    let input = OperandParts::<2> {
+        tensor: input.tensor.reshape([rows, d_input]),
+        quantization: input.quantization,
+        parameters: input.parameters,
+    };
+    let output = product::product(Linear(sums), input, weight, bias);
+    dims[D - 1] = d_output;
+    output.reshape(dims)
+}
+
+/// [`conv2d`](crate::ops::conv2d()) whose sums are made as `sums` says, each from the first product
+/// to the last: those of the result over channels in, rows and columns of the kernel; those of the
+/// input's gradient over channels out, rows and columns of the kernel; those of the weight's and the
+/// bias's gradients over images, rows and columns of the result. Zeros around the image are products
+/// like any others. The bias is added in float.
+///
+/// # Shapes
+/// As [`conv2d`](crate::ops::conv2d()).
+pub fn conv2d_with_sums(
+    input: Operand<4>,
+    weight: Operand<4>,
+    bias: Option<Operand<1>>,
+    options: ConvOptions<2>,
+    sums: Accumulation,
+) -> Tensor<4> {
+    let (input, weight) = (input.into_parts(), weight.into_parts());
+    product::product(Conv2d { options, sums }, input, weight, bias)
+}
+
+/// `left * right`, with as many rows and columns as they have.
+fn multiply(
+    sums: &Accumulation,
+    left: &[f32],
+    right: &[f32],
+    [rows, inner, columns]: [usize; 3],
+) -> Vec<f32> {
+    let mut output = vec![0.0; rows * columns];
+    let shape = Shape {
+        rows,
+        inner,
+        columns,
+    };
+    accumulate::product(sums, &shape, [left, right], &mut output);
+    output
+}
+
+/// The sums of the rows of a matrix `[rows][inner]`.
+fn row_sums(sums: &Accumulation, matrix: &[f32], [rows, inner]: [usize; 2]) -> Vec<f32> {
+    multiply(sums, matrix, &vec![1.0; inner], [rows, inner, 1])
+}
+
+fn transposed(matrix: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let at = |i: usize| matrix[i % rows * columns + i / rows];
+    (0..rows * columns).map(at).collect()
+}
+
+/// A tensor's shape and its numbers, in row-major order, on the host.
+fn read<B: Backend, const D: usize>(x: FloatTensor<B>) -> ([usize; D], Vec<f32>) {
+    let data = read_sync(B::float_into_data(x)).expect("a tensor's data can be read");
+    let shape = std::array::from_fn(|d| data.shape()[d]);
+    (shape, data.iter::<f32>().collect())
+}
+
+/// The numbers as a tensor beside `like`.
+fn write<B: Backend, const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    like: &FloatTensor<B>,
+) -> FloatTensor<B> {
+    let data = TensorData::new(values, shape).convert_dtype(like.dtype());
+    B::float_from_data(data, &like.device())
+}
+
+/// Adds the bias of each channel, of which a sample has `inner` numbers after one another.
+fn add_bias<B: Backend>(output: &mut [f32], bias: Option<FloatTensor<B>>, inner: usize) {
+    let Some(bias) = bias else { return };
+    let (_, bias) = read::<B, 1>(bias);
+    for (row, bias) in output.chunks_mut(inner).zip(bias.iter().cycle()) {
+        row.iter_mut().for_each(|y| *y += bias);
+    }
+}
+
+/// Such products have no kernels of their own on Flex.
+macro_rules! composed_on_flex {
+    ($product:ty) => {
+        impl FlexProduct for $product {
+            type Shape = Infallible;
+
+            fn kernel_shape(&self, _: &FlexTensor, _: &FlexTensor) -> Option<Infallible> {
+                None
+            }
+
+            fn kernel_forward(
+                &self,
+                shape: Infallible,
+                _: [FlexTensor; 2],
+                _: &[PreparedQuantization; 2],
+                _: Option<FlexTensor>,
+            ) -> FlexTensor {
+                match shape {}
+            }
+
+            fn kernel_backward(
+                &self,
+                shape: Infallible,
+                _: [FlexTensor; 2],
+                _: &[PreparedQuantization; 2],
+                _: FlexTensor,
+                _: [bool; 3],
+            ) -> (ToOperands<Flex>, [f64; 2]) {
+                match shape {}
+            }
+        }
+    };
+}
+
+#[derive(Debug, Clone)]
+struct Linear(Accumulation);
+
+composed_on_flex!(Linear);
+
+impl ComposedProduct for Linear {
+    fn product<B: Backend>(
+        &self,
+        input: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        bias: Option<FloatTensor<B>>,
+    ) -> FloatTensor<B> {
+        let like = input.clone();
+        let ([rows, inner], x) = read::<B, 2>(input);
+        let ([_, columns], w) = read::<B, 2>(weight);
+        let mut output = multiply(&self.0, &x, &w, [rows, inner, columns]);
+        add_bias::<B>(&mut output, bias, 1);
+        write::<B, 2>(output, [rows, columns], &like)
+    }
+
+    fn gradients<B: Backend>(
+        &self,
+        input: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        grad: FloatTensor<B>,
+        [to_input, to_weight, to_bias]: [bool; 3],
+    ) -> ToOperands<B> {
+        let (sums, like) = (&self.0, grad.clone());
+        let ([rows, inner], x) = read::<B, 2>(input);
+        let ([_, columns], w) = read::<B, 2>(weight);
+        let (_, g) = read::<B, 2>(grad);
+        let of_input = to_input.then(|| {
+            let w = transposed(&w, [inner, columns]);
+            let of_input = multiply(sums, &g, &w, [rows, columns, inner]);
+            write::<B, 2>(of_input, [rows, inner], &like)
+        });
+        let of_weight = to_weight.then(|| {
+            let x = transposed(&x, [rows, inner]);
+            let of_weight = multiply(sums, &x, &g, [inner, rows, columns]);
+            write::<B, 2>(of_weight, [inner, columns], &like)
+        });
+        let of_bias = to_bias.then(|| {
+            let g = transposed(&g, [rows, columns]);
+            write::<B, 1>(row_sums(sums, &g, [columns, rows]), [columns], &like)
+        });
+        [of_input, of_weight, of_bias]
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Conv2d {
+    options: ConvOptions<2>,
+    sums: Accumulation,
+}
+
+composed_on_flex!(Conv2d);
+
+impl ComposedProduct for Conv2d {
+    fn product<B: Backend>(
+        &self,
+        input: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        bias: Option<FloatTensor<B>>,
+    ) -> FloatTensor<B> {
+        let like = input.clone();
+        let (x_shape, x) = read::<B, 4>(input);
+        let (w_shape, w) = read::<B, 4>(weight);
+        let at = Geometry::new(x_shape, w_shape, &self.options);
+        let [terms, places] = [at.group_in() * at.kernel_places(), at.places()];
+        let mut output = Vec::with_capacity(at.batch * at.channels[1] * places);
+        for (image, x) in at.images(&x, at.channels[0], at.size).enumerate() {
+            for group in 0..at.groups {
+                let windows = at.windows(at.group(x, group, at.group_in(), at.size));
+                let w = at.group_weight(&w, group);
+                let sums = multiply(&self.sums, w, &windows, [at.group_out(), terms, places]);
+                output.extend(sums);
+            }
+            debug_assert_eq!(output.len(), (image + 1) * at.channels[1] * places);
+        }
+        add_bias::<B>(&mut output, bias, places);
+        let [height, width] = at.out;
+        write::<B, 4>(output, [at.batch, at.channels[1], height, width], &like)
+    }
+
+    fn gradients<B: Backend>(
+        &self,
+        input: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        grad: FloatTensor<B>,
+        [to_input, to_weight, to_bias]: [bool; 3],
+    ) -> ToOperands<B> {
+        let like = grad.clone();
+        let (x_shape, x) = read::<B, 4>(input);
+        let (w_shape, w) = read::<B, 4>(weight);
+        let (_, g) = read::<B, 4>(grad);
+        let at = Geometry::new(x_shape, w_shape, &self.options);
+        let of_input = to_input.then(|| write::<B, 4>(self.to_input(&at, &w, &g), x_shape, &like));
+        let of_weight =
+            to_weight.then(|| write::<B, 4>(self.to_weight(&at, &x, &g), w_shape, &like));
+        let of_bias = to_bias.then(|| {
+            let count = at.batch * at.places();
+            let g = at.by_channel(&g);
+            let sums = row_sums(&self.sums, &g, [at.channels[1], count]);
+            write::<B, 1>(sums, [at.channels[1]], &like)
+        });
+        [of_input, of_weight, of_bias]
+    }
+}
+
+impl Conv2d {
+    fn to_input(&self, at: &Geometry, w: &[f32], g: &[f32]) -> Vec<f32> {
+        let places: usize = at.size.iter().product();
+        let shape = [at.group_in(), at.group_out() * at.kernel_places(), places];
+        let mut of_input = Vec::with_capacity(at.batch * at.channels[0] * places);
+        for g in at.images(g, at.channels[1], at.out) {
+            for group in 0..at.groups {
+                let windows = at.windows_back(at.group(g, group, at.group_out(), at.out));
+                let w = at.by_channel_in(at.group_weight(w, group));
+                of_input.extend(multiply(&self.sums, &w, &windows, shape));
+            }
+        }
+        of_input
+    }
+
+    fn to_weight(&self, at: &Geometry, x: &[f32], g: &[f32]) -> Vec<f32> {
+        let (places, count) = (at.places(), at.batch * at.places());
+        let terms = at.group_in() * at.kernel_places();
+        let g = at.by_channel(g);
+        let mut of_weight = Vec::with_capacity(at.channels[1] * terms);
+        for group in 0..at.groups {
+            let mut windows = Vec::with_capacity(count * terms);
+            for x in at.images(x, at.channels[0], at.size) {
+                let image = at.windows(at.group(x, group, at.group_in(), at.size));
+                windows.extend(transposed(&image, [terms, places]));
+            }
+            let rows = at.group_out() * count;
+            let g = &g[group * rows..][..rows];
+            let shape = [at.group_out(), count, terms];
+            of_weight.extend(multiply(&self.sums, g, &windows, shape));
+        }
+        of_weight
+    }
+}
+
+#[cfg(test)]
+mod tests;
