@@ -181,6 +181,13 @@ mod tests {
     }
 
     #[test]
+    fn methods_are_equal_by_their_names() {
+        let tqt: Method = "tqt".parse().unwrap();
+        assert_eq!(tqt, Method::TQT);
+        assert_ne!(tqt, Method::DOREFA);
+    }
+
+    #[test]
     fn a_method_has_a_plan_for_each_of_its_widths() {
         for method in Method::ALL {
             let (Some(weights), Some(activations)) =
