@@ -19,7 +19,8 @@ use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, 
 /// - result: `[1]`
 ///
 /// # Panics
-/// If the shapes are others. A target out of its range panics or gives NaN, as the backend does.
+/// If the shapes are others, or, on Flex, a target is out of its range; elsewhere it may give NaN.
+/// Training refuses such labels before ([`Split::check`](crate::data::Split::check)).
 pub fn cross_entropy(scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [batch, _] = scores.dims();
     assert_eq!(
@@ -144,6 +145,17 @@ fn places(targets: FlexTensor, classes: usize) -> Vec<usize> {
 mod tests {
     use super::*;
     use burn::tensor::TensorData;
+
+    /// PyTorch raises `IndexError: Target 12 is out of bounds.`
+    #[test]
+    #[should_panic(expected = "target 12 is none of 10 classes")]
+    fn a_target_that_is_no_class_is_named() {
+        let device = burn::tensor::Device::flex();
+        cross_entropy(
+            Tensor::zeros([1, 10], &device),
+            Tensor::from_ints([12], &device),
+        );
+    }
 
     #[test]
     fn values_and_gradients_by_hand() {
