@@ -164,6 +164,21 @@ fn exponent_above(x: f32) -> i32 {
     (x.to_bits() >> 23).max(1) as i32 - 126
 }
 
+/// 20,000 values below 1 and one far away: without that one the power of two above is 1.
+#[cfg(test)]
+pub(super) fn outliers_change_nothing(threshold: impl Fn(&Histogram, f64) -> f32) {
+    for outlier in [10.0, 1e3, 1e4, 1e6, f32::MAX] {
+        let mut values = Histogram::default();
+        values.record(&(0..20_000).map(|i| i as f32 / 2e4).collect::<Vec<_>>());
+        values.record(&[outlier]);
+        for levels in [8.0, 128.0, 256.0] {
+            let threshold = threshold(&values, levels);
+            let right = threshold > 0.5 && threshold <= 1.0;
+            assert!(right, "{outlier}, {levels}: {threshold}");
+        }
+    }
+}
+
 /// Cases of `method` from `tests/reference/calibration.py`: values, levels, and the threshold with
 /// the least divergence of those that are tried.
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub fn kl_j(values: &Histogram, levels: f64, bins: u32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::divergence::references;
+    use crate::calibrate::divergence::{outliers_change_nothing, references};
 
     #[test]
     fn a_thin_tail_is_clipped_and_an_even_spread_is_not() {
@@ -29,21 +29,9 @@ mod tests {
         }
     }
 
-    /// 20,000 values below 1 and one far away: without that one the power of two above is 1.
     #[test]
     fn an_outlier_changes_nothing_however_far() {
-        for outlier in [10.0, 1e3, 1e4, 1e6, f32::MAX] {
-            let mut values = Histogram::default();
-            values.record(&(0..20_000).map(|i| i as f32 / 2e4).collect::<Vec<_>>());
-            values.record(&[outlier]);
-            for levels in [8.0, 128.0, 256.0] {
-                let threshold = kl_j(&values, levels, 2048);
-                assert!(
-                    threshold > 0.5 && threshold <= 1.0,
-                    "{outlier}, {levels}: {threshold}"
-                );
-            }
-        }
+        outliers_change_nothing(|values, levels| kl_j(values, levels, 2048));
     }
 
     #[test]

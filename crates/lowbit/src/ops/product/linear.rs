@@ -28,6 +28,16 @@ pub fn linear<const D: usize>(
     weight: Operand<2>,
     bias: Option<Operand<1>>,
 ) -> Tensor<D> {
+    rows_product(Linear, input, weight, bias)
+}
+
+/// The product of a matrix with each row of an input of any rank.
+pub(super) fn rows_product<const D: usize>(
+    of_matrices: impl FlexProduct,
+    input: Operand<D>,
+    weight: Operand<2>,
+    bias: Option<Operand<1>>,
+) -> Tensor<D> {
     let (input, weight) = (input.into_parts(), weight.into_parts());
     let mut dims = input.tensor.dims();
     let [d_input, d_output] = weight.tensor.dims();
@@ -37,7 +47,7 @@ pub fn linear<const D: usize>(
         quantization: input.quantization,
         parameters: input.parameters,
     };
-    let output = product::product(Linear, input, weight, bias);
+    let output = product::product(of_matrices, input, weight, bias);
     dims[D - 1] = d_output;
     output.reshape(dims)
 }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use lowbit_formats::IntegerGrid;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -122,15 +123,12 @@ impl Accumulator {
         sum: &Tensor<D>,
         saturated: &Tensor<D>,
     ) {
-        let half = 1i64 << (self.bits - 1).min(62);
-        let (min, max) = match self.bits {
-            64 => (i64::MIN, i64::MAX),
-            _ => (-half, half - 1),
-        };
+        let range = IntegerGrid::new(self.bits, true, 0).map(|grid| grid.range());
+        let range = range.expect("an accumulator has 2 to 64 bits");
         let integers = Integers {
             bits: self.bits,
-            min,
-            max,
+            min: range.min as i64,
+            max: range.max as i64,
             log2_steps: step.exponents(),
         };
         let grids = Grids { integers, axis };

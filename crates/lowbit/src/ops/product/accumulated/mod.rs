@@ -12,8 +12,8 @@ use burn::tensor::{Tensor, TensorData};
 use lowbit_formats::Accumulation;
 use lowbit_kernels::accumulate::{self, Shape};
 
+use crate::ops::product::linear::rows_product;
 use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
-use crate::ops::quantization::operand::OperandParts;
 use crate::ops::quantization::{Operand, PreparedQuantization};
 use windows::Geometry;
 
@@ -29,18 +29,7 @@ pub fn linear_with_sums<const D: usize>(
     bias: Option<Operand<1>>,
     sums: Accumulation,
 ) -> Tensor<D> {
-    let (input, weight) = (input.into_parts(), weight.into_parts());
-    let mut dims = input.tensor.dims();
-    let [d_input, d_output] = weight.tensor.dims();
-    let rows: usize = dims[..D - 1].iter().product();
-    let input = OperandParts::<2> {
-        tensor: input.tensor.reshape([rows, d_input]),
-        quantization: input.quantization,
-        parameters: input.parameters,
-    };
-    let output = product::product(Linear(sums), input, weight, bias);
-    dims[D - 1] = d_output;
-    output.reshape(dims)
+    rows_product(Linear(sums), input, weight, bias)
 }
 
 /// [`conv2d`](crate::ops::conv2d()) whose sums are made as `sums` says, each from the first product
