@@ -130,7 +130,8 @@ impl<O> LowPrecision<O> {
             made.expect("the number of random bits was checked");
             source.insert_tensor(name, TensorData::new(values, shape));
         }
-        S::state_unflatten("", &mut source, device).unwrap_or(state)
+        let rounded = S::state_unflatten("", &mut source, device);
+        rounded.expect("a state reads what it wrote")
     }
 }
 
