@@ -1,7 +1,7 @@
 //! What must hold for any bytes: nothing panics, and ways to the same result agree.
 //!
 //! `cargo fuzz run texts` (or `kernels`, `codes`) in the crate's folder searches for bytes that
-//! break it; `tests/fuzz.rs` tries random ones in every test run.
+//! break it; `tests/suite/fuzz.rs` tries random ones in every test run.
 
 // The test takes this file in as a module, out of which nothing is reached.
 #![allow(unreachable_pub)]

@@ -4,7 +4,7 @@
     python operators.py > operators.jsonl
 
 One line is one case. Its numbers are small integers that `numbers` below makes from a seed, so that
-the file holds results alone; `tests/operators_pytorch.rs` makes the same. Everything is computed in
+the file holds results alone; `tests/suite/operators_pytorch.rs` makes the same. Everything is computed in
 float64; sums of products are then exact, and means are written with nine digits.
 """
 

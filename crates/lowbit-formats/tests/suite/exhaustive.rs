@@ -2,9 +2,8 @@
 //! `posit_exhaustive.rs`. They take minutes:
 //!
 //! ```text
-//! cargo test --release -p lowbit-formats --features verify --test exhaustive -- --ignored --nocapture
+//! cargo test --release -p lowbit-formats --features verify --test suite -- exhaustive:: --ignored --nocapture
 //! ```
-#![cfg(feature = "verify")]
 
 use std::time::Instant;
 

@@ -1,6 +1,6 @@
 //! The fuzz targets on random bytes: a thousand in every run, where a fuzzer tries millions.
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
 use proptest::prelude::*;

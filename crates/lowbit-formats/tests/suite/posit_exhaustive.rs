@@ -1,7 +1,7 @@
 //! Sweeps of posits over all 2^32 `f32` inputs against the `softposit` crate: the codes, and the
 //! values that the kernels give. Long, so they are ignored by default:
 //!
-//! `cargo test --release -p lowbit-formats --features verify --test posit_exhaustive -- --ignored --nocapture`
+//! `cargo test --release -p lowbit-formats --features verify --test suite -- posit_exhaustive --ignored --nocapture`
 //!
 //! The reference's generic types loop over the exponent and take about two minutes a format on two
 //! cores; `POSIT="8,1 16,2"` in the environment chooses among them.
@@ -61,7 +61,7 @@ fn compare(posit: Posit, reference: &Reference, first: u32) -> Vec<u32> {
     input.into_iter().zip(values).filter_map(differs).collect()
 }
 
-/// Formats in which the reference errs; `tests/posit.rs` shows how.
+/// Formats in which the reference errs; `tests/suite/posit.rs` shows how.
 const REFERENCE_ERRS: [(u8, u8); 1] = [(3, 2)];
 
 fn sweep_all(references: &[Reference]) {

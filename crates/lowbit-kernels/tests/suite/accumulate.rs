@@ -2,12 +2,10 @@
 //! set and with several numbers of threads. In a process of its own: what kernels use is the same for
 //! a whole process.
 
-mod plain;
-
+use crate::plain::Random;
 use lowbit_formats::{Accumulation, Format, Rounding};
 use lowbit_kernels::accumulate::{Shape, product};
 use lowbit_kernels::vector::{Isa, use_at_most};
-use plain::Random;
 
 /// What holds partial sums: every way of the kernel, and the formats at its ends.
 const PARTIALS: [&str; 26] = [

@@ -1,4 +1,4 @@
-"""Writes the fixtures of `tests/flow/loading.rs`, by PyTorch itself.
+"""Writes the fixtures of `tests/suite/flow/loading.rs`, by PyTorch itself.
 
 Usage: python3 make.py, in this folder. Needs torch, numpy and safetensors; written with torch
 2.15.0 and safetensors 0.8.0.

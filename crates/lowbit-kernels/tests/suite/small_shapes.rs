@@ -1,8 +1,6 @@
 //! Kernels over random small shapes against plain loops.
 
-mod plain;
-
-use plain::{Random, convolution, pooling, product};
+use crate::plain::{Random, convolution, pooling, product};
 
 #[test]
 fn convolutions_of_small_shapes_are_those_of_plain_loops() {

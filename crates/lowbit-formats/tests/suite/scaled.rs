@@ -109,7 +109,7 @@ fn four_bit_value(kind: &str, code: u8) -> f32 {
 #[test]
 fn nf4_and_fp4_match_bitsandbytes() {
     let (mut input, mut ours, mut compared) = (Vec::new(), Vec::new(), 0);
-    for (what, words) in lines(include_str!("reference/bitsandbytes.txt")) {
+    for (what, words) in lines(include_str!("../reference/bitsandbytes.txt")) {
         match what {
             "input" => input = floats(words),
             "nf4" | "fp4" => {
@@ -145,7 +145,7 @@ fn nf4_and_fp4_match_bitsandbytes() {
 fn the_dynamic_map_matches_bitsandbytes() {
     let (mut input, mut compared) = (Vec::new(), 0);
     let map = Codebook::named("bitsandbytes-dynamic").unwrap();
-    for (what, words) in lines(include_str!("reference/bitsandbytes.txt")) {
+    for (what, words) in lines(include_str!("../reference/bitsandbytes.txt")) {
         match what {
             "map" => assert_same(map.values(), &floats(words), "map"),
             "input" => input = floats(words),
@@ -171,7 +171,7 @@ fn scales_of_scales_match_bitsandbytes() {
     let text = "scaled(bitsandbytes-nf4,block=32,reciprocal,double)";
     let (mut input, mut numbers) = (Vec::new(), Vec::new());
     let mut compared = 0;
-    for (what, words) in lines(include_str!("reference/bitsandbytes.txt")) {
+    for (what, words) in lines(include_str!("../reference/bitsandbytes.txt")) {
         match what {
             "sparse" => {
                 for four in floats(words).chunks(4) {
@@ -219,7 +219,7 @@ fn scales_of_scales_match_bitsandbytes() {
 fn float8_matches_torchao_and_deepseek() {
     let (mut input, mut shape, mut ours) = (Vec::new(), [0, 0], Vec::new());
     let (mut compared, mut of_codes) = (0, 0);
-    for (what, words) in lines(include_str!("reference/scaled.txt")) {
+    for (what, words) in lines(include_str!("../reference/scaled.txt")) {
         match what {
             "input" => {
                 let mut words = words.splitn(3, ' ');

@@ -135,7 +135,7 @@ fn elements(
 /// ml_dtypes and gfloat: the roundings of all boundaries, values and their neighbours.
 #[test]
 fn floats_to_8_bits_match_ml_dtypes_and_gfloat() {
-    let compared = elements(include_str!("reference/elements.txt"), element_formats);
+    let compared = elements(include_str!("../reference/elements.txt"), element_formats);
     for name in [
         "e5m2",
         "e4m3fn",
@@ -158,7 +158,7 @@ fn floats_to_8_bits_match_ml_dtypes_and_gfloat() {
 /// to 5 bits in five roundings at all boundaries.
 #[test]
 fn p3109_matches_gfloat() {
-    let compared = elements(include_str!("reference/p3109.txt"), |name| {
+    let compared = elements(include_str!("../reference/p3109.txt"), |name| {
         // p3109_k8p4se: width, precision, signed or unsigned, extended or finite.
         let (width, rest) = name.strip_prefix("p3109_k")?.split_once('p')?;
         let (precision, kind) = rest.split_at(rest.len() - 2);
@@ -186,7 +186,7 @@ fn p3109_matches_gfloat() {
 #[test]
 fn qpytorch_floats_match_qpytorch() {
     pairs(
-        include_str!("reference/qpytorch.txt"),
+        include_str!("../reference/qpytorch.txt"),
         |name, input, expected| {
             let format: Format = format!("qpytorch({})", name.replace(' ', ","))
                 .parse()
@@ -205,7 +205,7 @@ fn microscaling_matches_torchao_and_gfloat() {
     let values = element_values();
     let mut block = Vec::new();
     let mut compared = 0;
-    for line in lines(include_str!("reference/microscaling.txt")) {
+    for line in lines(include_str!("../reference/microscaling.txt")) {
         if let Some(words) = line.strip_prefix("block ") {
             block = floats(words);
             continue;
@@ -258,7 +258,7 @@ fn microscaling_matches_torchao_and_gfloat() {
 fn element_values() -> BTreeMap<&'static str, Vec<f32>> {
     let mut name = "";
     let mut values = BTreeMap::new();
-    for line in lines(include_str!("reference/elements.txt")) {
+    for line in lines(include_str!("../reference/elements.txt")) {
         if let Some(format) = line.strip_prefix("format ") {
             name = format.split(' ').nth(1).unwrap().trim_end_matches("fn");
         } else if let Some(words) = line.strip_prefix("values ") {
@@ -274,7 +274,7 @@ fn nvfp4_matches_torchao() {
     let values = element_values();
     let (mut tensor, mut scale, mut blocks) = (Vec::new(), 0.0, Vec::new());
     let mut compared = 0;
-    for line in lines(include_str!("reference/nvfp4.txt")) {
+    for line in lines(include_str!("../reference/nvfp4.txt")) {
         let (what, words) = line.split_once(' ').unwrap();
         match what {
             "tensor" => tensor = floats(words),
@@ -308,7 +308,7 @@ fn nvfp4_matches_torchao() {
 fn block_floating_point_matches_qpytorch() {
     let mut input = Vec::new();
     let mut compared = 0;
-    for line in lines(include_str!("reference/block.txt")) {
+    for line in lines(include_str!("../reference/block.txt")) {
         let (what, words) = line.split_once(": ").unwrap();
         if what.starts_with("input") {
             input = floats(words);
@@ -354,7 +354,7 @@ fn pairs(table: &str, check: impl Fn(&str, &[f32], &[f32])) {
 #[test]
 fn fixed_point_matches_qpytorch() {
     pairs(
-        include_str!("reference/fixed.txt"),
+        include_str!("../reference/fixed.txt"),
         |name, input, expected| {
             let words: Vec<&str> = name.split(' ').collect();
             let [word, fraction, clamp, symmetric] = words.as_slice() else {
@@ -383,7 +383,7 @@ fn affine_integers_match_pytorch() {
     let mut format: Option<(Format, Vec<f32>)> = None;
     let (mut scales, mut zero_points) = (Vec::new(), Vec::new());
     let mut compared = 0;
-    for line in lines(include_str!("reference/affine.txt")) {
+    for line in lines(include_str!("../reference/affine.txt")) {
         let (what, words) = line.split_once(' ').unwrap();
         match what {
             "input" => format.as_mut().unwrap().1 = floats(words),

@@ -231,7 +231,7 @@ fn check(case: &Case) {
 fn operators_are_pytorchs() {
     let mut failed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut cases = 0;
-    for line in include_str!("reference/operators.jsonl").lines() {
+    for line in include_str!("../reference/operators.jsonl").lines() {
         let case = Case(serde_json::from_str(line).expect("a line is a case"));
         let operator = case.0["operator"].as_str().expect("operator").to_owned();
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&case)));

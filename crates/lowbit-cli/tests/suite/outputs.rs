@@ -1,7 +1,5 @@
 //! Where commands write: every output path, standard output that takes no more, and signals.
 
-#![cfg(unix)]
-
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
@@ -77,7 +75,7 @@ fn safetensors() -> Vec<u8> {
 
 /// An archive of one array, `a.npy`, as NumPy wrote it.
 fn npz() -> Vec<u8> {
-    let table = include_str!("../../lowbit-formats/tests/reference/numpy.txt");
+    let table = include_str!("../../../lowbit-formats/tests/reference/numpy.txt");
     let line = table.lines().find(|line| line.starts_with("npz ")).unwrap();
     let hexadecimal = line.split(' ').nth(2).unwrap().as_bytes();
     let byte = |pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();

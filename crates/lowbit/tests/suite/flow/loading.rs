@@ -11,7 +11,7 @@ use lowbit::train::checkpoint::load_weights;
 use super::{all_tensors, build, images, save, values};
 
 pub(super) fn fixture(name: &str) -> PathBuf {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/flow/pytorch");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/flow/pytorch");
     Path::new(folder).join(name)
 }
 

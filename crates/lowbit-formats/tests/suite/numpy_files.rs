@@ -1,14 +1,12 @@
 //! Files that NumPy and ml_dtypes wrote, against what these two round them to.
 
-#![cfg(feature = "files")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use lowbit_formats::tensor_file::{ApplyConfig, Output, Streams, apply, apply_with, read, read_as};
 use lowbit_formats::{Format, Rounding};
 
-const TABLE: &str = include_str!("reference/numpy.txt");
+const TABLE: &str = include_str!("../reference/numpy.txt");
 
 /// A folder that is removed at the end.
 struct Folder(PathBuf);

@@ -1,4 +1,4 @@
-"""Writes the checkpoints of `tests/flow/checkpoints.rs`, by PyTorch itself.
+"""Writes the checkpoints of `tests/suite/flow/checkpoints.rs`, by PyTorch itself.
 
 Usage: python3 make_checkpoints.py, in this folder. Needs torch; written with torch 2.15.0.
 

@@ -1,0 +1,7 @@
+//! The command as a user runs it.
+
+mod analyze;
+mod command;
+mod formats;
+#[cfg(unix)]
+mod outputs;

@@ -1,0 +1,22 @@
+//! What holds for every format, against tables of other libraries, oracles and random numbers. One
+//! program for all files: each of its own would compile the formats' generics again.
+
+mod accumulate;
+mod block_formats;
+#[cfg(feature = "verify")]
+mod exhaustive;
+mod fuzz;
+mod kernels;
+mod new_file;
+#[cfg(feature = "files")]
+mod numpy_files;
+#[cfg(feature = "verify")]
+mod posit;
+#[cfg(feature = "verify")]
+mod posit_exhaustive;
+mod properties;
+mod reference_tables;
+mod scaled;
+mod stochastic;
+mod tables;
+mod wide;

@@ -1,0 +1,19 @@
+//! The library as a user calls it. One program for all files: each of its own would compile Burn's
+//! generics again.
+
+mod accumulator;
+mod activations;
+mod calibration;
+mod calibration_of_layers;
+mod convolutions;
+mod fixtures;
+mod flow;
+mod gradient_slots;
+mod gradients;
+mod layers;
+mod models;
+mod operators;
+mod operators_pytorch;
+mod own_layer;
+mod shift_adder;
+mod training;
