@@ -33,6 +33,7 @@ enum Command {
     Train(commands::train::Arguments),
     Quantize(commands::quantize::Arguments),
     Eval(commands::eval::Arguments),
+    Recipes(commands::recipes::Arguments),
     /// Look into quantizers and quantized networks.
     #[command(subcommand)]
     Analyze(commands::analyze::Command),
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
+        Command::Recipes(arguments) => arguments.run(),
         Command::Analyze(command) => command.run(),
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),

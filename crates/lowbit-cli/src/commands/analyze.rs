@@ -1,6 +1,7 @@
 //! `lowbit analyze`.
 
 mod accumulators;
+mod curves;
 mod quantizer;
 
 use clap::Subcommand;
@@ -11,6 +12,7 @@ use super::Ended;
 pub(crate) enum Command {
     /// Draw a quantizer: what it does to a number, and its gradients.
     Quantizer(quantizer::Arguments),
+    Curves(curves::Arguments),
     /// Show the bits that the sums inside a trained network's layers can need.
     Accumulators(accumulators::Arguments),
 }
@@ -19,6 +21,7 @@ impl Command {
     pub(crate) fn run(self) -> Ended {
         match self {
             Self::Quantizer(arguments) => arguments.run(),
+            Self::Curves(arguments) => arguments.run(),
             Self::Accumulators(arguments) => arguments.run(),
         }
     }

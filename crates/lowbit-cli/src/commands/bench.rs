@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use lowbit::bench::{StepKind, Workload, convolutions, training_steps};
 use lowbit::models::Architecture;
+use lowbit::quantizers::Number;
 use lowbit::report::{Table, summary};
 
 use super::{DeviceArgument, Ended, print_json, use_threads};
@@ -51,6 +52,10 @@ pub(crate) struct TrainArguments {
     model: Architecture,
     #[arg(long, value_name = "LIST", value_delimiter = ',', help = ways())]
     ways: Option<Vec<StepKind>>,
+    /// Also the float step with weights, activations, errors, gradients and momentum in a number
+    /// format, such as `bfp(8)` or `e5m2:stochastic`; may be given several times
+    #[arg(long, value_name = "NUMBER")]
+    numbers: Vec<Number>,
     /// Images in a step
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch: usize,
@@ -70,9 +75,11 @@ pub(crate) struct TrainArguments {
 impl TrainArguments {
     fn run(self) -> Ended {
         prepare([self.batch, self.rounds], self.threads)?;
+        let ways = self.ways.unwrap_or_else(|| StepKind::usual(self.model));
+        let numbers = self.numbers.into_iter().map(StepKind::Numbers);
         let workload = Workload {
             model: self.model,
-            kinds: self.ways.unwrap_or_else(|| StepKind::usual(self.model)),
+            kinds: ways.into_iter().chain(numbers).collect(),
             batch: self.batch,
             rounds: self.rounds,
         };

@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod eval;
 pub(crate) mod formats;
 pub(crate) mod quantize;
+pub(crate) mod recipes;
 pub(crate) mod train;
 
 use std::error::Error;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lowbit::report::summary;
-use lowbit::train::{ConfigFile, Experiment, RunFolder, RunResult, Settings};
+use lowbit::train::{ConfigFile, Experiment, NamedRecipe, RunFolder, RunResult, Settings};
 use serde::Serialize;
 
 use super::{DeviceArgument, Ended, load, print_json, train, use_threads};
@@ -29,6 +29,10 @@ pub(crate) struct Arguments {
     /// flags override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// An experiment that the program brings along, of those that `lowbit recipes` lists; flags
+    /// override it
+    #[arg(long, value_name = "NAME", value_parser = NamedRecipe::find, conflicts_with = "config")]
+    recipe: Option<NamedRecipe>,
     /// The run's folder [default: a new one under runs/]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
@@ -46,6 +50,7 @@ Examples:
   lowbit train --data mnist --method dorefa --wbits 4 --abits 4
   lowbit train --data mnist --method tqt --from runs/mnist-lenet --epochs 1
   lowbit train --data cifar10 --model resnet20 --out runs/c10
+  lowbit train --recipe number-formats
   lowbit train --resume --out runs/c10";
 
 /// What `--json` prints.
@@ -98,13 +103,18 @@ impl Arguments {
     fn folder(self) -> Result<(Folder, Experiment), Box<dyn std::error::Error>> {
         if self.resume {
             let path = self.out.expect("clap requires it");
-            return resumed(path, *self.options.settings, self.config.is_some());
+            let has_config = self.config.is_some() || self.recipe.is_some();
+            return resumed(path, *self.options.settings, has_config);
         }
         let settings = *self.options.settings;
-        let experiment = match self.config.as_deref().map(ConfigFile::read).transpose()? {
+        let file = match (&self.config, self.recipe) {
+            (Some(path), _) => Some(ConfigFile::read(path)?),
+            (None, Some(recipe)) => Some(recipe.read()?),
+            (None, None) => None,
+        };
+        let experiment = match file {
             None => settings.complete()?,
-            Some(ConfigFile::Settings(file)) => settings.or(*file).complete()?,
-            Some(ConfigFile::Experiment(complete)) => complete.with(&settings)?,
+            Some(file) => file.complete(settings)?,
         };
         let path = self
             .out

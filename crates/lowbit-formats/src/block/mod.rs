@@ -26,11 +26,12 @@ pub use scales::Scales;
 use std::fmt;
 
 use crate::block::kind::{BlockKind, BlockVisitor};
-use crate::block::pass::Shared;
+use crate::block::pass::{Buffer, Shared};
 use crate::block::scales::Step;
 use crate::block::wide::Ranges;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
+use crate::kernel::Layout;
 use crate::rounding::Rounding;
 #[cfg(feature = "files")]
 use crate::rounding::philox::GROUP;
@@ -310,6 +311,34 @@ impl BlockFormat {
             tensor_scale,
             InPlace(self.granularity(), data, shape, rounding),
         )
+    }
+}
+
+impl BlockFormat {
+    /// Rounds a tensor that fills `buffer` in any order of its dimensions with its one scale; `None`
+    /// where it has several.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Parameter`] if the number of random bits is not in 1..=32.
+    pub(crate) fn quantize_tensor(
+        &self,
+        buffer: Buffer<'_>,
+        layout: &Layout,
+        rounding: Rounding,
+    ) -> Option<Result<(), FormatError>> {
+        struct Tensor<'a>(Buffer<'a>, &'a Layout, Rounding);
+        impl BlockVisitor for Tensor<'_> {
+            type Output = Result<(), FormatError>;
+            fn visit<S: Shared>(self, format: S) -> Self::Output {
+                pass::quantize_tensor(format, self.0, self.1, self.2)
+            }
+        }
+        let one = self.granularity() == Granularity::Tensor && layout.elements() > 0;
+        one.then(|| {
+            let tensor_scale = self.tensor_scale(buffer.input());
+            self.visit(tensor_scale, Tensor(buffer, layout, rounding))
+        })
     }
 }
 

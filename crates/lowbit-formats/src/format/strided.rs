@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use crate::block::BlockFormat;
+use crate::block::pass::Buffer;
+use crate::block::{BlockFormat, Granularity};
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::kernel;
@@ -46,7 +47,7 @@ impl Format {
         rounding: Rounding,
     ) -> Result<(), FormatError> {
         crate::scalar::check_slices(input.len(), output.len(), rounding)?;
-        crate::Granularity::Tensor.check(input.len(), shape)?;
+        Granularity::Tensor.check(input.len(), shape)?;
         let layout = Layout::contiguous(shape)?;
         self.quantize_strided(input, &layout, output, &layout, rounding)
     }
@@ -56,7 +57,8 @@ impl Format {
     /// order. In stochastic rounding it takes word `i` of the generator, so that the numbers are
     /// those of the same tensor without gaps. What lies between the elements of `to` is left alone.
     ///
-    /// Block formats copy the tensor, since its scales come before its elements. An infinity among
+    /// Block formats copy the tensor, since its scales come before its elements, but for one scale of
+    /// a whole tensor of f32 without gaps. An infinity among
     /// block floating-point words counts as the largest number of type `N`.
     ///
     /// # Errors
@@ -88,6 +90,15 @@ impl Format {
         }
         self.check_type::<N>()?;
         if let Self::Block(format) = self {
+            if from == to
+                && [input.len(), output.len()] == [from.elements(); 2]
+                && let (Some(input), Some(output)) = (N::singles(input), N::singles_mut(output))
+            {
+                let buffer = Buffer::Pair(input, output);
+                if let Some(done) = format.quantize_tensor(buffer, from, rounding) {
+                    return done;
+                }
+            }
             let mut copy = copied(input, from, format)?;
             self.quantize_shaped_in_place(&mut copy, from.shape(), rounding)?;
             return restore(&copy, output, to);
@@ -119,6 +130,12 @@ impl Format {
         layout.check_writable(data.len())?;
         self.check_type::<N>()?;
         if let Self::Block(format) = self {
+            if data.len() == layout.elements()
+                && let Some(data) = N::singles_mut(data)
+                && let Some(done) = format.quantize_tensor(Buffer::InPlace(data), layout, rounding)
+            {
+                return done;
+            }
             let mut copy = copied(data, layout, format)?;
             self.quantize_shaped_in_place(&mut copy, layout.shape(), rounding)?;
             return restore(&copy, data, layout);
@@ -272,6 +289,47 @@ mod tests {
         "mxfp8(e4m3)",
         "mxfp4",
     ];
+
+    /// Images whose channels lie together, against a row-major copy of them.
+    #[test]
+    fn the_order_of_dimensions_changes_no_number() {
+        let (images, channels, pixels) = (2, 5, 64);
+        let (c, p) = (channels as isize, pixels as isize);
+        let last = Layout::new(&[images, channels, pixels], &[c * p, 1, c], 0).unwrap();
+        let rows = Layout::contiguous(&[images, channels, pixels]).unwrap();
+        let length = images * channels * pixels;
+        let input: Vec<f32> = (0..length).map(|i| ((i * i) as f32).sin() * 3.0).collect();
+        let texts = [
+            "e4m3",
+            "bfp(8)",
+            "bfp(6,dim=1)",
+            "affine(8)",
+            "mxfp4",
+            "nvfp4",
+        ];
+        for (text, rounding) in texts.iter().flat_map(|t| MODES.map(|mode| (t, mode))) {
+            let format = parse(text);
+            let mut expected = vec![0.0; length];
+            format
+                .quantize_strided(&input, &last, &mut expected, &rows, rounding)
+                .unwrap();
+            let mut out = vec![0.0; length];
+            format
+                .quantize_strided(&input, &last, &mut out, &last, rounding)
+                .unwrap();
+            let mut in_place = input.clone();
+            format
+                .quantize_strided_in_place(&mut in_place, &last, rounding)
+                .unwrap();
+            assert_eq!(in_place, out, "{text} {rounding}");
+            for (i, expected) in expected.into_iter().enumerate() {
+                let (image, channel, pixel) =
+                    (i / (channels * pixels), i / pixels % channels, i % pixels);
+                let place = (image * pixels + pixel) * channels + channel;
+                assert_eq!(out[place], expected, "{text} {rounding} {i}");
+            }
+        }
+    }
 
     #[test]
     fn f16_slices_round_as_f32_does() {

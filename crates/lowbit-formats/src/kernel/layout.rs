@@ -151,6 +151,16 @@ impl Layout {
         Ok(())
     }
 
+    /// Where the elements of a row lie further apart than the rows: how many rows lie side by side,
+    /// and the elements of each.
+    pub(crate) fn interleaved(&self) -> Option<(usize, usize)> {
+        let &[.., (rows, between_rows), (row, between_elements)] = &self.walk[..] else {
+            return None;
+        };
+        let apart = between_elements.unsigned_abs() > between_rows.unsigned_abs();
+        (apart && self.elements > 0).then_some((rows, row))
+    }
+
     /// Calls `run` with the place of the first of `count` elements that lie `stride` apart, until
     /// the elements `first..first + length`, counted in row-major order, have been named.
     pub(crate) fn runs(

@@ -73,7 +73,7 @@ macro_rules! elements {
 elements!(f32 f64 u8 u16 u32 i8 i16 i32 half::f16 half::bf16);
 
 /// Elements that a pass in place takes out of the way at a time; they stay in the first cache.
-const BUFFER: usize = 1 << 10;
+pub(crate) const BUFFER: usize = 1 << 10;
 
 /// `output[i] = f(input[i])`.
 ///

@@ -22,6 +22,18 @@ pub trait Number: Element {
 
     /// Every number of the type, if there are few enough to look at.
     fn every() -> Option<Vec<f32>>;
+
+    /// The slice, where the type is f32.
+    fn singles(slice: &[Self]) -> Option<&[f32]> {
+        let _ = slice;
+        None
+    }
+
+    /// As [`singles`](Self::singles), to be written.
+    fn singles_mut(slice: &mut [Self]) -> Option<&mut [f32]> {
+        let _ = slice;
+        None
+    }
 }
 
 impl Number for f32 {
@@ -40,6 +52,14 @@ impl Number for f32 {
 
     fn every() -> Option<Vec<f32>> {
         None
+    }
+
+    fn singles(slice: &[f32]) -> Option<&[f32]> {
+        Some(slice)
+    }
+
+    fn singles_mut(slice: &mut [f32]) -> Option<&mut [f32]> {
+        Some(slice)
     }
 }
 

@@ -18,11 +18,12 @@ pub use self::convolutions::{ConvolutionTime, ConvolutionTimes, convolutions};
 use self::stock::Stock;
 use crate::Error;
 use crate::calibrate::calibrate;
-use crate::config::{Method, QPlan};
+use crate::config::{LowPrecisionPlan, Method, QPlan};
 use crate::error::one_of;
 use crate::models::{Architecture, Batch, Classifier, Network};
 use crate::ops;
-use crate::optim::OptimizerConfig;
+use crate::optim::{OptimizerConfig, OptimizerNumbers, ThresholdOptimizer};
+use crate::quantizers::Number;
 
 /// Rounds before those that count.
 const WARM_UP: usize = 2;
@@ -81,7 +82,7 @@ pub struct OperatorTime {
 }
 
 /// How a training step is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepKind {
     /// A float network on our operators.
     Float,
@@ -92,6 +93,8 @@ pub enum StepKind {
     /// TQT of no more than what DoReFa quantizes, the weights and inputs of the layers with
     /// weights: their bits.
     TqtOperands(u32, u32),
+    /// Weights, activations, errors, gradients of weights and momentum, all five as this number.
+    Numbers(Number),
 }
 
 impl StepKind {
@@ -140,6 +143,7 @@ impl fmt::Display for StepKind {
             Self::TqtOperands(weight_bits, activation_bits) => {
                 write!(f, "tqt-operands-w{weight_bits}a{activation_bits}")
             }
+            Self::Numbers(number) => write!(f, "{number}"),
         }
     }
 }
@@ -194,14 +198,14 @@ struct TimedStep<M> {
 }
 
 impl<M: Classifier + 'static> TimedStep<M> {
-    fn boxed(model: M) -> Box<dyn Steps> {
+    fn boxed(model: M, numbers: &OptimizerNumbers) -> Box<dyn Steps> {
         let optimizer = OptimizerConfig::Sgd {
             momentum: 0.9,
             weight_decay: 1e-4,
         };
         Box::new(Self {
             model: Some(model),
-            optimizer: optimizer.init(),
+            optimizer: optimizer.init_with(ThresholdOptimizer::default(), numbers),
         })
     }
 }
@@ -224,17 +228,18 @@ impl<M: Classifier> Steps for TimedStep<M> {
 
 /// Builds the network of one kind of step.
 fn timed_step(
-    kind: StepKind,
+    kind: &StepKind,
     architecture: Architecture,
     images: &Tensor<4>,
     device: &Device,
 ) -> Result<Box<dyn Steps>, Error> {
     let (input, classes) = architecture.usual_images();
+    let mut numbers = OptimizerNumbers::default();
     let plan = match kind {
         StepKind::Stock => {
             return match Stock::new(architecture, device) {
-                Some(Stock::ResNet(model)) => Ok(TimedStep::boxed(model)),
-                Some(Stock::LeNet(model)) => Ok(TimedStep::boxed(model)),
+                Some(Stock::ResNet(model)) => Ok(TimedStep::boxed(model, &numbers)),
+                Some(Stock::LeNet(model)) => Ok(TimedStep::boxed(model, &numbers)),
                 None => Err(Error::config(
                     "model",
                     format!("there is no {architecture} on Burn's own operators to time"),
@@ -242,11 +247,25 @@ fn timed_step(
             };
         }
         StepKind::Float => Method::FLOAT.plan(32, 32),
-        StepKind::Quantized(method, weight_bits, activation_bits) => {
+        &StepKind::Quantized(method, weight_bits, activation_bits) => {
             method.plan(weight_bits, activation_bits)
         }
-        StepKind::TqtOperands(weight_bits, activation_bits) => {
+        &StepKind::TqtOperands(weight_bits, activation_bits) => {
             QPlan::tqt(weight_bits, activation_bits).retrained()
+        }
+        StepKind::Numbers(number) => {
+            numbers = OptimizerNumbers {
+                weight: Some(number.clone()),
+                gradient: Some(number.clone()),
+                momentum: Some(number.clone()),
+                ..numbers
+            };
+            let plan = LowPrecisionPlan {
+                activation: Some(number.clone()),
+                error: Some(number.clone()),
+                sums: None,
+            };
+            plan.plan()
         }
     };
     let model = architecture.init(input, classes, &plan, 0, device)?;
@@ -257,7 +276,7 @@ fn timed_step(
             model.forward(images.clone());
         },
     )?;
-    Ok(TimedStep::boxed(model))
+    Ok(TimedStep::boxed(model, &numbers))
 }
 
 /// Times training steps on random images, the kinds in turn within each round so that a slow
@@ -278,12 +297,12 @@ pub fn training_steps(workload: &Workload, device: &Device) -> Result<StepTimes,
     let data = synthetic(input, classes, batch, &autodiff);
     let images = data.images.clone().without_autodiff();
     let mut steps = Vec::new();
-    for &kind in kinds {
+    for kind in kinds {
         steps.push(timed_step(kind, architecture, &images, &autodiff)?);
     }
     let seconds = time_in_turn(&mut steps, &data, rounds, device)?;
     let peak = ops::multiply_add_peak();
-    let float = kinds.iter().position(|&kind| kind == StepKind::Float);
+    let float = kinds.iter().position(|kind| *kind == StepKind::Float);
     let float = float.map(|float| &seconds[float].step);
     let mut times = Vec::new();
     for ((step, seconds), kind) in steps.iter_mut().zip(&seconds).zip(kinds) {

@@ -2,6 +2,7 @@
 //! Both are plain values that can be written as TOML.
 
 mod layer;
+mod low_precision;
 mod method;
 mod plan;
 mod planner;
@@ -9,6 +10,7 @@ mod qconfig;
 mod tqt;
 
 pub use layer::{Describe, Description, Foldable, Layer};
+pub use low_precision::LowPrecisionPlan;
 pub use method::Method;
 pub use plan::{Fold, Override, QPlan, Widths};
 pub use planner::Planner;

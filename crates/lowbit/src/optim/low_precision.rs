@@ -1,12 +1,13 @@
 //! Any optimizer with its numbers in low precision.
 
+use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::ops::{ClampedGradient, fake_quantize};
-use crate::quantizers::{Draws, Number};
+use crate::quantizers::{Draws, ModulePath, Number};
 
 /// Formats of the numbers that an optimizer reads, keeps and writes; what is none stays in float.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct OptimizerNumbers {
     /// Of what the optimizer remembers: a velocity, means of gradients and of their squares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<Number>,
+    /// Of Adam's mean of squares, where that is not `momentum`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_moment: Option<Number>,
     /// Of the copy of the weights on which steps are made. Without one, they are made on the rounded
     /// weights themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,6 +34,9 @@ pub struct OptimizerNumbers {
     /// Whether biases and the parameters of normalizations are rounded, too: all tensors of one
     /// dimension.
     pub vectors: bool,
+    /// Whether a run rounds the weights before its first step, so that the first forward pass sees
+    /// them rounded; that step then starts from them. QPyTorch's first pass sees them in float.
+    pub from_start: bool,
 }
 
 impl Default for OptimizerNumbers {
@@ -39,8 +46,10 @@ impl Default for OptimizerNumbers {
             gradient: None,
             gradient_scale: 1.0,
             momentum: None,
+            second_moment: None,
             accumulator: None,
             vectors: true,
+            from_start: false,
         }
     }
 }
@@ -52,6 +61,7 @@ impl OptimizerNumbers {
             &self.weight,
             &self.gradient,
             &self.momentum,
+            &self.second_moment,
             &self.accumulator,
         ];
         numbers.iter().all(|number| number.is_none()) && self.gradient_scale == 1.0
@@ -68,6 +78,7 @@ impl OptimizerNumbers {
             ("weight", &self.weight),
             ("gradient", &self.gradient),
             ("momentum", &self.momentum),
+            ("second_moment", &self.second_moment),
             ("accumulator", &self.accumulator),
         ];
         for (field, number) in numbers {
@@ -104,25 +115,32 @@ impl<O> LowPrecision<O> {
     }
 
     fn rounded<const D: usize>(&self, x: Tensor<D>, number: &Option<Number>) -> Tensor<D> {
-        match number {
-            Some(Number { format, rounding }) => {
-                let rounding = self.draws.rounding(*rounding);
-                fake_quantize(x, format, rounding, ClampedGradient::Pass)
-            }
-            None => x,
-        }
+        rounded(x, number, &self.draws)
     }
 
     /// Every tensor of what the optimizer remembers, rounded: states say what they hold only as
     /// records.
     fn remembered<S: RecordState>(&self, state: S, device: &Device) -> S {
-        let Some(Number { format, rounding }) = &self.numbers.momentum else {
+        let OptimizerNumbers {
+            momentum,
+            second_moment,
+            ..
+        } = &self.numbers;
+        if momentum.is_none() && second_moment.is_none() {
             return state;
-        };
+        }
         let mut sink = StateSink::default();
         state.state_flatten("", &mut sink);
         let mut source = StateSource::new(sink.scalars.into_iter().collect());
         for (name, data) in sink.tensors {
+            let number = match is_second_moment(&name) {
+                true => second_moment.as_ref().or(momentum.as_ref()),
+                false => momentum.as_ref(),
+            };
+            let Some(Number { format, rounding }) = number else {
+                source.insert_tensor(name, data);
+                continue;
+            };
             let shape = data.shape().clone();
             let mut values: Vec<f32> = data.iter::<f32>().collect();
             let rounding = self.draws.rounding(*rounding);
@@ -132,6 +150,72 @@ impl<O> LowPrecision<O> {
         }
         let rounded = S::state_unflatten("", &mut source, device);
         rounded.expect("a state reads what it wrote")
+    }
+}
+
+/// Whether a tensor of an optimizer's state is a mean of squares: ours, or one of Burn's.
+fn is_second_moment(name: &str) -> bool {
+    let leaf = name.rsplit('.').next().unwrap_or(name);
+    ["square", "moment_2", "max_moment_2"].contains(&leaf)
+}
+
+/// A network whose weights are in the format that an optimizer of these numbers keeps them in, but
+/// for those that `left_out` names by path, where that is asked for from the start.
+pub(crate) struct FromStart<'a, F> {
+    numbers: &'a OptimizerNumbers,
+    draws: Draws,
+    path: ModulePath,
+    left_out: F,
+}
+
+impl<'a, F: Fn(ParamId, &str) -> bool> FromStart<'a, F> {
+    pub(crate) fn new(numbers: &'a OptimizerNumbers, left_out: F) -> Self {
+        Self {
+            numbers,
+            draws: Draws::new(),
+            path: ModulePath::default(),
+            left_out,
+        }
+    }
+}
+
+impl<F: Fn(ParamId, &str) -> bool> ModuleMapper for FromStart<'_, F> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let numbers = self.numbers;
+        let stays = !numbers.from_start
+            || D == 1 && !numbers.vectors
+            || (self.left_out)(param.id, &self.path.key());
+        if stays {
+            return param;
+        }
+        param.map(|weight| {
+            // Parameters stay leaves of the gradient's graph.
+            let is_learned = weight.is_require_grad();
+            let weight = rounded(
+                weight.set_require_grad(false),
+                &numbers.accumulator,
+                &self.draws,
+            );
+            rounded(weight, &numbers.weight, &self.draws).set_require_grad(is_learned)
+        })
+    }
+}
+
+fn rounded<const D: usize>(x: Tensor<D>, number: &Option<Number>, draws: &Draws) -> Tensor<D> {
+    match number {
+        Some(Number { format, rounding }) => {
+            let rounding = draws.rounding(*rounding);
+            fake_quantize(x, format, rounding, ClampedGradient::Pass)
+        }
+        None => x,
     }
 }
 
@@ -276,7 +360,7 @@ mod tests {
             gradient_scale: 2.0,
             momentum: number("fixed(8,2)"),
             accumulator: number("fixed(16,5)"),
-            vectors: true,
+            ..OptimizerNumbers::default()
         };
         let optimizer = LowPrecision::new(SGD, numbers);
         let (mut weight, mut state) = (tensor(&[1.0]), None);
@@ -314,6 +398,56 @@ mod tests {
             (b, b_state) = wrapped.step(0.05, b, grad, b_state);
         }
         assert_eq!(read(&a), read(&b));
+    }
+
+    /// One step of Adam from zero moments, gradient 1/4: the means are 0.025 and 0.0000625. In steps
+    /// of 1/64 the first is 2/64 (1.6 steps), in steps of 2^-14 the second 2^-14 (1.024 steps).
+    #[test]
+    fn the_second_moment_has_a_format_of_its_own() {
+        let adam = Adam {
+            weight_decay: 0.0,
+            decoupled_decay: 0.0,
+        };
+        let state = |second_moment: &str| {
+            let numbers = OptimizerNumbers {
+                momentum: number("fixed(8,6)"),
+                second_moment: second_moment.parse().ok(),
+                ..OptimizerNumbers::default()
+            };
+            let optimizer = LowPrecision::new(adam, numbers);
+            let (_, state) = optimizer.step(0.1, tensor(&[1.0]), tensor(&[0.25]), None);
+            let state = state.unwrap().optimizer.unwrap();
+            [read(&state.mean)[0], read(&state.square)[0]]
+        };
+        assert_eq!(state("fixed(16,14)"), [2.0 / 64.0, 2f32.powi(-14)]);
+        assert_eq!(state("-"), [2.0 / 64.0, 0.0]);
+    }
+
+    #[test]
+    fn the_first_pass_sees_rounded_weights_where_that_is_asked_for() {
+        use crate::nn::LinearConfig;
+        use crate::optim::rounded_from_start;
+        let device = Device::flex().autodiff();
+        let linear = LinearConfig::new(3, 2).with_bias(true).init(&device);
+        let numbers = |from_start| OptimizerNumbers {
+            weight: number("fixed(8,2)"),
+            vectors: false,
+            from_start,
+            ..OptimizerNumbers::default()
+        };
+        let rounded = rounded_from_start(linear.clone(), &numbers(true));
+        let quarters = |x: f32| (x * 4.0).round_ties_even() / 4.0;
+        let expected: Vec<f32> = read(&linear.weight.val())
+            .into_iter()
+            .map(quarters)
+            .collect();
+        assert_eq!(read(&rounded.weight.val()), expected);
+        assert!(rounded.weight.val().is_require_grad());
+        assert_eq!(rounded.weight.id, linear.weight.id);
+        let bias = |linear: &crate::nn::Linear| read(&linear.bias.as_ref().unwrap().val());
+        assert_eq!(bias(&rounded), bias(&linear));
+        let same = rounded_from_start(linear.clone(), &numbers(false));
+        assert_eq!(read(&same.weight.val()), read(&linear.weight.val()));
     }
 
     #[test]

@@ -10,6 +10,6 @@ mod sgd;
 pub use adam::{Adam, AdamState};
 pub use low_precision::{LowPrecision, LowPrecisionState, OptimizerNumbers};
 pub use normed_sgd::{NormedSgd, NormedSgdState};
-pub use optimizer::{OptimizerConfig, ThresholdOptimizer, thresholds};
+pub use optimizer::{OptimizerConfig, ThresholdOptimizer, rounded_from_start, thresholds};
 pub use schedule::Schedule;
 pub use sgd::{Sgd, SgdState};

@@ -1,9 +1,10 @@
 //! Optimizers of a whole network.
 
-use burn::module::ParamGroup;
+use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::{DynOptimizer, ModuleOptimizer, Optimizer};
 use serde::{Deserialize, Serialize};
 
+use super::low_precision::FromStart;
 use super::{Adam, LowPrecision, NormedSgd, OptimizerNumbers, Sgd};
 use crate::Error;
 use crate::quantizers::{Group, Learned, learned_paths};
@@ -139,6 +140,18 @@ impl OptimizerConfig {
             }
         }
     }
+}
+
+/// A network as its first forward pass shall see it: with rounded weights, where `numbers` say so
+/// ([`OptimizerNumbers::from_start`]). What quantizers learn stays as it is.
+pub fn rounded_from_start<M: Module>(model: M, numbers: &OptimizerNumbers) -> M {
+    let groups: Vec<ParamGroup> = [Some(thresholds()), undecayed()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let learned =
+        |id: ParamId, path: &str| groups.iter().any(|group| group.matches(&id, Some(path)));
+    model.map(&mut FromStart::new(numbers, learned))
 }
 
 impl OptimizerConfig {

@@ -7,6 +7,7 @@
 
 mod integers;
 mod learned;
+mod lower;
 mod methods;
 mod number;
 mod slot;
@@ -18,6 +19,7 @@ pub use integers::Integers;
 pub use learned::{
     LearnedParameter, bad_learned, learned, learned_at, set_retraining, with_learned,
 };
+pub use lower::{LayerKind, Lowering, lower};
 pub use methods::*;
 pub(crate) use methods::{Draws, calibrated, learned_paths};
 pub use number::Number;

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 use lowbit_formats::Accumulation;
 
 use crate::ops::Operand;
+use crate::quantizers::lower::with_pending;
 use crate::quantizers::methods::{Accumulator, Of, Quantizer, Sums};
 use crate::quantizers::slot::{PerSlot, Slot};
 use crate::quantizers::watch::{Signs, is_measuring, observe, tap};
@@ -227,7 +228,7 @@ impl Module for Quantizers {
         let identity = Module::map(self.identity, mapper);
         mapper.exit_module(IDENTITY, CONTAINER);
         Self {
-            slots: before.and(after),
+            slots: with_pending(before.and(after)),
             accumulator,
             identity,
             signs: self.signs,

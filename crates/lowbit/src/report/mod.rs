@@ -4,7 +4,9 @@ mod accumulator;
 mod quantizer_curve;
 pub mod summary;
 pub mod table;
+mod training_curves;
 
 pub use accumulator::{AccumulatorBits, accumulator_bits};
 pub use quantizer_curve::{CurveConfig, QuantizerCurve};
 pub use table::Table;
+pub use training_curves::TrainingCurves;

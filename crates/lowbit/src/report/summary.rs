@@ -7,7 +7,7 @@ use super::table::{Table, percent, thousands};
 use crate::bench::{ConvolutionTimes, StepTime, StepTimes};
 use crate::calibrate::Measured;
 use crate::quantizers::Slot;
-use crate::train::{Evaluation, LayerWidths, RunResult};
+use crate::train::{Evaluation, LayerWidths, NamedRecipe, RunResult};
 
 /// One line a run.
 pub fn results(results: &[RunResult]) -> Table {
@@ -31,6 +31,14 @@ pub fn results(results: &[RunResult]) -> Table {
             thousands(run.model_bits),
         ]
     }))
+}
+
+/// One line a recipe.
+pub fn recipes(recipes: &[NamedRecipe]) -> Table {
+    let lines = recipes
+        .iter()
+        .map(|recipe| [recipe.name, recipe.about()].map(String::from));
+    Table::new(["recipe", "what it trains"]).with_rows(lines)
 }
 
 /// The result of a test.

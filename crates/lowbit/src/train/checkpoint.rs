@@ -9,6 +9,7 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Bytes, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::loss_scale::LossScaling;
 use super::recipe::ThresholdState;
 use crate::Error;
 use crate::files::{sync_folder, write_synced};
@@ -36,6 +37,9 @@ pub struct State {
     pub step_seconds: f64,
     /// The best epoch so far, if one is finished.
     pub best: Option<Best>,
+    /// The scale of the loss, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scaling: Option<LossScaling>,
     /// The thresholds, where they are to be frozen.
     #[serde(default, skip_serializing_if = "ThresholdState::is_empty")]
     pub thresholds: ThresholdState,

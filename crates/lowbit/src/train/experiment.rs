@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::defaults;
+use super::loss_scale::LossScale;
 use super::objective::Objective;
 use super::options::{Decides, Settings};
 use super::recipe::Recipe;
@@ -91,6 +92,9 @@ pub struct RunConfig {
     /// The formats of what the optimizer reads, keeps and writes.
     #[serde(default, skip_serializing_if = "OptimizerNumbers::is_float")]
     pub numbers: OptimizerNumbers,
+    /// What the loss is multiplied by, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// What is done beside descending.
     #[serde(default, skip_serializing_if = "Recipe::is_plain")]
     pub recipe: Recipe,
@@ -268,7 +272,8 @@ impl RunConfig {
             None => settings.method_plan()?,
         };
         let numbers = settings.numbers();
-        let quantized = plan != QPlan::float() || !numbers.is_float();
+        let scaled = settings.loss_scale.is_some();
+        let quantized = plan != QPlan::float() || !numbers.is_float() || scaled;
         let baseline = settings.baseline.unwrap_or(settings.from.is_none()) || !quantized;
         let start = if settings.from.is_some() {
             Start::From
@@ -290,6 +295,7 @@ impl RunConfig {
             };
             runs.push(Self {
                 numbers,
+                loss_scale: settings.loss_scale,
                 ..Self::one(settings, usual, name, plan, start)
             });
         }
@@ -317,6 +323,7 @@ impl RunConfig {
             schedule: given.schedule.unwrap_or_else(|| usual.schedule.clone()),
             objective: given.objective.unwrap_or_default(),
             numbers: OptimizerNumbers::default(),
+            loss_scale: None,
             recipe: given.recipe.unwrap_or_else(recipe),
             plan,
         }
@@ -345,6 +352,7 @@ impl RunConfig {
         self.recipe.check().map_err(|e| e.within("recipe"))?;
         self.optimizer.check().map_err(|e| e.within("optimizer"))?;
         self.numbers.check().map_err(|e| e.within("numbers"))?;
+        self.loss_scale.map_or(Ok(()), |scale| scale.check())?;
         self.schedule.check().map_err(|e| e.within("schedule"))?;
         for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
             if !(lr.is_finite() && lr > 0.0) {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoints;
 use super::experiment::{Experiment, RunConfig};
+use super::metrics::{self, EpochMetrics};
 use super::warning::Warning;
 use crate::Error;
 use crate::config::Method;
@@ -133,6 +134,14 @@ impl RunFolder {
     /// The checkpoints of a run.
     pub fn checkpoints(&self, run: &str) -> Checkpoints {
         Checkpoints::new(self.run(run).join(CHECKPOINTS))
+    }
+
+    /// The metrics of every finished epoch of a run, in order.
+    ///
+    /// # Errors
+    /// If they cannot be read, with the line.
+    pub fn epochs(&self, run: &str) -> Result<Vec<EpochMetrics>, Error> {
+        metrics::read(&self.metrics(run))
     }
 
     /// The result of a run, if it is finished.

@@ -10,7 +10,7 @@ use crate::Error;
 use crate::files::write_atomic;
 
 /// One line of a run's metrics.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// The epoch, counted from 1.
     pub epoch: usize,
@@ -26,9 +26,33 @@ pub struct EpochMetrics {
     pub test_accuracy: f64,
     /// Seconds since the start of the run, without interruptions.
     pub seconds: f64,
+    /// What the loss is multiplied by, after the epoch, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f32>,
+    /// Steps that were left out since a gradient was NaN or infinite, where the loss is scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<u64>,
     /// What is wrong with the network although the losses are numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+}
+
+/// Every line of a file, in order; none where there is no file.
+pub(super) fn read(path: &Path) -> Result<Vec<EpochMetrics>, Error> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let written = fs::read_to_string(path).map_err(Error::io(path))?;
+    let lines = written.lines().enumerate();
+    lines.map(|(i, line)| parsed(path, i, line)).collect()
+}
+
+/// Line `i` of a file.
+fn parsed(path: &Path, i: usize, line: &str) -> Result<EpochMetrics, Error> {
+    serde_json::from_str(line).map_err(|error| Error::Checkpoint {
+        path: path.into(),
+        message: format!("line {}: {error}", i + 1),
+    })
 }
 
 /// A run's metrics, one JSON object a line.
@@ -49,11 +73,7 @@ impl MetricsFile {
         };
         let (mut text, mut last) = (String::new(), None);
         for (i, line) in written.lines().enumerate() {
-            let metrics: EpochMetrics =
-                serde_json::from_str(line).map_err(|error| Error::Checkpoint {
-                    path: path.into(),
-                    message: format!("line {}: {error}", i + 1),
-                })?;
+            let metrics = parsed(path, i, line)?;
             if metrics.epoch > epoch {
                 break;
             }

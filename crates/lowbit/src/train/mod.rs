@@ -2,10 +2,12 @@
 //! [`Objective`]), one network step by step ([`Trainer`]), and experiments on disk ([`RunFolder`]).
 
 pub mod checkpoint;
+mod comparison;
 mod defaults;
 mod evaluation;
 mod experiment;
 mod folder;
+mod loss_scale;
 mod metrics;
 mod objective;
 mod options;
@@ -13,6 +15,7 @@ mod plan;
 mod progress;
 mod quantize;
 pub mod recipe;
+mod recipes;
 mod run;
 mod settings;
 mod task;
@@ -23,15 +26,18 @@ mod width_list;
 
 pub use burn::train::Interrupter;
 pub use checkpoint::Checkpoints;
+pub use comparison::Comparison;
 pub use evaluation::{Evaluation, evaluate_run, measure_run, trained_network};
 pub use experiment::{Experiment, RunConfig, Start};
 pub use folder::{RunFolder, RunResult, best_checkpoint, find_run};
+pub use loss_scale::{LossScale, LossScaling};
 pub use metrics::EpochMetrics;
 pub use objective::Objective;
 pub use options::{Command, Decides, Flag, Reason, SettingOption, Settings, Usage};
 pub use progress::Progress;
 pub use quantize::{LayerWidths, QuantizationReport, Quantize, layer_widths, quantization_report};
 pub use recipe::Recipe;
+pub use recipes::NamedRecipe;
 pub use run::Outcome;
 pub use settings::ConfigFile;
 pub use task::{Classification, Task, batch, evaluate};

@@ -11,6 +11,7 @@ use lowbit_formats::Accumulation;
 use serde::{Deserialize, Serialize};
 
 use super::defaults;
+use super::loss_scale::LossScale;
 use super::objective::Objective;
 use super::recipe::Recipe;
 use super::values::{self, of_the_run, usual};
@@ -18,7 +19,7 @@ use super::width_list::WidthList;
 use crate::config::{Fold, Method, QPlan};
 use crate::data::DataSet;
 use crate::models::{Architecture, Tolerance};
-use crate::optim::{OptimizerConfig, Schedule};
+use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 use crate::quantizers::{Number, ThresholdInit};
 
 /// Why a text is no value of an option.
@@ -358,6 +359,20 @@ settings! {
     accumulator_format: Number, Runs, values::number => "NUMBER"
         .long("accumulator-format")
         .on(Train, Usage::new(NO, || "no copy".into()));
+
+    /// The format of Adam's mean of squares, in place of that of momentum.
+    second_moment_format: Number, Runs, values::number => "NUMBER"
+        .long("second-moment-format")
+        .on(Train, Usage::new(NO, || "that of --momentum-format".into()));
+
+    /// The formats of all that the optimizer has, and which tensors they are of; those above replace
+    /// its own.
+    numbers: OptimizerNumbers, Runs;
+
+    /// What the loss is multiplied by, so that gradients are not too small for their formats.
+    loss_scale: LossScale, Runs, str::parse => "SCALE"
+        .long("loss-scale")
+        .on(Train, Usage::new(|| "a number, or dynamic [START]".into(), || "1".into()));
 
     /// What is quantized, in place of what the method would.
     plan: QPlan, Runs;

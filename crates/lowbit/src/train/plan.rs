@@ -5,11 +5,9 @@ use std::ops::RangeInclusive;
 use super::defaults;
 use super::options::{Decides, Settings};
 use crate::Error;
-use crate::config::{FLOAT_BITS, Method, QConfig, QPlan, TqtPlan};
+use crate::config::{FLOAT_BITS, LowPrecisionPlan, Method, QPlan, TqtPlan};
 use crate::optim::OptimizerNumbers;
-use crate::quantizers::{
-    FormatQuantizerConfig, Number, QuantizerConfig, Slot, TrainedThresholdConfig,
-};
+use crate::quantizers::TrainedThresholdConfig;
 
 impl Settings {
     /// The name and the plan of the method, with the widths that were given.
@@ -51,35 +49,25 @@ impl Settings {
 
     /// The formats of what the optimizer reads, keeps and writes.
     pub(super) fn numbers(&self) -> OptimizerNumbers {
+        let all = self.numbers.clone().unwrap_or_default();
         OptimizerNumbers {
-            weight: self.weight_format.clone(),
-            gradient: self.gradient_format.clone(),
-            momentum: self.momentum_format.clone(),
-            accumulator: self.accumulator_format.clone(),
-            ..OptimizerNumbers::default()
+            weight: self.weight_format.clone().or(all.weight),
+            gradient: self.gradient_format.clone().or(all.gradient),
+            momentum: self.momentum_format.clone().or(all.momentum),
+            second_moment: self.second_moment_format.clone().or(all.second_moment),
+            accumulator: self.accumulator_format.clone().or(all.accumulator),
+            ..all
         }
     }
 
-    /// Formats of what every layer with a weight reads, and of the errors that reach it: with the
-    /// optimizer's weights, the operands of all its products.
+    /// What layers with a weight compute in.
     fn formats(&self) -> QPlan {
-        let quantizer = |number: &Option<Number>| {
-            let Number { format, rounding } = number.clone()?;
-            Some(QuantizerConfig::Format(FormatQuantizerConfig {
-                rounding,
-                ..FormatQuantizerConfig::new(format)
-            }))
+        let plan = LowPrecisionPlan {
+            activation: self.activation_format.clone(),
+            error: self.error_format.clone(),
+            sums: self.sums.clone(),
         };
-        let layer = QConfig::new()
-            .with(Slot::INPUT, quantizer(&self.activation_format))
-            .with(Slot::ERROR, quantizer(&self.error_format))
-            .with_accumulate(self.sums.clone());
-        QPlan {
-            default: layer.clone(),
-            first: layer.clone(),
-            last: layer,
-            ..QPlan::float()
-        }
+        plan.plan()
     }
 
     /// The plan of TQT with bits of weights and activations, changed by `with` before the layers'

@@ -19,6 +19,7 @@ use crate::calibrate::calibrate;
 use crate::config::QPlan;
 use crate::data::Split;
 use crate::models::{Classifier, LoadReport, Network, Tolerance, model_bits};
+use crate::optim::rounded_from_start;
 use crate::quantizers::{Place, Slot, UNTRAINED_STEP, learned, set_rounding};
 
 /// How an experiment ended.
@@ -90,6 +91,8 @@ impl RunFolder {
             let images = experiment.calibration_images;
             let kept = self.kept(&model, &report.loaded, experiment, run, split, device);
             let model = calibrated(model, &kept, run, images, &setting, progress)?;
+            set_rounding(setting.seed, UNTRAINED_STEP);
+            let model = rounded_from_start(model, &run.numbers);
             Trainer::new(model, run, setting)
         };
         if run.epochs == 0 {

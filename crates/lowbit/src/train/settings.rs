@@ -2,39 +2,65 @@
 
 use std::path::Path;
 
+use super::comparison::{self, Comparison};
 use super::experiment::Experiment;
 use super::folder::find_run;
 use super::options::{Decides, Settings};
 use crate::Error;
 use crate::config::{Method, QPlan};
 
-/// What a configuration file holds: settings, or the complete experiment that a run wrote.
+/// What a configuration file holds: settings, settings of several runs, or the complete experiment
+/// that a run wrote.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConfigFile {
     /// Settings.
     Settings(Box<Settings>),
+    /// Settings of several runs.
+    Comparison(Box<Comparison>),
     /// A complete experiment.
     Experiment(Box<Experiment>),
 }
 
 impl ConfigFile {
-    /// Reads a file. One with a list of `runs` is a complete experiment.
+    /// Reads a file. One with a list of `runs` is a complete experiment, one with a list `compare`
+    /// has the settings of several.
     ///
     /// # Errors
     /// If it cannot be read, or is not such a file, with the line.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        Self::parse(path, &text)
+    }
+
+    /// The same for the text of a file.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let source = path.display().to_string();
         let table: toml::Table =
-            toml::from_str(&text).map_err(|error| Error::toml(&source, &text, &error))?;
+            toml::from_str(text).map_err(|error| Error::toml(&source, text, &error))?;
         if table.contains_key("runs") {
             return Ok(Self::Experiment(Box::new(Experiment::from_toml(
-                path, &text,
+                path, text,
             )?)));
         }
-        let settings =
-            toml::from_str(&text).map_err(|error| Error::toml(&source, &text, &error))?;
+        if table.contains_key(comparison::KEY) {
+            let comparison = Comparison::read(table, &source)?;
+            return Ok(Self::Comparison(Box::new(comparison)));
+        }
+        let settings = toml::from_str(text).map_err(|error| Error::toml(&source, text, &error))?;
         Ok(Self::Settings(Box::new(settings)))
+    }
+
+    /// The complete experiment, with what `settings` say over what the file does.
+    ///
+    /// # Errors
+    /// If a field is out of its range, or the settings speak of what a file with several runs has
+    /// decided.
+    pub fn complete(self, settings: Settings) -> Result<Experiment, Error> {
+        match self {
+            Self::Settings(file) => settings.or(*file).complete(),
+            Self::Comparison(comparison) => comparison.complete(&settings),
+            Self::Experiment(complete) => complete.with(&settings),
+        }
     }
 }
 

@@ -26,8 +26,15 @@ pub trait Task<M> {
     /// Examples to train on.
     fn examples(&self) -> usize;
 
-    /// Forward and backward pass over the training examples `indices` as `epoch` sees them.
-    fn step(&self, model: &M, indices: &[u32], epoch: u32) -> TrainOutput<Self::Output>;
+    /// Forward and backward pass over the training examples `indices` as `epoch` sees them; the
+    /// gradients are those of `loss_scale` times the loss.
+    fn step(
+        &self,
+        model: &M,
+        indices: &[u32],
+        epoch: u32,
+        loss_scale: f32,
+    ) -> TrainOutput<Self::Output>;
 
     /// Adds what a step came to.
     fn count(&self, output: &Self::Output, sums: &mut Sums);
@@ -79,14 +86,21 @@ impl<M: Classifier> Task<M> for Classification<'_> {
         self.split.train.len()
     }
 
-    fn step(&self, model: &M, indices: &[u32], epoch: u32) -> TrainOutput<ClassificationOutput> {
+    fn step(
+        &self,
+        model: &M,
+        indices: &[u32],
+        epoch: u32,
+        loss_scale: f32,
+    ) -> TrainOutput<ClassificationOutput> {
         let augment = self.augment.as_ref().map(|a| (a, self.seed, epoch));
         let device = self.device.clone().autodiff();
         let batch = batch(&self.split.train, indices, augment, &device);
         let output = classify(model, batch, |scores, targets| {
             self.objective.loss(scores, targets)
         });
-        TrainOutput::new(model, output.loss.backward(), output)
+        let loss = scaled(output.loss.clone(), loss_scale);
+        TrainOutput::new(model, loss.backward(), output)
     }
 
     fn count(&self, output: &ClassificationOutput, sums: &mut Sums) {
@@ -102,6 +116,14 @@ impl<M: Classifier> Task<M> for Classification<'_> {
             let batch = batch(&self.split.train, indices, None, self.device);
             model.forward(batch.images);
         }
+    }
+}
+
+/// The loss times its scale.
+pub(super) fn scaled(loss: Tensor<1>, scale: f32) -> Tensor<1> {
+    match scale == 1.0 {
+        true => loss,
+        false => loss * scale,
     }
 }
 

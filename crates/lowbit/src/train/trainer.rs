@@ -9,6 +9,7 @@ use burn::train::Interrupter;
 
 use super::checkpoint::{self, Best, Checkpoints, State, Sums};
 use super::experiment::RunConfig;
+use super::loss_scale::unscaled;
 use super::metrics::EpochMetrics;
 use super::progress::Progress;
 use super::recipe::{FreezeThresholds, freeze_statistics};
@@ -49,6 +50,10 @@ pub struct Trainer<'a, M, T> {
 impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     /// A trainer at the start of a run.
     pub fn new(model: M, config: &'a RunConfig, setting: Setting<T>) -> Self {
+        let state = State {
+            loss_scaling: config.loss_scale.map(|scale| scale.state()),
+            ..State::default()
+        };
         Self {
             model: Some(model),
             optimizer: config
@@ -56,7 +61,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
                 .init_with(config.recipe.threshold_optimizer, &config.numbers),
             config,
             setting,
-            state: State::default(),
+            state,
             statistics_frozen: false,
         }
     }
@@ -114,6 +119,10 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             progress.step(&self.state.sums, examples);
         }
         let trained = std::mem::take(&mut self.state.sums);
+        let loss_scaling = self.state.loss_scaling;
+        if let Some(scaling) = &mut self.state.loss_scaling {
+            scaling.skipped = 0;
+        }
         self.state.batch = 0;
         self.state.epoch += 1;
         let tested = self.test()?;
@@ -127,6 +136,8 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             test_loss: tested.mean_loss(),
             test_accuracy: accuracy,
             seconds: self.state.seconds,
+            loss_scale: loss_scaling.map(|scaling| scaling.scale),
+            skipped_steps: loss_scaling.map(|scaling| scaling.skipped),
             warnings: self.warnings(),
         }))
     }
@@ -177,19 +188,36 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         let factor = self.factor();
         let epoch = self.state.epoch as u32;
         set_rounding(self.setting.seed, self.global_step() as u64);
-        let output = self.setting.task.step(self.model(), indices, epoch);
+        let scale = self.state.loss_scaling.map_or(1.0, |scaling| scaling.scale);
+        let task = &self.setting.task;
+        let output = task.step(self.model(), indices, epoch, scale);
+        let grads = self.unscaled(output.grads);
         if self.config.recipe.freeze_thresholds.is_some() {
             let model = self.model.as_ref().expect("the optimizer gives it back");
-            self.state.thresholds.follow(model, &output.grads);
+            if let Some(grads) = &grads {
+                self.state.thresholds.follow(model, grads);
+            }
         }
         let threshold_lr = self.config.threshold_lr * self.threshold_factor();
-        self.optimize(
-            learning_rate(self.config.lr * factor, threshold_lr),
-            output.grads,
-        );
+        if let Some(grads) = grads {
+            let rate = learning_rate(self.config.lr * factor, threshold_lr);
+            self.optimize(rate, grads);
+        }
         self.setting.task.count(&output.item, &mut self.state.sums);
         self.state.batch += 1;
         self.state.step_seconds += start.elapsed().as_secs_f64();
+    }
+
+    /// The gradients without the scale of the loss; none if one is not finite.
+    fn unscaled(&mut self, grads: GradientsParams) -> Option<GradientsParams> {
+        let Some((kind, scaling)) = self.config.loss_scale.zip(self.state.loss_scaling) else {
+            return Some(grads);
+        };
+        let grads = unscaled(self.model(), grads, scaling.scale);
+        let mut scaling = scaling;
+        scaling.follow(kind, grads.is_some());
+        self.state.loss_scaling = Some(scaling);
+        grads
     }
 
     /// Freezes what the recipe freezes before this step. Everything it depends on is in the
@@ -257,7 +285,7 @@ fn learning_rate(weights: f64, threshold: f64) -> ModuleLearningRate {
 
 #[cfg(test)]
 mod tests {
-    use burn::module::Module;
+    use burn::module::{Module, Param};
     use burn::store::{ModuleRecord, RecordError};
     use burn::tensor::{Device, Tensor};
     use burn::train::TrainOutput;
@@ -304,9 +332,16 @@ mod tests {
             16
         }
 
-        fn step(&self, model: &Line, indices: &[u32], _epoch: u32) -> TrainOutput<Self::Output> {
+        fn step(
+            &self,
+            model: &Line,
+            indices: &[u32],
+            _epoch: u32,
+            loss_scale: f32,
+        ) -> TrainOutput<Self::Output> {
             let loss = Self::loss(model, indices, &Device::flex().autodiff());
-            TrainOutput::new(model, loss.backward(), (loss, indices.len()))
+            let grads = (loss.clone() * loss_scale).backward();
+            TrainOutput::new(model, grads, (loss, indices.len()))
         }
 
         fn count(&self, (loss, points): &Self::Output, sums: &mut Sums) {
@@ -341,9 +376,64 @@ mod tests {
             schedule: Schedule::Constant,
             objective: Objective::default(),
             numbers: OptimizerNumbers::default(),
+            loss_scale: None,
             recipe: Recipe::default(),
             plan: QPlan::float(),
         }
+    }
+
+    /// The line `y = x / 2`.
+    fn line() -> Line {
+        let device = Device::flex().autodiff();
+        let linear = LinearConfig::new(1, 1).init(&device);
+        Line {
+            linear: Linear {
+                weight: Param::from_data([[0.5]], &device),
+                bias: Some(Param::from_data([0.0], &device)),
+                ..linear
+            },
+        }
+    }
+
+    const SETTING: Setting<Regression> = Setting {
+        task: Regression,
+        batch: 4,
+        seed: 0,
+    };
+
+    /// The largest gradient of a step is about 8, so that a scale of 2^127 overflows, and so do the
+    /// next ones; with a power of two that does not, training is that without.
+    #[test]
+    fn a_scaled_loss_trains_alike_and_steps_that_overflow_are_left_out() {
+        let trained = |loss_scale: Option<&str>| {
+            let run = RunConfig {
+                loss_scale: loss_scale.map(|text| text.parse().unwrap()),
+                ..run()
+            };
+            let mut trainer = Trainer::new(line(), &run, SETTING);
+            let interrupter = Interrupter::new();
+            let metrics = trainer.epoch(&interrupter, &mut ()).unwrap().unwrap();
+            let weight = trainer.model().linear.weight.val().into_scalar::<f32>();
+            let metrics = (metrics.loss_scale, metrics.skipped_steps);
+            (weight - 0.5, metrics, trainer.state().loss_scaling)
+        };
+        let (plain, metrics, _) = trained(None);
+        assert_eq!(metrics, (None, None));
+        let (scaled, metrics, _) = trained(Some("1024"));
+        assert_eq!((scaled, metrics), (plain, (Some(1024.0), Some(0))));
+        let (moved, metrics, state) =
+            trained(Some("dynamic 170141183460469231731687303715884105728"));
+        let skipped = metrics.1.unwrap();
+        assert!((1..4).contains(&skipped), "{skipped}");
+        assert!(moved != 0.0);
+        let expected = 2f32.powi(127 - skipped as i32);
+        assert_eq!(
+            (metrics.0, state.unwrap().scale),
+            (Some(expected), expected)
+        );
+        assert_eq!(state.unwrap().skipped, 0);
+        let (moved, metrics, _) = trained(Some("170141183460469231731687303715884105728"));
+        assert_eq!((moved, metrics.1), (0.0, Some(4)));
     }
 
     #[test]

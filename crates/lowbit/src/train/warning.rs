@@ -172,7 +172,13 @@ mod tests {
             1
         }
 
-        fn step(&self, _model: &Net, _indices: &[u32], _epoch: u32) -> TrainOutput<()> {
+        fn step(
+            &self,
+            _model: &Net,
+            _indices: &[u32],
+            _epoch: u32,
+            _loss_scale: f32,
+        ) -> TrainOutput<()> {
             unreachable!("nothing is trained")
         }
 

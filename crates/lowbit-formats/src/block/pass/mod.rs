@@ -10,7 +10,9 @@ use rayon::prelude::*;
 
 use crate::block::granularity::{Extent, Granularity};
 use crate::error::FormatError;
-use crate::kernel::{CHUNK, PARALLEL, as_uninit, stream};
+use crate::kernel::{
+    BUFFER, CHUNK, Layout, PARALLEL, as_uninit, map_parts, map_parts_in_place, stream,
+};
 use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
 
@@ -120,6 +122,46 @@ pub(crate) fn quantize_in_place<S: Shared>(
         rounding,
         0,
     )
+}
+
+/// As [`quantize`] with one scale for the whole tensor, which fills the slices in any order of its
+/// dimensions, the same in both.
+pub(crate) fn quantize_tensor<S: Shared>(
+    format: S,
+    buffer: Buffer<'_>,
+    layout: &Layout,
+    rounding: Rounding,
+) -> Result<(), FormatError> {
+    let Rounding::Stochastic { seed, stream, .. } = rounding else {
+        // Neither the range nor a number asks where the others are.
+        let shape = [layout.elements()];
+        return run(format, Granularity::Tensor, &shape, buffer, rounding, 0);
+    };
+    rounding.validate()?;
+    let scale = format.scales(vec![reduce::<S>(buffer.input())])[0];
+    let philox = Philox::new(seed, stream);
+    let round = |part: &mut [f32], skipped: u64| {
+        let mut copy = [0.0; BUFFER];
+        let copy = &mut copy[..part.len()];
+        copy.copy_from_slice(part);
+        lanes::run::<S, true, _>(
+            copy,
+            part,
+            scale,
+            philox.skip_groups(skipped),
+            0,
+            #[inline(always)]
+            move |x, scale, random| format.round(x, scale, rounding, random),
+        );
+    };
+    let same = |x: f32| x;
+    match buffer {
+        Buffer::Pair(input, output) => {
+            map_parts((input, layout), (output, layout), same, round, same);
+        }
+        Buffer::InPlace(data) => map_parts_in_place((data, layout), same, round, same),
+    }
+    Ok(())
 }
 
 /// The range of every block, in the order of [`Granularity::scales`].
@@ -551,13 +593,13 @@ impl Cut {
 type Leaf<'a> = &'a (dyn Fn(usize, &[f32], &mut [f32]) + Sync);
 
 /// Where a pass reads and writes. Not a trait, so that each pass is compiled once for both.
-enum Buffer<'a> {
+pub(crate) enum Buffer<'a> {
     Pair(&'a [f32], &'a mut [f32]),
     InPlace(&'a mut [f32]),
 }
 
 impl Buffer<'_> {
-    fn input(&self) -> &[f32] {
+    pub(crate) fn input(&self) -> &[f32] {
         match self {
             Self::Pair(input, _) => input,
             Self::InPlace(data) => data,

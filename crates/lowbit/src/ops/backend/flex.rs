@@ -54,6 +54,13 @@ pub(crate) fn is_dense(x: &FlexTensor) -> bool {
         && x.bytes().len() == layout.num_elements() * size_of::<f32>()
 }
 
+/// Where the elements of a dense tensor lie in its storage.
+pub(crate) fn places(x: &FlexTensor) -> kernel::Layout {
+    let layout = x.layout();
+    kernel::Layout::new(layout.shape().as_slice(), layout.strides(), 0)
+        .expect("a tensor's places are in its storage")
+}
+
 /// A row-major tensor whose storage holds each element once and nothing else.
 pub(crate) fn contiguous(x: FlexTensor) -> FlexTensor {
     if x.is_contiguous() && is_dense(&x) {

@@ -148,19 +148,28 @@ impl Operator<PARENTS> for FakeQuantize {
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
         let [x] = inputs.tensors();
         vec![flex::in_f32(x, |x| {
+            let mut x = flex::dense(x);
             // What is not done one number at a time goes by the row-major order.
-            let mut x = match self.is_pointwise() {
-                true => flex::dense(x),
-                false => flex::contiguous(x),
-            };
+            let layout = (!self.is_pointwise()).then(|| flex::places(&x));
             if let Some(data) = x.try_storage_mut::<f32>() {
-                let made = self.format.quantize_in_place(data, self.rounding);
+                let made = match &layout {
+                    Some(at) => self
+                        .format
+                        .quantize_strided_in_place(data, at, self.rounding),
+                    None => self.format.quantize_in_place(data, self.rounding),
+                };
                 made.expect(CHECKED);
                 return x;
             }
             let mut rounded = Buffer::new(x.layout().num_elements());
             let input = x.storage::<f32>();
-            let made = self.format.quantize(input, &mut rounded, self.rounding);
+            let made = match &layout {
+                Some(at) => {
+                    self.format
+                        .quantize_strided(input, at, &mut rounded, at, self.rounding)
+                }
+                None => self.format.quantize(input, &mut rounded, self.rounding),
+            };
             made.expect(CHECKED);
             flex::from_buffer(rounded, x.layout().clone())
         })]
