@@ -3,6 +3,7 @@
 
 mod accumulate;
 mod block_formats;
+mod exact;
 #[cfg(feature = "verify")]
 mod exhaustive;
 mod fuzz;
@@ -14,6 +15,7 @@ mod numpy_files;
 mod posit;
 #[cfg(feature = "verify")]
 mod posit_exhaustive;
+mod posit_scale;
 mod properties;
 mod reference_tables;
 mod scaled;
