@@ -3,9 +3,11 @@
 
 mod accumulate;
 mod block_formats;
+mod blocks;
 mod exact;
 #[cfg(feature = "verify")]
 mod exhaustive;
+mod folder;
 mod fuzz;
 mod kernels;
 mod new_file;
@@ -22,3 +24,4 @@ mod scaled;
 mod stochastic;
 mod tables;
 mod wide;
+mod words;

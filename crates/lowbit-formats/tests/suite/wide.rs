@@ -4,12 +4,9 @@ use std::cmp::Ordering;
 
 use lowbit_formats::{Codebook, Format, Rounding, codebook::Decision};
 
+use crate::blocks::parse;
 use crate::exact::{parts, single, whole};
 use crate::posit_scale::longer;
-
-fn parse(text: &str) -> Format {
-    text.parse().unwrap()
-}
 
 /// A generator of 64-bit words (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
 /// Generators", 2014).
