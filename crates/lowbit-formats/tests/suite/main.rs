@@ -19,6 +19,7 @@ mod posit;
 mod posit_exhaustive;
 mod posit_scale;
 mod properties;
+mod qpytorch;
 mod reference_tables;
 mod scaled;
 mod stochastic;
