@@ -129,7 +129,7 @@ fn numbers_are_rounded() {
 fn wrong_names_get_the_nearest_right_one() {
     let here = Path::new(".");
     for (arguments, expected) in [
-        (vec!["formats", "describe", "e4m4"], "did you mean `e4m3`?"),
+        (vec!["formats", "describe", "e4m33"], "did you mean `e4m3`?"),
         (
             vec!["formats", "describe", "fixed(8"],
             "did you mean `fixed(8,6)`?",

@@ -364,7 +364,7 @@ fn standard_error_that_takes_no_more_stops_nothing() {
     let inputs = inputs();
     let folder = inputs.path();
     for (arguments, code) in [
-        ("formats describe e4m4", 2),
+        ("formats describe e4m33", 2),
         ("formats describe", 2),
         ("formats apply int4 none.npy -o y.npy", 1),
         (

@@ -88,7 +88,12 @@ impl Bytes<'_> {
             ),
             4 => format!("unit({b})"),
             5 => format!("posit({a},{},scale_log2={signed})", b % 6),
-            6 => format!("posit({a},{})", b % 6),
+            6 => format!(
+                "posit({a},{},scale={}{})",
+                b % 6,
+                self.pick(&["", "1/"]),
+                self.number()
+            ),
             7 => format!("{}({},{b})", self.pick(&["lns", "qpytorch"]), a % 10),
             8 => format!("pot({},max={signed})", a % 12),
             9 => format!("apot({})", a % 12),

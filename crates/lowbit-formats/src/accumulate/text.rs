@@ -190,7 +190,7 @@ impl fmt::Display for Text<'_> {
         if let Format::Float(float) = self.0 {
             let (exponent, mantissa) = (float.exponent(), float.mantissa());
             if text == format!("float({exponent},{mantissa})")
-                && format!("e{exponent}m{mantissa}").parse::<Format>().is_err()
+                && format!("e{exponent}m{mantissa}").parse().as_ref() == Ok(self.0)
             {
                 return write!(f, "e{exponent}m{mantissa}");
             }

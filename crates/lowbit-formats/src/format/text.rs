@@ -203,8 +203,40 @@ mod tests {
             ("float(5,10)", "fp16"),
             ("float(8,7,flush,ieee)", "float(8,7,flush)"),
             ("fixed(8,-3)", "fixed(8,-3)"),
+            ("e6m9", "float(6,9)"),
+            ("E6M9(saturate)", "float(6,9,saturate)"),
+            ("e4m4( fn , bias=9 )", "float(4,4,bias=9,fn)"),
+            ("e5m10", "fp16"),
+            ("e8m7", "bf16"),
+            ("e8m23", "fp32"),
         ] {
             assert_eq!(parse(text).to_string(), canonical);
+        }
+    }
+
+    /// OCP's E4M3 (8-bit floating point specification, revision 1.0, table 1) has no infinity and
+    /// goes up to 448, where `float(4,3)` of IEEE 754 has one and ends at 240; its E8M0 has no sign;
+    /// and the E2M1 of its microscaling formats goes up to 6, where IEEE's ends at 3.
+    #[test]
+    fn names_of_widths_that_documents_define_are_theirs() {
+        for (text, max) in [("e4m3", 448.0), ("float(4,3)", 240.0), ("e2m1", 6.0)] {
+            assert_eq!(parse(text).facts().max, max, "{text}");
+        }
+        assert!(matches!(parse("e8m0"), Format::E8M0(_)));
+        let all = (1..=8).flat_map(|exponent| (0..=23).map(move |mantissa| (exponent, mantissa)));
+        for (exponent, mantissa) in all {
+            let name = format!("e{exponent}m{mantissa}");
+            let Ok(float) = format!("float({exponent},{mantissa})").parse::<Format>() else {
+                assert!(name.parse::<Format>().is_err() || name == "e8m0", "{name}");
+                continue;
+            };
+            let defined = ["e4m3", "e3m2", "e2m3", "e2m1", "e8m0"].contains(&name.as_str());
+            assert_eq!(parse(&name) != float, defined, "{name}");
+        }
+        for text in [
+            "e9m9", "e4m24", "e0m3", "e+6m9", "e06m9", "e6m9m1", "e6m", "e6m9(4)",
+        ] {
+            assert!(text.parse::<Format>().is_err(), "{text}");
         }
     }
 
@@ -292,7 +324,7 @@ mod tests {
     #[test]
     fn errors_name_the_nearest_format() {
         for (text, expected) in [
-            ("e4m4", "e4m3"),
+            ("e4m33", "e4m3"),
             ("flot(5,3)", "float(5,3)"),
             ("fxied(16,12,wrap)", "fixed(16,12,wrap)"),
             ("int99", "int8"),
@@ -326,10 +358,10 @@ mod tests {
         }
         let error = "float64".parse::<Format>().unwrap_err().to_string();
         assert_eq!(error, "unknown format `float64`: the widest float is fp32");
-        let error = "e4m4".parse::<Format>().unwrap_err().to_string();
+        let error = "e4m33".parse::<Format>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "unknown format `e4m4`: no format has this name; did you mean `e4m3`?"
+            "unknown format `e4m33`: no format has this name; did you mean `e4m3`?"
         );
     }
 }

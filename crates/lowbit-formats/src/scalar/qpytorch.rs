@@ -1,16 +1,18 @@
 //! QPyTorch's own floating point, bit for bit.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
+use crate::rounding::between::moves_on;
 use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
 use crate::scalar::fields::fields;
 use crate::scalar::float::grid::FloatGrid;
 use crate::scalar::integer_grid::IntegerRange;
-use crate::scalar::{Grid, ScalarFormat};
+use crate::scalar::{Grid, ScalarFormat, Wide, wide};
 
 /// `qpytorch(e,m)`: what QPyTorch (release 0.2.0 and the posit extension built on it) computes in
 /// `float_quantize(x, exp=e, man=m)`.
@@ -26,11 +28,30 @@ use crate::scalar::{Grid, ScalarFormat};
 /// With eight exponent bits the lowest exponent is that of f32's own subnormals, whose bits are
 /// rounded like any others, and minus zero stays.
 ///
-/// Text: `qpytorch(5,2)`.
+/// # Stochastic rounding
+///
+/// It is unbiased: below the smallest value `s`, a magnitude `x` becomes `s` with probability
+/// `x / s`, and else zero. `stochastic=original` is QPyTorch's own rule instead
+/// (`float_quantize_stochastic`: `round_bitwise`, then `clip_exponent`), which rounds there to the
+/// place that the number's own exponent gives, and then takes what is above half of `s` to `s`, and
+/// the rest to zero:
+///
+/// ```text
+/// x <= s/2:                     0
+/// s/2 < x < s/2 * (1 + 2^-m):   s with probability (x - s/2) / (s/2 * 2^-m), else 0
+/// s/2 * (1 + 2^-m) <= x < s:    s
+/// ```
+///
+/// From `s` on the two are the same, but for infinity and NaN, which become the largest value as to
+/// nearest. With eight exponent bits there is no such number below `s`.
+///
+/// Text: `qpytorch(5,2)`, `qpytorch(5,2,stochastic=original)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct QPyTorch {
     exponent: u8,
     mantissa: u8,
+    /// Whether stochastic rounding is QPyTorch's own.
+    original: bool,
 }
 
 impl QPyTorch {
@@ -42,7 +63,24 @@ impl QPyTorch {
     pub fn new(exponent: u8, mantissa: u8) -> Result<Self, FormatError> {
         check_range("qpytorch", "exponent", exponent, 1..=8)?;
         check_range("qpytorch", "mantissa", mantissa, 0..=22)?;
-        Ok(Self { exponent, mantissa })
+        Ok(Self {
+            exponent,
+            mantissa,
+            original: false,
+        })
+    }
+
+    /// The same format with QPyTorch's own stochastic rounding below the smallest value.
+    pub fn with_original_stochastic(self) -> Self {
+        Self {
+            original: true,
+            ..self
+        }
+    }
+
+    /// Whether stochastic rounding is QPyTorch's own.
+    pub fn has_original_stochastic(&self) -> bool {
+        self.original
     }
 
     /// Exponent bits.
@@ -66,6 +104,21 @@ impl QPyTorch {
         self.exponents().1 << 23 | mantissa
     }
 
+    /// Whether QPyTorch's stochastic rounding takes a magnitude below the smallest value to it, given
+    /// half of that value.
+    fn is_taken_up(&self, magnitude: Wide, half: f64, bits: u8, random: u32) -> bool {
+        if magnitude.compare(half) != Ordering::Greater {
+            return false;
+        }
+        let place = half / f64::from(1u32 << self.mantissa);
+        // A number just below a threshold is not at it.
+        let known = match magnitude.beyond_nearest() {
+            Ordering::Less => magnitude.nearest().next_down(),
+            _ => magnitude.nearest(),
+        };
+        known - half >= place || moves_on(known - half, place, bits, random)
+    }
+
     fn smallest(&self) -> u32 {
         match self.exponents().0 {
             0 => 1 << (23 - self.mantissa),
@@ -75,7 +128,11 @@ impl QPyTorch {
 }
 
 impl FormatText for QPyTorch {
-    const EXAMPLES: &'static [&'static str] = &["qpytorch(5,2)", "qpytorch(8,7)"];
+    const EXAMPLES: &'static [&'static str] = &[
+        "qpytorch(5,2)",
+        "qpytorch(8,7)",
+        "qpytorch(5,2,stochastic=original)",
+    ];
 
     fn has_name(name: &str) -> bool {
         name == "qpytorch"
@@ -83,12 +140,17 @@ impl FormatText for QPyTorch {
 
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
         let (widths, options) = call.split(2)?;
-        match options.first() {
-            None => Ok(Self::new(
-                widths[0].number("exponent")?,
-                widths[1].number("mantissa")?,
-            )?),
-            Some(option) => Err(Reason(format!(
+        let format = Self::new(widths[0].number("exponent")?, widths[1].number("mantissa")?)?;
+        match options {
+            [] => Ok(format),
+            [option] if (option.key(), option.value()) == ("stochastic", "original") => {
+                Ok(format.with_original_stochastic())
+            }
+            [option, ..] if option.key() == "stochastic" => Err(Reason(format!(
+                "stochastic `{}` is unknown, expected original",
+                option.value()
+            ))),
+            [option, ..] => Err(Reason(format!(
                 "`{}` is one argument too many",
                 option.key()
             ))),
@@ -98,7 +160,12 @@ impl FormatText for QPyTorch {
 
 impl fmt::Display for QPyTorch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "qpytorch({},{})", self.exponent, self.mantissa)
+        write!(f, "qpytorch({},{}", self.exponent, self.mantissa)?;
+        f.write_str(if self.original {
+            ",stochastic=original)"
+        } else {
+            ")"
+        })
     }
 }
 
@@ -127,7 +194,32 @@ impl ScalarFormat for QPyTorch {
             smallest: if whole { 0 } else { self.smallest() },
             middle: self.smallest().saturating_sub(1 << 23),
             largest,
+            cut: 23 - u32::from(self.mantissa),
+            original: self.original,
             float,
+        }
+    }
+
+    fn round_wide(&self, x: Wide, rounding: Rounding, random: u32) -> f32 {
+        let smallest = f64::from(f32::from_bits(self.smallest()));
+        match rounding {
+            Rounding::Stochastic { bits, .. }
+                if self.original
+                    && self.exponent < 8
+                    && x.abs().compare(smallest) == Ordering::Less =>
+            {
+                let magnitude = if self.is_taken_up(x.abs(), 0.5 * smallest, bits, random) {
+                    smallest as f32
+                } else {
+                    0.0
+                };
+                if x.is_negative() && magnitude > 0.0 {
+                    -magnitude
+                } else {
+                    magnitude
+                }
+            }
+            _ => wide::round(self, x, rounding, random),
         }
     }
 
@@ -208,6 +300,10 @@ pub struct QPyTorchGrid {
     /// Half of the smallest value.
     middle: u32,
     largest: u32,
+    /// How many bits are cut.
+    cut: u32,
+    /// Whether stochastic rounding is QPyTorch's own.
+    original: bool,
     /// For the other modes.
     float: FloatGrid,
 }
@@ -215,8 +311,21 @@ pub struct QPyTorchGrid {
 impl QPyTorchGrid {
     #[inline(always)]
     fn nearest(&self, x: f32) -> f32 {
+        self.cut_after(x, self.half)
+    }
+
+    /// QPyTorch adds as many random bits as are cut; with fewer, those above count.
+    #[inline(always)]
+    fn original_stochastic(&self, x: f32, bits: u8, random: u32) -> f32 {
+        let kept = random & (u32::MAX << (32 - u32::from(bits)));
+        self.cut_after(x, kept >> (32 - self.cut))
+    }
+
+    /// The bits of `x` and something more, cut, and brought into the range.
+    #[inline(always)]
+    fn cut_after(&self, x: f32, added: u32) -> f32 {
         const SIGN: u32 = 1 << 31;
-        let rounded = x.to_bits().wrapping_add(self.half) & self.kept;
+        let rounded = x.to_bits().wrapping_add(added) & self.kept;
         let magnitude = rounded & !SIGN;
         let sign = x.to_bits() & SIGN;
         f32::from_bits(if magnitude > self.largest {
@@ -237,6 +346,9 @@ impl Grid for QPyTorchGrid {
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
         match rounding {
             Rounding::NearestEven | Rounding::NearestAway => self.nearest(x),
+            Rounding::Stochastic { bits, .. } if self.original => {
+                self.original_stochastic(x, bits, random)
+            }
             _ => self.float.round(x, rounding, random),
         }
     }
@@ -295,5 +407,112 @@ mod tests {
         assert_eq!(facts.values, 249);
         assert!(QPyTorch::new(9, 2).is_err());
         assert!(QPyTorch::new(5, 23).is_err());
+    }
+
+    /// How many of the random numbers of `bits` bits take `x` to `upper`; the others take it to
+    /// `lower`.
+    fn ups(format: QPyTorch, x: f32, (lower, upper): (f32, f32), bits: u8) -> usize {
+        let rounding = Rounding::Stochastic {
+            seed: 0,
+            stream: 0,
+            bits,
+        };
+        let results = (0..1u32 << bits)
+            .map(|random| random << (32 - bits))
+            .map(|random| {
+                let single = format.grid().round(x, rounding, random);
+                let wide = format.round_wide(f64::from(x).into(), rounding, random);
+                assert_eq!(single.to_bits(), wide.to_bits(), "{format} {x:e}");
+                assert!(
+                    single == lower || single == upper,
+                    "{format} {x:e} is {single:e}"
+                );
+                single
+            });
+        results.filter(|&y| y == upper).count()
+    }
+
+    /// By hand. With two bits of mantissa the place below the smallest value s = 2^-15 is
+    /// s/2 * 2^-2 = s/8: from 5/8 s on everything becomes s, at s/2 and below nothing does, and 17/32
+    /// s lies a quarter of the way from 4/8 to 5/8. QPyTorch's test of clamping has 0.75 s become s.
+    /// Unbiased, s comes as often as x / s says; and 9/8 s, above the smallest value, is half of the
+    /// way to 5/4 s in both.
+    #[test]
+    fn original_stochastic_rounding_by_hand() {
+        let unbiased = QPyTorch::new(5, 2).unwrap();
+        let original = unbiased.with_original_stochastic();
+        let s = 2f32.powi(-15);
+        for (x, own, without_bias) in [
+            (0.25 * s, 0, 8),
+            (0.5 * s, 0, 16),
+            (17.0 / 32.0 * s, 8, 17),
+            (18.0 / 32.0 * s, 16, 18),
+            (20.0 / 32.0 * s, 32, 20),
+            (0.75 * s, 32, 24),
+            (0.5f32.next_up() * s, 0, 16),
+            (0.625f32.next_down() * s, 31, 19),
+            (s.next_down(), 32, 31),
+            (s, 32, 32),
+        ] {
+            assert_eq!(ups(original, x, (0.0, s), 5), own, "{x:e}");
+            assert_eq!(ups(original, -x, (0.0, -s), 5), own, "{x:e}");
+            assert_eq!(ups(unbiased, x, (0.0, s), 5), without_bias, "{x:e}");
+        }
+        for format in [original, unbiased] {
+            assert_eq!(ups(format, 1.125 * s, (s, 1.25 * s), 5), 16, "{format}");
+            assert_eq!(ups(format, 1e9, (0.0, 57344.0), 5), 32, "{format}");
+        }
+        // Without a mantissa the place is s/2 itself.
+        let none = QPyTorch::new(4, 0).unwrap().with_original_stochastic();
+        let s = 2f32.powi(-7);
+        assert_eq!(ups(none, 0.75 * s, (0.0, s), 5), 16);
+        let rounding = Rounding::stochastic(0, 0);
+        for x in [f32::INFINITY, f32::NAN] {
+            assert_eq!(original.grid().round(x, rounding, 0), 57344.0);
+        }
+        assert_eq!(
+            original.grid().round(f32::NEG_INFINITY, rounding, 0),
+            -57344.0
+        );
+    }
+
+    /// In the other modes and above the smallest value the option changes nothing.
+    #[test]
+    fn the_original_rule_is_for_small_numbers() {
+        for (exponent, mantissa) in [(5, 2), (4, 3), (8, 7), (1, 4), (6, 22)] {
+            let unbiased = QPyTorch::new(exponent, mantissa).unwrap();
+            let original = unbiased.with_original_stochastic();
+            let smallest = f32::from_bits(unbiased.smallest());
+            let modes = Rounding::DETERMINISTIC
+                .into_iter()
+                .chain([Rounding::stochastic(0, 0)]);
+            for mode in modes {
+                for x in (0..u32::MAX / 65_519).map(|i| f32::from_bits(i * 65_519)) {
+                    let random = x.to_bits().wrapping_mul(0x9E37_79B9);
+                    let stochastic = matches!(mode, Rounding::Stochastic { .. });
+                    let is_small = x.abs() < smallest && exponent < 8;
+                    if stochastic && (is_small || !x.is_finite()) {
+                        continue;
+                    }
+                    let [ours, own] = [unbiased, original].map(|f| f.grid().round(x, mode, random));
+                    let same = ours.to_bits() == own.to_bits() || ours.is_nan() && own.is_nan();
+                    assert!(same, "{original} {mode:?} {x:e}: {own:e}, not {ours:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn texts_of_the_original_rule() {
+        let parse = |text: &str| QPyTorch::from_call(&Call::parse(text).unwrap());
+        let original = parse("qpytorch( 5, 2, stochastic = original )").unwrap();
+        assert!(original.has_original_stochastic());
+        assert_eq!(original.to_string(), "qpytorch(5,2,stochastic=original)");
+        let reason = |text| parse(text).unwrap_err().0;
+        assert_eq!(
+            reason("qpytorch(5,2,stochastic=own)"),
+            "stochastic `own` is unknown, expected original"
+        );
+        assert_eq!(reason("qpytorch(5,2,3)"), "`3` is one argument too many");
     }
 }

@@ -8,6 +8,7 @@ Run by hand; the Rust tests read only the tables:
     .venv/bin/python generate.py blocks     # torchao, gfloat
     .venv/bin/python generate.py qpytorch   # qtorch; needs a C++ compiler, and ninja in PATH
     .venv/bin/python generate.py integers   # torch
+    .venv/bin/python generate.py extended   # QPyTorch's extended version: see qpytorch_extended.py
 
 and, with versions of their own, in another environment:
 
@@ -226,6 +227,10 @@ if __name__ == "__main__":
         from integers import integer_tables
 
         integer_tables(write, bits)
+    if "extended" in what:
+        from qpytorch_extended import extended_tables
+
+        extended_tables(write, bits)
     if "scales" in what:
         from scales import scale_tables
 

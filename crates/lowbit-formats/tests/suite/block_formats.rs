@@ -1,7 +1,9 @@
 //! Formats whose elements share a scale: every way of sharing, special numbers, codes.
 
 use lowbit_formats::philox::Philox;
-use lowbit_formats::{BlockFormat, Format, FormatError, Rounding, Scales};
+use lowbit_formats::{Format, FormatError, Rounding, Scales};
+
+use crate::blocks::{block, parse, patterns, quantized};
 
 /// Every mode, stochastic rounding twice.
 fn roundings() -> impl Iterator<Item = Rounding> {
@@ -37,17 +39,6 @@ const FORMATS: [&str; 18] = [
     "scaled(bitsandbytes-dynamic",
 ];
 
-fn parse(text: &str) -> Format {
-    text.parse().unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn block(text: &str) -> BlockFormat {
-    match parse(text) {
-        Format::Block(format) => format,
-        other => panic!("{other} is no block format"),
-    }
-}
-
 /// Numbers of both signs whose magnitudes spread over 2^-20 to 2^20, with some zeros.
 fn spread(count: usize) -> Vec<f32> {
     let words = Philox::new(5, 6);
@@ -62,18 +53,6 @@ fn spread(count: usize) -> Vec<f32> {
             }
         })
         .collect()
-}
-
-fn quantized(format: &Format, input: &[f32], shape: &[usize], rounding: Rounding) -> Vec<f32> {
-    let mut output = vec![f32::NAN; input.len()];
-    format
-        .quantize_shaped(input, shape, &mut output, rounding)
-        .unwrap();
-    output
-}
-
-fn bits(numbers: &[f32]) -> Vec<u32> {
-    numbers.iter().map(|x| x.to_bits()).collect()
 }
 
 /// Every format with every way of sharing that its text allows.
@@ -141,7 +120,7 @@ fn threads_and_place_do_not_matter() {
             let results = [1, 2, 16].map(|threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
                 let pool = pool.build().unwrap();
-                bits(&pool.install(|| quantized(&format, &input, &shape, rounding)))
+                patterns(&pool.install(|| quantized(&format, &input, &shape, rounding)))
             });
             assert_eq!(results[0], results[1], "{format}");
             assert_eq!(results[0], results[2], "{format}");
@@ -149,7 +128,7 @@ fn threads_and_place_do_not_matter() {
             format
                 .quantize_shaped_in_place(&mut data, &shape, rounding)
                 .unwrap();
-            assert_eq!(results[0], bits(&data), "{format}");
+            assert_eq!(results[0], patterns(&data), "{format}");
         }
     }
 }
@@ -166,8 +145,8 @@ fn exponent_zero_is_fixed_point() {
         for rounding in roundings() {
             let ours = quantized(&block, &input, &[50, 100], rounding);
             assert_eq!(
-                bits(&ours),
-                bits(&quantized(&fixed, &input, &[5000], rounding))
+                patterns(&ours),
+                patterns(&quantized(&fixed, &input, &[5000], rounding))
             );
         }
     }

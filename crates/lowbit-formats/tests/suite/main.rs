@@ -3,8 +3,11 @@
 
 mod accumulate;
 mod block_formats;
+mod blocks;
+mod exact;
 #[cfg(feature = "verify")]
 mod exhaustive;
+mod folder;
 mod fuzz;
 mod kernels;
 mod new_file;
@@ -14,9 +17,12 @@ mod numpy_files;
 mod posit;
 #[cfg(feature = "verify")]
 mod posit_exhaustive;
+mod posit_scale;
 mod properties;
+mod qpytorch;
 mod reference_tables;
 mod scaled;
 mod stochastic;
 mod tables;
 mod wide;
+mod words;

@@ -2,41 +2,17 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lowbit_formats::new_file::{NewFile, is_temporary, remove_unfinished, write};
 
-/// A folder that is removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("lowbit-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let names = fs::read_dir(&self.0).unwrap().flatten();
-        let mut names: Vec<String> = names
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::folder::Folder;
 
 /// One test, since the list of unfinished files is the process's.
 #[test]
 fn unfinished_files_leave_nothing() {
     let folder = Folder::new("unfinished");
-    let path = folder.0.join("x");
+    let path = folder.file("x");
     let mut dropped = NewFile::create(&path).unwrap();
     dropped.write_all(b"half").unwrap();
     let names = folder.names();
@@ -47,7 +23,7 @@ fn unfinished_files_leave_nothing() {
     // What a killed process with this one's number left is neither used nor in the way.
     for number in 0..50 {
         let name = format!(".lowbit-{}-{number}.part", std::process::id());
-        fs::write(folder.0.join(name), "stale").unwrap();
+        fs::write(folder.file(&name), "stale").unwrap();
     }
     write(&path, b"whole").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"whole");
@@ -65,7 +41,7 @@ fn unfinished_files_leave_nothing() {
     assert_eq!(fs::read(&path).unwrap(), b"first");
     assert_eq!(folder.names().len(), 51);
 
-    let unfinished = NewFile::create(&folder.0.join("y")).unwrap();
+    let unfinished = NewFile::create(&folder.file("y")).unwrap();
     drop(remove_unfinished());
     assert_eq!(folder.names().len(), 51);
     assert!(unfinished.finish().is_err());
@@ -76,8 +52,8 @@ fn unfinished_files_leave_nothing() {
 fn what_is_no_file_is_not_replaced() {
     let folder = Folder::new("replaced");
     assert!(write(&folder.0, b"x").is_err());
-    assert!(write(&folder.0.join("none/"), b"x").is_err());
-    assert!(write(&folder.0.join("none/x"), b"x").is_err());
+    assert!(write(&folder.file("none/"), b"x").is_err());
+    assert!(write(&folder.file("none/x"), b"x").is_err());
     assert!(write(Path::new(""), b"x").is_err());
     assert!(folder.names().is_empty());
 }

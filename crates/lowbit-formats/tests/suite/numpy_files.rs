@@ -1,60 +1,33 @@
 //! Files that NumPy and ml_dtypes wrote, against what these two round them to.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lowbit_formats::tensor_file::{ApplyConfig, Output, Streams, apply, apply_with, read, read_as};
 use lowbit_formats::{Format, Rounding};
 
+use crate::folder::Folder;
+use crate::words::{bytes, lines};
+
 const TABLE: &str = include_str!("../reference/numpy.txt");
-
-/// A folder that is removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("lowbit-numpy-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn bytes(hexadecimal: &str) -> Vec<u8> {
-    let pairs = hexadecimal.as_bytes().chunks(2);
-    let byte = |pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
-    pairs.map(byte).collect()
-}
 
 /// Name, type of `V1`, input, and output if it is not refused.
 fn files() -> impl Iterator<Item = (&'static str, ApplyConfig, Vec<u8>, Option<Vec<u8>>)> {
-    TABLE
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            let [name, byte_type, input, output] = *line.split(' ').collect::<Vec<_>>() else {
-                panic!("{line}");
-            };
-            let config = ApplyConfig {
-                bytes: (byte_type != "-").then(|| byte_type.parse().unwrap()),
-                ..ApplyConfig::default()
-            };
-            (
-                name,
-                config,
-                bytes(input),
-                (output != "refused").then(|| bytes(output)),
-            )
-        })
+    lines(TABLE).map(|line| {
+        let [name, byte_type, input, output] = *line.split(' ').collect::<Vec<_>>() else {
+            panic!("{line}");
+        };
+        let config = ApplyConfig {
+            bytes: (byte_type != "-").then(|| byte_type.parse().unwrap()),
+            ..ApplyConfig::default()
+        };
+        (
+            name,
+            config,
+            bytes(input),
+            (output != "refused").then(|| bytes(output)),
+        )
+    })
 }
 
 fn format(text: &str) -> Format {
@@ -64,7 +37,7 @@ fn format(text: &str) -> Format {
 /// The rounded file is NumPy's own, byte for byte.
 #[test]
 fn arrays_of_every_type_are_rounded_as_numpy_rounds_them() {
-    let folder = Folder::new("types");
+    let folder = Folder::new("numpy-types");
     let (input, output) = (folder.file("x.npy"), folder.file("y.npy"));
     let mut counts = [0, 0];
     for (name, config, before, after) in files().filter(|(name, ..)| !name.starts_with("npz")) {
@@ -94,7 +67,7 @@ fn arrays_of_every_type_are_rounded_as_numpy_rounds_them() {
 
 #[test]
 fn archives_are_rounded_array_by_array() {
-    let folder = Folder::new("npz");
+    let folder = Folder::new("numpy-npz");
     let [input, output, expected] = ["x.npz", "y.npz", "z.npz"].map(|name| folder.file(name));
     for (name, config, before, after) in files().filter(|(name, ..)| name.starts_with("npz")) {
         fs::write(&input, before).unwrap();
@@ -122,7 +95,7 @@ fn archives_are_rounded_array_by_array() {
 /// archive of other files (an empty one).
 #[test]
 fn other_files_are_said_to_be_others() {
-    let folder = Folder::new("others");
+    let folder = Folder::new("numpy-others");
     let (input, output) = (folder.file("x.bin"), folder.file("y"));
     for start in [
         &b"a,b\n1,2\n"[..],
@@ -169,7 +142,7 @@ fn npy(descr: &str, data: &[u8], count: usize) -> Vec<u8> {
 /// Around 60000, posit(8,2) holds 2^16 alone, beyond the largest float16, 65504 = 0x7BFF.
 #[test]
 fn finite_results_stay_finite_in_narrow_files() {
-    let folder = Folder::new("narrow");
+    let folder = Folder::new("numpy-narrow");
     let (input, output) = (folder.file("x.npy"), folder.file("y.npy"));
     // 60000 = 0x7B53: 32 * 1875 = 2^15 * (1 + 851 / 1024). Infinity is 0x7C00.
     let numbers = [0x53, 0x7B, 0x53, 0xFB, 0x00, 0x3C];
@@ -202,7 +175,7 @@ fn finite_results_stay_finite_in_narrow_files() {
 /// int4 has no code for NaN or infinity.
 #[test]
 fn lost_nan_is_counted() {
-    let folder = Folder::new("nan");
+    let folder = Folder::new("numpy-nan");
     let (input, output) = (folder.file("x.npy"), folder.file("y.npy"));
     let numbers = [f32::NAN, 1.0, f32::INFINITY, f32::NAN];
     let data: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -222,7 +195,7 @@ fn lost_nan_is_counted() {
 /// a half agree: four standard errors of a mean of halves are 4 * 0.5 / 1000.
 #[test]
 fn two_files_draw_words_of_their_own() {
-    let folder = Folder::new("streams");
+    let folder = Folder::new("numpy-streams");
     let count = 1_000_000;
     let data: Vec<u8> = (0..count).flat_map(|_| 0.5f32.to_le_bytes()).collect();
     let rounded = |name: &str, streams, stream| {

@@ -4,36 +4,10 @@ use std::collections::BTreeMap;
 
 use lowbit_formats::{Format, Rounding};
 
+use crate::words::{assert_same, bits, floats, lines, same};
+
 /// All but rounding to odd, which the references do not have.
 const MODES: &[Rounding] = Rounding::DETERMINISTIC.split_at(5).0;
-
-fn bits(word: &str) -> f32 {
-    f32::from_bits(u32::from_str_radix(word, 16).unwrap())
-}
-
-fn floats(words: &str) -> Vec<f32> {
-    words.split_whitespace().map(bits).collect()
-}
-
-/// Lines that are not comments.
-fn lines(table: &str) -> impl Iterator<Item = &str> {
-    table.lines().filter(|line| !line.starts_with('#'))
-}
-
-/// Bit for bit, except that every NaN is as good as another.
-fn same(a: f32, b: f32) -> bool {
-    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
-}
-
-fn assert_same(ours: &[f32], theirs: &[f32], what: &str) {
-    assert_eq!(ours.len(), theirs.len(), "{what}");
-    for (i, (&a, &b)) in ours.iter().zip(theirs).enumerate() {
-        assert!(
-            same(a, b),
-            "{what}: element {i} is {a:e}, the reference has {b:e}"
-        );
-    }
-}
 
 /// Ours by the name in the tables, overflowing and saturating.
 fn element_formats(name: &str) -> Option<(Format, Option<Format>)> {

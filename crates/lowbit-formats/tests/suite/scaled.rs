@@ -8,16 +8,8 @@ use lowbit_formats::{
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-fn parse(text: &str) -> Format {
-    text.parse().unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn block(text: &str) -> BlockFormat {
-    match parse(text) {
-        Format::Block(format) => format,
-        other => panic!("{other} is no block format"),
-    }
-}
+use crate::blocks::{self, block, parse};
+use crate::words::{self, bytes, floats};
 
 fn scaled(text: &str) -> Scaled {
     match block(text) {
@@ -26,25 +18,9 @@ fn scaled(text: &str) -> Scaled {
     }
 }
 
-fn bits(word: &str) -> f32 {
-    f32::from_bits(u32::from_str_radix(word, 16).unwrap())
-}
-
-fn floats(words: &str) -> Vec<f32> {
-    words.split_whitespace().map(bits).collect()
-}
-
-fn bytes(digits: &str) -> Vec<u8> {
-    let digits = digits.as_bytes().chunks(2);
-    digits
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
-
 /// Lines that are not comments, as a first word and the rest.
 fn lines(table: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lines = table.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| line.split_once(' ').unwrap())
+    words::lines(table).map(|line| line.split_once(' ').unwrap())
 }
 
 /// Scales, and codes as hexadecimal digits.
@@ -54,11 +30,7 @@ fn scales_and_codes(words: &str) -> (Vec<f32>, Vec<u8>) {
 }
 
 fn quantized(text: &str, input: &[f32], shape: &[usize]) -> Vec<f32> {
-    let mut output = vec![f32::NAN; input.len()];
-    parse(text)
-        .quantize_shaped(input, shape, &mut output, Rounding::NearestEven)
-        .unwrap();
-    output
+    blocks::quantized(&parse(text), input, shape, Rounding::NearestEven)
 }
 
 fn encoded(text: &str, input: &[f32], shape: &[usize]) -> BlockCodes {

@@ -26,14 +26,14 @@ fn sample(format: &Format, x: f32, rounding: Rounding) -> (usize, f64) {
 }
 
 /// Pearson's statistic of `count` samples of which `up` went up.
-fn statistic(up: usize, probability: f64, count: usize) -> f64 {
+pub(crate) fn statistic(up: usize, probability: f64, count: usize) -> f64 {
     let expected = probability * count as f64;
     (up as f64 - expected).powi(2) / (expected * (1.0 - probability))
 }
 
 /// What a sum of `freedom` such statistics exceeds by chance once in 100,000 (Wilson and Hilferty's
 /// approximation of the chi-squared distribution).
-fn limit(freedom: f64) -> f64 {
+pub(crate) fn limit(freedom: f64) -> f64 {
     let part = 2.0 / (9.0 * freedom);
     freedom * (1.0 - part + 4.265 * part.sqrt()).powi(3)
 }

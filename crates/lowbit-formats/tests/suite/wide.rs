@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use lowbit_formats::{Codebook, Format, Posit, Rounding, codebook::Decision};
+use lowbit_formats::{Codebook, Format, Rounding, codebook::Decision};
 
-fn parse(text: &str) -> Format {
-    text.parse().unwrap()
-}
+use crate::blocks::parse;
+use crate::exact::{parts, single, whole};
+use crate::posit_scale::longer;
 
 /// A generator of 64-bit words (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
 /// Generators", 2014).
@@ -123,12 +123,7 @@ fn side(format: &Format, x: f64, lower: f64, upper: f64) -> Option<Ordering> {
                 return Some(outward(Ordering::Greater));
             }
             // The posit with one more bit (Posit Standard 2022, section 4.1).
-            let finer = Posit::new(
-                lowbit_formats::ScalarFormat::bits(posit) as u8 + 1,
-                posit.exponent_bits() as u8,
-            )
-            .unwrap();
-            let finer = finer.with_scale_log2(posit.scale_log2() as i8).unwrap();
+            let finer = longer(*posit)?;
             let code = posit.encode(small as f32, Rounding::NearestEven, 0);
             Some(outward(x.abs().total_cmp(&finer.decode(2 * code + 1))))
         }
@@ -261,15 +256,6 @@ fn every_format_against_its_values() {
     assert!(compared > 500_000, "{compared}");
 }
 
-/// An f64 as `significand * 2^exponent`.
-fn parts(x: f64) -> (i128, i32) {
-    let field = (x.to_bits() >> 52 & 0x7FF) as i32;
-    let leading = i128::from(field > 0) << 52;
-    let significand = i128::from(x.to_bits() & ((1 << 52) - 1)) | leading;
-    let sign = if x < 0.0 { -1 } else { 1 };
-    (sign * significand, field.max(1) - 1075)
-}
-
 /// The numerator and the denominator of `x / divisor`, in integers; magnitudes near one only.
 fn ratio(x: f64, divisor: f32) -> (i128, i128) {
     let ((n, up), (d, down)) = (parts(x), parts(divisor.into()));
@@ -279,27 +265,6 @@ fn ratio(x: f64, divisor: f32) -> (i128, i128) {
     assert!(shift.abs() < 72, "{x} {divisor}");
     let (n, d) = (n << shift.max(0), d << (-shift).max(0));
     (n, d)
-}
-
-/// `n / d` to nearest-even.
-fn whole(n: i128, d: i128) -> i128 {
-    let (floor, rest) = (n.div_euclid(d), n.rem_euclid(d));
-    match (2 * rest).cmp(&d) {
-        Ordering::Less => floor,
-        Ordering::Greater => floor + 1,
-        Ordering::Equal => floor + floor.rem_euclid(2),
-    }
-}
-
-/// A positive `n / d` as f32, to nearest-even.
-fn single(n: i128, d: i128) -> f32 {
-    // The quotient times `2^-exponent` has 24 bits.
-    let mut exponent = n.ilog2() as i32 - d.ilog2() as i32 - 23;
-    let scaled = |exponent: i32| whole(n << (-exponent).max(0), d << exponent.max(0));
-    if scaled(exponent) < 1 << 23 {
-        exponent -= 1;
-    }
-    scaled(exponent) as f32 * 2f32.powi(exponent)
 }
 
 /// Eight numbers about one, the first beside a middle of two f32, where rounding to f32 first shows.

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::check_range;
 use crate::grammar::{Argument, Call, Reason};
 use crate::scalar::FormatText;
+use crate::scalar::e8m0::E8M0;
 use crate::scalar::float::{Float, Specials, default_bias};
 
 /// Formats with a name: exponent and mantissa bits, bias, special codes, and the definition.
@@ -45,6 +46,17 @@ impl Float {
         })
     }
 
+    /// The exponent and mantissa bits of a name such as `e6m9`: that of `float(6,9)`. A name that a
+    /// document defines is what the document says: `e4m3` is no `float(4,3)`, and `e8m0` no float.
+    fn widths(name: &str) -> Option<(u8, u8)> {
+        let (exponent, mantissa) = name.strip_prefix('e')?.split_once('m')?;
+        let (exponent, mantissa) = (exponent.parse().ok()?, mantissa.parse().ok()?);
+        let plain = name == format!("e{exponent}m{mantissa}");
+        let defined = Self::named(name).is_some() || E8M0::has_name(name);
+        let widths = plain && !defined && Self::new(exponent, mantissa).is_ok();
+        widths.then_some((exponent, mantissa))
+    }
+
     /// The names that [`named`](Self::named) knows.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMED.iter().map(|(name, ..)| *name)
@@ -61,7 +73,7 @@ impl FormatText for Float {
     ];
 
     fn has_name(name: &str) -> bool {
-        name == "float" || Self::named(name).is_some()
+        name == "float" || Self::named(name).is_some() || Self::widths(name).is_some()
     }
 
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
@@ -73,7 +85,14 @@ impl FormatText for Float {
             };
         }
         call.exclusive(&["ieee", "fn", "fnuz", "finite"])?;
-        let (widths, options) = call.split(2)?;
+        let ((exponent, mantissa), options) = match Self::widths(call.name()) {
+            Some(widths) => (widths, call.split(0)?.1),
+            None => {
+                let (widths, options) = call.split(2)?;
+                let exponent = widths[0].number("exponent")?;
+                ((exponent, widths[1].number("mantissa")?), options)
+            }
+        };
         let specials = options.iter().find_map(|option| match option.key() {
             "ieee" => Some(Specials::Ieee),
             "fn" => Some(Specials::Fn),
@@ -82,8 +101,6 @@ impl FormatText for Float {
             _ => None,
         });
         let specials = specials.unwrap_or_default();
-        let exponent = widths[0].number("exponent")?;
-        let mantissa = widths[1].number("mantissa")?;
         check_range("float", "exponent", exponent, 1..=8)?;
         check_range("float", "mantissa", mantissa, 0..=23)?;
         let mut format = Self {

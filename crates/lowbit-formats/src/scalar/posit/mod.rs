@@ -15,16 +15,20 @@ use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, Pass, ScalarFormat, Wide, wide_power_of_two};
 
 mod activation;
+mod scale;
+mod scaled;
 mod word;
 
 pub use activation::{PositActivation, PositFunction};
+use scale::Scale;
+use scaled::ScaledPosit;
 
 const SIGN: u32 = 0x8000_0000;
 const INFINITY: u32 = 0x7f80_0000;
 /// Number of fraction bits of an `f32`.
 const FRACTION: u32 = 23;
 
-/// A posit of `bits` bits with up to `exponent_bits` exponent bits, times `2^scale_log2`.
+/// A posit of `bits` bits with up to `exponent_bits` exponent bits, times a scale.
 ///
 /// The code is a sign bit, a regime (a run of `k` equal bits and the opposite bit that ends it),
 /// up to `exponent_bits` (es) exponent bits `e`, and a fraction `f` in `[0, 1)`; bits that do not
@@ -32,7 +36,7 @@ const FRACTION: u32 = 23;
 /// code has the value
 ///
 /// ```text
-/// 2^scale_log2 * 2^(r * 2^es + e) * (1 + f)
+/// scale * 2^(r * 2^es + e) * (1 + f)
 /// ```
 ///
 /// and a negative number has the two's complement of its magnitude's code. `0...0` is zero and
@@ -55,6 +59,23 @@ const FRACTION: u32 = 23;
 ///   real distance from the other, so it is unbiased also where the spacing of the codes is
 ///   logarithmic; zero is a neighbour here too. Beyond the largest magnitude it saturates.
 ///
+/// # Scales
+///
+/// A scale is 1, a power of two, or any other positive number from `2^-64` to below `2^64`, and in
+/// place of a number it may be the exact reciprocal of one. Where it is no power of two (up to 24
+/// bits):
+///
+/// - a value is `scale * posit`, the exact product (or quotient) rounded once to `f32`, to nearest;
+/// - the nearest modes take the code of `x / scale`, the exact quotient (or product), cut once: they
+///   go over to the next value at the scale times the posit of one bit more;
+/// - the other modes look at the values, as they are rounded: a value stays, `TowardZero`, `Down`,
+///   `Up` and `ToOdd` take a neighbouring value, and the probability of `Stochastic` is that of its
+///   distance from the two.
+///
+/// QPyTorch's `scale` `s` is `scale=1/s` here. It rounds `x * s` to `f32` before the posit's
+/// rounding, and `posit / s` after it; here the first of these is exact, so that results differ
+/// only for numbers whose product lies within half a last place of `f32` of a boundary.
+///
 /// # Special inputs
 ///
 /// NaN and both infinities become NaR, which is NaN as an `f32`. -0.0 becomes 0.0. Subnormals are
@@ -74,7 +95,7 @@ const FRACTION: u32 = 23;
 pub struct Posit {
     bits: u8,
     exponent_bits: u8,
-    scale_log2: i8,
+    scale: Scale,
 }
 
 impl Posit {
@@ -91,21 +112,59 @@ impl Posit {
         Ok(Self {
             bits,
             exponent_bits,
-            scale_log2: 0,
+            scale: Scale::ONE,
         })
     }
 
     /// The same format with every value multiplied by `2^scale_log2` (-64 to 63).
     ///
-    /// QPyTorch's `scale` multiplies the input and divides the result; its `scale = 2^s` is
-    /// `scale_log2 = -s` here.
-    ///
     /// # Errors
     ///
     /// [`FormatError::Parameter`] if `scale_log2` is outside its range.
     pub fn with_scale_log2(self, scale_log2: i8) -> Result<Self, FormatError> {
-        check_range("posit", "scale_log2", scale_log2, -64..=63)?;
-        Ok(Self { scale_log2, ..self })
+        self.with(Scale::power_of_two(scale_log2)?)
+    }
+
+    /// The same format with every value multiplied by `scale` (from `2^-64` to below `2^64`).
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Parameter`] if `scale` is outside its range, or no power of two and the format
+    /// has more than 24 bits.
+    pub fn with_scale(self, scale: f32) -> Result<Self, FormatError> {
+        self.with(Scale::factor(scale)?)
+    }
+
+    /// The same format with every value divided by `divisor` (from `2^-63` to below `2^64`), which
+    /// is the `scale` of QPyTorch.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_scale`](Self::with_scale).
+    pub fn with_divisor(self, divisor: f32) -> Result<Self, FormatError> {
+        self.with(Scale::divisor(divisor)?)
+    }
+
+    fn with(self, scale: Scale) -> Result<Self, FormatError> {
+        if !scale.is_power_of_two() && self.bits > scaled::MAX_BITS {
+            let (times, over) = scale.quotient();
+            let expected = format!("a power of two for more than {} bits", scaled::MAX_BITS);
+            return Err(FormatError::parameter(
+                "posit",
+                "scale",
+                times / over,
+                expected,
+            ));
+        }
+        Ok(Self { scale, ..self })
+    }
+
+    /// The format with a scale of 1.
+    pub(crate) fn unscaled(self) -> Self {
+        Self {
+            scale: Scale::ONE,
+            ..self
+        }
     }
 
     /// Number of exponent bits (es).
@@ -113,30 +172,35 @@ impl Posit {
         self.exponent_bits as u32
     }
 
-    /// Logarithm to base 2 of the factor on every value.
+    /// The factor on every value, a reciprocal rounded to f64.
+    pub fn scale(&self) -> f64 {
+        let (times, over) = self.scale.quotient();
+        times / over
+    }
+
+    /// Logarithm to base 2 of the [`scale`](Self::scale), rounded down.
     pub const fn scale_log2(&self) -> i32 {
-        self.scale_log2 as i32
+        self.scale.log2()
     }
 
-    /// The largest value: `2^scale_log2 * 2^(2^es * (bits - 2))`.
+    /// The largest value: `scale * 2^(2^es * (bits - 2))`.
     pub fn largest(&self) -> f64 {
-        wide_power_of_two(self.max_exponent() + self.scale_log2())
+        self.scale() * wide_power_of_two(self.max_exponent())
     }
 
-    /// The smallest value above zero: `2^scale_log2 * 2^(-2^es * (bits - 2))`.
+    /// The smallest value above zero: `scale * 2^(-2^es * (bits - 2))`.
     pub fn smallest(&self) -> f64 {
-        wide_power_of_two(self.scale_log2() - self.max_exponent())
+        self.scale() * wide_power_of_two(-self.max_exponent())
     }
 
-    /// The distance from `2^scale_log2` (the code `010...0`) to the next larger value, over
-    /// `2^scale_log2`.
+    /// The distance from `scale` (the code `010...0`) to the next larger value, over `scale`.
     pub fn epsilon(&self) -> f64 {
         if self.bits == 2 {
             // There is no larger value; the factor to a next one would be unlimited.
             return f64::INFINITY;
         }
         let one = 1u32 << (self.width() - 2);
-        self.decode(one + 1) / self.decode(one) - 1.0
+        self.unscaled().decode(one + 1) - 1.0
     }
 
     /// The code of NaR: a one and zeros.
@@ -147,7 +211,9 @@ impl Posit {
     /// `x` rounded to a value of the format. See the [type](Self) for the rules.
     #[inline(always)]
     pub fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
-        if self.fits_f32() {
+        if !self.scale.is_power_of_two() {
+            ScaledPosit::new(*self).round(x, rounding, random)
+        } else if self.fits_f32() {
             self.round_within::<false>(x, rounding, random)
         } else {
             self.round_within::<true>(x, rounding, random)
@@ -155,7 +221,8 @@ impl Posit {
     }
 
     /// `x` rounded to a value of the format, in and out as bfloat16 (the path that QPyTorch calls
-    /// `Positbf`). No second rounding happens: a result is either the input or coarser than it.
+    /// `Positbf`). No second rounding happens: a result is either the input or coarser than it. But
+    /// with a scale that is no power of two, the `f32` is rounded to bfloat16, to nearest.
     #[inline(always)]
     pub fn round_bf16(&self, x: bf16, rounding: Rounding, random: u32) -> bf16 {
         bf16::from_f32(self.round(x.to_f32(), rounding, random))
@@ -171,7 +238,9 @@ impl Posit {
         if magnitude >= INFINITY {
             return self.nar();
         }
-        let word = if self.fits_f32() {
+        let word = if !self.scale.is_power_of_two() {
+            ScaledPosit::new(*self).word(x, rounding, random)
+        } else if self.fits_f32() {
             self.rounded_word::<false>(x, rounding, random)
         } else {
             self.held_word::<true>(x, rounding, random)
@@ -181,7 +250,8 @@ impl Posit {
         signed & (u32::MAX >> (32 - self.width()))
     }
 
-    /// The exact value of a code, NaN for NaR. Bits above the lowest `bits` are ignored.
+    /// The exact value of a code, NaN for NaR; with the reciprocal of a number as the scale, the
+    /// quotient rounded to f64. Bits above the lowest `bits` are ignored.
     pub fn decode(&self, code: u32) -> f64 {
         // The code moved to the top of the word, so that its sign is the word's sign.
         let top = code << (32 - self.width());
@@ -207,7 +277,8 @@ impl Posit {
         let es = self.exponent_bits();
         let exponent = (regime << es) + (u64::from(tail) >> (32 - es)) as i32;
         let fraction = f64::from(tail << es) / 4_294_967_296.0;
-        sign * (1.0 + fraction) * wide_power_of_two(exponent + self.scale_log2())
+        let (times, over) = self.scale.quotient();
+        sign * (1.0 + fraction) * wide_power_of_two(exponent) * times / over
     }
 
     /// The value of a code as an `f32`: rounded to nearest where it has more than 24 significant
@@ -253,6 +324,8 @@ impl FormatText for Posit {
         "posit(8,2)",
         "posit(16,1)",
         "posit(16,2,scale_log2=-3)",
+        "posit(8,1,scale=0.3)",
+        "posit(8,1,scale=1/3)",
         "posit(32,2)",
     ];
 
@@ -261,6 +334,7 @@ impl FormatText for Posit {
     }
 
     fn from_call(call: &Call<'_>) -> Result<Self, Reason> {
+        call.exclusive(&["scale", "scale_log2"])?;
         let (numbers, options) = call.split(2)?;
         let format = Self::new(
             numbers[0].number("bits")?,
@@ -270,7 +344,11 @@ impl FormatText for Posit {
             .iter()
             .try_fold(format, |format, option| match option.key() {
                 "scale_log2" => Ok(format.with_scale_log2(option.number("scale_log2")?)?),
-                other => Err(Reason::option(other, "scale_log2=exponent")),
+                "scale" => Ok(format.with(Scale::from_option(option)?)?),
+                other => {
+                    let known = "scale_log2=exponent, scale=number, scale=1/number";
+                    Err(Reason::option(other, known))
+                }
             })
     }
 }
@@ -285,21 +363,19 @@ impl Posit {
         (self.bits as i32 - 2) << self.exponent_bits
     }
 
-    /// Whether all values are normal `f32`s, so that a word is an `f32`'s bits but for an offset.
+    /// Whether all values are normal `f32`s, so that a word is an `f32`'s bits but for an offset; for
+    /// scales that are powers of two.
     #[inline(always)]
     const fn fits_f32(&self) -> bool {
-        let (max, scale) = (self.max_exponent(), self.scale_log2());
+        let (max, scale) = (self.max_exponent(), self.scale.word_exponent());
         scale - max >= -126 && scale + max <= 127
     }
 }
 
 impl fmt::Display for Posit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "posit({},{}", self.bits, self.exponent_bits)?;
-        match self.scale_log2 {
-            0 => f.write_str(")"),
-            scale => write!(f, ",scale_log2={scale})"),
-        }
+        let (bits, exponent_bits) = (self.bits, self.exponent_bits);
+        write!(f, "posit({bits},{exponent_bits}{})", self.scale)
     }
 }
 
@@ -340,7 +416,9 @@ impl ScalarFormat for Posit {
     }
 
     fn apply<P: Pass>(&self, pass: P) -> P::Output {
-        if self.fits_f32() {
+        if !self.scale.is_power_of_two() {
+            pass.run(ScaledPosit::new(*self))
+        } else if self.fits_f32() {
             pass.run(NormalPosit(*self))
         } else {
             pass.run(WidePosit(*self))
@@ -399,6 +477,9 @@ impl ScalarFormat for Posit {
             } else {
                 Ordering::Less
             };
+        }
+        if !self.scale.is_power_of_two() {
+            return scaled::compare(*self, x, (lower, upper));
         }
         let Some(boundary) = self.boundary_above(toward as f32) else {
             return x.compare_middle(lower, upper);

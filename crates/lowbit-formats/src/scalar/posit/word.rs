@@ -31,7 +31,7 @@ impl Posit {
     const fn word_offset(&self) -> u32 {
         self.word_bias()
             .wrapping_sub(127)
-            .wrapping_sub(self.scale_log2 as u32)
+            .wrapping_sub(self.scale.word_exponent() as u32)
             << FRACTION
     }
 
@@ -50,7 +50,7 @@ impl Posit {
 
     /// The number of a word's lowest bits that a code has no place for.
     #[inline(always)]
-    const fn cut_bits(&self, word: u32) -> u32 {
+    pub(crate) const fn cut_bits(&self, word: u32) -> u32 {
         let tail = self.exponent_bits as u32 + FRACTION;
         let regime = (word >> tail) as i32 - (self.word_bias() >> self.exponent_bits) as i32;
         // Regime r >= 0 is written with r + 2 bits, and r < 0 with 1 - r.
@@ -106,7 +106,14 @@ impl Posit {
         rounding: Rounding,
         random: u32,
     ) -> u32 {
+        let exact = self.exact_word::<SUBNORMALS>(x, rounding);
         let negative = x.to_bits() & SIGN != 0;
+        self.cut_word(exact, negative, rounding, random)
+    }
+
+    /// The word of `x`'s magnitude, not cut.
+    #[inline(always)]
+    fn exact_word<const SUBNORMALS: bool>(&self, x: f32, rounding: Rounding) -> u32 {
         let magnitude = x.to_bits() & !SIGN;
         let exactly = SUBNORMALS || matches!(rounding, Rounding::Stochastic { .. });
         let bits = if exactly && magnitude < 1 << FRACTION {
@@ -117,11 +124,23 @@ impl Posit {
         } else {
             magnitude
         };
+        bits.wrapping_add(self.word_offset())
+    }
+
+    /// A magnitude's word cut to what a code has place for, between the smallest and the largest
+    /// posit; zero stands for zero.
+    #[inline(always)]
+    pub(crate) fn cut_word(
+        &self,
+        exact: u32,
+        negative: bool,
+        rounding: Rounding,
+        random: u32,
+    ) -> u32 {
         let (smallest, largest) = (
             self.power_word(-self.max_exponent()),
             self.power_word(self.max_exponent()),
         );
-        let exact = bits.wrapping_add(self.word_offset());
         let underflows = exact < smallest;
         let word = exact.max(smallest).min(largest);
         let cut = self.cut_bits(word);
@@ -170,8 +189,9 @@ impl Posit {
 
     /// The value of a word.
     #[inline(always)]
-    fn word_value(&self, word: u32) -> f64 {
-        let offset = (1023 + i64::from(self.scale_log2) - i64::from(self.word_bias())) << FRACTION;
+    pub(crate) fn word_value(&self, word: u32) -> f64 {
+        let exponent = 1023 + self.scale.word_exponent() - self.word_bias() as i32;
+        let offset = i64::from(exponent) << FRACTION;
         let bits = (i64::from(word) + offset) << 29;
         if word == 0 {
             0.0
