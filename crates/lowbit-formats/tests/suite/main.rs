@@ -19,4 +19,5 @@ mod reference_tables;
 mod scaled;
 mod stochastic;
 mod tables;
+mod tensor_cores;
 mod wide;

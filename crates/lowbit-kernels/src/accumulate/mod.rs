@@ -16,6 +16,7 @@
 //!   other products (Boldo and Melquiond, IEEE Transactions on Computers 57(4), 2008);
 //! - the fused instruction for fp32 itself;
 //! - i32 and i64 where the operands are whole numbers of steps and the products' step is the unit;
+//! - for the matrix units of chips, f32 or f64 and whole numbers, see `tensor_core`;
 //! - otherwise, and for other formats and roundings, one sum at a time.
 
 mod blocks;
@@ -23,6 +24,7 @@ mod float;
 mod integer;
 mod nearest;
 mod operands;
+mod tensor_core;
 
 use lowbit_formats::Accumulation;
 use rayon::prelude::*;
@@ -63,7 +65,8 @@ pub fn product(
     }
     let extents = [left, right].map(Extent::of);
     let done = float::product(accumulation, shape, [left, right], extents, output)
-        || integer::product(accumulation, shape, [left, right], extents, output);
+        || integer::product(accumulation, shape, [left, right], extents, output)
+        || tensor_core::product(accumulation, shape, [left, right], extents, output);
     if !done {
         one_by_one(accumulation, shape, [left, right], output);
     }
