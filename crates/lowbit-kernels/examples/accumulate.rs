@@ -1,5 +1,6 @@
 //! Products in low-precision sums over the plain product, 256 by 256 by 256:
-//! `cargo run --release -p lowbit-kernels --example accumulate`.
+//! `cargo run --release -p lowbit-kernels --example accumulate`, with `-- WORD` of those whose text has
+//! the word.
 
 use std::time::Instant;
 
@@ -30,6 +31,7 @@ fn time(mut work: impl FnMut()) -> f64 {
 }
 
 fn main() {
+    let word = std::env::args().nth(1);
     let mut output = vec![0.0; SIZE * SIZE];
     for (operands, texts) in [
         (
@@ -72,6 +74,7 @@ fn main() {
                 "e6m9",
                 "e8m14",
                 "fp32",
+                "hopper-bf16",
                 "ampere-tf32",
                 "hopper-tf32",
                 "cdna3-tf32",
@@ -102,7 +105,8 @@ fn main() {
             inner: SIZE,
             columns: SIZE,
         };
-        for text in texts {
+        let chosen = |text: &&str| word.as_ref().is_none_or(|word| text.contains(word));
+        for text in texts.into_iter().filter(chosen) {
             let accumulation: Accumulation = text.parse().expect("an accumulation");
             let made = time(|| product(&accumulation, &shape, [&a, &b], &mut output));
             println!("  {text:28} {made:8.3} ms, {:5.1} times", made / plain);

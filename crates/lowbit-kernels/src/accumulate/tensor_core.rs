@@ -42,6 +42,9 @@ fn near_power(exponent: i32) -> f32 {
 /// How products are aligned and summed: those of a row and of columns, every `step`-th, each
 /// times `2^up` and cut toward zero to a whole number.
 trait Align: Copy + Send + Sync {
+    /// Whether a result may be among f32's subnormal numbers and between them.
+    const SUBNORMAL: bool = false;
+
     fn sums<const T: usize>(
         left: &[f32],
         right: &[[f32; T]],
@@ -62,10 +65,10 @@ impl Align for Single {
         step: usize,
         up: &[i32; T],
     ) -> [f64; T] {
-        let scale = up.map(
-            #[inline(always)]
-            |up| near_power(up),
-        );
+        let mut scale = [0f32; T];
+        for j in 0..T {
+            scale[j] = near_power(up[j]);
+        }
         let mut sums = [0f32; T];
         for k in (0..left.len()).step_by(step) {
             let (a, line) = (left[k], &right[k]);
@@ -73,11 +76,22 @@ impl Align for Single {
                 sums[j] += (a * line[j] * scale[j]).trunc();
             }
         }
-        sums.map(
-            #[inline(always)]
-            |sum| sum.into(),
-        )
+        let mut wide = [0f64; T];
+        for j in 0..T {
+            wide[j] = f64::from(sums[j]);
+        }
+        wide
     }
+}
+
+/// An aligned product, cut toward zero. What `as` does with numbers beyond i32 would keep loops from
+/// becoming vector code.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn whole(x: f32) -> i32 {
+    // SAFETY: `product` takes this way only with finite numbers whose products f32 holds and whose
+    // exponents are those that `up` was made of, so that `x` is below `2^(fraction_bits + 2)`.
+    unsafe { x.to_int_unchecked() }
 }
 
 /// In f32, which holds the products, with sums in i32.
@@ -92,10 +106,10 @@ impl Align for Whole {
         step: usize,
         up: &[i32; T],
     ) -> [f64; T] {
-        let scale = up.map(
-            #[inline(always)]
-            |up| near_power(up),
-        );
+        let mut scale = [0f32; T];
+        for j in 0..T {
+            scale[j] = near_power(up[j]);
+        }
         let mut all = [0f64; T];
         for first in (0..left.len()).step_by(WHOLE * step) {
             let mut sums = [0i32; T];
@@ -103,7 +117,7 @@ impl Align for Whole {
             for k in (first..end).step_by(step) {
                 let (a, line) = (left[k], &right[k]);
                 for j in 0..T {
-                    sums[j] = sums[j].wrapping_add((a * line[j] * scale[j]) as i32);
+                    sums[j] = sums[j].wrapping_add(whole(a * line[j] * scale[j]));
                 }
             }
             for j in 0..T {
@@ -119,6 +133,8 @@ impl Align for Whole {
 struct Double;
 
 impl Align for Double {
+    const SUBNORMAL: bool = true;
+
     #[inline(always)]
     fn sums<const T: usize>(
         left: &[f32],
@@ -126,10 +142,10 @@ impl Align for Double {
         step: usize,
         up: &[i32; T],
     ) -> [f64; T] {
-        let scale = up.map(
-            #[inline(always)]
-            |up| power(up),
-        );
+        let mut scale = [0f64; T];
+        for j in 0..T {
+            scale[j] = power(up[j]);
+        }
         let mut sums = [0f64; T];
         for k in (0..left.len()).step_by(step) {
             let (a, line) = (f64::from(left[k]), &right[k]);
@@ -181,25 +197,55 @@ fn largest<const T: usize>(row: &[i16], columns: &[[i16; T]], step: usize) -> [i
             largest[j] = largest[j].max(a + line[j]);
         }
     }
-    largest.map(
-        #[inline(always)]
-        |exponent| exponent.into(),
-    )
+    let mut wide = [0; T];
+    for j in 0..T {
+        wide[j] = i32::from(largest[j]);
+    }
+    wide
+}
+
+/// What a unit does with a block.
+#[derive(Clone, Copy)]
+struct Arithmetic {
+    addends: usize,
+    fraction: i32,
+    joining: Joining,
+}
+
+/// The products of a block from one of the first on, as many apart as there are parts.
+#[inline(always)]
+fn part<A: Align, const T: usize>(
+    fraction: i32,
+    row: Row<'_>,
+    columns: Columns<'_, T>,
+    [from, parts]: [usize; 2],
+) -> Part<T> {
+    let all = from.min(row.numbers.len())..row.numbers.len();
+    let (row, columns) = (row.range(all.clone()), columns.range(all));
+    let exponents = largest(row.exponents, columns.exponents, parts);
+    let mut up = [0; T];
+    for j in 0..T {
+        up[j] = fraction - exponents[j];
+    }
+    let products = A::sums(row.numbers, columns.numbers, parts, &up);
+    (exponents, products)
 }
 
 /// Adds blocks of products to the accumulators.
 #[inline(always)]
 fn add_blocks<A: Align, const T: usize>(
-    unit: &TensorCore,
+    unit: Arithmetic,
     row: Row<'_>,
     columns: Columns<'_, T>,
     sums: &mut [f32; T],
 ) {
-    let fraction = unit.fraction_bits() as i32;
-    for first in (0..row.numbers.len()).step_by(unit.addends()) {
-        let block = first..row.numbers.len().min(first + unit.addends());
+    let Arithmetic {
+        addends, fraction, ..
+    } = unit;
+    for first in (0..row.numbers.len()).step_by(addends) {
+        let block = first..row.numbers.len().min(first + addends);
         let (row, columns) = (row.range(block.clone()), columns.range(block));
-        match unit.joining() {
+        match unit.joining {
             Joining::Together { mantissa } => {
                 let mut shared = largest(row.exponents, columns.exponents, 1);
                 let mut up = [0; T];
@@ -208,23 +254,14 @@ fn add_blocks<A: Align, const T: usize>(
                     up[j] = fraction - shared[j];
                 }
                 let products = A::sums(row.numbers, columns.numbers, 1, &up);
-                together((shared, products), [fraction, mantissa as i32], sums);
+                together::<A, T>((shared, products), [fraction, mantissa as i32], sums);
             }
             Joining::Apart { parts } => {
-                let part = |from: usize| {
-                    let from = from.min(row.numbers.len())..row.numbers.len();
-                    let (row, columns) = (row.range(from.clone()), columns.range(from));
-                    let exponents = largest(row.exponents, columns.exponents, parts);
-                    let mut up = [0; T];
-                    for j in 0..T {
-                        up[j] = fraction - exponents[j];
-                    }
-                    let products = A::sums(row.numbers, columns.numbers, parts, &up);
-                    (exponents, products)
-                };
-                let (mut exponents, mut products) = part(0);
+                let (mut exponents, mut products) =
+                    part::<A, T>(fraction, row, columns, [0, parts]);
                 for from in 1..parts {
-                    add_part(&mut exponents, &mut products, part(from));
+                    let other = part::<A, T>(fraction, row, columns, [from, parts]);
+                    add_part(&mut exponents, &mut products, other);
                 }
                 apart((exponents, products), parts > 1, sums);
             }
@@ -235,20 +272,25 @@ fn add_blocks<A: Align, const T: usize>(
 /// Adds the sum of a block to the accumulators in units of `2^(exponent - fraction)` and cuts them to
 /// so many bits: [`Joining::Together`].
 #[inline(always)]
-fn together<const T: usize>(
+fn together<A: Align, const T: usize>(
     (exponents, products): Part<T>,
     [fraction, mantissa]: [i32; 2],
     sums: &mut [f32; T],
 ) {
     let kept = u64::MAX << (52 - mantissa);
-    let (least, small) = (power(-126), power(126 + mantissa));
+    let (least, smallest) = (power(-126), power(-126 - mantissa));
+    let per_smallest = power(126 + mantissa);
     for j in 0..T {
         let unit = exponents[j] - fraction;
         let sum = products[j] + (f64::from(sums[j]) * power(-unit)).trunc();
         let sum = f64::from_bits(sum.to_bits() & kept) * power(unit);
-        // The last place of f32's subnormal numbers.
-        let cut = (sum * small).trunc() / small;
-        sums[j] = if sum.abs() < least { cut } else { sum } as f32;
+        let subnormal = A::SUBNORMAL && sum.abs() < least;
+        let sum = if subnormal {
+            (sum * per_smallest).trunc() * smallest
+        } else {
+            sum
+        };
+        sums[j] = sum as f32;
     }
 }
 
@@ -375,14 +417,15 @@ impl Work<'_> {
 
     /// The sums of a row with some columns.
     fn sums<A: Align, const T: usize>(&self, row: Row<'_>, columns: Columns<'_, T>) -> [f32; T] {
+        let unit = Arithmetic {
+            addends: self.unit.addends(),
+            fraction: self.unit.fraction_bits() as i32,
+            joining: self.unit.joining(),
+        };
         let add = |products: std::ops::Range<usize>| {
             let mut sums = [0.0; T];
             dispatch_on(
-                (
-                    self.unit,
-                    row.range(products.clone()),
-                    columns.range(products),
-                ),
+                (unit, row.range(products.clone()), columns.range(products)),
                 &mut sums,
                 #[inline(always)]
                 |(unit, row, columns), sums| add_blocks::<A, T>(unit, row, columns, sums),
