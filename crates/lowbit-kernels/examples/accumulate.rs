@@ -47,6 +47,8 @@ fn main() {
                 "e6m9 pairwise",
                 "e6m9 kahan",
                 "e6m9 product e4m3",
+                "e6m9:stochastic",
+                "e6m9:stochastic chunk 64",
                 "hopper-fp8 operands e5m2 e5m2",
                 "hopper-fp8 operands e5m2 e5m2 chunk 128",
                 "blackwell-fp8 operands e5m2 e5m2",
@@ -108,7 +110,7 @@ fn main() {
         let chosen = |text: &&str| word.as_ref().is_none_or(|word| text.contains(word));
         for text in texts.into_iter().filter(chosen) {
             let accumulation: Accumulation = text.parse().expect("an accumulation");
-            let made = time(|| product(&accumulation, &shape, [&a, &b], &mut output));
+            let made = time(|| product(&accumulation, &shape, [&a, &b], 0, &mut output));
             println!("  {text:28} {made:8.3} ms, {:5.1} times", made / plain);
         }
     }
