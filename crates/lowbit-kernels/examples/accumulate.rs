@@ -1,5 +1,6 @@
 //! Products in low-precision sums over the plain product, 256 by 256 by 256:
-//! `cargo run --release -p lowbit-kernels --example accumulate`.
+//! `cargo run --release -p lowbit-kernels --example accumulate`, with `-- WORD` of those whose text has
+//! the word.
 
 use std::time::Instant;
 
@@ -30,6 +31,7 @@ fn time(mut work: impl FnMut()) -> f64 {
 }
 
 fn main() {
+    let word = std::env::args().nth(1);
     let mut output = vec![0.0; SIZE * SIZE];
     for (operands, texts) in [
         (
@@ -45,10 +47,41 @@ fn main() {
                 "e6m9 pairwise",
                 "e6m9 kahan",
                 "e6m9 product e4m3",
+                "e6m9:stochastic",
+                "e6m9:stochastic chunk 64",
+                "hopper-fp8 operands e5m2 e5m2",
+                "hopper-fp8 operands e5m2 e5m2 chunk 128",
+                "blackwell-fp8 operands e5m2 e5m2",
+                "ada-fp8 operands e5m2 e5m2",
             ],
         ),
-        ("bf16", vec!["e6m9", "fp16", "e8m14", "bf16", "fp32"]),
-        ("fp32", vec!["e6m9", "e8m14", "fp32"]),
+        (
+            "bf16",
+            vec![
+                "e6m9",
+                "fp16",
+                "e8m14",
+                "bf16",
+                "fp32",
+                "ampere-bf16",
+                "hopper-bf16",
+                "cdna3-bf16",
+            ],
+        ),
+        ("fp16", vec!["volta-fp16", "hopper-fp16", "cdna3-fp16"]),
+        ("e4m3fnuz", vec!["cdna3-fp8"]),
+        (
+            "fp32",
+            vec![
+                "e6m9",
+                "e8m14",
+                "fp32",
+                "hopper-bf16",
+                "ampere-tf32",
+                "hopper-tf32",
+                "cdna3-tf32",
+            ],
+        ),
         (
             "int8",
             vec![
@@ -74,9 +107,10 @@ fn main() {
             inner: SIZE,
             columns: SIZE,
         };
-        for text in texts {
+        let chosen = |text: &&str| word.as_ref().is_none_or(|word| text.contains(word));
+        for text in texts.into_iter().filter(chosen) {
             let accumulation: Accumulation = text.parse().expect("an accumulation");
-            let made = time(|| product(&accumulation, &shape, [&a, &b], &mut output));
+            let made = time(|| product(&accumulation, &shape, [&a, &b], 0, &mut output));
             println!("  {text:28} {made:8.3} ms, {:5.1} times", made / plain);
         }
     }

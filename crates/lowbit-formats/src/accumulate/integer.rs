@@ -91,7 +91,7 @@ impl IntegerSum {
 
     /// `k + x / 2^exponent`, rounded to a whole number and brought within the limits. `None` of NaN,
     /// and of an infinity that would have to wrap.
-    pub(super) fn add(&self, k: i64, x: f64, rounding: Rounding) -> Option<i64> {
+    pub(super) fn add(&self, k: i64, x: f64, rounding: Rounding, random: u32) -> Option<i64> {
         // Exact: f64 reaches much further down and up than products of f32.
         let x = x * wide_power_of_two(-self.exponent);
         if x.is_nan() || (x.is_infinite() && self.overflow == IntegerOverflow::Wrap) {
@@ -105,7 +105,7 @@ impl IntegerSum {
             IntegerOverflow::Wrap => x % 2f64.powi(64),
         };
         let (whole, part) = (x.trunc(), x - x.trunc());
-        Some(self.limited(round(i128::from(k) + whole as i128, part, rounding)))
+        Some(self.limited(round(i128::from(k) + whole as i128, part, rounding, random)))
     }
 
     /// An integer as the nearest f32.
@@ -116,7 +116,7 @@ impl IntegerSum {
 }
 
 /// `whole + part` rounded to a whole number; `part` is between -1 and 1.
-fn round(whole: i128, part: f64, rounding: Rounding) -> i128 {
+fn round(whole: i128, part: f64, rounding: Rounding, random: u32) -> i128 {
     if part == 0.0 {
         return whole;
     }
@@ -135,7 +135,12 @@ fn round(whole: i128, part: f64, rounding: Rounding) -> i128 {
         (Rounding::Down, _) => false,
         (Rounding::Up, _) => true,
         (Rounding::ToOdd, _) => floor % 2 == 0,
-        (Rounding::Stochastic { .. }, _) => unreachable!("sums take no random numbers"),
+        (Rounding::Stochastic { .. }, _) => {
+            // What lies above the floor, as a fraction of 2^32.
+            let above = if part > 0.0 { part } else { 1.0 + part };
+            let fraction = (above * 2f64.powi(32)).min(f64::from(u32::MAX)) as u32;
+            rounding.away_from_zero_u32(false, false, fraction, true, random)
+        }
     };
     floor + i128::from(up)
 }
@@ -162,21 +167,27 @@ mod tests {
             (3, 2f64.powi(200), 7, 3),
             (-1, -(2f64.powi(120)), -8, -1),
         ] {
-            assert_eq!(saturating.add(k, x, Rounding::NearestEven), Some(clamped));
-            assert_eq!(wrapping.add(k, x, Rounding::NearestEven), Some(wrapped));
+            assert_eq!(
+                saturating.add(k, x, Rounding::NearestEven, 0),
+                Some(clamped)
+            );
+            assert_eq!(wrapping.add(k, x, Rounding::NearestEven, 0), Some(wrapped));
         }
-        assert_eq!(wrapping.add(0, f64::INFINITY, Rounding::NearestEven), None);
         assert_eq!(
-            saturating.add(0, f64::NEG_INFINITY, Rounding::NearestEven),
+            wrapping.add(0, f64::INFINITY, Rounding::NearestEven, 0),
+            None
+        );
+        assert_eq!(
+            saturating.add(0, f64::NEG_INFINITY, Rounding::NearestEven, 0),
             Some(-8)
         );
-        assert_eq!(saturating.add(0, f64::NAN, Rounding::NearestEven), None);
+        assert_eq!(saturating.add(0, f64::NAN, Rounding::NearestEven, 0), None);
         assert_eq!(
             sums(64, IntegerOverflow::Wrap).limits(),
             (i64::MIN, i64::MAX)
         );
         let all = sums(64, IntegerOverflow::Wrap);
-        assert_eq!(all.add(i64::MAX, 1.0, Rounding::Up), Some(i64::MIN));
+        assert_eq!(all.add(i64::MAX, 1.0, Rounding::Up, 0), Some(i64::MIN));
     }
 
     /// IEEE 754-2019, section 4.3, of 2.5, -2.5, 3.5 and -0.25 as sums.
@@ -193,7 +204,7 @@ mod tests {
         for (k, x, expected) in cases {
             for (mode, expected) in Rounding::DETERMINISTIC.into_iter().zip(expected) {
                 let sums = sums(8, IntegerOverflow::Saturate);
-                assert_eq!(sums.add(k, x, mode), Some(expected), "{k} {x} {mode}");
+                assert_eq!(sums.add(k, x, mode, 0), Some(expected), "{k} {x} {mode}");
             }
         }
     }

@@ -5,19 +5,25 @@
 //! `e6m9 chunk 64`; [`Accumulation::sum_of_products`] is its meaning, one sum at a time. Kernels that
 //! make many sums at once are compared with that.
 
+mod draws;
 mod exact;
 mod integer;
 mod order;
+mod tensor_core;
 mod text;
 
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::rounding::Rounding;
-use crate::scalar::bits_of;
+use crate::scalar::{Float, bits_of};
 
+pub use draws::{random_word, random_words};
 pub use integer::{IntegerOverflow, IntegerSum};
 pub use order::Order;
+pub use tensor_core::{Joining, TensorCore};
 
+use draws::Draws;
+use exact::add_to_odd;
 use order::{FormatSums, IntegerSums, sum};
 
 /// What holds a partial sum.
@@ -27,6 +33,8 @@ pub enum Partial {
     Format(Format),
     /// An integer of a width, in units of a power of two.
     Integer(IntegerSum),
+    /// The accumulator of a chip's matrix unit, an f32.
+    TensorCore(TensorCore),
 }
 
 /// How a sum of products is made.
@@ -42,9 +50,13 @@ pub enum Partial {
 /// "Emulation of FMA and Correctly Rounded Sums: Proved Algorithms Using Rounding to Odd", IEEE
 /// Transactions on Computers 57(4), 2008).
 ///
+/// Stochastic rounding draws each rounding's random word from a seed, the place of the output and the
+/// rounding's number, see [`random_words`].
+///
 /// Text: what holds the partial sums, then in this order, each if wanted, `wrap` or `saturate` (for
 /// integers), `rounding MODE`, `product FORMAT`, and `pairwise`, `kahan` or `chunk N`, the last with
-/// `outer FORMAT`. A floating-point format may be written `e6m9`, for `float(6,9)`.
+/// `outer FORMAT`. A floating-point format may be written `e6m9`, for `float(6,9)`, and its rounding
+/// after a colon, as in `e6m9:stochastic`. The text of a chip's matrix unit is that of [`TensorCore`].
 ///
 /// ```
 /// use lowbit_formats::accumulate::Accumulation;
@@ -88,6 +100,7 @@ impl Accumulation {
     /// If the format's numbers share a scale or have no sign, or are integers wider than the partial
     /// sums.
     pub fn with_product(self, product: Format) -> Result<Self, FormatError> {
+        self.check_no_unit("products rounded first")?;
         check_partial(&Partial::Format(product.clone()))?;
         if let (Partial::Integer(sums), Some(range)) = (&self.partial, product.integer_range()) {
             sums.check_holds(&product.to_string(), range.exponent, (range.min, range.max))?;
@@ -102,18 +115,32 @@ impl Accumulation {
     ///
     /// # Errors
     ///
-    /// If the rounding is stochastic.
+    /// If the rounding is stochastic with a seed or stream, or with random bits beyond 1 to 32.
     pub fn with_rounding(self, rounding: Rounding) -> Result<Self, FormatError> {
-        if matches!(rounding, Rounding::Stochastic { .. }) {
-            let expected = "a rounding without random numbers";
-            return Err(FormatError::parameter(
-                "accumulate",
-                "rounding",
-                rounding,
-                expected,
-            ));
+        rounding.validate()?;
+        if let Rounding::Stochastic { seed, stream, .. } = rounding
+            && (seed, stream) != (0, 0)
+        {
+            let expected = "none here, since each product is given its seed";
+            let field = if seed != 0 { "seed" } else { "stream" };
+            let value = if seed != 0 { seed } else { stream };
+            return Err(FormatError::parameter("accumulate", field, value, expected));
+        }
+        if rounding != Rounding::NearestEven {
+            self.check_no_unit("another rounding")?;
         }
         Ok(Self { rounding, ..self })
+    }
+
+    /// Checks that the partial sums are no chip's, whose arithmetic is given.
+    fn check_no_unit(&self, operation: &str) -> Result<(), FormatError> {
+        match &self.partial {
+            Partial::TensorCore(core) => Err(FormatError::Unsupported {
+                format: core.name().into(),
+                operation: operation.into(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The same in another order.
@@ -121,7 +148,9 @@ impl Accumulation {
     /// # Errors
     ///
     /// If chunks are empty, the outer format is none for sums or is an integer where the partial sums
-    /// are not (or the other way round), or a compensated sum wraps or is an integer.
+    /// are not (or the other way round), a compensated sum wraps or is an integer, or a chip's sums
+    /// are to be pairwise or compensated. Chunks of a chip's are summed in fp32 without an outer
+    /// format.
     pub fn with_order(self, order: Order) -> Result<Self, FormatError> {
         let wrong = |field, value: &dyn std::fmt::Display, expected: &str| {
             Err(FormatError::parameter("accumulate", field, value, expected))
@@ -136,7 +165,7 @@ impl Accumulation {
                 check_partial(outer)?;
                 match (&self.partial, outer) {
                     (Partial::Integer(a), Partial::Integer(b)) if a.exponent() == b.exponent() => {}
-                    (Partial::Format(_), Partial::Format(_)) => {}
+                    (Partial::Format(_) | Partial::TensorCore(_), Partial::Format(_)) => {}
                     (Partial::Integer(_), _) => {
                         return wrong("outer", outer, "an integer in the units of the chunks");
                     }
@@ -148,8 +177,17 @@ impl Accumulation {
                                 compensated for, and wrapped ones no longer know it";
                 return wrong("kahan", &self.partial, expected);
             }
+            Order::Pairwise => self.check_no_unit("sums in pairs")?,
+            Order::Kahan => self.check_no_unit("compensated sums")?,
             _ => {}
         }
+        let order = match (order, &self.partial) {
+            (Order::Chunked { size, outer: None }, Partial::TensorCore(_)) => Order::Chunked {
+                size,
+                outer: Float::named("fp32").map(|single| Partial::Format(Format::Float(single))),
+            },
+            (order, _) => order,
+        };
         Ok(Self { order, ..self })
     }
 
@@ -203,13 +241,17 @@ impl Accumulation {
         &self.order
     }
 
-    /// Checks that an integer holds the product of any two numbers of these formats. Floating point
-    /// holds any, rounded.
+    /// Checks that an integer holds the product of any two numbers of these formats, and that a
+    /// chip's matrix unit takes them. Floating point holds any, rounded.
     ///
     /// # Errors
     ///
-    /// [`FormatError::Parameter`] if it does not.
+    /// [`FormatError::Parameter`] if an integer does not, [`FormatError::Unsupported`] if a unit does
+    /// not.
     pub fn check_operands(&self, left: &Format, right: &Format) -> Result<(), FormatError> {
+        if let Partial::TensorCore(core) = &self.partial {
+            return core.with_operands(left, right).map(|_| ());
+        }
         let ranges = left.integer_range().zip(right.integer_range());
         let (Partial::Integer(sums), Some((a, b)), None) = (&self.partial, ranges, &self.product)
         else {
@@ -219,45 +261,86 @@ impl Accumulation {
         sums.check_holds(&what, a.exponent + b.exponent, a.sum_of_products(&b, 1))
     }
 
+    /// The same for products of these formats' numbers: a chip's matrix unit aligns the smallest
+    /// numbers of each format in another way.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_operands`](Self::check_operands).
+    pub fn with_operands(self, left: &Format, right: &Format) -> Result<Self, FormatError> {
+        self.check_operands(left, right)?;
+        let partial = match self.partial {
+            Partial::TensorCore(core) => Partial::TensorCore(core.with_operands(left, right)?),
+            other => other,
+        };
+        Ok(Self { partial, ..self })
+    }
+
     /// `a[0] b[0] + a[1] b[1] + ...`, made as this says; zero of no products. An integer beyond
     /// 24 bits gives the nearest f32. NaN among the products gives NaN, and so does an infinity that
-    /// would have to wrap.
+    /// would have to wrap. Where the rounding is stochastic, it is that of seed 0 and output 0.
     ///
     /// # Panics
     ///
     /// If the slices differ in length.
     pub fn sum_of_products(&self, a: &[f32], b: &[f32]) -> f32 {
+        self.seeded_sum_of_products(a, b, 0, 0)
+    }
+
+    /// As [`sum_of_products`](Self::sum_of_products), for an output at a place among all outputs:
+    /// where the rounding is stochastic, its random words are those of the seed and the place.
+    ///
+    /// # Panics
+    ///
+    /// If the slices differ in length.
+    pub fn seeded_sum_of_products(&self, a: &[f32], b: &[f32], seed: u64, output: u64) -> f32 {
         assert_eq!(a.len(), b.len(), "slices differ in length");
-        let products: Vec<f64> = a
-            .iter()
-            .zip(b)
-            .map(|(&a, &b)| self.multiply(a, b))
-            .collect();
         let outer = match &self.order {
             Order::Chunked {
                 outer: Some(outer), ..
             } => outer,
             _ => &self.partial,
         };
-        let rounding = self.rounding;
+        let draws = &Draws::new(self.rounding, seed, output);
+        if let Partial::TensorCore(core) = &self.partial {
+            return self.sum_of_unit(core, outer, a, b);
+        }
+        let products = a.iter().zip(b);
+        let products = products.map(|(&a, &b)| self.multiply(a, b, draws));
+        let products: Vec<f64> = products.collect();
         match (&self.partial, outer) {
             (&Partial::Integer(inner), &Partial::Integer(outer)) => {
-                let [inner, outer] = [inner, outer].map(|sums| IntegerSums { sums, rounding });
+                let [inner, outer] = [inner, outer].map(|sums| IntegerSums { sums, draws });
                 sum(&self.order, &inner, &outer, &products)
             }
             (Partial::Format(inner), Partial::Format(outer)) => {
-                let [inner, outer] = [inner, outer].map(|format| FormatSums { format, rounding });
+                let [inner, outer] = [inner, outer].map(|format| FormatSums { format, draws });
                 sum(&self.order, &inner, &outer, &products)
             }
             _ => unreachable!("both are integers or both are not"),
         }
     }
 
+    /// The sum in a chip's matrix unit, or of such sums of chunks.
+    fn sum_of_unit(&self, core: &TensorCore, outer: &Partial, a: &[f32], b: &[f32]) -> f32 {
+        let (Order::Chunked { size, .. }, Partial::Format(outer)) = (&self.order, outer) else {
+            return core.sum(a, b);
+        };
+        let chunks = a.chunks(*size).zip(b.chunks(*size));
+        chunks.fold(0.0, |sum: f32, (a, b)| {
+            let exact = add_to_odd(sum.into(), core.sum(a, b).into());
+            outer.round_f64(exact, Rounding::NearestEven, 0)
+        })
+    }
+
     /// The product that is added. That of two f32 is an f64: 48 bits, with exponents from -298.
-    fn multiply(&self, a: f32, b: f32) -> f64 {
+    fn multiply(&self, a: f32, b: f32, draws: &Draws) -> f64 {
         let exact = f64::from(a) * f64::from(b);
         match &self.product {
-            Some(format) => format.round_f64(exact, self.rounding, 0).into(),
+            Some(format) => {
+                let rounded = format.round_f64(exact, self.rounding, draws.next());
+                rounded.into()
+            }
             None => exact,
         }
     }

@@ -1,9 +1,9 @@
 //! The order in which a sum is made.
 
+use crate::accumulate::draws::Draws;
 use crate::accumulate::exact::add_to_odd;
 use crate::accumulate::{IntegerSum, Partial};
 use crate::format::Format;
-use crate::rounding::Rounding;
 
 /// The order in which a sum is made; `R` is the rounding of a partial sum.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -98,7 +98,7 @@ fn kahan<S: Steps>(steps: &S, products: &[f64]) -> S::Sum {
 /// Sums of a format.
 pub(super) struct FormatSums<'a> {
     pub(super) format: &'a Format,
-    pub(super) rounding: Rounding,
+    pub(super) draws: &'a Draws,
 }
 
 impl Steps for FormatSums<'_> {
@@ -108,7 +108,8 @@ impl Steps for FormatSums<'_> {
 
     fn add_product(&self, sum: f32, product: f64) -> f32 {
         let exact = add_to_odd(sum.into(), product);
-        self.format.round_f64(exact, self.rounding, 0)
+        let random = self.draws.next();
+        self.format.round_f64(exact, self.draws.rounding(), random)
     }
 
     fn add(&self, sum: f32, other: f32) -> f32 {
@@ -125,18 +126,19 @@ impl Steps for FormatSums<'_> {
 }
 
 /// Integer sums; `None` once there was NaN.
-pub(super) struct IntegerSums {
+pub(super) struct IntegerSums<'a> {
     pub(super) sums: IntegerSum,
-    pub(super) rounding: Rounding,
+    pub(super) draws: &'a Draws,
 }
 
-impl Steps for IntegerSums {
+impl Steps for IntegerSums<'_> {
     type Sum = Option<i64>;
 
     const ZERO: Option<i64> = Some(0);
 
     fn add_product(&self, sum: Option<i64>, product: f64) -> Option<i64> {
-        self.sums.add(sum?, product, self.rounding)
+        let random = self.draws.next();
+        self.sums.add(sum?, product, self.draws.rounding(), random)
     }
 
     fn add(&self, sum: Option<i64>, other: Option<i64>) -> Option<i64> {

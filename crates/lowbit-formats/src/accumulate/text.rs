@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::accumulate::{Accumulation, IntegerOverflow, IntegerSum, Order, Partial};
+use crate::accumulate::{Accumulation, IntegerOverflow, IntegerSum, Order, Partial, TensorCore};
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::grammar::{Call, Reason, nearest};
@@ -14,8 +14,8 @@ use crate::rounding::Rounding;
 use crate::scalar::Float;
 
 /// The words that may follow the first.
-const WORDS: [&str; 8] = [
-    "wrap", "saturate", "rounding", "product", "pairwise", "kahan", "chunk", "outer",
+const WORDS: [&str; 9] = [
+    "wrap", "saturate", "operands", "rounding", "product", "pairwise", "kahan", "chunk", "outer",
 ];
 
 /// The words of a text; blanks within parentheses belong to the word.
@@ -57,8 +57,24 @@ fn format(text: &str) -> Result<Format, Reason> {
     })
 }
 
-/// What holds a sum: an integer where the text is that of one, else a format.
+/// Whether a text is that of a matrix unit, or is meant to be: no format's has a hyphen.
+fn unit(text: &str) -> Result<Option<TensorCore>, Reason> {
+    let known = TensorCore::named(text);
+    if known.is_some() || !text.contains('-') || text.contains('(') {
+        return Ok(known);
+    }
+    let names = TensorCore::ALL.iter().map(TensorCore::name);
+    Err(Reason(format!(
+        "`{text}` is no chip's matrix unit; did you mean `{}`?",
+        nearest(text, names)
+    )))
+}
+
+/// What holds a sum: a matrix unit or an integer where the text is that of one, else a format.
 fn partial(text: &str) -> Result<Partial, Reason> {
+    if let Some(core) = unit(text)? {
+        return Ok(Partial::TensorCore(core));
+    }
     let call = Call::parse(text)?;
     if let Some(bits) = call.name().strip_prefix("int")
         && !text.contains('(')
@@ -93,7 +109,7 @@ fn overflowing(partial: &Partial, overflow: IntegerOverflow) -> Result<Partial, 
             let integer = IntegerSum::new(sums.bits(), overflow)?;
             Ok(Partial::Integer(integer.with_exponent(sums.exponent())?))
         }
-        Partial::Format(_) => Err(Reason(format!(
+        Partial::Format(_) | Partial::TensorCore(_) => Err(Reason(format!(
             "only integers saturate or wrap at every step, `{partial}` is none"
         ))),
     }
@@ -102,21 +118,27 @@ fn overflowing(partial: &Partial, overflow: IntegerOverflow) -> Result<Partial, 
 /// The words after the first, read one after another.
 struct Reader<'a>(std::iter::Peekable<std::slice::Iter<'a, String>>);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// Whether the next word is this one; it is then read.
     fn takes(&mut self, word: &str) -> bool {
         self.0.next_if(|next| next.as_str() == word).is_some()
     }
 
     /// What follows a word.
-    fn argument(&mut self, word: &str) -> Result<&str, Reason> {
+    fn argument(&mut self, word: &str) -> Result<&'a str, Reason> {
         let next = self.0.next().map(String::as_str);
         next.ok_or_else(|| Reason(format!("nothing follows `{word}`")))
     }
 
     /// What holds a sum, with `wrap` or `saturate` after it.
     fn partial(&mut self, word: &str) -> Result<Partial, Reason> {
-        let mut held = partial(self.argument(word)?)?;
+        let text = self.argument(word)?;
+        self.held(text)
+    }
+
+    /// The same, of a text of its own.
+    fn held(&mut self, text: &str) -> Result<Partial, Reason> {
+        let mut held = partial(text)?;
         if self.takes("wrap") {
             held = overflowing(&held, IntegerOverflow::Wrap)?;
         } else if self.takes("saturate") {
@@ -145,8 +167,31 @@ impl Reader<'_> {
         })
     }
 
+    /// The first word: what holds the sums, and their rounding after a colon.
+    fn first(&mut self) -> Result<Accumulation, Reason> {
+        let text = self.argument("accumulate =")?;
+        let (held, rounding) = match text.split_once(':') {
+            None => (text, None),
+            Some((held, rounding)) => (held, Some(rounding.parse::<Rounding>()?)),
+        };
+        let mut accumulation = Accumulation::new(self.held(held)?)?;
+        if let Some(rounding) = rounding {
+            accumulation = accumulation.with_rounding(rounding)?;
+        }
+        if self.takes("operands") {
+            let left = format(self.argument("operands")?)?;
+            let right = format(self.argument("operands")?)?;
+            if !matches!(accumulation.partial(), Partial::TensorCore(_)) {
+                let partial = accumulation.partial();
+                return Err(Reason(format!("`{partial}` takes operands of any format")));
+            }
+            accumulation = accumulation.with_operands(&left, &right)?;
+        }
+        Ok(accumulation)
+    }
+
     fn accumulation(&mut self) -> Result<Accumulation, Reason> {
-        let mut accumulation = Accumulation::new(self.partial("accumulate =")?)?;
+        let mut accumulation = self.first()?;
         if self.takes("rounding") {
             let rounding: Rounding = self.argument("rounding")?.parse()?;
             accumulation = accumulation.with_rounding(rounding)?;
@@ -203,6 +248,7 @@ impl fmt::Display for Partial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Format(format) => Text(format).fmt(f),
+            Self::TensorCore(core) => core.fmt(f),
             Self::Integer(sums) => {
                 match (sums.bits(), sums.exponent()) {
                     (bits, 0) => write!(f, "int{bits}")?,
@@ -220,8 +266,11 @@ impl fmt::Display for Partial {
 impl fmt::Display for Accumulation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.partial().fmt(f)?;
-        if self.rounding() != Rounding::NearestEven {
-            write!(f, " rounding {}", self.rounding())?;
+        match self.rounding() {
+            Rounding::NearestEven => {}
+            Rounding::Stochastic { bits: 32, .. } => f.write_str(":stochastic")?,
+            Rounding::Stochastic { bits, .. } => write!(f, ":stochastic(bits={bits})")?,
+            rounding => write!(f, " rounding {rounding}")?,
         }
         if let Some(product) = self.product() {
             write!(f, " product {}", Text(product))?;
@@ -276,6 +325,13 @@ mod tests {
             "e4m3",
             "float(4,3,bias=9,flush) kahan",
             "posit(16,2) chunk 1",
+            "hopper-fp8",
+            "hopper-fp8 operands e5m2 e4m3",
+            "blackwell-fp8 chunk 128 outer fp32",
+            "cdna3-tf32 operands fp32 tf32",
+            "e6m9:stochastic chunk 64",
+            "e6m9:stochastic(bits=8) product e4m3",
+            "fixed(16,8):stochastic",
         ] {
             let accumulation: Accumulation = text.parse().unwrap();
             assert_eq!(accumulation.to_string(), text);
@@ -298,6 +354,10 @@ mod tests {
             ("fixed(24,0)", "int24"),
             ("bf16 rounding nearest-even", "bf16"),
             ("half kahan", "fp16 kahan"),
+            ("Hopper-FP8 operands e4m3 e4m3", "hopper-fp8"),
+            ("hopper-fp8 chunk 128", "hopper-fp8 chunk 128 outer fp32"),
+            ("e6m9 rounding stochastic", "e6m9:stochastic"),
+            ("e6m9:toward-zero", "e6m9 rounding toward-zero"),
         ] {
             assert_eq!(text.parse::<Accumulation>().unwrap().to_string(), printed);
         }
@@ -341,9 +401,49 @@ mod tests {
                 "accumulate: bits is 8, expected at least 16, which int16 needs",
             ),
             (
-                "bf16 rounding stochastic",
-                "accumulate: rounding is stochastic(seed=0,stream=0,bits=32), expected a rounding \
-                 without random numbers",
+                "bf16 rounding stochastic(seed=3)",
+                "accumulate: seed is 3, expected none here, since each product is given its seed",
+            ),
+            (
+                "bf16:stochastic(bits=40)",
+                "unknown rounding `stochastic(bits=40)`: stochastic: bits is 40, expected 1 to 32; \
+                 did you mean `stochastic`?",
+            ),
+            (
+                "hoper-fp8",
+                "`hoper-fp8` is no chip's matrix unit; did you mean `hopper-fp8`?",
+            ),
+            (
+                "hopper-fp8 operands int8 e4m3",
+                "int8 does not support sums of hopper-fp8, which takes e4m3, e5m2",
+            ),
+            (
+                "e6m9 operands e4m3 e4m3",
+                "`e6m9` takes operands of any format",
+            ),
+            (
+                "hopper-fp8 kahan",
+                "hopper-fp8 does not support compensated sums",
+            ),
+            (
+                "hopper-fp8 pairwise",
+                "hopper-fp8 does not support sums in pairs",
+            ),
+            (
+                "hopper-fp8 product e4m3",
+                "hopper-fp8 does not support products rounded first",
+            ),
+            (
+                "hopper-fp8:stochastic",
+                "hopper-fp8 does not support another rounding",
+            ),
+            (
+                "hopper-fp8 wrap",
+                "only integers saturate or wrap at every step, `hopper-fp8` is none",
+            ),
+            (
+                "hopper-fp8 chunk 128 outer int32",
+                "accumulate: outer is int32, expected a format that is no integer's",
             ),
             (
                 "mxfp8(e4m3)",
@@ -390,5 +490,12 @@ mod tests {
         assert_eq!(check("fixed(12,8)", "fixed(8,6)"), Ok(()));
         assert!(check("fixed(16,14)", "fixed(8,6)").is_err());
         assert_eq!(check("e4m3", "e5m2"), Ok(()));
+        assert_eq!(check("hopper-fp8", "e4m3(saturate)"), Ok(()));
+        assert_eq!(check("hopper-tf32", "fp32"), Ok(()));
+        let error = check("hopper-bf16", "e4m3").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "e4m3 does not support sums of hopper-bf16, which takes bf16"
+        );
     }
 }

@@ -24,5 +24,6 @@ mod reference_tables;
 mod scaled;
 mod stochastic;
 mod tables;
+mod tensor_cores;
 mod wide;
 mod words;

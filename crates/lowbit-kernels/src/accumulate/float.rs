@@ -180,7 +180,7 @@ fn has_fused() -> bool {
 }
 
 /// A format to which sums can be rounded here.
-fn float(partial: &Partial) -> Option<&Float> {
+pub(super) fn float(partial: &Partial) -> Option<&Float> {
     match partial {
         Partial::Format(Format::Float(float)) => {
             // Numbers rounded to an odd f32 have two bits more than these.
@@ -220,7 +220,7 @@ impl Work<'_> {
 }
 
 /// Adds sums of chunks, which may be of another format.
-fn add_chunks(format: &Float, sums: &mut [f32], chunk: &[f32]) {
+pub(super) fn add_chunks(format: &Float, sums: &mut [f32], chunk: &[f32]) {
     struct Add<'a>(&'a mut [f32], &'a [f32]);
     impl Pass for Add<'_> {
         type Output = ();

@@ -235,6 +235,8 @@ pub(super) fn product(
         } => *outer,
         _ => inner,
     };
+    // Whole numbers of units are not rounded, in any mode.
+    //
     // Products are multiples of so many units; the left numbers are made so many times as large.
     let more = left.lowest + right.lowest - inner.exponent();
     let widths = [left.width() + more, right.width()];

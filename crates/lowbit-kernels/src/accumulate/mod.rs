@@ -16,6 +16,8 @@
 //!   other products (Boldo and Melquiond, IEEE Transactions on Computers 57(4), 2008);
 //! - the fused instruction for fp32 itself;
 //! - i32 and i64 where the operands are whole numbers of steps and the products' step is the unit;
+//! - for the matrix units of chips, f32 or f64 and whole numbers, see `tensor_core`;
+//! - f64 rounded to odd, with random words, where the rounding is stochastic, see `stochastic`;
 //! - otherwise, and for other formats and roundings, one sum at a time.
 
 mod blocks;
@@ -23,6 +25,8 @@ mod float;
 mod integer;
 mod nearest;
 mod operands;
+mod stochastic;
+mod tensor_core;
 
 use lowbit_formats::Accumulation;
 use rayon::prelude::*;
@@ -42,7 +46,10 @@ pub struct Shape {
 
 /// `output = left * right` with `left` `[rows][inner]`, `right` `[inner][columns]` and `output`
 /// `[rows][columns]`, each sum over `inner` made as `accumulation` says, from the first product to
-/// the last.
+/// the last. Where the rounding is stochastic, each rounding draws from the seed, the output's place
+/// `row columns + column` and its own number, as
+/// [`seeded_sum_of_products`](Accumulation::seeded_sum_of_products) does; else the seed changes
+/// nothing, and zero is what to give. Products that are to be independent need seeds of their own.
 ///
 /// # Panics
 /// Where a slice is not as long as `shape` says.
@@ -50,6 +57,7 @@ pub fn product(
     accumulation: &Accumulation,
     shape: &Shape,
     [left, right]: [&[f32]; 2],
+    seed: u64,
     output: &mut [f32],
 ) {
     assert_eq!(left.len(), shape.rows * shape.inner);
@@ -63,9 +71,11 @@ pub fn product(
     }
     let extents = [left, right].map(Extent::of);
     let done = float::product(accumulation, shape, [left, right], extents, output)
-        || integer::product(accumulation, shape, [left, right], extents, output);
+        || integer::product(accumulation, shape, [left, right], extents, output)
+        || tensor_core::product(accumulation, shape, [left, right], extents, output)
+        || stochastic::product(accumulation, shape, [left, right], (extents, seed), output);
     if !done {
-        one_by_one(accumulation, shape, [left, right], output);
+        one_by_one(accumulation, shape, [left, right], seed, output);
     }
 }
 
@@ -74,6 +84,7 @@ fn one_by_one(
     accumulation: &Accumulation,
     shape: &Shape,
     [left, right]: [&[f32]; 2],
+    seed: u64,
     output: &mut [f32],
 ) {
     let mut columns = vec![0.0; right.len()];
@@ -84,9 +95,12 @@ fn one_by_one(
     }
     let rows = output.par_chunks_mut(shape.columns);
     rows.zip(left.par_chunks(shape.inner))
-        .for_each(|(output, row)| {
-            for (sum, column) in output.iter_mut().zip(columns.chunks_exact(shape.inner)) {
-                *sum = one_nan(accumulation.sum_of_products(row, column));
+        .enumerate()
+        .for_each(|(at, (output, row))| {
+            let columns = columns.chunks_exact(shape.inner);
+            for (j, (sum, column)) in output.iter_mut().zip(columns).enumerate() {
+                let place = (at * shape.columns + j) as u64;
+                *sum = one_nan(accumulation.seeded_sum_of_products(row, column, seed, place));
             }
         });
 }

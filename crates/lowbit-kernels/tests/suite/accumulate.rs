@@ -8,7 +8,7 @@ use lowbit_kernels::accumulate::{Shape, product};
 use lowbit_kernels::vector::{Isa, use_at_most};
 
 /// What holds partial sums: every way of the kernel, and the formats at its ends.
-const PARTIALS: [&str; 26] = [
+const PARTIALS: [&str; 45] = [
     "e6m9",
     "e4m3",
     "e4m3(saturate)",
@@ -35,6 +35,25 @@ const PARTIALS: [&str; 26] = [
     "int32 wrap",
     "int48 wrap",
     "fixed(20,6)",
+    "volta-fp16",
+    "ampere-bf16",
+    "ampere-tf32",
+    "ada-fp8",
+    "hopper-bf16",
+    "hopper-fp8",
+    "hopper-fp8 operands e5m2 e4m3",
+    "blackwell-fp8",
+    "cdna3-bf16",
+    "cdna3-tf32",
+    "cdna3-fp8",
+    "e6m9:stochastic",
+    "e4m3:stochastic(bits=5)",
+    "e4m3(saturate):stochastic",
+    "e5m2:stochastic",
+    "bf16:stochastic",
+    "e8m20:stochastic(bits=31)",
+    "fp32:stochastic",
+    "fixed(20,6):stochastic",
 ];
 
 /// Operands: e5m2 and e4m3 and int8, numbers with 24 bits, those between, and those beyond f32's
@@ -77,17 +96,17 @@ fn accumulations() -> Vec<Accumulation> {
             for order in ["", "pairwise", "kahan", "chunk 5", "chunk 8 outer"] {
                 let outer = match (order.ends_with("outer"), partial) {
                     (false, _) => "",
-                    (true, "fixed(20,6)") => "fixed(28,6)",
+                    (true, "fixed(20,6)" | "fixed(20,6):stochastic") => "fixed(28,6)",
                     (true, "int24") => "int60",
                     (true, "int24 wrap") => "int28 wrap",
                     (true, _) if integer => "int31",
-                    (true, "e6m9" | "bf16") => "fp32",
+                    (true, "e6m9" | "bf16" | "hopper-fp8") => "fp32",
                     (true, _) => "e8m13",
                 };
                 let text = format!("{partial} {product} {order} {outer}");
                 match text.parse() {
                     Ok(accumulation) => all.push(accumulation),
-                    Err(_) => assert!(integer, "{text}"),
+                    Err(_) => assert!(integer || partial.contains('-'), "{text}"),
                 }
             }
         }
@@ -97,9 +116,11 @@ fn accumulations() -> Vec<Accumulation> {
 
 fn check(accumulation: &Accumulation, random: &mut Random) -> usize {
     let columns = random.of(&[1, 3, 16, 35, 70]);
+    let longest = random.of(&[23, 23, 70]);
+    let inner = random.between(0, longest);
     let shape = Shape {
         rows: random.between(1, 3),
-        inner: random.between(0, 23),
+        inner,
         columns: if random.between(0, 30) == 0 {
             300
         } else {
@@ -110,14 +131,16 @@ fn check(accumulation: &Accumulation, random: &mut Random) -> usize {
     let a = numbers(random, operands[0], shape.rows * shape.inner);
     let b = numbers(random, operands[1], shape.inner * shape.columns);
     let mut output = vec![-7.0; shape.rows * shape.columns];
-    product(accumulation, &shape, [&a, &b], &mut output);
+    let seed = random.between(0, 1 << 40) as u64;
+    product(accumulation, &shape, [&a, &b], seed, &mut output);
     for (at, &sum) in output.iter().enumerate() {
+        let place = at as u64;
         let (row, column) = (at / shape.columns, at % shape.columns);
         let row = &a[row * shape.inner..][..shape.inner];
         let column: Vec<f32> = (0..shape.inner)
             .map(|k| b[k * shape.columns + column])
             .collect();
-        let expected = accumulation.sum_of_products(row, &column);
+        let expected = accumulation.seeded_sum_of_products(row, &column, seed, place);
         let same = sum.to_bits() == expected.to_bits() || sum.is_nan() && expected.is_nan();
         assert!(
             same,
@@ -160,12 +183,15 @@ fn threads() {
         "bf16 kahan",
         "posit(8,1)",
         "int24",
+        "e6m9:stochastic chunk 16",
+        "e6m9:stochastic kahan",
+        "hopper-fp8 chunk 32",
     ] {
         let accumulation: Accumulation = text.parse().unwrap();
         let made = [1, 2, 3].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             let mut output = vec![0.0; shape.rows * shape.columns];
-            let run = || product(&accumulation, &shape, [&a, &b], &mut output);
+            let run = || product(&accumulation, &shape, [&a, &b], 7, &mut output);
             pool.build().unwrap().install(run);
             output.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
         });
@@ -182,6 +208,6 @@ fn sums_of_nothing_are_zero() {
         columns: 3,
     };
     let mut output = [1.0; 6];
-    product(&"e6m9".parse().unwrap(), &shape, [&[], &[]], &mut output);
+    product(&"e6m9".parse().unwrap(), &shape, [&[], &[]], 0, &mut output);
     assert_eq!(output, [0.0; 6]);
 }

@@ -64,7 +64,7 @@ fn multiply(
         inner,
         columns,
     };
-    accumulate::product(sums, &shape, [left, right], &mut output);
+    accumulate::product(sums, &shape, [left, right], 0, &mut output);
     output
 }
 
