@@ -3,6 +3,7 @@
 
 mod activation;
 mod conv;
+mod dropout;
 mod embedding;
 mod join;
 mod linear;
@@ -21,6 +22,7 @@ pub use conv::{
     ConvTranspose3d, ConvTranspose3dConfig, ShiftAdder2d, ShiftAdder2dConfig, ShiftConv2d,
     ShiftConv2dConfig,
 };
+pub use dropout::{Dropout, DropoutConfig};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use join::{Add, AddConfig, Concat, ConcatConfig, Mul, MulConfig};
 pub use linear::{Linear, LinearConfig};
