@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use super::averaging::Averaging;
 use super::defaults;
 use super::objective::Objective;
 use super::options::{Decides, Settings};
@@ -91,6 +92,9 @@ pub struct RunConfig {
     /// The formats of what the optimizer reads, keeps and writes.
     #[serde(default, skip_serializing_if = "OptimizerNumbers::is_float")]
     pub numbers: OptimizerNumbers,
+    /// When and how weights are averaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swa: Option<Averaging>,
     /// What is done beside descending.
     #[serde(default, skip_serializing_if = "Recipe::is_plain")]
     pub recipe: Recipe,
@@ -176,6 +180,7 @@ impl Experiment {
             if let Some(schedule) = given.schedule {
                 run.schedule = schedule;
             }
+            run.swa = settings.averaging(run.swa.take(), run.lr)?;
             run.objective = given.objective.unwrap_or(run.objective);
             if let Some(recipe) = given.recipe {
                 run.recipe = recipe;
@@ -278,7 +283,7 @@ impl RunConfig {
         let mut runs = Vec::new();
         if baseline {
             let name = "float".into();
-            runs.push(Self::one(settings, usual, name, QPlan::float(), start));
+            runs.push(Self::one(settings, usual, name, QPlan::float(), start)?);
         }
         if quantized {
             // What is calibrated is calibrated on a trained network.
@@ -290,13 +295,19 @@ impl RunConfig {
             };
             runs.push(Self {
                 numbers,
-                ..Self::one(settings, usual, name, plan, start)
+                ..Self::one(settings, usual, name, plan, start)?
             });
         }
         Ok(runs)
     }
 
-    fn one(settings: &Settings, usual: &Defaults, name: String, plan: QPlan, start: Start) -> Self {
+    fn one(
+        settings: &Settings,
+        usual: &Defaults,
+        name: String,
+        plan: QPlan,
+        start: Start,
+    ) -> Result<Self, Error> {
         // A trained network is retrained gently: a fifth of the epochs and a tenth of the rate.
         let (epochs, lr) = match start {
             Start::Scratch => (usual.epochs, usual.lr),
@@ -307,19 +318,21 @@ impl RunConfig {
             true => Recipe::tqt(settings.batch.unwrap_or(usual.batch)),
             false => Recipe::default(),
         };
-        Self {
+        let lr = given.lr.unwrap_or(lr);
+        Ok(Self {
             name,
             start,
             epochs: given.epochs.unwrap_or(epochs),
-            lr: given.lr.unwrap_or(lr),
+            lr,
             threshold_lr: given.threshold_lr.unwrap_or(defaults::THRESHOLD_LR),
             optimizer: given.optimizer.unwrap_or_else(|| usual.optimizer.clone()),
             schedule: given.schedule.unwrap_or_else(|| usual.schedule.clone()),
             objective: given.objective.unwrap_or_default(),
             numbers: OptimizerNumbers::default(),
+            swa: settings.averaging(None, lr)?,
             recipe: given.recipe.unwrap_or_else(recipe),
             plan,
-        }
+        })
     }
 
     fn check(&self, index: usize, has_from: bool) -> Result<(), Error> {
@@ -346,6 +359,9 @@ impl RunConfig {
         self.optimizer.check().map_err(|e| e.within("optimizer"))?;
         self.numbers.check().map_err(|e| e.within("numbers"))?;
         self.schedule.check().map_err(|e| e.within("schedule"))?;
+        if let Some(swa) = &self.swa {
+            swa.check(self.epochs).map_err(|e| e.within("swa"))?;
+        }
         for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
             if !(lr.is_finite() && lr > 0.0) {
                 return Err(Error::config(

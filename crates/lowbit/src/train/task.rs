@@ -37,6 +37,12 @@ pub trait Task<M> {
 
     /// Forward pass over the training examples `indices`, for those who watch the network.
     fn forward(&self, model: &M, indices: &[u32]);
+
+    /// Forward pass as in a step, of which normalizations take note; a whole step unless a task can
+    /// do with less.
+    fn forward_training(&self, model: &M, indices: &[u32], epoch: u32) {
+        self.step(model, indices, epoch);
+    }
 }
 
 /// Images to one class each.
@@ -70,6 +76,12 @@ impl<'a> Classification<'a> {
             device,
         }
     }
+
+    fn training_batch(&self, indices: &[u32], epoch: u32) -> Batch {
+        let augment = self.augment.as_ref().map(|a| (a, self.seed, epoch));
+        let device = self.device.clone().autodiff();
+        batch(&self.split.train, indices, augment, &device)
+    }
 }
 
 impl<M: Classifier> Task<M> for Classification<'_> {
@@ -80,9 +92,7 @@ impl<M: Classifier> Task<M> for Classification<'_> {
     }
 
     fn step(&self, model: &M, indices: &[u32], epoch: u32) -> TrainOutput<ClassificationOutput> {
-        let augment = self.augment.as_ref().map(|a| (a, self.seed, epoch));
-        let device = self.device.clone().autodiff();
-        let batch = batch(&self.split.train, indices, augment, &device);
+        let batch = self.training_batch(indices, epoch);
         let output = classify(model, batch, |scores, targets| {
             self.objective.loss(scores, targets)
         });
@@ -102,6 +112,10 @@ impl<M: Classifier> Task<M> for Classification<'_> {
             let batch = batch(&self.split.train, indices, None, self.device);
             model.forward(batch.images);
         }
+    }
+
+    fn forward_training(&self, model: &M, indices: &[u32], epoch: u32) {
+        model.forward(self.training_batch(indices, epoch).images);
     }
 }
 
