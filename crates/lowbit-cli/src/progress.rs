@@ -136,6 +136,14 @@ impl Progress for Bars {
             100.0 * metrics.test_accuracy,
             metrics.seconds,
         ));
+        if let Some(average) = &metrics.average {
+            self.say(&format!(
+                "    average of {}  test loss {:.4}  test accuracy {:6.2} %",
+                average.weights,
+                average.test_loss,
+                100.0 * average.test_accuracy,
+            ));
+        }
     }
 
     fn warn(&mut self, warnings: &[Warning]) {

@@ -25,6 +25,7 @@ impl Stock {
             Architecture::LeNet
                 | Architecture::ResNet {
                     bottleneck: false,
+                    raw_shortcut: false,
                     ..
                 }
         )
@@ -36,6 +37,7 @@ impl Stock {
             Architecture::ResNet {
                 blocks,
                 bottleneck: false,
+                raw_shortcut: false,
             } => Some(Self::ResNet(ResNet::new(blocks, device))),
             Architecture::LeNet => Some(Self::LeNet(LeNet::new(device))),
             _ => None,

@@ -38,6 +38,7 @@ const DEFAULTS: Defaults = Defaults {
     model: Architecture::ResNet {
         blocks: 3,
         bottleneck: false,
+        raw_shortcut: false,
     },
     epochs: 100,
     batch: 128,

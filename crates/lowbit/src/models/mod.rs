@@ -1,13 +1,18 @@
 //! Networks, each built from its configuration and a [`QPlan`].
 
 mod classifier;
+mod densenet;
 mod digits_cnn;
 mod lenet;
 mod load;
+mod mnist_cnn;
 mod network;
+mod normed_conv;
 mod preact_resnet;
 mod size;
 mod source;
+mod vgg;
+mod vgg7;
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,30 +24,56 @@ use serde::{Deserialize, Serialize};
 
 pub use classifier::{Batch, Classifier, FoldedPair, Stored};
 pub(crate) use classifier::{classify, impl_steps};
+pub use densenet::{DenseLayer, DenseNet, DenseNetConfig, Transition};
 pub use digits_cnn::{DigitsCnn, DigitsCnnConfig};
 pub use lenet::{LeNet5, LeNet5Config};
 pub use load::{LoadReport, Tolerance, load_plain};
+pub use mnist_cnn::{MnistCnn, MnistCnnConfig};
 pub use preact_resnet::{Block, PreActResNet, PreActResNetConfig};
 pub use size::model_bits;
+pub use vgg::{Vgg, VggConfig, VggConv, VggDepth, VggStage};
+pub use vgg7::{Vgg7, Vgg7Config, Vgg7Stage};
 
 use crate::Error;
 use crate::config::{Fold, Layer, QPlan};
 use network::{Images, Named, drawn, networks};
 
 networks! {
-    names: "cnn, lenet, resnet8, resnet14, resnet20, resnet26 \
-            (the resnets also as resnet20-bottleneck)";
+    names: "cnn, lenet, mnist-cnn, resnet8, resnet14, resnet20, resnet26, preresnet20, \
+            preresnet110, preresnet164, vgg7, vgg16, vgg16-bn, vgg19, vgg19-bn, \
+            densenet-bc-100-12, densenet-bc-190-40 \
+            (the resnets also as resnet20-bottleneck, densenet-bc with other depths and growths)";
     /// [`DigitsCnn`].
     Cnn is DigitsCnn;
     /// [`LeNet5`].
     LeNet is LeNet5;
+    /// [`MnistCnn`].
+    MnistCnn is MnistCnn;
     /// [`PreActResNet`].
     ResNet {
         /// Blocks in each of the three stages.
         blocks: usize,
         /// Whether the blocks are bottlenecks.
         bottleneck: bool,
+        /// Whether a convolution in a shortcut reads the block's input as it is.
+        raw_shortcut: bool,
     } is PreActResNet;
+    /// [`Vgg7`].
+    Vgg7 is Vgg7;
+    /// [`Vgg`].
+    Vgg {
+        /// Which of the two.
+        depth: VggDepth,
+        /// Whether there are normalizations.
+        normalized: bool,
+    } is Vgg;
+    /// [`DenseNet`].
+    DenseNet {
+        /// Layers in each of the three blocks.
+        block_layers: usize,
+        /// Channels that each layer adds.
+        growth: usize,
+    } is DenseNet;
 }
 
 impl Architecture {
@@ -98,6 +129,12 @@ mod tests {
             "resnet9",
             "resnet32",
             "cnn-bottleneck",
+            "preresnet26",
+            "vgg7-bn",
+            "densenet-bc-101-12",
+            "densenet-bc-0100-12",
+            "densenet-bc-4-12",
+            "densenet-bc-100-0",
             "ResNet20",
         ] {
             assert_eq!(

@@ -3,11 +3,11 @@
 //! He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", arXiv 1603.05027.
 
 use burn::module::Module;
-use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
 use super::network::{Images, Named};
+use super::normed_conv::{NormedConv, conv, normed_conv};
 use super::{Classifier, FoldedPair};
 use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
@@ -19,12 +19,15 @@ use crate::nn::{
 /// Configuration of a [`PreActResNet`].
 #[derive(Debug, Clone)]
 pub struct PreActResNetConfig {
-    /// Blocks in each of the three stages. A network of basic blocks has depth `6 n + 2`: 8, 14,
-    /// 20 and 26 for 1 to 4.
+    /// Blocks in each of the three stages, `n`. A network of basic blocks has depth `6 n + 2`: 8,
+    /// 14, 20 and 26 for 1 to 4, 110 for 18; one of bottlenecks `9 n + 2`: 164 for 18.
     pub blocks: usize,
     /// Whether a block is a bottleneck (1x1, 3x3, 1x1 with four times the channels out) instead of
     /// two 3x3 convolutions.
     pub bottleneck: bool,
+    /// Whether a 1x1 convolution in a shortcut reads the block's input as it is, as in the examples
+    /// of SWA, SWALP and QPyTorch, instead of the activated input, as in the paper.
+    pub raw_shortcut: bool,
     /// Channels of the images.
     pub channels: usize,
     /// Classes to tell apart.
@@ -52,7 +55,8 @@ pub struct PreActResNet {
 }
 
 /// Normalization and rectifier before each convolution, and a shortcut around all of them: the
-/// input itself, or a 1x1 convolution of the activated input where the shape changes.
+/// input itself, or a 1x1 convolution of the activated input, or of the input as it is, where the
+/// shape changes.
 #[derive(Module, Debug)]
 pub struct Block {
     bn1: BatchNorm,
@@ -66,6 +70,8 @@ pub struct Block {
     conv3: Option<Conv2d>,
     shortcut: Option<Conv2d>,
     add: Add,
+    #[module(skip)]
+    raw_shortcut: bool,
     #[module(skip)]
     fold: Fold,
 }
@@ -92,6 +98,7 @@ impl PreActResNetConfig {
                         channels: [channels, width, width * expansion],
                         stride,
                         bottleneck: self.bottleneck,
+                        raw_shortcut: self.raw_shortcut,
                     };
                     channels = width * expansion;
                     builder.block(&format!("{name}.{i}"), &shape)
@@ -125,6 +132,7 @@ struct BlockShape {
     channels: [usize; 3],
     stride: usize,
     bottleneck: bool,
+    raw_shortcut: bool,
 }
 
 struct Builder<'a> {
@@ -132,40 +140,17 @@ struct Builder<'a> {
     device: &'a Device,
 }
 
-/// A convolution without bias that keeps the image's size up to its stride.
-fn conv(channels: [usize; 2], kernel: usize, stride: usize) -> Conv2dConfig {
-    let pad = kernel / 2;
-    Conv2dConfig::new(channels, [kernel, kernel])
-        .with_stride([stride, stride])
-        .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
-        .with_bias(false)
-        .with_initializer(Initializer::KaimingNormal {
-            gain: std::f64::consts::SQRT_2,
-            fan_out_only: true,
-        })
-}
-
 impl Builder<'_> {
     fn conv(&mut self, path: String, config: Conv2dConfig) -> Result<Conv2d, Error> {
         Ok(self.planner.layer(path, config)?.init(self.device))
     }
 
-    /// A convolution, the normalization after it and its rectifier; where the normalization is
-    /// merged into the convolution, that has a bias.
     fn normed_conv(
         &mut self,
-        names: [String; 3],
+        paths: [String; 3],
         config: Conv2dConfig,
-    ) -> Result<(Conv2d, Option<BatchNorm>, Relu), Error> {
-        let merged = self.planner.fold() == Fold::Merged;
-        let [conv, bn, relu] = names;
-        let norm = BatchNormConfig::new(config.channels[1]);
-        let config = self.planner.foldable(config.with_bias(merged));
-        let conv = self.planner.layer(conv, config)?.layer.init(self.device);
-        let norm = self.planner.norm(bn, norm)?;
-        let norm = (!merged).then(|| norm.init(self.device));
-        let relu = self.planner.layer(relu, ReluConfig::new())?;
-        Ok((conv, norm, relu.init(self.device)))
+    ) -> Result<NormedConv, Error> {
+        normed_conv(&mut self.planner, paths, config, false, self.device)
     }
 
     /// A normalization and a rectifier.
@@ -225,6 +210,7 @@ impl Builder<'_> {
             conv3,
             shortcut,
             add: add.init(self.device),
+            raw_shortcut: shape.raw_shortcut,
             fold: self.planner.fold(),
         })
     }
@@ -234,6 +220,7 @@ impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let activated = self.bn1.forward_rectified(x.clone(), &self.relu1);
         let shortcut = match &self.shortcut {
+            Some(conv) if self.raw_shortcut => conv.forward(x),
             Some(conv) => conv.forward(activated.clone()),
             None => x,
         };
@@ -288,7 +275,7 @@ impl Classifier for PreActResNet {
 }
 
 impl Named for PreActResNet {
-    type Size = (usize, bool);
+    type Size = (usize, bool, bool);
 
     const IMAGES: Images = Images {
         input: [3, 32, 32],
@@ -296,17 +283,20 @@ impl Named for PreActResNet {
     };
 
     fn size(name: &str) -> Option<Self::Size> {
-        let (name, bottleneck) = match name.strip_suffix("-bottleneck") {
-            Some(name) => (name, true),
-            None => (name, false),
-        };
-        let blocks = (1..=4).find(|blocks| name == Self::name((*blocks, false)))?;
-        Some((blocks, bottleneck))
+        let plain = [false, true].map(|bottleneck| (1..=4).map(move |n| (n, bottleneck, false)));
+        let mut sizes = plain.into_iter().flatten().chain(RAW_SHORTCUT);
+        sizes.find(|size| Self::name(*size) == name)
     }
 
-    fn name((blocks, bottleneck): Self::Size) -> String {
-        let suffix = if bottleneck { "-bottleneck" } else { "" };
-        format!("resnet{}{suffix}", 6 * blocks + 2)
+    // Of depth 6 n + 2 or 9 n + 2, but for those bottlenecks that are named after the network of
+    // basic blocks that they are put into.
+    fn name((blocks, bottleneck, raw_shortcut): Self::Size) -> String {
+        match (raw_shortcut, bottleneck) {
+            (true, true) => format!("preresnet{}", 9 * blocks + 2),
+            (true, false) => format!("preresnet{}", 6 * blocks + 2),
+            (false, true) => format!("resnet{}-bottleneck", 6 * blocks + 2),
+            (false, false) => format!("resnet{}", 6 * blocks + 2),
+        }
     }
 
     fn build(
@@ -315,10 +305,11 @@ impl Named for PreActResNet {
         plan: &QPlan,
         device: &Device,
     ) -> Result<Self, Error> {
-        let (blocks, bottleneck) = size;
+        let (blocks, bottleneck, raw_shortcut) = size;
         let config = PreActResNetConfig {
             blocks,
             bottleneck,
+            raw_shortcut,
             channels: images.input[0],
             classes: images.classes,
             plan: plan.clone(),
@@ -326,5 +317,11 @@ impl Named for PreActResNet {
         config.init(device)
     }
 }
+
+/// The networks of the paper's tables with the shortcuts of SWALP's and QPyTorch's examples, whose
+/// `PreResNet110` is the one of 164 layers here: it has bottlenecks, but a sixth of its depth as
+/// blocks of a stage.
+const RAW_SHORTCUT: [(usize, bool, bool); 3] =
+    [(3, false, true), (18, false, true), (18, true, true)];
 
 impl_steps!(PreActResNet);

@@ -3,6 +3,7 @@
 
 mod activation;
 mod conv;
+mod dropout;
 mod embedding;
 mod join;
 mod linear;
@@ -21,10 +22,12 @@ pub use conv::{
     ConvTranspose3d, ConvTranspose3dConfig, ShiftAdder2d, ShiftAdder2dConfig, ShiftConv2d,
     ShiftConv2dConfig,
 };
+pub use dropout::{Dropout, DropoutConfig};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use join::{Add, AddConfig, Concat, ConcatConfig, Mul, MulConfig};
 pub use linear::{Linear, LinearConfig};
-pub use norm::{BatchNorm, BatchNormConfig, Normalization, conv_norm_relu};
+pub(crate) use norm::has_statistics;
+pub use norm::{BatchNorm, BatchNormConfig, Normalization, conv_norm_relu, estimate_statistics};
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool1dConfig, AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig,
     AdaptiveAvgPool3d, AdaptiveAvgPool3dConfig, AvgPool1d, AvgPool1dConfig, AvgPool2d,

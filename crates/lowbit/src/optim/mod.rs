@@ -1,6 +1,7 @@
 //! Optimizers and learning-rate schedules.
 
 mod adam;
+mod average;
 mod low_precision;
 mod normed_sgd;
 mod optimizer;
@@ -8,6 +9,7 @@ mod schedule;
 mod sgd;
 
 pub use adam::{Adam, AdamState};
+pub use average::WeightAverage;
 pub use low_precision::{LowPrecision, LowPrecisionState, OptimizerNumbers};
 pub use normed_sgd::{NormedSgd, NormedSgdState};
 pub use optimizer::{OptimizerConfig, ThresholdOptimizer, rounded_from_start, thresholds};

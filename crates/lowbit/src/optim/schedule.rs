@@ -36,6 +36,9 @@ pub enum Schedule {
         /// The rising fraction of the run, above 0 and below 1.
         warmup: f64,
     },
+    /// 1 in the first half of the run, then linear down to 0.01 at nine tenths of it, then 0.01:
+    /// the schedule of SWA (arXiv 1803.05407), SWALP (arXiv 1904.11943) and QPyTorch's examples.
+    Ramp,
 }
 
 impl Schedule {
@@ -80,6 +83,7 @@ impl Schedule {
             Self::Cosine => cosine(1.0, 0.0, t),
             Self::OneCycle { warmup } if t < *warmup => cosine(1.0 / 25.0, 1.0, t / warmup),
             Self::OneCycle { warmup } => cosine(1.0, 1e-5, (t - warmup) / (1.0 - warmup)),
+            Self::Ramp => 1.0 - (1.0 - 0.01) * ((t - 0.5) / 0.4).clamp(0.0, 1.0),
         }
     }
 }
@@ -125,6 +129,23 @@ mod tests {
         assert_close(Schedule::Cosine.factor(0, 300), 1.0);
         assert_close(Schedule::Cosine.factor(100, 300), 0.75);
         assert_close(Schedule::Cosine.factor(150, 300), 0.5);
+    }
+
+    /// At 0.6 and 0.7 of the run a quarter and a half of the way from 1 to 0.01 are done.
+    #[test]
+    fn a_ramp_is_flat_falls_and_is_flat_again() {
+        for (step, factor) in [
+            (0, 1.0),
+            (50, 1.0),
+            (60, 0.7525),
+            (70, 0.505),
+            (90, 0.01),
+            (99, 0.01),
+        ] {
+            assert_close(Schedule::Ramp.factor(step, 100), factor);
+        }
+        let read: Schedule = toml::from_str("name = \"ramp\"").unwrap();
+        assert_eq!(read, Schedule::Ramp);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use crate::calibrate::Measured;
 use crate::quantizers::Slot;
 use crate::train::{Evaluation, LayerWidths, NamedRecipe, RunResult};
 
-/// One line a run.
+/// One line a run. Where weights were averaged, it is of the average, and tells the accuracy of the
+/// last weights, too.
 pub fn results(results: &[RunResult]) -> Table {
+    let averaged = results.iter().any(|run| run.last_weights.is_some());
     let headings = [
         "run",
         "accuracy",
@@ -20,8 +22,11 @@ pub fn results(results: &[RunResult]) -> Table {
         "images/s",
         "model bits",
     ];
-    Table::new(headings).with_rows(results.iter().map(|run| {
-        [
+    let last = averaged.then_some("last weights");
+    Table::new(headings.into_iter().chain(last)).with_rows(results.iter().map(|run| {
+        let weights = run.last_weights.as_ref();
+        let last = weights.map_or("-".into(), |last| percent(last.accuracy));
+        let row = [
             run.name.clone(),
             percent(run.accuracy),
             format!("{:.4}", run.loss),
@@ -29,7 +34,9 @@ pub fn results(results: &[RunResult]) -> Table {
             format!("{:.1}", run.seconds),
             format!("{:.0}", run.images_per_second),
             thousands(run.model_bits),
-        ]
+        ];
+        let last = averaged.then_some(last);
+        row.into_iter().chain(last).collect::<Vec<_>>()
     }))
 }
 
@@ -270,6 +277,7 @@ mod tests {
             loss: 1.25,
             best_epoch: 3,
             best_accuracy: 0.75,
+            last_weights: None,
             seconds: 2.04,
             images_per_second: 1500.4,
             model_bits: 777_024,

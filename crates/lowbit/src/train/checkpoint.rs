@@ -14,11 +14,16 @@ use super::recipe::ThresholdState;
 use crate::Error;
 use crate::files::{sync_folder, write_synced};
 use crate::models::{Classifier, LoadReport, Stored, Tolerance, load_plain};
+use crate::optim::WeightAverage;
 use crate::quantizers::{ModulePath, bad_learned};
 
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.json";
+/// The average of weights on its way.
+const AVERAGE: &str = "average.bpk";
+/// The weights that training goes on from, where the model is their average.
+const TRAINING: &str = "training.bpk";
 
 /// Where a run stands. All randomness is a function of the seed, the epoch and the step, so there
 /// is no generator to save; the learning rate is a function of the step.
@@ -40,9 +45,16 @@ pub struct State {
     /// The scale of the loss, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scaling: Option<LossScaling>,
+    /// How many weights the average is the mean of, where they are averaged.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub averaged: u64,
     /// The thresholds, where they are to be frozen.
     #[serde(default, skip_serializing_if = "ThresholdState::is_empty")]
     pub thresholds: ThresholdState,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Sums over the images of an epoch.
@@ -140,10 +152,22 @@ impl Checkpoints {
         optimizer: &ModuleOptimizer,
         state: &State,
     ) -> Result<(), Error> {
+        let parts = Parts {
+            model,
+            optimizer,
+            state,
+            average: None,
+        };
+        self.save_parts(&parts)
+    }
+
+    /// The same, with an average of weights.
+    pub(super) fn save_parts<M: Stored>(&self, parts: &Parts<'_, M>) -> Result<(), Error> {
+        let state = parts.state;
         let path = self.path(state.epoch, state.batch);
         // The same place in the same run is the same checkpoint.
         if !path.exists() {
-            self.write(&path, model, optimizer, state)?;
+            self.write(&path, parts)?;
         }
         let best = state.best.map(|best| self.path(best.epoch, 0));
         for other in self.all()? {
@@ -155,29 +179,45 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint beside its place and moves it there as a whole.
-    fn write<M: Stored>(
-        &self,
-        path: &Path,
-        model: &M,
-        optimizer: &ModuleOptimizer,
-        state: &State,
-    ) -> Result<(), Error> {
+    fn write<M: Stored>(&self, path: &Path, parts: &Parts<'_, M>) -> Result<(), Error> {
         let partial = path.with_extension("tmp");
         if partial.exists() {
             fs::remove_dir_all(&partial).map_err(Error::io(&partial))?;
         }
         fs::create_dir_all(&partial).map_err(Error::io(&partial))?;
+        let write = |name: &str, bytes: Result<Bytes, RecordError>| {
+            write_synced(&partial.join(name), &bytes.map_err(bad(path))?)
+        };
         // The validation form has its running statistics brought up to date.
-        let model = model.valid().stored().into_bytes();
-        write_synced(&partial.join(MODEL), &model.map_err(bad(path))?)?;
-        let optimizer = optimizer.to_record().into_bytes();
-        write_synced(&partial.join(OPTIMIZER), &optimizer.map_err(bad(path))?)?;
-        let text = serde_json::to_vec_pretty(state).expect("a state holds only numbers");
+        let weights = || parts.model.valid().stored().into_bytes();
+        if let Some((mean, averaged)) = parts.average {
+            write(AVERAGE, mean.to_bytes())?;
+            match averaged {
+                Some(averaged) => {
+                    write(MODEL, averaged.stored().into_bytes())?;
+                    write(TRAINING, weights())?;
+                }
+                None => write(MODEL, weights())?,
+            }
+        } else {
+            write(MODEL, weights())?;
+        }
+        write(OPTIMIZER, parts.optimizer.to_record().into_bytes())?;
+        let text = serde_json::to_vec_pretty(parts.state).expect("a state holds only numbers");
         write_synced(&partial.join(STATE), &text)?;
         sync_folder(&partial)?;
         fs::rename(&partial, path).map_err(Error::io(path))?;
         sync_folder(&self.dir)
     }
+}
+
+/// What a checkpoint is made of.
+pub(super) struct Parts<'a, M> {
+    pub(super) model: &'a M,
+    pub(super) optimizer: &'a ModuleOptimizer,
+    pub(super) state: &'a State,
+    /// An average of weights, and the network with it where that was made, in validation form.
+    pub(super) average: Option<(&'a WeightAverage, Option<&'a M>)>,
 }
 
 /// The state of the checkpoint in folder `path`.
@@ -195,9 +235,34 @@ pub fn load_state(path: &Path) -> Result<State, Error> {
 /// # Errors
 /// If it cannot be read, is of another network, or has learned what no quantizer can use.
 pub fn load_model<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
-    let path = path.join(MODEL);
-    let record = ModuleRecord::from_bytes(read(&path)?).map_err(bad(&path))?;
-    with_learned_checked(model.restored(record).map_err(bad(&path))?, &path)
+    load_record(model, &path.join(MODEL))
+}
+
+fn load_record<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
+    let record = ModuleRecord::from_bytes(read(path)?).map_err(bad(path))?;
+    with_learned_checked(model.restored(record).map_err(bad(path))?, path)
+}
+
+/// The network with the parameters that training goes on from, of the checkpoint in folder `path`.
+pub(super) fn load_training<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
+    let training = path.join(TRAINING);
+    match training.exists() {
+        true => load_record(model, &training),
+        false => load_model(model, path),
+    }
+}
+
+/// The average of `count` weights of the checkpoint in folder `path`; none are in no file.
+pub(super) fn load_average(
+    mean: WeightAverage,
+    count: u64,
+    path: &Path,
+) -> Result<WeightAverage, Error> {
+    if count == 0 {
+        return Ok(mean);
+    }
+    let path = path.join(AVERAGE);
+    mean.with_bytes(count, read(&path)?).map_err(bad(&path))
 }
 
 /// The network, if its quantizers can use what they have learned.

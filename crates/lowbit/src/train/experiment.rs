@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use super::averaging::Averaging;
 use super::defaults;
 use super::loss_scale::LossScale;
 use super::objective::Objective;
@@ -95,6 +96,9 @@ pub struct RunConfig {
     /// What the loss is multiplied by, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// When and how weights are averaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swa: Option<Averaging>,
     /// What is done beside descending.
     #[serde(default, skip_serializing_if = "Recipe::is_plain")]
     pub recipe: Recipe,
@@ -180,6 +184,7 @@ impl Experiment {
             if let Some(schedule) = given.schedule {
                 run.schedule = schedule;
             }
+            run.swa = settings.averaging(run.swa.take(), run.lr)?;
             run.objective = given.objective.unwrap_or(run.objective);
             if let Some(recipe) = given.recipe {
                 run.recipe = recipe;
@@ -283,7 +288,7 @@ impl RunConfig {
         let mut runs = Vec::new();
         if baseline {
             let name = "float".into();
-            runs.push(Self::one(settings, usual, name, QPlan::float(), start));
+            runs.push(Self::one(settings, usual, name, QPlan::float(), start)?);
         }
         if quantized {
             // What is calibrated is calibrated on a trained network.
@@ -296,13 +301,19 @@ impl RunConfig {
             runs.push(Self {
                 numbers,
                 loss_scale: settings.loss_scale,
-                ..Self::one(settings, usual, name, plan, start)
+                ..Self::one(settings, usual, name, plan, start)?
             });
         }
         Ok(runs)
     }
 
-    fn one(settings: &Settings, usual: &Defaults, name: String, plan: QPlan, start: Start) -> Self {
+    fn one(
+        settings: &Settings,
+        usual: &Defaults,
+        name: String,
+        plan: QPlan,
+        start: Start,
+    ) -> Result<Self, Error> {
         // A trained network is retrained gently: a fifth of the epochs and a tenth of the rate.
         let (epochs, lr) = match start {
             Start::Scratch => (usual.epochs, usual.lr),
@@ -313,20 +324,22 @@ impl RunConfig {
             true => Recipe::tqt(settings.batch.unwrap_or(usual.batch)),
             false => Recipe::default(),
         };
-        Self {
+        let lr = given.lr.unwrap_or(lr);
+        Ok(Self {
             name,
             start,
             epochs: given.epochs.unwrap_or(epochs),
-            lr: given.lr.unwrap_or(lr),
+            lr,
             threshold_lr: given.threshold_lr.unwrap_or(defaults::THRESHOLD_LR),
             optimizer: given.optimizer.unwrap_or_else(|| usual.optimizer.clone()),
             schedule: given.schedule.unwrap_or_else(|| usual.schedule.clone()),
             objective: given.objective.unwrap_or_default(),
             numbers: OptimizerNumbers::default(),
             loss_scale: None,
+            swa: settings.averaging(None, lr)?,
             recipe: given.recipe.unwrap_or_else(recipe),
             plan,
-        }
+        })
     }
 
     fn check(&self, index: usize, has_from: bool) -> Result<(), Error> {
@@ -354,6 +367,9 @@ impl RunConfig {
         self.numbers.check().map_err(|e| e.within("numbers"))?;
         self.loss_scale.map_or(Ok(()), |scale| scale.check())?;
         self.schedule.check().map_err(|e| e.within("schedule"))?;
+        if let Some(swa) = &self.swa {
+            swa.check(self.epochs).map_err(|e| e.within("swa"))?;
+        }
         for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
             if !(lr.is_finite() && lr > 0.0) {
                 return Err(Error::config(

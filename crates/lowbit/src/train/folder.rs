@@ -20,7 +20,8 @@ const METRICS: &str = "metrics.jsonl";
 const RESULT: &str = "result.json";
 const CHECKPOINTS: &str = "checkpoints";
 
-/// What a finished run came to.
+/// What a finished run came to. Where weights were averaged, accuracies, loss and checkpoints are
+/// of the average.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// Its name.
@@ -33,6 +34,9 @@ pub struct RunResult {
     pub best_epoch: usize,
     /// Its accuracy.
     pub best_accuracy: f64,
+    /// What the last weights came to, where they were averaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_weights: Option<LastWeights>,
     /// Seconds spent in training and in the tests between epochs.
     pub seconds: f64,
     /// Training images over the seconds spent in training steps.
@@ -44,6 +48,17 @@ pub struct RunResult {
     /// What is wrong with the network after them although its loss is a number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+}
+
+/// The last weights of a run that averaged them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastWeights {
+    /// How many weights the average is the mean of.
+    pub averaged: u64,
+    /// Fraction of the test images that is right with the last weights themselves.
+    pub accuracy: f64,
+    /// Their mean loss.
+    pub loss: f64,
 }
 
 /// The folder of an experiment.

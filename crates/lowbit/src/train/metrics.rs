@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::averaging::AverageMetrics;
 use super::warning::Warning;
 use crate::Error;
 use crate::files::write_atomic;
@@ -24,6 +25,9 @@ pub struct EpochMetrics {
     pub test_loss: f64,
     /// Fraction of them that is right.
     pub test_accuracy: f64,
+    /// What the average of weights came to, where there is one; all else is of the last weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<AverageMetrics>,
     /// Seconds since the start of the run, without interruptions.
     pub seconds: f64,
     /// What the loss is multiplied by, after the epoch, where it is.

@@ -1,6 +1,7 @@
 //! Training: what to train ([`Settings`], [`Experiment`]), what a network learns ([`Task`],
 //! [`Objective`]), one network step by step ([`Trainer`]), and experiments on disk ([`RunFolder`]).
 
+mod averaging;
 pub mod checkpoint;
 mod comparison;
 mod defaults;
@@ -24,12 +25,13 @@ mod values;
 mod warning;
 mod width_list;
 
+pub use averaging::{AverageMetrics, Averaging, AveragingInterval};
 pub use burn::train::Interrupter;
 pub use checkpoint::Checkpoints;
 pub use comparison::Comparison;
 pub use evaluation::{Evaluation, evaluate_run, measure_run, trained_network};
 pub use experiment::{Experiment, RunConfig, Start};
-pub use folder::{RunFolder, RunResult, best_checkpoint, find_run};
+pub use folder::{LastWeights, RunFolder, RunResult, best_checkpoint, find_run};
 pub use loss_scale::{LossScale, LossScaling};
 pub use metrics::EpochMetrics;
 pub use objective::Objective;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use lowbit_formats::Accumulation;
 use serde::{Deserialize, Serialize};
 
+use super::averaging::AveragingInterval;
 use super::defaults;
 use super::loss_scale::LossScale;
 use super::objective::Objective;
@@ -400,8 +401,29 @@ settings! {
     /// The optimizer.
     optimizer: OptimizerConfig, Training;
 
-    /// The learning rate over the run.
-    schedule: Schedule, Training;
+    /// The learning rate over the run, or until weights are averaged.
+    schedule: Schedule, Training, values::schedule => "NAME"
+        .on(Train, Usage::new(values::schedules, || "the usual for the data".into()));
+
+    /// Epochs after which weights are averaged: the average is what is tested and kept.
+    swa_start: usize, Training, str::parse => "N"
+        .long("swa-start")
+        .on(Train, Usage::new(NO, || "no average".into()));
+
+    /// How often the average takes in the weights.
+    swa_every: AveragingInterval, Training, str::parse => "HOW"
+        .long("swa-every")
+        .on(Train, Usage::new(values::intervals, || AveragingInterval::default().to_string()));
+
+    /// The learning rate of the weights from there on.
+    swa_rate: f64, Training, str::parse => "RATE"
+        .long("swa-rate")
+        .on(Train, Usage::new(NO, || "a fifth of --lr".into()));
+
+    /// The format of the average.
+    swa_format: Number, Training, values::number => "NUMBER"
+        .long("swa-format")
+        .on(Train, Usage::new(values::numbers, || "float".into()));
 
     /// The loss.
     objective: Objective, Training, str::parse => "NAME"
@@ -492,6 +514,9 @@ mod tests {
             ("baseline", "false"),
             ("widths", "8,4"),
             ("objective", "sum-of-squares"),
+            ("schedule", "ramp"),
+            ("swa_every", "50 steps"),
+            ("swa_format", "bfp(8):stochastic"),
         ] {
             let mut settings = Settings::default();
             (option(name).flag.unwrap().set)(&mut settings, text).unwrap();

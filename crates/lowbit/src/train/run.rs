@@ -8,7 +8,7 @@ use burn::train::Interrupter;
 
 use super::checkpoint::{self, Sums};
 use super::experiment::{Experiment, RunConfig, Start};
-use super::folder::{RunFolder, RunResult, best_checkpoint, no_checkpoint, run_of};
+use super::folder::{LastWeights, RunFolder, RunResult, best_checkpoint, no_checkpoint, run_of};
 use super::metrics::MetricsFile;
 use super::progress::Progress;
 use super::task::{Classification, Task, forward_calibration};
@@ -212,6 +212,7 @@ fn untrained(run: &RunConfig, tested: &Sums, model: &Network, warnings: Vec<Warn
         loss: tested.mean_loss(),
         best_epoch: 0,
         best_accuracy: tested.accuracy(),
+        last_weights: None,
         seconds: 0.0,
         images_per_second: 0.0,
         model_bits: model_bits(model),
@@ -256,12 +257,20 @@ fn result<T: Task<Network>>(
     let last = metrics.of(state.epoch)?;
     let best = state.best?;
     let images = (split.train.len() * run.epochs) as f64;
+    let of_weights = (last.test_accuracy, last.test_loss);
+    let of_average = last.average.as_ref();
+    let (accuracy, loss) = of_average.map_or(of_weights, |a| (a.test_accuracy, a.test_loss));
     Some(RunResult {
         name: run.name.clone(),
-        accuracy: last.test_accuracy,
-        loss: last.test_loss,
+        accuracy,
+        loss,
         best_epoch: best.epoch,
         best_accuracy: best.accuracy,
+        last_weights: of_average.map(|average| LastWeights {
+            averaged: average.weights,
+            accuracy: last.test_accuracy,
+            loss: last.test_loss,
+        }),
         seconds: state.seconds,
         images_per_second: images / state.step_seconds,
         model_bits: model_bits(trainer.model()),

@@ -44,6 +44,12 @@ pub trait Task<M> {
 
     /// Forward pass over the training examples `indices`, for those who watch the network.
     fn forward(&self, model: &M, indices: &[u32]);
+
+    /// Forward pass as in a step, of which normalizations take note; a whole step unless a task can
+    /// do with less.
+    fn forward_training(&self, model: &M, indices: &[u32], epoch: u32) {
+        self.step(model, indices, epoch, 1.0);
+    }
 }
 
 /// Images to one class each.
@@ -77,6 +83,12 @@ impl<'a> Classification<'a> {
             device,
         }
     }
+
+    fn training_batch(&self, indices: &[u32], epoch: u32) -> Batch {
+        let augment = self.augment.as_ref().map(|a| (a, self.seed, epoch));
+        let device = self.device.clone().autodiff();
+        batch(&self.split.train, indices, augment, &device)
+    }
 }
 
 impl<M: Classifier> Task<M> for Classification<'_> {
@@ -93,9 +105,7 @@ impl<M: Classifier> Task<M> for Classification<'_> {
         epoch: u32,
         loss_scale: f32,
     ) -> TrainOutput<ClassificationOutput> {
-        let augment = self.augment.as_ref().map(|a| (a, self.seed, epoch));
-        let device = self.device.clone().autodiff();
-        let batch = batch(&self.split.train, indices, augment, &device);
+        let batch = self.training_batch(indices, epoch);
         let output = classify(model, batch, |scores, targets| {
             self.objective.loss(scores, targets)
         });
@@ -116,6 +126,10 @@ impl<M: Classifier> Task<M> for Classification<'_> {
             let batch = batch(&self.split.train, indices, None, self.device);
             model.forward(batch.images);
         }
+    }
+
+    fn forward_training(&self, model: &M, indices: &[u32], epoch: u32) {
+        model.forward(self.training_batch(indices, epoch).images);
     }
 }
 

@@ -7,7 +7,8 @@ use burn::optim::ModuleOptimizer;
 use burn::optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn::train::Interrupter;
 
-use super::checkpoint::{self, Best, Checkpoints, State, Sums};
+use super::averaging::{Average, AverageMetrics, Rate};
+use super::checkpoint::{self, Best, Checkpoints, Parts, State, Sums};
 use super::experiment::RunConfig;
 use super::loss_scale::unscaled;
 use super::metrics::EpochMetrics;
@@ -43,6 +44,7 @@ pub struct Trainer<'a, M, T> {
     config: &'a RunConfig,
     setting: Setting<T>,
     state: State,
+    average: Average<'a, M>,
     /// Whether the statistics of batch normalization are frozen.
     statistics_frozen: bool,
 }
@@ -62,6 +64,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             config,
             setting,
             state,
+            average: Average::new(config.swa.as_ref()),
             statistics_frozen: false,
         }
     }
@@ -72,8 +75,10 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             self.state = checkpoint::load_state(&path)?;
             self.model = self
                 .model
-                .map(|model| checkpoint::load_model(model, &path))
+                .map(|model| checkpoint::load_training(model, &path))
                 .transpose()?;
+            let (mean, count) = (self.average.mean, self.state.averaged);
+            self.average.mean = checkpoint::load_average(mean, count, &path)?;
             self.optimizer = checkpoint::load_optimizer(self.optimizer, &path)?;
             let thresholds = &self.state.thresholds;
             self.model = self.model.map(|model| thresholds.apply(model));
@@ -107,12 +112,14 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         let order = epoch_order(examples, self.setting.seed, self.state.epoch as u32);
         let batches = order.chunks(self.setting.batch);
         let mut lr = self.config.lr * self.factor();
+        self.follow_average();
         for indices in batches.skip(self.state.batch) {
             if interrupter.should_stop() {
                 return Ok(None);
             }
             lr = self.config.lr * self.factor();
             self.step(indices);
+            self.follow_average();
             let epoch = self.state.epoch + 1;
             self.finite("training loss", self.state.sums.loss, epoch)?;
             self.state.seconds = spent + start.elapsed().as_secs_f64();
@@ -125,8 +132,11 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         }
         self.state.batch = 0;
         self.state.epoch += 1;
-        let tested = self.test()?;
+        let tested = self.setting.task.test(&self.model().valid());
+        self.finite("test loss", tested.loss, self.state.epoch)?;
+        let average = self.test_average()?;
         let accuracy = tested.accuracy();
+        self.note_accuracy(average.as_ref().map_or(accuracy, |a| a.test_accuracy));
         self.state.seconds = spent + start.elapsed().as_secs_f64();
         Ok(Some(EpochMetrics {
             epoch: self.state.epoch,
@@ -135,6 +145,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             train_accuracy: trained.accuracy(),
             test_loss: tested.mean_loss(),
             test_accuracy: accuracy,
+            average,
             seconds: self.state.seconds,
             loss_scale: loss_scaling.map(|scaling| scaling.scale),
             skipped_steps: loss_scaling.map(|scaling| scaling.skipped),
@@ -149,14 +160,47 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     pub fn test(&mut self) -> Result<Sums, Error> {
         let tested = self.setting.task.test(&self.model().valid());
         self.finite("test loss", tested.loss, self.state.epoch)?;
-        let accuracy = tested.accuracy();
-        if self.state.best.is_none_or(|best| accuracy > best.accuracy) {
-            self.state.best = Some(Best {
-                epoch: self.state.epoch,
-                accuracy,
-            });
-        }
+        self.note_accuracy(tested.accuracy());
         Ok(tested)
+    }
+
+    /// Takes note of the accuracy of what the checkpoint's model will be. Once weights are averaged,
+    /// only averages can be best.
+    fn note_accuracy(&mut self, accuracy: f64) {
+        let epoch = self.state.epoch;
+        let worse = |best: Best| {
+            let passed = self.average.is_before(best.epoch) && !self.average.is_before(epoch);
+            accuracy > best.accuracy || passed
+        };
+        if self.state.best.is_none_or(worse) {
+            self.state.best = Some(Best { epoch, accuracy });
+        }
+    }
+
+    /// Lets the average take in the weights as they are, if it is time to.
+    fn follow_average(&mut self) {
+        let (steps, per_epoch) = (self.global_step(), self.steps_per_epoch());
+        let model = self.model.as_ref().expect("the optimizer gives it back");
+        self.average
+            .follow(model, steps, per_epoch, self.setting.seed);
+        self.state.averaged = self.average.mean.count();
+    }
+
+    /// What the average comes to after the epoch that has ended, if there is one.
+    fn test_average(&mut self) -> Result<Option<AverageMetrics>, Error> {
+        let model = self.model.as_ref().expect("the optimizer gives it back");
+        let ended = (self.state.epoch - 1) as u32;
+        let frozen = self.statistics_frozen;
+        let tested = self.average.test(model, &self.setting, ended, frozen);
+        let Some(tested) = tested else {
+            return Ok(None);
+        };
+        self.finite("test loss of the average", tested.loss, self.state.epoch)?;
+        Ok(Some(AverageMetrics {
+            weights: self.state.averaged,
+            test_loss: tested.mean_loss(),
+            test_accuracy: tested.accuracy(),
+        }))
     }
 
     /// What is wrong with the network as it is, although its loss is a number.
@@ -258,21 +302,31 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     }
 
     fn factor(&self) -> f64 {
-        let total = self.config.epochs * self.steps_per_epoch();
-        self.config.schedule.factor(self.global_step(), total)
+        let (step, per_epoch) = (self.global_step(), self.steps_per_epoch());
+        let total = self.config.epochs * per_epoch;
+        match self.average.rate(step, per_epoch) {
+            Rate::Scheduled(before) => self.config.schedule.factor(step, before.unwrap_or(total)),
+            Rate::Constant(rate) => rate / self.config.lr,
+        }
     }
 
     fn threshold_factor(&self) -> f64 {
         let total = self.config.epochs * self.steps_per_epoch();
-        let schedule = self.config.recipe.threshold_schedule.as_ref();
-        schedule
-            .unwrap_or(&self.config.schedule)
-            .factor(self.global_step(), total)
+        match &self.config.recipe.threshold_schedule {
+            Some(schedule) => schedule.factor(self.global_step(), total),
+            None => self.factor(),
+        }
     }
 
     /// Saves a checkpoint.
     pub fn save(&self, checkpoints: &Checkpoints) -> Result<(), Error> {
-        checkpoints.save(self.model(), &self.optimizer, &self.state)
+        let mean = &self.average.mean;
+        checkpoints.save_parts(&Parts {
+            model: self.model(),
+            optimizer: &self.optimizer,
+            state: &self.state,
+            average: (mean.count() > 0).then_some((mean, self.average.model.as_ref())),
+        })
     }
 }
 
@@ -377,6 +431,7 @@ mod tests {
             objective: Objective::default(),
             numbers: OptimizerNumbers::default(),
             loss_scale: None,
+            swa: None,
             recipe: Recipe::default(),
             plan: QPlan::float(),
         }

@@ -9,6 +9,7 @@ use crate::config::{FLOAT_BITS, Fold, Method};
 use crate::data::DataSet;
 use crate::error::one_of;
 use crate::models::{Architecture, Tolerance};
+use crate::optim::Schedule;
 use crate::quantizers::{Number, ThresholdInit, TrainedThresholdConfig};
 use lowbit_formats::{Accumulation, FormatError};
 
@@ -104,6 +105,34 @@ pub(super) fn fold(text: &str) -> Result<Fold, Error> {
     known.map(|(_, fold)| fold).ok_or_else(unknown)
 }
 
+/// The schedules that need no numbers.
+const SCHEDULES: [(&str, Schedule); 3] = [
+    ("constant", Schedule::Constant),
+    ("cosine", Schedule::Cosine),
+    ("ramp", Schedule::Ramp),
+];
+
+pub(super) fn schedules() -> String {
+    let names = one_of(&SCHEDULES.each_ref().map(|(name, _)| *name));
+    format!("{names}; a file can also say step, exponential, one-cycle")
+}
+
+/// Reads a schedule that needs no numbers.
+pub(super) fn schedule(text: &str) -> Result<Schedule, Error> {
+    let mut known = SCHEDULES.into_iter();
+    let known = known.find(|(name, _)| *name == text);
+    let unknown = || Error::Unknown {
+        kind: "schedule",
+        text: text.into(),
+        expected: "constant, cosine or ramp; step, exponential and one-cycle in a file",
+    };
+    known.map(|(_, schedule)| schedule).ok_or_else(unknown)
+}
+
+pub(super) fn intervals() -> String {
+    "N epochs or N steps".into()
+}
+
 pub(super) fn numbers() -> String {
     "a format and, after a colon, a rounding (e5m2:stochastic)".into()
 }
@@ -152,6 +181,18 @@ pub(super) fn tolerance(text: &str) -> Result<Tolerance, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schedule_is_named_as_in_toml() {
+        for (name, schedule) in SCHEDULES {
+            assert_eq!(serde_json::to_value(schedule).unwrap()["name"], name);
+        }
+        assert_eq!(
+            schedule("Ramp").unwrap_err().to_string(),
+            "unknown schedule `Ramp`, expected constant, cosine or ramp; step, exponential and \
+             one-cycle in a file"
+        );
+    }
 
     #[test]
     fn a_fold_is_named_as_in_toml() {

@@ -3,6 +3,7 @@
 
 mod accumulator;
 mod activations;
+mod averaging;
 mod calibration;
 mod calibration_of_layers;
 mod convolutions;

@@ -11,7 +11,7 @@ use lowbit::train::{
 };
 
 /// A few of the embedded digits, so that a run takes a moment.
-fn some_digits() -> Split {
+pub(crate) fn some_digits() -> Split {
     let split = DataSet::Digits.load(None, &mut |_| {}).unwrap();
     let first = |set: &ImageSet, count: usize| ImageSet {
         images: set.images[..count * set.image_len()].to_vec(),
@@ -55,7 +55,7 @@ fn low_precision() -> Experiment {
 }
 
 /// Stops a run after some steps.
-struct StopAfter<'a>(usize, &'a Interrupter);
+pub(crate) struct StopAfter<'a>(pub(crate) usize, pub(crate) &'a Interrupter);
 
 impl Progress for StopAfter<'_> {
     fn step(&mut self, _sums: &Sums, _images: usize) {
@@ -105,7 +105,7 @@ fn metrics(folder: &RunFolder, run: &str) -> Vec<[u64; 5]> {
         .collect()
 }
 
-fn train(path: &Path, experiment: &Experiment, split: &Split) -> RunFolder {
+pub(crate) fn train(path: &Path, experiment: &Experiment, split: &Split) -> RunFolder {
     let folder = RunFolder::create(path, experiment).unwrap();
     let interrupter = Interrupter::new();
     let outcome = folder.train(experiment, split, &Device::flex(), &interrupter, &mut ());
@@ -113,7 +113,7 @@ fn train(path: &Path, experiment: &Experiment, split: &Split) -> RunFolder {
     folder
 }
 
-fn assert_same_runs(a: &RunFolder, b: &RunFolder, experiment: &Experiment) {
+pub(crate) fn assert_same_runs(a: &RunFolder, b: &RunFolder, experiment: &Experiment) {
     for run in &experiment.runs {
         assert_eq!(metrics(a, &run.name), metrics(b, &run.name), "{}", run.name);
         let (a, b) = (weights(a, &run.name), weights(b, &run.name));
@@ -186,7 +186,7 @@ fn two_threads_give_the_numbers_of_one() {
 }
 
 /// Noise in the shape of a data set.
-fn noise([channels, height, width]: [usize; 3], images: usize) -> Split {
+pub(crate) fn noise([channels, height, width]: [usize; 3], images: usize) -> Split {
     let some = some_digits();
     let bytes = (0..images * channels * height * width).map(|i| (i * i % 251) as u8);
     let set = ImageSet {

@@ -8,6 +8,7 @@ use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::activation::Relu;
 use crate::nn::norm::Normalization;
+use crate::nn::norm::statistics::batch_weight;
 use crate::nn::window::at_least_one;
 use crate::ops::{self, Activation};
 use crate::quantizers::{Quantizers, Slot, Taps};
@@ -193,12 +194,13 @@ impl BatchNorm {
 
     /// Moves the running statistics towards those of a batch.
     fn update(&self, mean: Tensor<1>, variance: Tensor<1>, device: &Device) {
+        let momentum = batch_weight().unwrap_or(self.momentum);
         let follow = |running: &RunningState<Tensor<1>>, seen: Tensor<1>| {
             let kept = running
                 .value_sync()
                 .to_device(device)
-                .mul_scalar(1.0 - self.momentum);
-            running.update(kept.add(seen.detach().mul_scalar(self.momentum)).detach());
+                .mul_scalar(1.0 - momentum);
+            running.update(kept.add(seen.detach().mul_scalar(momentum)).detach());
         };
         follow(&self.running_mean, mean);
         follow(&self.running_var, variance);

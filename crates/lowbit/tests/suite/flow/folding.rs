@@ -76,12 +76,22 @@ fn check(name: &str, batches: &[Tensor<4>]) {
     assert_ne!(quantized, expected);
 }
 
+fn noise(name: &str, batches: usize, count: usize) -> Vec<Tensor<4>> {
+    let batch = |_| images(name, count, &Device::flex());
+    (0..batches).map(batch).collect()
+}
+
+/// Those whose convolutions have biases, and those that read many branches.
+#[test]
+fn other_folded_networks_are_the_plain_ones() {
+    for name in ["vgg16-bn", "preresnet20", "densenet-bc-22-12"] {
+        check(name, &noise(name, 1, 4));
+    }
+}
+
 #[test]
 fn a_folded_network_is_the_plain_one() {
-    let noise = |batches: usize, count: usize| -> Vec<Tensor<4>> {
-        let batch = |_| images("resnet20", count, &Device::flex());
-        (0..batches).map(batch).collect()
-    };
+    let noise = |batches: usize, count: usize| noise("resnet20", batches, count);
     check("cnn", &digits());
     check("resnet20", &noise(8, 125));
     check("resnet20-bottleneck", &noise(1, 4));
