@@ -106,6 +106,7 @@ impl QConfig {
             }
             quantizer.check(slot)?;
         }
+        self.check_operands()?;
         let Some(accumulator) = &self.accumulator else {
             return Ok(());
         };
@@ -120,6 +121,20 @@ impl QConfig {
             }
         }
         Ok(())
+    }
+
+    /// Whether the sums can be made of what weight and input are rounded to.
+    fn check_operands(&self) -> Result<(), Error> {
+        let format = |slot| match self.get(slot) {
+            Some(QuantizerConfig::Format(config)) => Some(&config.format),
+            _ => None,
+        };
+        let operands = format(Slot::INPUT).zip(format(Slot::WEIGHT));
+        let Some((sums, (input, weight))) = self.accumulate.as_ref().zip(operands) else {
+            return Ok(());
+        };
+        let checked = sums.check_operands(input, weight);
+        checked.map_err(|error| Error::config(Slot::ACCUMULATE, error.to_string()))
     }
 
     /// The usual width of the sums, where weight and input are quantized; `own_weight` is what the
@@ -237,6 +252,31 @@ impl<'de> Deserialize<'de> for QConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quantizers::FormatQuantizerConfig;
+
+    #[test]
+    fn sums_are_of_operands_that_they_take() {
+        let checked = |sums: &str, input: &str, weight: &str| {
+            let format = |text: &str| {
+                let config = FormatQuantizerConfig::new(text.parse().unwrap());
+                Some(QuantizerConfig::Format(config))
+            };
+            let config = QConfig::new()
+                .with(Slot::INPUT, format(input))
+                .with(Slot::WEIGHT, format(weight))
+                .with_accumulate(sums.parse().ok());
+            config.check().map_err(|error| error.to_string())
+        };
+        checked("hopper-fp8", "e4m3", "e5m2").unwrap();
+        let refused = checked("hopper-fp8", "bf16", "e4m3").unwrap_err();
+        assert!(refused.starts_with("accumulate: "), "{refused}");
+        assert!(
+            refused.contains("bf16") && refused.contains("e4m3, e5m2"),
+            "{refused}"
+        );
+        let refused = checked("int8", "fixed(8,0)", "fixed(8,0)").unwrap_err();
+        assert!(refused.starts_with("accumulate: "), "{refused}");
+    }
 
     /// As it was written when a layer's slots were fields.
     const TOML: &str = r#"[input]

@@ -107,7 +107,7 @@ impl Linear {
             Sums::new(d_input, D - 1),
             |input, weight, bias| match self.quantizers.sums() {
                 None => ops::linear(input, weight, bias),
-                Some(sums) => ops::linear_with_sums(input, weight, bias, sums.clone()),
+                Some(sums) => ops::linear_with_sums(input, weight, bias, sums),
             },
         );
         self.quantizers.output(output)

@@ -30,8 +30,8 @@ pub use pool::{
 };
 pub(crate) use power::power;
 pub use product::{
-    AdderOptions, adder2d, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
-    conv2d_with_sums, conv3d, linear, linear_with_sums,
+    AdderOptions, ProductSums, adder2d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
+    conv1d, conv2d, conv2d_with_sums, conv3d, linear, linear_with_sums,
 };
 pub use quantization::*;
 pub use update::{AdamStep, SgdStep, adam, sgd};

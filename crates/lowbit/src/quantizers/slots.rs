@@ -7,11 +7,11 @@ use burn::module::{
     ModuleVisitor, Param,
 };
 use burn::tensor::{Device, Tensor};
-use lowbit_formats::Accumulation;
+use lowbit_formats::{Accumulation, Rounding};
 
-use crate::ops::Operand;
+use crate::ops::{Operand, ProductSums};
 use crate::quantizers::lower::with_pending;
-use crate::quantizers::methods::{Accumulator, Of, Quantizer, Sums};
+use crate::quantizers::methods::{Accumulator, Draws, Of, Quantizer, Sums};
 use crate::quantizers::slot::{PerSlot, Slot};
 use crate::quantizers::watch::{Signs, is_measuring, observe, tap};
 
@@ -27,7 +27,14 @@ pub struct Quantizers {
     /// Tells this layer from all others, so that taps can find it; its value says nothing.
     pub identity: Param<Flag>,
     signs: Signs,
-    sums: Option<Accumulation>,
+    sums: Option<LayerSums>,
+}
+
+/// How a layer makes its sums.
+#[derive(Debug, Clone)]
+struct LayerSums {
+    accumulation: Accumulation,
+    draws: Draws,
 }
 
 impl Default for Quantizers {
@@ -56,12 +63,25 @@ impl Quantizers {
 
     /// The same for a layer whose sums are made so, or in float.
     pub fn with_sums(self, sums: Option<Accumulation>) -> Self {
+        let sums = sums.map(|accumulation| LayerSums {
+            accumulation,
+            draws: Draws::new(),
+        });
         Self { sums, ..self }
     }
 
-    /// How the layer's sums are made, where that is not in float.
-    pub fn sums(&self) -> Option<&Accumulation> {
-        self.sums.as_ref()
+    /// How the layer's sums are made, where that is not in float. Each call draws other random
+    /// numbers, where a rounding takes some.
+    pub fn sums(&self) -> Option<ProductSums> {
+        let LayerSums {
+            accumulation,
+            draws,
+        } = self.sums.as_ref()?;
+        let sums = ProductSums::from(accumulation.clone());
+        Some(match accumulation.rounding() {
+            Rounding::Stochastic { .. } => sums.with_seed(draws.seed()),
+            _ => sums,
+        })
     }
 
     /// The quantizer in the slot of that name.

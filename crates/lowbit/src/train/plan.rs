@@ -19,6 +19,7 @@ impl Settings {
         let (Some(weights), Some(activations)) = (method.weight_bits(), method.activation_bits())
         else {
             self.check_float(method)?;
+            self.check_sums()?;
             return Ok(match self.formats() {
                 plan if plan == QPlan::float() => (method.to_string(), plan),
                 plan => ("low-precision".into(), plan),
@@ -58,6 +59,19 @@ impl Settings {
             accumulator: self.accumulator_format.clone().or(all.accumulator),
             ..all
         }
+    }
+
+    /// Whether the sums can be made of the operands.
+    fn check_sums(&self) -> Result<(), Error> {
+        let operands = self
+            .activation_format
+            .as_ref()
+            .zip(self.weight_format.as_ref());
+        let Some((sums, (input, weight))) = self.sums.as_ref().zip(operands) else {
+            return Ok(());
+        };
+        let checked = sums.check_operands(&input.format, &weight.format);
+        checked.map_err(|error| Error::config("sums", error.to_string()))
     }
 
     /// What layers with a weight compute in.

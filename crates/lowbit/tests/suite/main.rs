@@ -16,5 +16,6 @@ mod models;
 mod operators;
 mod operators_pytorch;
 mod own_layer;
+mod recipes;
 mod shift_adder;
 mod training;

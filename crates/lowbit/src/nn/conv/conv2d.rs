@@ -146,7 +146,7 @@ pub(crate) fn convolve(
 ) -> Tensor<4> {
     match quantizers.sums() {
         None => ops::conv2d(input, weight, bias, options),
-        Some(sums) => ops::conv2d_with_sums(input, weight, bias, options, sums.clone()),
+        Some(sums) => ops::conv2d_with_sums(input, weight, bias, options, sums),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use lowbit_formats::codebook::Decision;
+use lowbit_formats::philox::Philox;
 use lowbit_formats::{Codebook, Format, Rounding};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,16 @@ impl Draws {
     fn stream(&self) -> u64 {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         u64::from(call) << 32 | u64::from(self.quantizer)
+    }
+
+    /// A seed of random numbers of this call's own.
+    pub(crate) fn seed(&self) -> u64 {
+        let drawn = self.rounding(Rounding::stochastic(0, 0));
+        let Rounding::Stochastic { seed, stream, .. } = drawn else {
+            unreachable!("it was stochastic");
+        };
+        let philox = Philox::new(seed, stream);
+        u64::from(philox.word(0)) | u64::from(philox.word(1)) << 32
     }
 
     /// `rounding` with the random numbers of this call.

@@ -10,12 +10,74 @@ use burn::backend::{Backend, TensorMetadata, read_sync};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorData};
 use lowbit_formats::Accumulation;
+use lowbit_formats::philox::Philox;
 use lowbit_kernels::accumulate::{self, Shape};
 
 use crate::ops::product::linear::rows_product;
 use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
 use crate::ops::quantization::{Operand, PreparedQuantization};
 use windows::Geometry;
+
+/// How the sums of an operator are made, and where stochastic roundings among them draw from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProductSums {
+    accumulation: Accumulation,
+    seed: u64,
+}
+
+impl From<Accumulation> for ProductSums {
+    /// With the seed zero.
+    fn from(accumulation: Accumulation) -> Self {
+        Self {
+            accumulation,
+            seed: 0,
+        }
+    }
+}
+
+/// The products that an operator makes, forward and backward.
+#[derive(Debug, Clone, Copy)]
+enum Pass {
+    Result,
+    ToInput,
+    ToWeight,
+    ToBias,
+}
+
+impl ProductSums {
+    /// The same with random numbers of another seed; where no rounding is stochastic, nothing changes.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// `left * right`, with as many rows and columns as they have: part `part` of what a pass makes,
+    /// each with random numbers of its own.
+    fn multiply(
+        &self,
+        (pass, part): (Pass, usize),
+        left: &[f32],
+        right: &[f32],
+        [rows, inner, columns]: [usize; 3],
+    ) -> Vec<f32> {
+        let mut output = vec![0.0; rows * columns];
+        let shape = Shape {
+            rows,
+            inner,
+            columns,
+        };
+        let philox = Philox::new(self.seed, pass as u64);
+        let word = |i| u64::from(philox.word(2 * part as u64 + i));
+        let seed = word(0) | word(1) << 32;
+        accumulate::product(&self.accumulation, &shape, [left, right], seed, &mut output);
+        output
+    }
+
+    /// The sums of the rows of a matrix `[rows][inner]`, for a bias.
+    fn row_sums(&self, matrix: &[f32], [rows, inner]: [usize; 2]) -> Vec<f32> {
+        let ones = vec![1.0; inner];
+        self.multiply((Pass::ToBias, 0), matrix, &ones, [rows, inner, 1])
+    }
+}
 
 /// [`linear`](crate::ops::linear()) whose sums are made as `sums` says: those of the result over
 /// `d_input`, those of the input's gradient over `d_output`, those of the weight's and the bias's
@@ -27,9 +89,9 @@ pub fn linear_with_sums<const D: usize>(
     input: Operand<D>,
     weight: Operand<2>,
     bias: Option<Operand<1>>,
-    sums: Accumulation,
+    sums: impl Into<ProductSums>,
 ) -> Tensor<D> {
-    rows_product(Linear(sums), input, weight, bias)
+    rows_product(Linear(sums.into()), input, weight, bias)
 }
 
 /// [`conv2d`](crate::ops::conv2d()) whose sums are made as `sums` says, each from the first product
@@ -45,32 +107,11 @@ pub fn conv2d_with_sums(
     weight: Operand<4>,
     bias: Option<Operand<1>>,
     options: ConvOptions<2>,
-    sums: Accumulation,
+    sums: impl Into<ProductSums>,
 ) -> Tensor<4> {
     let (input, weight) = (input.into_parts(), weight.into_parts());
+    let sums = sums.into();
     product::product(Conv2d { options, sums }, input, weight, bias)
-}
-
-/// `left * right`, with as many rows and columns as they have.
-fn multiply(
-    sums: &Accumulation,
-    left: &[f32],
-    right: &[f32],
-    [rows, inner, columns]: [usize; 3],
-) -> Vec<f32> {
-    let mut output = vec![0.0; rows * columns];
-    let shape = Shape {
-        rows,
-        inner,
-        columns,
-    };
-    accumulate::product(sums, &shape, [left, right], 0, &mut output);
-    output
-}
-
-/// The sums of the rows of a matrix `[rows][inner]`.
-fn row_sums(sums: &Accumulation, matrix: &[f32], [rows, inner]: [usize; 2]) -> Vec<f32> {
-    multiply(sums, matrix, &vec![1.0; inner], [rows, inner, 1])
 }
 
 fn transposed(matrix: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
@@ -139,7 +180,7 @@ macro_rules! composed_on_flex {
 }
 
 #[derive(Debug, Clone)]
-struct Linear(Accumulation);
+struct Linear(ProductSums);
 
 composed_on_flex!(Linear);
 
@@ -153,7 +194,8 @@ impl ComposedProduct for Linear {
         let like = input.clone();
         let ([rows, inner], x) = read::<B, 2>(input);
         let ([_, columns], w) = read::<B, 2>(weight);
-        let mut output = multiply(&self.0, &x, &w, [rows, inner, columns]);
+        let shape = [rows, inner, columns];
+        let mut output = self.0.multiply((Pass::Result, 0), &x, &w, shape);
         add_bias::<B>(&mut output, bias, 1);
         write::<B, 2>(output, [rows, columns], &like)
     }
@@ -171,17 +213,19 @@ impl ComposedProduct for Linear {
         let (_, g) = read::<B, 2>(grad);
         let of_input = to_input.then(|| {
             let w = transposed(&w, [inner, columns]);
-            let of_input = multiply(sums, &g, &w, [rows, columns, inner]);
+            let shape = [rows, columns, inner];
+            let of_input = sums.multiply((Pass::ToInput, 0), &g, &w, shape);
             write::<B, 2>(of_input, [rows, inner], &like)
         });
         let of_weight = to_weight.then(|| {
             let x = transposed(&x, [rows, inner]);
-            let of_weight = multiply(sums, &x, &g, [inner, rows, columns]);
+            let shape = [inner, rows, columns];
+            let of_weight = sums.multiply((Pass::ToWeight, 0), &x, &g, shape);
             write::<B, 2>(of_weight, [inner, columns], &like)
         });
         let of_bias = to_bias.then(|| {
             let g = transposed(&g, [rows, columns]);
-            write::<B, 1>(row_sums(sums, &g, [columns, rows]), [columns], &like)
+            write::<B, 1>(sums.row_sums(&g, [columns, rows]), [columns], &like)
         });
         [of_input, of_weight, of_bias]
     }
@@ -190,7 +234,7 @@ impl ComposedProduct for Linear {
 #[derive(Debug, Clone)]
 struct Conv2d {
     options: ConvOptions<2>,
-    sums: Accumulation,
+    sums: ProductSums,
 }
 
 composed_on_flex!(Conv2d);
@@ -212,7 +256,9 @@ impl ComposedProduct for Conv2d {
             for group in 0..at.groups {
                 let windows = at.windows(at.group(x, group, at.group_in(), at.size));
                 let w = at.group_weight(&w, group);
-                let sums = multiply(&self.sums, w, &windows, [at.group_out(), terms, places]);
+                let part = (Pass::Result, image * at.groups + group);
+                let shape = [at.group_out(), terms, places];
+                let sums = self.sums.multiply(part, w, &windows, shape);
                 output.extend(sums);
             }
             debug_assert_eq!(output.len(), (image + 1) * at.channels[1] * places);
@@ -240,7 +286,7 @@ impl ComposedProduct for Conv2d {
         let of_bias = to_bias.then(|| {
             let count = at.batch * at.places();
             let g = at.by_channel(&g);
-            let sums = row_sums(&self.sums, &g, [at.channels[1], count]);
+            let sums = self.sums.row_sums(&g, [at.channels[1], count]);
             write::<B, 1>(sums, [at.channels[1]], &like)
         });
         [of_input, of_weight, of_bias]
@@ -252,11 +298,12 @@ impl Conv2d {
         let places: usize = at.size.iter().product();
         let shape = [at.group_in(), at.group_out() * at.kernel_places(), places];
         let mut of_input = Vec::with_capacity(at.batch * at.channels[0] * places);
-        for g in at.images(g, at.channels[1], at.out) {
+        for (image, g) in at.images(g, at.channels[1], at.out).enumerate() {
             for group in 0..at.groups {
                 let windows = at.windows_back(at.group(g, group, at.group_out(), at.out));
                 let w = at.by_channel_in(at.group_weight(w, group));
-                of_input.extend(multiply(&self.sums, &w, &windows, shape));
+                let part = (Pass::ToInput, image * at.groups + group);
+                of_input.extend(self.sums.multiply(part, &w, &windows, shape));
             }
         }
         of_input
@@ -276,7 +323,8 @@ impl Conv2d {
             let rows = at.group_out() * count;
             let g = &g[group * rows..][..rows];
             let shape = [at.group_out(), count, terms];
-            of_weight.extend(multiply(&self.sums, g, &windows, shape));
+            let part = (Pass::ToWeight, group);
+            of_weight.extend(self.sums.multiply(part, g, &windows, shape));
         }
         of_weight
     }

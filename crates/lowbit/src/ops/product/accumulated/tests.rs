@@ -106,7 +106,7 @@ fn sums_in_fp32_are_the_plain_operators() {
             ops::conv2d(x.into(), w.into(), Some(b.into()), options.clone())
         });
         let found = all(shapes, w, w[0], |x, w, b| {
-            let sums = "fp32".parse().unwrap();
+            let sums: Accumulation = "fp32".parse().unwrap();
             conv2d_with_sums(x.into(), w.into(), Some(b.into()), options.clone(), sums)
         });
         assert_near(&found, &plain, name);
@@ -116,7 +116,7 @@ fn sums_in_fp32_are_the_plain_operators() {
         ops::linear(x.into(), w.into(), Some(b.into()))
     });
     let found = all(shapes, [5, 4], 4, |x, w, b| {
-        let sums = "fp32".parse().unwrap();
+        let sums: Accumulation = "fp32".parse().unwrap();
         linear_with_sums(x.into(), w.into(), Some(b.into()), sums)
     });
     assert_near(&found, &plain, "linear");
@@ -223,4 +223,37 @@ fn every_sum_of_a_convolution_is_made_in_its_order() {
         });
         assert_eq!(found[3], of_bias.collect::<Vec<_>>(), "{name}: bias");
     }
+}
+
+/// Each pass, image and seed draws numbers of its own; the same seed draws the same.
+#[test]
+fn stochastic_sums_draw_from_their_seed() {
+    let found = |seed| {
+        let shapes = [[2, 2, 4, 4], [2, 2, 4, 4]];
+        let mut options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+        options.padding = [(1, 1), (1, 1)];
+        let sums: Accumulation = "e5m2:stochastic".parse().unwrap();
+        let sums = ProductSums::from(sums).with_seed(seed);
+        all(shapes, [2, 2, 3, 3], 2, |x, w, b| {
+            conv2d_with_sums(
+                x.into(),
+                w.into(),
+                Some(b.into()),
+                options.clone(),
+                sums.clone(),
+            )
+        })
+    };
+    let (first, again, other) = (found(1), found(1), found(2));
+    assert_eq!(first, again);
+    for (first, other) in first.iter().zip(&other).take(3) {
+        assert_ne!(first, other);
+    }
+    // Two images that are alike come out differently.
+    let sums: Accumulation = "e5m2:stochastic".parse().unwrap();
+    let x = Tensor::<4>::ones([2, 1, 6, 6], &Device::flex());
+    let w = Tensor::<4>::full([1, 1, 3, 3], 0.3, &Device::flex());
+    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+    let y = values(conv2d_with_sums(x.into(), w.into(), None, options, sums));
+    assert_ne!(y[..16], y[16..]);
 }
