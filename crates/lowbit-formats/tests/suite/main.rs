@@ -18,6 +18,8 @@ mod properties;
 mod reference_tables;
 mod scaled;
 mod stochastic;
+mod stochastic_sums;
+mod swamping;
 mod tables;
 mod tensor_cores;
 mod wide;
