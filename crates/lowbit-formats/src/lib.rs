@@ -40,4 +40,4 @@ pub use scalar::{
 };
 #[cfg(feature = "verify")]
 pub use study::verify;
-pub use study::{bench, compare, error_summary, inspect, plot, svg};
+pub use study::{bench, compare, error_summary, inspect, plot, svg, swamping};

@@ -6,5 +6,6 @@ pub mod error_summary;
 pub mod inspect;
 pub mod plot;
 pub mod svg;
+pub mod swamping;
 #[cfg(feature = "verify")]
 pub mod verify;

@@ -23,6 +23,8 @@ mod qpytorch;
 mod reference_tables;
 mod scaled;
 mod stochastic;
+mod stochastic_sums;
+mod swamping;
 mod tables;
 mod tensor_cores;
 mod wide;

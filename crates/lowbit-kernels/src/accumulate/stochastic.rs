@@ -14,7 +14,7 @@ use crate::accumulate::operands::Extent;
 use crate::accumulate::{Shape, one_nan};
 
 /// Columns whose sums are made together.
-const LINE: usize = 16;
+const LINE: usize = 32;
 
 const FRACTION: u64 = (1 << 52) - 1;
 const LOW: u64 = 0xFFFF_FFFF;
