@@ -6,6 +6,7 @@ mod describe;
 mod list;
 mod plot;
 mod round;
+mod sums;
 mod verify;
 
 use std::error::Error;
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Compare(compare::Arguments),
     /// Draw formats: a number line, and the relative error over magnitude.
     Plot(plot::Arguments),
+    Sums(sums::Arguments),
     /// Compare a format with an independent implementation over all 2^32 inputs.
     Verify(verify::Arguments),
 }
@@ -49,6 +51,7 @@ impl Command {
             Self::Apply(arguments) => arguments.run(),
             Self::Compare(arguments) => arguments.run(),
             Self::Plot(arguments) => arguments.run(),
+            Self::Sums(arguments) => arguments.run(),
             Self::Verify(arguments) => arguments.run(),
         }
     }

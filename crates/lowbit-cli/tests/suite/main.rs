@@ -5,3 +5,4 @@ mod command;
 mod formats;
 #[cfg(unix)]
 mod outputs;
+mod recipes;

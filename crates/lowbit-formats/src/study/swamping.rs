@@ -7,6 +7,7 @@ use crate::format::Format;
 use crate::rounding::Rounding;
 use crate::scalar::Float;
 use crate::study::compare::Distribution;
+use crate::study::svg::{Anchor, COLORS, Panel, document, line as line_of, text};
 
 /// Sums of the first numbers of a list, by how many they are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,8 +30,7 @@ pub struct Swamping {
 /// `1 + sqrt(3)`, so that the exact sum grows by 1 with each on average; they are rounded to 1-5-2, the
 /// paper's operands, and multiplied by 1. In 1-6-9, one after another, the sum slows down from 1024 on
 /// and stands still at 4096, where all numbers are below half a step ("swamping"); in chunks of 64 it
-/// stays near the exact one. A stochastic
-/// rounding draws from `seed`, as output 0. With [`Accumulation`]s `e6m9`, `e6m9 chunk 64` and `fp32`,
+/// stays near the exact one. A stochastic rounding draws from `seed`, as output 0. With [`Accumulation`]s `e6m9`, `e6m9 chunk 64` and `fp32`,
 /// `points` 64 and `every` 64 this is the figure for 4096 products.
 pub fn swamping(
     accumulations: &[Accumulation],
@@ -56,6 +56,51 @@ pub fn swamping(
         numbers,
         lengths,
         sums,
+    }
+}
+
+impl Swamping {
+    /// The sums over their lengths, each with its text of `names`, beside the exact one.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many names as ways to make sums.
+    pub fn svg(&self, names: &[String]) -> String {
+        assert_eq!(names.len(), self.sums.len());
+        let last = self.lengths.last().copied().unwrap_or(1) as f64;
+        let of_ways = self.sums.iter().flatten().filter(|sum| sum.is_finite());
+        let of_ways = of_ways.map(|&sum| f64::from(sum));
+        let all = self.exact.iter().copied().chain(of_ways);
+        let (least, most) = all.fold((0.0, 0.0), |(a, b): (f64, f64), x| (a.min(x), b.max(x)));
+        let panel = Panel {
+            frame: [70.0, 50.0, 560.0, 340.0],
+            x: (0.0, last),
+            y: (least, if most > least { most } else { least + 1.0 }),
+        };
+        let mut parts = panel.axes("Sums of so many products", "products");
+        let key = |i: usize, style: &str, name: &str| {
+            let y = 446.0 + 22.0 * i as f64;
+            let line = [Some((70.0, y - 4.0)), Some((100.0, y - 4.0))];
+            line_of(line.into_iter(), style) + &text((108.0, y), Anchor::Start, name)
+        };
+        let points = self.lengths.iter().zip(&self.exact);
+        let points = points.map(|(&length, &sum)| (length as f64, sum));
+        let exact = "stroke=\"#000000\" stroke-width=\"1.5\" stroke-dasharray=\"6 4\"";
+        parts += &panel.line(points, exact);
+        parts += &key(0, exact, "exact");
+        for (i, (sums, name)) in self.sums.iter().zip(names).enumerate() {
+            let color = COLORS[i % (COLORS.len() - 1)];
+            let style = format!("stroke=\"{color}\" stroke-width=\"2\"");
+            // A sum that overflowed is drawn no further.
+            let points = self.lengths.iter().zip(sums).map(|(&length, &sum)| {
+                sum.is_finite().then(|| panel.at(length as f64, sum.into()))
+            });
+            parts += &line_of(points, &style);
+            let end = sums.last().copied().unwrap_or_default();
+            parts += &key(i + 1, &style, &format!("{name}: {end}"));
+        }
+        let height = 456.0 + 22.0 * (names.len() + 1) as f64;
+        document((670.0, height), 13, &parts)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::AccumulatorBits;
-use super::table::{Table, percent, thousands};
+use lowbit_formats::swamping::Swamping;
+
+use super::table::{Alignment, Table, percent, thousands};
 use crate::bench::{ConvolutionTimes, StepTime, StepTimes};
 use crate::calibrate::Measured;
 use crate::quantizers::Slot;
@@ -45,7 +47,23 @@ pub fn recipes(recipes: &[NamedRecipe]) -> Table {
     let lines = recipes
         .iter()
         .map(|recipe| [recipe.name, recipe.about()].map(String::from));
-    Table::new(["recipe", "what it trains"]).with_rows(lines)
+    let mut table = Table::new(["recipe", "what it trains"]).with_rows(lines);
+    table.columns[1].alignment = Alignment::Left;
+    table
+}
+
+/// One line a way to make sums: the last and the largest sum, and the error of the last.
+pub fn sums(found: &Swamping, names: &[String]) -> Table {
+    let exact = found.exact.last().copied().unwrap_or_default();
+    let products = found.lengths.last().copied().unwrap_or_default();
+    let caption = format!("{} products, exact sum {exact}", thousands(products as u64));
+    let headings = ["sum", "result", "error"];
+    let rows = found.sums.iter().zip(names).map(|(sums, name)| {
+        let last = sums.last().copied().unwrap_or_default();
+        let error = 100.0 * (f64::from(last) - exact) / exact;
+        [name.clone(), last.to_string(), format!("{error:.2} %")]
+    });
+    Table::new(headings).with_rows(rows).with_caption(caption)
 }
 
 /// The result of a test.
