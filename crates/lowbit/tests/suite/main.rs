@@ -15,5 +15,6 @@ mod models;
 mod operators;
 mod operators_pytorch;
 mod own_layer;
+mod qpytorch;
 mod shift_adder;
 mod training;
