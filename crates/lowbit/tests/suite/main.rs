@@ -17,5 +17,6 @@ mod operators;
 mod operators_pytorch;
 mod own_layer;
 mod recipes;
+mod qpytorch;
 mod shift_adder;
 mod training;

@@ -24,10 +24,10 @@ const EXTRA: u32 = 52 - FRACTION;
 pub(crate) struct ScaledPosit {
     /// The posit without its factor.
     posit: Posit,
-    /// Values are multiplied by this,
-    times: f64,
-    /// and divided by this.
-    over: f64,
+    /// The factor, in f64.
+    factor: f64,
+    /// One over the factor, in f64.
+    per: f64,
     /// The words of the smallest and the largest posit whose value as `f32` is neither 0 nor
     /// infinite.
     smallest: u32,
@@ -39,8 +39,8 @@ impl ScaledPosit {
         let (times, over) = posit.scale.quotient();
         let mut scaled = Self {
             posit: posit.unscaled(),
-            times,
-            over,
+            factor: times / over,
+            per: over / times,
             smallest: 0,
             largest: u32::MAX,
         };
@@ -54,20 +54,18 @@ impl ScaledPosit {
         scaled
     }
 
-    /// The value of a word as an `f32`. The product has at most 46 bits and is exact in f64; and a
-    /// quotient of numbers of so few bits lies too far from a middle of two `f32` for f64 to matter
-    /// (Figueroa, "When is double rounding innocuous?", 1995).
+    /// The value of a word as an `f32`, rounded once: f64 gives the exact product, or the quotient
+    /// [`snapped`], which lies far from a middle of two `f32` or at one.
     #[inline(always)]
     pub(crate) fn value(&self, word: u32) -> f32 {
-        (self.posit.word_value(word) * self.times / self.over) as f32
+        snapped(self.posit.word_value(word) * self.factor) as f32
     }
 
     /// The word of `magnitude` over the factor, cut to 23 bits of fraction, the last of which is set
-    /// if anything was cut off (rounding to odd). f64 says whether: a quotient of two numbers of 24
-    /// bits that has no 24 bits itself differs from those that have by more than `2^-49` of them.
+    /// if anything was cut off (rounding to odd).
     #[inline(always)]
     fn exact_word(&self, magnitude: f64) -> u32 {
-        let bits = (magnitude * self.over / self.times).to_bits();
+        let bits = snapped(magnitude * self.per).to_bits();
         let offset = (1023 - u64::from(self.posit.word_bias())) << FRACTION;
         let inexact = bits & ((1 << EXTRA) - 1) != 0;
         (bits >> EXTRA).wrapping_sub(offset) as u32 | u32::from(inexact)
@@ -76,6 +74,12 @@ impl ScaledPosit {
     #[inline(always)]
     fn cut(&self, exact: u32, rounding: Rounding) -> u32 {
         self.posit.cut_word(exact, false, rounding, 0)
+    }
+
+    /// Cut to nearest; nothing but zero becomes zero.
+    #[inline(always)]
+    fn nearest(&self, exact: u32, mode: Rounding) -> u32 {
+        self.cut(exact, mode).max(self.smallest).min(self.largest)
     }
 
     /// The word after that of a value.
@@ -88,11 +92,10 @@ impl ScaledPosit {
     pub(crate) fn word(&self, x: f32, rounding: Rounding, random: u32) -> u32 {
         let (magnitude, negative) = (x.abs(), x.to_bits() & SIGN != 0);
         let exact = self.exact_word(magnitude.into());
-        let held = |mode| self.cut(exact, mode).max(self.smallest).min(self.largest);
-        let near = held(Rounding::NearestEven);
+        let near = self.nearest(exact, Rounding::NearestEven);
         let directed = match rounding {
             Rounding::NearestEven => return near,
-            Rounding::NearestAway => return held(Rounding::NearestAway),
+            Rounding::NearestAway => return self.nearest(exact, rounding),
             Rounding::Stochastic { bits, .. } => {
                 let lower = self.cut(exact, Rounding::TowardZero).min(self.largest);
                 let upper = self.cut(exact, Rounding::Up).min(self.largest);
@@ -114,19 +117,33 @@ impl ScaledPosit {
     }
 
     /// Where the nearest modes go over from `toward` to `away`, two neighbouring values above zero:
-    /// the factor times the posit that has one bit more. `None` if `f32` does not hold the values
+    /// the factor, here as a quotient, times the posit that has one bit more. `None` if `f32` does not hold the values
     /// between them.
-    pub(crate) fn boundary(&self, toward: f32, away: f32) -> Option<Wide> {
+    fn boundary(&self, (times, over): (f64, f64), toward: f32, away: f32) -> Option<Wide> {
         let word = self.word(toward, Rounding::NearestEven, 0);
         let half = self.posit.cut_bits(word).checked_sub(1)?;
         if self.value(self.next(word)) != away {
             return None;
         }
-        let product = self.posit.word_value(word | 1 << half) * self.times;
-        let boundary = product / self.over;
-        let rest = (-boundary).mul_add(self.over, product);
+        let product = self.posit.word_value(word | 1 << half) * times;
+        let boundary = product / over;
+        let rest = (-boundary).mul_add(over, product);
         Some(Wide::beside(boundary, rest.total_cmp(&0.0)))
     }
+}
+
+/// A product with the factor or its reciprocal, which f64 may have rounded, made exact where the exact
+/// one has at most 25 bits, and else left on the side of every such number on which it belongs.
+///
+/// The exact one is `v d` or `v / d` for numbers of at most 24 bits. A quotient between `2^24` and
+/// `2^25`, with integers `d < 2^24` and `t` of 25 bits, is `t`, or differs from it by
+/// `|v - t d| / d > 2^-24`: sixteen last places of f64, which has 28 bits after the point there. The
+/// computed one differs from it by less than two, from the reciprocal's rounding and its own. So the
+/// nearest multiple of eight last places is the exact number where that has 25 bits, and does not pass
+/// one where not.
+#[inline(always)]
+fn snapped(product: f64) -> f64 {
+    f64::from_bits(product.to_bits().wrapping_add(4) & !7)
 }
 
 impl Grid for ScaledPosit {
@@ -152,7 +169,9 @@ impl Grid for ScaledPosit {
 /// [`ScalarFormat::compare_boundary`](crate::ScalarFormat::compare_boundary).
 pub(crate) fn compare(posit: Posit, x: Wide, (lower, upper): (f64, f64)) -> Ordering {
     let (toward, away) = (lower.abs().min(upper.abs()), lower.abs().max(upper.abs()));
-    let Some(boundary) = ScaledPosit::new(posit).boundary(toward as f32, away as f32) else {
+    let scaled = ScaledPosit::new(posit);
+    let boundary = scaled.boundary(posit.scale.quotient(), toward as f32, away as f32);
+    let Some(boundary) = boundary else {
         return x.compare_middle(lower, upper);
     };
     let order = x.abs().compare_wide(boundary);
