@@ -22,6 +22,13 @@ const WIDE: usize = 128;
 /// Sums that are attempted together.
 const LINE: usize = 32;
 
+/// Sums that are made in pairs, or compensated, together: with what they wait for, they are in
+/// registers.
+const PAIRS: usize = 64;
+
+/// Sums that wait for another of as many products, each of twice as many as that before.
+const LEVELS: usize = usize::BITS as usize;
+
 /// Products that are attempted together.
 const STEPS: usize = 4;
 
@@ -110,7 +117,7 @@ impl<S: Steps> Product<'_, S> {
             Order::Sequential => self.add_rows(rows, first, 0..inner, sums, width),
             Order::Pairwise => {
                 for (row, sums) in rows.chunks_exact(inner).zip(sums) {
-                    self.pairwise(row, right, &mut sums[..width]);
+                    pairwise(self.steps, (row, right, columns), &mut sums[..width]);
                 }
             }
             Order::Kahan => {
@@ -152,44 +159,6 @@ impl<S: Steps> Product<'_, S> {
                 let row = &row[start..end];
                 add_products(self.steps, (row, right, columns), &mut sums[..width]);
             }
-        }
-    }
-
-    /// Neighbours are added as soon as both are there: after product `k + 1`, as often as that
-    /// number is even. What is left over at last goes from the smaller sums to the larger.
-    fn pairwise(&self, row: &[S::Operand], right: &[S::Operand], sums: &mut [S::Sum]) {
-        let (columns, width) = (self.shape.columns, sums.len());
-        let mut waiting: Vec<[S::Sum; COLUMNS]> = Vec::new();
-        for (k, a) in row.iter().enumerate() {
-            let mut sum = [S::ZERO; COLUMNS];
-            let right = &right[k * columns..];
-            let a = std::slice::from_ref(a);
-            add_products(self.steps, (a, right, columns), &mut sum[..width]);
-            waiting.push(sum);
-            for _ in 0..(k + 1).trailing_zeros() {
-                self.add_last(&mut waiting, width);
-            }
-        }
-        while waiting.len() > 1 {
-            self.add_last(&mut waiting, width);
-        }
-        if let Some(sum) = waiting.first() {
-            sums.copy_from_slice(&sum[..width]);
-        }
-    }
-
-    /// Adds the last two.
-    fn add_last(&self, waiting: &mut Vec<[S::Sum; COLUMNS]>, width: usize) {
-        if let Some(last) = waiting.pop()
-            && let Some(before) = waiting.last_mut()
-        {
-            let steps = self.steps;
-            add_sums(
-                #[inline(always)]
-                |a, b| steps.add(a, b),
-                &mut before[..width],
-                &last[..width],
-            );
         }
     }
 }
@@ -305,23 +274,99 @@ fn add_all<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S
     );
 }
 
-/// Adds the products of a row, compensated.
-fn kahan<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::Sum]) {
-    let mut errors = [S::ZERO; COLUMNS];
+/// Adds the products of a row in pairs.
+fn pairwise<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::Sum]) {
     dispatch_on(
         operands,
-        (sums, &mut errors),
+        sums,
         #[inline(always)]
-        move |(row, right, columns), (sums, errors)| {
-            for (k, &a) in row.iter().enumerate() {
-                let line = &right[k * columns..][..sums.len()];
-                for ((sum, error), &b) in sums.iter_mut().zip(errors.iter_mut()).zip(line) {
-                    let before = *sum;
-                    let y = steps.add_product(*error, a, b);
-                    *sum = steps.add(before, y);
-                    *error = steps.add(steps.subtract(before, *sum), y);
+        move |(row, right, columns), sums| {
+            let mut line = [[S::ZERO; PAIRS]; LEVELS];
+            for (at, sums) in sums.chunks_mut(PAIRS).enumerate() {
+                let right = &right[at * PAIRS..];
+                if let Ok(sums) = <&mut [S::Sum; PAIRS]>::try_from(&mut *sums) {
+                    *sums = pairs(steps, (row, right, columns), &mut line);
+                    continue;
+                }
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    let mut line = [[S::ZERO; 1]; LEVELS];
+                    [*sum] = pairs(steps, (row, &right[j..], columns), &mut line);
                 }
             }
         },
     );
+}
+
+/// Neighbours are added as soon as both are there: after product `k + 1`, as often as that number is
+/// even. What is left over at last goes from the smaller sums to the larger.
+#[inline(always)]
+fn pairs<S: Steps, const T: usize>(
+    steps: S,
+    (row, right, columns): Operands<'_, S::Operand>,
+    waiting: &mut [[S::Sum; T]; LEVELS],
+) -> [S::Sum; T] {
+    for (k, &a) in row.iter().enumerate() {
+        let line = &right[k * columns..][..T];
+        let mut sum = [S::ZERO; T];
+        for j in 0..T {
+            sum[j] = steps.add_product(S::ZERO, a, line[j]);
+        }
+        let level = k.trailing_ones() as usize;
+        for before in &waiting[..level] {
+            for j in 0..T {
+                sum[j] = steps.add(before[j], sum[j]);
+            }
+        }
+        waiting[level] = sum;
+    }
+    let mut left = (0..LEVELS).filter(|level| row.len() >> level & 1 == 1);
+    let Some(first) = left.next() else {
+        return [S::ZERO; T];
+    };
+    let mut sum = waiting[first];
+    for level in left {
+        for j in 0..T {
+            sum[j] = steps.add(waiting[level][j], sum[j]);
+        }
+    }
+    sum
+}
+
+/// Adds the products of a row, compensated.
+fn kahan<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::Sum]) {
+    dispatch_on(
+        operands,
+        sums,
+        #[inline(always)]
+        move |(row, right, columns), sums| {
+            for (at, sums) in sums.chunks_mut(PAIRS).enumerate() {
+                let right = &right[at * PAIRS..];
+                if let Ok(sums) = <&mut [S::Sum; PAIRS]>::try_from(&mut *sums) {
+                    *sums = compensated(steps, (row, right, columns));
+                    continue;
+                }
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    [*sum] = compensated(steps, (row, &right[j..], columns));
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn compensated<S: Steps, const T: usize>(
+    steps: S,
+    (row, right, columns): Operands<'_, S::Operand>,
+) -> [S::Sum; T] {
+    let (mut sums, mut errors) = ([S::ZERO; T], [S::ZERO; T]);
+    for (k, &a) in row.iter().enumerate() {
+        let line = &right[k * columns..][..T];
+        for j in 0..T {
+            let before = sums[j];
+            let y = steps.add_product(errors[j], a, line[j]);
+            sums[j] = steps.add(before, y);
+            errors[j] = steps.add(steps.subtract(before, sums[j]), y);
+        }
+    }
+    sums
 }

@@ -4,7 +4,7 @@ use lowbit_formats::accumulate::{Order, Partial};
 use lowbit_formats::{Accumulation, Float, Format, Grid, Pass, Rounding, ScalarFormat};
 
 use crate::accumulate::blocks::{Product, Steps, add_sums};
-use crate::accumulate::nearest::{Narrow, Nearest, Wide};
+use crate::accumulate::nearest::{Bounded, Narrow, Nearest, Wide};
 use crate::accumulate::operands::Extent;
 use crate::accumulate::{Shape, one_nan};
 #[cfg(not(target_arch = "aarch64"))]
@@ -206,6 +206,14 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// The products of the longest sum in the inner format.
+    fn longest(&self) -> usize {
+        match self.order {
+            Order::Chunked { size, .. } => self.shape.inner.min(*size),
+            _ => self.shape.inner,
+        }
+    }
+
     fn run<S: Steps<Operand = f32, Sum = f32>>(self, steps: S, output: &mut [f32]) {
         let product = Product {
             steps,
@@ -291,9 +299,9 @@ macro_rules! run_in_way {
 
 impl Work<'_> {
     /// Makes the products with a fast grid, if there is one for the products as well.
-    fn with_grid(
+    fn with_grid<G: Nearest>(
         self,
-        grid: impl Nearest,
+        grid: G,
         product: Option<&Float>,
         bits: Bits,
         output: &mut [f32],
@@ -395,6 +403,34 @@ impl Work<'_> {
     }
 }
 
+/// The exponent of the smallest normal number.
+fn min_exponent(format: &Float) -> i32 {
+    (format.min_normal().to_bits() >> 23) as i32 - 127
+}
+
+/// An exponent that no partial sum of so many products goes beyond, nor what it is compensated with:
+/// each addition rounds up by at most one part in `2^mantissa`, less than 1.45 `2^-mantissa` as an
+/// exponent. Beyond every format where operands are not finite, or a rounded product may not be.
+fn highest(
+    [left, right]: [Extent; 2],
+    inner: &Float,
+    product: Option<&Float>,
+    longest: usize,
+) -> i32 {
+    const BEYOND: i32 = 1000;
+    let of_product = left.highest + right.highest + 2;
+    let holds = |format: &Float| of_product < (format.max_finite().to_bits() >> 23) as i32 - 127;
+    if !left.finite() || !right.finite() || !product.is_none_or(holds) {
+        return BEYOND;
+    }
+    let length = (usize::BITS - longest.leading_zeros()) as i32;
+    let growth = (longest >> inner.mantissa())
+        .saturating_mul(2)
+        .min(BEYOND as usize) as i32;
+    // Two more for compensated sums, one for the part of the growth that is below one.
+    of_product.max(min_exponent(inner)) + length + growth + 4
+}
+
 /// Makes the products, if the formats are floating-point ones that are rounded to nearest.
 pub(super) fn product(
     accumulation: &Accumulation,
@@ -438,8 +474,21 @@ pub(super) fn product(
         sum: bits(inner),
     };
     let finite = left.finite() && right.finite();
+    let highest = highest([left, right], inner, product, work.longest());
+    // Multiples of the smallest number are not rounded below the smallest normal one.
+    let step = min_exponent(inner) - i32::from(inner.mantissa());
+    let plain = product.is_none() && bits.way() == way::PLAIN && left.lowest + right.lowest >= step;
     let done = match (Narrow::new(inner), Wide::new(inner)) {
-        (Some(grid), _) => work.with_grid(grid, product, bits, output),
+        (Some(narrow), _) => match (narrow.bounded::<false>(highest), narrow.bounded(highest)) {
+            (Some(grid), _) if plain => {
+                let product = Single;
+                let steps = FloatSteps::<_, _, { way::PLAIN }, false> { grid, product };
+                work.run(steps, output);
+                true
+            }
+            (_, Some(grid)) => work.with_grid::<Bounded<true>>(grid, product, bits, output),
+            _ => work.with_grid(narrow, product, bits, output),
+        },
         (None, Some(grid)) if finite => work.with_grid(grid, product, bits, output),
         _ => false,
     };
