@@ -22,15 +22,11 @@ const WIDE: usize = 128;
 /// Sums that are attempted together.
 const LINE: usize = 32;
 
-/// Sums that are made in pairs, or compensated, together: with what they wait for, they are in
-/// registers.
+/// Sums that are made in pairs together.
 const PAIRS: usize = 64;
 
 /// Sums that wait for another of as many products, each of twice as many as that before.
 const LEVELS: usize = usize::BITS as usize;
-
-/// Products that are attempted together.
-const STEPS: usize = 4;
 
 /// The steps of a sum. Methods are `#[inline(always)]` and without branches, since they become parts
 /// of vector loops.
@@ -48,6 +44,12 @@ pub(super) trait Steps: Copy + Send + Sync {
 
     /// Whether [`attempt`](Self::attempt) is worth it.
     const ATTEMPTS: bool = false;
+
+    /// Products that are attempted together.
+    #[inline(always)]
+    fn together(self) -> usize {
+        1
+    }
 
     /// The same in a cheaper way, and whether that may be wrong.
     #[inline(always)]
@@ -202,8 +204,9 @@ fn attempt_all<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mu
         sums,
         #[inline(always)]
         move |(row, right, columns), sums| {
-            for (k, row) in row.chunks(STEPS).enumerate() {
-                let right = &right[k * STEPS * columns..];
+            let together = steps.together();
+            for (k, row) in row.chunks(together).enumerate() {
+                let right = &right[k * together * columns..];
                 for (at, sums) in sums.as_chunks_mut::<LINE>().0.iter_mut().enumerate() {
                     attempt_line(steps, (row, &right[at * LINE..], columns), sums);
                 }
@@ -339,9 +342,9 @@ fn kahan<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::
         sums,
         #[inline(always)]
         move |(row, right, columns), sums| {
-            for (at, sums) in sums.chunks_mut(PAIRS).enumerate() {
-                let right = &right[at * PAIRS..];
-                if let Ok(sums) = <&mut [S::Sum; PAIRS]>::try_from(&mut *sums) {
+            for (at, sums) in sums.chunks_mut(WIDE).enumerate() {
+                let right = &right[at * WIDE..];
+                if let Ok(sums) = <&mut [S::Sum; WIDE]>::try_from(&mut *sums) {
                     *sums = compensated(steps, (row, right, columns));
                     continue;
                 }

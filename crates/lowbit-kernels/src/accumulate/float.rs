@@ -4,7 +4,9 @@ use lowbit_formats::accumulate::{Order, Partial};
 use lowbit_formats::{Accumulation, Float, Format, Grid, Pass, Rounding, ScalarFormat};
 
 use crate::accumulate::blocks::{Product, Steps, add_sums};
+use crate::accumulate::bounds::{highest, min_exponent};
 use crate::accumulate::nearest::{Bounded, Narrow, Nearest, Wide};
+use crate::accumulate::odd::{add_double_to_odd, add_to_odd};
 use crate::accumulate::operands::Extent;
 use crate::accumulate::{Shape, one_nan};
 #[cfg(not(target_arch = "aarch64"))]
@@ -12,6 +14,10 @@ use crate::vector::{Isa, isa};
 
 /// The most significant bits of partial sums whose rounding by way of f32 changes nothing.
 const INNOCUOUS: i32 = 11;
+
+/// The most significant bits of partial sums that are attempted. One f32 in `2^(24 - bits)` is in the
+/// middle of two.
+const ATTEMPTED: i32 = 17;
 
 /// How a partial sum and a product are added before they are rounded to the format.
 mod way {
@@ -42,44 +48,6 @@ impl Grid for Single {
     fn round(&self, x: f32, _: Rounding, _: u32) -> f32 {
         x
     }
-}
-
-/// The odd one of the f32 next to `sum + rest`, where `rest` lies between `sum` and its neighbour,
-/// and of which `sign` has the sign bit; `sum` itself where there is no rest.
-#[inline(always)]
-fn to_odd(sum: f32, inexact: bool, sign: u32) -> f32 {
-    let bits = sum.to_bits();
-    // The neighbour nearer to zero, where the rest points there; then the odd one of the two that
-    // share all bits but the last.
-    let below = ((sign ^ bits) as i32 >> 31) as u32;
-    f32::from_bits(if inexact {
-        bits.wrapping_add(below) | 1
-    } else {
-        bits
-    })
-}
-
-/// `x + y` rounded to odd, with the error of TwoSum (Knuth, The Art of Computer Programming, volume
-/// 2, section 4.2.2, theorem B). An infinite sum has no error that is a number, and stays.
-#[inline(always)]
-fn add_to_odd(x: f32, y: f32) -> f32 {
-    let sum = x + y;
-    let y_part = sum - x;
-    let error = (x - (sum - y_part)) + (y - y_part);
-    to_odd(sum, error.abs() > 0.0, error.to_bits())
-}
-
-/// `x + y` as an f32 rounded to odd.
-#[inline(always)]
-fn add_double_to_odd(x: f64, y: f64) -> f32 {
-    let sum = x + y;
-    let y_part = sum - x;
-    let error = (x - (sum - y_part)) + (y - y_part);
-    let single = sum as f32;
-    // The first part is zero or much larger than the second, so that their sum has the right sign.
-    let rest = (sum - f64::from(single)) + error;
-    let sign = (rest.to_bits() >> 32) as u32;
-    to_odd(single, rest.abs() > 0.0, sign)
 }
 
 /// Sums rounded to the numbers of `grid`, of products that are rounded to those of `product` if they
@@ -140,6 +108,8 @@ impl<G: Grid, P: Grid, const WAY: u8, const ROUNDED: bool> Steps
 struct Attempts<G, S> {
     grid: G,
     exact: S,
+    /// Products that are attempted together: of more bits, middles are more frequent.
+    together: usize,
 }
 
 impl<G: Nearest, S: Steps<Operand = f32, Sum = f32>> Steps for Attempts<G, S> {
@@ -152,6 +122,11 @@ impl<G: Nearest, S: Steps<Operand = f32, Sum = f32>> Steps for Attempts<G, S> {
     #[inline(always)]
     fn add_product(self, sum: f32, a: f32, b: f32) -> f32 {
         self.exact.add_product(sum, a, b)
+    }
+
+    #[inline(always)]
+    fn together(self) -> usize {
+        self.together
     }
 
     #[inline(always)]
@@ -332,8 +307,14 @@ impl Work<'_> {
             }
             _ => {
                 let exact = FloatSteps::<_, _, { way::ODD_DOUBLE }, false> { grid, product };
-                if has_fused() {
-                    self.run(Attempts { grid, exact }, output);
+                if has_fused() && bits.sum <= ATTEMPTED {
+                    let together = if bits.sum <= INNOCUOUS { 4 } else { 1 };
+                    let attempts = Attempts {
+                        grid,
+                        exact,
+                        together,
+                    };
+                    self.run(attempts, output);
                 } else {
                     self.run(exact, output);
                 }
@@ -401,34 +382,6 @@ impl Work<'_> {
             }
         }
     }
-}
-
-/// The exponent of the smallest normal number.
-fn min_exponent(format: &Float) -> i32 {
-    (format.min_normal().to_bits() >> 23) as i32 - 127
-}
-
-/// An exponent that no partial sum of so many products goes beyond, nor what it is compensated with:
-/// each addition rounds up by at most one part in `2^mantissa`, less than 1.45 `2^-mantissa` as an
-/// exponent. Beyond every format where operands are not finite, or a rounded product may not be.
-fn highest(
-    [left, right]: [Extent; 2],
-    inner: &Float,
-    product: Option<&Float>,
-    longest: usize,
-) -> i32 {
-    const BEYOND: i32 = 1000;
-    let of_product = left.highest + right.highest + 2;
-    let holds = |format: &Float| of_product < (format.max_finite().to_bits() >> 23) as i32 - 127;
-    if !left.finite() || !right.finite() || !product.is_none_or(holds) {
-        return BEYOND;
-    }
-    let length = (usize::BITS - longest.leading_zeros()) as i32;
-    let growth = (longest >> inner.mantissa())
-        .saturating_mul(2)
-        .min(BEYOND as usize) as i32;
-    // Two more for compensated sums, one for the part of the growth that is below one.
-    of_product.max(min_exponent(inner)) + length + growth + 4
 }
 
 /// Makes the products, if the formats are floating-point ones that are rounded to nearest.
