@@ -173,10 +173,7 @@ impl TensorCore {
                     self.takes.join(", ")
                 ),
             };
-            self.takes
-                .iter()
-                .position(|name| same(&name))
-                .ok_or_else(refused)
+            self.takes.iter().position(same).ok_or_else(refused)
         };
         let operands = [place(left)?, place(right)?];
         Ok(Self { operands, ..self })

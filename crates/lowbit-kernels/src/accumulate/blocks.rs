@@ -22,8 +22,11 @@ const WIDE: usize = 128;
 /// Sums that are attempted together.
 const LINE: usize = 32;
 
-/// Products that are attempted together.
-const STEPS: usize = 4;
+/// Sums that are made in pairs together.
+const PAIRS: usize = 64;
+
+/// Sums that wait for another of as many products, each of twice as many as that before.
+const LEVELS: usize = usize::BITS as usize;
 
 /// The steps of a sum. Methods are `#[inline(always)]` and without branches, since they become parts
 /// of vector loops.
@@ -41,6 +44,12 @@ pub(super) trait Steps: Copy + Send + Sync {
 
     /// Whether [`attempt`](Self::attempt) is worth it.
     const ATTEMPTS: bool = false;
+
+    /// Products that are attempted together.
+    #[inline(always)]
+    fn together(self) -> usize {
+        1
+    }
 
     /// The same in a cheaper way, and whether that may be wrong.
     #[inline(always)]
@@ -110,7 +119,7 @@ impl<S: Steps> Product<'_, S> {
             Order::Sequential => self.add_rows(rows, first, 0..inner, sums, width),
             Order::Pairwise => {
                 for (row, sums) in rows.chunks_exact(inner).zip(sums) {
-                    self.pairwise(row, right, &mut sums[..width]);
+                    pairwise(self.steps, (row, right, columns), &mut sums[..width]);
                 }
             }
             Order::Kahan => {
@@ -154,44 +163,6 @@ impl<S: Steps> Product<'_, S> {
             }
         }
     }
-
-    /// Neighbours are added as soon as both are there: after product `k + 1`, as often as that
-    /// number is even. What is left over at last goes from the smaller sums to the larger.
-    fn pairwise(&self, row: &[S::Operand], right: &[S::Operand], sums: &mut [S::Sum]) {
-        let (columns, width) = (self.shape.columns, sums.len());
-        let mut waiting: Vec<[S::Sum; COLUMNS]> = Vec::new();
-        for (k, a) in row.iter().enumerate() {
-            let mut sum = [S::ZERO; COLUMNS];
-            let right = &right[k * columns..];
-            let a = std::slice::from_ref(a);
-            add_products(self.steps, (a, right, columns), &mut sum[..width]);
-            waiting.push(sum);
-            for _ in 0..(k + 1).trailing_zeros() {
-                self.add_last(&mut waiting, width);
-            }
-        }
-        while waiting.len() > 1 {
-            self.add_last(&mut waiting, width);
-        }
-        if let Some(sum) = waiting.first() {
-            sums.copy_from_slice(&sum[..width]);
-        }
-    }
-
-    /// Adds the last two.
-    fn add_last(&self, waiting: &mut Vec<[S::Sum; COLUMNS]>, width: usize) {
-        if let Some(last) = waiting.pop()
-            && let Some(before) = waiting.last_mut()
-        {
-            let steps = self.steps;
-            add_sums(
-                #[inline(always)]
-                |a, b| steps.add(a, b),
-                &mut before[..width],
-                &last[..width],
-            );
-        }
-    }
 }
 
 /// `sums[j] = add(sums[j], others[j])`.
@@ -233,8 +204,9 @@ fn attempt_all<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mu
         sums,
         #[inline(always)]
         move |(row, right, columns), sums| {
-            for (k, row) in row.chunks(STEPS).enumerate() {
-                let right = &right[k * STEPS * columns..];
+            let together = steps.together();
+            for (k, row) in row.chunks(together).enumerate() {
+                let right = &right[k * together * columns..];
                 for (at, sums) in sums.as_chunks_mut::<LINE>().0.iter_mut().enumerate() {
                     attempt_line(steps, (row, &right[at * LINE..], columns), sums);
                 }
@@ -305,23 +277,99 @@ fn add_all<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S
     );
 }
 
-/// Adds the products of a row, compensated.
-fn kahan<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::Sum]) {
-    let mut errors = [S::ZERO; COLUMNS];
+/// Adds the products of a row in pairs.
+fn pairwise<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::Sum]) {
     dispatch_on(
         operands,
-        (sums, &mut errors),
+        sums,
         #[inline(always)]
-        move |(row, right, columns), (sums, errors)| {
-            for (k, &a) in row.iter().enumerate() {
-                let line = &right[k * columns..][..sums.len()];
-                for ((sum, error), &b) in sums.iter_mut().zip(errors.iter_mut()).zip(line) {
-                    let before = *sum;
-                    let y = steps.add_product(*error, a, b);
-                    *sum = steps.add(before, y);
-                    *error = steps.add(steps.subtract(before, *sum), y);
+        move |(row, right, columns), sums| {
+            let mut line = [[S::ZERO; PAIRS]; LEVELS];
+            for (at, sums) in sums.chunks_mut(PAIRS).enumerate() {
+                let right = &right[at * PAIRS..];
+                if let Ok(sums) = <&mut [S::Sum; PAIRS]>::try_from(&mut *sums) {
+                    *sums = pairs(steps, (row, right, columns), &mut line);
+                    continue;
+                }
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    let mut line = [[S::ZERO; 1]; LEVELS];
+                    [*sum] = pairs(steps, (row, &right[j..], columns), &mut line);
                 }
             }
         },
     );
+}
+
+/// Neighbours are added as soon as both are there: after product `k + 1`, as often as that number is
+/// even. What is left over at last goes from the smaller sums to the larger.
+#[inline(always)]
+fn pairs<S: Steps, const T: usize>(
+    steps: S,
+    (row, right, columns): Operands<'_, S::Operand>,
+    waiting: &mut [[S::Sum; T]; LEVELS],
+) -> [S::Sum; T] {
+    for (k, &a) in row.iter().enumerate() {
+        let line = &right[k * columns..][..T];
+        let mut sum = [S::ZERO; T];
+        for j in 0..T {
+            sum[j] = steps.add_product(S::ZERO, a, line[j]);
+        }
+        let level = k.trailing_ones() as usize;
+        for before in &waiting[..level] {
+            for j in 0..T {
+                sum[j] = steps.add(before[j], sum[j]);
+            }
+        }
+        waiting[level] = sum;
+    }
+    let mut left = (0..LEVELS).filter(|level| row.len() >> level & 1 == 1);
+    let Some(first) = left.next() else {
+        return [S::ZERO; T];
+    };
+    let mut sum = waiting[first];
+    for level in left {
+        for j in 0..T {
+            sum[j] = steps.add(waiting[level][j], sum[j]);
+        }
+    }
+    sum
+}
+
+/// Adds the products of a row, compensated.
+fn kahan<S: Steps>(steps: S, operands: Operands<'_, S::Operand>, sums: &mut [S::Sum]) {
+    dispatch_on(
+        operands,
+        sums,
+        #[inline(always)]
+        move |(row, right, columns), sums| {
+            for (at, sums) in sums.chunks_mut(WIDE).enumerate() {
+                let right = &right[at * WIDE..];
+                if let Ok(sums) = <&mut [S::Sum; WIDE]>::try_from(&mut *sums) {
+                    *sums = compensated(steps, (row, right, columns));
+                    continue;
+                }
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    [*sum] = compensated(steps, (row, &right[j..], columns));
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn compensated<S: Steps, const T: usize>(
+    steps: S,
+    (row, right, columns): Operands<'_, S::Operand>,
+) -> [S::Sum; T] {
+    let (mut sums, mut errors) = ([S::ZERO; T], [S::ZERO; T]);
+    for (k, &a) in row.iter().enumerate() {
+        let line = &right[k * columns..][..T];
+        for j in 0..T {
+            let before = sums[j];
+            let y = steps.add_product(errors[j], a, line[j]);
+            sums[j] = steps.add(before, y);
+            errors[j] = steps.add(steps.subtract(before, sums[j]), y);
+        }
+    }
+    sums
 }

@@ -4,7 +4,9 @@ use lowbit_formats::accumulate::{Order, Partial};
 use lowbit_formats::{Accumulation, Float, Format, Grid, Pass, Rounding, ScalarFormat};
 
 use crate::accumulate::blocks::{Product, Steps, add_sums};
-use crate::accumulate::nearest::{Narrow, Nearest, Wide};
+use crate::accumulate::bounds::{highest, min_exponent};
+use crate::accumulate::nearest::{Bounded, Narrow, Nearest, Wide};
+use crate::accumulate::odd::{add_double_to_odd, add_to_odd};
 use crate::accumulate::operands::Extent;
 use crate::accumulate::{Shape, one_nan};
 #[cfg(not(target_arch = "aarch64"))]
@@ -12,6 +14,10 @@ use crate::vector::{Isa, isa};
 
 /// The most significant bits of partial sums whose rounding by way of f32 changes nothing.
 const INNOCUOUS: i32 = 11;
+
+/// The most significant bits of partial sums that are attempted. One f32 in `2^(24 - bits)` is in the
+/// middle of two.
+const ATTEMPTED: i32 = 17;
 
 /// How a partial sum and a product are added before they are rounded to the format.
 mod way {
@@ -42,44 +48,6 @@ impl Grid for Single {
     fn round(&self, x: f32, _: Rounding, _: u32) -> f32 {
         x
     }
-}
-
-/// The odd one of the f32 next to `sum + rest`, where `rest` lies between `sum` and its neighbour,
-/// and of which `sign` has the sign bit; `sum` itself where there is no rest.
-#[inline(always)]
-fn to_odd(sum: f32, inexact: bool, sign: u32) -> f32 {
-    let bits = sum.to_bits();
-    // The neighbour nearer to zero, where the rest points there; then the odd one of the two that
-    // share all bits but the last.
-    let below = ((sign ^ bits) as i32 >> 31) as u32;
-    f32::from_bits(if inexact {
-        bits.wrapping_add(below) | 1
-    } else {
-        bits
-    })
-}
-
-/// `x + y` rounded to odd, with the error of TwoSum (Knuth, The Art of Computer Programming, volume
-/// 2, section 4.2.2, theorem B). An infinite sum has no error that is a number, and stays.
-#[inline(always)]
-fn add_to_odd(x: f32, y: f32) -> f32 {
-    let sum = x + y;
-    let y_part = sum - x;
-    let error = (x - (sum - y_part)) + (y - y_part);
-    to_odd(sum, error.abs() > 0.0, error.to_bits())
-}
-
-/// `x + y` as an f32 rounded to odd.
-#[inline(always)]
-fn add_double_to_odd(x: f64, y: f64) -> f32 {
-    let sum = x + y;
-    let y_part = sum - x;
-    let error = (x - (sum - y_part)) + (y - y_part);
-    let single = sum as f32;
-    // The first part is zero or much larger than the second, so that their sum has the right sign.
-    let rest = (sum - f64::from(single)) + error;
-    let sign = (rest.to_bits() >> 32) as u32;
-    to_odd(single, rest.abs() > 0.0, sign)
 }
 
 /// Sums rounded to the numbers of `grid`, of products that are rounded to those of `product` if they
@@ -140,6 +108,8 @@ impl<G: Grid, P: Grid, const WAY: u8, const ROUNDED: bool> Steps
 struct Attempts<G, S> {
     grid: G,
     exact: S,
+    /// Products that are attempted together: of more bits, middles are more frequent.
+    together: usize,
 }
 
 impl<G: Nearest, S: Steps<Operand = f32, Sum = f32>> Steps for Attempts<G, S> {
@@ -152,6 +122,11 @@ impl<G: Nearest, S: Steps<Operand = f32, Sum = f32>> Steps for Attempts<G, S> {
     #[inline(always)]
     fn add_product(self, sum: f32, a: f32, b: f32) -> f32 {
         self.exact.add_product(sum, a, b)
+    }
+
+    #[inline(always)]
+    fn together(self) -> usize {
+        self.together
     }
 
     #[inline(always)]
@@ -206,6 +181,14 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// The products of the longest sum in the inner format.
+    fn longest(&self) -> usize {
+        match self.order {
+            Order::Chunked { size, .. } => self.shape.inner.min(*size),
+            _ => self.shape.inner,
+        }
+    }
+
     fn run<S: Steps<Operand = f32, Sum = f32>>(self, steps: S, output: &mut [f32]) {
         let product = Product {
             steps,
@@ -291,9 +274,9 @@ macro_rules! run_in_way {
 
 impl Work<'_> {
     /// Makes the products with a fast grid, if there is one for the products as well.
-    fn with_grid(
+    fn with_grid<G: Nearest>(
         self,
-        grid: impl Nearest,
+        grid: G,
         product: Option<&Float>,
         bits: Bits,
         output: &mut [f32],
@@ -324,8 +307,14 @@ impl Work<'_> {
             }
             _ => {
                 let exact = FloatSteps::<_, _, { way::ODD_DOUBLE }, false> { grid, product };
-                if has_fused() {
-                    self.run(Attempts { grid, exact }, output);
+                if has_fused() && bits.sum <= ATTEMPTED {
+                    let together = if bits.sum <= INNOCUOUS { 4 } else { 1 };
+                    let attempts = Attempts {
+                        grid,
+                        exact,
+                        together,
+                    };
+                    self.run(attempts, output);
                 } else {
                     self.run(exact, output);
                 }
@@ -438,8 +427,21 @@ pub(super) fn product(
         sum: bits(inner),
     };
     let finite = left.finite() && right.finite();
+    let highest = highest([left, right], inner, product, work.longest());
+    // Multiples of the smallest number are not rounded below the smallest normal one.
+    let step = min_exponent(inner) - i32::from(inner.mantissa());
+    let plain = product.is_none() && bits.way() == way::PLAIN && left.lowest + right.lowest >= step;
     let done = match (Narrow::new(inner), Wide::new(inner)) {
-        (Some(grid), _) => work.with_grid(grid, product, bits, output),
+        (Some(narrow), _) => match (narrow.bounded::<false>(highest), narrow.bounded(highest)) {
+            (Some(grid), _) if plain => {
+                let product = Single;
+                let steps = FloatSteps::<_, _, { way::PLAIN }, false> { grid, product };
+                work.run(steps, output);
+                true
+            }
+            (_, Some(grid)) => work.with_grid::<Bounded<true>>(grid, product, bits, output),
+            _ => work.with_grid(narrow, product, bits, output),
+        },
         (None, Some(grid)) if finite => work.with_grid(grid, product, bits, output),
         _ => false,
     };

@@ -217,6 +217,18 @@ impl Whole {
     }
 }
 
+/// Integers of a word for both, if no sum, below `2^most`, reaches a limit of either: they need not be
+/// brought within it.
+fn unlimited(inner: IntegerSum, outer: IntegerSum, most: i32) -> Option<[IntegerSum; 2]> {
+    let bits = if most < 32 { 32 } else { 64 };
+    if most >= inner.bits().min(outer.bits()) as i32 {
+        return None;
+    }
+    let word = IntegerSum::new(bits, IntegerOverflow::Wrap).ok()?;
+    let word = word.with_exponent(inner.exponent()).ok()?;
+    Some([word, word])
+}
+
 /// Makes the products, if they are whole numbers of the sums' unit that a register holds.
 pub(super) fn product(
     accumulation: &Accumulation,
@@ -243,6 +255,8 @@ pub(super) fn product(
     if !left.finite() || !right.finite() || more < 0 || widths.iter().any(|&width| width > 31) {
         return false;
     }
+    let most = widths[0] + widths[1] + (usize::BITS - shape.inner.leading_zeros()) as i32;
+    let [inner, outer] = unlimited(inner, outer, most).unwrap_or([inner, outer]);
     let work = Work {
         order: accumulation.order(),
         inner,

@@ -21,9 +21,11 @@
 //! - otherwise, and for other formats and roundings, one sum at a time.
 
 mod blocks;
+mod bounds;
 mod float;
 mod integer;
 mod nearest;
+mod odd;
 mod operands;
 mod stochastic;
 mod tensor_core;

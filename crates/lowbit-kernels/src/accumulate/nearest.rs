@@ -95,6 +95,65 @@ impl Grid for Narrow {
     }
 }
 
+/// A [`Narrow`] whose numbers are known not to go beyond the largest, and, unless `SMALL`, to be
+/// multiples of the smallest one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounded<const SMALL: bool> {
+    least: u32,
+    lift: u32,
+    to_half: u32,
+}
+
+impl Narrow {
+    /// The same for numbers that stay below `2^(highest + 1)`, if that is within the format.
+    pub(super) fn bounded<const SMALL: bool>(&self, highest: i32) -> Option<Bounded<SMALL>> {
+        let greatest = (self.exponents[1] >> 23) as i32 - 127;
+        // The largest number has its exponent and may have any bits.
+        (highest < greatest).then_some(Bounded {
+            least: self.exponents[0],
+            lift: self.lift,
+            to_half: self.to_half,
+        })
+    }
+}
+
+impl<const SMALL: bool> Bounded<SMALL> {
+    #[inline(always)]
+    fn exponent(&self, x: f32) -> u32 {
+        let exponent = x.to_bits() & EXPONENT;
+        if SMALL {
+            exponent.max(self.least)
+        } else {
+            exponent
+        }
+    }
+}
+
+impl<const SMALL: bool> Nearest for Bounded<SMALL> {
+    #[inline(always)]
+    fn is_middle(&self, x: f32) -> bool {
+        let exponent = self.exponent(x);
+        let c = f32::from_bits(exponent.wrapping_add(self.lift));
+        // Of zero, no half.
+        let half = f32::from_bits(exponent.wrapping_sub(self.to_half));
+        (x - ((x + c) - c)).abs() == half
+    }
+}
+
+impl<const SMALL: bool> Grid for Bounded<SMALL> {
+    #[inline(always)]
+    fn round(&self, x: f32, _: Rounding, _: u32) -> f32 {
+        let c = f32::from_bits(self.exponent(x).wrapping_add(self.lift));
+        let rounded = (x + c) - c;
+        if SMALL {
+            // What a negative number leaves is minus zero.
+            f32::from_bits(rounded.to_bits() | x.to_bits() & SIGN)
+        } else {
+            rounded
+        }
+    }
+}
+
 /// Formats with the exponents of f32, where the same number of bits is always cut: a carry moves into
 /// the exponent, and beyond the largest number to infinity. Of NaN only the one that operations make
 /// stays NaN.

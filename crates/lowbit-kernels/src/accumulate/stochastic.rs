@@ -99,13 +99,17 @@ impl Grid {
     }
 }
 
+/// The random words of four roundings, at the beginning of a cache line.
+#[repr(align(64))]
+struct Words([[u32; LINE]; 4]);
+
 /// The random words of the outputs of a line, one rounding after another.
 struct Draws {
     seed: u64,
     /// The place of the first output.
     output: u64,
     number: u64,
-    words: [[u32; LINE]; 4],
+    words: Words,
 }
 
 impl Draws {
@@ -115,7 +119,7 @@ impl Draws {
             seed,
             output,
             number: 0,
-            words: [[0; LINE]; 4],
+            words: Words([[0; LINE]; 4]),
         }
     }
 
@@ -126,32 +130,34 @@ impl Draws {
             self.words = self.block(self.number / 4);
         }
         self.number += 1;
-        self.words[at as usize]
+        self.words.0[at as usize]
     }
 
     /// A block of Philox 4x32-10 for each output: Salmon et al., "Parallel random numbers: as easy as
     /// 1, 2, 3", SC 2011. Words are the lower halves of 64-bit lanes, whose upper halves are ignored.
     #[inline(always)]
-    fn block(&self, block: u64) -> [[u32; LINE]; 4] {
-        let mut c = [[block; LINE], [block >> 32; LINE], [0; LINE], [0; LINE]];
+    fn block(&self, block: u64) -> Words {
+        let mut c0 = [block; LINE];
+        let mut c1 = [block >> 32; LINE];
+        let mut c2: [u64; LINE] = std::array::from_fn(|lane| self.output.wrapping_add(lane as u64));
+        let mut c3 = [0; LINE];
         for lane in 0..LINE {
-            let output = self.output.wrapping_add(lane as u64);
-            (c[2][lane], c[3][lane]) = (output, output >> 32);
+            c3[lane] = c2[lane] >> 32;
         }
         let (mut k0, mut k1) = (self.seed as u32, (self.seed >> 32) as u32);
         for _ in 0..10 {
             for lane in 0..LINE {
-                let p0 = (c[0][lane] & LOW) * 0xD251_1F53;
-                let p1 = (c[2][lane] & LOW) * 0xCD9E_8D57;
-                c[0][lane] = (p1 >> 32) ^ c[1][lane] ^ u64::from(k0);
-                c[2][lane] = (p0 >> 32) ^ c[3][lane] ^ u64::from(k1);
-                (c[1][lane], c[3][lane]) = (p1, p0);
+                let p0 = (c0[lane] & LOW) * 0xD251_1F53;
+                let p1 = (c2[lane] & LOW) * 0xCD9E_8D57;
+                c0[lane] = (p1 >> 32) ^ c1[lane] ^ u64::from(k0);
+                c2[lane] = (p0 >> 32) ^ c3[lane] ^ u64::from(k1);
+                (c1[lane], c3[lane]) = (p1, p0);
             }
             k0 = k0.wrapping_add(0x9E37_79B9);
             k1 = k1.wrapping_add(0xBB67_AE85);
         }
-        let mut words = [[0; LINE]; 4];
-        for (words, c) in words.iter_mut().zip(&c) {
+        let mut words = Words([[0; LINE]; 4]);
+        for (words, c) in words.0.iter_mut().zip([&c0, &c1, &c2, &c3]) {
             for lane in 0..LINE {
                 words[lane] = c[lane] as u32;
             }
