@@ -36,6 +36,32 @@ fn outputs_come_in_the_order_of_the_forward_pass() {
     }
 }
 
+/// With every tensor quantized: each layer of the list is a module at its path, and reached.
+#[test]
+fn every_layer_of_the_other_networks_is_seen() {
+    let device = Device::flex();
+    for name in [
+        "mnist-cnn",
+        "vgg7",
+        "vgg16-bn",
+        "preresnet20",
+        "densenet-bc-22-12",
+    ] {
+        let x = images(name, 2, &device);
+        let model = super::calibrated(build(name, &super::all_tensors(), &device), &x);
+        let taps = Taps::attach(&model, outputs());
+        let scores = values(model.forward(x));
+        assert!(scores.iter().all(|score| score.is_finite()), "{name}");
+        let seen = taps.detach();
+        let mut seen: Vec<&str> = seen.iter().map(|t| t.place.layer.as_str()).collect();
+        let layers = model.layers().iter();
+        let mut layers: Vec<&str> = layers.map(|layer| layer.path.as_str()).collect();
+        seen.sort_unstable();
+        layers.sort_unstable();
+        assert_eq!(seen, layers, "{name}");
+    }
+}
+
 #[test]
 fn every_layer_of_a_residual_network_is_seen() {
     let device = Device::flex();
