@@ -11,7 +11,6 @@ use crate::error::FormatError;
 use crate::format::Format;
 use crate::grammar::{Call, Reason, nearest};
 use crate::rounding::Rounding;
-use crate::scalar::Float;
 
 /// The words that may follow the first.
 const WORDS: [&str; 9] = [
@@ -38,22 +37,13 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// `float(X,Y)` of the text `eXmY`.
-fn plain_float(text: &str) -> Option<Float> {
-    let (exponent, mantissa) = text.strip_prefix('e')?.split_once('m')?;
-    Float::new(exponent.parse().ok()?, mantissa.parse().ok()?).ok()
-}
-
 /// A format, or `eXmY`; what has a name is what the name says, as in `e4m3`.
 fn format(text: &str) -> Result<Format, Reason> {
-    text.parse().or_else(|error: FormatError| {
-        let float = plain_float(&text.to_lowercase());
-        float.map(Format::Float).ok_or_else(|| match error {
-            FormatError::Parse {
-                reason, nearest, ..
-            } => Reason(format!("`{text}`: {reason}; did you mean `{nearest}`?")),
-            other => other.into(),
-        })
+    text.parse().map_err(|error: FormatError| match error {
+        FormatError::Parse {
+            reason, nearest, ..
+        } => Reason(format!("`{text}`: {reason}; did you mean `{nearest}`?")),
+        other => other.into(),
     })
 }
 

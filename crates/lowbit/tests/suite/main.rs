@@ -16,7 +16,7 @@ mod models;
 mod operators;
 mod operators_pytorch;
 mod own_layer;
-mod recipes;
 mod qpytorch;
+mod recipes;
 mod shift_adder;
 mod training;
