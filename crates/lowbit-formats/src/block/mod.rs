@@ -31,7 +31,7 @@ use crate::block::scales::Step;
 use crate::block::wide::Ranges;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
-use crate::kernel::Layout;
+use crate::kernel::{ChannelsLast, Layout};
 use crate::rounding::Rounding;
 #[cfg(feature = "files")]
 use crate::rounding::philox::GROUP;
@@ -315,8 +315,8 @@ impl BlockFormat {
 }
 
 impl BlockFormat {
-    /// Rounds a tensor that fills `buffer` in any order of its dimensions with its one scale; `None`
-    /// where it has several.
+    /// Rounds a tensor that fills `buffer` in the order of `layout` with its one scale; `None` where it
+    /// has several, or random words that are not side by side.
     ///
     /// # Errors
     ///
@@ -327,17 +327,28 @@ impl BlockFormat {
         layout: &Layout,
         rounding: Rounding,
     ) -> Option<Result<(), FormatError>> {
-        struct Tensor<'a>(Buffer<'a>, &'a Layout, Rounding);
-        impl BlockVisitor for Tensor<'_> {
-            type Output = Result<(), FormatError>;
-            fn visit<S: Shared>(self, format: S) -> Self::Output {
-                pass::quantize_tensor(format, self.0, self.1, self.2)
+        struct Images<'a>(Buffer<'a>, ChannelsLast, (u64, u64, u8));
+        impl BlockVisitor for Images<'_> {
+            type Output = ();
+            fn visit<S: Shared>(self, format: S) {
+                pass::quantize_images(format, self.0, self.1, self.2);
             }
         }
-        let one = self.granularity() == Granularity::Tensor && layout.elements() > 0;
-        one.then(|| {
-            let tensor_scale = self.tensor_scale(buffer.input());
-            self.visit(tensor_scale, Tensor(buffer, layout, rounding))
+        let length = layout.elements();
+        if self.granularity() != Granularity::Tensor || length == 0 {
+            return None;
+        }
+        if let Rounding::Stochastic { seed, stream, bits } = rounding {
+            let images = ChannelsLast::of(layout, length)?;
+            return Some(rounding.validate().map(|()| {
+                let tensor_scale = self.tensor_scale(buffer.input());
+                self.visit(tensor_scale, Images(buffer, images, (seed, stream, bits)));
+            }));
+        }
+        // Neither the range nor a number asks where the others are.
+        Some(match buffer {
+            Buffer::Pair(input, output) => self.quantize(input, &[length], output, rounding),
+            Buffer::InPlace(data) => self.quantize_in_place(data, &[length], rounding),
         })
     }
 }

@@ -8,9 +8,10 @@ use crate::block::{BlockFormat, Granularity};
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::kernel;
-use crate::kernel::Layout;
-use crate::kernel::Number;
+use crate::kernel::{ChannelsLast, Layout, Number};
 use crate::rounding::Rounding;
+use crate::rounding::philox::Philox;
+use crate::scalar::QuantizeImages;
 
 /// How many answers of [`Format::fits`] are kept.
 const KEPT: usize = 1 << 10;
@@ -103,6 +104,15 @@ impl Format {
             self.quantize_shaped_in_place(&mut copy, from.shape(), rounding)?;
             return restore(&copy, output, to);
         }
+        if let Some(philox) = words_of(rounding)
+            && from == to
+            && output.len() == input.len()
+            && let Some(images) = ChannelsLast::of(from, input.len())
+            && let (Some(input), Some(output)) = (N::singles(input), N::singles_mut(output))
+        {
+            self.quantize_images(Some(input), output, images, philox);
+            return Ok(());
+        }
         kernel::map_parts(
             (input, from),
             (output, to),
@@ -140,6 +150,13 @@ impl Format {
             self.quantize_shaped_in_place(&mut copy, layout.shape(), rounding)?;
             return restore(&copy, data, layout);
         }
+        if let Some(philox) = words_of(rounding)
+            && let Some(images) = ChannelsLast::of(layout, data.len())
+            && let Some(data) = N::singles_mut(data)
+        {
+            self.quantize_images(None, data, images, philox);
+            return Ok(());
+        }
         kernel::map_parts_in_place(
             (data, layout),
             #[inline(always)]
@@ -149,6 +166,23 @@ impl Format {
             |x| N::narrow(x),
         );
         Ok(())
+    }
+
+    /// Rounds images where they lie, with random words and how many of their bits count.
+    fn quantize_images(
+        &self,
+        input: Option<&[f32]>,
+        output: &mut [f32],
+        images: ChannelsLast,
+        (philox, bits): (Philox, u8),
+    ) {
+        self.apply(QuantizeImages {
+            input,
+            output,
+            images,
+            philox,
+            bits,
+        });
     }
 
     fn check_type<N: Number>(&self) -> Result<(), FormatError> {
@@ -189,6 +223,14 @@ impl Format {
         }
         known.insert(key, fits);
         fits
+    }
+}
+
+/// The random words of a rounding, if it takes any, and how many of their bits count.
+fn words_of(rounding: Rounding) -> Option<(Philox, u8)> {
+    match rounding {
+        Rounding::Stochastic { seed, stream, bits } => Some((Philox::new(seed, stream), bits)),
+        _ => None,
     }
 }
 
@@ -293,7 +335,7 @@ mod tests {
     /// Images whose channels lie together, against a row-major copy of them.
     #[test]
     fn the_order_of_dimensions_changes_no_number() {
-        let (images, channels, pixels) = (2, 5, 64);
+        let (images, channels, pixels) = (2, 21, 1024);
         let (c, p) = (channels as isize, pixels as isize);
         let last = Layout::new(&[images, channels, pixels], &[c * p, 1, c], 0).unwrap();
         let rows = Layout::contiguous(&[images, channels, pixels]).unwrap();

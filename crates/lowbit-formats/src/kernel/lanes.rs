@@ -92,6 +92,25 @@ fn map_random_inline<T: Copy, U, F: Fn(T, u32) -> U>(
     }
 }
 
+/// `f` of each element and its word.
+pub(crate) fn map_words<T: Copy, U, F: Fn(T, u32) -> U>(
+    input: &[T],
+    words: &[u32],
+    output: &mut [MaybeUninit<U>],
+    f: F,
+) {
+    isa::dispatch_on(
+        (input, words),
+        output,
+        #[inline(always)]
+        move |(input, words), output| {
+            for ((y, &x), &word) in output.iter_mut().zip(input).zip(words) {
+                y.write(f(x, word));
+            }
+        },
+    )
+}
+
 pub(crate) fn fold<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F) -> [A; LANES] {
     isa::dispatch_on(
         input,

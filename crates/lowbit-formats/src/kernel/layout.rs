@@ -151,14 +151,19 @@ impl Layout {
         Ok(())
     }
 
-    /// Where the elements of a row lie further apart than the rows: how many rows lie side by side,
-    /// and the elements of each.
-    pub(crate) fn interleaved(&self) -> Option<(usize, usize)> {
-        let &[.., (rows, between_rows), (row, between_elements)] = &self.walk[..] else {
-            return None;
+    /// Channels and pixels, where it is that of images without gaps whose channels lie side by side.
+    pub(crate) fn channels_last(&self) -> Option<(usize, usize)> {
+        let (images, channels, pixels) = match self.walk[..] {
+            [images, channels, pixels] => (Some(images), channels, pixels),
+            [channels, pixels] => (None, channels, pixels),
+            _ => return None,
         };
-        let apart = between_elements.unsigned_abs() > between_rows.unsigned_abs();
-        (apart && self.elements > 0).then_some((rows, row))
+        let (apart, image) = (channels.0 as isize, (channels.0 * pixels.0) as isize);
+        let fits = self.offset == 0
+            && channels.1 == 1
+            && pixels.1 == apart
+            && images.is_none_or(|images| images.1 == image);
+        (fits && self.elements > 0).then_some((channels.0, pixels.0))
     }
 
     /// Calls `run` with the place of the first of `count` elements that lie `stride` apart, until

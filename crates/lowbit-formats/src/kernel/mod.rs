@@ -22,6 +22,7 @@
 // sound.
 #![allow(unsafe_code)]
 
+mod images;
 #[doc(hidden)]
 pub mod isa;
 mod lanes;
@@ -38,6 +39,7 @@ use rayon::prelude::*;
 
 use crate::rounding::philox::{GROUP, Philox};
 
+pub(crate) use images::{ChannelsLast, map_random_images};
 pub use layout::Layout;
 pub use number::Number;
 pub use reduce::{fold, map_fold, max_abs, min_max, sum, zip_fold};

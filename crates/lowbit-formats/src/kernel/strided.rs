@@ -54,9 +54,6 @@ pub(crate) fn map_parts_in_place<T: Element>(
     unsafe { places.map_parts(layout, layout, widen, pass, narrow) };
 }
 
-/// Elements of a tile: with what lies beside them, half of the first cache.
-const TILE: usize = 1 << 12;
-
 /// Where a pass reads and where it writes.
 struct Places<T, U> {
     input: *const T,
@@ -81,21 +78,23 @@ impl<T: Element, U: Element> Places<T, U> {
         pass: impl Fn(&mut [f32], u64) + Sync,
         narrow: impl Fn(f32) -> U + Sync + Copy,
     ) {
-        let order = Order::of(from, to);
-        let unit = |unit: usize| {
+        let elements = from.elements();
+        let chunk = |chunk: usize| {
             let mut buffer = [0.0; BUFFER];
-            order.parts(unit, |first, length| {
-                let part = &mut buffer[..length];
+            let end = elements.min((chunk + 1) * CHUNK);
+            for first in (chunk * CHUNK..end).step_by(BUFFER) {
+                let part = &mut buffer[..BUFFER.min(end - first)];
                 // SAFETY: as the caller promises; a part is handed to one thread.
                 unsafe { self.gather(from, first, part, widen) };
                 pass(part, (first / GROUP) as u64);
                 unsafe { self.scatter(to, first, part, narrow) };
-            });
+            }
         };
-        if from.elements() < PARALLEL {
-            (0..order.units()).for_each(unit);
+        let chunks = elements.div_ceil(CHUNK);
+        if elements < PARALLEL {
+            (0..chunks).for_each(chunk);
         } else {
-            (0..order.units()).into_par_iter().for_each(unit);
+            (0..chunks).into_par_iter().for_each(chunk);
         }
     }
 
@@ -152,76 +151,6 @@ impl<T: Element, U: Element> Places<T, U> {
     }
 }
 
-/// The order in which parts are passed: units that threads take, of several parts each.
-enum Order {
-    /// One after the other, so many elements.
-    Rows { elements: usize },
-    /// So many elements, in rows of which neighbours lie side by side, as where a tensor of images
-    /// has its channels last: the same places of all neighbours, a tile, stay in the first cache.
-    Tiles {
-        elements: usize,
-        neighbours: usize,
-        row: usize,
-        /// Elements of a row that a tile has.
-        width: usize,
-    },
-}
-
-impl Order {
-    /// Tiles where rows are whole groups of random words.
-    fn of(from: &Layout, to: &Layout) -> Self {
-        let elements = from.elements();
-        match from.interleaved().or(to.interleaved()) {
-            Some((neighbours, row)) if row.is_multiple_of(GROUP) => {
-                let width = (TILE / neighbours).clamp(2 * GROUP, BUFFER) / GROUP * GROUP;
-                Self::Tiles {
-                    elements,
-                    neighbours,
-                    row,
-                    width: width.min(row),
-                }
-            }
-            _ => Self::Rows { elements },
-        }
-    }
-
-    fn units(&self) -> usize {
-        match *self {
-            Self::Rows { elements } => elements.div_ceil(CHUNK),
-            Self::Tiles {
-                elements,
-                neighbours,
-                row,
-                width,
-            } => elements / (neighbours * row) * row.div_ceil(width),
-        }
-    }
-
-    /// Calls `part` with the first element and the length of each part of a unit.
-    fn parts(&self, unit: usize, mut part: impl FnMut(usize, usize)) {
-        match *self {
-            Self::Rows { elements } => {
-                let end = elements.min((unit + 1) * CHUNK);
-                for first in (unit * CHUNK..end).step_by(BUFFER) {
-                    part(first, BUFFER.min(end - first));
-                }
-            }
-            Self::Tiles {
-                neighbours,
-                row,
-                width,
-                ..
-            } => {
-                let tiles = row.div_ceil(width);
-                let (rows, column) = (unit / tiles * neighbours, unit % tiles * width);
-                for i in rows..rows + neighbours {
-                    part(i * row + column, width.min(row - column));
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,53 +191,6 @@ mod tests {
             map_parts_in_place((&mut data, &layout), same, pass, same);
             let every_other: Vec<f32> = data.iter().copied().step_by(2).collect();
             assert_eq!(every_other, expected(length));
-        }
-    }
-
-    /// Images of 3 channels whose channels lie together, with rows that are whole groups and with
-    /// such that are not: element `i` is the number `i`, wherever it lies.
-    #[test]
-    fn images_with_their_channels_last_are_mapped_in_order() {
-        for (channels, pixels) in [(3, 96), (40, 64), (3, 50), (1, 64), (200, 2080)] {
-            let images = 3;
-            let (c, p) = (channels as isize, pixels as isize);
-            let shape = [images, channels, pixels];
-            let last = Layout::new(&shape, &[c * p, 1, c], 0).unwrap();
-            let length = images * channels * pixels;
-            let input: Vec<f32> = (0..length).map(|i| (i % 4099) as f32).collect();
-            let groups = |i: usize| (i / GROUP) as f32;
-            let expected: Vec<f32> = input
-                .iter()
-                .enumerate()
-                .map(|(i, x)| x + groups(i))
-                .collect();
-            // Each element by its group, whatever parts it is passed in.
-            let pass = |part: &mut [f32], first: u64| {
-                for (i, x) in part.iter_mut().enumerate() {
-                    *x += (first as usize + i / GROUP) as f32;
-                }
-            };
-            let same = |x: f32| x;
-            let contiguous = Layout::contiguous(&[length]).unwrap();
-            let mut data = vec![-1.0; length];
-            map_parts(
-                (&input, &contiguous),
-                (&mut data, &last),
-                same,
-                |_, _| {},
-                same,
-            );
-            assert_eq!(data[channels], input[1 % pixels], "{channels} {pixels}");
-            map_parts_in_place((&mut data, &last), same, pass, same);
-            let mut back = vec![-1.0; length];
-            map_parts(
-                (&data, &last),
-                (&mut back, &contiguous),
-                same,
-                |_, _| {},
-                same,
-            );
-            assert_eq!(back, expected, "{channels} {pixels}");
         }
     }
 

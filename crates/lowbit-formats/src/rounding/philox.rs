@@ -116,32 +116,44 @@ impl Philox {
         }
     }
 
+    /// Fills `words` with those of one group in each of several rows, the rows' words side by side:
+    /// `words[i * rows + row]` is that of element `i` of group `group + row * apart`.
+    #[inline(always)]
+    pub(crate) fn fill_columns(&self, group: u64, apart: u64, rows: usize, words: &mut [u32]) {
+        const LANES: usize = 16;
+        assert_eq!(words.len(), GROUP * rows);
+        for first in (0..rows).step_by(LANES) {
+            let lanes = LANES.min(rows - first);
+            let group = |lane: usize| group.wrapping_add((first + lane) as u64 * apart);
+            let block = |lane: usize| self.skipped.wrapping_add(group(lane)).wrapping_mul(8);
+            for pair in 0..8 {
+                let blocks = self.blocks::<LANES>(
+                    #[inline(always)]
+                    |lane| block(lane).wrapping_add(pair as u64),
+                );
+                let places = [2 * pair, 2 * pair + 1, 16 + 2 * pair, 17 + 2 * pair];
+                for (place, block) in places.into_iter().zip(blocks) {
+                    let narrow = block.map(|word| word as u32);
+                    let words = &mut words[place * rows + first..][..lanes];
+                    // A whole vector is stored at once.
+                    match lanes == LANES {
+                        true => words.copy_from_slice(&narrow),
+                        false => words.copy_from_slice(&narrow[..lanes]),
+                    }
+                }
+            }
+        }
+    }
+
     /// The words of `LANES` blocks from those of `group` on.
     #[inline(always)]
     fn words<const LANES: usize, const WORDS: usize>(&self, group: u64) -> [u32; WORDS] {
         const { assert!(WORDS == 4 * LANES && LANES.is_multiple_of(8)) };
-        // Words live in the lower halves of 64-bit lanes. The upper halves hold leftovers, which
-        // the 32-bit multiplication ignores; clearing them would cost instructions.
         let first = self.skipped.wrapping_add(group).wrapping_mul(8);
-        let block = |lane: usize| first.wrapping_add(lane as u64);
-        let mut c0: [u64; LANES] = std::array::from_fn(block);
-        let mut c1: [u64; LANES] = std::array::from_fn(|lane| block(lane).rotate_right(32));
-        let mut c2 = [self.stream; LANES];
-        let mut c3 = [self.stream.rotate_right(32); LANES];
-        let mut k0 = self.seed;
-        let mut k1 = self.seed.rotate_right(32);
-        for _ in 0..ROUNDS {
-            for lane in 0..LANES {
-                let p0 = (c0[lane] & LOW) * MULTIPLIER_0;
-                let p1 = (c2[lane] & LOW) * MULTIPLIER_1;
-                c0[lane] = (p1 >> 32) ^ c1[lane] ^ k0;
-                c2[lane] = (p0 >> 32) ^ c3[lane] ^ k1;
-                c1[lane] = p1;
-                c3[lane] = p0;
-            }
-            k0 = k0.wrapping_add(WEYL_0.into());
-            k1 = k1.wrapping_add(WEYL_1.into());
-        }
+        let [c0, c1, c2, c3] = self.blocks::<LANES>(
+            #[inline(always)]
+            |lane| first.wrapping_add(lane as u64),
+        );
         // Two words of a block in a lane, which is how they lie in memory.
         let mut even = [0; LANES];
         let mut odd = [0; LANES];
@@ -160,6 +172,31 @@ impl Philox {
             }
         }
         words
+    }
+
+    /// The four words of each of `LANES` blocks, in the lower halves of 64-bit lanes. The upper halves
+    /// hold leftovers, which the 32-bit multiplication ignores; clearing them would cost instructions.
+    #[inline(always)]
+    fn blocks<const LANES: usize>(&self, block: impl Fn(usize) -> u64) -> [[u64; LANES]; 4] {
+        let mut c0: [u64; LANES] = std::array::from_fn(&block);
+        let mut c1: [u64; LANES] = std::array::from_fn(|lane| block(lane).rotate_right(32));
+        let mut c2 = [self.stream; LANES];
+        let mut c3 = [self.stream.rotate_right(32); LANES];
+        let mut k0 = self.seed;
+        let mut k1 = self.seed.rotate_right(32);
+        for _ in 0..ROUNDS {
+            for lane in 0..LANES {
+                let p0 = (c0[lane] & LOW) * MULTIPLIER_0;
+                let p1 = (c2[lane] & LOW) * MULTIPLIER_1;
+                c0[lane] = (p1 >> 32) ^ c1[lane] ^ k0;
+                c2[lane] = (p0 >> 32) ^ c3[lane] ^ k1;
+                c1[lane] = p1;
+                c3[lane] = p0;
+            }
+            k0 = k0.wrapping_add(WEYL_0.into());
+            k1 = k1.wrapping_add(WEYL_1.into());
+        }
+        [c0, c1, c2, c3]
     }
 }
 
@@ -202,6 +239,20 @@ mod tests {
             assert_eq!(skipping.word(5), philox.word(3 * 32 + 5));
             for (offset, word) in philox.group(group).into_iter().enumerate() {
                 assert_eq!(word, philox.word(group * 32 + offset as u64));
+            }
+        }
+    }
+
+    #[test]
+    fn columns_are_words_by_row() {
+        for (rows, group, apart) in [(1, 0, 1), (16, 5, 2), (40, 1 << 40, 7)] {
+            let philox = Philox::new(42, 7).skip_groups(3);
+            let mut words = vec![0; GROUP * rows];
+            philox.fill_columns(group, apart, rows, &mut words);
+            for (place, word) in words.into_iter().enumerate() {
+                let (element, row) = (place / rows, place % rows);
+                let index = (group + row as u64 * apart) * GROUP as u64 + element as u64;
+                assert_eq!(word, philox.word(index), "{rows} {place}");
             }
         }
     }

@@ -72,7 +72,7 @@ use std::cmp::Ordering;
 
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
-use crate::kernel;
+use crate::kernel::{self, ChannelsLast};
 use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
 
@@ -301,6 +301,31 @@ impl Pass for QuantizeInPlace<'_> {
             kernel::map_random_in_place,
             (data)
         );
+    }
+}
+
+/// As [`Quantize`] in stochastic rounding, for images whose channels lie side by side; without an
+/// input, in place.
+pub(crate) struct QuantizeImages<'a> {
+    pub(crate) input: Option<&'a [f32]>,
+    pub(crate) output: &'a mut [f32],
+    pub(crate) images: ChannelsLast,
+    pub(crate) philox: Philox,
+    pub(crate) bits: u8,
+}
+
+impl Pass for QuantizeImages<'_> {
+    type Output = ();
+
+    fn run<G: Grid>(self, grid: G) {
+        let Self {
+            input,
+            output,
+            images,
+            philox,
+            bits,
+        } = self;
+        kernel::map_random_images(input, output, images, philox, at_random(grid, bits));
     }
 }
 

@@ -10,9 +10,7 @@ use rayon::prelude::*;
 
 use crate::block::granularity::{Extent, Granularity};
 use crate::error::FormatError;
-use crate::kernel::{
-    BUFFER, CHUNK, Layout, PARALLEL, as_uninit, map_parts, map_parts_in_place, stream,
-};
+use crate::kernel::{CHUNK, ChannelsLast, PARALLEL, as_uninit, map_random_images, stream};
 use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
 
@@ -124,44 +122,27 @@ pub(crate) fn quantize_in_place<S: Shared>(
     )
 }
 
-/// As [`quantize`] with one scale for the whole tensor, which fills the slices in any order of its
-/// dimensions, the same in both.
-pub(crate) fn quantize_tensor<S: Shared>(
+/// As [`quantize`] with one scale for a whole tensor, in stochastic rounding, for images whose
+/// channels lie side by side.
+pub(crate) fn quantize_images<S: Shared>(
     format: S,
     buffer: Buffer<'_>,
-    layout: &Layout,
-    rounding: Rounding,
-) -> Result<(), FormatError> {
-    let Rounding::Stochastic { seed, stream, .. } = rounding else {
-        // Neither the range nor a number asks where the others are.
-        let shape = [layout.elements()];
-        return run(format, Granularity::Tensor, &shape, buffer, rounding, 0);
-    };
-    rounding.validate()?;
+    images: ChannelsLast,
+    (seed, stream, bits): (u64, u64, u8),
+) {
     let scale = format.scales(vec![reduce::<S>(buffer.input())])[0];
-    let philox = Philox::new(seed, stream);
-    let round = |part: &mut [f32], skipped: u64| {
-        let mut copy = [0.0; BUFFER];
-        let copy = &mut copy[..part.len()];
-        copy.copy_from_slice(part);
-        lanes::run::<S, true, _>(
-            copy,
-            part,
-            scale,
-            philox.skip_groups(skipped),
-            0,
-            #[inline(always)]
-            move |x, scale, random| format.round(x, scale, rounding, random),
-        );
-    };
-    let same = |x: f32| x;
-    match buffer {
-        Buffer::Pair(input, output) => {
-            map_parts((input, layout), (output, layout), same, round, same);
-        }
-        Buffer::InPlace(data) => map_parts_in_place((data, layout), same, round, same),
-    }
-    Ok(())
+    let (input, output) = buffer.parts();
+    map_random_images(
+        input,
+        output,
+        images,
+        Philox::new(seed, stream),
+        #[inline(always)]
+        move |x, random| {
+            let rounding = Rounding::Stochastic { seed, stream, bits };
+            format.round(x, scale, rounding, random)
+        },
+    );
 }
 
 /// The range of every block, in the order of [`Granularity::scales`].
@@ -598,7 +579,15 @@ pub(crate) enum Buffer<'a> {
     InPlace(&'a mut [f32]),
 }
 
-impl Buffer<'_> {
+impl<'a> Buffer<'a> {
+    /// The input, if it is apart, and the output.
+    fn parts(self) -> (Option<&'a [f32]>, &'a mut [f32]) {
+        match self {
+            Self::Pair(input, output) => (Some(input), output),
+            Self::InPlace(data) => (None, data),
+        }
+    }
+
     pub(crate) fn input(&self) -> &[f32] {
         match self {
             Self::Pair(input, _) => input,
