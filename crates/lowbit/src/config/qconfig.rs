@@ -3,7 +3,7 @@
 use std::fmt;
 
 use burn::tensor::Device;
-use lowbit_formats::Accumulation;
+use lowbit_formats::{Accumulation, Format, FormatError};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -33,6 +33,23 @@ pub struct QConfig {
     pub accumulator: Option<AccumulatorConfig>,
     /// How every sum of its products is made, forward and backward, where that is not in float.
     pub accumulate: Option<Accumulation>,
+}
+
+/// Whether sums can be made of a layer's products: those of its result, of its input's gradient and of
+/// its weight's, as far as the formats of input, weight and error are known.
+///
+/// # Errors
+/// As [`Accumulation::check_operands`].
+pub(crate) fn check_products(
+    sums: &Accumulation,
+    [input, weight, error]: [Option<&Format>; 3],
+) -> Result<(), FormatError> {
+    for (left, right) in [(input, weight), (error, weight), (error, input)] {
+        if let Some((left, right)) = left.zip(right) {
+            sums.check_operands(left, right)?;
+        }
+    }
+    Ok(())
 }
 
 impl QConfig {
@@ -129,11 +146,11 @@ impl QConfig {
             Some(QuantizerConfig::Format(config)) => Some(&config.format),
             _ => None,
         };
-        let operands = format(Slot::INPUT).zip(format(Slot::WEIGHT));
-        let Some((sums, (input, weight))) = self.accumulate.as_ref().zip(operands) else {
+        let Some(sums) = &self.accumulate else {
             return Ok(());
         };
-        let checked = sums.check_operands(input, weight);
+        let formats = [Slot::INPUT, Slot::WEIGHT, Slot::ERROR].map(format);
+        let checked = check_products(sums, formats);
         checked.map_err(|error| Error::config(Slot::ACCUMULATE, error.to_string()))
     }
 

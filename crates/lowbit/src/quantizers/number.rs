@@ -32,9 +32,12 @@ impl Number {
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { format, rounding } = self;
-        match *rounding == Rounding::default() {
-            true => write!(f, "{format}"),
-            false => write!(f, "{format}:{rounding}"),
+        if *rounding == Rounding::default() {
+            write!(f, "{format}")
+        } else if *rounding == Rounding::stochastic(0, 0) {
+            write!(f, "{format}:stochastic")
+        } else {
+            write!(f, "{format}:{rounding}")
         }
     }
 }
@@ -74,7 +77,13 @@ mod tests {
 
     #[test]
     fn text_forms_go_both_ways() {
-        for text in ["e5m2", "posit(8,2)", "fixed(8,4):toward-zero"] {
+        for text in [
+            "e5m2",
+            "posit(8,2)",
+            "fixed(8,4):toward-zero",
+            "e4m3:stochastic",
+            "e4m3:stochastic(seed=0,stream=0,bits=8)",
+        ] {
             assert_eq!(text.parse::<Number>().unwrap().to_string(), text);
         }
         let random: Number = "e4m3:stochastic".parse().unwrap();

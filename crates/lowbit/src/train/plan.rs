@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::defaults;
 use super::options::{Decides, Settings};
 use crate::Error;
-use crate::config::{FLOAT_BITS, LowPrecisionPlan, Method, QPlan, TqtPlan};
+use crate::config::{FLOAT_BITS, LowPrecisionPlan, Method, QPlan, TqtPlan, check_products};
 use crate::optim::OptimizerNumbers;
 use crate::quantizers::TrainedThresholdConfig;
 
@@ -63,14 +63,16 @@ impl Settings {
 
     /// Whether the sums can be made of the operands.
     fn check_sums(&self) -> Result<(), Error> {
-        let operands = self
-            .activation_format
-            .as_ref()
-            .zip(self.weight_format.as_ref());
-        let Some((sums, (input, weight))) = self.sums.as_ref().zip(operands) else {
+        let Some(sums) = &self.sums else {
             return Ok(());
         };
-        let checked = sums.check_operands(&input.format, &weight.format);
+        let numbers = [
+            &self.activation_format,
+            &self.weight_format,
+            &self.error_format,
+        ];
+        let formats = numbers.map(|number| number.as_ref().map(|number| &number.format));
+        let checked = check_products(sums, formats);
         checked.map_err(|error| Error::config("sums", error.to_string()))
     }
 

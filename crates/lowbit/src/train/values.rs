@@ -143,7 +143,9 @@ pub(super) fn number(text: &str) -> Result<Number, FormatError> {
 }
 
 pub(super) fn sum_forms() -> String {
-    "a format or integer, and an order (e6m9 chunk 64; int24 wrap)".into()
+    "a format or integer, and an order (e6m9 chunk 64; int24 wrap), or a chip (hopper-fp8; hopper-fp8 \
+     chunk 128)"
+        .into()
 }
 
 /// Reads how a sum is made.
