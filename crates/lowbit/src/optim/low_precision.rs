@@ -1,13 +1,12 @@
 //! Any optimizer with its numbers in low precision.
 
-use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::ops::{ClampedGradient, fake_quantize};
-use crate::quantizers::{Draws, ModulePath, Number};
+use crate::quantizers::{Draws, Number};
 
 /// Formats of the numbers that an optimizer reads, keeps and writes; what is none stays in float.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -159,57 +158,12 @@ fn is_second_moment(name: &str) -> bool {
     ["square", "moment_2", "max_moment_2"].contains(&leaf)
 }
 
-/// A network whose weights are in the format that an optimizer of these numbers keeps them in, but
-/// for those that `left_out` names by path, where that is asked for from the start.
-pub(crate) struct FromStart<'a, F> {
-    numbers: &'a OptimizerNumbers,
-    draws: Draws,
-    path: ModulePath,
-    left_out: F,
-}
-
-impl<'a, F: Fn(ParamId, &str) -> bool> FromStart<'a, F> {
-    pub(crate) fn new(numbers: &'a OptimizerNumbers, left_out: F) -> Self {
-        Self {
-            numbers,
-            draws: Draws::new(),
-            path: ModulePath::default(),
-            left_out,
-        }
-    }
-}
-
-impl<F: Fn(ParamId, &str) -> bool> ModuleMapper for FromStart<'_, F> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let numbers = self.numbers;
-        let stays = !numbers.from_start
-            || D == 1 && !numbers.vectors
-            || (self.left_out)(param.id, &self.path.key());
-        if stays {
-            return param;
-        }
-        param.map(|weight| {
-            // Parameters stay leaves of the gradient's graph.
-            let is_learned = weight.is_require_grad();
-            let weight = rounded(
-                weight.set_require_grad(false),
-                &numbers.accumulator,
-                &self.draws,
-            );
-            rounded(weight, &numbers.weight, &self.draws).set_require_grad(is_learned)
-        })
-    }
-}
-
-fn rounded<const D: usize>(x: Tensor<D>, number: &Option<Number>, draws: &Draws) -> Tensor<D> {
+/// `x` in the number, if there is one.
+pub(super) fn rounded<const D: usize>(
+    x: Tensor<D>,
+    number: &Option<Number>,
+    draws: &Draws,
+) -> Tensor<D> {
     match number {
         Some(Number { format, rounding }) => {
             let rounding = draws.rounding(*rounding);
@@ -421,33 +375,6 @@ mod tests {
         };
         assert_eq!(state("fixed(16,14)"), [2.0 / 64.0, 2f32.powi(-14)]);
         assert_eq!(state("-"), [2.0 / 64.0, 0.0]);
-    }
-
-    #[test]
-    fn the_first_pass_sees_rounded_weights_where_that_is_asked_for() {
-        use crate::nn::LinearConfig;
-        use crate::optim::rounded_from_start;
-        let device = Device::flex().autodiff();
-        let linear = LinearConfig::new(3, 2).with_bias(true).init(&device);
-        let numbers = |from_start| OptimizerNumbers {
-            weight: number("fixed(8,2)"),
-            vectors: false,
-            from_start,
-            ..OptimizerNumbers::default()
-        };
-        let rounded = rounded_from_start(linear.clone(), &numbers(true));
-        let quarters = |x: f32| (x * 4.0).round_ties_even() / 4.0;
-        let expected: Vec<f32> = read(&linear.weight.val())
-            .into_iter()
-            .map(quarters)
-            .collect();
-        assert_eq!(read(&rounded.weight.val()), expected);
-        assert!(rounded.weight.val().is_require_grad());
-        assert_eq!(rounded.weight.id, linear.weight.id);
-        let bias = |linear: &crate::nn::Linear| read(&linear.bias.as_ref().unwrap().val());
-        assert_eq!(bias(&rounded), bias(&linear));
-        let same = rounded_from_start(linear.clone(), &numbers(false));
-        assert_eq!(read(&same.weight.val()), read(&linear.weight.val()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod adam;
 mod average;
+mod from_start;
 mod low_precision;
 mod normed_sgd;
 mod optimizer;
@@ -10,8 +11,9 @@ mod sgd;
 
 pub use adam::{Adam, AdamState};
 pub use average::WeightAverage;
+pub use from_start::rounded_from_start;
 pub use low_precision::{LowPrecision, LowPrecisionState, OptimizerNumbers};
 pub use normed_sgd::{NormedSgd, NormedSgdState};
-pub use optimizer::{OptimizerConfig, ThresholdOptimizer, rounded_from_start, thresholds};
+pub use optimizer::{OptimizerConfig, ThresholdOptimizer, thresholds};
 pub use schedule::Schedule;
 pub use sgd::{Sgd, SgdState};

@@ -1,10 +1,9 @@
 //! Optimizers of a whole network.
 
-use burn::module::{Module, ParamGroup, ParamId};
+use burn::module::ParamGroup;
 use burn::optim::{DynOptimizer, ModuleOptimizer, Optimizer};
 use serde::{Deserialize, Serialize};
 
-use super::low_precision::FromStart;
 use super::{Adam, LowPrecision, NormedSgd, OptimizerNumbers, Sgd};
 use crate::Error;
 use crate::quantizers::{Group, Learned, learned_paths};
@@ -49,7 +48,7 @@ pub fn thresholds() -> ParamGroup {
 
 /// What quantizers learn with the optimizer of the weights, but without decay, by their path; if
 /// some method has such.
-fn undecayed() -> Option<ParamGroup> {
+pub(super) fn undecayed() -> Option<ParamGroup> {
     learned_group(|learned| learned.group == Some(Group::Weights) && !learned.decay)
 }
 
@@ -140,18 +139,6 @@ impl OptimizerConfig {
             }
         }
     }
-}
-
-/// A network as its first forward pass shall see it: with rounded weights, where `numbers` say so
-/// ([`OptimizerNumbers::from_start`]). What quantizers learn stays as it is.
-pub fn rounded_from_start<M: Module>(model: M, numbers: &OptimizerNumbers) -> M {
-    let groups: Vec<ParamGroup> = [Some(thresholds()), undecayed()]
-        .into_iter()
-        .flatten()
-        .collect();
-    let learned =
-        |id: ParamId, path: &str| groups.iter().any(|group| group.matches(&id, Some(path)));
-    model.map(&mut FromStart::new(numbers, learned))
 }
 
 impl OptimizerConfig {

@@ -125,7 +125,7 @@ impl Conv1dConfig {
 
 impl Describe for Conv1dConfig {
     fn describe(&self) -> Description {
-        self.parts().describe("Conv1d", self.bias)
+        self.parts().describe("Conv1d", self.bias).accumulating()
     }
 
     fn quantization(&self) -> &QConfig {
@@ -155,7 +155,10 @@ impl Conv1d {
             self.quantizers.weight(self.weight.val()),
             self.bias.as_ref().map(|bias| bias.val()),
             parts.sums(),
-            |input, weight, bias| ops::conv1d(input, weight, bias, options),
+            |input, weight, bias| match self.quantizers.sums() {
+                None => ops::conv1d(input, weight, bias, options),
+                Some(sums) => ops::conv1d_with_sums(input, weight, bias, options, sums),
+            },
         );
         self.quantizers.output(output)
     }

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
 use super::conv2d::Conv2d;
-use crate::ops::product;
+use crate::ops::product::{self, ProductSums, accumulated};
 use crate::ops::quantization::Operand;
 use crate::ops::quantization::operand::OperandParts;
 
@@ -28,14 +28,38 @@ pub fn conv1d(
     bias: Option<Operand<1>>,
     options: ConvOptions<1>,
 ) -> Tensor<3> {
-    let options = ConvOptions {
+    let [input, weight] = [input, weight].map(one_pixel_high);
+    product::product(Conv2d(one_row(options)), input, weight, bias).squeeze_dim(2)
+}
+
+/// [`conv1d`] whose sums are made as `sums` says, as
+/// [`conv2d_with_sums`](crate::ops::conv2d_with_sums()) makes them.
+///
+/// # Shapes
+/// As [`conv1d`].
+pub fn conv1d_with_sums(
+    input: Operand<3>,
+    weight: Operand<3>,
+    bias: Option<Operand<1>>,
+    options: ConvOptions<1>,
+    sums: impl Into<ProductSums>,
+) -> Tensor<3> {
+    let [input, weight] = [input, weight].map(one_pixel_high);
+    let convolution = accumulated::Conv2d {
+        options: one_row(options),
+        sums: sums.into(),
+    };
+    product::product(convolution, input, weight, bias).squeeze_dim(2)
+}
+
+/// The options of images of one row.
+fn one_row(options: ConvOptions<1>) -> ConvOptions<2> {
+    ConvOptions {
         stride: [1, options.stride[0]],
         padding: [(0, 0), options.padding[0]],
         dilation: [1, options.dilation[0]],
         groups: options.groups,
-    };
-    let [input, weight] = [input, weight].map(one_pixel_high);
-    product::product(Conv2d(options), input, weight, bias).squeeze_dim(2)
+    }
 }
 
 /// The operand with a height of one. What looks at dimensions or at several numbers at a time

@@ -11,7 +11,7 @@ mod linear;
 pub use accumulated::{ProductSums, conv2d_with_sums, linear_with_sums};
 pub use adder::{AdderOptions, adder2d};
 pub use conv_transpose::{conv_transpose1d, conv_transpose2d, conv_transpose3d};
-pub use conv1d::conv1d;
+pub use conv1d::{conv1d, conv1d_with_sums};
 pub use conv2d::conv2d;
 pub use conv3d::conv3d;
 pub use linear::linear;

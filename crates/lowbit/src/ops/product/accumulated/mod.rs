@@ -232,9 +232,9 @@ impl ComposedProduct for Linear {
 }
 
 #[derive(Debug, Clone)]
-struct Conv2d {
-    options: ConvOptions<2>,
-    sums: ProductSums,
+pub(super) struct Conv2d {
+    pub(super) options: ConvOptions<2>,
+    pub(super) sums: ProductSums,
 }
 
 composed_on_flex!(Conv2d);

@@ -257,3 +257,20 @@ fn stochastic_sums_draw_from_their_seed() {
     let y = values(conv2d_with_sums(x.into(), w.into(), None, options, sums));
     assert_ne!(y[..16], y[16..]);
 }
+
+/// A row of numbers is an image one pixel high.
+#[test]
+fn sums_along_a_row_are_those_of_an_image() {
+    let sums = || "e4m3 chunk 5".parse::<Accumulation>().unwrap();
+    let rows = all([[2, 3, 9], [2, 4, 5]], [4, 3, 3], 4, |x, w, b| {
+        let mut options = ConvOptions::new([2], [0], [1], 1);
+        options.padding = [(1, 1)];
+        ops::conv1d_with_sums(x.into(), w.into(), Some(b.into()), options, sums())
+    });
+    let image = all([[2, 3, 1, 9], [2, 4, 1, 5]], [4, 3, 1, 3], 4, |x, w, b| {
+        let mut options = ConvOptions::new([1, 2], [0, 0], [1, 1], 1);
+        options.padding = [(0, 0), (1, 1)];
+        conv2d_with_sums(x.into(), w.into(), Some(b.into()), options, sums())
+    });
+    assert_eq!(rows, image);
+}

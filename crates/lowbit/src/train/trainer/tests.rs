@@ -1,0 +1,184 @@
+use burn::module::{Module, Param};
+use burn::store::{ModuleRecord, RecordError};
+use burn::tensor::{Device, Tensor};
+use burn::train::TrainOutput;
+
+use super::*;
+use crate::config::QPlan;
+use crate::nn::{Linear, LinearConfig};
+use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
+use crate::train::{Objective, Recipe, Start};
+
+/// A network that is no classifier: `y = w x + b`.
+#[derive(Module, Debug)]
+struct Line {
+    linear: Linear,
+}
+
+impl Stored for Line {
+    fn stored(&self) -> ModuleRecord {
+        self.clone().into_record()
+    }
+
+    fn restored(self, record: ModuleRecord) -> Result<Self, RecordError> {
+        self.try_load_record(record)
+    }
+}
+
+/// The points `x, 2 x + 1`, for `x` in quarters from -2 on; the loss is half the squared error.
+#[derive(Debug, Clone, Copy)]
+struct Regression;
+
+impl Regression {
+    fn loss(model: &Line, indices: &[u32], device: &Device) -> Tensor<1> {
+        let x: Vec<f32> = indices.iter().map(|&i| i as f32 / 4.0 - 2.0).collect();
+        let x = Tensor::<1>::from_floats(&x[..], device).unsqueeze_dim::<2>(1);
+        let error = model.linear.forward(x.clone()) - x * 2.0 - 1.0;
+        error.square().mean().div_scalar(2.0)
+    }
+}
+
+impl Task<Line> for Regression {
+    type Output = (Tensor<1>, usize);
+
+    fn examples(&self) -> usize {
+        16
+    }
+
+    fn step(
+        &self,
+        model: &Line,
+        indices: &[u32],
+        _epoch: u32,
+        loss_scale: f32,
+    ) -> TrainOutput<Self::Output> {
+        let loss = Self::loss(model, indices, &Device::flex().autodiff());
+        let grads = (loss.clone() * loss_scale).backward();
+        TrainOutput::new(model, grads, (loss, indices.len()))
+    }
+
+    fn count(&self, (loss, points): &Self::Output, sums: &mut Sums) {
+        sums.loss += loss.clone().into_scalar::<f64>() * *points as f64;
+        sums.images += *points as u64;
+    }
+
+    fn test(&self, model: &Line) -> Sums {
+        let all: Vec<u32> = (0..16).collect();
+        let mut sums = Sums::default();
+        let loss = Self::loss(model, &all, &Device::flex());
+        self.count(&(loss, all.len()), &mut sums);
+        sums
+    }
+
+    fn forward(&self, model: &Line, indices: &[u32]) {
+        Self::loss(model, indices, &Device::flex());
+    }
+}
+
+fn run() -> RunConfig {
+    RunConfig {
+        name: "line".into(),
+        start: Start::Scratch,
+        epochs: 60,
+        lr: 0.2,
+        threshold_lr: 1e-2,
+        optimizer: OptimizerConfig::Sgd {
+            momentum: 0.0,
+            weight_decay: 0.0,
+        },
+        schedule: Schedule::Constant,
+        objective: Objective::default(),
+        numbers: OptimizerNumbers::default(),
+        loss_scale: None,
+        swa: None,
+        recipe: Recipe::default(),
+        plan: QPlan::float(),
+    }
+}
+
+/// The line `y = 8.5 x`.
+fn line() -> Line {
+    let device = Device::flex().autodiff();
+    let linear = LinearConfig::new(1, 1).init(&device);
+    Line {
+        linear: Linear {
+            weight: Param::from_data([[8.5]], &device),
+            bias: Some(Param::from_data([0.0], &device)),
+            ..linear
+        },
+    }
+}
+
+const SETTING: Setting<Regression> = Setting {
+    task: Regression,
+    batch: 4,
+    seed: 0,
+};
+
+/// Gradients are about 9, the mean of `(8.5 x - 2 x - 1) x`, so that a scale of 2^127 overflows, and
+/// so does the next; with a power of two that does not, training is that without.
+#[test]
+fn a_scaled_loss_trains_alike_and_steps_that_overflow_are_left_out() {
+    let trained = |loss_scale: Option<&str>| {
+        let run = RunConfig {
+            loss_scale: loss_scale.map(|text| text.parse().unwrap()),
+            ..run()
+        };
+        let mut trainer = Trainer::new(line(), &run, SETTING);
+        let interrupter = Interrupter::new();
+        let metrics = trainer.epoch(&interrupter, &mut ()).unwrap().unwrap();
+        let weight = trainer.model().linear.weight.val().into_scalar::<f32>();
+        let metrics = (metrics.loss_scale, metrics.skipped_steps);
+        (weight - 8.5, metrics, trainer.state().loss_scaling)
+    };
+    let (plain, metrics, _) = trained(None);
+    assert_eq!(metrics, (None, None));
+    let (scaled, metrics, _) = trained(Some("1024"));
+    assert_eq!((scaled, metrics), (plain, (Some(1024.0), Some(0))));
+    let (moved, metrics, state) = trained(Some("dynamic 170141183460469231731687303715884105728"));
+    let skipped = metrics.1.unwrap();
+    assert!((1..4).contains(&skipped), "{skipped}");
+    assert!(moved != 0.0);
+    let expected = 2f32.powi(127 - skipped as i32);
+    assert_eq!(
+        (metrics.0, state.unwrap().scale),
+        (Some(expected), expected)
+    );
+    assert_eq!(state.unwrap().skipped, 0);
+    let (moved, metrics, _) = trained(Some("170141183460469231731687303715884105728"));
+    assert_eq!((moved, metrics.1), (0.0, Some(4)));
+}
+
+#[test]
+fn another_task_trains_and_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path());
+    let run = run();
+    let setting = Setting {
+        task: Regression,
+        batch: 4,
+        seed: 0,
+    };
+    let model = || Line {
+        linear: LinearConfig::new(1, 1).init(&Device::flex().autodiff()),
+    };
+    let interrupter = Interrupter::new();
+    let mut trainer = Trainer::new(model(), &run, setting);
+    for _ in 0..30 {
+        trainer.epoch(&interrupter, &mut ()).unwrap();
+    }
+    trainer.save(&checkpoints).unwrap();
+    let mut trainer = Trainer::new(model(), &run, setting)
+        .resume(&checkpoints)
+        .unwrap();
+    assert_eq!(trainer.state().epoch, 30);
+    let mut loss = f64::NAN;
+    for _ in 30..run.epochs {
+        let metrics = trainer.epoch(&interrupter, &mut ()).unwrap().unwrap();
+        loss = metrics.test_loss;
+    }
+    assert!(loss < 1e-6, "{loss}");
+    let linear = &trainer.model().linear;
+    let weight = linear.weight.val().into_scalar::<f32>();
+    assert!((weight - 2.0).abs() < 1e-2, "{weight}");
+}
