@@ -30,8 +30,9 @@ pub use pool::{
 };
 pub(crate) use power::power;
 pub use product::{
-    AdderOptions, ProductSums, adder2d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
-    conv1d, conv1d_with_sums, conv2d, conv2d_with_sums, conv3d, linear, linear_with_sums,
+    AdderOptions, ProductSums, adder2d, conv_transpose1d, conv_transpose1d_with_sums,
+    conv_transpose2d, conv_transpose2d_with_sums, conv_transpose3d, conv1d, conv1d_with_sums,
+    conv2d, conv2d_with_sums, conv3d, linear, linear_with_sums,
 };
 pub use quantization::*;
 pub use update::{AdamStep, SgdStep, adam, sgd};

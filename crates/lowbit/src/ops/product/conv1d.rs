@@ -64,7 +64,7 @@ fn one_row(options: ConvOptions<1>) -> ConvOptions<2> {
 
 /// The operand with a height of one. What looks at dimensions or at several numbers at a time
 /// quantizes before that.
-fn one_pixel_high(operand: Operand<3>) -> OperandParts<4> {
+pub(super) fn one_pixel_high(operand: Operand<3>) -> OperandParts<4> {
     let OperandParts {
         tensor,
         quantization,

@@ -8,7 +8,10 @@ mod conv3d;
 mod conv_transpose;
 mod linear;
 
-pub use accumulated::{ProductSums, conv2d_with_sums, linear_with_sums};
+pub use accumulated::{
+    ProductSums, conv_transpose1d_with_sums, conv_transpose2d_with_sums, conv2d_with_sums,
+    linear_with_sums,
+};
 pub use adder::{AdderOptions, adder2d};
 pub use conv_transpose::{conv_transpose1d, conv_transpose2d, conv_transpose3d};
 pub use conv1d::{conv1d, conv1d_with_sums};

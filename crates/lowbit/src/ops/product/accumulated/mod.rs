@@ -1,5 +1,40 @@
 //! Products whose sums are made in low precision, forward and backward.
 
+/// Such products have no kernels of their own on Flex.
+macro_rules! composed_on_flex {
+    ($product:ty) => {
+        impl FlexProduct for $product {
+            type Shape = Infallible;
+
+            fn kernel_shape(&self, _: &FlexTensor, _: &FlexTensor) -> Option<Infallible> {
+                None
+            }
+
+            fn kernel_forward(
+                &self,
+                shape: Infallible,
+                _: [FlexTensor; 2],
+                _: &[PreparedQuantization; 2],
+                _: Option<FlexTensor>,
+            ) -> FlexTensor {
+                match shape {}
+            }
+
+            fn kernel_backward(
+                &self,
+                shape: Infallible,
+                _: [FlexTensor; 2],
+                _: &[PreparedQuantization; 2],
+                _: FlexTensor,
+                _: [bool; 3],
+            ) -> (ToOperands<Flex>, [f64; 2]) {
+                match shape {}
+            }
+        }
+    };
+}
+
+mod transposed;
 mod windows;
 
 use std::convert::Infallible;
@@ -16,6 +51,7 @@ use lowbit_kernels::accumulate::{self, Shape};
 use crate::ops::product::linear::rows_product;
 use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
 use crate::ops::quantization::{Operand, PreparedQuantization};
+pub use transposed::{conv_transpose1d_with_sums, conv_transpose2d_with_sums};
 use windows::Geometry;
 
 /// How the sums of an operator are made, and where stochastic roundings among them draw from.
@@ -145,40 +181,6 @@ fn add_bias<B: Backend>(output: &mut [f32], bias: Option<FloatTensor<B>>, inner:
     }
 }
 
-/// Such products have no kernels of their own on Flex.
-macro_rules! composed_on_flex {
-    ($product:ty) => {
-        impl FlexProduct for $product {
-            type Shape = Infallible;
-
-            fn kernel_shape(&self, _: &FlexTensor, _: &FlexTensor) -> Option<Infallible> {
-                None
-            }
-
-            fn kernel_forward(
-                &self,
-                shape: Infallible,
-                _: [FlexTensor; 2],
-                _: &[PreparedQuantization; 2],
-                _: Option<FlexTensor>,
-            ) -> FlexTensor {
-                match shape {}
-            }
-
-            fn kernel_backward(
-                &self,
-                shape: Infallible,
-                _: [FlexTensor; 2],
-                _: &[PreparedQuantization; 2],
-                _: FlexTensor,
-                _: [bool; 3],
-            ) -> (ToOperands<Flex>, [f64; 2]) {
-                match shape {}
-            }
-        }
-    };
-}
-
 #[derive(Debug, Clone)]
 struct Linear(ProductSums);
 
@@ -250,20 +252,8 @@ impl ComposedProduct for Conv2d {
         let (x_shape, x) = read::<B, 4>(input);
         let (w_shape, w) = read::<B, 4>(weight);
         let at = Geometry::new(x_shape, w_shape, &self.options);
-        let [terms, places] = [at.group_in() * at.kernel_places(), at.places()];
-        let mut output = Vec::with_capacity(at.batch * at.channels[1] * places);
-        for (image, x) in at.images(&x, at.channels[0], at.size).enumerate() {
-            for group in 0..at.groups {
-                let windows = at.windows(at.group(x, group, at.group_in(), at.size));
-                let w = at.group_weight(&w, group);
-                let part = (Pass::Result, image * at.groups + group);
-                let shape = [at.group_out(), terms, places];
-                let sums = self.sums.multiply(part, w, &windows, shape);
-                output.extend(sums);
-            }
-            debug_assert_eq!(output.len(), (image + 1) * at.channels[1] * places);
-        }
-        add_bias::<B>(&mut output, bias, places);
+        let mut output = self.sums.result(&at, &x, &w);
+        add_bias::<B>(&mut output, bias, at.places());
         let [height, width] = at.out;
         write::<B, 4>(output, [at.batch, at.channels[1], height, width], &like)
     }
@@ -280,9 +270,10 @@ impl ComposedProduct for Conv2d {
         let (w_shape, w) = read::<B, 4>(weight);
         let (_, g) = read::<B, 4>(grad);
         let at = Geometry::new(x_shape, w_shape, &self.options);
-        let of_input = to_input.then(|| write::<B, 4>(self.to_input(&at, &w, &g), x_shape, &like));
+        let of_input =
+            to_input.then(|| write::<B, 4>(self.sums.to_input(&at, &w, &g), x_shape, &like));
         let of_weight =
-            to_weight.then(|| write::<B, 4>(self.to_weight(&at, &x, &g), w_shape, &like));
+            to_weight.then(|| write::<B, 4>(self.sums.to_weight(&at, &x, &g), w_shape, &like));
         let of_bias = to_bias.then(|| {
             let count = at.batch * at.places();
             let g = at.by_channel(&g);
@@ -293,7 +284,25 @@ impl ComposedProduct for Conv2d {
     }
 }
 
-impl Conv2d {
+/// The passes of a convolution.
+impl ProductSums {
+    fn result(&self, at: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
+        let [terms, places] = [at.group_in() * at.kernel_places(), at.places()];
+        let mut output = Vec::with_capacity(at.batch * at.channels[1] * places);
+        for (image, x) in at.images(x, at.channels[0], at.size).enumerate() {
+            for group in 0..at.groups {
+                let windows = at.windows(at.group(x, group, at.group_in(), at.size));
+                let w = at.group_weight(w, group);
+                let part = (Pass::Result, image * at.groups + group);
+                let shape = [at.group_out(), terms, places];
+                let sums = self.multiply(part, w, &windows, shape);
+                output.extend(sums);
+            }
+            debug_assert_eq!(output.len(), (image + 1) * at.channels[1] * places);
+        }
+        output
+    }
+
     fn to_input(&self, at: &Geometry, w: &[f32], g: &[f32]) -> Vec<f32> {
         let places: usize = at.size.iter().product();
         let shape = [at.group_in(), at.group_out() * at.kernel_places(), places];
@@ -303,7 +312,7 @@ impl Conv2d {
                 let windows = at.windows_back(at.group(g, group, at.group_out(), at.out));
                 let w = at.by_channel_in(at.group_weight(w, group));
                 let part = (Pass::ToInput, image * at.groups + group);
-                of_input.extend(self.sums.multiply(part, &w, &windows, shape));
+                of_input.extend(self.multiply(part, &w, &windows, shape));
             }
         }
         of_input
@@ -324,7 +333,7 @@ impl Conv2d {
             let g = &g[group * rows..][..rows];
             let shape = [at.group_out(), count, terms];
             let part = (Pass::ToWeight, group);
-            of_weight.extend(self.sums.multiply(part, g, &windows, shape));
+            of_weight.extend(self.multiply(part, g, &windows, shape));
         }
         of_weight
     }

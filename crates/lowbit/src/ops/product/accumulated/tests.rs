@@ -1,4 +1,5 @@
 use burn::tensor::Device;
+use burn::tensor::ops::ConvTransposeOptions;
 
 use super::*;
 use crate::ops;
@@ -273,4 +274,40 @@ fn sums_along_a_row_are_those_of_an_image() {
         conv2d_with_sums(x.into(), w.into(), Some(b.into()), options, sums())
     });
     assert_eq!(rows, image);
+}
+
+#[test]
+fn transposed_sums_in_fp32_are_the_plain_operators() {
+    let fp32 = || "fp32".parse::<Accumulation>().unwrap();
+    let options = ConvTransposeOptions::new([2, 1], [1, 0], [1, 0], [1, 2], 2);
+    // Rows: (5 - 1) 2 + 3 - 1 + 1 + 1 - 2 = 10; columns: (4 - 1) + 2 + 1 = 6.
+    let shapes = [[2, 4, 5, 4], [2, 6, 10, 6]];
+    let transposed = |with_sums: bool| {
+        all(shapes, [4, 3, 3, 2], 6, |x, w, b| {
+            let options = options.clone();
+            match with_sums {
+                false => ops::conv_transpose2d(x.into(), w.into(), Some(b.into()), options),
+                true => {
+                    let (x, w, b) = (x.into(), w.into(), Some(b.into()));
+                    ops::conv_transpose2d_with_sums(x, w, b, options, fp32())
+                }
+            }
+        })
+    };
+    assert_near(&transposed(true), &transposed(false), "two dimensions");
+    let options = ConvTransposeOptions::new([3], [1], [2], [1], 1);
+    // (4 - 1) 3 + 3 - 1 + 2 + 1 - 2 = 12.
+    let transposed = |with_sums: bool| {
+        all([[2, 3, 4], [2, 2, 12]], [3, 2, 3], 2, |x, w, b| {
+            let options = options.clone();
+            match with_sums {
+                false => ops::conv_transpose1d(x.into(), w.into(), Some(b.into()), options),
+                true => {
+                    let (x, w, b) = (x.into(), w.into(), Some(b.into()));
+                    ops::conv_transpose1d_with_sums(x, w, b, options, fp32())
+                }
+            }
+        })
+    };
+    assert_near(&transposed(true), &transposed(false), "one dimension");
 }

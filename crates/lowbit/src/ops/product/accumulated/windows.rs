@@ -1,6 +1,6 @@
 //! A convolution as matrix products: what lies under the kernel, as columns.
 
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 
 /// The sizes of a convolution. Images are `[channels][height][width]`.
 pub(super) struct Geometry {
@@ -42,6 +42,31 @@ impl Geometry {
             stride: options.stride,
             dilation: options.dilation,
             padding: options.padding.map(|(before, _)| before),
+        }
+    }
+
+    /// The convolution whose input's gradient a transposed one computes: its input is the transposed
+    /// one's result.
+    pub(super) fn transposed(
+        [batch, channels_in, height, width]: [usize; 4],
+        [_, group_out, kernel_height, kernel_width]: [usize; 4],
+        options: &ConvTransposeOptions<2>,
+    ) -> Self {
+        let (out, kernel) = ([height, width], [kernel_height, kernel_width]);
+        let size = [0, 1].map(|d| {
+            let reach = options.dilation[d] * (kernel[d] - 1) + options.padding_out[d] + 1;
+            (out[d] - 1) * options.stride[d] + reach - 2 * options.padding[d]
+        });
+        Self {
+            batch,
+            channels: [group_out * options.groups, channels_in],
+            groups: options.groups,
+            size,
+            out,
+            kernel,
+            stride: options.stride,
+            dilation: options.dilation,
+            padding: options.padding,
         }
     }
 
