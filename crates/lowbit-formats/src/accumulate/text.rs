@@ -47,10 +47,11 @@ fn format(text: &str) -> Result<Format, Reason> {
     })
 }
 
-/// Whether a text is that of a matrix unit, or is meant to be: no format's has a hyphen.
+/// Whether a text is that of a matrix unit, or is meant to be: few formats have a hyphen.
 fn unit(text: &str) -> Result<Option<TensorCore>, Reason> {
     let known = TensorCore::named(text);
-    if known.is_some() || !text.contains('-') || text.contains('(') {
+    let is_format = || text.parse::<Format>().is_ok();
+    if known.is_some() || !text.contains('-') || text.contains('(') || is_format() {
         return Ok(known);
     }
     let names = TensorCore::ALL.iter().map(TensorCore::name);

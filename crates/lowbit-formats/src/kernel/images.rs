@@ -18,7 +18,9 @@ impl ChannelsLast {
     /// Those that fill a slice in this layout.
     pub(crate) fn of(layout: &Layout, length: usize) -> Option<Self> {
         let (channels, pixels) = layout.channels_last()?;
-        let fits = pixels.is_multiple_of(GROUP) && length == layout.elements();
+        // A tile's words stay in the cache.
+        let few = channels <= CHUNK / 8;
+        let fits = few && pixels.is_multiple_of(GROUP) && length == layout.elements();
         fits.then_some(Self { channels, pixels })
     }
 

@@ -15,7 +15,6 @@ pub use method::Method;
 pub use plan::{Fold, Override, QPlan, Widths};
 pub use planner::Planner;
 pub use qconfig::QConfig;
-pub(crate) use qconfig::check_products;
 pub use tqt::{SumWidth, TqtPlan, TqtWidths};
 
 /// Widths from here on leave a tensor in float.

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use burn::tensor::Device;
-use lowbit_formats::{Accumulation, Format, FormatError};
+use lowbit_formats::accumulate::Partial;
+use lowbit_formats::{Accumulation, Format};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -39,14 +40,29 @@ pub struct QConfig {
 /// its weight's, as far as the formats of input, weight and error are known.
 ///
 /// # Errors
-/// As [`Accumulation::check_operands`].
-pub(crate) fn check_products(
+/// As [`Accumulation::check_operands`], and if products are finer than integers of the sums.
+fn check_products(
     sums: &Accumulation,
     [input, weight, error]: [Option<&Format>; 3],
-) -> Result<(), FormatError> {
+) -> Result<(), String> {
     for (left, right) in [(input, weight), (error, weight), (error, input)] {
-        if let Some((left, right)) = left.zip(right) {
-            sums.check_operands(left, right)?;
+        let Some((left, right)) = left.zip(right) else {
+            continue;
+        };
+        let checked = sums.check_operands(left, right);
+        checked.map_err(|error| error.to_string())?;
+        let steps = left.integer_range().zip(right.integer_range());
+        let (Partial::Integer(integers), Some((a, b))) = (sums.partial(), steps) else {
+            continue;
+        };
+        let product = a.exponent + b.exponent;
+        if sums.product().is_none() && product < integers.exponent() {
+            let bits = integers.bits();
+            return Err(format!(
+                "products of {left} and {right} are multiples of 2^{product}, below the sums' unit; \
+                 fixed({bits},{}) has that",
+                -product
+            ));
         }
     }
     Ok(())
@@ -142,6 +158,11 @@ impl QConfig {
 
     /// Whether the sums can be made of what weight and input are rounded to.
     fn check_operands(&self) -> Result<(), Error> {
+        self.check_sums(None)
+    }
+
+    /// The same where the weight itself has a format, if it is not rounded as it is read.
+    pub(crate) fn check_sums(&self, of_weight: Option<&Format>) -> Result<(), Error> {
         let format = |slot| match self.get(slot) {
             Some(QuantizerConfig::Format(config)) => Some(&config.format),
             _ => None,
@@ -149,9 +170,10 @@ impl QConfig {
         let Some(sums) = &self.accumulate else {
             return Ok(());
         };
-        let formats = [Slot::INPUT, Slot::WEIGHT, Slot::ERROR].map(format);
+        let weight = format(Slot::WEIGHT).or(of_weight);
+        let formats = [format(Slot::INPUT), weight, format(Slot::ERROR)];
         let checked = check_products(sums, formats);
-        checked.map_err(|error| Error::config(Slot::ACCUMULATE, error.to_string()))
+        checked.map_err(|message| Error::config(Slot::ACCUMULATE, message))
     }
 
     /// The usual width of the sums, where weight and input are quantized; `own_weight` is what the
@@ -291,6 +313,9 @@ mod tests {
             refused.contains("bf16") && refused.contains("e4m3, e5m2"),
             "{refused}"
         );
+        let refused = checked("int24", "fixed(8,6)", "fixed(8,6)").unwrap_err();
+        assert!(refused.contains("fixed(24,12) has that"), "{refused}");
+        checked("fixed(24,12)", "fixed(8,6)", "fixed(8,6)").unwrap();
         let refused = checked("int8", "fixed(8,0)", "fixed(8,0)").unwrap_err();
         assert!(refused.starts_with("accumulate: "), "{refused}");
     }

@@ -2,6 +2,7 @@
 
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Device, Tensor, TensorData};
+use lowbit_formats::{Format, Granularity};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -81,11 +82,33 @@ impl OptimizerNumbers {
             ("accumulator", &self.accumulator),
         ];
         for (field, number) in numbers {
+            let least = number
+                .as_ref()
+                .map_or(0, |number| dimensions(&number.format));
+            if least > 1 && self.vectors {
+                let message = format!(
+                    "has blocks of tensors of {least} dimensions, and biases have one; vectors = false \
+                     leaves those out"
+                );
+                return Err(Error::config(field, message));
+            }
             if let Some(Err(error)) = number.as_ref().map(|number| number.rounding.validate()) {
                 return Err(Error::config(field, error.to_string()));
             }
         }
         Ok(())
+    }
+}
+
+/// The least number of dimensions of a tensor that has the format's blocks.
+fn dimensions(format: &Format) -> usize {
+    match format {
+        Format::Block(format) => match format.granularity() {
+            Granularity::Dimension(dim) => usize::from(dim) + 1,
+            Granularity::Block { dim: Some(dim), .. } => usize::from(dim) + 1,
+            _ => 1,
+        },
+        _ => 1,
     }
 }
 
@@ -143,8 +166,8 @@ impl<O> LowPrecision<O> {
             let shape = data.shape().clone();
             let mut values: Vec<f32> = data.iter::<f32>().collect();
             let rounding = self.draws.rounding(*rounding);
-            let made = format.quantize_in_place(&mut values, rounding);
-            made.expect("the number of random bits was checked");
+            let made = format.quantize_shaped_in_place(&mut values, &shape, rounding);
+            made.unwrap_or_else(|error| panic!("momentum: {error}"));
             source.insert_tensor(name, TensorData::new(values, shape));
         }
         let rounded = S::state_unflatten("", &mut source, device);
@@ -377,6 +400,21 @@ mod tests {
         assert_eq!(state("-"), [2.0 / 64.0, 0.0]);
     }
 
+    /// One exponent a row: of 1.0 and 0.3 in four bits, steps of 2^-2; of 0.1 and 0.03, of 2^-6.
+    #[test]
+    fn a_velocity_has_the_scales_of_its_rows() {
+        let numbers = OptimizerNumbers {
+            momentum: number("bfp(4,dim=0)"),
+            ..OptimizerNumbers::default()
+        };
+        let optimizer = LowPrecision::new(SGD, numbers);
+        let device = Device::flex();
+        let gradient = Tensor::<2>::from_floats([[1.0, 0.3], [0.1, 0.03]], &device);
+        let (_, state) = optimizer.step(0.1, gradient.zeros_like(), gradient, None);
+        let velocity = read(&state.unwrap().optimizer.unwrap().velocity);
+        assert_eq!(velocity, [1.0, 0.25, 0.09375, 0.03125]);
+    }
+
     #[test]
     fn vectors_are_left_out_where_that_is_asked_for() {
         let numbers = OptimizerNumbers {
@@ -459,6 +497,14 @@ mod tests {
             refused("gradient_scale = 0.0"),
             "gradient_scale: is 0, expected a positive number"
         );
+        let blocks = refused("weight = \"bfp(8,dim=1)\"");
+        assert!(
+            blocks.starts_with("weight: has blocks of tensors of 2 dimensions"),
+            "{blocks}"
+        );
+        numbers("weight = \"bfp(8,dim=1)\"\nvectors = false")
+            .check()
+            .unwrap();
         let all = numbers("weight = \"e4m3:stochastic\"\nmomentum = \"posit(16,2)\"");
         all.check().unwrap();
         assert!(!all.is_float());

@@ -41,6 +41,17 @@ pub enum LayerKind {
 }
 
 impl LayerKind {
+    /// All kinds.
+    pub const ALL: [Self; 7] = [
+        Self::Convolution,
+        Self::Linear,
+        Self::Pool,
+        Self::Activation,
+        Self::Normalization,
+        Self::Dropout,
+        Self::Join,
+    ];
+
     /// The types of this crate's layers.
     pub fn types(self) -> &'static [&'static str] {
         match self {
@@ -52,6 +63,7 @@ impl LayerKind {
                 "ConvTranspose2d",
                 "ConvTranspose3d",
                 "Adder2d",
+                "ShiftConv2d",
                 "ShiftAdder2d",
             ],
             Self::Linear => &["Linear"],
@@ -88,7 +100,8 @@ impl Selection {
 /// Forward, a layer's result is rounded to the one number, the gradient passing straight through; on
 /// the way back, the gradient that reaches the result is rounded to the other. That is
 /// `qtorch.auto_low.lower` (Zhang et al., arXiv 1910.04540, section 3.4), without its shared
-/// quantizers: each layer draws random numbers of its own.
+/// quantizers: each layer draws random numbers of its own. A normalization that is folded into its
+/// convolution in training has no result of its own to round.
 ///
 /// # Example
 /// ```
@@ -167,12 +180,20 @@ impl Lowering {
             return Err(Error::config("paths", format!("no layer is `{path}`")));
         }
         // The types of a kind are named together, so that one of them is enough.
-        if types.is_empty() || types.iter().any(|name| known.contains(name.as_str())) {
-            return Ok(());
-        }
+        let of_a_kind = |name: &str| {
+            LayerKind::ALL
+                .iter()
+                .any(|kind| kind.types().contains(&name))
+        };
+        let strange = |name: &&String| !known.contains(name.as_str()) && !of_a_kind(name);
+        let none = !types.is_empty() && types.iter().all(|name| !known.contains(name.as_str()));
+        let named = match types.iter().find(strange) {
+            Some(name) => name.clone(),
+            None if none => types.join(", "),
+            None => return Ok(()),
+        };
         let known: Vec<&str> = known.into_iter().collect();
-        let (named, known) = (types.join(", "), known.join(", "));
-        let message = format!("no layer is a {named}; the model has {known}");
+        let message = format!("no layer is a {named}; the model has {}", known.join(", "));
         Err(Error::config("types", message))
     }
 }
@@ -344,6 +365,13 @@ mod tests {
                 ..to.clone()
             }),
             "types: no layer is a Conv2d; the model has Linear, Relu"
+        );
+        assert_eq!(
+            refused(Lowering {
+                layers: Selection::all().layer_type("Linear").layer_type("Liner"),
+                ..to.clone()
+            }),
+            "types: no layer is a Liner; the model has Linear, Relu"
         );
         assert_eq!(
             refused(Lowering {

@@ -63,11 +63,11 @@ impl TrainingCurves {
                 panel.line(points, &style)
             };
             parts += &line(&loss, |epoch| epoch.train_loss);
-            parts += &line(&accuracy, |epoch| 100.0 * epoch.test_accuracy);
+            parts += &line(&accuracy, |epoch| 100.0 * tested(epoch));
             let y = 50.0 + height + 66.0 + 24.0 * i as f64;
             let key = [Some((60.0, y - 4.0)), Some((90.0, y - 4.0))].into_iter();
             parts += &lowbit_formats::svg::line(key, &style);
-            let end = epochs.last().map_or(f64::NAN, |e| 100.0 * e.test_accuracy);
+            let end = epochs.last().map_or(f64::NAN, |e| 100.0 * tested(e));
             let label = format!("{name}: {end:.2} % in the end");
             parts += &text((98.0, y), Anchor::Start, &label);
         }
@@ -84,12 +84,18 @@ impl TrainingCurves {
         }
     }
 
-    /// Where the axis of accuracies begins: a ten below the least.
+    /// Where the axis of accuracies begins: the ten at the least or below it.
     fn least_accuracy(&self) -> f64 {
         let all = self.runs.iter().flat_map(|(_, epochs)| epochs);
-        let least = all.map(|epoch| epoch.test_accuracy).fold(1.0, f64::min);
+        let least = all.map(tested).fold(1.0, f64::min);
         ((10.0 * least).floor() * 10.0).min(90.0)
     }
+}
+
+/// The accuracy of what a checkpoint of the epoch holds: of averaged weights, where there are any.
+fn tested(epoch: &EpochMetrics) -> f64 {
+    let average = epoch.average.as_ref();
+    average.map_or(epoch.test_accuracy, |average| average.test_accuracy)
 }
 
 #[cfg(test)]

@@ -127,10 +127,10 @@ impl Averaging {
     /// Whether an average of so many weights is to take in those after so many steps.
     fn is_due(&self, steps: usize, steps_per_epoch: usize, count: u64) -> bool {
         let every = match self.every {
-            AveragingInterval::Epochs(epochs) => epochs * steps_per_epoch,
+            AveragingInterval::Epochs(epochs) => epochs.saturating_mul(steps_per_epoch),
             AveragingInterval::Steps(steps) => steps,
         };
-        let since = steps.checked_sub(self.start * steps_per_epoch);
+        let since = steps.checked_sub(self.start.saturating_mul(steps_per_epoch));
         since.is_some_and(|since| since % every == 0 && count == (since / every) as u64)
     }
 }

@@ -43,7 +43,10 @@ impl Comparison {
     /// If an entry is not a table of settings with a name.
     pub(super) fn read(mut table: toml::Table, source: &str) -> Result<Self, Error> {
         let bad = |place: String, error: toml::de::Error| {
-            Error::config(place, format!("{} ({source})", error.message()))
+            Error::config(
+                place,
+                format!("{} ({source})", error.message().replace('\n', " ")),
+            )
         };
         let Some(toml::Value::Array(entries)) = table.remove(KEY) else {
             let message = format!("is no list of tables ({source})");
@@ -70,6 +73,10 @@ impl Comparison {
     /// If a field is out of its range, or a run has a setting that only all runs can have.
     pub fn complete(self, settings: &Settings) -> Result<Experiment, Error> {
         let common = settings.clone().or(self.common);
+        if common.baseline.is_some() {
+            let message = "the file lists its runs";
+            return Err(Error::config("baseline", message));
+        }
         let mut whole: Option<Experiment> = None;
         for (name, own) in self.runs {
             if let Some(field) = own.first(|option| OF_ALL.contains(&option.name)) {
@@ -78,8 +85,9 @@ impl Comparison {
             }
             // What is said on the command line goes before what the file says of one run.
             let one = settings.clone().or(own).or(common.clone());
+            // What is calibrated starts from the first run.
             let one = Settings {
-                baseline: Some(false),
+                baseline: Some(whole.is_some()),
                 ..one
             };
             let experiment = one.complete().map_err(|error| error.within(&name))?;
@@ -106,7 +114,8 @@ impl Comparison {
 }
 
 /// Options of which an experiment has one.
-const OF_ALL: [&str; 10] = [
+const OF_ALL: [&str; 11] = [
+    "baseline",
     "data",
     "data_dir",
     "model",
@@ -161,6 +170,14 @@ mod tests {
         let experiment = read(TWO).unwrap().complete(&over).unwrap();
         assert_eq!(experiment.seed, 7);
         assert!(experiment.runs.iter().all(|run| run.epochs == 1));
+    }
+
+    #[test]
+    fn what_is_calibrated_starts_from_the_first_run() {
+        let text = "[[compare]]\nname = \"float\"\nmethod = \"float\"\n[[compare]]\nname = \"tqt\"\nmethod = \"tqt\"";
+        let experiment = read(text).unwrap().complete(&Settings::default()).unwrap();
+        let starts: Vec<Start> = experiment.runs.iter().map(|run| run.start).collect();
+        assert_eq!(starts, [Start::Scratch, Start::First]);
     }
 
     #[test]

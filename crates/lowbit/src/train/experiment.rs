@@ -396,6 +396,17 @@ impl RunConfig {
             }
             _ => {}
         }
-        self.plan.check().map_err(|e| e.within("plan"))
+        self.plan.check().map_err(|e| e.within("plan"))?;
+        let weight = self.numbers.weight.as_ref().map(|number| &number.format);
+        let plan = &self.plan;
+        for (name, config) in [
+            ("default", &plan.default),
+            ("first", &plan.first),
+            ("last", &plan.last),
+        ] {
+            let checked = config.check_sums(weight);
+            checked.map_err(|error| error.within(name).within("plan"))?;
+        }
+        Ok(())
     }
 }

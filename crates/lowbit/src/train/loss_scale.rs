@@ -37,6 +37,7 @@ pub enum LossScale {
 enum Value {
     Number(f64),
     Text(String),
+    Other(serde::de::IgnoredAny),
 }
 
 impl LossScale {
@@ -115,6 +116,10 @@ impl TryFrom<Value> for LossScale {
         match value {
             Value::Number(number) => number.to_string().parse(),
             Value::Text(text) => text.parse(),
+            Value::Other(_) => {
+                let message = "expected a positive number or `dynamic`";
+                Err(Error::config("loss_scale", message))
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::defaults;
 use super::options::{Decides, Settings};
 use crate::Error;
-use crate::config::{FLOAT_BITS, LowPrecisionPlan, Method, QPlan, TqtPlan, check_products};
+use crate::config::{FLOAT_BITS, LowPrecisionPlan, Method, QPlan, TqtPlan};
 use crate::optim::OptimizerNumbers;
 use crate::quantizers::TrainedThresholdConfig;
 
@@ -19,7 +19,6 @@ impl Settings {
         let (Some(weights), Some(activations)) = (method.weight_bits(), method.activation_bits())
         else {
             self.check_float(method)?;
-            self.check_sums()?;
             return Ok(match self.formats() {
                 plan if plan == QPlan::float() => (method.to_string(), plan),
                 plan => ("low-precision".into(), plan),
@@ -59,21 +58,6 @@ impl Settings {
             accumulator: self.accumulator_format.clone().or(all.accumulator),
             ..all
         }
-    }
-
-    /// Whether the sums can be made of the operands.
-    fn check_sums(&self) -> Result<(), Error> {
-        let Some(sums) = &self.sums else {
-            return Ok(());
-        };
-        let numbers = [
-            &self.activation_format,
-            &self.weight_format,
-            &self.error_format,
-        ];
-        let formats = numbers.map(|number| number.as_ref().map(|number| &number.format));
-        let checked = check_products(sums, formats);
-        checked.map_err(|error| Error::config("sums", error.to_string()))
     }
 
     /// What layers with a weight compute in.

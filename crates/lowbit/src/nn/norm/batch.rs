@@ -196,6 +196,10 @@ impl BatchNorm {
     fn update(&self, mean: Tensor<1>, variance: Tensor<1>, device: &Device) {
         let momentum = batch_weight().unwrap_or(self.momentum);
         let follow = |running: &RunningState<Tensor<1>>, seen: Tensor<1>| {
+            if momentum == 1.0 {
+                // What was there before may be no number.
+                return running.update(seen.detach());
+            }
             let kept = running
                 .value_sync()
                 .to_device(device)

@@ -4,16 +4,17 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings, read_sync};
 use burn::tensor::TensorData;
 
-/// The tensor with its numbers, in row-major order, changed by `f` on the host: two transfers.
+/// The tensor with its numbers, in row-major order, changed by `f`, which gets their shape,
+/// on the host: two transfers.
 pub(crate) fn change_on_host<B: Backend>(
     x: FloatTensor<B>,
-    f: impl FnOnce(&mut [f32]),
+    f: impl FnOnce(&mut [f32], &[usize]),
 ) -> FloatTensor<B> {
     let (device, dtype) = (x.device(), x.dtype());
     let data = read_sync(B::float_into_data(x)).expect("a tensor's data can be read");
     let shape = data.shape().clone();
     let mut values: Vec<f32> = data.iter::<f32>().collect();
-    f(&mut values);
+    f(&mut values, shape.as_slice());
     B::float_from_data(TensorData::new(values, shape).convert_dtype(dtype), &device)
 }
 

@@ -37,7 +37,7 @@ impl Operator<1> for Posit {
 
     fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
         let [x] = inputs.tensors();
-        vec![composed::change_on_host::<B>(x, |values| {
+        vec![composed::change_on_host::<B>(x, |values, _| {
             for x in values {
                 *x = self.0.apply(*x);
             }

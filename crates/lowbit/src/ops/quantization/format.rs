@@ -124,9 +124,11 @@ impl Operator<PARENTS> for FakeQuantize {
     // The format's kernel rounds on the host: exact for every format and rounding.
     fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
         let [x] = inputs.tensors();
-        vec![composed::change_on_host::<B>(x, |values| {
-            let made = self.format.quantize_in_place(values, self.rounding);
-            made.expect(CHECKED);
+        vec![composed::change_on_host::<B>(x, |values, shape| {
+            let made = self
+                .format
+                .quantize_shaped_in_place(values, shape, self.rounding);
+            made.unwrap_or_else(|error| panic!("{error}"));
         })]
     }
 
@@ -158,7 +160,7 @@ impl Operator<PARENTS> for FakeQuantize {
                         .quantize_strided_in_place(data, at, self.rounding),
                     None => self.format.quantize_in_place(data, self.rounding),
                 };
-                made.expect(CHECKED);
+                made.unwrap_or_else(|error| panic!("{error}"));
                 return x;
             }
             let mut rounded = Buffer::new(x.layout().num_elements());
@@ -170,7 +172,7 @@ impl Operator<PARENTS> for FakeQuantize {
                 }
                 None => self.format.quantize(input, &mut rounded, self.rounding),
             };
-            made.expect(CHECKED);
+            made.unwrap_or_else(|error| panic!("{error}"));
             flex::from_buffer(rounded, x.layout().clone())
         })]
     }

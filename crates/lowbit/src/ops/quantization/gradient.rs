@@ -185,7 +185,7 @@ impl Operator<1> for QuantizeGradient {
     fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
         let mut grad = incoming.grad;
         if !self.0.hooks.is_empty() {
-            grad = composed::change_on_host::<B>(grad, |values| {
+            grad = composed::change_on_host::<B>(grad, |values, _| {
                 self.0.hooks.iter().for_each(|hook| hook.apply(values));
             });
         }
