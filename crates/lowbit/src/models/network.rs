@@ -1,5 +1,6 @@
 //! The networks that a name stands for.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Mutex;
 
 use burn::module::{ModuleVisitor, Param};
@@ -8,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use super::Classifier;
 use crate::Error;
 use crate::config::QPlan;
+use crate::quantizers::Draws;
 
 /// The images that a network is for.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +50,7 @@ pub(super) trait Named: Classifier {
 pub(super) fn drawn<M: Classifier>(
     seed: u64,
     device: &Device,
-    build: impl FnOnce() -> Result<M, Error>,
+    build: impl Fn() -> Result<M, Error>,
 ) -> Result<M, Error> {
     // The backend has one generator for the whole process, and parameters are drawn when they
     // are first read: seeding and drawing must not be interrupted by another network's.
@@ -56,18 +58,38 @@ pub(super) fn drawn<M: Classifier>(
     let _guard = DRAWING
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    device.seed(seed);
-    let network = build()?;
-    network.visit(&mut Draw);
-    Ok(network)
+    // Other threads may draw from it all the same. A network that comes out twice was disturbed by
+    // none.
+    let built = Draws::built();
+    let mut before = None;
+    for _ in 0..MOST_DRAWN {
+        Draws::go_on_from(built);
+        device.seed(seed);
+        let network = build()?;
+        let mut draw = Draw::default();
+        network.visit(&mut draw);
+        let found = draw.0.finish();
+        if before == Some(found) {
+            return Ok(network);
+        }
+        before = Some(found);
+    }
+    let message = "other threads draw random numbers without a pause";
+    Err(Error::config("seed", message))
 }
 
-/// Reads every parameter once, which draws it.
-struct Draw;
+/// Times that a network is drawn before it is given up.
+const MOST_DRAWN: usize = 1000;
+
+/// Reads every parameter once, which draws it, and keeps what tells them from others.
+#[derive(Default)]
+struct Draw(DefaultHasher);
 
 impl ModuleVisitor for Draw {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let _ = param.val();
+        let data = param.val().into_data();
+        data.iter::<f32>()
+            .for_each(|x| self.0.write_u32(x.to_bits()));
     }
 }
 

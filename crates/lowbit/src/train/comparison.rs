@@ -84,7 +84,12 @@ impl Comparison {
                 return Err(Error::config(field, message).within(&name));
             }
             // What is said on the command line goes before what the file says of one run.
-            let one = settings.clone().or(own).or(common.clone());
+            let common = match own.plan {
+                // A plan says what is quantized, in place of what all have.
+                Some(_) => common.clone().without_quantization(),
+                None => common.clone(),
+            };
+            let one = settings.clone().or(own).or(common);
             // What is calibrated starts from the first run.
             let one = Settings {
                 baseline: Some(whole.is_some()),

@@ -59,6 +59,16 @@ impl Draws {
         }
     }
 
+    /// How many this thread has built.
+    pub(crate) fn built() -> u32 {
+        BUILT.get()
+    }
+
+    /// Gives the next ones that this thread builds the places after the first `built`.
+    pub(crate) fn go_on_from(built: u32) {
+        BUILT.set(built);
+    }
+
     /// The stream of the next quantization.
     fn stream(&self) -> u64 {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
