@@ -43,6 +43,10 @@ impl ChannelsLast {
     }
 }
 
+/// What happens to numbers and their words. In a type of its own, so that handing tiles to threads is
+/// compiled once.
+type Round<'a> = &'a (dyn Fn(&[f32], &mut [f32], &[u32]) + Sync);
+
 /// `output[place] = f(input[place], r[i])` with the random words `r` of `philox`, where the element at
 /// `place` is the `i`-th in row-major order; without an input, in place.
 ///
@@ -59,9 +63,7 @@ pub(crate) fn map_random_images(
     assert!(input.is_none_or(|input| input.len() == output.len()));
     assert!(output.len().is_multiple_of(images.channels * images.pixels));
     let size = images.tile();
-    // In a type of its own, so that handing tiles to threads is compiled once.
-    let round: &(dyn Fn(&[f32], &mut [f32], &[u32]) + Sync) =
-        &|x, y, words| lanes::map_words(x, words, as_uninit(y), f);
+    let round: Round<'_> = &|x, y, words| lanes::map_words(x, words, as_uninit(y), f);
     let work = |words: &mut Vec<u32>, (tile, y): (usize, &mut [f32])| {
         words.resize(size, 0);
         images.fill(philox, tile, words);

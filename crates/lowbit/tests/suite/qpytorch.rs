@@ -107,8 +107,11 @@ fn counts(gradients: &[f32]) -> Vec<BTreeMap<u32, f64>> {
     gradients.chunks(TRIALS).map(count).collect()
 }
 
-/// A number, its gradient, and QPyTorch's counts.
-fn reference(line: &str) -> (f32, f32, BTreeMap<u32, f64>) {
+/// A number, its incoming gradient, and how often each gradient came back, by its bits.
+type Reference = (f32, f32, BTreeMap<u32, f64>);
+
+/// Reads one.
+fn reference(line: &str) -> Reference {
     let mut words = line.split(' ');
     let mut number = || bits(words.next().unwrap());
     let (x, dy) = (number(), number());
@@ -148,7 +151,7 @@ fn gradients_at_random_have_qpytorchs_distribution() {
     }
     assert_eq!(cases.len(), 2);
     for (case, numbers) in cases {
-        let each = |of: fn(&(f32, f32, BTreeMap<u32, f64>)) -> f32| -> Vec<f32> {
+        let each = |of: fn(&Reference) -> f32| -> Vec<f32> {
             let repeated = numbers
                 .iter()
                 .flat_map(|n| std::iter::repeat_n(of(n), TRIALS));

@@ -55,6 +55,9 @@ pub use transposed::{conv_transpose1d_with_sums, conv_transpose2d_with_sums};
 use windows::Geometry;
 
 /// How the sums of an operator are made, and where stochastic roundings among them draw from.
+///
+/// The operands of a chip's matrix unit count as numbers of the formats that its text names, in the
+/// products of the way back, too: of another format, only its subnormals would be aligned otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProductSums {
     accumulation: Accumulation,
