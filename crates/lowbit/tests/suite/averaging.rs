@@ -156,28 +156,35 @@ fn a_resumed_run_ends_with_the_average_of_an_unbroken_one() {
     assert_resumed_is_unbroken(&experiment, &split, &[3, 4, 2, 1, 5]);
 }
 
-/// What is dropped repeats, too.
+/// What is dropped repeats, too: resumed, and on one thread and two.
 #[test]
 fn a_resumed_run_with_dropout_is_an_unbroken_one() {
     let split = noise([3, 32, 32], 12);
     let settings = Settings {
         data: Some("cifar10".parse().unwrap()),
         model: Some("vgg16-bn".parse().unwrap()),
-        epochs: Some(2),
+        epochs: Some(1),
         batch: Some(4),
         lr: Some(0.01),
+        swa_start: None,
+        swa_rate: None,
         ..settings()
     };
     let experiment = settings.complete().unwrap();
-    assert_resumed_is_unbroken(&experiment, &split, &[2, 3]);
+    let temporary = tempfile::tempdir().unwrap();
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join(threads.to_string());
         let pool = pool.build().unwrap();
-        let folder = pool.install(|| train(temporary.path(), &experiment, &split));
-        tensor(&folder, "training.bpk", "fc1.weight")
+        pool.install(|| train(&path, &experiment, &split))
     };
-    assert!(on(1) == on(2), "threads change the weights");
+    let whole = on(1);
+    assert_same_runs(&whole, &on(2), &experiment);
+    let path = temporary.path().join("parts");
+    let parts = RunFolder::create(&path, &experiment).unwrap();
+    assert!(!go_on(&path, &split, 2));
+    assert!(go_on(&path, &split, usize::MAX));
+    assert_same_runs(&whole, &parts, &experiment);
 }
 
 /// An epoch of each of the networks, quantized.
