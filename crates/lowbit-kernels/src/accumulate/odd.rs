@@ -37,3 +37,18 @@ pub(super) fn add_double_to_odd(x: f64, y: f64) -> f32 {
     let sign = (rest.to_bits() >> 32) as u32;
     to_odd(single, rest.abs() > 0.0, sign)
 }
+
+/// `x + y` as an f64 rounded to odd.
+#[inline(always)]
+pub(super) fn double_sum_to_odd(x: f64, y: f64) -> f64 {
+    let sum = x + y;
+    let y_part = sum - x;
+    let error = (x - (sum - y_part)) + (y - y_part);
+    let bits = sum.to_bits();
+    let below = ((error.to_bits() ^ bits) as i64 >> 63) as u64;
+    f64::from_bits(if error.abs() > 0.0 {
+        bits.wrapping_add(below) | 1
+    } else {
+        bits
+    })
+}

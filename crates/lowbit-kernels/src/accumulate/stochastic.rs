@@ -10,6 +10,7 @@ use lowbit_formats::kernel::isa::dispatch_on;
 use lowbit_formats::{Accumulation, Float, Format, Rounding};
 use rayon::prelude::*;
 
+use crate::accumulate::odd::double_sum_to_odd as add_to_odd;
 use crate::accumulate::operands::Extent;
 use crate::accumulate::{Shape, one_nan};
 
@@ -18,22 +19,6 @@ const LINE: usize = 32;
 
 const FRACTION: u64 = (1 << 52) - 1;
 const LOW: u64 = 0xFFFF_FFFF;
-
-/// `x + y` as an f64 rounded to odd (TwoSum: Knuth, The Art of Computer Programming, volume 2, section
-/// 4.2.2, theorem B; the neighbour as in `float`).
-#[inline(always)]
-fn add_to_odd(x: f64, y: f64) -> f64 {
-    let sum = x + y;
-    let y_part = sum - x;
-    let error = (x - (sum - y_part)) + (y - y_part);
-    let bits = sum.to_bits();
-    let below = ((error.to_bits() ^ bits) as i64 >> 63) as u64;
-    f64::from_bits(if error.abs() > 0.0 {
-        bits.wrapping_add(below) | 1
-    } else {
-        bits
-    })
-}
 
 /// Rounding to a format at random.
 #[derive(Debug, Clone, Copy)]
