@@ -7,7 +7,8 @@ use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::Device;
 
 use crate::Error;
-use crate::quantizers::watch::{ModulePath, Place, Selection};
+use crate::ops::ClampedGradient;
+use crate::quantizers::watch::{ModulePath, Place, Selection, matches};
 use crate::quantizers::{FormatQuantizerConfig, Number, PerSlot, Quantizer, QuantizerConfig, Slot};
 
 /// What [`lower`] puts behind layers.
@@ -148,7 +149,7 @@ impl Lowering {
             if let Some(Number { format, rounding }) = number.clone() {
                 let config = QuantizerConfig::Format(FormatQuantizerConfig {
                     rounding,
-                    clamped: crate::ops::ClampedGradient::Pass,
+                    clamped: ClampedGradient::Pass,
                     ..FormatQuantizerConfig::new(format)
                 });
                 config.check(slot)?;
@@ -171,11 +172,7 @@ impl Lowering {
             .iter()
             .map(|place| place.layer_type.as_str())
             .collect();
-        let has = |pattern: &str| {
-            layers
-                .iter()
-                .any(|place| super::watch::matches(pattern, &place.layer))
-        };
+        let has = |pattern: &str| layers.iter().any(|place| matches(pattern, &place.layer));
         if let Some(path) = paths.iter().find(|path| !has(path)) {
             return Err(Error::config("paths", format!("no layer is `{path}`")));
         }
