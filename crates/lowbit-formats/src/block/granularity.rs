@@ -46,6 +46,26 @@ pub(crate) struct Extent {
 }
 
 impl Granularity {
+    /// The same for a tensor whose dimensions are in another order, `order[i]` at place `i`; `None`
+    /// where blocks would be others.
+    pub(crate) fn reordered(self, order: &[usize]) -> Option<Self> {
+        let place = |dim: usize| {
+            let at = order.iter().position(|&d| d == dim)?;
+            u8::try_from(at).ok()
+        };
+        Some(match self {
+            Self::Tensor => Self::Tensor,
+            Self::Dimension(dim) => Self::Dimension(place(dim.into())?),
+            Self::Block { size, dim } => {
+                let last = order.len().checked_sub(1)?;
+                let dim = dim.map_or(last, usize::from);
+                let dim = Some(place(dim)?);
+                Self::Block { size, dim }
+            }
+            Self::Tile { .. } => return None,
+        })
+    }
+
     /// Blocks of `size` elements along the last dimension.
     pub const fn block(size: u32) -> Self {
         Self::Block { size, dim: None }

@@ -315,41 +315,57 @@ impl BlockFormat {
 }
 
 impl BlockFormat {
-    /// Rounds a tensor that fills `buffer` in the order of `layout` with its one scale; `None` where it
-    /// has several, or random words that are not side by side.
+    /// Rounds a tensor that fills `buffer` in the order of `layout` where it lies; `None` where that
+    /// cannot be done: where its blocks, or its random words, are not those of the order in which its
+    /// dimensions are stored.
     ///
     /// # Errors
     ///
-    /// [`FormatError::Parameter`] if the number of random bits is not in 1..=32.
-    pub(crate) fn quantize_tensor(
+    /// As [`quantize`](Self::quantize).
+    pub(crate) fn quantize_stored(
         &self,
         buffer: Buffer<'_>,
         layout: &Layout,
         rounding: Rounding,
     ) -> Option<Result<(), FormatError>> {
-        struct Images<'a>(Buffer<'a>, ChannelsLast, (u64, u64, u8));
+        struct Stored<'a>(Buffer<'a>, Granularity, Vec<usize>, Rounding);
+        impl BlockVisitor for Stored<'_> {
+            type Output = Option<Result<(), FormatError>>;
+            fn visit<S: Shared>(self, format: S) -> Self::Output {
+                let Self(buffer, granularity, shape, rounding) = self;
+                pass::quantize_stored(format, granularity, buffer, &shape, rounding)
+            }
+        }
+        let order = layout.stored()?;
+        let granularity = self.granularity().reordered(&order)?;
+        if let Rounding::Stochastic { .. } = rounding {
+            let one = granularity == Granularity::Tensor;
+            let images = one.then(|| ChannelsLast::of(layout, layout.elements()))??;
+            return Some(self.quantize_images(buffer, images, rounding));
+        }
+        let shape = order.iter().map(|&d| layout.shape()[d]).collect();
+        let tensor_scale = self.tensor_scale(buffer.input());
+        self.visit(tensor_scale, Stored(buffer, granularity, shape, rounding))
+    }
+
+    /// Rounds images at random with one scale.
+    fn quantize_images(
+        &self,
+        buffer: Buffer<'_>,
+        images: ChannelsLast,
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        struct Images<'a>(Buffer<'a>, ChannelsLast, Rounding);
         impl BlockVisitor for Images<'_> {
             type Output = ();
             fn visit<S: Shared>(self, format: S) {
                 pass::quantize_images(format, self.0, self.1, self.2);
             }
         }
-        let length = layout.elements();
-        if self.granularity() != Granularity::Tensor || length == 0 {
-            return None;
-        }
-        if let Rounding::Stochastic { seed, stream, bits } = rounding {
-            let images = ChannelsLast::of(layout, length)?;
-            return Some(rounding.validate().map(|()| {
-                let tensor_scale = self.tensor_scale(buffer.input());
-                self.visit(tensor_scale, Images(buffer, images, (seed, stream, bits)));
-            }));
-        }
-        // Neither the range nor a number asks where the others are.
-        Some(match buffer {
-            Buffer::Pair(input, output) => self.quantize(input, &[length], output, rounding),
-            Buffer::InPlace(data) => self.quantize_in_place(data, &[length], rounding),
-        })
+        rounding.validate()?;
+        let tensor_scale = self.tensor_scale(buffer.input());
+        self.visit(tensor_scale, Images(buffer, images, rounding));
+        Ok(())
     }
 }
 

@@ -58,8 +58,8 @@ impl Format {
     /// order. In stochastic rounding it takes word `i` of the generator, so that the numbers are
     /// those of the same tensor without gaps. What lies between the elements of `to` is left alone.
     ///
-    /// Block formats copy the tensor, since its scales come before its elements, but for one scale of
-    /// a whole tensor of f32 without gaps. An infinity among
+    /// Block formats copy the tensor, since its scales come before its elements, but for a tensor
+    /// of f32 without gaps that is not rounded at random. An infinity among
     /// block floating-point words counts as the largest number of type `N`.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Format {
                 && let (Some(input), Some(output)) = (N::singles(input), N::singles_mut(output))
             {
                 let buffer = Buffer::Pair(input, output);
-                if let Some(done) = format.quantize_tensor(buffer, from, rounding) {
+                if let Some(done) = format.quantize_stored(buffer, from, rounding) {
                     return done;
                 }
             }
@@ -142,7 +142,7 @@ impl Format {
         if let Self::Block(format) = self {
             if data.len() == layout.elements()
                 && let Some(data) = N::singles_mut(data)
-                && let Some(done) = format.quantize_tensor(Buffer::InPlace(data), layout, rounding)
+                && let Some(done) = format.quantize_stored(Buffer::InPlace(data), layout, rounding)
             {
                 return done;
             }
@@ -344,10 +344,18 @@ mod tests {
         let texts = [
             "e4m3",
             "bfp(8)",
+            "bfp(6,dim=0)",
             "bfp(6,dim=1)",
+            "bfp(6,dim=2)",
+            "bfp(5,block=4,dim=1)",
             "affine(8)",
             "mxfp4",
+            "mxfp4(dim=1)",
             "nvfp4",
+            "nvfp4(dim=1)",
+            "scaled(e4m3,block=8,dim=0)",
+            "scaled(e4m3,block=4x16)",
+            "scaled(bitsandbytes-nf4,block=64,double)",
         ];
         for (text, rounding) in texts.iter().flat_map(|t| MODES.map(|mode| (t, mode))) {
             let format = parse(text);

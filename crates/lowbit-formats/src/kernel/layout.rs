@@ -151,6 +151,21 @@ impl Layout {
         Ok(())
     }
 
+    /// The dimensions in the order in which they are stored, the innermost last, where the elements
+    /// follow one another from the start of the slice without gaps.
+    pub(crate) fn stored(&self) -> Option<Vec<usize>> {
+        let mut order: Vec<usize> = (0..self.shape.len()).collect();
+        order.sort_by_key(|&d| (std::cmp::Reverse(self.strides[d]), self.shape[d] == 1));
+        let mut expected = 1;
+        for &d in order.iter().rev().filter(|&&d| self.shape[d] != 1) {
+            if self.strides[d] != expected {
+                return None;
+            }
+            expected *= self.shape[d] as isize;
+        }
+        (self.offset == 0 && self.elements > 0).then_some(order)
+    }
+
     /// Channels and pixels, where it is that of images without gaps whose channels lie side by side.
     pub(crate) fn channels_last(&self) -> Option<(usize, usize)> {
         let (images, channels, pixels) = match self.walk[..] {

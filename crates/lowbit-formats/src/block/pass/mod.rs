@@ -122,14 +122,30 @@ pub(crate) fn quantize_in_place<S: Shared>(
     )
 }
 
+/// As [`quantize`], out of place or in place, without random words; `None` for a format whose scales
+/// go by the order of its blocks.
+pub(crate) fn quantize_stored<S: Shared>(
+    format: S,
+    granularity: Granularity,
+    buffer: Buffer<'_>,
+    shape: &[usize],
+    rounding: Rounding,
+) -> Option<Result<(), FormatError>> {
+    let ordered = format.scales_together() && granularity != Granularity::Tensor;
+    (!ordered).then(|| run(format, granularity, shape, buffer, rounding, 0))
+}
+
 /// As [`quantize`] with one scale for a whole tensor, in stochastic rounding, for images whose
 /// channels lie side by side.
 pub(crate) fn quantize_images<S: Shared>(
     format: S,
     buffer: Buffer<'_>,
     images: ChannelsLast,
-    (seed, stream, bits): (u64, u64, u8),
+    rounding: Rounding,
 ) {
+    let Rounding::Stochastic { seed, stream, bits } = rounding else {
+        unreachable!("the rounding is stochastic");
+    };
     let scale = format.scales(vec![reduce::<S>(buffer.input())])[0];
     let (input, output) = buffer.parts();
     map_random_images(
