@@ -33,6 +33,7 @@ enum Command {
     Train(commands::train::Arguments),
     Quantize(commands::quantize::Arguments),
     Eval(commands::eval::Arguments),
+    Methods(commands::methods::Arguments),
     Recipes(commands::recipes::Arguments),
     /// Look into quantizers and quantized networks.
     #[command(subcommand)]
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
+        Command::Methods(arguments) => arguments.run(),
         Command::Recipes(arguments) => arguments.run(),
         Command::Analyze(command) => command.run(),
         Command::Formats(command) => command.run(),

@@ -4,6 +4,7 @@ pub(crate) mod analyze;
 pub(crate) mod bench;
 pub(crate) mod eval;
 pub(crate) mod formats;
+pub(crate) mod methods;
 pub(crate) mod quantize;
 pub(crate) mod recipes;
 pub(crate) mod train;

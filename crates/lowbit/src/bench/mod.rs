@@ -100,6 +100,12 @@ pub enum StepKind {
 impl StepKind {
     const TQT_OPERANDS: Self = Self::TqtOperands(8, 8);
 
+    /// A method with its usual widths.
+    fn quantized(method: Method) -> Self {
+        let [weight_bits, activation_bits] = method.usual_bits();
+        Self::Quantized(method, weight_bits, activation_bits)
+    }
+
     /// The text forms, as a person reads them.
     pub fn names() -> &'static str {
         static NAMES: LazyLock<String> = LazyLock::new(|| {
@@ -114,8 +120,7 @@ impl StepKind {
 
     /// All kinds of step there are of the network, quantized with the methods' usual widths.
     pub fn usual(model: Architecture) -> Vec<Self> {
-        let quantized = quantizing()
-            .map(|method| Self::Quantized(method, method.usual_bits(), method.usual_bits()));
+        let quantized = quantizing().map(Self::quantized);
         let mut kinds = vec![Self::Float];
         kinds.extend(quantized);
         kinds.push(Self::TQT_OPERANDS);
@@ -163,8 +168,7 @@ impl FromStr for StepKind {
                     text: text.into(),
                     expected: Self::names(),
                 })?;
-                let bits = method.usual_bits();
-                Ok(Self::Quantized(method, bits, bits))
+                Ok(Self::quantized(method))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Setting thresholds from what a network does on real data, one method a file, and measuring what
 //! they do to it.
 
+mod aciq;
 mod divergence;
 mod entropy;
 mod kl_j;
@@ -8,18 +9,21 @@ mod maximum;
 mod measure;
 mod mse;
 mod percentile;
+mod range;
 mod three_deviations;
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 
+pub use aciq::{Distribution, aciq};
 pub use entropy::entropy;
 pub use kl_j::kl_j;
 pub use maximum::maximum;
 pub use measure::{Measured, measure};
 pub use mse::mse;
 pub use percentile::percentile;
+pub use range::range;
 pub use three_deviations::three_deviations;
 
 use crate::Error;
@@ -54,7 +58,12 @@ pub fn threshold(values: &Histogram, init: ThresholdInit, bits: u32, signed: boo
     let levels = f64::from(bits - u32::from(signed)).exp2();
     let threshold = match init {
         ThresholdInit::Max => maximum(values),
+        ThresholdInit::MeanMax => values.mean_largest(),
         ThresholdInit::ThreeDeviations => three_deviations(values),
+        ThresholdInit::Gauss | ThresholdInit::Laplace | ThresholdInit::Deviations { .. } => {
+            let (low, high) = range(values, init, bits, signed);
+            low.abs().max(high.abs())
+        }
         ThresholdInit::KlJ { bins } => kl_j(values, levels, bins),
         ThresholdInit::Percentile { millionths } => percentile(values, f64::from(millionths) / 1e6),
         ThresholdInit::Mse => mse(values, levels),
@@ -145,9 +154,11 @@ impl<F: Fn(&Place) -> bool> ModuleMapper for SetThresholds<F> {
         };
         let calibration = Calibration {
             bits: chosen.bits,
+            init: chosen.init,
             histograms,
             signed: chosen.signed,
             log2_threshold: &chosen.log2_threshold,
+            range,
         };
         let (module, field) = (self.path.holder_type(), self.path.field());
         match calibrated(module, field, &calibration) {

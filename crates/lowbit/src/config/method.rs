@@ -7,10 +7,14 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FLOAT_BITS, QConfig, QPlan, TqtPlan};
+use super::{QConfig, QPlan, TqtPlan};
 use crate::Error;
 use crate::error::one_of;
-use crate::quantizers::{DorefaConfig, LsqConfig, QuantizerConfig, TrainedThresholdConfig};
+use crate::quantizers::{
+    ApotConfig, BinaryConfig, DorefaConfig, DorefaWeightConfig, LearnedWidthConfig, LsqConfig,
+    LsqPlusConfig, PactConfig, QuantizerConfig, RangeLinearConfig, RangeSource, SawbConfig, Scheme,
+    TrainedThresholdConfig, TtqConfig, TwnConfig, WrpnConfig, XnorConfig,
+};
 
 /// What `--method NAME --wbits W --abits A` quantizes: a line of [`ALL`](Self::ALL).
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -20,19 +24,28 @@ pub struct Method(&'static Preset);
 /// A method with what belongs to its name.
 struct Preset {
     name: &'static str,
-    /// Bits of weights and activations unless told.
-    usual_bits: u32,
+    /// What it is, in a line.
+    what: &'static str,
+    /// The paper.
+    source: &'static str,
+    /// Bits of weights and of activations unless told.
+    usual_bits: [u32; 2],
     /// Bits of weights and of activations, where there is a choice.
     bits: Option<[RangeInclusive<u32>; 2]>,
     /// The plan with bits of weights and activations.
     plan: fn(u32, u32) -> QPlan,
 }
 
+/// Bits of what a method does not quantize.
+const FLOAT: u32 = super::FLOAT_BITS;
+
 impl Method {
     /// Nothing quantized.
     pub const FLOAT: Self = Self(&Preset {
         name: "float",
-        usual_bits: FLOAT_BITS,
+        what: "nothing",
+        source: "-",
+        usual_bits: [FLOAT; 2],
         bits: None,
         plan: |_, _| QPlan::float(),
     });
@@ -40,15 +53,19 @@ impl Method {
     /// DoReFa-Net (arXiv 1606.06160).
     pub const DOREFA: Self = Self(&Preset {
         name: "dorefa",
-        usual_bits: 4,
-        bits: Some([DorefaConfig::WEIGHT_BITS, DorefaConfig::ACTIVATION_BITS]),
+        what: "weights through tanh, activations clipped at 1; not the first and the last layer",
+        source: "arXiv 1606.06160",
+        usual_bits: [4; 2],
+        bits: Some([DorefaWeightConfig::BITS, DorefaConfig::ACTIVATION_BITS]),
         plan: QPlan::dorefa,
     });
 
     /// Trained quantization thresholds (arXiv 1903.08066).
     pub const TQT: Self = Self(&Preset {
         name: "tqt",
-        usual_bits: 8,
+        what: "every tensor, to integers times a trained power of two",
+        source: "arXiv 1903.08066",
+        usual_bits: [8; 2],
         bits: Some([TrainedThresholdConfig::BITS, TrainedThresholdConfig::BITS]),
         plan: |weights, activations| TqtPlan::new(weights, activations).all_tensors().plan(),
     });
@@ -58,12 +75,146 @@ impl Method {
         Self::FLOAT,
         Self::DOREFA,
         Self::TQT,
-        // Learned steps (arXiv 1902.08153).
         Self(&Preset {
             name: "lsq",
-            usual_bits: 4,
+            what: "multiples of a learned step; 8 bits in the first and the last layer",
+            source: "arXiv 1902.08153",
+            usual_bits: [4; 2],
             bits: Some([LsqConfig::BITS, LsqConfig::BITS]),
             plan: QPlan::lsq,
+        }),
+        Self(&Preset {
+            name: "lsq-plus",
+            what: "the same, activations from a learned offset",
+            source: "arXiv 2004.09576",
+            usual_bits: [4; 2],
+            bits: Some([LsqConfig::BITS, LsqPlusConfig::BITS]),
+            plan: |weights, activations| {
+                at_least_8_at_the_ends(weights, lsq, activations, |bits| {
+                    QuantizerConfig::LsqPlus(LsqPlusConfig::new(bits))
+                })
+            },
+        }),
+        Self(&Preset {
+            name: "pact",
+            what: "activations up to a learned clip, weights as DoReFa-Net's; not the first and the \
+                   last layer",
+            source: "arXiv 1805.06085",
+            usual_bits: [4; 2],
+            bits: Some([DorefaWeightConfig::BITS, PactConfig::BITS]),
+            plan: |weights, activations| not_the_ends(weights, dorefa, activations, pact),
+        }),
+        Self(&Preset {
+            name: "sawb",
+            what: "weights between ends from their statistics, activations as PACT's; not the first \
+                   and the last layer",
+            source: "arXiv 1807.06964",
+            usual_bits: [4; 2],
+            bits: Some([SawbConfig::BITS, PactConfig::BITS]),
+            plan: |weights, activations| {
+                let sawb = |bits| QuantizerConfig::Sawb(SawbConfig::new(bits));
+                not_the_ends(weights, sawb, activations, pact)
+            },
+        }),
+        Self(&Preset {
+            name: "wrpn",
+            what: "weights clipped at 1, activations from 0 to 1; not the first and the last layer; \
+                   wider networks are named as resnet20-x2",
+            source: "arXiv 1709.01134",
+            usual_bits: [4; 2],
+            bits: Some([WrpnConfig::BITS, DorefaConfig::ACTIVATION_BITS]),
+            plan: |weights, activations| {
+                let wrpn = |bits| QuantizerConfig::WrpnWeight(WrpnConfig { bits });
+                not_the_ends(weights, wrpn, activations, unit)
+            },
+        }),
+        Self(&Preset {
+            name: "range-linear",
+            what: "integers over ranges: weights symmetric over their own, activations over a moving \
+                   average; 8 bits in the first and the last layer",
+            source: "arXiv 1712.05877",
+            usual_bits: [8; 2],
+            bits: Some([2..=16, RangeLinearConfig::BITS]),
+            plan: |weights, activations| {
+                at_least_8_at_the_ends(weights, over_own_range, activations, over_average)
+            },
+        }),
+        Self(&Preset {
+            name: "apot",
+            what: "sums of powers of two under a learned clip; 8 bits in the first and the last layer",
+            source: "arXiv 1909.13144",
+            usual_bits: [4; 2],
+            bits: Some([ApotConfig::BITS, ApotConfig::BITS]),
+            plan: |weights, activations| {
+                let weight = |bits| QuantizerConfig::ApotWeight(ApotConfig::new(bits));
+                let input = |bits| QuantizerConfig::ApotActivation(ApotConfig::new(bits));
+                QPlan {
+                    first: QConfig::of_operands(weights.max(8), weight, FLOAT, input),
+                    ..at_least_8_at_the_ends(weights, weight, activations, input)
+                }
+            },
+        }),
+        Self(&Preset {
+            name: "binary",
+            what: "signs; not the first and the last layer",
+            source: "arXiv 1602.02830",
+            usual_bits: [1; 2],
+            bits: Some([1..=1, 1..=1]),
+            plan: |weights, activations| not_the_ends(weights, binary, activations, binary),
+        }),
+        Self(&Preset {
+            name: "xnor",
+            what: "weights' signs times their mean magnitude by channel, activations' signs; not the \
+                   first and the last layer",
+            source: "arXiv 1603.05279",
+            usual_bits: [1; 2],
+            bits: Some([1..=1, 1..=1]),
+            plan: |weights, activations| {
+                let xnor = |_| QuantizerConfig::XnorWeight(XnorConfig::default());
+                not_the_ends(weights, xnor, activations, binary)
+            },
+        }),
+        Self(&Preset {
+            name: "twn",
+            what: "ternary weights from their statistics, activations as DoReFa-Net's where they \
+                   have bits; not the first and the last layer",
+            source: "arXiv 1605.04711",
+            usual_bits: [2, FLOAT],
+            bits: Some([2..=2, DorefaConfig::ACTIVATION_BITS]),
+            plan: |weights, activations| {
+                let twn = |_| QuantizerConfig::TwnWeight(TwnConfig::default());
+                not_the_ends(weights, twn, activations, unit)
+            },
+        }),
+        Self(&Preset {
+            name: "ttq",
+            what: "ternary weights of learned values, activations as DoReFa-Net's where they have \
+                   bits; not the first and the last layer",
+            source: "arXiv 1612.01064",
+            usual_bits: [2, FLOAT],
+            bits: Some([2..=2, DorefaConfig::ACTIVATION_BITS]),
+            plan: |weights, activations| {
+                let ttq = |_| QuantizerConfig::TtqWeight(TtqConfig::default());
+                not_the_ends(weights, ttq, activations, unit)
+            },
+        }),
+        Self(&Preset {
+            name: "learned-width",
+            what: "fixed point of learned bits, which start from those given and shrink under a \
+                   --bit-budget",
+            source: "arXiv 2405.00645",
+            usual_bits: [8; 2],
+            bits: Some([LearnedWidthConfig::BITS, LearnedWidthConfig::BITS]),
+            plan: |weights, activations| {
+                let learned = |bits| QuantizerConfig::LearnedWidth(LearnedWidthConfig::new(bits));
+                let layer = QConfig::of_operands(weights, learned, activations, learned);
+                QPlan {
+                    default: layer.clone(),
+                    first: layer.clone(),
+                    last: layer,
+                    ..QPlan::default()
+                }
+            },
         }),
     ];
 
@@ -86,9 +237,68 @@ impl Method {
         (self.0.plan)(weight_bits, activation_bits)
     }
 
-    /// The width that the method uses unless told.
-    pub fn usual_bits(self) -> u32 {
+    /// What the method quantizes, and how, in a line.
+    pub fn what(self) -> &'static str {
+        self.0.what
+    }
+
+    /// The paper that it is from.
+    pub fn source(self) -> &'static str {
+        self.0.source
+    }
+
+    /// The widths of weights and of activations that the method uses unless told.
+    pub fn usual_bits(self) -> [u32; 2] {
         self.0.usual_bits
+    }
+
+    /// What weights and inputs of its layers learn, such as `step`, with the slots they are of.
+    pub fn learns(self) -> Vec<(String, &'static str)> {
+        let [weight_bits, activation_bits] = self.usual_bits();
+        let plan = self.plan(weight_bits, activation_bits);
+        let slots = plan.default.slots();
+        let learned = slots.flat_map(|(slot, quantizer)| {
+            let trained = quantizer.learned().iter();
+            let trained = trained.filter(|learned| learned.group.is_some());
+            trained.map(move |learned| (slot.to_string(), learned.field))
+        });
+        learned.collect()
+    }
+
+    /// The widths of weights and of activations where they are given, the usual ones where not.
+    ///
+    /// # Errors
+    /// If the method has no such width.
+    pub fn widths(self, wbits: Option<u32>, abits: Option<u32>) -> Result<[u32; 2], Error> {
+        for (field, given, widths) in [
+            ("wbits", wbits, self.weight_bits()),
+            ("abits", abits, self.activation_bits()),
+        ] {
+            if let Some(widths) = widths {
+                self.check_width(field, given, &widths)?;
+            }
+        }
+        let [weights, activations] = self.usual_bits();
+        let given = [wbits.unwrap_or(weights), abits.unwrap_or(activations)];
+        self.plan(given[0], given[1]).check()?;
+        Ok(given)
+    }
+
+    /// Whether a width that is given is one of the method's, or that of float.
+    pub(crate) fn check_width(
+        self,
+        field: &str,
+        given: Option<u32>,
+        widths: &RangeInclusive<u32>,
+    ) -> Result<(), Error> {
+        match given {
+            Some(bits) if bits != FLOAT && !widths.contains(&bits) => {
+                let taken = widths_text(widths);
+                let message = format!("is {bits}, {self} takes {taken}, or {FLOAT} for float");
+                Err(Error::config(field, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The widths that the method has for weights, if it quantizes.
@@ -106,19 +316,79 @@ impl QPlan {
     /// LSQ: weights and inputs of every layer, the first and the last with at least 8 bits (arXiv
     /// 1902.08153, section 3). 32 bits leave a tensor in float.
     pub fn lsq(weight_bits: u32, activation_bits: u32) -> Self {
-        let lsq = |bits| (bits < FLOAT_BITS).then(|| QuantizerConfig::Lsq(LsqConfig::new(bits)));
-        let layer = |at_least: u32| {
-            QConfig::new()
-                .with("weight", lsq(weight_bits.max(at_least)))
-                .with("input", lsq(activation_bits.max(at_least)))
-        };
-        Self {
-            default: layer(0),
-            first: layer(8),
-            last: layer(8),
-            ..Self::default()
-        }
+        at_least_8_at_the_ends(weight_bits, lsq, activation_bits, lsq)
     }
+}
+
+/// Widths as a person reads them, such as `2 to 16`.
+pub fn widths_text(widths: &RangeInclusive<u32>) -> String {
+    let (first, last) = (widths.start(), widths.end());
+    match first == last {
+        true => first.to_string(),
+        false => format!("{first} to {last}"),
+    }
+}
+
+/// Weights and inputs of every layer, the first and the last with at least 8 bits.
+fn at_least_8_at_the_ends(
+    weight_bits: u32,
+    weight: fn(u32) -> QuantizerConfig,
+    input_bits: u32,
+    input: fn(u32) -> QuantizerConfig,
+) -> QPlan {
+    let layer = |at_least: u32| {
+        let (weight_bits, input_bits) = (weight_bits.max(at_least), input_bits.max(at_least));
+        QConfig::of_operands(weight_bits, weight, input_bits, input)
+    };
+    QPlan {
+        default: layer(0),
+        first: layer(8),
+        last: layer(8),
+        ..QPlan::default()
+    }
+}
+
+/// Weights and inputs of every layer but the first and the last.
+fn not_the_ends(
+    weight_bits: u32,
+    weight: fn(u32) -> QuantizerConfig,
+    input_bits: u32,
+    input: fn(u32) -> QuantizerConfig,
+) -> QPlan {
+    QPlan {
+        default: QConfig::of_operands(weight_bits, weight, input_bits, input),
+        ..QPlan::default()
+    }
+}
+
+fn lsq(bits: u32) -> QuantizerConfig {
+    QuantizerConfig::Lsq(LsqConfig::new(bits))
+}
+
+fn dorefa(bits: u32) -> QuantizerConfig {
+    QuantizerConfig::DorefaWeight(DorefaWeightConfig::new(bits))
+}
+
+/// Activations from 0 to 1.
+fn unit(bits: u32) -> QuantizerConfig {
+    QuantizerConfig::DorefaActivation(DorefaConfig { bits })
+}
+
+fn pact(bits: u32) -> QuantizerConfig {
+    QuantizerConfig::Pact(PactConfig::new(bits))
+}
+
+fn binary(_bits: u32) -> QuantizerConfig {
+    QuantizerConfig::Binary(BinaryConfig::default())
+}
+
+fn over_own_range(bits: u32) -> QuantizerConfig {
+    QuantizerConfig::RangeLinear(RangeLinearConfig::new(bits).with_scheme(Scheme::Symmetric))
+}
+
+fn over_average(bits: u32) -> QuantizerConfig {
+    let range = RangeSource::MOVING_AVERAGE;
+    QuantizerConfig::RangeLinear(RangeLinearConfig::new(bits).with_range(range))
 }
 
 impl PartialEq for Method {
@@ -176,7 +446,8 @@ mod tests {
     fn an_unknown_method_is_answered_with_the_list() {
         assert_eq!(
             "magic".parse::<Method>().unwrap_err().to_string(),
-            "unknown method `magic`, expected float, dorefa, tqt or lsq"
+            "unknown method `magic`, expected float, dorefa, tqt, lsq, lsq-plus, pact, sawb, wrpn, \
+             range-linear, apot, binary, xnor, twn, ttq or learned-width"
         );
     }
 
@@ -198,7 +469,14 @@ mod tests {
             for weights in weights {
                 for activations in activations.clone() {
                     let plan = method.plan(weights, activations);
-                    plan.check().unwrap();
+                    match plan.check() {
+                        // Its coefficients are known for some widths.
+                        Err(error) if method.name() == "sawb" => {
+                            assert!(error.to_string().contains("2 to 5 or 8"), "{error}");
+                            continue;
+                        }
+                        checked => checked.unwrap(),
+                    }
                     let bits = |slot| plan.default.get(slot).map(|quantizer| quantizer.bits());
                     assert_eq!(
                         (bits("weight"), bits("input")),

@@ -11,7 +11,7 @@ mod tqt;
 
 pub use layer::{Describe, Description, Foldable, Layer};
 pub use low_precision::LowPrecisionPlan;
-pub use method::Method;
+pub use method::{Method, widths_text};
 pub use plan::{Fold, Override, QPlan, Widths};
 pub use planner::Planner;
 pub use qconfig::QConfig;

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FLOAT_BITS, QConfig, SumWidth, TqtPlan, TqtWidths};
+use super::{QConfig, SumWidth, TqtPlan, TqtWidths};
 use crate::Error;
-use crate::quantizers::{DorefaConfig, PerSlot, QuantizerConfig, Role, Slot};
+use crate::quantizers::{DorefaConfig, DorefaWeightConfig, PerSlot, QuantizerConfig, Role, Slot};
 
 /// How a network is quantized: a default, and what differs from it.
 ///
@@ -148,12 +148,11 @@ impl QPlan {
     /// DoReFa-Net: weights and inputs of every layer but the first and the last, which stay in
     /// float (arXiv 1606.06160, section 2.7). 32 bits leave a tensor in float.
     pub fn dorefa(weight_bits: u32, activation_bits: u32) -> Self {
-        let below_float = |bits| (bits < FLOAT_BITS).then_some(DorefaConfig { bits });
-        let (weight, input) = (below_float(weight_bits), below_float(activation_bits));
+        let weight = |bits| QuantizerConfig::DorefaWeight(DorefaWeightConfig::new(bits));
+        let input = |bits| QuantizerConfig::DorefaActivation(DorefaConfig { bits });
+        let layer = QConfig::of_operands(weight_bits, weight, activation_bits, input);
         Self {
-            default: QConfig::new()
-                .with(Slot::WEIGHT, weight.map(QuantizerConfig::DorefaWeight))
-                .with(Slot::INPUT, input.map(QuantizerConfig::DorefaActivation)),
+            default: layer,
             ..Self::default()
         }
     }

@@ -9,6 +9,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::FLOAT_BITS;
 use crate::Error;
 use crate::quantizers::{AccumulatorConfig, Channels, PerSlot, QuantizerConfig, Quantizers, Slot};
 
@@ -21,9 +22,9 @@ use crate::quantizers::{AccumulatorConfig, Channels, PerSlot, QuantizerConfig, Q
 /// # Example
 /// ```
 /// use lowbit::config::QConfig;
-/// use lowbit::quantizers::{DorefaConfig, QuantizerConfig};
+/// use lowbit::quantizers::{DorefaWeightConfig, QuantizerConfig};
 ///
-/// let config = QConfig::new().with("weight", QuantizerConfig::DorefaWeight(DorefaConfig { bits: 2 }));
+/// let config = QConfig::new().with("weight", QuantizerConfig::DorefaWeight(DorefaWeightConfig::new(2)));
 /// assert_eq!(config.get("weight").unwrap().bits(), 2);
 /// assert!(config.get("input").is_none());
 /// ```
@@ -72,6 +73,20 @@ impl QConfig {
     /// Everything in float.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Weight and input quantized with these bits, by what makes a quantizer of bits; 32 leave a tensor
+    /// in float.
+    pub(super) fn of_operands(
+        weight_bits: u32,
+        weight: impl Fn(u32) -> QuantizerConfig,
+        input_bits: u32,
+        input: impl Fn(u32) -> QuantizerConfig,
+    ) -> Self {
+        let below_float = |bits: u32| (bits < FLOAT_BITS).then_some(bits);
+        Self::new()
+            .with(Slot::WEIGHT, below_float(weight_bits).map(weight))
+            .with(Slot::INPUT, below_float(input_bits).map(input))
     }
 
     /// The same with this quantizer, or none, in the slot of that name.

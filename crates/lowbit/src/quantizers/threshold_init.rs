@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// How calibration chooses a threshold from the values it saw. The text forms are `max`, `3sd`,
-/// `kl-j`, `kl-j(1024)`, `percentile(99.9)`, `mse`, `entropy` and `entropy(1024)`; the functions
-/// are in [`calibrate`](crate::calibrate).
+/// How calibration chooses a threshold, or the ends of a range, from the values it saw. The text forms
+/// are `max`, `mean-max`, `3sd`, `sd(2.5)`, `kl-j`, `kl-j(1024)`, `percentile(99.9)`, `mse`, `gauss`,
+/// `laplace`, `entropy` and `entropy(1024)`; the functions are in [`calibrate`](crate::calibrate).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
@@ -17,8 +17,19 @@ pub enum ThresholdInit {
     /// The largest magnitude.
     #[default]
     Max,
+    /// The mean over the batches of the largest magnitude; of the smallest and the largest value.
+    MeanMax,
     /// The mean plus three standard deviations.
     ThreeDeviations,
+    /// The mean plus so many standard deviations, and less so many.
+    Deviations {
+        /// How many, in thousandths, 1 to 1,000,000.
+        thousandths: u32,
+    },
+    /// What clips values of a normal distribution with the least mean square error (ACIQ).
+    Gauss,
+    /// The same of a Laplace distribution.
+    Laplace,
     /// The least symmetric divergence (KL-J) between the values and the quantized ones.
     KlJ {
         /// Bins of the range of 99.9 % of the magnitudes, at least, a power of two from 128 to 4096.
@@ -40,8 +51,8 @@ pub enum ThresholdInit {
 
 impl ThresholdInit {
     /// The text forms.
-    pub const FORMS: &str =
-        "max, 3sd, kl-j, kl-j(BINS), percentile(PERCENT), mse, entropy or entropy(BINS)";
+    pub const FORMS: &str = "max, mean-max, 3sd, sd(N), kl-j, kl-j(BINS), percentile(PERCENT), mse, \
+                             gauss, laplace, entropy or entropy(BINS)";
 
     /// Bins of a histogram unless told (arXiv 1903.08066, section 5.1).
     pub const BINS: u32 = 2048;
@@ -57,7 +68,13 @@ impl fmt::Display for ThresholdInit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Max => f.write_str("max"),
+            Self::MeanMax => f.write_str("mean-max"),
             Self::ThreeDeviations => f.write_str("3sd"),
+            Self::Deviations { thousandths } => {
+                write!(f, "sd({})", f64::from(*thousandths) / 1e3)
+            }
+            Self::Gauss => f.write_str("gauss"),
+            Self::Laplace => f.write_str("laplace"),
             Self::KlJ { bins: Self::BINS } => f.write_str("kl-j"),
             Self::KlJ { bins } => write!(f, "kl-j({bins})"),
             Self::Percentile { millionths } => {
@@ -93,7 +110,19 @@ impl FromStr for ThresholdInit {
         };
         match (name, argument) {
             ("max", None) => Ok(Self::Max),
+            ("mean-max", None) => Ok(Self::MeanMax),
             ("3sd", None) => Ok(Self::ThreeDeviations),
+            ("gauss", None) => Ok(Self::Gauss),
+            ("laplace", None) => Ok(Self::Laplace),
+            ("sd", Some(count)) => {
+                let thousandths = count.parse::<f64>().map_err(|_| unknown())? * 1e3;
+                if !(1.0..=1e6).contains(&thousandths) {
+                    return Err(Error::config(text, "the deviations are 0.001 to 1000"));
+                }
+                Ok(Self::Deviations {
+                    thousandths: thousandths.round() as u32,
+                })
+            }
             ("mse", None) => Ok(Self::Mse),
             ("kl-j", _) => Ok(Self::KlJ { bins: bins()? }),
             ("entropy", _) => Ok(Self::Entropy { bins: bins()? }),
@@ -133,11 +162,15 @@ mod tests {
     fn text_forms_read_as_they_are_written() {
         for text in [
             "max",
+            "mean-max",
             "3sd",
+            "sd(2.5)",
             "kl-j",
             "kl-j(1024)",
             "percentile(99.99)",
             "mse",
+            "gauss",
+            "laplace",
             "entropy",
             "entropy(128)",
         ] {
@@ -155,6 +188,9 @@ mod tests {
             "kl-j(1000)",
             "percentile(0)",
             "percentile",
+            "sd(0)",
+            "sd",
+            "gauss(3)",
         ] {
             assert!(text.parse::<ThresholdInit>().is_err(), "{text}");
         }

@@ -1,6 +1,7 @@
 //! Tables of what training, quantizing and timing came to.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use super::AccumulatorBits;
 use lowbit_formats::swamping::Swamping;
@@ -8,6 +9,7 @@ use lowbit_formats::swamping::Swamping;
 use super::table::{Alignment, Table, percent, thousands};
 use crate::bench::{ConvolutionTimes, StepTime, StepTimes};
 use crate::calibrate::Measured;
+use crate::config::{Method, widths_text};
 use crate::quantizers::Slot;
 use crate::train::{Evaluation, LayerWidths, NamedRecipe, RunResult};
 
@@ -49,6 +51,32 @@ pub fn recipes(recipes: &[NamedRecipe]) -> Table {
         .map(|recipe| [recipe.name, recipe.about()].map(String::from));
     let mut table = Table::new(["recipe", "what it trains"]).with_rows(lines);
     table.columns[1].alignment = Alignment::Left;
+    table
+}
+
+/// One line a quantization method.
+pub fn methods(methods: &[Method]) -> Table {
+    let widths = |widths: Option<RangeInclusive<u32>>| match widths {
+        Some(widths) => widths_text(&widths),
+        None => "-".into(),
+    };
+    let lines = methods.iter().map(|&method| {
+        let learns = method.learns().into_iter();
+        let learns: Vec<String> = learns.map(|(slot, field)| format!("{slot} {field}")).collect();
+        [
+            method.to_string(),
+            widths(method.weight_bits()),
+            widths(method.activation_bits()),
+            if learns.is_empty() { "-".into() } else { learns.join(", ") },
+            method.source().into(),
+            method.what().into(),
+        ]
+    });
+    let headings = ["method", "wbits", "abits", "learns", "source", "quantizes"];
+    let mut table = Table::new(headings).with_rows(lines);
+    for column in &mut table.columns {
+        column.alignment = Alignment::Left;
+    }
     table
 }
 

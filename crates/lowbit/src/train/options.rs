@@ -285,13 +285,13 @@ settings! {
 
     /// Bits of weights.
     wbits: u32, Quantization, str::parse => "N"
-        .on(Train, Usage::new(|| values::widths(|m| m.weight_bits()), values::usual_bits))
-        .on(Quantize, Usage::new(values::outer_widths, || Method::TQT.usual_bits().to_string()));
+        .on(Train, Usage::new(values::widths, values::usual_bits))
+        .on(Quantize, Usage::new(values::outer_widths, || Method::TQT.usual_bits()[0].to_string()));
 
     /// Bits of activations.
     abits: u32, Quantization, str::parse => "N"
-        .on(Train, Usage::new(|| values::widths(|m| m.activation_bits()), values::usual_bits))
-        .on(Quantize, Usage::new(values::outer_widths, || Method::TQT.usual_bits().to_string()));
+        .on(Train, Usage::new(values::widths, values::usual_bits))
+        .on(Quantize, Usage::new(values::outer_widths, || Method::TQT.usual_bits()[0].to_string()));
 
     /// Bits of biases.
     bbits: u32, Quantization, str::parse => "N"

@@ -1,11 +1,9 @@
 //! The plan that settings describe.
 
-use std::ops::RangeInclusive;
-
 use super::defaults;
 use super::options::{Decides, Settings};
 use crate::Error;
-use crate::config::{FLOAT_BITS, LowPrecisionPlan, Method, QPlan, TqtPlan};
+use crate::config::{LowPrecisionPlan, Method, QPlan, TqtPlan};
 use crate::optim::OptimizerNumbers;
 use crate::quantizers::TrainedThresholdConfig;
 
@@ -16,23 +14,21 @@ impl Settings {
     /// If a width is out of the method's range, or an option is of another method.
     pub(super) fn method_plan(&self) -> Result<(String, QPlan), Error> {
         let method = self.method.unwrap_or(defaults::METHOD);
-        let (Some(weights), Some(activations)) = (method.weight_bits(), method.activation_bits())
-        else {
+        if method.weight_bits().is_none() {
             self.check_float(method)?;
             return Ok(match self.formats() {
                 plan if plan == QPlan::float() => (method.to_string(), plan),
                 plan => ("low-precision".into(), plan),
             });
-        };
+        }
         let of_float = ["activation_format", "error_format", "sums"];
         if let Some(field) = self.first(|option| of_float.contains(&option.name)) {
             let message = format!("the method is {method}, expected {}", Method::FLOAT);
             return Err(Error::config(field, message));
         }
-        let wbits = width(method, "wbits", self.wbits, &weights)?;
-        let abits = width(method, "abits", self.abits, &activations)?;
+        let [wbits, abits] = method.widths(self.wbits, self.abits)?;
         let plan = if method == Method::TQT {
-            width(method, "bbits", self.bbits, &TrainedThresholdConfig::BITS)?;
+            method.check_width("bbits", self.bbits, &TrainedThresholdConfig::BITS)?;
             self.tqt((wbits, abits), |plan| TqtPlan {
                 weight_init: self.weight_init.unwrap_or(plan.weight_init),
                 activation_init: self.init.unwrap_or(plan.activation_init),
@@ -119,26 +115,6 @@ impl Settings {
                 let message = format!("the method is {method}, which quantizes nothing");
                 Err(Error::config(field, message))
             }
-        }
-    }
-}
-
-/// A width as it was given, or the method's usual one.
-fn width(
-    method: Method,
-    field: &str,
-    given: Option<u32>,
-    range: &RangeInclusive<u32>,
-) -> Result<u32, Error> {
-    match given {
-        None => Ok(method.usual_bits()),
-        Some(FLOAT_BITS) => Ok(FLOAT_BITS),
-        Some(bits) if range.contains(&bits) => Ok(bits),
-        Some(bits) => {
-            let (first, last) = (range.start(), range.end());
-            let message =
-                format!("is {bits}, {method} takes {first} to {last}, or {FLOAT_BITS} for float");
-            Err(Error::config(field, message))
         }
     }
 }

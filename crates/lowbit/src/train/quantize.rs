@@ -39,8 +39,11 @@ impl Quantize {
     pub fn experiment(&self) -> Result<Experiment, Error> {
         self.check()?;
         let given = &self.settings;
-        let usual = Method::TQT.usual_bits();
-        let bits = (given.wbits.unwrap_or(usual), given.abits.unwrap_or(usual));
+        let [weights, activations] = Method::TQT.usual_bits();
+        let bits = (
+            given.wbits.unwrap_or(weights),
+            given.abits.unwrap_or(activations),
+        );
         let weights = given.weight_init.unwrap_or(defaults::STATIC_WEIGHTS);
         let activations = given.init.unwrap_or(defaults::STATIC_ACTIVATIONS);
         let plan = given.tqt(bits, |plan| plan.fixed(weights, activations));

@@ -1,11 +1,8 @@
 //! The values of options as help shows them, and how those are read that have no text form of their
 //! own.
 
-use std::ops::RangeInclusive;
-
-use super::defaults;
 use crate::Error;
-use crate::config::{FLOAT_BITS, Fold, Method};
+use crate::config::{FLOAT_BITS, Fold};
 use crate::data::DataSet;
 use crate::error::one_of;
 use crate::models::{Architecture, Tolerance};
@@ -52,24 +49,12 @@ pub(super) fn usual(part: &str) -> String {
     format!("the usual for the data; a {part} of it from trained weights")
 }
 
-/// The widths of each method.
-pub(super) fn widths(of: fn(Method) -> Option<RangeInclusive<u32>>) -> String {
-    let methods = Method::ALL.iter().copied();
-    let ranges = methods.filter_map(|method| Some((method, of(method)?)));
-    let ranges: Vec<String> = ranges
-        .map(|(method, range)| format!("{method} {} to {}", range.start(), range.end()))
-        .collect();
-    format!("{}, or {FLOAT_BITS} for float", ranges.join(", "))
+pub(super) fn widths() -> String {
+    format!("those of the method (lowbit methods), or {FLOAT_BITS} for float")
 }
 
 pub(super) fn usual_bits() -> String {
-    let first = defaults::METHOD.usual_bits();
-    let others = Method::ALL
-        .iter()
-        .copied()
-        .filter(|method| method.weight_bits().is_some() && method.usual_bits() != first);
-    let others = others.map(|method| format!("; {} for {method}", method.usual_bits()));
-    format!("{first}{}", others.collect::<String>())
+    "the method's usual".into()
 }
 
 pub(super) fn tqt_widths() -> String {

@@ -5,7 +5,7 @@ use burn::nn::PaddingConfig2d;
 use burn::tensor::{Device, Distribution, Tensor, Tolerance};
 use lowbit::config::QConfig;
 use lowbit::nn;
-use lowbit::quantizers::{DorefaConfig, QuantizerConfig, set_quantization};
+use lowbit::quantizers::{DorefaWeightConfig, QuantizerConfig, set_quantization};
 
 fn noise<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
@@ -98,7 +98,7 @@ fn pooling_and_activations_are_burns() {
 #[test]
 fn a_quantizer_can_be_switched_off_and_on() {
     let device = Device::flex();
-    let quantizer = QuantizerConfig::DorefaWeight(DorefaConfig { bits: 2 });
+    let quantizer = QuantizerConfig::DorefaWeight(DorefaWeightConfig::new(2));
     let config = QConfig::new().with("weight", quantizer);
     let layer = nn::LinearConfig::new(5, 7)
         .with_quantization(config)

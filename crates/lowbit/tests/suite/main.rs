@@ -12,6 +12,7 @@ mod flow;
 mod gradient_slots;
 mod gradients;
 mod layers;
+mod methods;
 mod models;
 mod operators;
 mod operators_pytorch;

@@ -38,6 +38,7 @@ fn two_way(line: &str, roundings: [Rounding; 2], clamped: ClampedGradient) -> Tw
         backward: GradientQuantization {
             hooks,
             rounding: format(parts[1], roundings[1]),
+            ..GradientQuantization::default()
         },
     }
 }

@@ -34,19 +34,45 @@ use lowbit_kernels::tanh::tanh;
 /// # Panics
 /// If `bits` is not from 1 to 31.
 pub fn dorefa_weight<const D: usize>(w: Tensor<D>, bits: u32) -> Tensor<D> {
-    DorefaWeight { bits }.apply(w)
+    dorefa_weight_as(w, bits, DorefaReading::default())
+}
+
+/// How equation 9 is read. The paper's result has the range from -1 to 1, and its maximum depends on
+/// the weights; where implementations differ, it is here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DorefaReading {
+    /// Whether the result is multiplied by `m`, which brings it back to the range of `tanh(w)`. Its
+    /// gradient is then `g_i (1 - t_i^2)`, and at the weight `j` of largest magnitude more, through
+    /// `m`: `sign(t_j) (1 - t_j^2) sum_i(g_i (q_i - t_i / m))` with the unscaled result `q`.
+    pub scaled_by_maximum: bool,
+    /// Whether `m` is a constant on the way back, so that its weight's gradient lacks the part
+    /// through it.
+    pub constant_maximum: bool,
+}
+
+/// [`dorefa_weight()`] in one of the readings of equation 9; one bit has only one.
+///
+/// # Panics
+/// If `bits` is not from 1 to 31.
+pub fn dorefa_weight_as<const D: usize>(
+    w: Tensor<D>,
+    bits: u32,
+    reading: DorefaReading,
+) -> Tensor<D> {
+    DorefaWeight { bits, reading }.apply(w)
 }
 
 /// The operator behind [`dorefa_weight()`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DorefaWeight {
     pub(crate) bits: u32,
+    pub(crate) reading: DorefaReading,
 }
 
 impl DorefaWeight {
     /// See [`dorefa_weight()`].
     pub(crate) fn apply<const D: usize>(self, w: Tensor<D>) -> Tensor<D> {
-        let Self { bits } = self;
+        let Self { bits, .. } = self;
         assert!((1..32).contains(&bits), "bits is {bits}, expected 1 to 31");
         operator::run(self, vec![w.into_dispatch()])
     }
@@ -62,19 +88,19 @@ impl Operator<1> for DorefaWeight {
 
     fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
         let [w] = inputs.tensors();
-        vec![composed_forward::<B>(w, self.bits)]
+        vec![composed_forward::<B>(w, self.bits, self.reading)]
     }
 
     fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
         let Some(w) = incoming.inputs.into_iter().next() else {
             return [Some(incoming.grad)];
         };
-        [Some(composed_backward::<B>(w, incoming.grad))]
+        [Some(composed_backward::<B>(w, incoming.grad, *self))]
     }
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
         let [w] = inputs.tensors();
-        let bits = self.bits;
+        let Self { bits, reading } = *self;
         vec![flex::in_f32(w, |w| {
             let w = flex::contiguous(w);
             let data = w.storage::<f32>();
@@ -83,12 +109,11 @@ impl Operator<1> for DorefaWeight {
                 let mean = (sum / data.len() as f64) as f32;
                 return flex::map(w, move |w| if w < 0.0 { -mean } else { mean });
             }
-            let (up, half_inverse) = half_inverse(tanh(kernel::max_abs(data)));
-            let levels = ((1u64 << bits) - 1) as f32;
-            flex::map(w, move |w| {
-                let unit = tanh(w) * up * half_inverse + 0.5;
-                2.0 * ((levels * unit).round_ties_even() / levels) - 1.0
-            })
+            let grid = TanhGrid::new(tanh(kernel::max_abs(data)), bits);
+            match reading.scaled_by_maximum {
+                true => flex::map(w, move |w| grid.round(tanh(w)) * grid.max),
+                false => flex::map(w, move |w| grid.round(tanh(w))),
+            }
         })]
     }
 
@@ -100,33 +125,85 @@ impl Operator<1> for DorefaWeight {
             // Row-major, so that the first of several largest is the same everywhere.
             let w = flex::contiguous(flex::to_f32(w));
             let (grad, ()) = flex::replace(w, flex::contiguous(grad), |w, grad| {
-                let largest = kernel::max_abs(w);
-                let max = tanh(largest);
-                let (up, half_inverse) = half_inverse(max);
-                let inverse = 2.0 * half_inverse;
-                let sum = update_and_sum_all(
-                    w,
-                    grad,
-                    #[inline(always)]
-                    move |w, g| {
-                        let t = tanh(w);
-                        (g * (1.0 - t * t) * inverse * up, g * t)
-                    },
-                );
-                // Gradients beyond every f32, as those to subnormal weights are, stay finite.
-                let finite = |g: f32| g.clamp(f32::MIN, f32::MAX);
-                if up != 1.0 {
-                    grad.iter_mut().for_each(|g| *g = finite(*g));
-                }
-                if let Some(j) = w.iter().position(|w| w.abs() == largest) {
-                    // Each product stays in range, where the square of the inverse might not.
-                    let slope = (1.0 - max * max) * inverse;
-                    let through_max = slope * up * (sum as f32 * inverse * up);
-                    grad[j] -= w[j].signum() * finite(through_max);
-                }
+                self.gradients(w, grad);
             });
             grad
         }))]
+    }
+}
+
+impl DorefaWeight {
+    /// Turns the gradient of the result into that of the weights `w`, in place.
+    fn gradients(self, w: &[f32], grad: &mut [f32]) {
+        let Self { bits, reading } = self;
+        let largest = kernel::max_abs(w);
+        let max = tanh(largest);
+        let grid = TanhGrid::new(max, bits);
+        let (up, inverse) = (grid.up, 2.0 * grid.half_inverse);
+        // Gradients beyond every f32, as those to subnormal weights are, stay finite.
+        let finite = |g: f32| g.clamp(f32::MIN, f32::MAX);
+        let through_max = if reading.scaled_by_maximum {
+            let sum = update_and_sum_all(
+                w,
+                grad,
+                #[inline(always)]
+                move |w, g| {
+                    let t = tanh(w);
+                    (g * (1.0 - t * t), g * (grid.round(t) - t * inverse * up))
+                },
+            );
+            -(1.0 - max * max) * sum as f32
+        } else {
+            let sum = update_and_sum_all(
+                w,
+                grad,
+                #[inline(always)]
+                move |w, g| {
+                    let t = tanh(w);
+                    (g * (1.0 - t * t) * inverse * up, g * t)
+                },
+            );
+            if up != 1.0 {
+                grad.iter_mut().for_each(|g| *g = finite(*g));
+            }
+            // Each product stays in range, where the square of the inverse might not.
+            let slope = (1.0 - max * max) * inverse;
+            slope * up * (sum as f32 * inverse * up)
+        };
+        if reading.constant_maximum {
+            return;
+        }
+        if let Some(j) = w.iter().position(|w| w.abs() == largest) {
+            grad[j] -= w[j].signum() * finite(through_max);
+        }
+    }
+}
+
+/// The grid of equation 9 for hyperbolic tangents up to `max`.
+#[derive(Clone, Copy)]
+struct TanhGrid {
+    max: f32,
+    up: f32,
+    half_inverse: f32,
+    levels: f32,
+}
+
+impl TanhGrid {
+    fn new(max: f32, bits: u32) -> Self {
+        let (up, half_inverse) = half_inverse(max);
+        Self {
+            max,
+            up,
+            half_inverse,
+            levels: ((1u64 << bits) - 1) as f32,
+        }
+    }
+
+    /// The value, from -1 to 1, that a hyperbolic tangent becomes.
+    #[inline(always)]
+    fn round(self, t: f32) -> f32 {
+        let unit = t * self.up * self.half_inverse + 0.5;
+        2.0 * ((self.levels * unit).round_ties_even() / self.levels) - 1.0
     }
 }
 
@@ -146,25 +223,40 @@ fn half_inverse(max: f32) -> (f32, f32) {
 const UP: f32 = 18_446_744_073_709_551_616.0;
 
 /// The rounded weights, composed of tensor primitives.
-fn composed_forward<B: Backend>(w: FloatTensor<B>, bits: u32) -> FloatTensor<B> {
+fn composed_forward<B: Backend>(
+    w: FloatTensor<B>,
+    bits: u32,
+    reading: DorefaReading,
+) -> FloatTensor<B> {
     let bools = get_or_init_device_settings::<B>(&w.device()).bool_dtype;
     if bits == 1 {
         let mean = spread::<B>(B::float_mean(B::float_abs(w.clone())), &w);
         let negative = B::float_lower_elem(w, 0.0f32.into(), bools);
         return B::float_mask_where(mean.clone(), negative, B::float_neg(mean));
     }
+    let t = B::float_tanh(w);
+    let rounded = composed_round::<B>(over_max::<B>(t.clone()), bits);
+    match reading.scaled_by_maximum {
+        true => B::float_mul(rounded, spread::<B>(B::float_max_abs(t.clone()), &t)),
+        false => rounded,
+    }
+}
+
+/// Numbers from -1 to 1, rounded to the grid.
+fn composed_round<B: Backend>(over_max: FloatTensor<B>, bits: u32) -> FloatTensor<B> {
     let levels = ((1u64 << bits) - 1) as f32;
-    let unit = B::float_add_scalar(
-        B::float_mul_scalar(over_max::<B>(B::float_tanh(w)), 0.5f32.into()),
-        0.5f32.into(),
-    );
+    let unit = B::float_add_scalar(B::float_mul_scalar(over_max, 0.5f32.into()), 0.5f32.into());
     let rounded = B::float_round(B::float_mul_scalar(unit, levels.into()));
     let unit = B::float_div_scalar(rounded, levels.into());
     B::float_add_scalar(B::float_mul_scalar(unit, 2.0f32.into()), (-1.0f32).into())
 }
 
-/// The gradient of `tanh(w) / max |tanh(w)|`, composed of tensor primitives.
-fn composed_backward<B: Backend>(w: FloatTensor<B>, grad: FloatTensor<B>) -> FloatTensor<B> {
+/// The gradient to the weights, composed of tensor primitives.
+fn composed_backward<B: Backend>(
+    w: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    DorefaWeight { bits, reading }: DorefaWeight,
+) -> FloatTensor<B> {
     let settings = get_or_init_device_settings::<B>(&w.device());
     let shape = w.shape();
     let flat = Shape::new([shape.num_elements()]);
@@ -176,15 +268,25 @@ fn composed_backward<B: Backend>(w: FloatTensor<B>, grad: FloatTensor<B>) -> Flo
         B::float_neg(B::float_mul(t.clone(), t.clone())),
         1.0f32.into(),
     );
-    let slope = B::float_mul(slope, inverse.clone());
-    let direct = B::float_mul(grad.clone(), slope.clone());
+    let (slope, sum) = if reading.scaled_by_maximum {
+        let over_max = over_max::<B>(t.clone());
+        let error = B::float_sub(over_max.clone(), composed_round::<B>(over_max, bits));
+        (slope, B::float_sum(B::float_mul(grad.clone(), error)))
+    } else {
+        let sum = B::float_sum(B::float_mul(grad.clone(), t.clone()));
+        let slope = B::float_mul(slope, inverse.clone());
+        (slope, B::float_mul(sum, inverse))
+    };
+    let direct = B::float_mul(grad, slope.clone());
+    if reading.constant_maximum {
+        return B::float_reshape(direct, shape);
+    }
     // The first weight of largest magnitude also moves the maximum.
-    let sum = B::float_sum(B::float_mul(grad, t.clone()));
     let j = B::float_argmax(B::float_abs(t.clone()), 0, settings.int_dtype);
     let sign = B::float_sign(B::float_select(t, 0, j.clone()));
     let through_max = B::float_mul(
         B::float_mul(sign, B::float_select(slope, 0, j.clone())),
-        B::float_mul(sum, inverse),
+        sum,
     );
     let change = B::float_neg(through_max);
     let grad = B::float_select_assign(direct, 0, j, change, IndexingUpdateOp::Add);
@@ -336,26 +438,34 @@ mod tests {
         let g: Vec<f32> = (0..60).map(|i| (i as f32 * 1.3).cos()).collect();
         let zeros = vec![0.0; 60];
         let tiny: Vec<f32> = w.iter().map(|w| w * 1e-39).collect();
-        for (w, has_gradients) in [(&w, true), (&zeros, true), (&tiny, false)] {
-            for bits in [1, 2, 4, 8] {
-                let operator = DorefaWeight { bits };
-                let [kernel] = array(operator.flex_forward(Inputs::new(vec![flex(w)])));
-                let [plain] = array(operator.forward::<Flex>(Inputs::new(vec![flex(w)])));
+        let readings = [false, true].map(|scaled_by_maximum| {
+            [false, true].map(|constant_maximum| DorefaReading {
+                scaled_by_maximum,
+                constant_maximum,
+            })
+        });
+        for reading in readings.concat() {
+            for (w, has_gradients) in [(&w, true), (&zeros, true), (&tiny, false)] {
+                for bits in [1, 2, 4, 8] {
+                    let operator = DorefaWeight { bits, reading };
+                    let [kernel] = array(operator.flex_forward(Inputs::new(vec![flex(w)])));
+                    let [plain] = array(operator.forward::<Flex>(Inputs::new(vec![flex(w)])));
+                    let (kernel, plain) = (read(kernel), read(plain));
+                    for (a, b) in kernel.iter().zip(&plain) {
+                        assert!((a - b).abs() < 1e-6, "{bits} bits, {reading:?}: {a} {b}");
+                    }
+                }
+                if !has_gradients {
+                    continue;
+                }
+                let incoming = || Incoming::new(vec![flex(w)], flex(&g));
+                let operator = DorefaWeight { bits: 2, reading };
+                let [kernel] = operator.flex_backward(incoming()).map(Option::unwrap);
+                let [plain] = operator.backward::<Flex>(incoming()).map(Option::unwrap);
                 let (kernel, plain) = (read(kernel), read(plain));
                 for (a, b) in kernel.iter().zip(&plain) {
-                    assert!((a - b).abs() < 1e-6, "{bits} bits: {a} {b}");
+                    assert!((a - b).abs() < 1e-5, "{reading:?}: {a} {b}");
                 }
-            }
-            if !has_gradients {
-                continue;
-            }
-            let incoming = || Incoming::new(vec![flex(w)], flex(&g));
-            let operator = DorefaWeight { bits: 2 };
-            let [kernel] = operator.flex_backward(incoming()).map(Option::unwrap);
-            let [plain] = operator.backward::<Flex>(incoming()).map(Option::unwrap);
-            let (kernel, plain) = (read(kernel), read(plain));
-            for (a, b) in kernel.iter().zip(&plain) {
-                assert!((a - b).abs() < 1e-5, "{a} {b}");
             }
         }
     }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Tensor;
-use lowbit_formats::{Format, Rounding};
+use lowbit_formats::{Format, Rounding, kernel};
+use rayon::prelude::*;
 
-use crate::ops::backend::composed;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
+use crate::ops::backend::{composed, flex};
 use crate::ops::quantization::format::{ClampedGradient, FakeQuantize};
 use crate::ops::quantization::pointwise::Pointwise;
 
@@ -75,14 +76,30 @@ pub struct GradientQuantization {
     pub hooks: Vec<GradientHook>,
     /// Format and rounding; none leaves the numbers as the hooks made them.
     pub rounding: Option<(Format, Rounding)>,
+    /// What the rounding sees of a number.
+    pub range: GradientRange,
+}
+
+/// What of a gradient's numbers is rounded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GradientRange {
+    /// The numbers themselves.
+    #[default]
+    Own,
+    /// `g / (2 m) + 1/2`, from 0 to 1, with the largest magnitude `m` of the sample, which is an index
+    /// of the first dimension; what it becomes is brought back as `2 m (q - 1/2)`. Rounded
+    /// stochastically to `unit(k)` this is DoReFa-Net's gradient (arXiv 1606.06160, equation 12):
+    /// rounding to nearest after adding its noise, even over a step, is stochastic rounding. A sample
+    /// of zeros stays one.
+    UnitOfSample,
 }
 
 impl GradientQuantization {
     /// Rounding alone.
     pub fn to(format: Format, rounding: Rounding) -> Self {
         Self {
-            hooks: Vec::new(),
             rounding: Some((format, rounding)),
+            ..Self::default()
         }
     }
 
@@ -170,6 +187,43 @@ impl QuantizeGradient {
     }
 }
 
+/// Brings each of so many samples to the unit interval; returns the largest magnitude of each.
+fn to_unit(values: &mut [f32], samples: usize) -> Vec<f32> {
+    let length = values.len().checked_div(samples).unwrap_or(0).max(1);
+    let each = values.par_chunks_mut(length);
+    each.map(|sample| {
+        let largest = kernel::max_abs(sample);
+        if largest == 0.0 || !largest.is_finite() {
+            return largest;
+        }
+        let half_inverse = 0.5 / f64::from(largest);
+        kernel::map_in_place(
+            sample,
+            #[inline(always)]
+            move |g: f32| (f64::from(g) * half_inverse + 0.5) as f32,
+        );
+        largest
+    })
+    .collect()
+}
+
+/// Brings them back.
+fn from_unit(values: &mut [f32], largest: &[f32]) {
+    let length = values.len().checked_div(largest.len()).unwrap_or(0).max(1);
+    let samples = values.par_chunks_mut(length).zip(largest);
+    samples.for_each(|(sample, &largest)| {
+        if !largest.is_finite() {
+            return sample.fill(f32::NAN);
+        }
+        let twice = 2.0 * f64::from(largest);
+        kernel::map_in_place(
+            sample,
+            #[inline(always)]
+            move |q: f32| (twice * (f64::from(q) - 0.5)) as f32,
+        );
+    });
+}
+
 impl Operator<1> for QuantizeGradient {
     fn save_inputs<B: burn::backend::Backend>(
         &self,
@@ -189,10 +243,39 @@ impl Operator<1> for QuantizeGradient {
                 self.0.hooks.iter().for_each(|hook| hook.apply(values));
             });
         }
-        if let Some(rounding) = self.clone().rounding() {
+        let Some(rounding) = self.clone().rounding() else {
+            return [Some(grad)];
+        };
+        if self.0.range == GradientRange::Own {
             [grad] = array(B::forward(&rounding, Inputs::new(vec![grad])));
+            return [Some(grad)];
         }
-        [Some(grad)]
+        let mut largest = Vec::new();
+        grad = composed::change_on_host::<B>(grad, |values, dims| {
+            largest = to_unit(values, dims[0]);
+        });
+        [grad] = array(B::forward(&rounding, Inputs::new(vec![grad])));
+        let from_unit = |values: &mut [f32], _: &[usize]| from_unit(values, &largest);
+        [Some(composed::change_on_host::<B>(grad, from_unit))]
+    }
+
+    fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
+        let of_sample = self.0.range == GradientRange::UnitOfSample && self.0.hooks.is_empty();
+        let Some(rounding) = self.clone().rounding().filter(|_| of_sample) else {
+            return self.backward::<Flex>(incoming);
+        };
+        // A sample lies together in any order of its own dimensions.
+        let samples = incoming.grad.layout().shape().as_slice()[0];
+        [Some(flex::in_f32(incoming.grad, |grad| {
+            let mut grad = flex::dense(grad);
+            let strides = grad.layout().strides();
+            if strides.iter().any(|stride| *stride > strides[0]) {
+                grad = flex::contiguous(grad);
+            }
+            let (grad, largest) = flex::change(grad, |grad| to_unit(grad, samples));
+            let [grad] = array(rounding.flex_forward(Inputs::new(vec![grad])));
+            flex::change(grad, |grad| from_unit(grad, &largest)).0
+        }))]
     }
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
@@ -229,8 +312,8 @@ mod tests {
     fn each_way_has_a_format_of_its_own() {
         let (x, weights) = ([0.3, -0.7, 9.0], [0.3, 1.7, -0.2]);
         let to = |text| GradientQuantization {
-            hooks: Vec::new(),
             rounding: format(text),
+            ..GradientQuantization::default()
         };
         let two_way = TwoWay {
             forward: format("fixed(4,2)"),
@@ -259,7 +342,11 @@ mod tests {
     #[test]
     fn hooks_run_before_the_rounding_and_without_it() {
         let hooked = |hooks: Vec<GradientHook>, rounding| TwoWay {
-            backward: GradientQuantization { hooks, rounding },
+            backward: GradientQuantization {
+                hooks,
+                rounding,
+                ..GradientQuantization::default()
+            },
             ..TwoWay::default()
         };
         let gradient =

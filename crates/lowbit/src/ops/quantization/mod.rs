@@ -1,12 +1,21 @@
 //! A tensor on its way into an operator, with how it is to be quantized there.
 
+mod affine;
+mod clip;
 mod dorefa;
 mod format;
 mod gradient;
 mod learned_step;
+mod learned_width;
+mod levels;
+mod offset_step;
 pub(crate) mod operand;
 pub(crate) mod pointwise;
 mod saturation;
+mod scaled_format;
+mod sign;
+mod statistics;
+mod ternary;
 mod threshold;
 
 use burn::backend::flex::FlexTensor;
@@ -21,15 +30,24 @@ use operand::{OperandGradients, operand_quantizations};
 use pointwise::{Pointwise, Prepared, Quantize, Steps, Sums};
 use threshold::TrainedThreshold;
 
-pub use dorefa::dorefa_weight;
+pub use affine::affine;
+pub use clip::learned_clip;
+pub use dorefa::{DorefaReading, dorefa_weight, dorefa_weight_as};
 pub use format::{ClampedGradient, fake_quantize};
 pub use gradient::{
-    GradientFunction, GradientHook, GradientQuantization, TwoWay, quantize_gradient,
+    GradientFunction, GradientHook, GradientQuantization, GradientRange, TwoWay, quantize_gradient,
     quantize_two_ways,
 };
 pub use learned_step::learned_step;
+pub use learned_width::learned_width;
+pub use levels::even_levels;
+pub use offset_step::offset_step;
 pub use operand::Operand;
 pub use saturation::{Saturation, SumStep};
+pub use scaled_format::{Line, OutsideGradient, scaled_format};
+pub use sign::{scaled_sign, sign};
+pub use statistics::{count_rows, min_max};
+pub use ternary::{TernaryGradient, ternary};
 pub use threshold::trained_threshold;
 
 // A further method is its own file, a line here, a variant below and what `parts` makes of it.
@@ -37,6 +55,15 @@ operand_quantizations! {
     Format(FakeQuantize),
     TrainedThreshold(Quantize<TrainedThreshold, 1>),
     LearnedStep(Quantize<learned_step::LearnedStep, 1>),
+    OffsetStep(Quantize<offset_step::OffsetStep, 2>),
+    LearnedClip(Quantize<clip::LearnedClip, 1>),
+    EvenLevels(Quantize<levels::EvenLevels, 0>),
+    Affine(Quantize<affine::Affine, 0>),
+    Sign(Quantize<sign::Sign, 0>),
+    ScaledSign(Quantize<sign::ScaledSign, 0>),
+    Ternary(Quantize<ternary::Ternary, 2>),
+    ScaledFormat(scaled_format::ScaledFormat),
+    LearnedWidth(Quantize<learned_width::LearnedWidth, 2>),
 }
 
 /// How an operator quantizes one of its operands: what to round to, and where the gradient goes.
@@ -83,10 +110,96 @@ pub enum Quantization {
         /// The dimension with one step per index, where there are several.
         axis: usize,
     },
-    /// DoReFa-Net's weights; see [`dorefa_weight`](dorefa_weight()).
+    /// To multiples of a learned step from a learned offset; see [`offset_step`](offset_step()).
+    OffsetStep {
+        /// The step, `[1]` or one per index of `axis`.
+        step: Tensor<1>,
+        /// The offset, of the same shape.
+        offset: Tensor<1>,
+        /// The least and the greatest integer.
+        limits: (i32, i32),
+        /// What the gradients of both are multiplied by.
+        gradient_scale: f32,
+        /// The dimension with one step per index, where there are several.
+        axis: usize,
+    },
+    /// To values from 0 to a learned clip; see [`learned_clip`](learned_clip()).
+    LearnedClip {
+        /// The clip, `[1]`.
+        clip: Tensor<1>,
+        /// Bits of the result.
+        bits: u32,
+    },
+    /// To values in even steps between two ends; see [`even_levels`](even_levels()).
+    EvenLevels {
+        /// The upper end, `[1]` or one per index of `axis`.
+        end: Tensor<1>,
+        /// Steps from the lower end to the upper.
+        steps: u32,
+        /// Whether the gradient passes where a number is clipped.
+        pass: bool,
+        /// The dimension with one end per index, where there are several.
+        axis: usize,
+    },
+    /// To affine integers; see [`affine`](affine()).
+    Affine {
+        /// The scale, `[1]` or one per index of `axis`.
+        scale: Tensor<1>,
+        /// The zero point, of the same shape.
+        zero_point: Tensor<1>,
+        /// The least and the greatest integer.
+        limits: (i32, i32),
+        /// The dimension with one scale per index, where there are several.
+        axis: usize,
+    },
+    /// To 1 and -1; see [`sign`](sign()).
+    Sign,
+    /// To a scale and its opposite; see [`scaled_sign`](scaled_sign()).
+    ScaledSign {
+        /// The scale, `[1]` or one per index of `axis`.
+        scale: Tensor<1>,
+        /// The part of the gradient that goes through the scale; none lets it pass as it is.
+        through_scale: Option<f32>,
+        /// The dimension with one scale per index, where there are several.
+        axis: usize,
+    },
+    /// To three values; see [`ternary`](ternary()).
+    Ternary {
+        /// Positive value, negative value and threshold, `[1]` each or one per index of `axis`.
+        parameters: [Tensor<1>; 3],
+        /// The gradient to what is quantized.
+        gradient: TernaryGradient,
+        /// The dimension with one of each per index, where there are several.
+        axis: usize,
+    },
+    /// To the values of a format times a learned scale; see [`scaled_format`](scaled_format()).
+    ScaledFormat {
+        /// The scale, `[1]`.
+        scale: Tensor<1>,
+        /// The format.
+        format: Format,
+        /// What is done to a number first.
+        line: Line,
+        /// The gradient to a number that is clipped.
+        outside: OutsideGradient,
+    },
+    /// To fixed point with learned bits; see [`learned_width`](learned_width()).
+    LearnedWidth {
+        /// The bits after the point, `[1]` or one per index of `axis`.
+        fraction_bits: Tensor<1>,
+        /// The bits before it, of the same shape.
+        integer_bits: Tensor<1>,
+        /// 1.0 for signed values, 0.0 for unsigned, `[1]`.
+        signed: Tensor<1>,
+        /// The dimension with a width per index, where there are several.
+        axis: usize,
+    },
+    /// DoReFa-Net's weights; see [`dorefa_weight_as`](dorefa_weight_as()).
     DorefaWeight {
         /// Bits of the result.
         bits: u32,
+        /// How equation 9 is read.
+        reading: DorefaReading,
     },
 }
 
@@ -164,8 +277,104 @@ impl Quantization {
                 let quantize = OperandQuantization::LearnedStep(Quantize { method, axis });
                 (quantize, vec![step, signed])
             }
-            Self::DorefaWeight { bits } => return Err(DorefaWeight { bits }),
+            Self::DorefaWeight { bits, reading } => return Err(DorefaWeight { bits, reading }),
+            other => return Ok(other.more_parts()),
         })
+    }
+
+    /// The rest of them.
+    fn more_parts(self) -> (OperandQuantization, Vec<Tensor<1>>) {
+        use OperandQuantization as To;
+        match self {
+            Self::OffsetStep {
+                step,
+                offset,
+                limits,
+                gradient_scale,
+                axis,
+            } => {
+                let method = offset_step::OffsetStep {
+                    limits,
+                    gradient_scale,
+                };
+                (
+                    To::OffsetStep(Quantize { method, axis }),
+                    vec![step, offset],
+                )
+            }
+            Self::LearnedClip { clip, bits } => {
+                let method = clip::LearnedClip { bits };
+                (To::LearnedClip(Quantize { method, axis: 0 }), vec![clip])
+            }
+            Self::EvenLevels {
+                end,
+                steps,
+                pass,
+                axis,
+            } => {
+                let method = levels::EvenLevels { steps, pass };
+                (To::EvenLevels(Quantize { method, axis }), vec![end])
+            }
+            Self::Affine {
+                scale,
+                zero_point,
+                limits,
+                axis,
+            } => {
+                let method = affine::Affine { limits };
+                (
+                    To::Affine(Quantize { method, axis }),
+                    vec![scale, zero_point],
+                )
+            }
+            Self::Sign => {
+                let method = sign::Sign;
+                (To::Sign(Quantize { method, axis: 0 }), Vec::new())
+            }
+            Self::ScaledSign {
+                scale,
+                through_scale,
+                axis,
+            } => {
+                let method = sign::ScaledSign { through_scale };
+                (To::ScaledSign(Quantize { method, axis }), vec![scale])
+            }
+            Self::Ternary {
+                parameters,
+                gradient,
+                axis,
+            } => {
+                let method = ternary::Ternary { gradient };
+                (To::Ternary(Quantize { method, axis }), parameters.into())
+            }
+            Self::ScaledFormat {
+                scale,
+                format,
+                line,
+                outside,
+            } => {
+                let quantize = scaled_format::ScaledFormat {
+                    format,
+                    line,
+                    outside,
+                };
+                (To::ScaledFormat(quantize), vec![scale])
+            }
+            Self::LearnedWidth {
+                fraction_bits,
+                integer_bits,
+                signed,
+                axis,
+            } => {
+                let method = learned_width::LearnedWidth;
+                let parameters = vec![fraction_bits, integer_bits, signed];
+                (To::LearnedWidth(Quantize { method, axis }), parameters)
+            }
+            Self::Format { .. }
+            | Self::TrainedThreshold { .. }
+            | Self::LearnedStep { .. }
+            | Self::DorefaWeight { .. } => unreachable!("they are done"),
+        }
     }
 
     /// The step and the integers of its results, if they are integers times a power of two.

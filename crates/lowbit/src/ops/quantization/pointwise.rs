@@ -2,17 +2,17 @@
 
 use std::fmt::Debug;
 
-use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::Tensor;
+use burn::backend::{Backend, TensorMetadata, read_sync};
+use burn::tensor::{Tensor, TensorData};
 use lowbit_formats::{IntegerRange, kernel};
 
 use crate::ops::backend::buffer::Buffer;
-use crate::ops::backend::flex;
 use crate::ops::backend::operator::{
     self, Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
+use crate::ops::backend::{composed, flex};
 use lowbit_kernels::elementwise::{update, update_and_sum, update_and_sum_all};
 
 /// The most tensors that a quantization learns.
@@ -100,13 +100,21 @@ pub(crate) trait Method<const LEARNED: usize>: Debug + Clone + Send + 'static {
     fn prepare(&self, parameters: &[f32]) -> Self::Rounding;
 
     /// The formula composed of tensor primitives, with one of each parameter or one per index of
-    /// `axis`.
+    /// `axis`. Unless a method says it in primitives, the host does it: two transfers.
     fn round<B: Backend>(
         &self,
         x: FloatTensor<B>,
         parameters: &[FloatTensor<B>],
         axis: usize,
-    ) -> FloatTensor<B>;
+    ) -> FloatTensor<B> {
+        let roundings = self.prepared(&parameters.iter().map(numbers::<B>).collect::<Vec<_>>());
+        composed::change_on_host::<B>(x, |values, dims| {
+            let length = inner_length(dims, axis);
+            for (row, rounding) in values.chunks_mut(length).zip(roundings.iter().cycle()) {
+                row.iter_mut().for_each(|x| *x = rounding.round(*x));
+            }
+        })
+    }
 
     /// The gradients to `x` and, summed to their shapes, to the learned parameters.
     fn gradients<B: Backend>(
@@ -115,7 +123,76 @@ pub(crate) trait Method<const LEARNED: usize>: Debug + Clone + Send + 'static {
         parameters: &[FloatTensor<B>],
         axis: usize,
         grad: FloatTensor<B>,
-    ) -> (FloatTensor<B>, [FloatTensor<B>; LEARNED]);
+    ) -> (FloatTensor<B>, [FloatTensor<B>; LEARNED]) {
+        let values: Vec<Vec<f32>> = parameters.iter().map(numbers::<B>).collect();
+        let roundings = self.prepared(&values);
+        let mut sums = vec![[0.0; LEARNED]; roundings.len()];
+        let x = numbers::<B>(&x);
+        let grad = composed::change_on_host::<B>(grad, |grad, dims| {
+            let length = inner_length(dims, axis);
+            let rows = x.chunks(length).zip(grad.chunks_mut(length));
+            for (i, (x, grad)) in rows.enumerate() {
+                let channel = i % roundings.len();
+                for (&x, grad) in x.iter().zip(grad) {
+                    let (gx, parts) = roundings[channel].gradients(x, *grad);
+                    *grad = gx;
+                    for (sum, part) in sums[channel].iter_mut().zip(parts) {
+                        *sum += f64::from(part);
+                    }
+                }
+            }
+        });
+        let learned = std::array::from_fn(|i| {
+            let data = learned_gradient(&sums, i, values[i].len());
+            let (device, dtype) = (parameters[i].device(), parameters[i].dtype());
+            let data = TensorData::new(data, [values[i].len()]).convert_dtype(dtype);
+            B::float_from_data(data, &device)
+        });
+        (grad, learned)
+    }
+
+    /// One formula, or one per index of the axis, of the values of each parameter.
+    fn prepared(&self, values: &[Vec<f32>]) -> Vec<Self::Rounding> {
+        let channels = values.iter().map(Vec::len).max().unwrap_or(1);
+        let at = |channel: usize| -> Vec<f32> {
+            let of = |values: &Vec<f32>| values[channel.min(values.len() - 1)];
+            values.iter().map(of).collect()
+        };
+        (0..channels)
+            .map(|channel| self.prepare(&at(channel)))
+            .collect()
+    }
+}
+
+/// The numbers of a tensor, in row-major order.
+fn numbers<B: Backend>(x: &FloatTensor<B>) -> Vec<f32> {
+    let data = read_sync(B::float_into_data(x.clone())).expect("a tensor's data can be read");
+    data.iter::<f32>().collect()
+}
+
+/// The gradient of the `i`th learned parameter, which has so many numbers, from the sums of each
+/// formula.
+fn learned_gradient<const LEARNED: usize>(
+    sums: &[[f64; LEARNED]],
+    i: usize,
+    count: usize,
+) -> Vec<f32> {
+    let of_each = sums.iter().map(|sums| sums[i]);
+    match count {
+        1 => vec![of_each.sum::<f64>() as f32],
+        _ => of_each.map(|sum| sum as f32).collect(),
+    }
+}
+
+/// Panics if a parameter is neither one number nor one per index of the axis.
+pub(crate) fn check_counts(name: &str, dims: &[usize], parameters: &[Tensor<1>], axis: usize) {
+    for parameter in parameters {
+        let [count] = parameter.dims();
+        assert!(
+            count == 1 || dims.get(axis) == Some(&count),
+            "{name} has {count} numbers, expected 1 or one per index of axis {axis} of {dims:?}"
+        );
+    }
 }
 
 /// A formula of one number. Mark both `#[inline(always)]`.
@@ -140,14 +217,7 @@ impl<M: Method<LEARNED>, const LEARNED: usize> Quantize<M, LEARNED> {
     /// One formula, or one per index of the axis.
     fn roundings(&self, parameters: &[FlexTensor]) -> Vec<M::Rounding> {
         let values: Vec<Vec<f32>> = parameters.iter().map(flex::to_vec).collect();
-        let channels = values.iter().map(Vec::len).max().unwrap_or(1);
-        let at = |channel: usize| -> Vec<f32> {
-            let of = |values: &Vec<f32>| values[channel.min(values.len() - 1)];
-            values.iter().map(of).collect()
-        };
-        (0..channels)
-            .map(|channel| self.method.prepare(&at(channel)))
-            .collect()
+        self.method.prepared(&values)
     }
 }
 
@@ -185,11 +255,7 @@ impl<M: Method<LEARNED>, const LEARNED: usize> Operator<PARENTS> for Quantize<M,
         });
         let learned = parameters.iter().take(LEARNED).enumerate();
         let learned = learned.map(|(i, parameter)| {
-            let of_each = sums.iter().map(|sums| sums[i]);
-            let sums: Vec<f32> = match parameter.layout().num_elements() {
-                1 => vec![of_each.sum::<f64>() as f32],
-                _ => of_each.map(|sum| sum as f32).collect(),
-            };
+            let sums = learned_gradient(&sums, i, parameter.layout().num_elements());
             flex::to_dtype(flex::from_slice(&sums), parameter.dtype())
         });
         padded(std::iter::once(grad).chain(learned).map(Some))
@@ -262,8 +328,12 @@ fn round_backward<R: Rounding<LEARNED>, const LEARNED: usize>(
 
 /// Numbers of a row-major tensor that lie together and share one index of `axis`.
 fn row_length(like: &FlexTensor, axis: usize) -> usize {
-    let inner = &like.layout().shape().as_slice()[axis + 1..];
-    inner.iter().product::<usize>().max(1)
+    inner_length(like.layout().shape().as_slice(), axis)
+}
+
+/// Numbers of a row-major tensor of these dimensions that lie together and share one index of `axis`.
+fn inner_length(dims: &[usize], axis: usize) -> usize {
+    dims[axis + 1..].iter().product::<usize>().max(1)
 }
 
 /// Turns the gradient of the rounded `x` into that of `x`, in place, on this thread or on all; returns

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::ops::{ClampedGradient, GradientHook, GradientQuantization, Operand, Quantization};
 use crate::quantizers::integers::Integers;
-use crate::quantizers::methods::method::{Channels, Method};
+use crate::quantizers::methods::method::{Channels, Method, TensorKind};
 use crate::quantizers::slot::Slot;
 use crate::quantizers::watch::{Switch, is_observing};
 
@@ -245,7 +245,7 @@ impl FormatQuantizer {
     /// [`Quantizer::operand`](crate::quantizers::Quantizer::operand).
     pub fn operand<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
         let on = self.switch.is_on() && !is_observing();
-        let quantization = on.then(|| self.quantization(x.shape().num_elements()));
+        let quantization = on.then(|| self.quantization(&x, TensorKind::Batch));
         Operand::new(x, quantization)
     }
 
@@ -256,7 +256,7 @@ impl FormatQuantizer {
     fn gradient_to(&self, format: Format, rounding: Rounding) -> GradientQuantization {
         GradientQuantization {
             hooks: self.hooks(),
-            rounding: Some((format, self.draws.rounding(rounding))),
+            ..GradientQuantization::to(format, self.draws.rounding(rounding))
         }
     }
 }
@@ -320,7 +320,7 @@ impl Method for FormatQuantizer {
         &self.switch
     }
 
-    fn quantization(&self, _numbers: usize) -> Quantization {
+    fn quantization<const D: usize>(&self, _x: &Tensor<D>, _kind: TensorKind) -> Quantization {
         Quantization::Format {
             format: self.config.format.clone(),
             rounding: self.draws.rounding(self.config.rounding),
@@ -332,7 +332,7 @@ impl Method for FormatQuantizer {
         let Some(format) = &self.config.backward else {
             return GradientQuantization {
                 hooks: self.hooks(),
-                rounding: None,
+                ..GradientQuantization::default()
             };
         };
         self.gradient_to(format.clone(), self.config.backward_rounding)

@@ -7,7 +7,9 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::Quantization;
-use crate::quantizers::methods::method::{Calibration, Channels, Group, Learned, Method, Role};
+use crate::quantizers::methods::method::{
+    Calibration, Channels, Group, Learned, Method, Role, TensorKind,
+};
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Observed, Switch};
 
@@ -119,14 +121,14 @@ impl Method for Lsq {
         &self.switch
     }
 
-    fn quantization(&self, numbers: usize) -> Quantization {
+    fn quantization<const D: usize>(&self, x: &Tensor<D>, kind: TensorKind) -> Quantization {
         let signed = self.signed.val();
         let is_signed = signed.to_data().iter::<f32>().next() != Some(0.0);
         Quantization::LearnedStep {
             step: self.step.val(),
             signed,
             bits: self.bits,
-            gradient_scale: 1.0 / (numbers as f32 * greatest(self.bits, is_signed)).sqrt(),
+            gradient_scale: 1.0 / (kind.numbers(x) as f32 * greatest(self.bits, is_signed)).sqrt(),
             axis: 0,
         }
     }

@@ -3,11 +3,12 @@
 use std::ops::RangeInclusive;
 
 use burn::module::ParamId;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use crate::Error;
 use crate::ops::{GradientQuantization, Quantization};
 use crate::quantizers::integers::Integers;
+use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Grids, Histogram, Observed, Switch};
 
 /// The channel dimension of a tensor.
@@ -33,6 +34,12 @@ pub enum Role {
     Offset,
     /// The value at which the input is clipped.
     Clip,
+    /// A value that numbers become, without its sign.
+    Value,
+    /// An end of the range of values.
+    End,
+    /// Bits before or after the point.
+    Bits,
 }
 
 /// What trains a quantizer's parameter, and at which learning rate.
@@ -65,12 +72,48 @@ pub struct Learned {
 pub struct Calibration<'a> {
     /// Bits of the quantizer's results.
     pub bits: u32,
+    /// How thresholds and ranges are chosen.
+    pub init: ThresholdInit,
     /// The values that were seen, for the tensor or for each channel.
     pub histograms: &'a [Histogram],
     /// Whether a negative one was among them.
     pub signed: bool,
     /// Base-2 logarithm of the threshold chosen for each.
     pub log2_threshold: &'a [f32],
+    /// How the ends of a range follow from values, the choice, the bits and whether a value is
+    /// negative.
+    pub range: fn(&Histogram, ThresholdInit, u32, bool) -> (f32, f32),
+}
+
+impl Calibration<'_> {
+    /// The threshold chosen for each.
+    pub fn thresholds(&self) -> Vec<f32> {
+        self.log2_threshold.iter().map(|log2| log2.exp2()).collect()
+    }
+
+    /// The ends of the range chosen for each.
+    pub fn ranges(&self) -> impl Iterator<Item = (f32, f32)> {
+        let of_each = self.histograms.iter();
+        of_each.map(|values| (self.range)(values, self.init, self.bits, self.signed))
+    }
+}
+
+/// What a tensor is that reaches a quantizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TensorKind {
+    /// Of a layer, the same in every batch.
+    Parameter,
+    /// Of a batch, with its samples along the first dimension.
+    Batch,
+}
+
+impl TensorKind {
+    /// How many numbers `x` has, or one of its samples.
+    pub(crate) fn numbers<const D: usize>(self, x: &Tensor<D>) -> usize {
+        let dims = x.dims();
+        let first = usize::from(self == Self::Batch);
+        dims[first..].iter().product()
+    }
 }
 
 /// A quantization method: everything that the rest of the library asks of it. What describes a
@@ -93,6 +136,11 @@ pub(crate) trait Method: Sized {
     /// Its parameters. By the first of them that calibration sets, a quantizer is told from others
     /// in calibration and measuring.
     const LEARNED: &'static [Learned] = &[];
+
+    /// Those that a quantizer of this description has.
+    fn learned(_config: &Self::Config) -> &'static [Learned] {
+        Self::LEARNED
+    }
 
     /// Whether a function comes before the grid, so that what is stored is not the weight, but what
     /// the function makes the weight of.
@@ -132,9 +180,8 @@ pub(crate) trait Method: Sized {
     /// On or off.
     fn switch(&self) -> &Switch;
 
-    /// What it hands to operators, for a tensor of so many `numbers`; of an activation, those of one
-    /// sample.
-    fn quantization(&self, numbers: usize) -> Quantization;
+    /// What it hands to operators for the tensor `x`.
+    fn quantization<const D: usize>(&self, x: &Tensor<D>, kind: TensorKind) -> Quantization;
 
     /// What becomes of the gradient of what it quantized.
     fn backward(&self) -> GradientQuantization {

@@ -1,23 +1,44 @@
 //! The quantization methods, one a file, and the two enums over all of them.
 
 mod accumulator;
+mod apot;
+mod binary;
 mod dorefa;
 mod format;
+mod learned_width;
 mod lsq;
+mod lsq_plus;
 mod method;
+mod pact;
+mod range_linear;
+mod sawb;
+mod ternary;
 mod trained_threshold;
+mod wrpn;
 
 use burn::module::{Module, ParamId};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use accumulator::{Accumulator, AccumulatorConfig, Sums, Term};
-pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
+pub use apot::{ApotActivation, ApotConfig, ApotWeight};
+pub use binary::{Binary, BinaryConfig, XnorConfig, XnorGradient, XnorWeight};
+pub use dorefa::{
+    DorefaActivation, DorefaConfig, DorefaGradient, DorefaMaximum, DorefaScale, DorefaWeight,
+    DorefaWeightConfig,
+};
 pub(crate) use format::Draws;
 pub use format::{FormatQuantizer, FormatQuantizerConfig, Hook, UNTRAINED_STEP, set_rounding};
+pub use learned_width::{LearnedWidth, LearnedWidthConfig};
 pub use lsq::{Lsq, LsqConfig};
+pub use lsq_plus::{LsqPlus, LsqPlusConfig};
 pub use method::{Calibration, Channels, Group, Learned, Role};
+pub use pact::{Pact, PactConfig};
+pub use range_linear::{RangeLinear, RangeLinearConfig, RangeSource, Scheme};
+pub use sawb::{Sawb, SawbConfig};
+pub use ternary::{TtqConfig, TtqWeight, TwnConfig, TwnWeight};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
+pub use wrpn::{WrpnConfig, WrpnWeight};
 
 use crate::Error;
 use crate::ops::{GradientQuantization, Operand, Quantization, SumStep, quantize_gradient};
@@ -25,7 +46,7 @@ use crate::quantizers::integers::Integers;
 use crate::quantizers::slot::Slot;
 use crate::quantizers::watch::{Grids, Observed, Switch, is_measuring, is_observing};
 use crate::quantizers::watch::{observe, quality};
-use method::Method;
+use method::{Method, TensorKind};
 
 /// Makes the enums over the methods, and hands what they are asked to the method.
 macro_rules! methods {
@@ -90,7 +111,7 @@ macro_rules! methods {
             /// The parameters that its quantizer has.
             pub fn learned(&self) -> &'static [Learned] {
                 match self {
-                    $(Self::$Plan(_) => <$Module as Method>::LEARNED,)*
+                    $(Self::$Plan(config) => <$Module as Method>::learned(config),)*
                 }
             }
 
@@ -181,9 +202,13 @@ macro_rules! methods {
                 }
             }
 
-            fn quantization(&self, numbers: usize) -> Quantization {
+            fn quantization<const D: usize>(
+                &self,
+                x: &Tensor<D>,
+                kind: TensorKind,
+            ) -> Quantization {
                 match self {
-                    $(Self::$Variant(quantizer) => quantizer.quantization(numbers),)*
+                    $(Self::$Variant(quantizer) => quantizer.quantization(x, kind),)*
                 }
             }
 
@@ -239,9 +264,35 @@ methods! {
     /// Multiples of a learned step.
     Lsq(LsqConfig) => Lsq(Lsq),
     /// DoReFa-Net, for a weight.
-    DorefaWeight(DorefaConfig) => DorefaWeight(DorefaWeight),
+    DorefaWeight(DorefaWeightConfig) => DorefaWeight(DorefaWeight),
     /// DoReFa-Net, for an activation.
     DorefaActivation(DorefaConfig) => DorefaActivation(DorefaActivation),
+    /// DoReFa-Net, for the gradient of an activation.
+    DorefaGradient(DorefaConfig) => DorefaGradient(DorefaGradient),
+    /// Values up to a learned clip, for an activation.
+    Pact(PactConfig) => Pact(Pact),
+    /// Values between ends that follow from the weight's statistics.
+    Sawb(SawbConfig) => Sawb(Sawb),
+    /// Multiples of a learned step from a learned offset, for an activation.
+    LsqPlus(LsqPlusConfig) => LsqPlus(LsqPlus),
+    /// Integers over a range.
+    RangeLinear(RangeLinearConfig) => RangeLinear(RangeLinear),
+    /// WRPN, for a weight.
+    WrpnWeight(WrpnConfig) => WrpnWeight(WrpnWeight),
+    /// The sign.
+    Binary(BinaryConfig) => Binary(Binary),
+    /// The sign times a mean, for a weight.
+    XnorWeight(XnorConfig) => XnorWeight(XnorWeight),
+    /// Ternary values that follow from the weight.
+    TwnWeight(TwnConfig) => TwnWeight(TwnWeight),
+    /// Ternary values that are learned, for a weight.
+    TtqWeight(TtqConfig) => TtqWeight(TtqWeight),
+    /// Sums of powers of two under a learned scale, for a weight.
+    ApotWeight(ApotConfig) => ApotWeight(ApotWeight),
+    /// The same for an activation.
+    ApotActivation(ApotConfig) => ApotActivation(ApotActivation),
+    /// Fixed point of a learned width.
+    LearnedWidth(LearnedWidthConfig) => LearnedWidth(LearnedWidth),
 }
 
 /// What is known of a tensor that is to be quantized.
@@ -317,9 +368,11 @@ impl Quantizer {
             return x.into();
         }
         let quantization = self.switch().is_on().then(|| {
-            let dims = x.dims();
-            let sample = if parameter { &dims[..] } else { &dims[1..] };
-            let quantization = self.quantization(sample.iter().product());
+            let kind = match parameter {
+                true => TensorKind::Parameter,
+                false => TensorKind::Batch,
+            };
+            let quantization = self.quantization(&x, kind);
             match sum {
                 Some(step) => quantization.no_finer_than(step),
                 None => quantization,

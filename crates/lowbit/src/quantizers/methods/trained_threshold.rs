@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::ops::Quantization;
 use crate::quantizers::integers::Integers;
-use crate::quantizers::methods::method::{Calibration, Channels, Group, Learned, Method, Role};
+use crate::quantizers::methods::method::{
+    Calibration, Channels, Group, Learned, Method, Role, TensorKind,
+};
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Grids, Observed, Switch};
 
@@ -142,7 +144,7 @@ impl Method for TrainedThreshold {
         &self.switch
     }
 
-    fn quantization(&self, _numbers: usize) -> Quantization {
+    fn quantization<const D: usize>(&self, _x: &Tensor<D>, _kind: TensorKind) -> Quantization {
         Quantization::TrainedThreshold {
             log2_threshold: self.log2_threshold.val(),
             signed: self.signed.val(),

@@ -92,6 +92,11 @@ impl Bin {
         let width = if self.several { 1 << REST } else { 0 };
         f32::from_bits(self.bits + width).abs()
     }
+
+    /// Halfway between both.
+    pub fn middle(&self) -> f64 {
+        0.5 * (f64::from(self.least()) + f64::from(self.bound()))
+    }
 }
 
 /// The bins of a few values, by their number.

@@ -18,6 +18,16 @@ pub struct Histogram {
     /// Values that are not among them yet.
     kept: Vec<f32>,
     moments: Moments,
+    batches: Batches,
+}
+
+/// Sums over the batches that were recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Batches {
+    count: u64,
+    min: f64,
+    max: f64,
+    largest: f64,
 }
 
 impl Default for Histogram {
@@ -26,6 +36,7 @@ impl Default for Histogram {
             octaves: Octaves::default(),
             kept: Vec::new(),
             moments: Moments::NONE,
+            batches: Batches::default(),
         }
     }
 }
@@ -47,6 +58,43 @@ impl Histogram {
             self.octaves.record(values)
         };
         self.moments = self.moments.and(seen);
+        if seen.count > 0 {
+            let batches = &mut self.batches;
+            batches.count += 1;
+            batches.min += f64::from(seen.min);
+            batches.max += f64::from(seen.max);
+            batches.largest += f64::from(seen.largest());
+        }
+    }
+
+    /// The mean over the batches, one a call of [`record`](Self::record), of their smallest and their
+    /// largest value.
+    pub fn mean_range(&self) -> (f32, f32) {
+        let count = self.batches.count as f64;
+        let mean = |sum: f64| (sum / count) as f32;
+        (mean(self.batches.min), mean(self.batches.max))
+    }
+
+    /// The mean over the batches of their largest magnitude.
+    pub fn mean_largest(&self) -> f32 {
+        (self.batches.largest / self.batches.count as f64) as f32
+    }
+
+    /// The mean distance from the mean, `E[|x - E[x]|]`, to the width of the bins.
+    pub fn mean_deviation(&self) -> f64 {
+        let mean = self.mean();
+        let bins = self.bins();
+        let parts = bins.iter().map(|bin| {
+            let sign = if bin.is_negative() { -1.0 } else { 1.0 };
+            (sign * bin.middle() - mean).abs() * bin.count() as f64
+        });
+        (parts.sum::<f64>() + mean.abs() * self.zeros() as f64) / self.count() as f64
+    }
+
+    /// The standard deviation of the values as a sample, `sqrt(sum (x - E[x])^2 / (n - 1))`.
+    pub fn sample_deviation(&self) -> f64 {
+        let count = self.count() as f64;
+        self.standard_deviation() * (count / (count - 1.0).max(1.0)).sqrt()
     }
 
     /// How many values were seen.

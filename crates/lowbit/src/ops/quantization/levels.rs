@@ -1,0 +1,93 @@
+//! Values in even steps from one number to its opposite.
+
+use burn::tensor::Tensor;
+
+use crate::ops::quantization::pointwise::{
+    Method, Pointwise, Quantize, Rounding, Steps, check_counts,
+};
+
+/// Clips `x` to `-end..end`, and rounds it to `steps + 1` values in even steps from one end to the
+/// other; an odd number of steps leaves out zero.
+///
+/// - forward: `q = (2 round(steps (clip(x / end, -1, 1) + 1) / 2) / steps - 1) end`, ties to even;
+/// - gradient to the input: 1 where `-end <= x <= end`, 0 elsewhere, or 1 everywhere where `pass`.
+///
+/// `end` gets no gradient; where it is zero, so is the result.
+///
+/// # Shapes
+/// - `x` and the result: any shape, the same.
+/// - `end`: `[1]`, or `[x.dims()[axis]]` for one per index of `axis`.
+///
+/// # Panics
+/// If `end` has neither length, or there are no steps.
+pub fn even_levels<const D: usize>(
+    x: Tensor<D>,
+    end: Tensor<1>,
+    steps: u32,
+    pass: bool,
+    axis: usize,
+) -> Tensor<D> {
+    let method = EvenLevels { steps, pass };
+    Quantize { method, axis }.apply(x, vec![end])
+}
+
+/// The method, whose parameter is the end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EvenLevels {
+    pub(crate) steps: u32,
+    /// Whether the gradient passes where a number was clipped.
+    pub(crate) pass: bool,
+}
+
+impl Method<0> for EvenLevels {
+    const PARAMETERS: usize = 1;
+
+    type Rounding = BetweenEnds;
+
+    fn check(&self, dims: &[usize], parameters: &[Tensor<1>], axis: usize) {
+        assert!(self.steps > 0, "steps is 0, expected at least 1");
+        check_counts("end", dims, parameters, axis);
+    }
+
+    /// What data decide is no power of two.
+    fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
+        None
+    }
+
+    fn prepare(&self, parameters: &[f32]) -> BetweenEnds {
+        let end = parameters[0];
+        let steps = self.steps as f32;
+        BetweenEnds {
+            end,
+            half_inverse: if end > 0.0 { 0.5 / end } else { 0.0 },
+            steps,
+            pass: self.pass,
+        }
+    }
+}
+
+/// Rounding to levels between one pair of ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BetweenEnds {
+    end: f32,
+    half_inverse: f32,
+    steps: f32,
+    pass: bool,
+}
+
+impl Rounding<0> for BetweenEnds {
+    #[inline(always)]
+    fn round(self, x: f32) -> f32 {
+        let unit = x * self.half_inverse + 0.5;
+        let unit = if unit < 0.0 { 0.0 } else { unit };
+        let unit = if unit > 1.0 { 1.0 } else { unit };
+        let index = (unit * self.steps).round_ties_even();
+        (2.0 * index / self.steps - 1.0) * self.end
+    }
+
+    #[inline(always)]
+    fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 0]) {
+        let inside = x >= -self.end && x <= self.end;
+        (if self.pass || inside { grad } else { 0.0 }, [])
+    }
+}

@@ -1,0 +1,266 @@
+//! A budget for widths that are learned.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::quantizers::{ModulePath, Place, Role, Slot, learned_at};
+
+/// How many bits learned widths may have on average; in TOML, `bit_budget = { bits = 4 }`.
+///
+/// The loss gets `strength (max(0, W - B) + max(0, A - B))` more. `W` is the mean width of the weights,
+/// each counted as often as it has numbers; `A` that of the inputs, each counted as often as the weight
+/// that multiplies it has numbers. The budget `B` comes down from 8 bits, in a line, to `bits` at half
+/// of the training, so that the epochs of one run draw the front of accuracy against size. A width is
+/// `max(0, integer_bits + fraction_bits)`, and one bit more with a sign (HGQ, arXiv 2405.00645,
+/// section III, whose penalty multiplies the widths of each product).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BitBudget {
+    /// Bits of weights, and of inputs, on average.
+    pub bits: f64,
+    /// What a bit beyond the budget adds to the loss.
+    #[serde(default = "one")]
+    pub strength: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// What the budget comes down from.
+const FIRST: f64 = 8.0;
+
+/// The part of the training after which it has come down.
+const DOWN_AFTER: f64 = 0.5;
+
+/// Mean widths of the tensors of a network whose widths are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MeanBits {
+    /// Of weights.
+    pub weights: f64,
+    /// Of what layers read.
+    pub inputs: f64,
+}
+
+impl BitBudget {
+    /// So many bits.
+    pub fn new(bits: f64) -> Self {
+        Self {
+            bits,
+            strength: one(),
+        }
+    }
+
+    /// Whether each field is in its range.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        for (field, value) in [("bits", self.bits), ("strength", self.strength)] {
+            if !(value.is_finite() && value > 0.0) {
+                let message = format!("is {value}, expected a positive number");
+                return Err(Error::config(field, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The budget after a part of the training, from 0 to 1.
+    pub(super) fn at(&self, part: f64) -> f64 {
+        let down = (part / DOWN_AFTER).min(1.0);
+        (FIRST + (self.bits - FIRST) * down).max(self.bits)
+    }
+
+    /// What the loss of a network gets more, where it has widths that are learned.
+    pub(super) fn penalty<M: Module>(&self, model: &M, part: f64) -> Option<Tensor<1>> {
+        let budget = self.at(part);
+        let found = LearnedWidths::of(model);
+        let beyond = |slot| Some((found.mean(slot)? - budget).clamp_min(0.0));
+        let parts = [beyond(Slot::WEIGHT), beyond(Slot::INPUT)];
+        let sum = parts.into_iter().flatten().reduce(|a, b| a + b)?;
+        Some(sum * self.strength)
+    }
+}
+
+/// The mean widths of a network's weights and inputs as they are rounded; none where no width is
+/// learned.
+pub fn mean_bits<M: Module>(model: &M) -> Option<MeanBits> {
+    let found = LearnedWidths::of(model);
+    let mean = |slot| {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (place, width) in found.slot(slot) {
+            let numbers = found.numbers(place);
+            let bits = width.whole();
+            sum += numbers * bits.iter().sum::<f64>() / bits.len() as f64;
+            count += numbers;
+        }
+        (count > 0.0).then_some(sum / count)
+    };
+    Some(MeanBits {
+        weights: mean(Slot::WEIGHT)?,
+        inputs: mean(Slot::INPUT).unwrap_or(f64::from(crate::config::FLOAT_BITS)),
+    })
+}
+
+/// The parameters of one width.
+#[derive(Default)]
+struct Width {
+    /// Bits after and before the point, `[1]` or `[channels]`.
+    bits: Vec<Tensor<1>>,
+    signed: f64,
+}
+
+impl Width {
+    /// Each width, a whole number of bits.
+    fn whole(&self) -> Vec<f64> {
+        let read = |bits: &Tensor<1>| -> Vec<f32> {
+            let bits = bits.clone().into_data();
+            bits.iter::<f32>().map(f32::round_ties_even).collect()
+        };
+        let each: Vec<Vec<f32>> = self.bits.iter().map(read).collect();
+        let channels = each.first().map_or(0, Vec::len);
+        let width = |channel: usize| {
+            let bits: f32 = each.iter().map(|bits| bits[channel]).sum();
+            f64::from(bits.max(0.0)) + self.signed
+        };
+        (0..channels).map(width).collect()
+    }
+
+    /// The mean over the channels, whose gradient is that of widths that are not rounded.
+    fn mean(&self) -> Option<Tensor<1>> {
+        let bits = self.bits.iter().cloned().reduce(|a, b| a + b)?;
+        let channels = bits.dims()[0];
+        let positive = super::objective::sum(bits.clamp_min(0.0));
+        Some(positive / channels as f64 + self.signed)
+    }
+}
+
+/// The widths that a network learns, and how many numbers its parameters have.
+#[derive(Default)]
+struct LearnedWidths {
+    path: ModulePath,
+    widths: BTreeMap<Place, Width>,
+    /// By the parameter's path.
+    numbers: BTreeMap<String, f64>,
+}
+
+impl LearnedWidths {
+    fn of<M: Module>(model: &M) -> Self {
+        let mut found = Self::default();
+        model.visit(&mut found);
+        found
+    }
+
+    /// Those of the slot of that name.
+    fn slot<'a>(&'a self, slot: &'a str) -> impl Iterator<Item = (&'a Place, &'a Width)> {
+        let whole = self.widths.iter().filter(|(_, width)| width.bits.len() == 2);
+        whole.filter(move |(place, _)| place.slot == slot)
+    }
+
+    /// How often the width at a place counts.
+    fn numbers(&self, place: &Place) -> f64 {
+        let weight = format!("{}.{}", place.layer, Slot::WEIGHT);
+        self.numbers.get(&weight).copied().unwrap_or(1.0)
+    }
+
+    /// The mean width in a slot.
+    fn mean(&self, slot: &str) -> Option<Tensor<1>> {
+        let total: f64 = self.slot(slot).map(|(place, _)| self.numbers(place)).sum();
+        let parts = self.slot(slot).filter_map(|(place, width)| {
+            let share = self.numbers(place) / total;
+            Some(width.mean()? * share)
+        });
+        parts.reduce(|a, b| a + b)
+    }
+}
+
+impl ModuleVisitor for LearnedWidths {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some((learned, place)) = learned_at(&self.path).zip(self.path.place()) else {
+            let numbers = param.dims().iter().product::<usize>() as f64;
+            self.numbers.insert(self.path.key(), numbers);
+            return;
+        };
+        match learned.role {
+            Role::Bits => {
+                let bits = param.val().flatten::<1>(0, D - 1);
+                self.widths.entry(place).or_default().bits.push(bits);
+            }
+            Role::Signedness => {
+                if let Some(width) = self.widths.get_mut(&place) {
+                    let signed = param.val().into_data().iter::<f32>().next();
+                    width.signed = f64::from(signed.unwrap_or_default());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::QConfig;
+    use crate::nn::{Linear, LinearConfig};
+    use crate::quantizers::{LearnedWidthConfig, QuantizerConfig};
+    use burn::tensor::Device;
+
+    fn linear(device: &Device) -> Linear {
+        let width = |bits| QuantizerConfig::LearnedWidth(LearnedWidthConfig::new(bits));
+        let config = QConfig::new()
+            .with(Slot::WEIGHT, width(6))
+            .with(Slot::INPUT, width(5));
+        LinearConfig::new(2, 3)
+            .with_quantization(config)
+            .init(device)
+    }
+
+    /// Until they are calibrated, widths are those of the configuration, signed: 6 and 5 bits, which
+    /// are 2 and 1 beyond a budget of 4, each bit worth 0.5. The gradient to the bits of each is 0.5.
+    #[test]
+    fn bits_beyond_the_budget_cost() {
+        let device = Device::flex().autodiff();
+        let linear = linear(&device);
+        let budget = BitBudget {
+            bits: 4.0,
+            strength: 0.5,
+        };
+        let penalty = budget.penalty(&linear, 1.0).unwrap();
+        let grads = penalty.backward();
+        assert_eq!(penalty.into_scalar::<f32>(), 1.5);
+        let Some(crate::quantizers::Quantizer::LearnedWidth(weight)) =
+            linear.quantizers.get(Slot::WEIGHT)
+        else {
+            panic!("no such slot");
+        };
+        let grad = weight.fraction_bits.val().grad(&grads).unwrap();
+        assert_eq!(grad.into_scalar::<f32>(), 0.5);
+        let mean = mean_bits(&linear).unwrap();
+        assert_eq!((mean.weights, mean.inputs), (6.0, 5.0));
+    }
+
+    /// From 8 bits to 4 at half time: 6 at a quarter.
+    #[test]
+    fn the_budget_comes_down() {
+        let budget = BitBudget::new(4.0);
+        assert_eq!([0.0, 0.25, 0.5, 1.0].map(|part| budget.at(part)), [8.0, 6.0, 4.0, 4.0]);
+        assert_eq!(BitBudget::new(9.0).at(0.0), 9.0);
+    }
+
+    #[test]
+    fn a_network_of_given_widths_costs_nothing() {
+        let device = Device::flex().autodiff();
+        let linear = LinearConfig::new(2, 3).init(&device);
+        assert!(BitBudget::new(4.0).penalty(&linear, 0.0).is_none());
+        assert!(mean_bits(&linear).is_none());
+    }
+}
