@@ -2,16 +2,18 @@
 //!
 //! [`DataSet`] names a set and loads it, downloading it first where it is missing; [`ImageSet`]
 //! holds its images as bytes and writes normalized batches; [`epoch_order`] shuffles; [`Augment`]
-//! crops and flips. Order and augmentation are functions of a run's seed, the epoch and the image's
+//! crops and flips, [`Cutout`] cuts out and [`Mixup`] mixes. Order and augmentation are functions of a run's seed, the epoch and the image's
 //! index, never of threads, batches or what was drawn before, so a resumed run sees what an
 //! uninterrupted one would have.
 
 mod augment;
 mod cache;
 pub mod cifar;
+mod cutout;
 pub mod digits;
 mod download;
 mod image_set;
+mod mixup;
 pub mod mnist;
 mod order;
 mod random;
@@ -29,9 +31,11 @@ use ureq::Agent;
 
 pub use augment::Augment;
 pub use cache::cache_folder;
+pub use cutout::Cutout;
 use download::OnProgress;
 pub use download::Progress;
 pub use image_set::ImageSet;
+pub use mixup::Mixup;
 pub use order::epoch_order;
 
 use crate::Error;

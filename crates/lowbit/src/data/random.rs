@@ -10,6 +10,10 @@ pub(super) enum Purpose {
     Order = 0,
     /// Crop and flip of an image.
     Augment = 1,
+    /// The square that is cut out of an image.
+    Cutout = 2,
+    /// The share in which the images of a batch are mixed.
+    Mixup = 3,
 }
 
 /// The highest counter word, "data" in ASCII, which keeps these sequences apart from those that
@@ -21,6 +25,20 @@ const DATA: u32 = 0x6461_7461;
 pub(super) fn words(seed: u64, purpose: Purpose, epoch: u32, index: u32) -> [u32; 4] {
     let key = [seed as u32, (seed >> 32) as u32];
     philox_4x32_10([index, epoch, purpose as u32, DATA], key)
+}
+
+/// The same without end: further words have the number of their four in the upper bits of the
+/// purpose.
+pub(super) fn stream(
+    seed: u64,
+    purpose: Purpose,
+    epoch: u32,
+    index: u32,
+) -> impl Iterator<Item = u32> {
+    let key = [seed as u32, (seed >> 32) as u32];
+    let purpose = purpose as u32;
+    (0..1 << 24)
+        .flat_map(move |block: u32| philox_4x32_10([index, epoch, purpose | block << 8, DATA], key))
 }
 
 /// Brings an evenly distributed word to 0 up to `bound - 1`: `word * bound / 2^32`, rounded down.
@@ -39,6 +57,14 @@ mod tests {
         assert_eq!(below(u32::MAX, 9), 8);
         // 2^32 / 9 = 477218588.4: the last word of the first ninth, and the next.
         assert_eq!((below(477_218_588, 9), below(477_218_589, 9)), (0, 1));
+    }
+
+    #[test]
+    fn a_stream_begins_with_the_words_and_goes_on() {
+        let stream: Vec<u32> = stream(7, Purpose::Mixup, 1, 2).take(12).collect();
+        assert_eq!(stream[..4], words(7, Purpose::Mixup, 1, 2));
+        let different: std::collections::BTreeSet<_> = stream.iter().collect();
+        assert_eq!(different.len(), 12);
     }
 
     #[test]

@@ -22,6 +22,27 @@ use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, 
 /// If the shapes are others, or, on Flex, a target is out of its range; elsewhere it may give NaN.
 /// Training refuses such labels before ([`Split::check`](crate::data::Split::check)).
 pub fn cross_entropy(scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    smoothed_cross_entropy(scores, targets, 0.0)
+}
+
+/// The cross-entropy with smoothed labels (Szegedy et al., arXiv 1512.00567, section 7): of the
+/// right class a part `smoothing` is taken and spread over all `K` classes, itself among them,
+/// `q[n, c] = (1 - smoothing) (c == targets[n]) + smoothing / K`, and the loss is
+/// `mean over n of (log(sum over c of exp(scores[n, c])) - sum over c of q[n, c] scores[n, c])`.
+/// Without smoothing it is [`cross_entropy`] to the bit. PyTorch's `label_smoothing` is the same.
+///
+/// # Shapes
+/// - `scores`: `[batch, classes]`
+/// - `targets`: `[batch]`, each from 0 to the number of classes less one
+/// - result: `[1]`
+///
+/// # Panics
+/// As [`cross_entropy`].
+pub fn smoothed_cross_entropy(
+    scores: Tensor<2>,
+    targets: Tensor<1, Int>,
+    smoothing: f32,
+) -> Tensor<1> {
     let [batch, _] = scores.dims();
     assert_eq!(
         targets.dims(),
@@ -32,7 +53,7 @@ pub fn cross_entropy(scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         tensors: vec![scores.into_dispatch()],
         indices: Some(targets.into_dispatch()),
     };
-    let [loss] = array(operator::run_all(CrossEntropy, inputs));
+    let [loss] = array(operator::run_all(CrossEntropy { smoothing }, inputs));
     Tensor::from_dispatch(loss)
 }
 
@@ -41,7 +62,10 @@ const TARGETS: &str = "scores come with targets";
 
 /// The operator behind [`cross_entropy()`]; the targets are its indices.
 #[derive(Debug, Clone)]
-struct CrossEntropy;
+struct CrossEntropy {
+    /// What is taken from the right class and spread over all.
+    smoothing: f32,
+}
 
 impl Operator<1> for CrossEntropy {
     fn forward<B: Kernels>(&self, mut inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
@@ -50,8 +74,15 @@ impl Operator<1> for CrossEntropy {
         let batch = scores.shape()[0];
         let logarithms = <B as ActivationOps<B>>::log_softmax(scores, 1);
         let targets = B::int_reshape(targets, Shape::new([batch, 1]));
-        let picked = B::float_gather(1, logarithms, targets);
-        vec![B::float_neg(B::float_mean(picked))]
+        let picked = B::float_mean(B::float_gather(1, logarithms.clone(), targets));
+        let mean = match self.smoothing {
+            0.0 => picked,
+            smoothing => B::float_add(
+                B::float_mul_scalar(picked, (1.0 - smoothing).into()),
+                B::float_mul_scalar(B::float_mean(logarithms), smoothing.into()),
+            ),
+        };
+        vec![B::float_neg(mean)]
     }
 
     fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
@@ -59,7 +90,7 @@ impl Operator<1> for CrossEntropy {
         let targets = incoming.indices.expect(TARGETS);
         let shape = scores.shape();
         let (device, dtype) = (scores.device(), scores.dtype());
-        let batch = shape[0];
+        let (batch, classes) = (shape[0], shape[1]);
         let probabilities = B::float_exp(<B as ActivationOps<B>>::log_softmax(scores, 1));
         let targets = B::int_reshape(targets, Shape::new([batch, 1]));
         let ones = B::float_ones(Shape::new([batch, 1]), &device, dtype.into());
@@ -67,9 +98,11 @@ impl Operator<1> for CrossEntropy {
             1,
             probabilities,
             targets,
-            B::float_neg(ones),
+            B::float_mul_scalar(ones, (self.smoothing - 1.0).into()),
             IndexingUpdateOp::Add,
         );
+        let spread = f64::from(self.smoothing) / classes as f64;
+        let difference = B::float_sub_scalar(difference, spread.into());
         let grad = B::float_expand(B::float_reshape(incoming.grad, Shape::new([1, 1])), shape);
         [Some(B::float_div_scalar(
             B::float_mul(difference, grad),
@@ -87,7 +120,16 @@ impl Operator<1> for CrossEntropy {
         let rows = scores.storage::<f32>().chunks_exact(classes.max(1));
         let losses = rows.zip(&targets).map(|(row, &target)| {
             let (greatest, sum) = row_sum(row);
-            sum.ln() - f64::from(row[target] - greatest)
+            let right = f64::from(row[target] - greatest);
+            let expected = match self.smoothing {
+                0.0 => right,
+                smoothing => {
+                    let lacks = row.iter().map(|score| f64::from(score - greatest));
+                    let mean = lacks.sum::<f64>() / classes as f64;
+                    right + f64::from(smoothing) * (mean - right)
+                }
+            };
+            sum.ln() - expected
         });
         let mean = losses.sum::<f64>() / targets.len() as f64;
         vec![flex::to_dtype(flex::from_slice(&[mean as f32]), dtype)]
@@ -101,15 +143,16 @@ impl Operator<1> for CrossEntropy {
         let classes = scores.layout().shape()[1];
         let targets = places(targets, classes);
         let share = flex::to_vec(&incoming.grad)[0] / targets.len() as f32;
+        let spread = self.smoothing / classes.max(1) as f32;
         let mut output = Buffer::new(scores.layout().num_elements());
         let rows = scores.storage::<f32>().chunks_exact(classes.max(1));
         let outputs = output.chunks_exact_mut(classes.max(1));
         for ((output, row), target) in outputs.zip(rows).zip(targets) {
             let (greatest, sum) = row_sum(row);
             for (output, score) in output.iter_mut().zip(row) {
-                *output = ((score - greatest).exp() / sum as f32) * share;
+                *output = ((score - greatest).exp() / sum as f32 - spread) * share;
             }
-            output[target] -= share;
+            output[target] -= (1.0 - self.smoothing) * share;
         }
         [Some(flex::to_dtype(
             flex::from_buffer(output, scores.layout().clone()),
@@ -175,8 +218,31 @@ mod tests {
         }
     }
 
+    /// Scores 0 and ln 3 have probabilities 1/4 and 3/4; the first class, smoothed by a half of two
+    /// classes, is 3/4 to 1/4. The loss is ln 4 - (3/4 0 + 1/4 ln 3), the gradient
+    /// (1/4 - 3/4, 3/4 - 1/4).
+    #[test]
+    fn a_smoothed_label_by_hand() {
+        let device = burn::tensor::Device::flex().autodiff();
+        let scores = Tensor::<2>::from_floats([[0.0, 3f32.ln()]], &device).require_grad();
+        let targets = Tensor::<1, Int>::from_ints([0], &device);
+        let loss = smoothed_cross_entropy(scores.clone(), targets, 0.5);
+        let grads = loss.clone().backward();
+        let expected = 4f32.ln() - 3f32.ln() / 4.0;
+        assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
+        let gradient = scores.grad(&grads).unwrap().into_data();
+        for (g, expected) in gradient.iter::<f32>().zip([-0.5, 0.5]) {
+            assert!((g - expected).abs() < 1e-6, "{g} {expected}");
+        }
+    }
+
     #[test]
     fn the_passes_agree_with_tensor_primitives() {
+        [0.0, 0.1].into_iter().for_each(passes_agree);
+    }
+
+    fn passes_agree(smoothing: f32) {
+        let operator = CrossEntropy { smoothing };
         let (batch, classes) = (33, 7);
         let scores = || {
             let values: Vec<f32> = (0..batch * classes)
@@ -197,17 +263,15 @@ mod tests {
             tensors: vec![scores()],
             indices: Some(targets()),
         };
-        let [kernel] = array(CrossEntropy.flex_forward(inputs()));
-        let [plain] = array(CrossEntropy.forward::<Flex>(inputs()));
+        let [kernel] = array(operator.flex_forward(inputs()));
+        let [plain] = array(operator.forward::<Flex>(inputs()));
         assert_close(kernel, plain);
         let incoming = || Incoming {
             indices: Some(targets()),
             ..Incoming::new(vec![scores()], flex::from_slice(&[3.0]))
         };
-        let [kernel] = CrossEntropy.flex_backward(incoming()).map(Option::unwrap);
-        let [plain] = CrossEntropy
-            .backward::<Flex>(incoming())
-            .map(Option::unwrap);
+        let [kernel] = operator.flex_backward(incoming()).map(Option::unwrap);
+        let [plain] = operator.backward::<Flex>(incoming()).map(Option::unwrap);
         assert_close(kernel, plain);
     }
 }

@@ -17,7 +17,7 @@ mod update;
 
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};
-pub use cross_entropy::cross_entropy;
+pub use cross_entropy::{cross_entropy, smoothed_cross_entropy};
 pub use embedding::embedding;
 pub use norm::{BatchNormTrainOutput, batch_norm, batch_norm_train};
 pub use pointwise::{

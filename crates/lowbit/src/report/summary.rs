@@ -17,22 +17,18 @@ use crate::train::{Evaluation, LayerWidths, NamedRecipe, RunResult};
 /// last weights, too.
 pub fn results(results: &[RunResult]) -> Table {
     let averaged = results.iter().any(|run| run.last_weights.is_some());
-    let headings = [
-        "run",
-        "accuracy",
-        "loss",
-        "best (epoch)",
-        "seconds",
-        "images/s",
-        "model bits",
-    ];
+    let top5 = results.iter().any(|run| run.top5_accuracy.is_some());
+    let headings = ["loss", "best (epoch)", "seconds", "images/s", "model bits"];
+    let first = ["run", "accuracy"].into_iter();
+    let first = first.chain(top5.then_some("top-5"));
     let last = averaged.then_some("last weights");
-    Table::new(headings.into_iter().chain(last)).with_rows(results.iter().map(|run| {
+    let headings = first.chain(headings).chain(last);
+    Table::new(headings).with_rows(results.iter().map(|run| {
         let weights = run.last_weights.as_ref();
         let last = weights.map_or("-".into(), |last| percent(last.accuracy));
+        let first = [run.name.clone(), percent(run.accuracy)].into_iter();
+        let first = first.chain(top5.then(|| or_percent(run.top5_accuracy)));
         let row = [
-            run.name.clone(),
-            percent(run.accuracy),
             format!("{:.4}", run.loss),
             format!("{} ({})", percent(run.best_accuracy), run.best_epoch),
             format!("{:.1}", run.seconds),
@@ -40,8 +36,12 @@ pub fn results(results: &[RunResult]) -> Table {
             thousands(run.model_bits),
         ];
         let last = averaged.then_some(last);
-        row.into_iter().chain(last).collect::<Vec<_>>()
+        first.chain(row).chain(last).collect::<Vec<_>>()
     }))
+}
+
+fn or_percent(share: Option<f64>) -> String {
+    share.map_or("-".into(), percent)
 }
 
 /// One line a recipe.
@@ -96,23 +96,19 @@ pub fn sums(found: &Swamping, names: &[String]) -> Table {
 
 /// The result of a test.
 pub fn evaluation(evaluation: &Evaluation) -> Table {
-    let headings = [
-        "run",
-        "accuracy",
-        "loss",
-        "images",
-        "model bits",
-        "checkpoint",
-    ];
+    let top5 = evaluation.top5_accuracy;
+    let first = ["run", "accuracy"].into_iter().chain(top5.map(|_| "top-5"));
+    let headings = first.chain(["loss", "images", "model bits", "checkpoint"]);
     let checkpoint = evaluation.checkpoint.file_name().unwrap_or_default();
-    Table::new(headings).with_rows([[
-        evaluation.name.clone(),
-        percent(evaluation.accuracy),
+    let first = [evaluation.name.clone(), percent(evaluation.accuracy)];
+    let first = first.into_iter().chain(top5.map(percent));
+    let row = [
         format!("{:.4}", evaluation.loss),
         thousands(evaluation.images),
         thousands(evaluation.model_bits),
         checkpoint.to_string_lossy().into_owned(),
-    ]])
+    ];
+    Table::new(headings).with_rows([first.chain(row).collect::<Vec<_>>()])
 }
 
 /// One line a layer, with a column for each slot that some layer has.
@@ -320,6 +316,7 @@ mod tests {
         let run = RunResult {
             name: "float".into(),
             accuracy: 0.5,
+            top5_accuracy: None,
             loss: 1.25,
             best_epoch: 3,
             best_accuracy: 0.75,
@@ -333,6 +330,15 @@ mod tests {
         let expected = "\
 run    accuracy    loss  best (epoch)  seconds  images/s  model bits
 float   50.00 %  1.2500   75.00 % (3)      2.0      1500     777,024
+";
+        assert_eq!(results(std::slice::from_ref(&run)).to_string(), expected);
+        let run = RunResult {
+            top5_accuracy: Some(0.875),
+            ..run
+        };
+        let expected = "\
+run    accuracy    top-5    loss  best (epoch)  seconds  images/s  model bits
+float   50.00 %  87.50 %  1.2500   75.00 % (3)      2.0      1500     777,024
 ";
         assert_eq!(results(&[run]).to_string(), expected);
     }

@@ -184,6 +184,10 @@ pub struct AverageMetrics {
     pub test_loss: f64,
     /// Fraction of them that is right.
     pub test_accuracy: f64,
+    /// Fraction of them whose class is among the five highest scores, where there are more classes
+    /// than five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_top5_accuracy: Option<f64>,
 }
 
 /// The average of a run on its way.

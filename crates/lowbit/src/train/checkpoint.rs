@@ -65,6 +65,10 @@ pub struct Sums {
     pub loss: f64,
     /// Of the images whose highest score is their class.
     pub correct: u64,
+    /// Of the images whose class is among the five highest scores, where there are more classes than
+    /// five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correct_top5: Option<u64>,
     /// Of the images.
     pub images: u64,
 }
@@ -78,6 +82,13 @@ impl Sums {
     /// Fraction of images whose highest score is their class.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.images.max(1) as f64
+    }
+
+    /// Fraction of images whose class is among the five highest scores, where there are more classes
+    /// than five.
+    pub fn top5_accuracy(&self) -> Option<f64> {
+        let fraction = |correct| correct as f64 / self.images.max(1) as f64;
+        self.correct_top5.map(fraction)
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Evaluation {
     pub checkpoint: PathBuf,
     /// Fraction of the test images that is right.
     pub accuracy: f64,
+    /// Fraction of them whose class is among the five highest scores, where there are more classes
+    /// than five.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top5_accuracy: Option<f64>,
     /// Their mean loss.
     pub loss: f64,
     /// Seconds that the test took.
@@ -124,6 +128,7 @@ pub fn evaluate_run(
         name: name.into(),
         checkpoint: path,
         accuracy: sums.accuracy(),
+        top5_accuracy: sums.top5_accuracy(),
         loss: sums.mean_loss(),
         seconds,
         images_per_second: sums.images as f64 / seconds,

@@ -11,6 +11,7 @@ use super::loss_scale::LossScale;
 use super::objective::Objective;
 use super::options::{Decides, Settings};
 use super::recipe::Recipe;
+use super::regularization::Regularization;
 use crate::Error;
 use crate::config::QPlan;
 use crate::data::{DataSet, Defaults, Split};
@@ -96,6 +97,13 @@ pub struct RunConfig {
     /// What the loss is multiplied by, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// The largest norm that the gradients of a step may have together, where there is one: if it
+    /// is larger, all are multiplied by `clip_norm / (norm + 1e-6)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Label smoothing, mixup and cutout.
+    #[serde(default, skip_serializing_if = "Regularization::is_off")]
+    pub regularization: Regularization,
     /// When and how weights are averaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swa: Option<Averaging>,
@@ -184,6 +192,8 @@ impl Experiment {
             if let Some(schedule) = given.schedule {
                 run.schedule = schedule;
             }
+            run.clip_norm = given.clip_norm.or(run.clip_norm);
+            run.regularization = settings.regularization(run.regularization);
             run.swa = settings.averaging(run.swa.take(), run.lr)?;
             run.objective = given.objective.unwrap_or(run.objective);
             if let Some(recipe) = given.recipe {
@@ -336,6 +346,8 @@ impl RunConfig {
             objective: given.objective.unwrap_or_default(),
             numbers: OptimizerNumbers::default(),
             loss_scale: None,
+            clip_norm: given.clip_norm,
+            regularization: settings.regularization(Regularization::default()),
             swa: settings.averaging(None, lr)?,
             recipe: given.recipe.unwrap_or_else(recipe),
             plan,
@@ -367,6 +379,15 @@ impl RunConfig {
         self.numbers.check().map_err(|e| e.within("numbers"))?;
         self.loss_scale.map_or(Ok(()), |scale| scale.check())?;
         self.schedule.check().map_err(|e| e.within("schedule"))?;
+        self.regularization
+            .check()
+            .map_err(|e| e.within("regularization"))?;
+        if let Some(norm) = self.clip_norm
+            && !(norm.is_finite() && norm > 0.0)
+        {
+            let message = format!("is {norm}, expected a positive number");
+            return Err(Error::config("clip_norm", message));
+        }
         if let Some(swa) = &self.swa {
             swa.check(self.epochs).map_err(|e| e.within("swa"))?;
         }

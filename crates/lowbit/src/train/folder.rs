@@ -28,6 +28,10 @@ pub struct RunResult {
     pub name: String,
     /// Fraction of the test images that is right after the last epoch.
     pub accuracy: f64,
+    /// Fraction of them whose class is among the five highest scores, where there are more classes
+    /// than five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5_accuracy: Option<f64>,
     /// Their mean loss.
     pub loss: f64,
     /// The epoch with the highest accuracy, counted from 1; 0 where nothing was trained.

@@ -21,10 +21,18 @@ pub struct EpochMetrics {
     pub train_loss: f64,
     /// Fraction of them that was right.
     pub train_accuracy: f64,
+    /// Fraction of them whose class was among the five highest scores, where there are more classes
+    /// than five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_top5_accuracy: Option<f64>,
     /// Mean loss of the test images after the epoch.
     pub test_loss: f64,
     /// Fraction of them that is right.
     pub test_accuracy: f64,
+    /// Fraction of them whose class is among the five highest scores, where there are more classes
+    /// than five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_top5_accuracy: Option<f64>,
     /// What the average of weights came to, where there is one; all else is of the last weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<AverageMetrics>,

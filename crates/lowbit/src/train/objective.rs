@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::targets::Targets;
 use crate::Error;
 use crate::error::one_of;
 use crate::ops;
@@ -51,23 +52,38 @@ impl Objective {
         *self == Self::default()
     }
 
-    /// The loss of a batch.
+    /// The loss of a batch; of mixed images `share` times that of the first class and `1 - share`
+    /// times that of the other.
     ///
     /// # Shapes
     /// - `scores`: `[batch, classes]`
     /// - `targets`: `[batch]`, each from 0 to the number of classes less one
     /// - result: `[1]`
-    pub fn loss(self, scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-        match self {
-            Self::CrossEntropy => ops::cross_entropy(scores, targets),
-            Self::SumOfSquares => sum_of_squares(scores, targets),
+    pub fn loss(self, scores: Tensor<2>, targets: impl Into<Targets>) -> Tensor<1> {
+        let Targets {
+            classes,
+            smoothing,
+            mixed,
+        } = targets.into();
+        let of = |scores, classes| match self {
+            Self::CrossEntropy => ops::smoothed_cross_entropy(scores, classes, smoothing),
+            Self::SumOfSquares => sum_of_squares(scores, classes, smoothing),
+        };
+        match mixed {
+            None => of(scores, classes),
+            Some((others, share)) => {
+                of(scores.clone(), classes) * share + of(scores, others) * (1.0 - share)
+            }
         }
     }
 }
 
-fn sum_of_squares(scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+fn sum_of_squares(scores: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
     let [batch, classes] = scores.dims();
-    let one_hot = targets.one_hot::<2>(classes).float();
+    let mut one_hot = targets.one_hot::<2>(classes).float();
+    if smoothing > 0.0 {
+        one_hot = one_hot * (1.0 - smoothing) + smoothing / classes as f32;
+    }
     let squares = (scores - one_hot).square();
     sum(squares.flatten(0, 1)).div_scalar(2.0 * batch as f64)
 }
@@ -145,6 +161,30 @@ mod tests {
         let gradient: Vec<f32> = gradient.iter::<f32>().collect();
         // The errors over two images.
         assert_eq!(gradient, [0.25, -0.5, 0.5, -0.375, 0.0, 0.5]);
+    }
+
+    /// Scores (0.5, 0) of the first class: the error of the first is (-0.5, 0), of the second
+    /// (0.5, -1), so that the losses are 0.125 and 0.625. A quarter of the second makes
+    /// 0.75 0.125 + 0.25 0.625 = 0.25. The first class smoothed by a half is (0.75, 0.25): errors
+    /// (-0.25, -0.25), loss 0.0625.
+    #[test]
+    fn mixed_and_smoothed_targets_by_hand() {
+        let device = Device::flex();
+        let class = |c: i32| Tensor::<1, Int>::from_ints([c], &device);
+        let loss = |smoothing, mixed| {
+            let classes = class(0);
+            let targets = Targets {
+                classes,
+                smoothing,
+                mixed,
+            };
+            let scores = Tensor::<2>::from_floats([[0.5f32, 0.0]], &device);
+            let loss = Objective::SumOfSquares.loss(scores, targets);
+            loss.into_scalar::<f32>()
+        };
+        assert_eq!(loss(0.0, None), 0.125);
+        assert_eq!(loss(0.0, Some((class(1), 0.75))), 0.25);
+        assert_eq!(loss(0.5, None), 0.0625);
     }
 
     /// Equal scores of four classes: every probability is 1/4, the loss log 4.

@@ -425,6 +425,24 @@ settings! {
         .long("swa-format")
         .on(Train, Usage::new(values::numbers, || "float".into()));
 
+    /// The largest norm of all gradients of a step together; larger ones are scaled down to it.
+    clip_norm: f64, Training, str::parse => "NORM"
+        .long("clip-norm")
+        .on(Train, Usage::new(NO, || "any".into()));
+
+    /// What label smoothing takes from the right class and spreads over all.
+    label_smoothing: f64, Training, str::parse => "PART"
+        .long("label-smoothing")
+        .on(Train, Usage::new(|| "0 to below 1".into(), || "0".into()));
+
+    /// Alpha of mixup, which trains on pairs of images, mixed in shares of the beta distribution.
+    mixup: f64, Training, str::parse => "ALPHA"
+        .on(Train, Usage::new(NO, || "0, nothing is mixed".into()));
+
+    /// Rows and columns of a square that is cut out of each training image.
+    cutout: u32, Training, str::parse => "SIZE"
+        .on(Train, Usage::new(NO, || "0, nothing is cut out".into()));
+
     /// The loss.
     objective: Objective, Training, str::parse => "NAME"
         .on(Train, Usage::new(|| Objective::names().into(), || Objective::default().to_string()));

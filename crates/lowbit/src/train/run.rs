@@ -209,6 +209,7 @@ fn untrained(run: &RunConfig, tested: &Sums, model: &Network, warnings: Vec<Warn
     RunResult {
         name: run.name.clone(),
         accuracy: tested.accuracy(),
+        top5_accuracy: tested.top5_accuracy(),
         loss: tested.mean_loss(),
         best_epoch: 0,
         best_accuracy: tested.accuracy(),
@@ -260,9 +261,11 @@ fn result<T: Task<Network>>(
     let of_weights = (last.test_accuracy, last.test_loss);
     let of_average = last.average.as_ref();
     let (accuracy, loss) = of_average.map_or(of_weights, |a| (a.test_accuracy, a.test_loss));
+    let top5 = of_average.map_or(last.test_top5_accuracy, |a| a.test_top5_accuracy);
     Some(RunResult {
         name: run.name.clone(),
         accuracy,
+        top5_accuracy: top5,
         loss,
         best_epoch: best.epoch,
         best_accuracy: best.accuracy,

@@ -6,7 +6,9 @@ use burn::train::{ClassificationOutput, TrainOutput};
 use super::checkpoint::Sums;
 use super::experiment::{Experiment, RunConfig};
 use super::objective::Objective;
-use crate::data::{Augment, ImageSet, Split, epoch_order};
+use super::regularization::Regularization;
+use super::targets::Targets;
+use crate::data::{Augment, ImageSet, Mixup, Split, epoch_order};
 use crate::models::{Batch, Classifier, classify};
 use crate::quantizers::{UNTRAINED_STEP, set_rounding};
 
@@ -59,7 +61,9 @@ pub struct Classification<'a> {
     pub split: &'a Split,
     /// Crops and flips of training images, if any.
     pub augment: Option<Augment>,
-    /// Where the randomness of crops and flips comes from.
+    /// What else is done to them and their classes.
+    pub regularization: Regularization,
+    /// Where the randomness of all that comes from.
     pub seed: u64,
     /// The loss.
     pub objective: Objective,
@@ -78,16 +82,33 @@ impl<'a> Classification<'a> {
         Self {
             split,
             augment: experiment.data.augment().filter(|_| experiment.augment),
+            regularization: run.regularization,
             seed: experiment.seed,
             objective: run.objective,
             device,
         }
     }
 
-    fn training_batch(&self, indices: &[u32], epoch: u32) -> Batch {
+    /// The training images `indices` as `epoch` sees them and, where they are mixed, the share of the
+    /// first of each pair.
+    fn training_batch(&self, indices: &[u32], epoch: u32) -> (Batch, Option<f32>) {
+        let set = &self.split.train;
         let augment = self.augment.as_ref().map(|a| (a, self.seed, epoch));
+        let mut pixels = pixels(set, indices, augment);
+        if let Some(cutout) = self.regularization.cutting() {
+            let images = pixels.chunks_exact_mut(set.image_len());
+            let size = [set.height, set.width];
+            for (image, &index) in images.zip(indices) {
+                cutout.apply(image, size, self.seed, epoch, index);
+            }
+        }
+        let share = self.regularization.mixing().map(|mixup| {
+            let share = mixup.share(self.seed, epoch, indices);
+            Mixup::mix(&mut pixels, set.image_len(), share);
+            share
+        });
         let device = self.device.clone().autodiff();
-        batch(&self.split.train, indices, augment, &device)
+        (tensors(set, indices, pixels, &device), share)
     }
 }
 
@@ -105,8 +126,13 @@ impl<M: Classifier> Task<M> for Classification<'_> {
         epoch: u32,
         loss_scale: f32,
     ) -> TrainOutput<ClassificationOutput> {
-        let batch = self.training_batch(indices, epoch);
-        let output = classify(model, batch, |scores, targets| {
+        let (batch, share) = self.training_batch(indices, epoch);
+        let output = classify(model, batch, |scores, classes| {
+            let targets = Targets {
+                mixed: share.map(|share| (next(classes.clone()), share)),
+                classes,
+                smoothing: self.regularization.label_smoothing as f32,
+            };
             self.objective.loss(scores, targets)
         });
         let loss = scaled(output.loss.clone(), loss_scale);
@@ -129,8 +155,15 @@ impl<M: Classifier> Task<M> for Classification<'_> {
     }
 
     fn forward_training(&self, model: &M, indices: &[u32], epoch: u32) {
-        model.forward(self.training_batch(indices, epoch).images);
+        model.forward(self.training_batch(indices, epoch).0.images);
     }
+}
+
+/// For each the one after it, for the last the first: what [`Mixup`] mixes with what.
+fn next(classes: Tensor<1, Int>) -> Tensor<1, Int> {
+    let [length] = classes.dims();
+    let rest = classes.clone().narrow(0, 1, length - 1);
+    Tensor::cat(vec![rest, classes.narrow(0, 0, 1)], 0)
 }
 
 /// The loss times its scale.
@@ -168,14 +201,36 @@ pub fn evaluate<M: Classifier>(
     sums
 }
 
-/// Adds a batch.
+/// Adds a batch. Of classes with the same score, the first has the highest; so is it among the five
+/// highest.
 fn count(output: &ClassificationOutput, sums: &mut Sums) {
-    let images = output.targets.dims()[0];
+    let [images, classes] = output.output.dims();
+    // What was not counted from the start is not counted at all: a checkpoint of before there was
+    // this count.
+    if classes > 5 && (sums.images == 0 || sums.correct_top5.is_some()) {
+        *sums.correct_top5.get_or_insert(0) += among_five(output, classes);
+    }
     let predicted: Tensor<1, Int> = output.output.clone().argmax(1).flatten(0, 1);
     let correct = predicted.equal(output.targets.clone()).int().sum();
     sums.loss += output.loss.clone().into_scalar::<f64>() * images as f64;
     sums.correct += correct.into_scalar::<i64>() as u64;
     sums.images += images as u64;
+}
+
+/// The images whose class is among those with the five highest scores.
+fn among_five(output: &ClassificationOutput, classes: usize) -> u64 {
+    let scores = output.output.clone().into_data().convert::<f32>();
+    let scores = scores.as_slice::<f32>().expect("it was converted");
+    let targets = output.targets.clone().into_data();
+    let rows = scores.chunks_exact(classes).zip(targets.iter::<i64>());
+    let among = rows.filter(|(row, target)| {
+        let target = *target as usize;
+        let before = |&(class, &score): &(usize, &f32)| {
+            score > row[target] || score == row[target] && class < target
+        };
+        row.iter().enumerate().filter(before).count() < 5
+    });
+    among.count() as u64
 }
 
 /// The images and classes of `indices` as tensors on `device`.
@@ -185,12 +240,72 @@ pub fn batch(
     augment: Option<(&Augment, u64, u32)>,
     device: &Device,
 ) -> Batch {
-    let shape = [indices.len(), set.channels, set.height, set.width];
-    let mut pixels = vec![0.0f32; shape.iter().product()];
+    tensors(set, indices, pixels(set, indices, augment), device)
+}
+
+/// The normalized images of `indices`, one after the other.
+fn pixels(set: &ImageSet, indices: &[u32], augment: Option<(&Augment, u64, u32)>) -> Vec<f32> {
+    let mut pixels = vec![0.0; indices.len() * set.image_len()];
     set.fill_batch(indices, augment, &mut pixels);
+    pixels
+}
+
+/// Those and their classes as tensors.
+fn tensors(set: &ImageSet, indices: &[u32], pixels: Vec<f32>, device: &Device) -> Batch {
+    let shape = [indices.len(), set.channels, set.height, set.width];
     let labels = set.batch_labels(indices);
     Batch {
         images: Tensor::from_data(TensorData::new(pixels, shape), device),
         targets: Tensor::from_data(TensorData::new(labels, [indices.len()]), device),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(scores: [[f32; 7]; 3], targets: [i32; 3]) -> Sums {
+        let device = Device::flex();
+        let output = ClassificationOutput {
+            loss: Tensor::from_floats([1.0f32], &device),
+            output: Tensor::from_floats(scores, &device),
+            targets: Tensor::from_ints(targets, &device),
+        };
+        let mut sums = Sums::default();
+        count(&output, &mut sums);
+        sums
+    }
+
+    /// Seven classes, the highest score in the first: the fifth is among the five highest, the sixth
+    /// is not.
+    #[test]
+    fn the_five_highest_scores_by_hand() {
+        let falling = [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0];
+        let sums = counted([falling; 3], [0, 4, 5]);
+        assert_eq!((sums.correct, sums.correct_top5), (1, Some(2)));
+        assert_eq!(sums.top5_accuracy(), Some(2.0 / 3.0));
+    }
+
+    /// All scores are the same: the first class is the highest, the first five are the five highest.
+    #[test]
+    fn of_equal_scores_the_first_are_the_highest() {
+        let sums = counted([[0.5; 7]; 3], [0, 4, 5]);
+        assert_eq!((sums.correct, sums.correct_top5), (1, Some(2)));
+    }
+
+    /// Of a checkpoint from before there was the count.
+    #[test]
+    fn what_was_not_counted_from_the_start_is_not_counted() {
+        let text = r#"{"loss": 1.0, "correct": 1, "images": 2}"#;
+        let mut sums: Sums = serde_json::from_str(text).unwrap();
+        let device = Device::flex();
+        let output = ClassificationOutput {
+            loss: Tensor::from_floats([1.0f32], &device),
+            output: Tensor::zeros([1, 10], &device),
+            targets: Tensor::from_ints([0], &device),
+        };
+        count(&output, &mut sums);
+        assert_eq!((sums.correct, sums.images), (2, 3));
+        assert_eq!(sums.top5_accuracy(), None);
     }
 }

@@ -9,6 +9,7 @@ use burn::train::Interrupter;
 
 use super::averaging::{Average, AverageMetrics, Rate};
 use super::checkpoint::{self, Best, Checkpoints, Parts, State, Sums};
+use super::clip::clipped;
 use super::experiment::RunConfig;
 use super::loss_scale::unscaled;
 use super::metrics::EpochMetrics;
@@ -143,8 +144,10 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             lr,
             train_loss: trained.mean_loss(),
             train_accuracy: trained.accuracy(),
+            train_top5_accuracy: trained.top5_accuracy(),
             test_loss: tested.mean_loss(),
             test_accuracy: accuracy,
+            test_top5_accuracy: tested.top5_accuracy(),
             average,
             seconds: self.state.seconds,
             loss_scale: loss_scaling.map(|scaling| scaling.scale),
@@ -200,6 +203,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             weights: self.state.averaged,
             test_loss: tested.mean_loss(),
             test_accuracy: tested.accuracy(),
+            test_top5_accuracy: tested.top5_accuracy(),
         }))
     }
 
@@ -235,7 +239,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         let scale = self.state.loss_scaling.map_or(1.0, |scaling| scaling.scale);
         let task = &self.setting.task;
         let output = task.step(self.model(), indices, epoch, scale);
-        let grads = self.unscaled(output.grads);
+        let grads = self.unscaled(output.grads).map(|grads| self.clipped(grads));
         if self.config.recipe.freeze_thresholds.is_some() {
             let model = self.model.as_ref().expect("the optimizer gives it back");
             if let Some(grads) = &grads {
@@ -262,6 +266,14 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         scaling.follow(kind, grads.is_some());
         self.state.loss_scaling = Some(scaling);
         grads
+    }
+
+    /// The gradients with their norm at most what the run says, if it says something.
+    fn clipped(&self, grads: GradientsParams) -> GradientsParams {
+        match self.config.clip_norm {
+            Some(largest) => clipped(self.model(), grads, largest),
+            None => grads,
+        }
     }
 
     /// Freezes what the recipe freezes before this step. Everything it depends on is in the

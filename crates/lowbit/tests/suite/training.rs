@@ -54,6 +54,22 @@ fn low_precision() -> Experiment {
     settings.complete().unwrap()
 }
 
+/// Clipped gradients, smoothed labels, and images that are cut and mixed.
+fn regularized() -> Experiment {
+    let settings = Settings {
+        method: Some(Method::DOREFA),
+        clip_norm: Some(0.5),
+        label_smoothing: Some(0.1),
+        mixup: Some(0.4),
+        cutout: Some(3),
+        epochs: Some(3),
+        batch: Some(32),
+        threads: Some(1),
+        ..Settings::default()
+    };
+    settings.complete().unwrap()
+}
+
 /// Stops a run after some steps.
 pub(crate) struct StopAfter<'a>(pub(crate) usize, pub(crate) &'a Interrupter);
 
@@ -134,6 +150,7 @@ fn an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one() {
         ("dorefa", experiment(Method::DOREFA)),
         ("tqt", experiment(Method::TQT)),
         ("low-precision", low_precision()),
+        ("regularized", regularized()),
     ];
     for (method, experiment) in experiments {
         let whole = train(
@@ -168,11 +185,41 @@ fn an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one() {
     }
 }
 
+/// Each option alone makes another network of the same seed.
+#[test]
+fn every_regularization_changes_the_weights() {
+    let split = some_digits();
+    let temporary = tempfile::tempdir().unwrap();
+    let trained = |name: &str, text: &str| {
+        let text = format!("method = \"float\"\nepochs = 1\nthreads = 1\n{text}");
+        let settings: Settings = toml::from_str(&text).unwrap();
+        let experiment = settings.complete().unwrap();
+        let folder = train(&temporary.path().join(name), &experiment, &split);
+        weights(&folder, "float")
+    };
+    let all = [
+        "",
+        "clip_norm = 0.5",
+        "label_smoothing = 0.1",
+        "mixup = 0.4",
+        "cutout = 3",
+    ];
+    let all: std::collections::BTreeSet<_> = all
+        .iter()
+        .map(|text| trained(&format!("run-{}", text.len()), text))
+        .collect();
+    assert_eq!(all.len(), 5);
+}
+
 #[test]
 fn two_threads_give_the_numbers_of_one() {
     let split = some_digits();
     let temporary = tempfile::tempdir().unwrap();
-    for (name, experiment) in [("tqt", experiment(Method::TQT)), ("low", low_precision())] {
+    for (name, experiment) in [
+        ("tqt", experiment(Method::TQT)),
+        ("low", low_precision()),
+        ("regularized", regularized()),
+    ] {
         let on = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::QPlan;
 use crate::nn::{Linear, LinearConfig};
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
-use crate::train::{Objective, Recipe, Start};
+use crate::train::{Objective, Recipe, Regularization, Start};
 
 /// A network that is no classifier: `y = w x + b`.
 #[derive(Module, Debug)]
@@ -90,6 +90,8 @@ fn run() -> RunConfig {
         objective: Objective::default(),
         numbers: OptimizerNumbers::default(),
         loss_scale: None,
+        clip_norm: None,
+        regularization: Regularization::default(),
         swa: None,
         recipe: Recipe::default(),
         plan: QPlan::float(),
@@ -147,6 +149,28 @@ fn a_scaled_loss_trains_alike_and_steps_that_overflow_are_left_out() {
     assert_eq!(state.unwrap().skipped, 0);
     let (moved, metrics, _) = trained(Some("170141183460469231731687303715884105728"));
     assert_eq!((moved, metrics.1), (0.0, Some(4)));
+}
+
+/// The first step's gradients have a norm of about 9; clipped to 1e-3, a step of plain descent moves
+/// the two numbers by 0.2 times that, which a scale of the loss does not change.
+#[test]
+fn a_clipped_step_is_no_longer_than_it_may_be() {
+    let moved = |loss_scale: Option<&str>| {
+        let run = RunConfig {
+            clip_norm: Some(1e-3),
+            loss_scale: loss_scale.map(|text| text.parse().unwrap()),
+            ..run()
+        };
+        let mut trainer = Trainer::new(line(), &run, SETTING);
+        trainer.step(&[0, 1, 2, 3]);
+        let linear = &trainer.model().linear;
+        let weight = f64::from(linear.weight.val().into_scalar::<f32>()) - 8.5;
+        let bias = linear.bias.as_ref().unwrap().val().into_scalar::<f64>();
+        weight.hypot(bias)
+    };
+    // A weight of 8.5 has steps of 2^-20, and it moves by 2e-4.
+    assert!((moved(None) / 2e-4 - 1.0).abs() < 5e-3, "{}", moved(None));
+    assert_eq!(moved(None), moved(Some("1024")));
 }
 
 #[test]
