@@ -270,6 +270,15 @@ impl QPlan {
         })
     }
 
+    /// Whether some quantizer learns its width.
+    pub fn learns_widths(&self) -> bool {
+        self.has(|slot| {
+            slot.learned()
+                .iter()
+                .any(|learned| learned.role == Role::Bits)
+        })
+    }
+
     /// Whether some quantizer has a parameter that calibration sets.
     pub fn needs_calibration(&self) -> bool {
         self.has(|slot| slot.learned().iter().any(|learned| learned.calibrated))

@@ -5,15 +5,17 @@ use burn::tensor::Tensor;
 
 use super::Classifier;
 use crate::config::Layer;
-use crate::quantizers::{ModulePath, QuantizerConfig, Slot};
+use crate::quantizers::{LearnedWidths, ModulePath, QuantizerConfig, Slot};
 
-/// Bits that the parameters take: each that a layer has a quantizer for at its width, everything
+/// Bits that the parameters take: each that a layer has a quantizer for at its width, which may be
+/// learned, everything
 /// else (normalization with its running statistics, thresholds and their signs, what is left in
 /// float) at 32.
 pub fn model_bits<M: Classifier>(model: &M) -> u64 {
     let layers = model.layers().to_vec();
     let mut count = Count {
         layers,
+        learned: LearnedWidths::of(model),
         path: ModulePath::default(),
         bits: 0,
     };
@@ -23,6 +25,7 @@ pub fn model_bits<M: Classifier>(model: &M) -> u64 {
 
 struct Count {
     layers: Vec<Layer>,
+    learned: LearnedWidths,
     path: ModulePath,
     bits: u64,
 }
@@ -50,6 +53,10 @@ impl ModuleVisitor for Count {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let numbers: usize = param.dims().iter().product();
-        self.bits += u64::from(self.width().unwrap_or(32)) * numbers as u64;
+        let learned = self.learned.at(&self.path.holder(), self.path.field());
+        self.bits += match learned {
+            Some(width) => (width * numbers as f64).round() as u64,
+            None => u64::from(self.width().unwrap_or(32)) * numbers as u64,
+        };
     }
 }

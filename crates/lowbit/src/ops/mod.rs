@@ -13,6 +13,7 @@ mod pool;
 mod power;
 mod product;
 mod quantization;
+mod sum;
 mod update;
 
 pub use backend::profile::{Spent, profile};
@@ -35,6 +36,7 @@ pub use product::{
     conv2d, conv2d_with_sums, conv3d, linear, linear_with_sums,
 };
 pub use quantization::*;
+pub(crate) use sum::sum;
 pub use update::{AdamStep, SgdStep, adam, sgd};
 
 /// Multiplications and additions a second that the registers of this machine's CPUs allow, with

@@ -14,6 +14,7 @@ mod slot;
 mod slots;
 mod threshold_init;
 mod watch;
+mod widths;
 
 pub use integers::Integers;
 pub use learned::{
@@ -31,3 +32,4 @@ pub use watch::{
     Bin, Histogram, ModulePath, Observation, Observations, Place, Qualities, Quality, Selection,
     Signs, Switch, Tapped, Taps, measuring, observe, set_quantization,
 };
+pub(crate) use widths::LearnedWidths;

@@ -62,12 +62,18 @@ pub fn methods(methods: &[Method]) -> Table {
     };
     let lines = methods.iter().map(|&method| {
         let learns = method.learns().into_iter();
-        let learns: Vec<String> = learns.map(|(slot, field)| format!("{slot} {field}")).collect();
+        let learns: Vec<String> = learns
+            .map(|(slot, field)| format!("{slot} {field}"))
+            .collect();
         [
             method.to_string(),
             widths(method.weight_bits()),
             widths(method.activation_bits()),
-            if learns.is_empty() { "-".into() } else { learns.join(", ") },
+            if learns.is_empty() {
+                "-".into()
+            } else {
+                learns.join(", ")
+            },
             method.source().into(),
             method.what().into(),
         ]

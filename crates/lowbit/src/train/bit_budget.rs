@@ -1,13 +1,12 @@
 //! A budget for widths that are learned.
 
-use std::collections::BTreeMap;
-
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::quantizers::{ModulePath, Place, Role, Slot, learned_at};
+use crate::config::FLOAT_BITS;
+use crate::quantizers::{LearnedWidths, Slot};
 
 /// How many bits learned widths may have on average; in TOML, `bit_budget = { bits = 4 }`.
 ///
@@ -87,123 +86,11 @@ impl BitBudget {
 /// learned.
 pub fn mean_bits<M: Module>(model: &M) -> Option<MeanBits> {
     let found = LearnedWidths::of(model);
-    let mean = |slot| {
-        let (mut sum, mut count) = (0.0, 0.0);
-        for (place, width) in found.slot(slot) {
-            let numbers = found.numbers(place);
-            let bits = width.whole();
-            sum += numbers * bits.iter().sum::<f64>() / bits.len() as f64;
-            count += numbers;
-        }
-        (count > 0.0).then_some(sum / count)
-    };
+    let inputs = found.whole_mean(Slot::INPUT);
     Some(MeanBits {
-        weights: mean(Slot::WEIGHT)?,
-        inputs: mean(Slot::INPUT).unwrap_or(f64::from(crate::config::FLOAT_BITS)),
+        weights: found.whole_mean(Slot::WEIGHT)?,
+        inputs: inputs.unwrap_or(f64::from(FLOAT_BITS)),
     })
-}
-
-/// The parameters of one width.
-#[derive(Default)]
-struct Width {
-    /// Bits after and before the point, `[1]` or `[channels]`.
-    bits: Vec<Tensor<1>>,
-    signed: f64,
-}
-
-impl Width {
-    /// Each width, a whole number of bits.
-    fn whole(&self) -> Vec<f64> {
-        let read = |bits: &Tensor<1>| -> Vec<f32> {
-            let bits = bits.clone().into_data();
-            bits.iter::<f32>().map(f32::round_ties_even).collect()
-        };
-        let each: Vec<Vec<f32>> = self.bits.iter().map(read).collect();
-        let channels = each.first().map_or(0, Vec::len);
-        let width = |channel: usize| {
-            let bits: f32 = each.iter().map(|bits| bits[channel]).sum();
-            f64::from(bits.max(0.0)) + self.signed
-        };
-        (0..channels).map(width).collect()
-    }
-
-    /// The mean over the channels, whose gradient is that of widths that are not rounded.
-    fn mean(&self) -> Option<Tensor<1>> {
-        let bits = self.bits.iter().cloned().reduce(|a, b| a + b)?;
-        let channels = bits.dims()[0];
-        let positive = super::objective::sum(bits.clamp_min(0.0));
-        Some(positive / channels as f64 + self.signed)
-    }
-}
-
-/// The widths that a network learns, and how many numbers its parameters have.
-#[derive(Default)]
-struct LearnedWidths {
-    path: ModulePath,
-    widths: BTreeMap<Place, Width>,
-    /// By the parameter's path.
-    numbers: BTreeMap<String, f64>,
-}
-
-impl LearnedWidths {
-    fn of<M: Module>(model: &M) -> Self {
-        let mut found = Self::default();
-        model.visit(&mut found);
-        found
-    }
-
-    /// Those of the slot of that name.
-    fn slot<'a>(&'a self, slot: &'a str) -> impl Iterator<Item = (&'a Place, &'a Width)> {
-        let whole = self.widths.iter().filter(|(_, width)| width.bits.len() == 2);
-        whole.filter(move |(place, _)| place.slot == slot)
-    }
-
-    /// How often the width at a place counts.
-    fn numbers(&self, place: &Place) -> f64 {
-        let weight = format!("{}.{}", place.layer, Slot::WEIGHT);
-        self.numbers.get(&weight).copied().unwrap_or(1.0)
-    }
-
-    /// The mean width in a slot.
-    fn mean(&self, slot: &str) -> Option<Tensor<1>> {
-        let total: f64 = self.slot(slot).map(|(place, _)| self.numbers(place)).sum();
-        let parts = self.slot(slot).filter_map(|(place, width)| {
-            let share = self.numbers(place) / total;
-            Some(width.mean()? * share)
-        });
-        parts.reduce(|a, b| a + b)
-    }
-}
-
-impl ModuleVisitor for LearnedWidths {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some((learned, place)) = learned_at(&self.path).zip(self.path.place()) else {
-            let numbers = param.dims().iter().product::<usize>() as f64;
-            self.numbers.insert(self.path.key(), numbers);
-            return;
-        };
-        match learned.role {
-            Role::Bits => {
-                let bits = param.val().flatten::<1>(0, D - 1);
-                self.widths.entry(place).or_default().bits.push(bits);
-            }
-            Role::Signedness => {
-                if let Some(width) = self.widths.get_mut(&place) {
-                    let signed = param.val().into_data().iter::<f32>().next();
-                    width.signed = f64::from(signed.unwrap_or_default());
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]
@@ -252,7 +139,10 @@ mod tests {
     #[test]
     fn the_budget_comes_down() {
         let budget = BitBudget::new(4.0);
-        assert_eq!([0.0, 0.25, 0.5, 1.0].map(|part| budget.at(part)), [8.0, 6.0, 4.0, 4.0]);
+        assert_eq!(
+            [0.0, 0.25, 0.5, 1.0].map(|part| budget.at(part)),
+            [8.0, 6.0, 4.0, 4.0]
+        );
         assert_eq!(BitBudget::new(9.0).at(0.0), 9.0);
     }
 

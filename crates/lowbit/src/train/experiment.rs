@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::averaging::Averaging;
+use super::bit_budget::BitBudget;
 use super::defaults;
 use super::loss_scale::LossScale;
 use super::objective::Objective;
@@ -107,6 +108,9 @@ pub struct RunConfig {
     /// When and how weights are averaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swa: Option<Averaging>,
+    /// How many bits learned widths may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bit_budget: Option<BitBudget>,
     /// What is done beside descending.
     #[serde(default, skip_serializing_if = "Recipe::is_plain")]
     pub recipe: Recipe,
@@ -349,6 +353,7 @@ impl RunConfig {
             clip_norm: given.clip_norm,
             regularization: settings.regularization(Regularization::default()),
             swa: settings.averaging(None, lr)?,
+            bit_budget: given.bit_budget,
             recipe: given.recipe.unwrap_or_else(recipe),
             plan,
         })
@@ -387,6 +392,13 @@ impl RunConfig {
         {
             let message = format!("is {norm}, expected a positive number");
             return Err(Error::config("clip_norm", message));
+        }
+        if let Some(budget) = &self.bit_budget {
+            budget.check().map_err(|e| e.within("bit_budget"))?;
+            if !self.plan.learns_widths() {
+                let message = "the plan learns no widths, expected learned-width";
+                return Err(Error::config("bit_budget", message));
+            }
         }
         if let Some(swa) = &self.swa {
             swa.check(self.epochs).map_err(|e| e.within("swa"))?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::averaging::AverageMetrics;
+use super::bit_budget::MeanBits;
 use super::warning::Warning;
 use crate::Error;
 use crate::files::write_atomic;
@@ -36,6 +37,9 @@ pub struct EpochMetrics {
     /// What the average of weights came to, where there is one; all else is of the last weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<AverageMetrics>,
+    /// Mean widths, where they are learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_bits: Option<MeanBits>,
     /// Seconds since the start of the run, without interruptions.
     pub seconds: f64,
     /// What the loss is multiplied by, after the epoch, where it is.

@@ -2,6 +2,7 @@
 //! [`Objective`]), one network step by step ([`Trainer`]), and experiments on disk ([`RunFolder`]).
 
 mod averaging;
+mod bit_budget;
 pub mod checkpoint;
 mod clip;
 mod comparison;
@@ -29,6 +30,7 @@ mod warning;
 mod width_list;
 
 pub use averaging::{AverageMetrics, Averaging, AveragingInterval};
+pub use bit_budget::{BitBudget, MeanBits, mean_bits};
 pub use burn::train::Interrupter;
 pub use checkpoint::Checkpoints;
 pub use comparison::Comparison;

@@ -11,6 +11,7 @@ use lowbit_formats::Accumulation;
 use serde::{Deserialize, Serialize};
 
 use super::averaging::AveragingInterval;
+use super::bit_budget::BitBudget;
 use super::defaults;
 use super::loss_scale::LossScale;
 use super::objective::Objective;
@@ -442,6 +443,11 @@ settings! {
     /// Rows and columns of a square that is cut out of each training image.
     cutout: u32, Training, str::parse => "SIZE"
         .on(Train, Usage::new(NO, || "0, nothing is cut out".into()));
+
+    /// How many bits learned widths may have on average, of weights and of activations.
+    bit_budget: BitBudget, Runs, values::bit_budget => "BITS"
+        .long("bit-budget")
+        .on(Train, Usage::new(NO, || "none".into()));
 
     /// The loss.
     objective: Objective, Training, str::parse => "NAME"

@@ -3,7 +3,7 @@
 use super::defaults;
 use super::options::{Decides, Settings};
 use crate::Error;
-use crate::config::{LowPrecisionPlan, Method, QPlan, TqtPlan};
+use crate::config::{FLOAT_BITS, LowPrecisionPlan, Method, QPlan, TqtPlan};
 use crate::optim::OptimizerNumbers;
 use crate::quantizers::TrainedThresholdConfig;
 

@@ -27,6 +27,7 @@ macro_rules! recipes {
 impl NamedRecipe {
     /// All recipes.
     pub const ALL: &[Self] = recipes! {
+        "methods"
         "number-formats"
         "stochastic-rounding"
         "tensor-cores"

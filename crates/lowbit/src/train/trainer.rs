@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use burn::optim::GradientsParams;
 use burn::optim::ModuleOptimizer;
 use burn::optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::train::Interrupter;
 
 use super::averaging::{Average, AverageMetrics, Rate};
+use super::bit_budget::mean_bits;
 use super::checkpoint::{self, Best, Checkpoints, Parts, State, Sums};
 use super::clip::clipped;
 use super::experiment::RunConfig;
@@ -149,6 +150,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             test_accuracy: accuracy,
             test_top5_accuracy: tested.top5_accuracy(),
             average,
+            mean_bits: mean_bits(self.model()),
             seconds: self.state.seconds,
             loss_scale: loss_scaling.map(|scaling| scaling.scale),
             skipped_steps: loss_scaling.map(|scaling| scaling.skipped),
@@ -239,7 +241,8 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         let scale = self.state.loss_scaling.map_or(1.0, |scaling| scaling.scale);
         let task = &self.setting.task;
         let output = task.step(self.model(), indices, epoch, scale);
-        let grads = self.unscaled(output.grads).map(|grads| self.clipped(grads));
+        let grads = self.unscaled(output.grads);
+        let grads = grads.map(|grads| self.clipped(self.penalized(grads)));
         if self.config.recipe.freeze_thresholds.is_some() {
             let model = self.model.as_ref().expect("the optimizer gives it back");
             if let Some(grads) = &grads {
@@ -266,6 +269,26 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         scaling.follow(kind, grads.is_some());
         self.state.loss_scaling = Some(scaling);
         grads
+    }
+
+    /// The gradients with those of what bits beyond the budget cost, if there is one.
+    fn penalized(&self, grads: GradientsParams) -> GradientsParams {
+        let Some(budget) = &self.config.bit_budget else {
+            return grads;
+        };
+        let total = self.config.epochs * self.steps_per_epoch();
+        let part = self.global_step() as f64 / total as f64;
+        let model = self.model();
+        let Some(penalty) = budget.penalty(model, part) else {
+            return grads;
+        };
+        let mut both = GradientsAccumulator::new();
+        both.accumulate(model, grads);
+        both.accumulate(
+            model,
+            GradientsParams::from_grads(penalty.backward(), model),
+        );
+        both.grads()
     }
 
     /// The gradients with their norm at most what the run says, if it says something.

@@ -1,6 +1,7 @@
 //! The values of options as help shows them, and how those are read that have no text form of their
 //! own.
 
+use super::bit_budget::BitBudget;
 use crate::Error;
 use crate::config::{FLOAT_BITS, Fold};
 use crate::data::DataSet;
@@ -55,6 +56,13 @@ pub(super) fn widths() -> String {
 
 pub(super) fn usual_bits() -> String {
     "the method's usual".into()
+}
+
+pub(super) fn bit_budget(text: &str) -> Result<BitBudget, Error> {
+    let budget = BitBudget::new(text.parse().unwrap_or(f64::NAN));
+    let checked = budget.check();
+    checked.map_err(|_| Error::config("bit_budget", format!("is `{text}`, expected bits")))?;
+    Ok(budget)
 }
 
 pub(super) fn tqt_widths() -> String {

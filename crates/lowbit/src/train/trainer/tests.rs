@@ -93,6 +93,7 @@ fn run() -> RunConfig {
         clip_norm: None,
         regularization: Regularization::default(),
         swa: None,
+        bit_budget: None,
         recipe: Recipe::default(),
         plan: QPlan::float(),
     }
