@@ -11,6 +11,7 @@ mod cache;
 pub mod cifar;
 pub mod digits;
 mod download;
+mod hold_out;
 mod image_set;
 pub mod mnist;
 mod order;
@@ -31,6 +32,7 @@ pub use augment::Augment;
 pub use cache::cache_folder;
 use download::OnProgress;
 pub use download::Progress;
+pub use hold_out::{HoldOut, Parts};
 pub use image_set::ImageSet;
 pub use order::epoch_order;
 

@@ -10,6 +10,8 @@ pub(super) enum Purpose {
     Order = 0,
     /// Crop and flip of an image.
     Augment = 1,
+    /// Which images are held out.
+    HoldOut = 2,
 }
 
 /// The highest counter word, "data" in ASCII, which keeps these sequences apart from those that

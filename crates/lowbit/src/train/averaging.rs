@@ -7,6 +7,7 @@ use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Sums;
+use super::metrics::Tested;
 use super::options::Settings;
 use super::task::Task;
 use super::trainer::Setting;
@@ -184,6 +185,9 @@ pub struct AverageMetrics {
     pub test_loss: f64,
     /// Fraction of them that is right.
     pub test_accuracy: f64,
+    /// What the held-out images say of it, where images are held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Tested>,
 }
 
 /// The average of a run on its way.
@@ -246,7 +250,7 @@ impl<'a, M: Module> Average<'a, M> {
         setting: &Setting<T>,
         epoch: u32,
         frozen: bool,
-    ) -> Option<Sums> {
+    ) -> Option<(Sums, Option<Sums>)> {
         if self.mean.count() == 0 {
             return None;
         }
@@ -263,7 +267,10 @@ impl<'a, M: Module> Average<'a, M> {
             });
             averaged = live.valid();
         }
-        let tested = setting.task.test(&averaged);
+        let tested = (
+            setting.task.test(&averaged),
+            setting.task.held_out(&averaged),
+        );
         self.model = Some(averaged);
         Some(tested)
     }

@@ -1,12 +1,14 @@
 //! What a network learns: data, objective and metrics.
 
+use std::borrow::Cow;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::{ClassificationOutput, TrainOutput};
 
 use super::checkpoint::Sums;
 use super::experiment::{Experiment, RunConfig};
 use super::objective::Objective;
-use crate::data::{Augment, ImageSet, Split, epoch_order};
+use crate::data::{Augment, ImageSet, Parts, Split, epoch_order};
 use crate::models::{Batch, Classifier, classify};
 use crate::quantizers::{UNTRAINED_STEP, set_rounding};
 
@@ -42,6 +44,11 @@ pub trait Task<M> {
     /// Loss and metrics over the test data of a network in its validation form.
     fn test(&self, model: &M) -> Sums;
 
+    /// The same over training data that is held out to choose the best checkpoint by, if any is.
+    fn held_out(&self, _model: &M) -> Option<Sums> {
+        None
+    }
+
     /// Forward pass over the training examples `indices`, for those who watch the network.
     fn forward(&self, model: &M, indices: &[u32]);
 
@@ -53,7 +60,7 @@ pub trait Task<M> {
 }
 
 /// Images to one class each.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Classification<'a> {
     /// The data set.
     pub split: &'a Split,
@@ -63,6 +70,9 @@ pub struct Classification<'a> {
     pub seed: u64,
     /// The loss.
     pub objective: Objective,
+    /// Which of the training images are trained on and which are held out; all are trained on
+    /// without.
+    pub parts: Option<Parts>,
     /// The device, without autodiff.
     pub device: &'a Device,
 }
@@ -80,14 +90,41 @@ impl<'a> Classification<'a> {
             augment: experiment.data.augment().filter(|_| experiment.augment),
             seed: experiment.seed,
             objective: run.objective,
+            parts: experiment.parts(split),
             device,
+        }
+    }
+
+    /// The places in the data set of the examples `indices`.
+    fn images<'i>(&self, indices: &'i [u32]) -> Cow<'i, [u32]> {
+        match &self.parts {
+            None => indices.into(),
+            Some(parts) => indices.iter().map(|&i| parts.train[i as usize]).collect(),
+        }
+    }
+
+    /// The scores that `forward` computes of the training images `indices` as `epoch` sees them, and
+    /// their loss.
+    pub(super) fn pass(
+        &self,
+        indices: &[u32],
+        epoch: u32,
+        forward: impl FnOnce(Tensor<4>) -> Tensor<2>,
+    ) -> ClassificationOutput {
+        let batch = self.training_batch(indices, epoch);
+        let output = forward(batch.images);
+        let loss = self.objective.loss(output.clone(), batch.targets.clone());
+        ClassificationOutput {
+            loss,
+            output,
+            targets: batch.targets,
         }
     }
 
     fn training_batch(&self, indices: &[u32], epoch: u32) -> Batch {
         let augment = self.augment.as_ref().map(|a| (a, self.seed, epoch));
         let device = self.device.clone().autodiff();
-        batch(&self.split.train, indices, augment, &device)
+        batch(&self.split.train, &self.images(indices), augment, &device)
     }
 }
 
@@ -95,7 +132,8 @@ impl<M: Classifier> Task<M> for Classification<'_> {
     type Output = ClassificationOutput;
 
     fn examples(&self) -> usize {
-        self.split.train.len()
+        let parts = self.parts.as_ref();
+        parts.map_or(self.split.train.len(), |parts| parts.train.len())
     }
 
     fn step(
@@ -105,10 +143,7 @@ impl<M: Classifier> Task<M> for Classification<'_> {
         epoch: u32,
         loss_scale: f32,
     ) -> TrainOutput<ClassificationOutput> {
-        let batch = self.training_batch(indices, epoch);
-        let output = classify(model, batch, |scores, targets| {
-            self.objective.loss(scores, targets)
-        });
+        let output = self.pass(indices, epoch, |images| model.forward(images));
         let loss = scaled(output.loss.clone(), loss_scale);
         TrainOutput::new(model, loss.backward(), output)
     }
@@ -121,9 +156,17 @@ impl<M: Classifier> Task<M> for Classification<'_> {
         evaluate(model, &self.split.test, self.objective, self.device)
     }
 
+    fn held_out(&self, model: &M) -> Option<Sums> {
+        let images = &self.parts.as_ref()?.held_out;
+        let set = &self.split.train;
+        let sums = evaluate_images(model, set, images, self.objective, self.device);
+        Some(sums)
+    }
+
     fn forward(&self, model: &M, indices: &[u32]) {
         for indices in indices.chunks(CALIBRATION_BATCH) {
-            let batch = batch(&self.split.train, indices, None, self.device);
+            let images = self.images(indices);
+            let batch = batch(&self.split.train, &images, None, self.device);
             model.forward(batch.images);
         }
     }
@@ -155,10 +198,21 @@ pub fn evaluate<M: Classifier>(
     objective: Objective,
     device: &Device,
 ) -> Sums {
+    let all: Vec<u32> = (0..set.len() as u32).collect();
+    evaluate_images(model, set, &all, objective, device)
+}
+
+/// The same over the images `indices` alone.
+fn evaluate_images<M: Classifier>(
+    model: &M,
+    set: &ImageSet,
+    indices: &[u32],
+    objective: Objective,
+    device: &Device,
+) -> Sums {
     set_rounding(0, UNTRAINED_STEP);
     let mut sums = Sums::default();
-    let order: Vec<u32> = (0..set.len() as u32).collect();
-    for indices in order.chunks(TEST_BATCH) {
+    for indices in indices.chunks(TEST_BATCH) {
         let batch = batch(set, indices, None, device);
         let output = classify(model, batch, |scores, targets| {
             objective.loss(scores, targets)

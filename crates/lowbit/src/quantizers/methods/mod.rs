@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use accumulator::{Accumulator, AccumulatorConfig, Sums, Term};
 pub use dorefa::{DorefaActivation, DorefaConfig, DorefaWeight};
-pub(crate) use format::Draws;
+pub(crate) use format::{Draws, with_rounding};
 pub use format::{FormatQuantizer, FormatQuantizerConfig, Hook, UNTRAINED_STEP, set_rounding};
 pub use lsq::{Lsq, LsqConfig};
 pub use method::{Calibration, Channels, Group, Learned, Role};

@@ -91,6 +91,7 @@ fn run() -> RunConfig {
         numbers: OptimizerNumbers::default(),
         loss_scale: None,
         swa: None,
+        distillation: None,
         recipe: Recipe::default(),
         plan: QPlan::float(),
     }
