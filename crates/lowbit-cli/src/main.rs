@@ -32,6 +32,8 @@ struct Arguments {
 enum Command {
     Train(commands::train::Arguments),
     Quantize(commands::quantize::Arguments),
+    Distill(commands::distill::Arguments),
+    Chain(commands::chain::Arguments),
     Eval(commands::eval::Arguments),
     Recipes(commands::recipes::Arguments),
     /// Look into quantizers and quantized networks.
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Train(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
+        Command::Distill(arguments) => arguments.run(),
+        Command::Chain(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
         Command::Recipes(arguments) => arguments.run(),
         Command::Analyze(command) => command.run(),

@@ -2,6 +2,7 @@
 //! [`Objective`]), one network step by step ([`Trainer`]), and experiments on disk ([`RunFolder`]).
 
 mod averaging;
+mod chain;
 pub mod checkpoint;
 mod comparison;
 mod defaults;
@@ -28,6 +29,7 @@ mod width_list;
 
 pub use averaging::{AverageMetrics, Averaging, AveragingInterval};
 pub use burn::train::Interrupter;
+pub use chain::{Cell, CellResult, Chain, ChainResults, Curve, USUAL_HOLD_OUT};
 pub use checkpoint::Checkpoints;
 pub use comparison::Comparison;
 pub use distillation::{Distillation, Phases, Teacher, TeacherConfig};

@@ -6,6 +6,7 @@ mod activations;
 mod averaging;
 mod calibration;
 mod calibration_of_layers;
+mod chain;
 mod convolutions;
 mod distillation;
 mod fixtures;
