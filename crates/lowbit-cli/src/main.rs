@@ -32,6 +32,8 @@ struct Arguments {
 enum Command {
     Train(commands::train::Arguments),
     Quantize(commands::quantize::Arguments),
+    Distill(commands::distill::Arguments),
+    Chain(commands::chain::Arguments),
     Eval(commands::eval::Arguments),
     Methods(commands::methods::Arguments),
     Recipes(commands::recipes::Arguments),
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Train(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
+        Command::Distill(arguments) => arguments.run(),
+        Command::Chain(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
         Command::Methods(arguments) => arguments.run(),
         Command::Recipes(arguments) => arguments.run(),

@@ -20,6 +20,20 @@ pub(crate) struct Quantize;
 /// Commands that look at what was trained.
 pub(crate) struct Look;
 
+/// `lowbit distill`.
+pub(crate) struct Distill;
+
+/// `lowbit chain`.
+pub(crate) struct Chain;
+
+impl Of for Distill {
+    const COMMAND: Command = Command::Distill;
+}
+
+impl Of for Chain {
+    const COMMAND: Command = Command::Chain;
+}
+
 impl Of for Train {
     const COMMAND: Command = Command::Train;
 }
@@ -45,6 +59,10 @@ fn arg(option: &'static SettingOption, command: Command) -> Option<Arg> {
         .long(option.long())
         .help(option.help(command)?)
         .required(usage.is_required);
+    // Beside a teacher, the network is the student.
+    if command == Command::Distill && option.name == "model" {
+        arg = arg.long("student").alias("model");
+    }
     if let Some(other) = usage.requires {
         arg = arg.requires(other);
     }

@@ -89,6 +89,22 @@ impl Progress for Bars {
         }
     }
 
+    fn started_from_teacher(&mut self, report: &LoadReport) {
+        let taken = report.loaded.join(", ");
+        self.say(&format!("taken from the teacher: {taken}"));
+        let own = report.missing.iter();
+        let other_shape = report.other_shape.iter().map(|(name, ..)| name);
+        let own: Vec<&str> = own.chain(other_shape).map(String::as_str).collect();
+        if !own.is_empty() {
+            self.say(&format!("the student's own: {}", own.join(", ")));
+        }
+    }
+
+    fn cell(&mut self, folder: &Path, index: usize, cells: usize) {
+        let folder = folder.display();
+        self.say(&format!("{} of {cells}: {folder}", index + 1));
+    }
+
     fn calibrated(&mut self, thresholds: &[Calibrated]) {
         match thresholds.len() {
             // They came with the weights.
@@ -136,6 +152,13 @@ impl Progress for Bars {
             100.0 * metrics.test_accuracy,
             metrics.seconds,
         ));
+        if let (_, Some(held_out)) = metrics.tested() {
+            self.say(&format!(
+                "    held out  loss {:.4}  accuracy {:6.2} %",
+                held_out.loss,
+                100.0 * held_out.accuracy,
+            ));
+        }
         if let Some(average) = &metrics.average {
             self.say(&format!(
                 "    average of {}  test loss {:.4}  test accuracy {:6.2} %",

@@ -2,6 +2,8 @@
 
 pub(crate) mod analyze;
 pub(crate) mod bench;
+pub(crate) mod chain;
+pub(crate) mod distill;
 pub(crate) mod eval;
 pub(crate) mod formats;
 pub(crate) mod methods;

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod command;
+mod distill;
 mod formats;
 #[cfg(unix)]
 mod outputs;

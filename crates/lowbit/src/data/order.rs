@@ -8,9 +8,14 @@ use super::random::{self, Purpose};
 /// words addressed by seed, epoch and `i`, so the order stays the same on every machine and in
 /// every version.
 pub fn epoch_order(len: usize, seed: u64, epoch: u32) -> Vec<u32> {
+    order(len, seed, Purpose::Order, epoch)
+}
+
+/// The same for another purpose than that of an epoch.
+pub(super) fn order(len: usize, seed: u64, purpose: Purpose, epoch: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..len as u32).collect();
     for i in (1..len as u32).rev() {
-        let [word, ..] = random::words(seed, Purpose::Order, epoch, i);
+        let [word, ..] = random::words(seed, purpose, epoch, i);
         order.swap(i as usize, random::below(word, i + 1) as usize);
     }
     order

@@ -14,6 +14,8 @@ pub(super) enum Purpose {
     Cutout = 2,
     /// The share in which the images of a batch are mixed.
     Mixup = 3,
+    /// Which images are held out.
+    HoldOut = 4,
 }
 
 /// The highest counter word, "data" in ASCII, which keeps these sequences apart from those that

@@ -35,6 +35,16 @@ impl FoldedPair {
     }
 }
 
+/// What a network computes on its way from images to scores, and in the end.
+#[derive(Debug, Clone)]
+pub struct Stages {
+    /// What each of its stages hands on, in order, `[batch, channels, height, width]`; none of a
+    /// network that names no stages.
+    pub features: Vec<Tensor<4>>,
+    /// `[batch, classes]`
+    pub scores: Tensor<2>,
+}
+
 /// A network from images to class scores, which Burn's learner and ours can train.
 pub trait Classifier:
     Module
@@ -47,6 +57,17 @@ pub trait Classifier:
     /// - `images`: `[batch, channels, height, width]`
     /// - result: `[batch, classes]`
     fn forward(&self, images: Tensor<4>) -> Tensor<2>;
+
+    /// The scores, of the bits of [`forward`](Self::forward), and what the stages before hand on.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, channels, height, width]`
+    fn stages(&self, images: Tensor<4>) -> Stages {
+        Stages {
+            features: Vec::new(),
+            scores: self.forward(images),
+        }
+    }
 
     /// The layers, in order, and what each quantizes.
     fn layers(&self) -> &[Layer];
@@ -85,6 +106,20 @@ pub trait Stored: Module {
     /// # Errors
     /// If a parameter is missing, unknown or of another shape.
     fn restored(self, record: ModuleRecord) -> Result<Self, RecordError>;
+
+    /// The parameters that training goes on from, where those are more than
+    /// [`stored`](Self::stored): of what is trained with a network and is not part of it.
+    fn in_training(&self) -> Option<ModuleRecord> {
+        None
+    }
+
+    /// The network with the parameters that training goes on from.
+    ///
+    /// # Errors
+    /// As of [`restored`](Self::restored).
+    fn resumed(self, record: ModuleRecord) -> Result<Self, RecordError> {
+        self.restored(record)
+    }
 }
 
 impl<M: Classifier> Stored for M {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
 use super::network::{Images, Named, check_side};
-use super::{Classifier, FoldedPair};
+use super::{Classifier, FoldedPair, Stages};
 use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
@@ -97,14 +97,14 @@ impl DigitsCnnConfig {
 
 impl Classifier for DigitsCnn {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let normed = |conv, bn: &Option<BatchNorm>, relu, x| {
-            conv_norm_relu(self.fold, conv, bn.as_ref(), relu, x)
-        };
-        let x = normed(&self.conv1, &self.bn1, &self.relu1, images);
-        let x = normed(&self.conv2, &self.bn2, &self.relu2, x);
-        let x = self.pool.forward(x);
-        let x = normed(&self.conv3, &self.bn3, &self.relu3, x);
-        self.fc.forward(self.mean.forward(x).flatten::<2>(1, 3))
+        self.through(images, |_| {})
+    }
+
+    /// What each rectifier hands on, of the second one after the pooling.
+    fn stages(&self, images: Tensor<4>) -> Stages {
+        let mut features = Vec::new();
+        let scores = self.through(images, |x| features.push(x.clone()));
+        Stages { features, scores }
     }
 
     fn layers(&self) -> &[Layer] {
@@ -118,6 +118,23 @@ impl Classifier for DigitsCnn {
 
     fn fold(&self) -> Fold {
         self.fold
+    }
+}
+
+impl DigitsCnn {
+    /// The scores; `stage` sees what each stage hands on.
+    fn through(&self, images: Tensor<4>, mut stage: impl FnMut(&Tensor<4>)) -> Tensor<2> {
+        let normed = |conv, bn: &Option<BatchNorm>, relu, x| {
+            conv_norm_relu(self.fold, conv, bn.as_ref(), relu, x)
+        };
+        let x = normed(&self.conv1, &self.bn1, &self.relu1, images);
+        stage(&x);
+        let x = normed(&self.conv2, &self.bn2, &self.relu2, x);
+        let x = self.pool.forward(x);
+        stage(&x);
+        let x = normed(&self.conv3, &self.bn3, &self.relu3, x);
+        stage(&x);
+        self.fc.forward(self.mean.forward(x).flatten::<2>(1, 3))
     }
 }
 

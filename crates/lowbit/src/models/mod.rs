@@ -22,7 +22,7 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use classifier::{Batch, Classifier, FoldedPair, Stored};
+pub use classifier::{Batch, Classifier, FoldedPair, Stages, Stored};
 pub(crate) use classifier::{classify, impl_steps};
 pub use densenet::{DenseLayer, DenseNet, DenseNetConfig, Transition};
 pub use digits_cnn::{DigitsCnn, DigitsCnnConfig};

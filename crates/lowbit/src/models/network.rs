@@ -193,6 +193,10 @@ macro_rules! networks {
                 match self { $(Self::$variant(model) => model.forward(images),)+ }
             }
 
+            fn stages(&self, images: Tensor<4>) -> Stages {
+                match self { $(Self::$variant(model) => model.stages(images),)+ }
+            }
+
             fn layers(&self) -> &[Layer] {
                 match self { $(Self::$variant(model) => model.layers(),)+ }
             }

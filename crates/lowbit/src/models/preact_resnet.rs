@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use super::classifier::impl_steps;
 use super::network::{Images, Named};
 use super::normed_conv::{NormedConv, conv, normed_conv};
-use super::{Classifier, FoldedPair};
+use super::{Classifier, FoldedPair, Stages};
 use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
@@ -236,15 +236,29 @@ impl Block {
     }
 }
 
-impl Classifier for PreActResNet {
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let stem = self.conv1.forward(images);
-        let blocks = [&self.layer1, &self.layer2, &self.layer3]
-            .into_iter()
-            .flatten();
-        let x = blocks.fold(stem, |x, block| block.forward(x));
+impl PreActResNet {
+    /// The scores; `stage` sees what each stage hands on.
+    fn through(&self, images: Tensor<4>, mut stage: impl FnMut(&Tensor<4>)) -> Tensor<2> {
+        let mut x = self.conv1.forward(images);
+        for blocks in [&self.layer1, &self.layer2, &self.layer3] {
+            x = blocks.iter().fold(x, |x, block| block.forward(x));
+            stage(&x);
+        }
         let x = self.pool.forward(self.bn.forward_rectified(x, &self.relu));
         self.fc.forward(x.flatten::<2>(1, 3))
+    }
+}
+
+impl Classifier for PreActResNet {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.through(images, |_| {})
+    }
+
+    /// What the last block of each stage hands on, before the normalization that follows.
+    fn stages(&self, images: Tensor<4>) -> Stages {
+        let mut features = Vec::new();
+        let scores = self.through(images, |x| features.push(x.clone()));
+        Stages { features, scores }
     }
 
     fn layers(&self) -> &[Layer] {

@@ -6,6 +6,7 @@
 
 mod backend;
 mod cross_entropy;
+mod distance;
 mod embedding;
 mod norm;
 mod pointwise;
@@ -19,6 +20,7 @@ mod update;
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};
 pub use cross_entropy::{cross_entropy, smoothed_cross_entropy};
+pub use distance::{attention_distance, kl_divergence, mean_square};
 pub use embedding::embedding;
 pub use norm::{BatchNormTrainOutput, batch_norm, batch_norm_train};
 pub use pointwise::{

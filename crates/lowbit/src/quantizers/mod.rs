@@ -22,7 +22,7 @@ pub use learned::{
 };
 pub use lower::{LayerKind, Lowering, lower};
 pub use methods::*;
-pub(crate) use methods::{Draws, calibrated, learned_paths};
+pub(crate) use methods::{Draws, calibrated, learned_paths, with_rounding};
 pub use number::Number;
 pub use slot::{PerSlot, Slot};
 pub use slots::Quantizers;

@@ -1,12 +1,14 @@
 //! What can be said about a quantizer or a quantized network: numbers and pictures.
 
 mod accumulator;
+mod chain;
 mod quantizer_curve;
 pub mod summary;
 pub mod table;
 mod training_curves;
 
 pub use accumulator::{AccumulatorBits, accumulator_bits};
+pub use chain::{ChainPoint, ChainReport};
 pub use quantizer_curve::{CurveConfig, QuantizerCurve};
 pub use table::Table;
 pub use training_curves::TrainingCurves;

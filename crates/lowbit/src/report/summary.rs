@@ -22,7 +22,9 @@ pub fn results(results: &[RunResult]) -> Table {
     let first = ["run", "accuracy"].into_iter();
     let first = first.chain(top5.then_some("top-5"));
     let last = averaged.then_some("last weights");
-    let headings = first.chain(headings).chain(last);
+    let held_out = results.iter().any(|run| run.held_out.is_some());
+    let held = held_out.then_some("held out (best)");
+    let headings = first.chain(headings).chain(last).chain(held);
     Table::new(headings).with_rows(results.iter().map(|run| {
         let weights = run.last_weights.as_ref();
         let last = weights.map_or("-".into(), |last| percent(last.accuracy));
@@ -36,12 +38,46 @@ pub fn results(results: &[RunResult]) -> Table {
             thousands(run.model_bits),
         ];
         let last = averaged.then_some(last);
-        first.chain(row).chain(last).collect::<Vec<_>>()
+        let held = run.held_out.as_ref();
+        let held = held.map_or("-".into(), |held| percent(held.best.accuracy));
+        let held = held_out.then_some(held);
+        first.chain(row).chain(last).chain(held).collect::<Vec<_>>()
     }))
 }
 
 fn or_percent(share: Option<f64>) -> String {
     share.map_or("-".into(), percent)
+}
+
+/// The teacher, and one line a run: what it came to after the last epoch, and at its best.
+pub fn distillation(teacher: &Evaluation, results: &[RunResult]) -> Table {
+    let held_out = results.iter().any(|run| run.held_out.is_some());
+    let headings = ["network", "accuracy", "loss", "best (epoch)", "model bits"];
+    let held = held_out.then_some("held out (best)");
+    let first = [
+        format!("{} (teacher)", teacher.name),
+        percent(teacher.accuracy),
+        format!("{:.4}", teacher.loss),
+        "-".into(),
+        thousands(teacher.model_bits),
+    ];
+    let first = first.into_iter().chain(held_out.then(|| "-".into()));
+    let rows = results.iter().map(|run| {
+        let row = [
+            run.name.clone(),
+            percent(run.accuracy),
+            format!("{:.4}", run.loss),
+            format!("{} ({})", percent(run.best_accuracy), run.best_epoch),
+            thousands(run.model_bits),
+        ];
+        let held = run.held_out.as_ref();
+        let held = held.map_or("-".into(), |held| percent(held.best.accuracy));
+        let held = held_out.then_some(held);
+        row.into_iter().chain(held).collect::<Vec<_>>()
+    });
+    Table::new(headings.into_iter().chain(held))
+        .with_rows([first.collect::<Vec<_>>()])
+        .with_rows(rows)
 }
 
 /// One line a recipe.
@@ -326,6 +362,7 @@ mod tests {
             loss: 1.25,
             best_epoch: 3,
             best_accuracy: 0.75,
+            held_out: None,
             last_weights: None,
             seconds: 2.04,
             images_per_second: 1500.4,

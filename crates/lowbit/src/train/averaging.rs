@@ -7,6 +7,7 @@ use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Sums;
+use super::metrics::Tested;
 use super::options::Settings;
 use super::task::Task;
 use super::trainer::Setting;
@@ -188,6 +189,9 @@ pub struct AverageMetrics {
     /// than five.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_top5_accuracy: Option<f64>,
+    /// What the held-out images say of it, where images are held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Tested>,
 }
 
 /// The average of a run on its way.
@@ -250,7 +254,7 @@ impl<'a, M: Module> Average<'a, M> {
         setting: &Setting<T>,
         epoch: u32,
         frozen: bool,
-    ) -> Option<Sums> {
+    ) -> Option<(Sums, Option<Sums>)> {
         if self.mean.count() == 0 {
             return None;
         }
@@ -267,7 +271,10 @@ impl<'a, M: Module> Average<'a, M> {
             });
             averaged = live.valid();
         }
-        let tested = setting.task.test(&averaged);
+        let tested = (
+            setting.task.test(&averaged),
+            setting.task.held_out(&averaged),
+        );
         self.model = Some(averaged);
         Some(tested)
     }

@@ -17,12 +17,12 @@ use crate::models::{Classifier, LoadReport, Stored, Tolerance, load_plain};
 use crate::optim::WeightAverage;
 use crate::quantizers::{ModulePath, bad_learned};
 
-const MODEL: &str = "model.bpk";
+pub(super) const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.json";
 /// The average of weights on its way.
 const AVERAGE: &str = "average.bpk";
-/// The weights that training goes on from, where the model is their average.
+/// The weights that training goes on from, where the model is their average, or more is trained.
 const TRAINING: &str = "training.bpk";
 
 /// Where a run stands. All randomness is a function of the seed, the epoch and the step, so there
@@ -92,7 +92,8 @@ impl Sums {
     }
 }
 
-/// The epoch with the highest accuracy on the test images, the first of several.
+/// The epoch with the highest accuracy on the held-out images, or on the test images where none are
+/// held out, the first of several.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
@@ -201,17 +202,23 @@ impl Checkpoints {
         };
         // The validation form has its running statistics brought up to date.
         let weights = || parts.model.valid().stored().into_bytes();
+        let in_training = parts.model.valid().in_training();
         if let Some((mean, averaged)) = parts.average {
             write(AVERAGE, mean.to_bytes())?;
             match averaged {
                 Some(averaged) => {
                     write(MODEL, averaged.stored().into_bytes())?;
-                    write(TRAINING, weights())?;
+                    if in_training.is_none() {
+                        write(TRAINING, weights())?;
+                    }
                 }
                 None => write(MODEL, weights())?,
             }
         } else {
             write(MODEL, weights())?;
+        }
+        if let Some(record) = in_training {
+            write(TRAINING, record.into_bytes())?;
         }
         write(OPTIMIZER, parts.optimizer.to_record().into_bytes())?;
         let text = serde_json::to_vec_pretty(parts.state).expect("a state holds only numbers");
@@ -250,15 +257,22 @@ pub fn load_model<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
 }
 
 fn load_record<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
-    let record = ModuleRecord::from_bytes(read(path)?).map_err(bad(path))?;
-    with_learned_checked(model.restored(record).map_err(bad(path))?, path)
+    with_learned_checked(model.restored(read_record(path)?).map_err(bad(path))?, path)
+}
+
+fn read_record(path: &Path) -> Result<ModuleRecord, Error> {
+    ModuleRecord::from_bytes(read(path)?).map_err(bad(path))
 }
 
 /// The network with the parameters that training goes on from, of the checkpoint in folder `path`.
 pub(super) fn load_training<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
     let training = path.join(TRAINING);
     match training.exists() {
-        true => load_record(model, &training),
+        true => {
+            let record = read_record(&training)?;
+            let model = model.resumed(record).map_err(bad(&training))?;
+            with_learned_checked(model, &training)
+        }
         false => load_model(model, path),
     }
 }

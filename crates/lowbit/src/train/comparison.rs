@@ -119,7 +119,7 @@ impl Comparison {
 }
 
 /// Options of which an experiment has one.
-const OF_ALL: [&str; 11] = [
+const OF_ALL: [&str; 12] = [
     "baseline",
     "data",
     "data_dir",
@@ -129,6 +129,7 @@ const OF_ALL: [&str; 11] = [
     "seed",
     "threads",
     "calibration_images",
+    "hold_out",
     "from",
     "accept",
 ];

@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use super::checkpoint;
+use super::distillation::Teacher;
 use super::experiment::{Experiment, RunConfig};
 use super::folder::{RunFolder, no_checkpoint};
 use super::task::{Classification, evaluate, forward_calibration};
@@ -115,8 +116,41 @@ pub fn evaluate_run(
     let (model, path) = trained_network(folder, experiment, name, last, split, device)?;
     let run = find(folder, experiment, name)?;
     let task = Classification::new(experiment, run, split, device);
+    let tested = tested(name, &model, path, &task)?;
+    Ok(Evaluation {
+        warnings: warnings(&model, &task, experiment.seed),
+        ..tested
+    })
+}
+
+/// Tests the teacher of an experiment's student on the test images.
+///
+/// # Errors
+/// If there is none, it cannot be read, or its loss is no number.
+pub fn evaluate_teacher(
+    experiment: &Experiment,
+    split: &Split,
+    device: &Device,
+) -> Result<Evaluation, Error> {
+    let mut runs = experiment.runs.iter();
+    let found = runs.find_map(|run| Some((run, run.distillation.as_ref()?)));
+    let nobody = || Error::config("teacher", "no run has one");
+    let (run, distillation) = found.ok_or_else(nobody)?;
+    let config = &distillation.teacher;
+    let teacher = Teacher::load(config, split, experiment.seed, device)?;
+    let task = Classification::new(experiment, run, split, device);
+    tested(&config.name(), teacher.model(), config.path.clone(), &task)
+}
+
+/// What the test images say of a network.
+fn tested(
+    name: &str,
+    model: &Network,
+    checkpoint: PathBuf,
+    task: &Classification<'_>,
+) -> Result<Evaluation, Error> {
     let start = Instant::now();
-    let sums = evaluate(&model, &split.test, run.objective, device);
+    let sums = evaluate(model, &task.split.test, task.objective, task.device);
     let seconds = start.elapsed().as_secs_f64();
     if !sums.loss.is_finite() {
         return Err(Error::NotFinite {
@@ -126,14 +160,14 @@ pub fn evaluate_run(
     }
     Ok(Evaluation {
         name: name.into(),
-        checkpoint: path,
+        checkpoint,
         accuracy: sums.accuracy(),
         top5_accuracy: sums.top5_accuracy(),
         loss: sums.mean_loss(),
         seconds,
         images_per_second: sums.images as f64 / seconds,
         images: sums.images,
-        model_bits: model_bits(&model),
-        warnings: warnings(&model, &task, experiment.seed),
+        model_bits: model_bits(model),
+        warnings: Vec::new(),
     })
 }

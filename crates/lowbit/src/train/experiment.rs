@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::averaging::Averaging;
 use super::bit_budget::BitBudget;
 use super::defaults;
+use super::distillation::Distillation;
 use super::loss_scale::LossScale;
 use super::objective::Objective;
 use super::options::{Decides, Settings};
 use super::recipe::Recipe;
 use super::regularization::Regularization;
 use crate::Error;
-use crate::config::QPlan;
-use crate::data::{DataSet, Defaults, Split};
+use crate::config::{Method, QPlan};
+use crate::data::{DataSet, Defaults, HoldOut, Parts, Split};
 use crate::models::{Architecture, Network, Tolerance};
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 
@@ -44,6 +45,10 @@ pub struct Experiment {
     /// Training images that thresholds are calibrated with.
     #[serde(default = "usual_calibration")]
     pub calibration_images: usize,
+    /// Training images that are held out to choose the best checkpoint by, if any; otherwise the
+    /// test images choose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_out: Option<HoldOut>,
     /// Where the runs that say so get their first weights: the folder of an earlier run, whose
     /// best weights are meant, or a file with the weights of the plain network.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +74,9 @@ pub enum Start {
     From,
     /// The best weights of the first run.
     First,
+    /// Of the teacher's parameters and statistics those with the names and shapes of the student's;
+    /// the others are drawn from the seed.
+    Teacher,
 }
 
 /// One training of the network.
@@ -111,6 +119,9 @@ pub struct RunConfig {
     /// How many bits learned widths may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bit_budget: Option<BitBudget>,
+    /// What is learned from a teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<Distillation>,
     /// What is done beside descending.
     #[serde(default, skip_serializing_if = "Recipe::is_plain")]
     pub recipe: Recipe,
@@ -156,6 +167,7 @@ impl Experiment {
             calibration_images: settings
                 .calibration_images
                 .unwrap_or(defaults::CALIBRATION_IMAGES),
+            hold_out: settings.hold_out,
             from: absolute(settings.from)?,
             accept: settings.accept.unwrap_or_default(),
             runs,
@@ -185,6 +197,7 @@ impl Experiment {
         let images = given.calibration_images;
         self.calibration_images = images.unwrap_or(self.calibration_images);
         self.accept = given.accept.unwrap_or(self.accept);
+        self.hold_out = given.hold_out.or(self.hold_out);
         for run in &mut self.runs {
             let given = settings.clone();
             run.epochs = given.epochs.unwrap_or(run.epochs);
@@ -224,6 +237,12 @@ impl Experiment {
             .init(input, set.classes, &run.plan, self.seed, device)
     }
 
+    /// The training images that are trained on and those that are held out, if any are.
+    pub(super) fn parts(&self, split: &Split) -> Option<Parts> {
+        let hold_out = self.hold_out?;
+        Some(hold_out.parts(&split.train, self.seed))
+    }
+
     /// The configuration as TOML.
     ///
     /// # Errors
@@ -242,6 +261,9 @@ impl Experiment {
                 "calibration_images",
                 "is 0, expected at least 1",
             ));
+        }
+        if let Some(hold_out) = self.hold_out {
+            hold_out.check()?;
         }
         if self.threads == 0 {
             return Err(Error::config("threads", "is 0, expected at least 1"));
@@ -293,6 +315,19 @@ impl RunConfig {
         let numbers = settings.numbers();
         let scaled = settings.loss_scale.is_some();
         let quantized = plan != QPlan::float() || !numbers.is_float() || scaled;
+        if let Some(distillation) = settings.distillation()? {
+            let name = match (plan == QPlan::float(), quantized) {
+                (true, true) => "low-precision".into(),
+                (true, false) => Method::FLOAT.name().into(),
+                (false, _) => name,
+            };
+            let student = Self {
+                numbers,
+                loss_scale: settings.loss_scale,
+                ..Self::one(settings, usual, name, plan, Start::Scratch)?
+            };
+            return student.with_teacher(settings, usual, distillation);
+        }
         let baseline = settings.baseline.unwrap_or(settings.from.is_none()) || !quantized;
         let start = if settings.from.is_some() {
             Start::From
@@ -321,6 +356,46 @@ impl RunConfig {
         Ok(runs)
     }
 
+    /// The runs of a student that learns alone, unless there is to be no baseline, and from a teacher.
+    fn with_teacher(
+        self,
+        settings: &Settings,
+        usual: &Defaults,
+        distillation: Distillation,
+    ) -> Result<Vec<Self>, Error> {
+        let baseline = settings.baseline.unwrap_or(true);
+        let from_teacher = settings.start_from_teacher.unwrap_or(false);
+        let mut runs = Vec::new();
+        // What is calibrated is calibrated on a trained network.
+        let calibrated = self.plan.needs_calibration() && settings.from.is_none();
+        if baseline && calibrated {
+            let (name, plan) = ("float".into(), QPlan::float());
+            runs.push(Self::one(settings, usual, name, plan, Start::Scratch)?);
+        }
+        let alone = match (settings.from.is_some(), calibrated && baseline) {
+            (true, _) => Start::From,
+            (false, true) => Start::First,
+            (false, false) => Start::Scratch,
+        };
+        let of = |start, name: &str| -> Result<Self, Error> {
+            let name = name.into();
+            Ok(Self {
+                numbers: self.numbers.clone(),
+                loss_scale: self.loss_scale,
+                ..Self::one(settings, usual, name, self.plan.clone(), start)?
+            })
+        };
+        if baseline {
+            runs.push(of(alone, &self.name)?);
+        }
+        let start = if from_teacher { Start::Teacher } else { alone };
+        runs.push(Self {
+            distillation: Some(distillation),
+            ..of(start, &format!("{}-distilled", self.name))?
+        });
+        Ok(runs)
+    }
+
     fn one(
         settings: &Settings,
         usual: &Defaults,
@@ -330,7 +405,7 @@ impl RunConfig {
     ) -> Result<Self, Error> {
         // A trained network is retrained gently: a fifth of the epochs and a tenth of the rate.
         let (epochs, lr) = match start {
-            Start::Scratch => (usual.epochs, usual.lr),
+            Start::Scratch | Start::Teacher => (usual.epochs, usual.lr),
             Start::From | Start::First => (usual.epochs.div_ceil(5), usual.lr / 10.0),
         };
         let given = settings.clone();
@@ -354,6 +429,7 @@ impl RunConfig {
             regularization: settings.regularization(Regularization::default()),
             swa: settings.averaging(None, lr)?,
             bit_budget: given.bit_budget,
+            distillation: None,
             recipe: given.recipe.unwrap_or_else(recipe),
             plan,
         })
@@ -374,7 +450,8 @@ impl RunConfig {
                 "`checkpoints` is the name of a folder inside a run",
             ));
         }
-        let least = usize::from(self.start == Start::Scratch);
+        let trains = self.start == Start::Scratch || self.distillation.is_some();
+        let least = usize::from(trains);
         if !(least..=MOST_EPOCHS).contains(&self.epochs) {
             let message = format!("is {}, expected {least} to {MOST_EPOCHS}", self.epochs);
             return Err(Error::config("epochs", message));
@@ -400,6 +477,10 @@ impl RunConfig {
                 return Err(Error::config("bit_budget", message));
             }
         }
+        if let Some(distillation) = &self.distillation {
+            let checked = distillation.check(self.epochs);
+            checked.map_err(|error| error.within("distillation"))?;
+        }
         if let Some(swa) = &self.swa {
             swa.check(self.epochs).map_err(|e| e.within("swa"))?;
         }
@@ -423,6 +504,9 @@ impl RunConfig {
                     "start",
                     "is `first`, but this is the first run",
                 ));
+            }
+            Start::Teacher if self.distillation.is_none() => {
+                return Err(Error::config("start", "is `teacher`, but there is none"));
             }
             Start::From if !has_from => {
                 return Err(Error::config("start", "is `from`, but `from` names no run"));

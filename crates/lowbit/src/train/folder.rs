@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoints;
 use super::experiment::{Experiment, RunConfig};
-use super::metrics::{self, EpochMetrics};
+use super::metrics::{self, EpochMetrics, Tested};
 use super::warning::Warning;
 use crate::Error;
 use crate::config::Method;
@@ -34,10 +34,14 @@ pub struct RunResult {
     pub top5_accuracy: Option<f64>,
     /// Their mean loss.
     pub loss: f64,
-    /// The epoch with the highest accuracy, counted from 1; 0 where nothing was trained.
+    /// The epoch with the highest accuracy, on the held-out images where there are any, counted from
+    /// 1; 0 where nothing was trained.
     pub best_epoch: usize,
-    /// Its accuracy.
+    /// Its accuracy on the test images.
     pub best_accuracy: f64,
+    /// What the held-out images say, where images are held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<HeldOut>,
     /// What the last weights came to, where they were averaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_weights: Option<LastWeights>,
@@ -52,6 +56,15 @@ pub struct RunResult {
     /// What is wrong with the network after them although its loss is a number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+}
+
+/// What held-out images say of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// Of the network after the last epoch.
+    pub last: Tested,
+    /// Of the best one, which they chose.
+    pub best: Tested,
 }
 
 /// The last weights of a run that averaged them.
@@ -101,7 +114,12 @@ impl RunFolder {
     /// quantized with a method.
     pub fn unused(experiment: &Experiment, method: Option<Method>) -> PathBuf {
         let method = method.map_or(String::new(), |method| format!("-{method}"));
-        let name = format!("runs/{}-{}{method}", experiment.data, experiment.model);
+        Self::first_unused(&format!("{}-{}{method}", experiment.data, experiment.model))
+    }
+
+    /// The first of `runs/NAME`, `runs/NAME-2`, ... that does not exist.
+    pub fn first_unused(name: &str) -> PathBuf {
+        let name = format!("runs/{name}");
         let numbered = (2..).map(|n| PathBuf::from(format!("{name}-{n}")));
         std::iter::once(PathBuf::from(&name))
             .chain(numbered)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::averaging::AverageMetrics;
 use super::bit_budget::MeanBits;
+use super::checkpoint::Sums;
 use super::warning::Warning;
 use crate::Error;
 use crate::files::write_atomic;
@@ -34,6 +35,9 @@ pub struct EpochMetrics {
     /// than five.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_top5_accuracy: Option<f64>,
+    /// What the held-out images say after the epoch, where images are held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Tested>,
     /// What the average of weights came to, where there is one; all else is of the last weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<AverageMetrics>,
@@ -51,6 +55,47 @@ pub struct EpochMetrics {
     /// What is wrong with the network although the losses are numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+}
+
+/// What a set of images says of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// Their mean loss.
+    pub loss: f64,
+    /// Fraction of them that is right.
+    pub accuracy: f64,
+}
+
+impl From<&Sums> for Tested {
+    fn from(sums: &Sums) -> Self {
+        Self {
+            loss: sums.mean_loss(),
+            accuracy: sums.accuracy(),
+        }
+    }
+}
+
+impl EpochMetrics {
+    /// Loss and accuracy on the test images and, where there are any, on the held-out ones, of what
+    /// a checkpoint of the epoch holds: of averaged weights, where there are any.
+    pub fn tested(&self) -> (Tested, Option<Tested>) {
+        match &self.average {
+            Some(average) => (
+                Tested {
+                    loss: average.test_loss,
+                    accuracy: average.test_accuracy,
+                },
+                average.held_out,
+            ),
+            None => (
+                Tested {
+                    loss: self.test_loss,
+                    accuracy: self.test_accuracy,
+                },
+                self.held_out,
+            ),
+        }
+    }
 }
 
 /// Every line of a file, in order; none where there is no file.
@@ -110,6 +155,13 @@ impl MetricsFile {
         self.text.push('\n');
         self.last = Some(metrics.clone());
         write_atomic(&self.path, self.text.as_bytes())
+    }
+
+    /// The line of `epoch`, which is one of the file.
+    pub(super) fn find(&self, epoch: usize) -> Option<EpochMetrics> {
+        let lines = self.text.lines().enumerate();
+        let mut metrics = lines.filter_map(|(i, line)| parsed(&self.path, i, line).ok());
+        metrics.find(|metrics| metrics.epoch == epoch)
     }
 
     /// The line of `epoch`, if it is the last one.

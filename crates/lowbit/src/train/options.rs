@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::averaging::AveragingInterval;
 use super::bit_budget::BitBudget;
 use super::defaults;
+use super::distillation::{TEMPERATURE, WEIGHT};
 use super::loss_scale::LossScale;
 use super::objective::Objective;
 use super::recipe::Recipe;
 use super::values::{self, of_the_run, usual};
 use super::width_list::WidthList;
 use crate::config::{Fold, Method, QPlan};
-use crate::data::DataSet;
+use crate::data::{DataSet, HoldOut};
 use crate::models::{Architecture, Tolerance};
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 use crate::quantizers::{Number, ThresholdInit};
@@ -78,10 +79,15 @@ pub enum Command {
     Quantize,
     /// Looks at what was trained.
     Look,
+    /// Trains a student with a teacher; it has the options of training, too.
+    Distill,
+    /// Trains networks from one width to the next; it has the options of training, too, but for those
+    /// that say which runs there are.
+    Chain,
 }
 
 impl Command {
-    const COUNT: usize = 3;
+    const COUNT: usize = 5;
 }
 
 /// An option in one command.
@@ -117,6 +123,9 @@ impl Usage {
         }
     }
 }
+
+/// What a chain of widths says itself.
+const OF_A_CHAIN: [&str; 6] = ["model", "wbits", "abits", "baseline", "from", "accept"];
 
 /// Nothing to say.
 const NO: fn() -> String = String::new;
@@ -175,7 +184,13 @@ impl SettingOption {
     /// The flag and how a command has it, if it does.
     pub fn on(&self, command: Command) -> Option<(Flag, Usage)> {
         let flag = self.flag?;
-        Some((flag, flag.uses[command as usize]?))
+        let own = flag.uses[command as usize];
+        let of_training = flag.uses[Train as usize].filter(|_| match command {
+            Distill => true,
+            Chain => !OF_A_CHAIN.contains(&self.name),
+            _ => false,
+        });
+        Some((flag, own.or(of_training)?))
     }
 
     /// A command's help, if it has the option: `MEANING: VALUES [default: DEFAULT]`.
@@ -252,7 +267,7 @@ macro_rules! settings {
     };
 }
 
-use Command::{Look, Quantize, Train};
+use Command::{Chain, Distill, Look, Quantize, Train};
 
 settings! {
     /// The data set.
@@ -453,6 +468,78 @@ settings! {
     objective: Objective, Training, str::parse => "NAME"
         .on(Train, Usage::new(|| Objective::names().into(), || Objective::default().to_string()));
 
+    /// What a network learns from beside the labels: the folder of a run, whose best weights are
+    /// meant, a checkpoint of one, or a file of weights.
+    teacher: PathBuf, Runs, str::parse => "RUN"
+        .on(Distill, Usage { is_required: true, ..Usage::new(values::weight_files, NO) });
+
+    /// The network of a teacher that is a file of weights.
+    teacher_model: Architecture, Runs, str::parse => "NAME"
+        .long("teacher-model")
+        .on(Distill, Usage::new(NO, NO));
+
+    /// How it is quantized.
+    teacher_method: Method, Runs, str::parse => "NAME"
+        .long("teacher-method")
+        .on(Distill, Usage::new(NO, || Method::FLOAT.to_string()));
+
+    /// Bits of its weights.
+    teacher_wbits: u32, Runs, str::parse => "N"
+        .long("teacher-wbits")
+        .on(Distill, Usage::new(NO, || "the usual of its method".into()));
+
+    /// Bits of its activations.
+    teacher_abits: u32, Runs, str::parse => "N"
+        .long("teacher-abits")
+        .on(Distill, Usage::new(NO, || "the usual of its method".into()));
+
+    /// What the scores of student and teacher are divided by; 4 is common, too.
+    temperature: f64, Runs, str::parse => "T"
+        .on(Distill, Usage::new(NO, || TEMPERATURE.to_string()))
+        .on(Chain, Usage::new(NO, || TEMPERATURE.to_string()));
+
+    /// How much of the loss is the teacher's, 0 to 1; 0.9 is common, too.
+    distill_weight: f64, Runs, str::parse => "L"
+        .long("distill-weight")
+        .on(Distill, Usage::new(NO, || WEIGHT.to_string()))
+        .on(Chain, Usage::new(NO, || WEIGHT.to_string()));
+
+    /// Whether labels take part in the loss; without them the teacher is all of it.
+    labels: bool, Runs, str::parse => ""
+        .switch("false")
+        .long("no-labels")
+        .on(Distill, Usage { help: Some("Learn from the teacher alone, without labels"), ..Usage::new(NO, NO) });
+
+    /// The weight in the loss of the distance between what the stages of both hand on (FitNets).
+    feature_weight: f64, Runs, str::parse => "W"
+        .long("feature-weight")
+        .on(Distill, Usage::new(NO, || "0".into()))
+        .on(Chain, Usage::new(NO, || "0".into()));
+
+    /// The weight of the distance between their attention maps.
+    attention_weight: f64, Runs, str::parse => "W"
+        .long("attention-weight")
+        .on(Distill, Usage::new(NO, || "0".into()))
+        .on(Chain, Usage::new(NO, || "0".into()));
+
+    /// Epochs in which the student learns from labels alone, before it has the teacher (QKD).
+    self_study: usize, Runs, str::parse => "N"
+        .long("self-study")
+        .on(Distill, Usage::new(NO, || "0".into()));
+
+    /// Epochs after them in which the teacher learns from the student, too (QKD).
+    co_study: usize, Runs, str::parse => "N"
+        .long("co-study")
+        .on(Distill, Usage::new(NO, || "0".into()));
+
+    /// Whether the student starts from those of the teacher's parameters and statistics that have its
+    /// names and shapes.
+    start_from_teacher: bool, Runs, str::parse => ""
+        .switch("true")
+        .long("start-from-teacher")
+        .on(Distill, Usage { help: Some(values::START_FROM_TEACHER), ..Usage::new(NO, NO) })
+        .on(Chain, Usage { help: Some(values::START_FROM_TEACHER), ..Usage::new(NO, NO) });
+
     /// Whether training images are cropped and flipped at random.
     augment: bool, Training;
 
@@ -463,6 +550,12 @@ settings! {
     calibration_images: usize, Training, str::parse => "N"
         .long("images")
         .on(Quantize, Usage::new(NO, || defaults::CALIBRATION_IMAGES.to_string()));
+
+    /// Training images that are held out to choose the best checkpoint by, each class's share of them
+    /// drawn by the seed; otherwise the test images choose it.
+    hold_out: HoldOut, Training, str::parse => "PART"
+        .long("hold-out")
+        .on(Train, Usage::new(values::parts, || "none".into()));
 
     /// Where all randomness comes from.
     seed: u64, Training, str::parse => "N"

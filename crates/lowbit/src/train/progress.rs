@@ -11,11 +11,18 @@ use crate::models::LoadReport;
 
 /// Hears of everything that happens in training. Every method does nothing unless overridden.
 pub trait Progress {
+    /// A cell of a chain begins, goes on or is finished: its folder, which one it is from 0, and how
+    /// many there are.
+    fn cell(&mut self, _folder: &Path, _index: usize, _cells: usize) {}
+
     /// A run begins, or goes on after the epochs it already finished.
     fn start(&mut self, _run: &RunConfig, _finished_epochs: usize) {}
 
     /// The first weights of a run were loaded, or there are none.
     fn loaded(&mut self, _report: &LoadReport) {}
+
+    /// A student was given what it shares with its teacher.
+    fn started_from_teacher(&mut self, _report: &LoadReport) {}
 
     /// The thresholds of a run were set.
     fn calibrated(&mut self, _thresholds: &[Calibrated]) {}

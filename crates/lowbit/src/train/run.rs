@@ -7,9 +7,12 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 
 use super::checkpoint::{self, Sums};
+use super::distillation::{Distilled, Learner, Teacher, TeacherConfig};
 use super::experiment::{Experiment, RunConfig, Start};
-use super::folder::{LastWeights, RunFolder, RunResult, best_checkpoint, no_checkpoint, run_of};
-use super::metrics::MetricsFile;
+use super::folder::{
+    HeldOut, LastWeights, RunFolder, RunResult, best_checkpoint, no_checkpoint, run_of,
+};
+use super::metrics::{MetricsFile, Tested};
 use super::progress::Progress;
 use super::task::{Classification, Task, forward_calibration};
 use super::trainer::{Setting, Trainer};
@@ -18,7 +21,7 @@ use crate::Error;
 use crate::calibrate::calibrate;
 use crate::config::QPlan;
 use crate::data::Split;
-use crate::models::{Classifier, LoadReport, Network, Tolerance, model_bits};
+use crate::models::{Classifier, LoadReport, Network, Stored, Tolerance, model_bits};
 use crate::optim::rounded_from_start;
 use crate::quantizers::{Place, Slot, UNTRAINED_STEP, learned, set_rounding};
 
@@ -51,6 +54,10 @@ impl RunFolder {
             experiment.network(run, split, device)?;
         }
         split.check()?;
+        self.check_teachers(experiment)?;
+        if let Some(hold_out) = experiment.hold_out {
+            hold_out.check_for(&split.train)?;
+        }
         let mut results = Vec::new();
         for run in &experiment.runs {
             let result = match self.result(&run.name)? {
@@ -76,32 +83,88 @@ impl RunFolder {
     ) -> Result<Option<RunResult>, Error> {
         let folder = self.run(&run.name);
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let mut model = experiment.network(run, split, &device.clone().autodiff())?;
+        let bits = model_bits(&model);
+        let task = Classification::new(experiment, run, split, device);
+        if self.checkpoints(&run.name).last()?.is_none() {
+            model = self.prepared(model, experiment, run, &task, progress)?;
+        }
+        let (batch, seed) = (experiment.batch, experiment.seed);
+        let Some(config) = &run.distillation else {
+            let trainer = Trainer::new(model, run, Setting { task, batch, seed });
+            return self.train_model(trainer, run, bits, interrupter, progress);
+        };
+        let teacher = Teacher::load(&config.teacher, split, seed, device)?;
+        let set = &split.train;
+        let input = [set.channels, set.height, set.width];
+        let learner = Learner::new(model, &teacher, config, input, seed, device)?;
+        let task = Distilled {
+            task,
+            teacher: &teacher,
+            config,
+        };
+        let trainer = Trainer::new(learner, run, Setting { task, batch, seed });
+        self.train_model(trainer, run, bits, interrupter, progress)
+    }
+
+    /// Whether the teachers of those runs that are not finished are there, and as they were.
+    fn check_teachers(&self, experiment: &Experiment) -> Result<(), Error> {
+        for run in &experiment.runs {
+            if let Some(distillation) = &run.distillation
+                && self.result(&run.name)?.is_none()
+            {
+                distillation.teacher.check_unchanged()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The network as a run begins with it: its first weights, and what is calibrated.
+    fn prepared(
+        &self,
+        model: Network,
+        experiment: &Experiment,
+        run: &RunConfig,
+        task: &Classification<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Network, Error> {
+        let (model, report) = self.first_weights(model, experiment, run)?;
+        match run.start {
+            Start::Teacher => progress.started_from_teacher(&report),
+            _ => progress.loaded(&report),
+        }
+        let kept = self.kept(&model, &report.loaded, experiment, run, task);
+        let model = calibrated(model, &kept, experiment, run, task, progress)?;
+        set_rounding(experiment.seed, UNTRAINED_STEP);
+        Ok(rounded_from_start(model, &run.numbers))
+    }
+
+    /// Trains from the last checkpoint of a run, or from its beginning.
+    fn train_model<M: Stored, T: Task<M>>(
+        &self,
+        trainer: Trainer<'_, M, T>,
+        run: &RunConfig,
+        bits: u64,
+        interrupter: &Interrupter,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<RunResult>, Error> {
+        let folder = self.run(&run.name);
         let checkpoints = self.checkpoints(&run.name);
-        let setting = Setting {
-            task: Classification::new(experiment, run, split, device),
-            batch: experiment.batch,
-            seed: experiment.seed,
-        };
-        let model = experiment.network(run, split, &device.clone().autodiff())?;
-        let mut trainer = if checkpoints.last()?.is_some() {
-            Trainer::new(model, run, setting).resume(&checkpoints)?
-        } else {
-            let (model, report) = self.first_weights(model, experiment, run)?;
-            progress.loaded(&report);
-            let images = experiment.calibration_images;
-            let kept = self.kept(&model, &report.loaded, experiment, run, split, device);
-            let model = calibrated(model, &kept, run, images, &setting, progress)?;
-            set_rounding(setting.seed, UNTRAINED_STEP);
-            let model = rounded_from_start(model, &run.numbers);
-            Trainer::new(model, run, setting)
-        };
+        let mut trainer = trainer.resume(&checkpoints)?;
         if run.epochs == 0 {
             progress.start(run, 0);
-            let tested = trainer.test()?;
+            let (tested, held_out) = trainer.test()?;
             let warnings = trainer.warnings();
             progress.warn(&warnings);
             trainer.save(&checkpoints)?;
-            let result = untrained(run, &tested, trainer.model(), warnings);
+            let held_out = held_out.as_ref().map(Tested::from);
+            let result = RunResult {
+                held_out: held_out.map(|both| HeldOut {
+                    last: both,
+                    best: both,
+                }),
+                ..untrained(run, &tested, bits, warnings)
+            };
             self.finish(&result)?;
             return Ok(Some(result));
         }
@@ -118,7 +181,7 @@ impl RunFolder {
             progress.epoch(&epoch);
             progress.warn(&epoch.warnings);
         }
-        let result = result(&metrics, &trainer, run, split).ok_or_else(|| Error::Checkpoint {
+        let result = result(&metrics, &trainer, run, bits).ok_or_else(|| Error::Checkpoint {
             path: self.metrics(&run.name),
             message: "lacks the metrics of the last epoch".into(),
         })?;
@@ -136,11 +199,14 @@ impl RunFolder {
         loaded: &[String],
         experiment: &Experiment,
         run: &RunConfig,
-        split: &Split,
-        device: &Device,
+        task: &Classification<'_>,
     ) -> BTreeSet<String> {
         let source = match run.start {
             Start::Scratch => None,
+            Start::Teacher => {
+                let config = run.distillation.as_ref();
+                config.and_then(|config| TeacherConfig::experiment(&config.teacher.path))
+            }
             Start::From => experiment.from.as_deref().and_then(run_of),
             Start::First => Some((experiment.clone(), experiment.runs[0].clone())),
         };
@@ -148,7 +214,7 @@ impl RunFolder {
         let other_fold = source
             .as_ref()
             .is_some_and(|(_, source)| folded(&source.plan) != folded(&run.plan));
-        let source = source.and_then(|(of, run)| of.network(&run, split, device).ok());
+        let source = source.and_then(|(of, run)| of.network(&run, task.split, task.device).ok());
         let before = source.as_ref().map(widths).unwrap_or_default();
         let now = widths(model);
         let other_tensor = |place: &Place| {
@@ -175,6 +241,11 @@ impl RunFolder {
     ) -> Result<(Network, LoadReport), Error> {
         match run.start {
             Start::Scratch => Ok((model, LoadReport::default())),
+            Start::Teacher => {
+                let config = run.distillation.as_ref();
+                let config = config.expect("a checked run has a teacher");
+                config.teacher.start(model)
+            }
             Start::From => {
                 let from = experiment.from.as_ref();
                 let from = from.expect("a checked experiment names it");
@@ -205,7 +276,7 @@ fn widths(model: &Network) -> BTreeMap<(&str, &str), u32> {
 }
 
 /// The result of a run that trains nothing.
-fn untrained(run: &RunConfig, tested: &Sums, model: &Network, warnings: Vec<Warning>) -> RunResult {
+fn untrained(run: &RunConfig, tested: &Sums, model_bits: u64, warnings: Vec<Warning>) -> RunResult {
     RunResult {
         name: run.name.clone(),
         accuracy: tested.accuracy(),
@@ -213,10 +284,11 @@ fn untrained(run: &RunConfig, tested: &Sums, model: &Network, warnings: Vec<Warn
         loss: tested.mean_loss(),
         best_epoch: 0,
         best_accuracy: tested.accuracy(),
+        held_out: None,
         last_weights: None,
         seconds: 0.0,
         images_per_second: 0.0,
-        model_bits: model_bits(model),
+        model_bits,
         epochs: 0,
         warnings,
     }
@@ -226,9 +298,9 @@ fn untrained(run: &RunConfig, tested: &Sums, model: &Network, warnings: Vec<Warn
 fn calibrated(
     model: Network,
     kept: &BTreeSet<String>,
+    experiment: &Experiment,
     run: &RunConfig,
-    images: usize,
-    setting: &Setting<Classification<'_>>,
+    task: &Classification<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Network, Error> {
     if !run.plan.needs_calibration() {
@@ -238,9 +310,10 @@ fn calibrated(
     let missing = missing.filter(|l| l.learned.calibrated && !kept.contains(&l.key));
     let missing: BTreeSet<Place> = missing.map(|l| l.place).collect();
     let fresh = |place: &Place| missing.contains(place);
-    set_rounding(setting.seed, UNTRAINED_STEP);
+    let (images, seed) = (experiment.calibration_images, experiment.seed);
+    set_rounding(seed, UNTRAINED_STEP);
     let (model, thresholds) = calibrate(model, fresh, |model: &Network| {
-        forward_calibration(&setting.task, model, images, setting.seed);
+        forward_calibration(task, model, images, seed);
     })
     .map_err(|error| error.within(&run.name))?;
     progress.calibrated(&thresholds);
@@ -248,27 +321,36 @@ fn calibrated(
 }
 
 /// What a finished run came to, from its last metrics.
-fn result<T: Task<Network>>(
+fn result<M: Stored, T: Task<M>>(
     metrics: &MetricsFile,
-    trainer: &Trainer<'_, Network, T>,
+    trainer: &Trainer<'_, M, T>,
     run: &RunConfig,
-    split: &Split,
+    model_bits: u64,
 ) -> Option<RunResult> {
     let state = trainer.state();
     let last = metrics.of(state.epoch)?;
     let best = state.best?;
-    let images = (split.train.len() * run.epochs) as f64;
-    let of_weights = (last.test_accuracy, last.test_loss);
+    let images = (trainer.examples() * run.epochs) as f64;
     let of_average = last.average.as_ref();
-    let (accuracy, loss) = of_average.map_or(of_weights, |a| (a.test_accuracy, a.test_loss));
     let top5 = of_average.map_or(last.test_top5_accuracy, |a| a.test_top5_accuracy);
+    let (tested, held_out) = last.tested();
+    // The checkpoint tells the accuracy that chose it; that of the test images is among the metrics.
+    let (best_accuracy, held_out) = match held_out {
+        None => (best.accuracy, None),
+        Some(last) => {
+            let (tested, held_out) = metrics.find(best.epoch)?.tested();
+            let best = held_out?;
+            (tested.accuracy, Some(HeldOut { last, best }))
+        }
+    };
     Some(RunResult {
         name: run.name.clone(),
-        accuracy,
+        accuracy: tested.accuracy,
         top5_accuracy: top5,
-        loss,
+        loss: tested.loss,
         best_epoch: best.epoch,
-        best_accuracy: best.accuracy,
+        best_accuracy,
+        held_out,
         last_weights: of_average.map(|average| LastWeights {
             averaged: average.weights,
             accuracy: last.test_accuracy,
@@ -276,7 +358,7 @@ fn result<T: Task<Network>>(
         }),
         seconds: state.seconds,
         images_per_second: images / state.step_seconds,
-        model_bits: model_bits(trainer.model()),
+        model_bits,
         epochs: run.epochs,
         warnings: last.warnings.clone(),
     })

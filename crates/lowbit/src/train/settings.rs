@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::comparison::{self, Comparison};
+use super::distillation::TeacherConfig;
 use super::experiment::Experiment;
 use super::folder::find_run;
 use super::options::{Decides, Settings};
@@ -67,6 +68,7 @@ impl ConfigFile {
 impl Settings {
     /// The complete experiment.
     ///
+    /// Where it has a teacher that is a run, data set, network and hold-out are that run's unless given.
     /// Where it starts from an earlier run, data set and network are that run's unless given; and
     /// where that run has trained thresholds, TQT retrains its plan, or with other widths a plan of
     /// its own that folds normalizations as that run did.
@@ -92,6 +94,16 @@ impl Settings {
                 data: Some(experiment.data),
                 data_dir: experiment.data_dir,
                 model: Some(experiment.model),
+                ..Self::default()
+            });
+        }
+        let teacher = self.teacher.as_deref();
+        if let Some((experiment, _)) = teacher.and_then(TeacherConfig::experiment) {
+            self = self.or(Self {
+                data: Some(experiment.data),
+                data_dir: experiment.data_dir,
+                model: Some(experiment.model),
+                hold_out: experiment.hold_out,
                 ..Self::default()
             });
         }

@@ -1,5 +1,7 @@
 //! What a network learns: data, objective and metrics.
 
+use std::borrow::Cow;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::{ClassificationOutput, TrainOutput};
 
@@ -8,7 +10,7 @@ use super::experiment::{Experiment, RunConfig};
 use super::objective::Objective;
 use super::regularization::Regularization;
 use super::targets::Targets;
-use crate::data::{Augment, ImageSet, Mixup, Split, epoch_order};
+use crate::data::{Augment, ImageSet, Mixup, Parts, Split, epoch_order};
 use crate::models::{Batch, Classifier, classify};
 use crate::quantizers::{UNTRAINED_STEP, set_rounding};
 
@@ -44,6 +46,11 @@ pub trait Task<M> {
     /// Loss and metrics over the test data of a network in its validation form.
     fn test(&self, model: &M) -> Sums;
 
+    /// The same over training data that is held out to choose the best checkpoint by, if any is.
+    fn held_out(&self, _model: &M) -> Option<Sums> {
+        None
+    }
+
     /// Forward pass over the training examples `indices`, for those who watch the network.
     fn forward(&self, model: &M, indices: &[u32]);
 
@@ -55,7 +62,7 @@ pub trait Task<M> {
 }
 
 /// Images to one class each.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Classification<'a> {
     /// The data set.
     pub split: &'a Split,
@@ -67,6 +74,9 @@ pub struct Classification<'a> {
     pub seed: u64,
     /// The loss.
     pub objective: Objective,
+    /// Which of the training images are trained on and which are held out; all are trained on
+    /// without.
+    pub parts: Option<Parts>,
     /// The device, without autodiff.
     pub device: &'a Device,
 }
@@ -85,7 +95,40 @@ impl<'a> Classification<'a> {
             regularization: run.regularization,
             seed: experiment.seed,
             objective: run.objective,
+            parts: experiment.parts(split),
             device,
+        }
+    }
+
+    /// The places in the data set of the examples `indices`.
+    fn images<'i>(&self, indices: &'i [u32]) -> Cow<'i, [u32]> {
+        match &self.parts {
+            None => indices.into(),
+            Some(parts) => indices.iter().map(|&i| parts.train[i as usize]).collect(),
+        }
+    }
+
+    /// The scores that `forward` computes of the training images `indices` as `epoch` sees them, and
+    /// their loss.
+    pub(super) fn pass(
+        &self,
+        indices: &[u32],
+        epoch: u32,
+        forward: impl FnOnce(Tensor<4>) -> Tensor<2>,
+    ) -> ClassificationOutput {
+        let (batch, share) = self.training_batch(indices, epoch);
+        let output = forward(batch.images);
+        let classes = batch.targets.clone();
+        let targets = Targets {
+            mixed: share.map(|share| (next(classes.clone()), share)),
+            classes,
+            smoothing: self.regularization.label_smoothing as f32,
+        };
+        let loss = self.objective.loss(output.clone(), targets);
+        ClassificationOutput {
+            loss,
+            output,
+            targets: batch.targets,
         }
     }
 
@@ -93,6 +136,8 @@ impl<'a> Classification<'a> {
     /// first of each pair.
     fn training_batch(&self, indices: &[u32], epoch: u32) -> (Batch, Option<f32>) {
         let set = &self.split.train;
+        let images = self.images(indices);
+        let indices: &[u32] = &images;
         let augment = self.augment.as_ref().map(|a| (a, self.seed, epoch));
         let mut pixels = pixels(set, indices, augment);
         if let Some(cutout) = self.regularization.cutting() {
@@ -116,7 +161,8 @@ impl<M: Classifier> Task<M> for Classification<'_> {
     type Output = ClassificationOutput;
 
     fn examples(&self) -> usize {
-        self.split.train.len()
+        let parts = self.parts.as_ref();
+        parts.map_or(self.split.train.len(), |parts| parts.train.len())
     }
 
     fn step(
@@ -126,15 +172,7 @@ impl<M: Classifier> Task<M> for Classification<'_> {
         epoch: u32,
         loss_scale: f32,
     ) -> TrainOutput<ClassificationOutput> {
-        let (batch, share) = self.training_batch(indices, epoch);
-        let output = classify(model, batch, |scores, classes| {
-            let targets = Targets {
-                mixed: share.map(|share| (next(classes.clone()), share)),
-                classes,
-                smoothing: self.regularization.label_smoothing as f32,
-            };
-            self.objective.loss(scores, targets)
-        });
+        let output = self.pass(indices, epoch, |images| model.forward(images));
         let loss = scaled(output.loss.clone(), loss_scale);
         TrainOutput::new(model, loss.backward(), output)
     }
@@ -147,9 +185,17 @@ impl<M: Classifier> Task<M> for Classification<'_> {
         evaluate(model, &self.split.test, self.objective, self.device)
     }
 
+    fn held_out(&self, model: &M) -> Option<Sums> {
+        let images = &self.parts.as_ref()?.held_out;
+        let set = &self.split.train;
+        let sums = evaluate_images(model, set, images, self.objective, self.device);
+        Some(sums)
+    }
+
     fn forward(&self, model: &M, indices: &[u32]) {
         for indices in indices.chunks(CALIBRATION_BATCH) {
-            let batch = batch(&self.split.train, indices, None, self.device);
+            let images = self.images(indices);
+            let batch = batch(&self.split.train, &images, None, self.device);
             model.forward(batch.images);
         }
     }
@@ -188,10 +234,21 @@ pub fn evaluate<M: Classifier>(
     objective: Objective,
     device: &Device,
 ) -> Sums {
+    let all: Vec<u32> = (0..set.len() as u32).collect();
+    evaluate_images(model, set, &all, objective, device)
+}
+
+/// The same over the images `indices` alone.
+fn evaluate_images<M: Classifier>(
+    model: &M,
+    set: &ImageSet,
+    indices: &[u32],
+    objective: Objective,
+    device: &Device,
+) -> Sums {
     set_rounding(0, UNTRAINED_STEP);
     let mut sums = Sums::default();
-    let order: Vec<u32> = (0..set.len() as u32).collect();
-    for indices in order.chunks(TEST_BATCH) {
+    for indices in indices.chunks(TEST_BATCH) {
         let batch = batch(set, indices, None, device);
         let output = classify(model, batch, |scores, targets| {
             objective.loss(scores, targets)

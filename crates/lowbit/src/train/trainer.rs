@@ -13,7 +13,7 @@ use super::checkpoint::{self, Best, Checkpoints, Parts, State, Sums};
 use super::clip::clipped;
 use super::experiment::RunConfig;
 use super::loss_scale::unscaled;
-use super::metrics::EpochMetrics;
+use super::metrics::{EpochMetrics, Tested};
 use super::progress::Progress;
 use super::recipe::{FreezeThresholds, freeze_statistics};
 use super::task::Task;
@@ -134,39 +134,51 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         }
         self.state.batch = 0;
         self.state.epoch += 1;
-        let tested = self.setting.task.test(&self.model().valid());
-        self.finite("test loss", tested.loss, self.state.epoch)?;
+        let (tested, held_out) = self.tested()?;
         let average = self.test_average()?;
-        let accuracy = tested.accuracy();
-        self.note_accuracy(average.as_ref().map_or(accuracy, |a| a.test_accuracy));
         self.state.seconds = spent + start.elapsed().as_secs_f64();
-        Ok(Some(EpochMetrics {
+        let metrics = EpochMetrics {
             epoch: self.state.epoch,
             lr,
             train_loss: trained.mean_loss(),
             train_accuracy: trained.accuracy(),
             train_top5_accuracy: trained.top5_accuracy(),
             test_loss: tested.mean_loss(),
-            test_accuracy: accuracy,
+            test_accuracy: tested.accuracy(),
             test_top5_accuracy: tested.top5_accuracy(),
+            held_out: held_out.as_ref().map(Tested::from),
             average,
             mean_bits: mean_bits(self.model()),
             seconds: self.state.seconds,
             loss_scale: loss_scaling.map(|scaling| scaling.scale),
             skipped_steps: loss_scaling.map(|scaling| scaling.skipped),
             warnings: self.warnings(),
-        }))
+        };
+        let (test, held_out) = metrics.tested();
+        self.note_accuracy(held_out.unwrap_or(test).accuracy);
+        Ok(Some(metrics))
     }
 
     /// Tests the network as it is, and takes note if it is the best so far.
     ///
     /// # Errors
     /// If the loss is NaN or infinite.
-    pub fn test(&mut self) -> Result<Sums, Error> {
-        let tested = self.setting.task.test(&self.model().valid());
+    pub fn test(&mut self) -> Result<(Sums, Option<Sums>), Error> {
+        let (tested, held_out) = self.tested()?;
+        self.note_accuracy(held_out.unwrap_or(tested).accuracy());
+        Ok((tested, held_out))
+    }
+
+    /// What the test images say of the network as it is, and the held-out ones where there are any.
+    fn tested(&self) -> Result<(Sums, Option<Sums>), Error> {
+        let (model, task) = (self.model().valid(), &self.setting.task);
+        let tested = task.test(&model);
         self.finite("test loss", tested.loss, self.state.epoch)?;
-        self.note_accuracy(tested.accuracy());
-        Ok(tested)
+        let held_out = task.held_out(&model);
+        if let Some(sums) = &held_out {
+            self.finite("loss of held-out images", sums.loss, self.state.epoch)?;
+        }
+        Ok((tested, held_out))
     }
 
     /// Takes note of the accuracy of what the checkpoint's model will be. Once weights are averaged,
@@ -197,7 +209,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         let ended = (self.state.epoch - 1) as u32;
         let frozen = self.statistics_frozen;
         let tested = self.average.test(model, &self.setting, ended, frozen);
-        let Some(tested) = tested else {
+        let Some((tested, held_out)) = tested else {
             return Ok(None);
         };
         self.finite("test loss of the average", tested.loss, self.state.epoch)?;
@@ -206,6 +218,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             test_loss: tested.mean_loss(),
             test_accuracy: tested.accuracy(),
             test_top5_accuracy: tested.top5_accuracy(),
+            held_out: held_out.as_ref().map(Tested::from),
         }))
     }
 
@@ -351,6 +364,11 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             Some(schedule) => schedule.factor(self.global_step(), total),
             None => self.factor(),
         }
+    }
+
+    /// Examples that an epoch trains on.
+    pub(super) fn examples(&self) -> usize {
+        self.setting.task.examples()
     }
 
     /// Saves a checkpoint.

@@ -11,6 +11,9 @@ use crate::optim::Schedule;
 use crate::quantizers::{Number, ThresholdInit, TrainedThresholdConfig};
 use lowbit_formats::{Accumulation, FormatError};
 
+pub(super) const START_FROM_TEACHER: &str =
+    "Start the student from the parameters and statistics that it shares with its teacher";
+
 pub(super) const PER_CHANNEL: &str = "A threshold for each output channel of a weight";
 
 pub(super) fn data_sets() -> String {
@@ -120,6 +123,10 @@ pub(super) fn schedule(text: &str) -> Result<Schedule, Error> {
         expected: "constant, cosine or ramp; step, exponential and one-cycle in a file",
     };
     known.map(|(_, schedule)| schedule).ok_or_else(unknown)
+}
+
+pub(super) fn parts() -> String {
+    "a count (500) or a fraction (0.1)".into()
 }
 
 pub(super) fn intervals() -> String {

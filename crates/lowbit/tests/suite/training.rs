@@ -83,7 +83,7 @@ impl Progress for StopAfter<'_> {
 }
 
 /// Names and values of a checkpoint's parameters.
-fn weights(folder: &RunFolder, run: &str) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn weights(folder: &RunFolder, run: &str) -> Vec<(String, Vec<u8>)> {
     let path = folder
         .checkpoints(run)
         .last()

@@ -125,6 +125,16 @@ pub fn set_rounding(seed: u64, step: u64) {
     }));
 }
 
+/// Runs `body` with the random numbers of a seed and a step of its own; what is rounded after it
+/// draws as if it had not been there.
+pub(crate) fn with_rounding<T>(seed: u64, step: u64, body: impl FnOnce() -> T) -> T {
+    let outer = CONTEXT.get();
+    set_rounding(seed, step);
+    let result = body();
+    CONTEXT.set(outer);
+    result
+}
+
 /// Rounds to a [`Format`]; the gradient passes straight through where the format has the range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

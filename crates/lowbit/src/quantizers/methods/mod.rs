@@ -27,7 +27,7 @@ pub use dorefa::{
     DorefaActivation, DorefaConfig, DorefaGradient, DorefaMaximum, DorefaScale, DorefaWeight,
     DorefaWeightConfig,
 };
-pub(crate) use format::Draws;
+pub(crate) use format::{Draws, with_rounding};
 pub use format::{FormatQuantizer, FormatQuantizerConfig, Hook, UNTRAINED_STEP, set_rounding};
 pub use learned_width::{LearnedWidth, LearnedWidthConfig};
 pub use lsq::{Lsq, LsqConfig};

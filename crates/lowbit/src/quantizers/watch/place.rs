@@ -69,13 +69,13 @@ impl ModulePath {
     }
 
     /// The first `count` names; a network in an enum of networks names its layers without the
-    /// enum's variant.
+    /// enum's variant, and a student in what is trained with it as if it were alone.
     fn joined(&self, count: usize) -> String {
-        let outer = self
-            .steps
-            .first()
-            .is_some_and(|(_, holder)| holder.starts_with("Enum:"));
-        let names = self.steps[..count].iter().skip(usize::from(outer));
+        let outer = self.steps.iter().take_while(|(name, holder)| {
+            holder.starts_with("Enum:") || name == "student" && holder == "Struct:Learner"
+        });
+        let outer = outer.count();
+        let names = self.steps[..count].iter().skip(outer);
         let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
         names.join(".")
     }

@@ -94,6 +94,7 @@ fn run() -> RunConfig {
         regularization: Regularization::default(),
         swa: None,
         bit_budget: None,
+        distillation: None,
         recipe: Recipe::default(),
         plan: QPlan::float(),
     }
