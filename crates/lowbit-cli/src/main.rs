@@ -34,6 +34,7 @@ enum Command {
     Quantize(commands::quantize::Arguments),
     Eval(commands::eval::Arguments),
     Recipes(commands::recipes::Arguments),
+    Sweep(commands::sweep::Arguments),
     /// Look into quantizers and quantized networks.
     #[command(subcommand)]
     Analyze(commands::analyze::Command),
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Quantize(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
         Command::Recipes(arguments) => arguments.run(),
+        Command::Sweep(arguments) => arguments.run(),
         Command::Analyze(command) => command.run(),
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),

@@ -6,6 +6,7 @@ pub(crate) mod eval;
 pub(crate) mod formats;
 pub(crate) mod quantize;
 pub(crate) mod recipes;
+pub(crate) mod sweep;
 pub(crate) mod train;
 
 use std::error::Error;

@@ -6,3 +6,4 @@ mod formats;
 #[cfg(unix)]
 mod outputs;
 mod recipes;
+mod sweep;

@@ -3,10 +3,13 @@
 mod accumulator;
 mod quantizer_curve;
 pub mod summary;
+mod sweep;
+mod sweep_picture;
 pub mod table;
 mod training_curves;
 
 pub use accumulator::{AccumulatorBits, accumulator_bits};
 pub use quantizer_curve::{CurveConfig, QuantizerCurve};
+pub use sweep::{CellReport, Mean, SweepReport};
 pub use table::Table;
 pub use training_curves::TrainingCurves;

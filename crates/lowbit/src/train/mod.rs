@@ -19,6 +19,7 @@ pub mod recipe;
 mod recipes;
 mod run;
 mod settings;
+pub mod sweep;
 mod task;
 mod trainer;
 mod values;
