@@ -115,7 +115,11 @@ impl<'a> Jobs<'a> {
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|error| format!("{}: {error}", path.display()))?;
         let log_from = log.metadata()?.len();
-        let child = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        // Ctrl-C in a terminal is for this process, which tells the others once.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let child = command
             .args(["sweep", "run-cell", "--until-eof"])
             .args(self.worker.flags())
             .arg("--")

@@ -222,7 +222,7 @@ mod tests {
             bits = [4, 2]
             seed = [1, 2]
             [[sweep.cell]]
-            \"plan.default.weight\" = { method = \"dorefa-weight\", bits = 3 }
+            \"plan.default.weight\" = [{ method = \"dorefa-weight\", bits = 3 }]
             seed = [1, 2]
         ";
         // Beside a plan no widths are given.
