@@ -109,7 +109,7 @@ impl SweepReport {
         let panel = Panel {
             frame: FRAME,
             x: (-0.5, values.len() as f64 - 0.5),
-            y: (((10.0 * least).floor() * 10.0).clamp(0.0, 90.0), 100.0),
+            y: (below(100.0 * least), 100.0),
         };
         let heading = format!("Test accuracy in percent, {}", self.title);
         let mut parts = axes(&panel, &escaped(&heading), &escaped(by), values);
@@ -193,6 +193,14 @@ impl Curve<'_> {
     }
 }
 
+/// Where an axis of percents begins that has this one: the ten below it, or the whole one from 90 on.
+fn below(percent: f64) -> f64 {
+    match percent < 90.0 {
+        true => (percent / 10.0).floor() * 10.0,
+        false => percent.floor().min(99.0),
+    }
+}
+
 /// Title, grid, the numbers upwards, and the values beside each other.
 fn axes(panel: &Panel, heading: &str, label: &str, values: &[&Value]) -> String {
     let [left, top, width, height] = panel.frame;
@@ -257,6 +265,12 @@ mod tests {
             error.starts_with("by: `lr` is set by no cell, expected one of "),
             "{error}"
         );
+    }
+
+    #[test]
+    fn an_axis_begins_with_a_round_number() {
+        let begins = [0.0, 55.5, 89.9, 90.0, 98.6, 100.0].map(super::below);
+        assert_eq!(begins, [0.0, 50.0, 80.0, 90.0, 98.0, 99.0]);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 use lowbit::Device;
-use lowbit::data::{DataSet, Split};
 use lowbit::report::CellReport;
 use lowbit::train::sweep::{CellFolder, CellLock, Sweep, SweepFolder};
 use lowbit::train::{EpochMetrics, Interrupter, Outcome, Progress, RunConfig, RunFolder, Warning};
@@ -113,7 +112,6 @@ impl Arguments {
             folder: &folder,
             device: self.worker.device.unwrap_or_default().device()?,
             worker: self.worker,
-            split: None,
             has_threads: false,
         };
         for line in lines {
@@ -202,8 +200,6 @@ struct Cells<'a> {
     folder: &'a SweepFolder,
     device: Device,
     worker: Worker,
-    /// The data of the cell before.
-    split: Option<(DataSet, Option<PathBuf>, Split)>,
     has_threads: bool,
 }
 
@@ -283,13 +279,10 @@ impl Cells<'_> {
             use_threads(threads)?;
             self.has_threads = true;
         }
-        let data_dir = self.worker.data_dir.clone().or(experiment.data_dir.clone());
-        let split = match self.split.take() {
-            Some((set, dir, split)) if (set, &dir) == (experiment.data, &data_dir) => split,
-            _ => load(experiment.data, data_dir.as_deref(), &mut told.bars)?,
-        };
+        let data_dir = self.worker.data_dir.clone();
+        let data_dir = data_dir.or(experiment.data_dir.clone());
+        let split = load(experiment.data, data_dir.as_deref(), &mut told.bars)?;
         let outcome = folder.train(&experiment, &split, &self.device, interrupter, &mut told);
-        self.split = Some((experiment.data, data_dir, split));
         told.written(matches!(outcome?, Outcome::Finished(_)))
     }
 }

@@ -26,8 +26,10 @@ impl Shown {
         let at = |name: &str| folder.path().join(name);
         write(&at("results.csv"), &report.numbers().csv())?;
         write(&at("results.json"), &serde_json::to_string_pretty(&report)?)?;
+        let mut files = "results.csv and results.json";
         if let Some(picture) = picture {
             write_svg(&at("accuracy.svg"), &picture)?;
+            files = "results.csv, results.json and accuracy.svg";
         }
         if self.json {
             return print_json(&report);
@@ -37,9 +39,7 @@ impl Shown {
             print(format_args!("\n{means}"))?;
         }
         let path = folder.path().display();
-        say(format_args!(
-            "wrote results.csv, results.json and accuracy.svg in {path}"
-        ));
+        say(format_args!("wrote {files} in {path}"));
         Ok(())
     }
 }

@@ -165,8 +165,10 @@ impl SweepFolder {
         if same != experiment {
             return Err(Error::Checkpoint {
                 path,
-                message: "was begun with other settings; expected another folder of the sweep"
-                    .into(),
+                message:
+                    "was begun with other settings than the file's and the cell's come to now; \
+                          expected another folder for the sweep"
+                        .into(),
             });
         }
         let told = path.join(CELL);
