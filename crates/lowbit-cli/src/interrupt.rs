@@ -15,6 +15,11 @@ pub(crate) fn stop_gently(interrupter: &Interrupter) {
     *run() = Some(interrupter.clone());
 }
 
+/// From here on, a signal to end ends at once.
+pub(crate) fn end_at_once() {
+    *run() = None;
+}
+
 fn run() -> std::sync::MutexGuard<'static, Option<Interrupter>> {
     RUN.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -37,6 +37,7 @@ enum Command {
     Eval(commands::eval::Arguments),
     Methods(commands::methods::Arguments),
     Recipes(commands::recipes::Arguments),
+    Sweep(commands::sweep::Arguments),
     /// Look into quantizers and quantized networks.
     #[command(subcommand)]
     Analyze(commands::analyze::Command),
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Eval(arguments) => arguments.run(),
         Command::Methods(arguments) => arguments.run(),
         Command::Recipes(arguments) => arguments.run(),
+        Command::Sweep(arguments) => arguments.run(),
         Command::Analyze(command) => command.run(),
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),

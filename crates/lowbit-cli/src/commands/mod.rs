@@ -9,6 +9,7 @@ pub(crate) mod formats;
 pub(crate) mod methods;
 pub(crate) mod quantize;
 pub(crate) mod recipes;
+pub(crate) mod sweep;
 pub(crate) mod train;
 
 use std::error::Error;

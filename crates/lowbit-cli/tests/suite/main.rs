@@ -7,3 +7,4 @@ mod formats;
 #[cfg(unix)]
 mod outputs;
 mod recipes;
+mod sweep;

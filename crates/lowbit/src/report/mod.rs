@@ -4,11 +4,14 @@ mod accumulator;
 mod chain;
 mod quantizer_curve;
 pub mod summary;
+mod sweep;
+mod sweep_picture;
 pub mod table;
 mod training_curves;
 
 pub use accumulator::{AccumulatorBits, accumulator_bits};
 pub use chain::{ChainPoint, ChainReport};
 pub use quantizer_curve::{CurveConfig, QuantizerCurve};
+pub use sweep::{CellReport, Mean, SweepReport};
 pub use table::Table;
 pub use training_curves::TrainingCurves;

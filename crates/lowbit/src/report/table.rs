@@ -74,6 +74,20 @@ impl Table {
         }
         self
     }
+
+    /// Headings and lines as CSV (RFC 4180, with bare line ends): a cell with a comma, a quote or a
+    /// line end stands in quotes.
+    pub fn csv(&self) -> String {
+        let headings = self.columns.iter().map(|column| column.heading.clone());
+        let headings: Vec<String> = headings.collect();
+        let quoted = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", cell.replace('"', "\"\"")),
+            false => cell.clone(),
+        };
+        let lines = std::iter::once(&headings).chain(&self.rows);
+        let lines = lines.map(|line| line.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n");
+        lines.collect()
+    }
 }
 
 /// The caption, the headings if there are any, and the lines; two blanks between columns, none at the
@@ -146,6 +160,12 @@ mod tests {
             table.to_string(),
             "two lines\nof caption\nrun    loss\nfloat     1\n"
         );
+    }
+
+    #[test]
+    fn cells_are_quoted_where_csv_needs_it() {
+        let table = Table::new(["a", "b,c"]).with_rows([["say \"x\"", "1"].map(String::from)]);
+        assert_eq!(table.csv(), "a,\"b,c\"\n\"say \"\"x\"\"\",1\n");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod recipes;
 mod regularization;
 mod run;
 mod settings;
+pub mod sweep;
 mod targets;
 mod task;
 mod trainer;
