@@ -12,7 +12,8 @@ use lowbit::train::{Objective, batch, evaluate};
 use std::{error::Error, path::PathBuf};
 
 fn network(plan: &QPlan, device: &Device) -> Result<Network, lowbit::Error> {
-    Architecture::Cnn.init([1, 8, 8], 10, plan, 0, device)
+    let architecture: Architecture = "cnn".parse()?;
+    architecture.init([1, 8, 8], 10, plan, 0, device)
 }
 
 /// Trains in float for some epochs, and writes the checkpoint.

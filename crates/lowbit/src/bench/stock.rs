@@ -9,7 +9,7 @@ use burn::nn::{
 use burn::tensor::{Device, Tensor};
 
 use crate::config::Layer;
-use crate::models::{Architecture, Classifier, impl_steps};
+use crate::models::{Architecture, BaseNetwork, Classifier, Width, impl_steps};
 
 /// One of the networks below.
 pub(super) enum Stock {
@@ -20,26 +20,28 @@ pub(super) enum Stock {
 impl Stock {
     /// Whether the network is one of those below.
     pub(super) fn has(model: Architecture) -> bool {
-        matches!(
-            model,
-            Architecture::LeNet
-                | Architecture::ResNet {
+        let known = matches!(
+            model.base,
+            BaseNetwork::LeNet
+                | BaseNetwork::ResNet {
                     bottleneck: false,
                     raw_shortcut: false,
                     ..
                 }
-        )
+        );
+        known && model.width == Width::ONE
     }
 
     /// The network, if it is one of those below.
     pub(super) fn new(model: Architecture, device: &Device) -> Option<Self> {
-        match model {
-            Architecture::ResNet {
+        match model.base {
+            _ if model.width != Width::ONE => None,
+            BaseNetwork::ResNet {
                 blocks,
                 bottleneck: false,
                 raw_shortcut: false,
             } => Some(Self::ResNet(ResNet::new(blocks, device))),
-            Architecture::LeNet => Some(Self::LeNet(LeNet::new(device))),
+            BaseNetwork::LeNet => Some(Self::LeNet(LeNet::new(device))),
             _ => None,
         }
     }

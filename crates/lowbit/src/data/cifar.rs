@@ -15,7 +15,7 @@ use super::download::OnProgress;
 use super::reader::Reader;
 use super::{Augment, Defaults, Description, ImageSet, Split};
 use crate::Error;
-use crate::models::Architecture;
+use crate::models::{Architecture, BaseNetwork};
 use crate::optim::{OptimizerConfig, Schedule};
 
 pub(super) const CIFAR10_DESCRIPTION: Description = Description {
@@ -35,11 +35,11 @@ pub(super) const CIFAR100_DESCRIPTION: Description = Description {
 };
 
 const DEFAULTS: Defaults = Defaults {
-    model: Architecture::ResNet {
+    model: Architecture::of(BaseNetwork::ResNet {
         blocks: 3,
         bottleneck: false,
         raw_shortcut: false,
-    },
+    }),
     epochs: 100,
     batch: 128,
     lr: 0.1,

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::reader::Reader;
 use super::{Defaults, Description, ImageSet, Split};
 use crate::Error;
-use crate::models::Architecture;
+use crate::models::{Architecture, BaseNetwork};
 use crate::optim::{OptimizerConfig, Schedule};
 
 pub(super) const DESCRIPTION: Description = Description {
@@ -16,7 +16,7 @@ pub(super) const DESCRIPTION: Description = Description {
     read: |_| load(),
     download: None,
     defaults: Defaults {
-        model: Architecture::Cnn,
+        model: Architecture::of(BaseNetwork::Cnn),
         epochs: 20,
         batch: 32,
         lr: 1e-2,

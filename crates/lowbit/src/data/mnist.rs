@@ -14,7 +14,7 @@ use super::download::{OnProgress, Source};
 use super::reader::Reader;
 use super::{Defaults, Description, ImageSet, Split};
 use crate::Error;
-use crate::models::Architecture;
+use crate::models::{Architecture, BaseNetwork};
 use crate::optim::{OptimizerConfig, Schedule};
 
 pub(super) const DESCRIPTION: Description = Description {
@@ -23,7 +23,7 @@ pub(super) const DESCRIPTION: Description = Description {
     read: load,
     download: Some(fetch),
     defaults: Defaults {
-        model: Architecture::LeNet,
+        model: Architecture::of(BaseNetwork::LeNet),
         epochs: 5,
         batch: 64,
         lr: 2e-3,

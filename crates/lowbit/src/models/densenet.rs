@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use super::classifier::impl_steps;
 use super::network::{Images, Named, check_side};
 use super::normed_conv::{conv, normed_conv};
-use super::{Classifier, FoldedPair};
+use super::{Classifier, FoldedPair, Width};
 use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
@@ -25,6 +25,8 @@ pub struct DenseNetConfig {
     pub block_layers: usize,
     /// Channels that each layer adds, `k`.
     pub growth: usize,
+    /// By how much channels and hidden features are multiplied.
+    pub width: Width,
     /// Channels, height and width of the images, at least 4 high and wide.
     pub input: [usize; 3],
     /// Classes to tell apart.
@@ -90,10 +92,11 @@ impl DenseNetConfig {
     pub fn init(&self, device: &Device) -> Result<DenseNet, Error> {
         let (input, classes) = (self.input, self.classes);
         check_side("densenet", 4, Images { input, classes })?;
+        let growth = self.width.channels(self.growth);
         let mut builder = Builder {
             planner: Planner::new(&self.plan)?,
-            growth: self.growth,
-            channels: 2 * self.growth,
+            growth,
+            channels: 2 * growth,
             device,
         };
         let conv1 = conv([input[0], builder.channels], 3, 1);
@@ -271,11 +274,13 @@ impl Named for DenseNet {
 
     fn build(
         (block_layers, growth): Self::Size,
+        width: Width,
         images: Images,
         plan: &QPlan,
         device: &Device,
     ) -> Result<Self, Error> {
         let config = DenseNetConfig {
+            width,
             block_layers,
             growth,
             input: images.input,

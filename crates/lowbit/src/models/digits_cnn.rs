@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
 use super::network::{Images, Named, check_side};
-use super::{Classifier, FoldedPair, Stages};
+use super::{Classifier, FoldedPair, Stages, Width};
 use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
@@ -17,6 +17,8 @@ use crate::nn::{
 /// Configuration of a [`DigitsCnn`].
 #[derive(Debug, Clone)]
 pub struct DigitsCnnConfig {
+    /// By how much channels and hidden features are multiplied.
+    pub width: Width,
     /// Channels of the images.
     pub channels: usize,
     /// Classes to tell apart.
@@ -55,27 +57,28 @@ impl DigitsCnnConfig {
     pub fn init(&self, device: &Device) -> Result<DigitsCnn, Error> {
         let mut planner = Planner::new(&self.plan)?;
         let fold = planner.fold();
+        let [c1, c2, c3] = [16, 32, 64].map(|channels| self.width.channels(channels));
         let conv = |planner: &Planner, channels: [usize; 2]| {
             let conv = Conv2dConfig::new(channels, [3, 3])
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
                 .with_bias(fold == Fold::Merged);
             planner.foldable(conv)
         };
-        let conv1 = planner.first("conv1", conv(&planner, [self.channels, 16]))?;
-        let conv2 = planner.layer("conv2", conv(&planner, [16, 32]))?;
-        let conv3 = planner.layer("conv3", conv(&planner, [32, 64]))?;
+        let conv1 = planner.first("conv1", conv(&planner, [self.channels, c1]))?;
+        let conv2 = planner.layer("conv2", conv(&planner, [c1, c2]))?;
+        let conv3 = planner.layer("conv3", conv(&planner, [c2, c3]))?;
         let mut bn = |path: &str, features| -> Result<_, Error> {
             let norm = planner.norm(path, BatchNormConfig::new(features))?;
             Ok((fold != Fold::Merged).then(|| norm.init(device)))
         };
-        let (bn1, bn2, bn3) = (bn("bn1", 16)?, bn("bn2", 32)?, bn("bn3", 64)?);
+        let (bn1, bn2, bn3) = (bn("bn1", c1)?, bn("bn2", c2)?, bn("bn3", c3)?);
         let mut relu = |path: &str| -> Result<_, Error> {
             Ok(planner.layer(path, ReluConfig::new())?.init(device))
         };
         let (relu1, relu2, relu3) = (relu("relu1")?, relu("relu2")?, relu("relu3")?);
         let pool = planner.layer("pool", MaxPool2dConfig::new([2, 2]))?;
         let mean = planner.layer("mean", AdaptiveAvgPool2dConfig::new([1, 1]))?;
-        let fc = planner.last("fc", LinearConfig::new(64, self.classes))?;
+        let fc = planner.last("fc", LinearConfig::new(c3, self.classes))?;
         Ok(DigitsCnn {
             conv1: conv1.layer.init(device),
             bn1,
@@ -154,9 +157,16 @@ impl Named for DigitsCnn {
         "cnn".into()
     }
 
-    fn build((): (), images: Images, plan: &QPlan, device: &Device) -> Result<Self, Error> {
+    fn build(
+        (): (),
+        width: Width,
+        images: Images,
+        plan: &QPlan,
+        device: &Device,
+    ) -> Result<Self, Error> {
         check_side("cnn", 2, images)?;
         let config = DigitsCnnConfig {
+            width,
             channels: images.input[0],
             classes: images.classes,
             plan: plan.clone(),

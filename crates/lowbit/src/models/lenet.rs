@@ -3,9 +3,9 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::Classifier;
 use super::classifier::impl_steps;
 use super::network::{Images, Named, check_side};
+use super::{Classifier, Width};
 use crate::Error;
 use crate::config::{Layer, Planner, QPlan};
 use crate::nn::{
@@ -15,6 +15,8 @@ use crate::nn::{
 /// Configuration of a [`LeNet5`].
 #[derive(Debug, Clone)]
 pub struct LeNet5Config {
+    /// By how much channels and hidden features are multiplied.
+    pub width: Width,
     /// Channels, height and width of the images, at least 16 high and wide.
     pub input: [usize; 3],
     /// Classes to tell apart.
@@ -53,12 +55,13 @@ impl LeNet5Config {
         let [channels, height, width] = input;
         // A side loses four to each convolution and halves in each pooling.
         let side = |n: usize| ((n - 4) / 2 - 4) / 2;
-        let features = 50 * side(height) * side(width);
+        let [c1, c2, hidden] = [20, 50, 500].map(|channels| self.width.channels(channels));
+        let features = c2 * side(height) * side(width);
 
         let mut planner = Planner::new(&self.plan)?;
         let conv = |channels: [usize; 2]| Conv2dConfig::new(channels, [5, 5]);
-        let conv1 = planner.first("conv1", conv([channels, 20]))?.init(device);
-        let conv2 = planner.layer("conv2", conv([20, 50]))?.init(device);
+        let conv1 = planner.first("conv1", conv([channels, c1]))?.init(device);
+        let conv2 = planner.layer("conv2", conv([c1, c2]))?.init(device);
         let mut relu = |path: &str| -> Result<_, Error> {
             Ok(planner.layer(path, ReluConfig::new())?.init(device))
         };
@@ -68,8 +71,8 @@ impl LeNet5Config {
             Ok(pool.init(device))
         };
         let (pool1, pool2) = (pool("pool1")?, pool("pool2")?);
-        let fc1 = planner.layer("fc1", LinearConfig::new(features, 500))?;
-        let fc2 = planner.last("fc2", LinearConfig::new(500, self.classes))?;
+        let fc1 = planner.layer("fc1", LinearConfig::new(features, hidden))?;
+        let fc2 = planner.last("fc2", LinearConfig::new(hidden, self.classes))?;
         Ok(LeNet5 {
             conv1,
             relu1,
@@ -118,8 +121,15 @@ impl Named for LeNet5 {
         "lenet".into()
     }
 
-    fn build((): (), images: Images, plan: &QPlan, device: &Device) -> Result<Self, Error> {
+    fn build(
+        (): (),
+        width: Width,
+        images: Images,
+        plan: &QPlan,
+        device: &Device,
+    ) -> Result<Self, Error> {
         let config = LeNet5Config {
+            width,
             input: images.input,
             classes: images.classes,
             plan: plan.clone(),

@@ -3,9 +3,9 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::Classifier;
 use super::classifier::impl_steps;
 use super::network::{Images, Named, check_side};
+use super::{Classifier, Width};
 use crate::Error;
 use crate::config::{Layer, Planner, QPlan};
 use crate::nn::{
@@ -15,6 +15,8 @@ use crate::nn::{
 /// Configuration of a [`MnistCnn`].
 #[derive(Debug, Clone)]
 pub struct MnistCnnConfig {
+    /// By how much channels and hidden features are multiplied.
+    pub width: Width,
     /// Channels, height and width of the images, at least 16 high and wide.
     pub input: [usize; 3],
     /// Classes to tell apart.
@@ -53,19 +55,20 @@ impl MnistCnnConfig {
         let [channels, height, width] = input;
         // A side loses four to each convolution and halves in each pooling.
         let side = |n: usize| ((n - 4) / 2 - 4) / 2;
-        let features = 20 * side(height) * side(width);
+        let [c1, c2, hidden] = [10, 20, 50].map(|channels| self.width.channels(channels));
+        let features = c2 * side(height) * side(width);
 
         let mut planner = Planner::new(&self.plan)?;
         let conv = |channels: [usize; 2]| Conv2dConfig::new(channels, [5, 5]);
-        let conv1 = planner.first("conv1", conv([channels, 10]))?;
+        let conv1 = planner.first("conv1", conv([channels, c1]))?;
         let pool1 = planner.layer("pool1", MaxPool2dConfig::new([2, 2]))?;
         let relu1 = planner.layer("relu1", ReluConfig::new())?;
-        let conv2 = planner.layer("conv2", conv([10, 20]))?;
+        let conv2 = planner.layer("conv2", conv([c1, c2]))?;
         let pool2 = planner.layer("pool2", MaxPool2dConfig::new([2, 2]))?;
         let relu2 = planner.layer("relu2", ReluConfig::new())?;
-        let fc1 = planner.layer("fc1", LinearConfig::new(features, 50))?;
+        let fc1 = planner.layer("fc1", LinearConfig::new(features, hidden))?;
         let relu3 = planner.layer("relu3", ReluConfig::new())?;
-        let fc2 = planner.last("fc2", LinearConfig::new(50, classes))?;
+        let fc2 = planner.last("fc2", LinearConfig::new(hidden, classes))?;
         Ok(MnistCnn {
             conv1: conv1.init(device),
             pool1: pool1.init(device),
@@ -111,8 +114,15 @@ impl Named for MnistCnn {
         "mnist-cnn".into()
     }
 
-    fn build((): (), images: Images, plan: &QPlan, device: &Device) -> Result<Self, Error> {
+    fn build(
+        (): (),
+        width: Width,
+        images: Images,
+        plan: &QPlan,
+        device: &Device,
+    ) -> Result<Self, Error> {
         let config = MnistCnnConfig {
+            width,
             input: images.input,
             classes: images.classes,
             plan: plan.clone(),

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use burn::module::{ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::Classifier;
+use super::{Classifier, Width};
 use crate::Error;
 use crate::config::QPlan;
 use crate::quantizers::Draws;
@@ -20,13 +20,22 @@ pub(super) struct Images {
     pub(super) classes: usize,
 }
 
+/// Blocks in each of the three stages of the ResNets for CIFAR that have a name: those of depth 8, 14,
+/// 20, 26, 32, 44, 56 and 110, which is `6 n + 2`.
+pub(super) const CIFAR_BLOCKS: [usize; 8] = [1, 2, 3, 4, 5, 7, 9, 18];
+
 /// A network that has a name, or several for several sizes.
 pub(super) trait Named: Classifier {
     /// What its names tell apart.
     type Size: Copy;
 
-    /// The images that it is made for.
+    /// The images that it is made for, whatever its size.
     const IMAGES: Images;
+
+    /// The images that a size is made for.
+    fn images(_size: Self::Size) -> Images {
+        Self::IMAGES
+    }
 
     /// The size that a name stands for; `None` if the name is another network's.
     fn size(name: &str) -> Option<Self::Size>;
@@ -34,12 +43,13 @@ pub(super) trait Named: Classifier {
     /// The name of a size.
     fn name(size: Self::Size) -> String;
 
-    /// Builds the network.
+    /// Builds the network, so much wider than it is defined.
     ///
     /// # Errors
     /// If the images are too small, the plan cannot be built, or an override matches no layer.
     fn build(
         size: Self::Size,
+        width: Width,
         images: Images,
         plan: &QPlan,
         device: &Device,
@@ -104,12 +114,11 @@ pub(super) fn check_side(name: &str, side: usize, images: Images) -> Result<(), 
     Err(Error::config("model", message))
 }
 
-/// From the list of networks: `Architecture` with a variant for each, which has the fields of its
+/// From the list of networks: `BaseNetwork` with a variant for each, which has the fields of its
 /// size, and `Network`, the enum over their modules. A network is one line of the list, and a file
 /// with its module, which is [`Classifier`] and [`Named`].
 macro_rules! networks {
     (
-        names: $names:literal;
         $(
             $(#[$doc:meta])*
             $variant:ident
@@ -117,39 +126,51 @@ macro_rules! networks {
             is $model:ident;
         )+
     ) => {
-        /// A network's name, one of [`NAMES`](Self::NAMES).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub enum Architecture {
+        /// A network of one of the names, as it is defined: at width one.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum BaseNetwork {
             $(
                 $(#[$doc])*
                 $variant $({ $($(#[$field_doc])* $field: $type,)+ })?,
             )+
         }
 
-        impl Architecture {
-            /// The names of all networks.
-            pub const NAMES: &str = $names;
-
-            /// `[channels, height, width]` and classes of the images that the network is made for.
-            pub fn usual_images(self) -> ([usize; 3], usize) {
-                let images = match self {
-                    $(Self::$variant { .. } => <$model as Named>::IMAGES,)+
-                };
-                (images.input, images.classes)
-            }
-
-            fn build(self, images: Images, plan: &QPlan, device: &Device) -> Result<Network, Error> {
+        impl BaseNetwork {
+            /// The images that it is made for.
+            fn images(self) -> Images {
                 match self {
                     $(Self::$variant $({ $($field),+ })? => {
-                        let size = ($($($field,)+)?);
-                        <$model as Named>::build(size, images, plan, device).map(Network::$variant)
+                        <$model as Named>::images(($($($field,)+)?))
                     })+
                 }
             }
+
+            fn build(
+                self,
+                width: Width,
+                images: Images,
+                plan: &QPlan,
+                device: &Device,
+            ) -> Result<Network, Error> {
+                match self {
+                    $(Self::$variant $({ $($field),+ })? => {
+                        let size = ($($($field,)+)?);
+                        let network = <$model as Named>::build(size, width, images, plan, device);
+                        network.map(Network::$variant)
+                    })+
+                }
+            }
+
+            /// The network of that name.
+            fn named(name: &str) -> Option<Self> {
+                $(if let Some(($($($field,)+)?)) = <$model as Named>::size(name) {
+                    return Some(Self::$variant $({ $($field),+ })?);
+                })+
+                None
+            }
         }
 
-        impl fmt::Display for Architecture {
+        impl fmt::Display for BaseNetwork {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let name = match *self {
                     $(Self::$variant $({ $($field),+ })? => {
@@ -157,21 +178,6 @@ macro_rules! networks {
                     })+
                 };
                 f.write_str(&name)
-            }
-        }
-
-        impl FromStr for Architecture {
-            type Err = Error;
-
-            fn from_str(text: &str) -> Result<Self, Error> {
-                $(if let Some(($($($field,)+)?)) = <$model as Named>::size(text) {
-                    return Ok(Self::$variant $({ $($field),+ })?);
-                })+
-                Err(Error::Unknown {
-                    kind: "model",
-                    text: text.into(),
-                    expected: Self::NAMES,
-                })
             }
         }
 

@@ -33,8 +33,21 @@ pub(super) fn normed_conv(
     is_first: bool,
     device: &Device,
 ) -> Result<NormedConv, Error> {
-    let merged = planner.fold() == Fold::Merged;
     let [conv, bn, relu] = paths;
+    let (conv, norm) = conv_and_norm(planner, [conv, bn], config, is_first, device)?;
+    let relu = planner.layer(relu, ReluConfig::new())?;
+    Ok((conv, norm, relu.init(device)))
+}
+
+/// The same without rectifier, at these two paths.
+pub(super) fn conv_and_norm(
+    planner: &mut Planner<'_>,
+    [conv, bn]: [String; 2],
+    config: Conv2dConfig,
+    is_first: bool,
+    device: &Device,
+) -> Result<(Conv2d, Option<BatchNorm>), Error> {
+    let merged = planner.fold() == Fold::Merged;
     let norm = BatchNormConfig::new(config.channels[1]);
     let bias = config.bias || merged;
     let config = planner.foldable(config.with_bias(bias));
@@ -44,7 +57,5 @@ pub(super) fn normed_conv(
     };
     let conv = conv.layer.init(device);
     let norm = planner.norm(bn, norm)?;
-    let norm = (!merged).then(|| norm.init(device));
-    let relu = planner.layer(relu, ReluConfig::new())?;
-    Ok((conv, norm, relu.init(device)))
+    Ok((conv, (!merged).then(|| norm.init(device))))
 }

@@ -6,9 +6,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
-use super::network::{Images, Named};
+use super::network::{CIFAR_BLOCKS, Images, Named};
 use super::normed_conv::{NormedConv, conv, normed_conv};
-use super::{Classifier, FoldedPair, Stages};
+use super::{Classifier, FoldedPair, Stages, Width};
 use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
@@ -20,7 +20,8 @@ use crate::nn::{
 #[derive(Debug, Clone)]
 pub struct PreActResNetConfig {
     /// Blocks in each of the three stages, `n`. A network of basic blocks has depth `6 n + 2`: 8,
-    /// 14, 20 and 26 for 1 to 4, 110 for 18; one of bottlenecks `9 n + 2`: 164 for 18.
+    /// 14, 20 and 26 for 1 to 4, 32, 44, 56 and 110 for 5, 7, 9 and 18; one of bottlenecks `9 n + 2`:
+    /// 164 for 18.
     pub blocks: usize,
     /// Whether a block is a bottleneck (1x1, 3x3, 1x1 with four times the channels out) instead of
     /// two 3x3 convolutions.
@@ -28,6 +29,8 @@ pub struct PreActResNetConfig {
     /// Whether a 1x1 convolution in a shortcut reads the block's input as it is, as in the examples
     /// of SWA, SWALP and QPyTorch, instead of the activated input, as in the paper.
     pub raw_shortcut: bool,
+    /// By how much channels and hidden features are multiplied.
+    pub width: Width,
     /// Channels of the images.
     pub channels: usize,
     /// Classes to tell apart.
@@ -86,10 +89,11 @@ impl PreActResNetConfig {
             planner: Planner::new(&self.plan)?,
             device,
         };
-        let conv1 = conv([self.channels, 16], 3, 1);
+        let widths = [16, 32, 64].map(|channels| self.width.channels(channels));
+        let conv1 = conv([self.channels, widths[0]], 3, 1);
         let conv1 = builder.planner.first("conv1", conv1)?.init(device);
         let expansion = if self.bottleneck { 4 } else { 1 };
-        let mut channels = 16;
+        let mut channels = widths[0];
         let mut stage = |name: &str, width: usize, stride: usize| -> Result<Vec<Block>, Error> {
             (0..self.blocks)
                 .map(|i| {
@@ -105,9 +109,9 @@ impl PreActResNetConfig {
                 })
                 .collect()
         };
-        let layer1 = stage("layer1", 16, 1)?;
-        let layer2 = stage("layer2", 32, 2)?;
-        let layer3 = stage("layer3", 64, 2)?;
+        let layer1 = stage("layer1", widths[0], 1)?;
+        let layer2 = stage("layer2", widths[1], 2)?;
+        let layer3 = stage("layer3", widths[2], 2)?;
         let (bn, relu) = builder.activation("bn", "relu", channels)?;
         let planner = &mut builder.planner;
         let pool = planner.layer("pool", AdaptiveAvgPool2dConfig::new([1, 1]))?;
@@ -297,8 +301,12 @@ impl Named for PreActResNet {
     };
 
     fn size(name: &str) -> Option<Self::Size> {
-        let plain = [false, true].map(|bottleneck| (1..=4).map(move |n| (n, bottleneck, false)));
-        let mut sizes = plain.into_iter().flatten().chain(RAW_SHORTCUT);
+        // The bottlenecks with raw shortcuts are in no other list.
+        let basic = [(false, false), (true, false), (false, true)];
+        let all = basic.into_iter().flat_map(|(bottleneck, raw_shortcut)| {
+            CIFAR_BLOCKS.map(move |blocks| (blocks, bottleneck, raw_shortcut))
+        });
+        let mut sizes = all.chain([PRERESNET164]);
         sizes.find(|size| Self::name(*size) == name)
     }
 
@@ -315,12 +323,14 @@ impl Named for PreActResNet {
 
     fn build(
         size: Self::Size,
+        width: Width,
         images: Images,
         plan: &QPlan,
         device: &Device,
     ) -> Result<Self, Error> {
         let (blocks, bottleneck, raw_shortcut) = size;
         let config = PreActResNetConfig {
+            width,
             blocks,
             bottleneck,
             raw_shortcut,
@@ -332,10 +342,8 @@ impl Named for PreActResNet {
     }
 }
 
-/// The networks of the paper's tables with the shortcuts of SWALP's and QPyTorch's examples, whose
-/// `PreResNet110` is the one of 164 layers here: it has bottlenecks, but a sixth of its depth as
-/// blocks of a stage.
-const RAW_SHORTCUT: [(usize, bool, bool); 3] =
-    [(3, false, true), (18, false, true), (18, true, true)];
+/// The network of the paper's tables with the shortcuts of SWALP's and QPyTorch's examples, whose
+/// `PreResNet110` it is: it has bottlenecks, but a sixth of that depth as blocks of a stage.
+const PRERESNET164: (usize, bool, bool) = (18, true, true);
 
 impl_steps!(PreActResNet);

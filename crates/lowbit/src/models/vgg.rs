@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use super::classifier::impl_steps;
 use super::network::{Images, Named, check_side};
 use super::normed_conv::{NormedConv, conv, normed_conv};
-use super::{Classifier, FoldedPair};
+use super::{Classifier, FoldedPair, Width};
 use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
@@ -25,6 +25,8 @@ pub struct VggConfig {
     pub depth: VggDepth,
     /// Whether each convolution has a batch normalization after it.
     pub normalized: bool,
+    /// By how much channels and hidden features are multiplied.
+    pub width: Width,
     /// Channels, height and width of the images, at least 32 high and wide.
     pub input: [usize; 3],
     /// Classes to tell apart.
@@ -120,12 +122,13 @@ impl VggConfig {
             Ok(planner.layer(path, DropoutConfig::new(0.5))?.init(device))
         };
         let (dropout1, dropout2) = (dropout("dropout1")?, dropout("dropout2")?);
-        let features = FEATURES * (height / 32) * (width / 32);
-        let fc1 = planner.layer("fc1", LinearConfig::new(features, FEATURES))?;
+        let [last, hidden] = [CHANNELS[4], FEATURES].map(|n| self.width.channels(n));
+        let features = last * (height / 32) * (width / 32);
+        let fc1 = planner.layer("fc1", LinearConfig::new(features, hidden))?;
         let relu1 = planner.layer("relu1", ReluConfig::new())?;
-        let fc2 = planner.layer("fc2", LinearConfig::new(FEATURES, FEATURES))?;
+        let fc2 = planner.layer("fc2", LinearConfig::new(hidden, hidden))?;
         let relu2 = planner.layer("relu2", ReluConfig::new())?;
-        let fc3 = planner.last("fc3", LinearConfig::new(FEATURES, classes))?;
+        let fc3 = planner.last("fc3", LinearConfig::new(hidden, classes))?;
         Ok(Vgg {
             stages,
             dropout1,
@@ -150,6 +153,7 @@ impl VggConfig {
         let shapes = self.depth.convolutions().into_iter().zip(CHANNELS);
         let mut stages = Vec::new();
         for (i, (convolutions, width)) in shapes.enumerate() {
+            let width = self.width.channels(width);
             let mut convs = Vec::new();
             for j in 0..convolutions {
                 let path = format!("stages.{i}.convs.{j}");
@@ -251,11 +255,13 @@ impl Named for Vgg {
 
     fn build(
         (depth, normalized): Self::Size,
+        width: Width,
         images: Images,
         plan: &QPlan,
         device: &Device,
     ) -> Result<Self, Error> {
         let config = VggConfig {
+            width,
             depth,
             normalized,
             input: images.input,

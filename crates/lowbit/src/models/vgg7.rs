@@ -4,10 +4,10 @@ use burn::module::Module;
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
-use super::Classifier;
 use super::classifier::impl_steps;
 use super::network::{Images, Named, check_side};
 use super::normed_conv::conv;
+use super::{Classifier, Width};
 use crate::Error;
 use crate::config::{Layer, Planner, QPlan};
 use crate::nn::{Conv2d, Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig};
@@ -15,6 +15,8 @@ use crate::nn::{Conv2d, Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, 
 /// Configuration of a [`Vgg7`].
 #[derive(Debug, Clone)]
 pub struct Vgg7Config {
+    /// By how much channels and hidden features are multiplied.
+    pub width: Width,
     /// Channels, height and width of the images, at least 8 high and wide.
     pub input: [usize; 3],
     /// Classes to tell apart.
@@ -60,20 +62,22 @@ impl Vgg7Config {
         let [mut channels, height, width] = input;
         let mut planner = Planner::new(&self.plan)?;
         let mut stages = Vec::new();
-        for (i, width) in [128, 256, 512].into_iter().enumerate() {
+        let stage_widths = [128, 256, 512].map(|width| self.width.channels(width));
+        for (i, width) in stage_widths.into_iter().enumerate() {
             stages.push(stage(&mut planner, i, [channels, width], device)?);
             channels = width;
         }
-        let features = 512 * (height / 8) * (width / 8);
+        let features = channels * (height / 8) * (width / 8);
+        let hidden = self.width.channels(1024);
         // A layer with a rectifier behind it: as the convolutions.
         let rectified = Initializer::KaimingNormal {
             gain: std::f64::consts::SQRT_2,
             fan_out_only: false,
         };
-        let fc1 = LinearConfig::new(features, 1024).with_bias(false);
+        let fc1 = LinearConfig::new(features, hidden).with_bias(false);
         let fc1 = planner.layer("fc1", fc1.with_initializer(rectified))?;
         let relu = planner.layer("relu", ReluConfig::new())?;
-        let fc2 = LinearConfig::new(1024, classes).with_bias(false);
+        let fc2 = LinearConfig::new(hidden, classes).with_bias(false);
         let fc2 = planner.last("fc2", fc2)?;
         Ok(Vgg7 {
             stages,
@@ -142,8 +146,15 @@ impl Named for Vgg7 {
         "vgg7".into()
     }
 
-    fn build((): (), images: Images, plan: &QPlan, device: &Device) -> Result<Self, Error> {
+    fn build(
+        (): (),
+        width: Width,
+        images: Images,
+        plan: &QPlan,
+        device: &Device,
+    ) -> Result<Self, Error> {
         let config = Vgg7Config {
+            width,
             input: images.input,
             classes: images.classes,
             plan: plan.clone(),

@@ -27,7 +27,9 @@ pub use embedding::{Embedding, EmbeddingConfig};
 pub use join::{Add, AddConfig, Concat, ConcatConfig, Mul, MulConfig};
 pub use linear::{Linear, LinearConfig};
 pub(crate) use norm::has_statistics;
-pub use norm::{BatchNorm, BatchNormConfig, Normalization, conv_norm_relu, estimate_statistics};
+pub use norm::{
+    BatchNorm, BatchNormConfig, Normalization, conv_norm, conv_norm_relu, estimate_statistics,
+};
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool1dConfig, AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig,
     AdaptiveAvgPool3d, AdaptiveAvgPool3dConfig, AvgPool1d, AvgPool1dConfig, AvgPool2d,

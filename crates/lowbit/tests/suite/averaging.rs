@@ -196,6 +196,8 @@ fn every_network_trains() {
         ("cifar10", "vgg19", [3, 32, 32]),
         ("cifar10", "preresnet20", [3, 32, 32]),
         ("cifar10", "densenet-bc-22-12", [3, 32, 32]),
+        ("cifar10", "resnet8-v1", [3, 32, 32]),
+        ("cifar10", "mobilenetv2-x0.25", [3, 32, 32]),
     ] {
         let split = noise(shape, 8);
         let settings = Settings {

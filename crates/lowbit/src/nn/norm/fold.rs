@@ -76,6 +76,18 @@ pub fn conv_norm_relu(
     }
 }
 
+/// The same without the rectifier.
+///
+/// # Shapes
+/// As [`Conv2d::forward`].
+pub fn conv_norm(fold: Fold, conv: &Conv2d, norm: Option<&BatchNorm>, x: Tensor<4>) -> Tensor<4> {
+    match norm {
+        None => conv.forward(x),
+        Some(norm) if fold.is_off() => norm.forward(conv.forward(x)),
+        Some(norm) => folded(conv, norm, x),
+    }
+}
+
 fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     let (parts, [_, _, size @ ..]) = (conv.parts(), x.dims());
     let options = parts.options(size);

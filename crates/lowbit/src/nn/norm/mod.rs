@@ -5,6 +5,6 @@ mod fold;
 mod statistics;
 
 pub use batch::{BatchNorm, BatchNormConfig};
-pub use fold::{Normalization, conv_norm_relu};
+pub use fold::{Normalization, conv_norm, conv_norm_relu};
 pub use statistics::estimate_statistics;
 pub(crate) use statistics::has_statistics;

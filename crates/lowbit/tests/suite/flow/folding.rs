@@ -89,6 +89,21 @@ fn other_folded_networks_are_the_plain_ones() {
     }
 }
 
+/// Those whose convolutions feed an addition after their normalization, and depthwise ones.
+#[test]
+fn folded_networks_with_normalized_sums_are_the_plain_ones() {
+    for name in [
+        "resnet8-v1",
+        "resnet8-v1b",
+        "resnet18-x0.25",
+        "plane4",
+        "vgg-small-x0.25",
+        "mobilenetv2-x0.25",
+    ] {
+        check(name, &noise(name, 1, 4));
+    }
+}
+
 #[test]
 fn a_folded_network_is_the_plain_one() {
     let noise = |batches: usize, count: usize| noise("resnet20", batches, count);
