@@ -33,50 +33,60 @@ pub fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
     dispatch(Update(x, y, f));
 }
 
-/// `(y[i], s[i]) = f(x[i], y[i])`, on all threads; returns the sum of the `s`, which does not depend
+/// `(y[i], s[i]) = f(x[i], y[i])`, on all threads; returns the sums of the `s`, which do not depend
 /// on how many there are.
-pub fn update_and_sum_all(
+pub fn update_and_sum_all<const N: usize>(
     x: &[f32],
     y: &mut [f32],
-    f: impl Fn(f32, f32) -> (f32, f32) + Copy + Sync,
-) -> f64 {
-    let sums: Vec<f64> = y
+    f: impl Fn(f32, f32) -> (f32, [f32; N]) + Copy + Sync,
+) -> [f64; N] {
+    let sums: Vec<[f64; N]> = y
         .par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
         .map(|(y, x)| update_and_sum(x, y, f))
         .collect();
-    sums.into_iter().sum()
+    std::array::from_fn(|n| sums.iter().map(|sums| sums[n]).sum())
 }
 
-/// `(y[i], s[i]) = f(x[i], y[i])`, on the calling thread; returns the sum of the
+/// `(y[i], s[i]) = f(x[i], y[i])`, on the calling thread; returns the sum of each number of the
 /// `s`: in f32 over parts of a fixed length, by lane, and in f64 over the parts. Mark `f`
 /// `#[inline(always)]`.
-pub fn update_and_sum(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> (f32, f32)) -> f64 {
+pub fn update_and_sum<const N: usize>(
+    x: &[f32],
+    y: &mut [f32],
+    f: impl Fn(f32, f32) -> (f32, [f32; N]),
+) -> [f64; N] {
     struct UpdateAndSum<'a, F>(&'a [f32], &'a mut [f32], F);
-    impl<F: Fn(f32, f32) -> (f32, f32)> Kernel for UpdateAndSum<'_, F> {
-        type Output = f64;
+    impl<F: Fn(f32, f32) -> (f32, [f32; N]), const N: usize> Kernel for UpdateAndSum<'_, F> {
+        type Output = [f64; N];
 
         #[inline(always)]
-        fn run(self) -> f64 {
+        fn run(self) -> [f64; N] {
             let Self(x, y, f) = self;
-            let mut total = 0.0;
+            let mut total = [0.0; N];
             for (x, y) in x.chunks(PART).zip(y.chunks_mut(PART)) {
-                let mut sums = [0.0f32; LANES];
+                let mut sums = [[0.0f32; LANES]; N];
                 let (xs, x_rest) = x.as_chunks::<LANES>();
                 let (ys, y_rest) = y.as_chunks_mut::<LANES>();
                 for (x, y) in xs.iter().zip(ys) {
-                    for ((&x, y), sum) in x.iter().zip(y).zip(&mut sums) {
-                        let (new, s) = f(x, *y);
+                    for (lane, (&x, y)) in x.iter().zip(y).enumerate() {
+                        let (new, parts) = f(x, *y);
                         *y = new;
-                        *sum += s;
+                        for (sums, part) in sums.iter_mut().zip(parts) {
+                            sums[lane] += part;
+                        }
                     }
                 }
-                for ((&x, y), sum) in x_rest.iter().zip(y_rest).zip(&mut sums) {
-                    let (new, s) = f(x, *y);
+                for (lane, (&x, y)) in x_rest.iter().zip(y_rest).enumerate() {
+                    let (new, parts) = f(x, *y);
                     *y = new;
-                    *sum += s;
+                    for (sums, part) in sums.iter_mut().zip(parts) {
+                        sums[lane] += part;
+                    }
                 }
-                total += sums.into_iter().map(f64::from).sum::<f64>();
+                for (total, sums) in total.iter_mut().zip(sums) {
+                    *total += sums.into_iter().map(f64::from).sum::<f64>();
+                }
             }
             total
         }
@@ -93,9 +103,10 @@ mod tests {
         for length in [0, 1, 15, 16, 17, 1024, 1030, 50_000] {
             let x: Vec<f32> = (0..length).map(|i| (i % 7) as f32).collect();
             let mut y = vec![2.0; length];
-            let all = update_and_sum_all(&x, &mut y.clone(), |x, y| (x * y, x));
-            let sum = update_and_sum(&x, &mut y, |x, y| (x * y, x));
-            assert_eq!(all, sum);
+            let [all] = update_and_sum_all(&x, &mut y.clone(), |x, y| (x * y, [x]));
+            let both = update_and_sum(&x, &mut y.clone(), |x, y| (x * y, [y, x]));
+            let [sum] = update_and_sum(&x, &mut y, |x, y| (x * y, [x]));
+            assert_eq!((all, both), (sum, [2.0 * length as f64, sum]));
             assert!(y.iter().zip(&x).all(|(y, x)| *y == 2.0 * x));
             let expected: usize = (0..length).map(|i| i % 7).sum();
             assert_eq!(sum, expected as f64);

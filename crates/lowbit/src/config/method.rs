@@ -13,7 +13,7 @@ use crate::error::one_of;
 use crate::quantizers::{
     ApotConfig, BinaryConfig, DorefaConfig, DorefaWeightConfig, LearnedWidthConfig, LsqConfig,
     LsqPlusConfig, PactConfig, QuantizerConfig, RangeLinearConfig, RangeSource, SawbConfig, Scheme,
-    TrainedThresholdConfig, TtqConfig, TwnConfig, WrpnConfig, XnorConfig,
+    TrainedThresholdConfig, TtqConfig, TwnConfig, WrpnClip, WrpnConfig, XnorConfig,
 };
 
 /// What `--method NAME --wbits W --abits A` quantizes: a line of [`ALL`](Self::ALL).
@@ -118,13 +118,19 @@ impl Method {
         }),
         Self(&Preset {
             name: "wrpn",
-            what: "weights clipped at 1, activations from 0 to 1; not the first and the last layer; \
-                   wider networks are named as resnet20-x2",
+            what: "weights in even steps up to the largest, activations from 0 to 1; not the first and \
+                   the last layer; wider networks are named as resnet20-x2",
             source: "arXiv 1709.01134",
             usual_bits: [4; 2],
             bits: Some([WrpnConfig::BITS, DorefaConfig::ACTIVATION_BITS]),
             plan: |weights, activations| {
-                let wrpn = |bits| QuantizerConfig::WrpnWeight(WrpnConfig { bits });
+                // Networks begin with weights that are small beside 1.
+                let wrpn = |bits| {
+                    QuantizerConfig::WrpnWeight(WrpnConfig {
+                        clip: WrpnClip::Maximum,
+                        ..WrpnConfig::new(bits)
+                    })
+                };
                 not_the_ends(weights, wrpn, activations, unit)
             },
         }),
@@ -141,7 +147,8 @@ impl Method {
         }),
         Self(&Preset {
             name: "apot",
-            what: "sums of powers of two under a learned clip; 8 bits in the first and the last layer",
+            what: "sums of powers of two under a learned clip; 8 bits in the first and the last layer, \
+                   whose input may be negative and stays in float in the first",
             source: "arXiv 1909.13144",
             usual_bits: [4; 2],
             bits: Some([ApotConfig::BITS, ApotConfig::BITS]),
@@ -156,22 +163,26 @@ impl Method {
         }),
         Self(&Preset {
             name: "binary",
-            what: "signs; not the first and the last layer",
+            what: "weights' signs, activations as DoReFa-Net's, of which a rectifier leaves none \
+                   below 0; not the first and the last layer",
             source: "arXiv 1602.02830",
             usual_bits: [1; 2],
-            bits: Some([1..=1, 1..=1]),
-            plan: |weights, activations| not_the_ends(weights, binary, activations, binary),
+            bits: Some([1..=1, DorefaConfig::ACTIVATION_BITS]),
+            plan: |weights, activations| {
+                let binary = |_| QuantizerConfig::Binary(BinaryConfig::default());
+                not_the_ends(weights, binary, activations, unit)
+            },
         }),
         Self(&Preset {
             name: "xnor",
-            what: "weights' signs times their mean magnitude by channel, activations' signs; not the \
-                   first and the last layer",
+            what: "weights' signs times their mean magnitude by channel, activations as \
+                   DoReFa-Net's; not the first and the last layer",
             source: "arXiv 1603.05279",
             usual_bits: [1; 2],
-            bits: Some([1..=1, 1..=1]),
+            bits: Some([1..=1, DorefaConfig::ACTIVATION_BITS]),
             plan: |weights, activations| {
                 let xnor = |_| QuantizerConfig::XnorWeight(XnorConfig::default());
-                not_the_ends(weights, xnor, activations, binary)
+                not_the_ends(weights, xnor, activations, unit)
             },
         }),
         Self(&Preset {
@@ -376,10 +387,6 @@ fn unit(bits: u32) -> QuantizerConfig {
 
 fn pact(bits: u32) -> QuantizerConfig {
     QuantizerConfig::Pact(PactConfig::new(bits))
-}
-
-fn binary(_bits: u32) -> QuantizerConfig {
-    QuantizerConfig::Binary(BinaryConfig::default())
 }
 
 fn over_own_range(bits: u32) -> QuantizerConfig {

@@ -245,7 +245,7 @@ fn of_weight(case: &Case) -> Option<QuantizerConfig> {
                 zero: case.text("levels") == "zero",
             })
         }
-        "wrpn-weight" => QuantizerConfig::WrpnWeight(WrpnConfig { bits: case.bits() }),
+        "wrpn-weight" => QuantizerConfig::WrpnWeight(WrpnConfig::new(case.bits())),
         "binary" => QuantizerConfig::Binary(BinaryConfig {}),
         "xnor-weight" => QuantizerConfig::XnorWeight(XnorConfig {
             per_channel: true,

@@ -143,24 +143,24 @@ impl DorefaWeight {
         // Gradients beyond every f32, as those to subnormal weights are, stay finite.
         let finite = |g: f32| g.clamp(f32::MIN, f32::MAX);
         let through_max = if reading.scaled_by_maximum {
-            let sum = update_and_sum_all(
+            let [sum] = update_and_sum_all(
                 w,
                 grad,
                 #[inline(always)]
                 move |w, g| {
                     let t = tanh(w);
-                    (g * (1.0 - t * t), g * (grid.round(t) - t * inverse * up))
+                    (g * (1.0 - t * t), [g * (grid.round(t) - t * inverse * up)])
                 },
             );
             -(1.0 - max * max) * sum as f32
         } else {
-            let sum = update_and_sum_all(
+            let [sum] = update_and_sum_all(
                 w,
                 grad,
                 #[inline(always)]
                 move |w, g| {
                     let t = tanh(w);
-                    (g * (1.0 - t * t) * inverse * up, g * t)
+                    (g * (1.0 - t * t) * inverse * up, [g * t])
                 },
             );
             if up != 1.0 {

@@ -13,7 +13,7 @@ use crate::ops::backend::operator::{
     self, Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
 use crate::ops::backend::{composed, flex};
-use lowbit_kernels::elementwise::{update, update_and_sum, update_and_sum_all};
+use lowbit_kernels::elementwise::{update, update_all, update_and_sum, update_and_sum_all};
 
 /// The most tensors that a quantization learns.
 const MOST_LEARNED: usize = 2;
@@ -344,48 +344,37 @@ fn gradients<R: Rounding<LEARNED>, const LEARNED: usize>(
     grad: &mut [f32],
     all_threads: bool,
 ) -> [f64; LEARNED] {
-    let mut sums = [0.0; LEARNED];
-    let Some((last, others)) = sums.split_last_mut() else {
-        update(
+    match (LEARNED, all_threads) {
+        (0, true) => update_all(
             x,
             grad,
             #[inline(always)]
             move |x, g| rounding.gradients(x, g).0,
-        );
-        return sums;
-    };
-    // A pass adds up one number. Only the last one leaves the gradient.
-    for (i, sum) in others.iter_mut().enumerate() {
-        let part = move |x, g| {
-            let (gx, parts) = rounding.gradients(x, g);
-            (gx, parts[i])
-        };
-        *sum = change_and_sum(x, &mut grad.to_vec(), part, all_threads);
+        ),
+        (0, false) => update(
+            x,
+            grad,
+            #[inline(always)]
+            move |x, g| rounding.gradients(x, g).0,
+        ),
+        (_, true) => {
+            return update_and_sum_all(
+                x,
+                grad,
+                #[inline(always)]
+                move |x, g| rounding.gradients(x, g),
+            );
+        }
+        (_, false) => {
+            return update_and_sum(
+                x,
+                grad,
+                #[inline(always)]
+                move |x, g| rounding.gradients(x, g),
+            );
+        }
     }
-    *last = change_and_sum(
-        x,
-        grad,
-        #[inline(always)]
-        move |x, g| {
-            let (gx, parts) = rounding.gradients(x, g);
-            (gx, parts.last().copied().unwrap_or_default())
-        },
-        all_threads,
-    );
-    sums
-}
-
-/// `(y[i], s[i]) = f(x[i], y[i])`; returns the sum of the `s`.
-fn change_and_sum(
-    x: &[f32],
-    y: &mut [f32],
-    f: impl Fn(f32, f32) -> (f32, f32) + Copy + Sync,
-    all_threads: bool,
-) -> f64 {
-    match all_threads {
-        true => update_and_sum_all(x, y, f),
-        false => update_and_sum(x, y, f),
-    }
+    [0.0; LEARNED]
 }
 
 /// The formula with its parameters, on slices.

@@ -165,14 +165,14 @@ impl Prepared for AtScale {
                 }
             },
         );
-        let sum = update_and_sum(
+        let [sum] = update_and_sum(
             &slopes,
             grad,
             #[inline(always)]
             move |slope, g| {
                 let inside = passes || slope.abs() < 1.0;
                 let to_x = if inside { g * gain } else { 0.0 };
-                (to_x, if slope == BELOW { 0.0 } else { g * slope })
+                (to_x, [if slope == BELOW { 0.0 } else { g * slope }])
             },
         );
         [sum, 0.0]

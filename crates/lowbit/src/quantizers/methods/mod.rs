@@ -38,7 +38,7 @@ pub use range_linear::{RangeLinear, RangeLinearConfig, RangeSource, Scheme};
 pub use sawb::{Sawb, SawbConfig};
 pub use ternary::{TtqConfig, TtqWeight, TwnConfig, TwnWeight};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
-pub use wrpn::{WrpnConfig, WrpnWeight};
+pub use wrpn::{WrpnClip, WrpnConfig, WrpnWeight};
 
 use crate::Error;
 use crate::ops::{GradientQuantization, Operand, Quantization, SumStep, quantize_gradient};
