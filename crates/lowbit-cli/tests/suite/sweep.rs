@@ -129,7 +129,7 @@ fn mistakes_are_one_line_that_names_file_and_key() {
         ("sweep --collect nowhere", "nowhere: "),
         ("sweep --collect .", ".: is not the folder of a sweep"),
         ("sweep --collect a --by lr", "by: `lr` is set by no cell"),
-        ("sweep run-cell nowhere", "nowhere/lock: "),
+        ("sweep run-cell nowhere", "nowhere: "),
         ("sweep tell nowhere", "nowhere: "),
         ("sweep ask key.toml --out .", "key.toml: sweep.speed"),
     ] {

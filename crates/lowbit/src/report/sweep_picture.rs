@@ -10,11 +10,17 @@ use crate::Error;
 /// Left and top edge, width and height.
 const FRAME: [f64; 4] = [60.0, 50.0, 560.0, 320.0];
 
+/// How far curves are moved apart, in parts of the way from one value to the next, so that their bars
+/// do not hide each other.
+const APART: f64 = 0.06;
+
 /// A curve: its label, and for each value of the axis the cells that have it.
 struct Curve<'a> {
     label: String,
     /// By the place of the value on the axis; none for cells without one.
     points: Vec<(Option<usize>, &'a Mean)>,
+    /// How far it is moved to the right.
+    moved: f64,
 }
 
 impl SweepReport {
@@ -94,11 +100,21 @@ impl SweepReport {
                 None => curves.push(Curve {
                     label,
                     points: vec![(place, mean)],
+                    moved: 0.0,
                 }),
             }
         }
+        let mut beside = Vec::new();
         for curve in &mut curves {
             curve.points.sort_by_key(|(place, _)| *place);
+            if !curve.is_across() {
+                beside.push(curve);
+            }
+        }
+        let middle = (beside.len() as f64 - 1.0) / 2.0;
+        let apart = APART.min(0.5 / beside.len() as f64);
+        for (i, curve) in beside.into_iter().enumerate() {
+            curve.moved = apart * (i as f64 - middle);
         }
         curves
     }
@@ -157,7 +173,7 @@ impl Curve<'_> {
             let accuracy = format!("{:.2}", 100.0 * mean.accuracy());
             match place {
                 Some(place) => format!("{accuracy} at {}", sweep::text(values[*place])),
-                None => format!("{accuracy} across"),
+                None => accuracy,
             }
         });
         let means = means.collect::<Vec<_>>().join(", ");
@@ -175,7 +191,8 @@ impl Curve<'_> {
             parts += &panel.line(ends, &format!("{style} stroke-dasharray=\"2 3\""));
         }
         let points = self.points.iter();
-        let points = points.filter_map(|(place, mean)| Some(((*place)? as f64, *mean)));
+        let points =
+            points.filter_map(|(place, mean)| Some(((*place)? as f64 + self.moved, *mean)));
         let line = points.clone().map(|(x, mean)| (x, 100.0 * mean.accuracy()));
         parts += &panel.line(line, style);
         for (place, mean) in points {
@@ -259,7 +276,7 @@ mod tests {
         assert!(svg.contains("M200.0 50.0V370.0"), "{svg}");
         assert!(svg.contains("M60.00 210.00L620.00 210.00\""), "{svg}");
         assert!(svg.contains("lsq: 75.00 at 2, 75.00 at 4"), "{svg}");
-        assert!(svg.contains("a&lt;b: 75.00 across"), "{svg}");
+        assert!(svg.contains("a&lt;b: 75.00<"), "{svg}");
         let error = report.svg(Some("lr")).unwrap_err().to_string();
         assert!(
             error.starts_with("by: `lr` is set by no cell, expected one of "),

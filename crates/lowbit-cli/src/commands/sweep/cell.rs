@@ -46,11 +46,11 @@ impl Arguments {
         if self.until_eof {
             stop_at_eof(interrupter.clone())?;
         }
+        let (folder, experiment) = RunFolder::open(&self.cell)?;
         let Some(_lock) = CellLock::take(&self.cell)? else {
             say(format_args!("error: {}", elsewhere(&self.cell)));
             return Ok(ExitCode::from(ELSEWHERE));
         };
-        let (folder, experiment) = RunFolder::open(&self.cell)?;
         let device = self.worker.device.unwrap_or_default().device()?;
         use_threads(
             self.worker
