@@ -92,10 +92,9 @@ impl TrainingCurves {
     }
 }
 
-/// The accuracy of what a checkpoint of the epoch holds: of averaged weights, where there are any.
+/// The accuracy of what a checkpoint of the epoch holds.
 fn tested(epoch: &EpochMetrics) -> f64 {
-    let average = epoch.average.as_ref();
-    average.map_or(epoch.test_accuracy, |average| average.test_accuracy)
+    epoch.tested().0.accuracy
 }
 
 #[cfg(test)]

@@ -92,8 +92,8 @@ impl Sums {
     }
 }
 
-/// The epoch with the highest accuracy on the held-out images, or on the test images where none are
-/// held out, the first of several.
+/// The epoch with the highest accuracy on the held-out images, of several the one with the lowest
+/// loss; where none are held out, on the test images, the first of several.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
@@ -101,6 +101,9 @@ pub struct Best {
     pub epoch: usize,
     /// Its accuracy.
     pub accuracy: f64,
+    /// Its loss on the held-out images, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
 }
 
 /// The folder with a run's checkpoints. Each is a folder that appears whole, by a rename; the last

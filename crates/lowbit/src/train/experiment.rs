@@ -492,27 +492,7 @@ impl RunConfig {
                 ));
             }
         }
-        match self.start {
-            Start::Scratch if self.plan.has_thresholds() => {
-                return Err(Error::config(
-                    "start",
-                    "thresholds are calibrated on a trained network; give `from`, or a baseline",
-                ));
-            }
-            Start::First if index == 0 => {
-                return Err(Error::config(
-                    "start",
-                    "is `first`, but this is the first run",
-                ));
-            }
-            Start::Teacher if self.distillation.is_none() => {
-                return Err(Error::config("start", "is `teacher`, but there is none"));
-            }
-            Start::From if !has_from => {
-                return Err(Error::config("start", "is `from`, but `from` names no run"));
-            }
-            _ => {}
-        }
+        self.check_start(index, has_from)?;
         self.plan.check().map_err(|e| e.within("plan"))?;
         let weight = self.numbers.weight.as_ref().map(|number| &number.format);
         let plan = &self.plan;
@@ -525,5 +505,19 @@ impl RunConfig {
             checked.map_err(|error| error.within(name).within("plan"))?;
         }
         Ok(())
+    }
+
+    /// Whether there is what the first weights come from.
+    fn check_start(&self, index: usize, has_from: bool) -> Result<(), Error> {
+        let message = match self.start {
+            Start::Scratch if self.plan.has_thresholds() => {
+                "thresholds are calibrated on a trained network; give `from`, or a baseline"
+            }
+            Start::First if index == 0 => "is `first`, but this is the first run",
+            Start::Teacher if self.distillation.is_none() => "is `teacher`, but there is none",
+            Start::From if !has_from => "is `from`, but `from` names no run",
+            _ => return Ok(()),
+        };
+        Err(Error::config("start", message))
     }
 }

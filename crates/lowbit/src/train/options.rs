@@ -297,7 +297,8 @@ settings! {
     baseline: bool, Runs, str::parse => ""
         .switch("false")
         .long("no-baseline")
-        .on(Train, Usage { help: Some("Train the quantized network alone"), ..Usage::new(NO, NO) });
+        .on(Train, Usage { help: Some("Train the quantized network alone"), ..Usage::new(NO, NO) })
+        .on(Distill, Usage { help: Some("Train no student without the teacher"), ..Usage::new(NO, NO) });
 
     /// Bits of weights.
     wbits: u32, Quantization, str::parse => "N"

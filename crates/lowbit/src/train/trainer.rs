@@ -155,7 +155,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             warnings: self.warnings(),
         };
         let (test, held_out) = metrics.tested();
-        self.note_accuracy(held_out.unwrap_or(test).accuracy);
+        self.note(test, held_out);
         Ok(Some(metrics))
     }
 
@@ -165,7 +165,8 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     /// If the loss is NaN or infinite.
     pub fn test(&mut self) -> Result<(Sums, Option<Sums>), Error> {
         let (tested, held_out) = self.tested()?;
-        self.note_accuracy(held_out.unwrap_or(tested).accuracy());
+        let of_held_out = held_out.as_ref().map(Tested::from);
+        self.note(Tested::from(&tested), of_held_out);
         Ok((tested, held_out))
     }
 
@@ -181,16 +182,25 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         Ok((tested, held_out))
     }
 
-    /// Takes note of the accuracy of what the checkpoint's model will be. Once weights are averaged,
-    /// only averages can be best.
-    fn note_accuracy(&mut self, accuracy: f64) {
-        let epoch = self.state.epoch;
-        let worse = |best: Best| {
-            let passed = self.average.is_before(best.epoch) && !self.average.is_before(epoch);
-            accuracy > best.accuracy || passed
+    /// Takes note of what the images say of the checkpoint's model, the held-out ones where there are
+    /// any: they are few, and tell networks of one accuracy apart by their loss. Once weights are
+    /// averaged, only averages can be best.
+    fn note(&mut self, test: Tested, held_out: Option<Tested>) {
+        let best = Best {
+            epoch: self.state.epoch,
+            accuracy: held_out.unwrap_or(test).accuracy,
+            loss: held_out.map(|held_out| held_out.loss),
         };
-        if self.state.best.is_none_or(worse) {
-            self.state.best = Some(Best { epoch, accuracy });
+        let is_worse = |before: Best| {
+            let average = &self.average;
+            let passed = average.is_before(before.epoch) && !average.is_before(best.epoch);
+            let losses = best.loss.zip(before.loss);
+            let is_surer = losses.is_some_and(|(now, before)| now < before);
+            let same = best.accuracy == before.accuracy;
+            passed || best.accuracy > before.accuracy || same && is_surer
+        };
+        if self.state.best.is_none_or(is_worse) {
+            self.state.best = Some(best);
         }
     }
 

@@ -46,7 +46,9 @@ fn held_out_images_choose_and_test_images_do_not() {
     let epochs = folder.epochs("float").unwrap();
     let held_out = |epoch: usize| epochs[epoch - 1].held_out.unwrap();
     let best = (1..=4).fold(1, |best, epoch| {
-        match held_out(epoch).accuracy > held_out(best).accuracy {
+        let (now, before) = (held_out(epoch), held_out(best));
+        let same = now.accuracy == before.accuracy;
+        match now.accuracy > before.accuracy || same && now.loss < before.loss {
             true => epoch,
             false => best,
         }
