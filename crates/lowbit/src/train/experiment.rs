@@ -14,7 +14,7 @@ use super::recipe::Recipe;
 use super::regularization::Regularization;
 use crate::Error;
 use crate::config::QPlan;
-use crate::data::{DataSet, Defaults, Split};
+use crate::data::{DataSet, Defaults, ImageFolder, Progress, Split, folder};
 use crate::models::{Architecture, Network, Tolerance};
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 
@@ -30,6 +30,9 @@ pub struct Experiment {
     /// The folder with its files, or none for the cache folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+    /// How the images of the data set `folder` are read.
+    #[serde(default, skip_serializing_if = "ImageFolder::is_default")]
+    pub images: ImageFolder,
     /// The network.
     pub model: Architecture,
     /// Images in a step.
@@ -143,6 +146,7 @@ impl Experiment {
         let runs = RunConfig::of(&settings, usual)?;
         let experiment = Self {
             data,
+            images: settings.images(data, ImageFolder::default())?,
             data_dir: absolute(settings.data_dir)?,
             model: settings.model.unwrap_or(usual.model),
             batch: settings.batch.unwrap_or(usual.batch),
@@ -173,6 +177,7 @@ impl Experiment {
         let given = settings.clone();
         self.data = given.data.unwrap_or(self.data);
         self.data_dir = given.data_dir.or(self.data_dir);
+        self.images = settings.images(self.data, self.images)?;
         self.model = given.model.unwrap_or(self.model);
         self.batch = given.batch.unwrap_or(self.batch);
         self.augment = given.augment.unwrap_or(self.augment);
@@ -202,6 +207,19 @@ impl Experiment {
         }
         self.check()?;
         Ok(self)
+    }
+
+    /// Loads the data set, from `dir` where that is given, otherwise from where it says itself.
+    ///
+    /// # Errors
+    /// As [`DataSet::load`].
+    pub fn load(
+        &self,
+        dir: Option<&Path>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Split, Error> {
+        let dir = dir.or(self.data_dir.as_deref());
+        self.data.load_with(dir, &self.images, progress)
     }
 
     /// The network of a run, its parameters drawn from the experiment's seed.
@@ -254,6 +272,10 @@ impl Experiment {
                 format!("the {} are part of the program, not in a folder", self.data),
             ));
         }
+        if self.data == DataSet::Folder && self.data_dir.is_none() {
+            return Err(folder::no_folder());
+        }
+        self.images.check().map_err(|e| e.within("images"))?;
         if self.runs.is_empty() {
             return Err(Error::config("runs", "is empty, expected at least one run"));
         }

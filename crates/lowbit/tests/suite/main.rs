@@ -11,6 +11,7 @@ mod fixtures;
 mod flow;
 mod gradient_slots;
 mod gradients;
+mod image_folder;
 mod layers;
 mod models;
 mod operators;
