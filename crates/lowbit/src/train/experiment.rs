@@ -404,21 +404,17 @@ impl RunConfig {
         self.regularization
             .check()
             .map_err(|e| e.within("regularization"))?;
-        if let Some(norm) = self.clip_norm
-            && !(norm.is_finite() && norm > 0.0)
-        {
-            let message = format!("is {norm}, expected a positive number");
-            return Err(Error::config("clip_norm", message));
-        }
         if let Some(swa) = &self.swa {
             swa.check(self.epochs).map_err(|e| e.within("swa"))?;
         }
-        for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
-            if !(lr.is_finite() && lr > 0.0) {
-                return Err(Error::config(
-                    name,
-                    format!("is {lr}, expected a positive number"),
-                ));
+        for (name, number) in [
+            ("lr", Some(self.lr)),
+            ("threshold_lr", Some(self.threshold_lr)),
+            ("clip_norm", self.clip_norm),
+        ] {
+            if let Some(number) = number.filter(|&n| !(n.is_finite() && n > 0.0)) {
+                let message = format!("is {number}, expected a positive number");
+                return Err(Error::config(name, message));
             }
         }
         match self.start {
@@ -439,6 +435,10 @@ impl RunConfig {
             }
             _ => {}
         }
+        self.check_plan()
+    }
+
+    fn check_plan(&self) -> Result<(), Error> {
         self.plan.check().map_err(|e| e.within("plan"))?;
         let weight = self.numbers.weight.as_ref().map(|number| &number.format);
         let plan = &self.plan;
