@@ -8,7 +8,7 @@ use lowbit::models::Architecture;
 use lowbit::report::ChainReport;
 use lowbit::train::{Chain, Interrupter, RunFolder, Settings};
 
-use super::{DeviceArgument, Ended, load, print_json, use_threads};
+use super::{DeviceArgument, Ended, print_json, use_threads};
 use crate::interrupt::stop_gently;
 use crate::options::{self, Options};
 use crate::output::{print, say};
@@ -70,7 +70,9 @@ impl Arguments {
             threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
         use_threads(threads.unwrap_or(1))?;
         let mut bars = Bars::new();
-        let split = load(chain.data(), chain.settings.data_dir.as_deref(), &mut bars)?;
+        let split = chain.load(&mut |progress| {
+            bars.download(progress.file, progress.done, progress.total);
+        })?;
         let interrupter = Interrupter::new();
         stop_gently(&interrupter);
         bars.say(&format!("chain folder: {}", folder.display()));

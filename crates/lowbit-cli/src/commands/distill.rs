@@ -65,7 +65,7 @@ impl Arguments {
         };
         use_threads(experiment.threads)?;
         let mut bars = Bars::new();
-        let split = load(experiment.data, experiment.data_dir.as_deref(), &mut bars)?;
+        let split = load(&experiment, None, &mut bars)?;
         let teacher = evaluate_teacher(&experiment, &split, &device)?;
         let path = self.out.unwrap_or_else(|| {
             let (data, model) = (experiment.data, experiment.model);

@@ -16,7 +16,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Args;
-use lowbit::data::{DataSet, Split};
+use lowbit::data::Split;
 use lowbit::train::{Experiment, Interrupter, Outcome, RunFolder, RunResult, Settings};
 use lowbit::{Device, DeviceKind};
 
@@ -63,13 +63,14 @@ fn use_threads(threads: usize) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Loads a data set, with a bar while something is downloaded.
+/// Loads an experiment's data, from `dir` where that is given, with a bar while something is
+/// downloaded.
 fn load(
-    data: DataSet,
+    experiment: &Experiment,
     dir: Option<&std::path::Path>,
     bars: &mut Bars,
 ) -> Result<Split, lowbit::Error> {
-    data.load(dir, &mut |progress| {
+    experiment.load(dir, &mut |progress| {
         bars.download(progress.file, progress.done, progress.total)
     })
 }
@@ -81,9 +82,7 @@ fn load_of(
     bars: &mut Bars,
 ) -> Result<Split, Box<dyn Error>> {
     use_threads(settings.threads.unwrap_or(experiment.threads))?;
-    let dir = settings.data_dir.as_deref();
-    let dir = dir.or(experiment.data_dir.as_deref());
-    Ok(load(experiment.data, dir, bars)?)
+    Ok(load(experiment, settings.data_dir.as_deref(), bars)?)
 }
 
 /// What training in a folder came to.

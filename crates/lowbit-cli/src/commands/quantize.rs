@@ -73,7 +73,7 @@ impl Arguments {
         };
         use_threads(experiment.threads)?;
         let mut bars = Bars::new();
-        let split = load(experiment.data, experiment.data_dir.as_deref(), &mut bars)?;
+        let split = load(&experiment, None, &mut bars)?;
         let method = Some(Method::TQT);
         let path = self
             .out

@@ -70,7 +70,7 @@ impl Arguments {
         let (folder, experiment) = self.folder()?;
         use_threads(experiment.threads)?;
         let mut bars = Bars::new();
-        let split = load(experiment.data, experiment.data_dir.as_deref(), &mut bars)?;
+        let split = load(&experiment, None, &mut bars)?;
         let (folder, is_new) = match folder {
             Folder::New(path) => (RunFolder::create(path, &experiment)?, true),
             Folder::Existing(folder) => (folder, false),

@@ -49,26 +49,41 @@ pub(super) struct View {
 impl View {
     /// Writes one channel as seen by this view, each byte brought to a number by `table`.
     ///
-    /// `plane` and `out` are `[height, width]`.
-    pub(super) fn apply(self, plane: &[u8], width: usize, table: &[f32; 256], out: &mut [f32]) {
-        let height = (plane.len() / width) as isize;
+    /// `out` is `[height, width]`.
+    pub(super) fn apply(self, plane: Plane<'_>, width: usize, table: &[f32; 256], out: &mut [f32]) {
+        let rows = plane.bytes.len() / plane.width;
+        let (down, right) = (self.down, self.right + plane.margin as isize);
         for (y, out) in out.chunks_exact_mut(width).enumerate() {
-            let y = y as isize + self.down;
-            if (0..height).contains(&y) {
-                self.apply_row(&plane[y as usize * width..][..width], table, out);
-            } else {
-                out.fill(table[0]);
+            let y = (y + plane.margin).checked_add_signed(down);
+            match y.filter(|&y| y < rows) {
+                Some(y) => {
+                    let row = &plane.bytes[y * plane.width..][..plane.width];
+                    self.apply_row(row, right, table, out);
+                }
+                None => out.fill(table[0]),
             }
         }
     }
 
-    fn apply_row(self, row: &[u8], table: &[f32; 256], out: &mut [f32]) {
+    fn apply_row(self, row: &[u8], right: isize, table: &[f32; 256], out: &mut [f32]) {
+        let last = out.len() - 1;
         for (x, out) in out.iter_mut().enumerate() {
-            let x = if self.flip { row.len() - 1 - x } else { x };
-            let byte = x.checked_add_signed(self.right).and_then(|x| row.get(x));
+            let x = if self.flip { last - x } else { x };
+            let byte = x.checked_add_signed(right).and_then(|x| row.get(x));
             *out = table[usize::from(*byte.unwrap_or(&0))];
         }
     }
+}
+
+/// One channel of an image, and how far in it begins what is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Plane<'a> {
+    /// `[rows, width]`
+    pub(super) bytes: &'a [u8],
+    /// Columns, with the margin.
+    pub(super) width: usize,
+    /// Rows and columns on each side that the view as it is leaves out.
+    pub(super) margin: usize,
 }
 
 #[cfg(test)]
@@ -81,7 +96,12 @@ mod tests {
     fn seen(view: View) -> [f32; 6] {
         let table = std::array::from_fn(|byte| byte as f32);
         let mut out = [0.0; 6];
-        view.apply(&[1, 2, 3, 4, 5, 6], 3, &table, &mut out);
+        let plane = Plane {
+            bytes: &[1, 2, 3, 4, 5, 6],
+            width: 3,
+            margin: 0,
+        };
+        view.apply(plane, 3, &table, &mut out);
         out
     }
 

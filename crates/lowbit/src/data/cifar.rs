@@ -163,6 +163,7 @@ impl Cifar {
             channels: 3,
             height: SIDE,
             width: SIDE,
+            margin: 0,
             classes: self.classes(),
             scale: 1.0 / 255.0,
             mean: self.mean.into(),

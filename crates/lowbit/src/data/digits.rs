@@ -125,6 +125,7 @@ fn image_set<'a>(name: &str, rows: impl Iterator<Item = &'a Row>) -> ImageSet {
         channels: 1,
         height: SIDE,
         width: SIDE,
+        margin: 0,
         classes: CLASSES.into(),
         scale: 1.0 / f32::from(WHITE),
         mean: vec![MEAN],

@@ -145,6 +145,7 @@ mod tests {
     /// Six images of class 0, three of class 1, one of class 2.
     fn set() -> ImageSet {
         ImageSet {
+            margin: 0,
             name: "ten".into(),
             images: vec![0; 10],
             labels: vec![0, 1, 0, 0, 2, 0, 1, 0, 1, 0],

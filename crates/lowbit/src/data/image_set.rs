@@ -1,8 +1,11 @@
 use std::fmt;
 
 use super::Augment;
+use super::augment::Plane;
 
 /// Labelled images of one size, as bytes, with what is needed to hand them to a network.
+///
+/// An image may be held with a margin around what the network sees, for random crops to move in.
 ///
 /// A pixel's value is `byte * scale`, which lies in 0 to 1; the network sees
 /// `(byte * scale - mean[channel]) / std[channel]`.
@@ -10,16 +13,18 @@ use super::Augment;
 pub struct ImageSet {
     /// What the set is called, such as `mnist train`.
     pub name: String,
-    /// Pixels, `[images, channels, height, width]` in row-major order.
+    /// Pixels, `[images, channels, height + 2 margin, width + 2 margin]` in row-major order.
     pub images: Vec<u8>,
     /// The class of each image, from 0 to `classes - 1`.
     pub labels: Vec<u8>,
     /// Channels of an image: 1 for grey, 3 for red, green, blue.
     pub channels: usize,
-    /// Rows of an image.
+    /// Rows of an image, as the network sees it.
     pub height: usize,
-    /// Columns of an image.
+    /// Columns of an image, as the network sees it.
     pub width: usize,
+    /// Rows and columns that an image has beside those on each side.
+    pub margin: usize,
     /// How many classes there are.
     pub classes: usize,
     /// One over the byte that stands for the value 1.
@@ -41,12 +46,23 @@ impl ImageSet {
         self.labels.is_empty()
     }
 
-    /// How many bytes, and how many numbers of a batch, one image takes: channels x height x width.
+    /// How many bytes one image takes, with its margin.
     pub fn image_len(&self) -> usize {
+        let [height, width] = self.held();
+        self.channels * height * width
+    }
+
+    /// How many numbers of a batch one image takes: channels x height x width.
+    pub fn view_len(&self) -> usize {
         self.channels * self.height * self.width
     }
 
-    /// The bytes of image `index`, `[channels, height, width]`.
+    /// Rows and columns with the margin.
+    fn held(&self) -> [usize; 2] {
+        [self.height, self.width].map(|side| side + 2 * self.margin)
+    }
+
+    /// The bytes of image `index`, `[channels, height + 2 margin, width + 2 margin]`.
     ///
     /// # Panics
     ///
@@ -56,8 +72,9 @@ impl ImageSet {
         &self.images[index * size..][..size]
     }
 
-    /// Writes the normalized images of `indices` to `out`, augmented if `augment` gives an
-    /// [`Augment`] with the run's seed and the epoch.
+    /// Writes the normalized images of `indices` to `out`, without their margins; augmented if
+    /// `augment` gives an [`Augment`] with the run's seed and the epoch, whose crops move by the
+    /// margin beside their own padding.
     ///
     /// Each image depends on its own index, the seed and the epoch alone, so the way the set is
     /// cut into batches, and which thread fills which, does not show in the numbers.
@@ -76,7 +93,7 @@ impl ImageSet {
         augment: Option<(&Augment, u64, u32)>,
         out: &mut [f32],
     ) {
-        let size = self.image_len();
+        let size = self.view_len();
         assert_eq!(
             out.len(),
             indices.len() * size,
@@ -86,12 +103,21 @@ impl ImageSet {
         for (&index, out) in indices.iter().zip(out.chunks_exact_mut(size)) {
             let image = self.image(index as usize);
             let view = augment
-                .map(|(augment, seed, epoch)| augment.draw(seed, epoch, index))
+                .map(|(augment, seed, epoch)| {
+                    let pad = augment.pad + self.margin as u32;
+                    Augment { pad, ..*augment }.draw(seed, epoch, index)
+                })
                 .unwrap_or_default();
-            let plane = self.height * self.width;
-            for (channel, table) in tables.iter().enumerate() {
-                let range = channel * plane..(channel + 1) * plane;
-                view.apply(&image[range.clone()], self.width, table, &mut out[range]);
+            let [height, width] = self.held();
+            let planes = image.chunks_exact(height * width);
+            let outs = out.chunks_exact_mut(self.height * self.width);
+            for ((plane, out), table) in planes.zip(outs).zip(&tables) {
+                let plane = Plane {
+                    bytes: plane,
+                    width,
+                    margin: self.margin,
+                };
+                view.apply(plane, self.width, table, out);
             }
         }
     }
@@ -145,6 +171,7 @@ mod tests {
             channels: 2,
             height: 2,
             width: 3,
+            margin: 0,
             classes: 2,
             scale: 0.25,
             mean: vec![0.5, 1.0],
@@ -185,6 +212,38 @@ mod tests {
             set.fill_batch(&[1, 0], Some((&augment, 7, epoch)), &mut together);
             assert_eq!(alone, together[12..]);
         }
+    }
+
+    /// An image of 3 x 4 bytes, of which the network sees the middle 1 x 2; crops reach every place
+    /// and nothing outside.
+    #[test]
+    fn a_margin_is_what_crops_move_in() {
+        let set = ImageSet {
+            images: (1..=12).collect(),
+            labels: vec![0],
+            channels: 1,
+            height: 1,
+            width: 2,
+            margin: 1,
+            mean: vec![0.0],
+            std: vec![0.25],
+            ..counting()
+        };
+        assert_eq!((set.image_len(), set.view_len()), (12, 2));
+        let mut out = [0.0; 2];
+        set.fill_batch(&[0], None, &mut out);
+        assert_eq!(out, [6.0, 7.0]);
+        let crop = Augment {
+            pad: 0,
+            flip: false,
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for epoch in 0..200 {
+            set.fill_batch(&[0], Some((&crop, 7, epoch)), &mut out);
+            assert_eq!(out[1], out[0] + 1.0);
+            seen.insert(out[0] as u32);
+        }
+        assert_eq!(seen, [1, 2, 3, 5, 6, 7, 9, 10, 11].into());
     }
 
     #[test]

@@ -115,6 +115,7 @@ fn load_part(dir: &Path, part: &str, name: &str) -> Result<ImageSet, Error> {
         channels: 1,
         height: SIDE as usize,
         width: SIDE as usize,
+        margin: 0,
         classes: CLASSES.into(),
         scale: 1.0 / 255.0,
         mean: vec![MEAN],

@@ -12,6 +12,7 @@ pub mod cifar;
 mod cutout;
 pub mod digits;
 mod download;
+pub mod folder;
 mod hold_out;
 mod image_set;
 mod mixup;
@@ -19,6 +20,7 @@ pub mod mnist;
 mod order;
 mod random;
 mod reader;
+mod resize;
 #[cfg(test)]
 mod test_server;
 
@@ -35,6 +37,7 @@ pub use cache::cache_folder;
 pub use cutout::Cutout;
 use download::OnProgress;
 pub use download::Progress;
+pub use folder::ImageFolder;
 pub use hold_out::{HoldOut, Parts};
 pub use image_set::ImageSet;
 pub use mixup::Mixup;
@@ -120,6 +123,8 @@ data_sets! {
     Cifar10 = cifar::CIFAR10_DESCRIPTION;
     /// Photographs of 100 classes, see [`cifar`].
     Cifar100 = cifar::CIFAR100_DESCRIPTION;
+    /// Images of your own in a folder for each class, see [`folder`].
+    Folder = folder::DESCRIPTION;
 }
 
 impl DataSet {
@@ -168,6 +173,23 @@ impl DataSet {
             Some(dir) => self.read(dir),
             None if self.is_embedded() => self.read(Path::new("")),
             None => self.read_or_download(&cache_folder(self.name())?, progress),
+        }
+    }
+
+    /// The same, with the images of a [`Folder`](Self::Folder) read as `images` says.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(
+        self,
+        dir: Option<&Path>,
+        images: &ImageFolder,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Split, Error> {
+        match (self, dir) {
+            (Self::Folder, Some(dir)) => images.load(dir),
+            (Self::Folder, None) => Err(folder::no_folder()),
+            _ => self.load(dir, progress),
         }
     }
 
@@ -292,7 +314,12 @@ mod tests {
     #[test]
     fn a_folder_that_was_named_is_not_downloaded_to() {
         let dir = tempfile::tempdir().unwrap();
-        for set in [DataSet::Mnist, DataSet::Cifar10, DataSet::Cifar100] {
+        for set in [
+            DataSet::Mnist,
+            DataSet::Cifar10,
+            DataSet::Cifar100,
+            DataSet::Folder,
+        ] {
             let result = set.load(Some(dir.path()), &mut no_download);
             assert!(matches!(result, Err(Error::Missing { .. })), "{result:?}");
         }
@@ -311,7 +338,8 @@ mod tests {
     fn an_unknown_set_is_answered_with_the_list() {
         assert_eq!(
             "imagenet".parse::<DataSet>().unwrap_err().to_string(),
-            "unknown data set `imagenet`, expected digits, mnist, cifar10 or cifar100"
+            "unknown data set `imagenet`, expected digits, mnist, cifar10, cifar100 or \
+             folder"
         );
     }
 }

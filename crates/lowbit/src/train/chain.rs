@@ -19,7 +19,7 @@ use super::progress::Progress;
 use super::run::Outcome;
 use crate::Error;
 use crate::config::{FLOAT_BITS, Method};
-use crate::data::{DataSet, HoldOut, Split};
+use crate::data::{self, DataSet, HoldOut, Split};
 use crate::files::write_atomic;
 use crate::models::Architecture;
 
@@ -227,6 +227,25 @@ impl Chain {
     /// The data set.
     pub fn data(&self) -> DataSet {
         self.settings.data.unwrap_or(defaults::DATA)
+    }
+
+    /// Loads the data set; `on_progress` hears of downloads.
+    ///
+    /// # Errors
+    /// As [`Experiment::load`].
+    pub fn load(&self, on_progress: &mut dyn FnMut(data::Progress<'_>)) -> Result<Split, Error> {
+        let given = self.settings.clone();
+        let of_data = Settings {
+            data: Some(self.data()),
+            data_dir: given.data_dir,
+            image_resize: given.image_resize,
+            image_crop: given.image_crop,
+            image_mean: given.image_mean,
+            image_std: given.image_std,
+            method: Some(Method::FLOAT),
+            ..Settings::default()
+        };
+        of_data.complete()?.load(None, on_progress)
     }
 
     fn model(&self, step: usize) -> Architecture {

@@ -119,10 +119,14 @@ impl Comparison {
 }
 
 /// Options of which an experiment has one.
-const OF_ALL: [&str; 12] = [
+const OF_ALL: [&str; 16] = [
     "baseline",
     "data",
     "data_dir",
+    "image_resize",
+    "image_crop",
+    "image_mean",
+    "image_std",
     "model",
     "batch",
     "augment",

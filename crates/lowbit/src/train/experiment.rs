@@ -16,7 +16,7 @@ use super::recipe::Recipe;
 use super::regularization::Regularization;
 use crate::Error;
 use crate::config::{Method, QPlan};
-use crate::data::{DataSet, Defaults, HoldOut, Parts, Split};
+use crate::data::{DataSet, Defaults, HoldOut, ImageFolder, Parts, Progress, Split, folder};
 use crate::models::{Architecture, Network, Tolerance};
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 
@@ -32,6 +32,9 @@ pub struct Experiment {
     /// The folder with its files, or none for the cache folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+    /// How the images of the data set `folder` are read.
+    #[serde(default, skip_serializing_if = "ImageFolder::is_default")]
+    pub images: ImageFolder,
     /// The network.
     pub model: Architecture,
     /// Images in a step.
@@ -158,6 +161,7 @@ impl Experiment {
         let runs = RunConfig::of(&settings, usual)?;
         let experiment = Self {
             data,
+            images: settings.images(data, ImageFolder::default())?,
             data_dir: absolute(settings.data_dir)?,
             model: settings.model.unwrap_or(usual.model),
             batch: settings.batch.unwrap_or(usual.batch),
@@ -189,6 +193,7 @@ impl Experiment {
         let given = settings.clone();
         self.data = given.data.unwrap_or(self.data);
         self.data_dir = given.data_dir.or(self.data_dir);
+        self.images = settings.images(self.data, self.images)?;
         self.model = given.model.unwrap_or(self.model);
         self.batch = given.batch.unwrap_or(self.batch);
         self.augment = given.augment.unwrap_or(self.augment);
@@ -219,6 +224,19 @@ impl Experiment {
         }
         self.check()?;
         Ok(self)
+    }
+
+    /// Loads the data set, from `dir` where that is given, otherwise from where it says itself.
+    ///
+    /// # Errors
+    /// As [`DataSet::load`].
+    pub fn load(
+        &self,
+        dir: Option<&Path>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Split, Error> {
+        let dir = dir.or(self.data_dir.as_deref());
+        self.data.load_with(dir, &self.images, progress)
     }
 
     /// The network of a run, its parameters drawn from the experiment's seed.
@@ -280,6 +298,10 @@ impl Experiment {
                 format!("the {} are part of the program, not in a folder", self.data),
             ));
         }
+        if self.data == DataSet::Folder && self.data_dir.is_none() {
+            return Err(folder::no_folder());
+        }
+        self.images.check().map_err(|e| e.within("images"))?;
         if self.runs.is_empty() {
             return Err(Error::config("runs", "is empty, expected at least one run"));
         }
@@ -464,12 +486,6 @@ impl RunConfig {
         self.regularization
             .check()
             .map_err(|e| e.within("regularization"))?;
-        if let Some(norm) = self.clip_norm
-            && !(norm.is_finite() && norm > 0.0)
-        {
-            let message = format!("is {norm}, expected a positive number");
-            return Err(Error::config("clip_norm", message));
-        }
         if let Some(budget) = &self.bit_budget {
             budget.check().map_err(|e| e.within("bit_budget"))?;
             if !self.plan.learns_widths() {
@@ -484,15 +500,21 @@ impl RunConfig {
         if let Some(swa) = &self.swa {
             swa.check(self.epochs).map_err(|e| e.within("swa"))?;
         }
-        for (name, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
-            if !(lr.is_finite() && lr > 0.0) {
-                return Err(Error::config(
-                    name,
-                    format!("is {lr}, expected a positive number"),
-                ));
+        for (name, number) in [
+            ("lr", Some(self.lr)),
+            ("threshold_lr", Some(self.threshold_lr)),
+            ("clip_norm", self.clip_norm),
+        ] {
+            if let Some(number) = number.filter(|&n| !(n.is_finite() && n > 0.0)) {
+                let message = format!("is {number}, expected a positive number");
+                return Err(Error::config(name, message));
             }
         }
         self.check_start(index, has_from)?;
+        self.check_plan()
+    }
+
+    fn check_plan(&self) -> Result<(), Error> {
         self.plan.check().map_err(|e| e.within("plan"))?;
         let weight = self.numbers.weight.as_ref().map(|number| &number.format);
         let plan = &self.plan;

@@ -20,7 +20,7 @@ use super::recipe::Recipe;
 use super::values::{self, of_the_run, usual};
 use super::width_list::WidthList;
 use crate::config::{Fold, Method, QPlan};
-use crate::data::{DataSet, HoldOut};
+use crate::data::{DataSet, HoldOut, ImageFolder};
 use crate::models::{Architecture, Tolerance};
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 use crate::quantizers::{Number, ThresholdInit};
@@ -281,6 +281,26 @@ settings! {
         .on(Train, Usage::new(NO, values::cache_folder))
         .on(Quantize, Usage::new(NO, values::cache_folder))
         .on(Look, Usage::new(NO, values::cache_folder));
+
+    /// Pixels of the shorter side that the images of a folder are brought to; 0 for images as they are.
+    image_resize: u32, Training, str::parse => "N"
+        .long("image-resize")
+        .on(Train, Usage::new(NO, || "as 256 for a crop of 224".into()));
+
+    /// Rows and columns of the images of a folder that the network sees.
+    image_crop: u32, Training, str::parse => "N"
+        .long("image-crop")
+        .on(Train, Usage::new(NO, || ImageFolder::default().crop.to_string()));
+
+    /// Mean of red, green and blue of the images of a folder, from 0 to 1.
+    image_mean: [f64; 3], Training, values::channels => "R,G,B"
+        .long("image-mean")
+        .on(Train, Usage::new(NO, || "that of ImageNet".into()));
+
+    /// Standard deviation of red, green and blue of the images of a folder.
+    image_std: [f64; 3], Training, values::channels => "R,G,B"
+        .long("image-std")
+        .on(Train, Usage::new(NO, || "that of ImageNet".into()));
 
     /// The network.
     model: Architecture, Training, str::parse => "NAME"
@@ -634,6 +654,7 @@ mod tests {
             ("objective", "sum-of-squares"),
             ("schedule", "ramp"),
             ("swa_every", "50 steps"),
+            ("image_mean", "0.5,0.5,0.5"),
             ("swa_format", "bfp(8):stochastic"),
         ] {
             let mut settings = Settings::default();

@@ -156,6 +156,7 @@ impl Quantize {
                 format!("{from} is a DoReFa network: it has no float weights to quantize");
             return Err(Error::config("from", message));
         }
+        let images = given.inherited_images(source.data, &source.images);
         Ok(given.or(Settings {
             data: Some(source.data),
             data_dir: source.data_dir,
@@ -163,7 +164,7 @@ impl Quantize {
             batch: Some(source.batch),
             augment: Some(source.augment),
             seed: Some(source.seed),
-            ..Settings::default()
+            ..images
         }))
     }
 }

@@ -9,6 +9,7 @@ use super::folder::find_run;
 use super::options::{Decides, Settings};
 use crate::Error;
 use crate::config::{Method, QPlan};
+use crate::data::{DataSet, ImageFolder};
 
 /// What a configuration file holds: settings, settings of several runs, or the complete experiment
 /// that a run wrote.
@@ -90,11 +91,12 @@ impl Settings {
                 let same = self.plan.is_some();
                 retrained = same.then(|| name.replacen("static-", "", 1));
             }
+            let images = self.inherited_images(experiment.data, &experiment.images);
             self = self.or(Self {
                 data: Some(experiment.data),
                 data_dir: experiment.data_dir,
                 model: Some(experiment.model),
-                ..Self::default()
+                ..images
             });
         }
         let teacher = self.teacher.as_deref();
@@ -112,6 +114,49 @@ impl Settings {
             run.name = name;
         }
         Ok(experiment)
+    }
+
+    /// What they say of the images of a folder, which were read as `before`.
+    ///
+    /// # Errors
+    /// If they say something, but the data are no folder.
+    pub(super) fn images(&self, data: DataSet, before: ImageFolder) -> Result<ImageFolder, Error> {
+        if data != DataSet::Folder {
+            let of_images = |name: &str| name.starts_with("image_");
+            return match self.first(|option| of_images(option.name)) {
+                None => Ok(ImageFolder::default()),
+                Some(field) => {
+                    let message = format!("is of the data set folder, and the data are {data}");
+                    Err(Error::config(field, message))
+                }
+            };
+        }
+        // Another crop is cut from images of another size.
+        let usual = match self.image_crop {
+            Some(crop) => ImageFolder::usual_resize(crop),
+            None => before.resize,
+        };
+        Ok(ImageFolder {
+            resize: self.image_resize.unwrap_or(usual),
+            crop: self.image_crop.unwrap_or(before.crop),
+            mean: self.image_mean.unwrap_or(before.mean),
+            std: self.image_std.unwrap_or(before.std),
+        })
+    }
+
+    /// Settings that say how the images of an earlier run were read, if those of this one are in a
+    /// folder, too. Another crop is not cut from images of that run's size.
+    pub(super) fn inherited_images(&self, data: DataSet, images: &ImageFolder) -> Self {
+        if self.data.unwrap_or(data) != DataSet::Folder {
+            return Self::default();
+        }
+        Self {
+            image_resize: self.image_crop.is_none().then_some(images.resize),
+            image_crop: Some(images.crop),
+            image_mean: Some(images.mean),
+            image_std: Some(images.std),
+            ..Self::default()
+        }
     }
 
     /// Takes up a plan with trained thresholds, or of one's own its folding.
@@ -136,7 +181,6 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::DataSet;
     use crate::train::Start;
 
     #[test]
@@ -228,6 +272,36 @@ mod tests {
         assert_eq!(
             refused("init = \"mse\"\n[plan]"),
             "init: a plan is given, which says what is quantized"
+        );
+    }
+
+    #[test]
+    fn images_of_a_folder_are_read_as_said() {
+        let complete = |text: &str| {
+            let settings: Settings = toml::from_str(text).unwrap();
+            settings.complete()
+        };
+        let folder = "data = \"folder\"\ndata_dir = \"/pets\"\n";
+        let usual = complete(folder).unwrap();
+        assert_eq!(usual.model.to_string(), "resnet18-imagenet");
+        assert!(!usual.to_toml().unwrap().contains("[images]"));
+        let small = complete(&format!("{folder}image_crop = 56")).unwrap();
+        assert_eq!((small.images.resize, small.images.crop), (64, 56));
+        let text = small.to_toml().unwrap();
+        let read = Experiment::from_toml(Path::new("x"), &text).unwrap();
+        assert_eq!(read, small);
+        let refused = |text: &str| complete(text).unwrap_err().to_string();
+        assert_eq!(
+            refused("image_crop = 56"),
+            "image_crop: is of the data set folder, and the data are digits"
+        );
+        assert_eq!(
+            refused("data = \"folder\""),
+            "data_dir: is not given, and the images of the data set `folder` are in a folder of yours"
+        );
+        assert_eq!(
+            refused(&format!("{folder}image_resize = 100")),
+            "images.resize: is 100, expected at least the 224 of the crop, or 0 for images as they are"
         );
     }
 

@@ -141,7 +141,7 @@ impl<'a> Classification<'a> {
         let augment = self.augment.as_ref().map(|a| (a, self.seed, epoch));
         let mut pixels = pixels(set, indices, augment);
         if let Some(cutout) = self.regularization.cutting() {
-            let images = pixels.chunks_exact_mut(set.image_len());
+            let images = pixels.chunks_exact_mut(set.view_len());
             let size = [set.height, set.width];
             for (image, &index) in images.zip(indices) {
                 cutout.apply(image, size, self.seed, epoch, index);
@@ -149,7 +149,7 @@ impl<'a> Classification<'a> {
         }
         let share = self.regularization.mixing().map(|mixup| {
             let share = mixup.share(self.seed, epoch, indices);
-            Mixup::mix(&mut pixels, set.image_len(), share);
+            Mixup::mix(&mut pixels, set.view_len(), share);
             share
         });
         let device = self.device.clone().autodiff();
@@ -302,7 +302,7 @@ pub fn batch(
 
 /// The normalized images of `indices`, one after the other.
 fn pixels(set: &ImageSet, indices: &[u32], augment: Option<(&Augment, u64, u32)>) -> Vec<f32> {
-    let mut pixels = vec![0.0; indices.len() * set.image_len()];
+    let mut pixels = vec![0.0; indices.len() * set.view_len()];
     set.fill_batch(indices, augment, &mut pixels);
     pixels
 }

@@ -24,6 +24,18 @@ pub(super) fn data_sets() -> String {
     one_of(&names.each_ref().map(String::as_str))
 }
 
+/// Reads a number for each of three channels, with commas.
+pub(super) fn channels(text: &str) -> Result<[f64; 3], Error> {
+    let numbers = text.split(',').map(|number| number.trim().parse().ok());
+    let numbers: Option<Vec<f64>> = numbers.collect();
+    let three = numbers.and_then(|numbers| numbers.try_into().ok());
+    three.ok_or_else(|| Error::Unknown {
+        kind: "numbers of three channels",
+        text: text.into(),
+        expected: "three numbers with commas, such as 0.5,0.5,0.5",
+    })
+}
+
 pub(super) fn of_the_run() -> String {
     "that of the run".into()
 }

@@ -14,6 +14,7 @@ mod flow;
 mod gradient_slots;
 mod gradients;
 mod hold_out;
+mod image_folder;
 mod layers;
 mod methods;
 mod models;

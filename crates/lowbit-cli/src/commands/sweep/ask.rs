@@ -279,9 +279,8 @@ impl Cells<'_> {
             use_threads(threads)?;
             self.has_threads = true;
         }
-        let data_dir = self.worker.data_dir.clone();
-        let data_dir = data_dir.or(experiment.data_dir.clone());
-        let split = load(experiment.data, data_dir.as_deref(), &mut told.bars)?;
+        let data_dir = self.worker.data_dir.as_deref();
+        let split = load(&experiment, data_dir, &mut told.bars)?;
         let outcome = folder.train(&experiment, &split, &self.device, interrupter, &mut told);
         told.written(matches!(outcome?, Outcome::Finished(_)))
     }

@@ -58,8 +58,7 @@ impl Arguments {
                 .map_or(experiment.threads, |n| n as usize),
         )?;
         let mut bars = Bars::new();
-        let data_dir = self.worker.data_dir.or(experiment.data_dir.clone());
-        let split = load(experiment.data, data_dir.as_deref(), &mut bars)?;
+        let split = load(&experiment, self.worker.data_dir.as_deref(), &mut bars)?;
         match folder.train(&experiment, &split, &device, &interrupter, &mut bars)? {
             Outcome::Finished(results) => {
                 print(summary::results(&results))?;

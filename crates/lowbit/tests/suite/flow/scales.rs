@@ -282,6 +282,7 @@ fn noise(channels: usize, size: usize, count: usize) -> ImageSet {
         channels,
         height: size,
         width: size,
+        margin: 0,
         classes: 10,
         scale: 1.0 / 255.0,
         mean: vec![0.5; channels],
