@@ -2,6 +2,7 @@
 
 mod accumulators;
 mod curves;
+mod front;
 mod quantizer;
 
 use clap::Subcommand;
@@ -13,6 +14,7 @@ pub(crate) enum Command {
     /// Draw a quantizer: what it does to a number, and its gradients.
     Quantizer(quantizer::Arguments),
     Curves(curves::Arguments),
+    Front(front::Arguments),
     /// Show the bits that the sums inside a trained network's layers can need.
     Accumulators(accumulators::Arguments),
 }
@@ -22,6 +24,7 @@ impl Command {
         match self {
             Self::Quantizer(arguments) => arguments.run(),
             Self::Curves(arguments) => arguments.run(),
+            Self::Front(arguments) => arguments.run(),
             Self::Accumulators(arguments) => arguments.run(),
         }
     }

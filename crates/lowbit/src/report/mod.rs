@@ -8,6 +8,7 @@ mod sweep;
 mod sweep_picture;
 pub mod table;
 mod training_curves;
+mod width_front;
 
 pub use accumulator::{AccumulatorBits, accumulator_bits};
 pub use chain::{ChainPoint, ChainReport};
@@ -15,3 +16,4 @@ pub use quantizer_curve::{CurveConfig, QuantizerCurve};
 pub use sweep::{CellReport, Mean, SweepReport};
 pub use table::Table;
 pub use training_curves::TrainingCurves;
+pub use width_front::{FrontPoint, WidthFront};
