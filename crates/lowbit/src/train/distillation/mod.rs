@@ -56,7 +56,7 @@ pub struct Distillation {
     pub teacher: TeacherConfig,
 }
 
-/// The three phases of QKD (Kim et al., arXiv 1911.12491, section 3), by epochs: first the student
+/// The three phases of QKD (Kim et al., arXiv 1911.12491), by epochs: first the student
 /// learns from labels alone, then both learn, each from labels and the other, and for the rest the
 /// student learns from the teacher as it then is. Losses are those of [`Distillation`]; that of the
 /// teacher in the second phase is `(1 - w) objective(teacher, labels) + w T^2 KL(softmax(scores / T)
