@@ -63,35 +63,43 @@ pub fn update_and_sum<const N: usize>(
         #[inline(always)]
         fn run(self) -> [f64; N] {
             let Self(x, y, f) = self;
-            let mut total = [0.0; N];
+            let mut totals = [0.0; N];
             for (x, y) in x.chunks(PART).zip(y.chunks_mut(PART)) {
-                let mut sums = [[0.0f32; LANES]; N];
-                let (xs, x_rest) = x.as_chunks::<LANES>();
-                let (ys, y_rest) = y.as_chunks_mut::<LANES>();
-                for (x, y) in xs.iter().zip(ys) {
-                    for (lane, (&x, y)) in x.iter().zip(y).enumerate() {
-                        let (new, parts) = f(x, *y);
-                        *y = new;
-                        for (sums, part) in sums.iter_mut().zip(parts) {
-                            sums[lane] += part;
-                        }
-                    }
+                // A loop with one sum becomes vector code, one with several does not: the part is
+                // gone through once for each, and stays in the first cache.
+                for (n, total) in totals.iter_mut().enumerate().skip(1) {
+                    *total += lanes_sum(x, y, |x, y| f(x, *y).1[n]);
                 }
-                for (lane, (&x, y)) in x_rest.iter().zip(y_rest).enumerate() {
-                    let (new, parts) = f(x, *y);
+                let sum = lanes_sum(x, y, |x, y| {
+                    let (new, s) = f(x, *y);
                     *y = new;
-                    for (sums, part) in sums.iter_mut().zip(parts) {
-                        sums[lane] += part;
-                    }
-                }
-                for (total, sums) in total.iter_mut().zip(sums) {
-                    *total += sums.into_iter().map(f64::from).sum::<f64>();
+                    s.first().copied().unwrap_or_default()
+                });
+                if let Some(total) = totals.first_mut() {
+                    *total += sum;
                 }
             }
-            total
+            totals
         }
     }
     dispatch(UpdateAndSum(x, y, f))
+}
+
+/// The sum of `f(x[i], y[i])`: number `i` goes to the lane `i % LANES`.
+#[inline(always)]
+fn lanes_sum(x: &[f32], y: &mut [f32], mut f: impl FnMut(f32, &mut f32) -> f32) -> f64 {
+    let mut sums = [0.0f32; LANES];
+    let (xs, x_rest) = x.as_chunks::<LANES>();
+    let (ys, y_rest) = y.as_chunks_mut::<LANES>();
+    for (x, y) in xs.iter().zip(ys) {
+        for ((&x, y), sum) in x.iter().zip(y).zip(&mut sums) {
+            *sum += f(x, y);
+        }
+    }
+    for ((&x, y), sum) in x_rest.iter().zip(y_rest).zip(&mut sums) {
+        *sum += f(x, y);
+    }
+    sums.into_iter().map(f64::from).sum()
 }
 
 #[cfg(test)]
@@ -104,9 +112,12 @@ mod tests {
             let x: Vec<f32> = (0..length).map(|i| (i % 7) as f32).collect();
             let mut y = vec![2.0; length];
             let [all] = update_and_sum_all(&x, &mut y.clone(), |x, y| (x * y, [x]));
+            let mut z = y.clone();
+            let [] = update_and_sum(&x, &mut z, |x, y| (x * y, []));
             let both = update_and_sum(&x, &mut y.clone(), |x, y| (x * y, [y, x]));
             let [sum] = update_and_sum(&x, &mut y, |x, y| (x * y, [x]));
             assert_eq!((all, both), (sum, [2.0 * length as f64, sum]));
+            assert_eq!(y, z);
             assert!(y.iter().zip(&x).all(|(y, x)| *y == 2.0 * x));
             let expected: usize = (0..length).map(|i| i % 7).sum();
             assert_eq!(sum, expected as f64);

@@ -10,7 +10,7 @@
 
 use rayon::prelude::*;
 
-use crate::packing::{RoundSlice, RoundingBackward};
+use crate::packing::{Learned, RoundSlice, RoundingBackward, add_up};
 use crate::parts::parts;
 use crate::scratch::{self, Scratch};
 use crate::tile::{
@@ -213,7 +213,7 @@ pub fn backward(
     roundings: [Option<RoundSlice>; 2],
     rounding_backwards: [Option<RoundingBackward>; 2],
     wanted: Wanted,
-) -> [f64; 2] {
+) -> [Learned; 2] {
     let [inputs, outputs] = shape.features;
     assert_eq!(input.len(), shape.rows * inputs);
     assert_eq!(weight.len(), inputs * outputs);
@@ -225,7 +225,7 @@ pub fn backward(
         for empty in [wanted.input, wanted.weight].into_iter().flatten() {
             empty.fill(0.0);
         }
-        return [0.0; 2];
+        return [Learned::default(); 2];
     }
     let mut by_feature = wanted
         .input
@@ -248,7 +248,7 @@ pub fn backward(
     };
     let to_weight = strips.all(weight, by_feature.as_deref_mut(), wanted.weight);
     let (Some(to_input), Some(by_feature)) = (wanted.input, by_feature) else {
-        return [0.0, to_weight];
+        return [Learned::default(), to_weight];
     };
     let to_input = exchange(shape, &by_feature, input, rounding_backwards[0], to_input);
     [to_input, to_weight]
@@ -286,11 +286,11 @@ impl Strips<'_> {
         weight: &[f32],
         to_inputs: Option<&mut [f32]>,
         to_weights: Option<&mut [f32]>,
-    ) -> f64 {
+    ) -> Learned {
         let [inputs, outputs] = self.shape.features;
         let count = inputs.div_ceil(FEATURES);
         let weights: Vec<&[f32]> = weight.chunks(FEATURES * outputs).collect();
-        let sums: Vec<f64> = parts(to_inputs, FEATURES * self.shape.rows, count)
+        let sums: Vec<Learned> = parts(to_inputs, FEATURES * self.shape.rows, count)
             .into_par_iter()
             .zip(parts(to_weights, FEATURES * outputs, count))
             .zip(weights)
@@ -299,7 +299,7 @@ impl Strips<'_> {
                 self.strip(strip * FEATURES, weight, to_input, to_weight)
             })
             .collect();
-        sums.into_iter().sum()
+        add_up(sums)
     }
 
     /// The same for the features from `first` on whose rows of the weight are `weight`.
@@ -309,16 +309,16 @@ impl Strips<'_> {
         weight: &[f32],
         to_input: Option<&mut [f32]>,
         to_weight: Option<&mut [f32]>,
-    ) -> f64 {
+    ) -> Learned {
         if let (Some(exchanged), Some(to_input)) = (&self.exchanged, to_input) {
             exchanged.strip(self.shape, weight, self.roundings[1], to_input);
         }
         let (Some(products), Some(to_weight)) = (&self.products, to_weight) else {
-            return 0.0;
+            return Learned::default();
         };
         products.strip(self.shape, first, self.input, self.roundings[0], to_weight);
         self.of_weight
-            .map_or(0.0, |backward| backward(weight, to_weight))
+            .map_or(Learned::default(), |backward| backward(weight, to_weight))
     }
 }
 
@@ -330,10 +330,10 @@ fn exchange(
     input: &[f32],
     backward: Option<RoundingBackward>,
     to_input: &mut [f32],
-) -> f64 {
+) -> Learned {
     let inputs = shape.features[0];
     // Sixteen rows: of every feature one cache line is read, and used whole.
-    let sums: Vec<f64> = to_input
+    let sums: Vec<Learned> = to_input
         .par_chunks_mut(LANES * inputs)
         .zip(input.par_chunks(LANES * inputs))
         .enumerate()
@@ -345,10 +345,10 @@ fn exchange(
                     row[feature] = g;
                 }
             }
-            backward.map_or(0.0, |backward| backward(input, to_input))
+            backward.map_or(Learned::default(), |backward| backward(input, to_input))
         })
         .collect();
-    sums.into_iter().sum()
+    add_up(sums)
 }
 
 /// The gradient of the input, by features.

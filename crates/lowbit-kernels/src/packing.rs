@@ -9,9 +9,18 @@ use crate::vector::LANES;
 pub type RoundSlice<'a> = &'a (dyn Fn(&[f32], &mut [f32]) + Sync);
 
 /// The backward pass of a rounding: `backward(x, grad)`, where `grad` is the gradient of what the
-/// numbers `x` were rounded to and becomes that of `x`. What it returns (a part of the gradient of a
-/// threshold, say) is added up, in an order that depends on the shapes alone.
-pub type RoundingBackward<'a> = &'a (dyn Fn(&[f32], &mut [f32]) -> f64 + Sync);
+/// numbers `x` were rounded to and becomes that of `x`. What it returns (parts of the gradients of a
+/// step and an offset, say) is added up, in an order that depends on the shapes alone.
+pub type RoundingBackward<'a> = &'a (dyn Fn(&[f32], &mut [f32]) -> Learned + Sync);
+
+/// The gradients of what a rounding learns, at most two numbers.
+pub type Learned = [f64; 2];
+
+/// The sums, in their order.
+pub(crate) fn add_up(parts: impl IntoIterator<Item = Learned>) -> Learned {
+    let add = |sums: Learned, part: Learned| [sums[0] + part[0], sums[1] + part[1]];
+    parts.into_iter().fold(Learned::default(), add)
+}
 
 /// Images packed as `[blocks of channels][rows][columns][block]`, zeros where the image ends.
 #[derive(Debug, Clone, Copy)]

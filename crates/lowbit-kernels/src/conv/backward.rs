@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::to_input::Transposed;
 use super::to_weight::{Stored, add_products, add_up};
 use super::{Forward, Shape, stacked};
-use crate::packing::{RoundSlice, RoundingBackward};
+use crate::packing::{self, Learned, RoundSlice, RoundingBackward};
 use crate::parts::parts;
 use crate::scratch;
 use crate::tile::{ProductsTiles, SumsTiles};
@@ -45,7 +45,7 @@ pub fn backward(
     roundings: [Option<RoundSlice>; 2],
     rounding_backwards: [Option<RoundingBackward>; 2],
     wanted: Wanted,
-) -> (Vec<f32>, Vec<f32>, [f64; 2]) {
+) -> (Vec<f32>, Vec<f32>, [Learned; 2]) {
     shape.check(input, weight, gradient);
     let groups = Groups::new(shape, weight, roundings, rounding_backwards[0]);
     let outputs = shape.channels[1];
@@ -70,14 +70,14 @@ pub fn backward(
         }
     }
     let Some(sums) = weight_sums else {
-        return (Vec::new(), bias, [to_input, 0.0]);
+        return (Vec::new(), bias, [to_input, Learned::default()]);
     };
     let groups_sums: Vec<&[f32]> = sums.chunks(groups.weight_sums()).collect();
     let mut weights = add_up(shape, &groups.forward.taps, &groups_sums);
-    let to_weight = rounding_backwards[1].map_or(0.0, |backward| {
+    let to_weight = rounding_backwards[1].map_or(Learned::default(), |backward| {
         let parts = weights.par_chunks_mut(PART).zip(weight.par_chunks(PART));
-        let sums: Vec<f64> = parts.map(|(grad, weight)| backward(weight, grad)).collect();
-        sums.into_iter().sum()
+        let sums: Vec<Learned> = parts.map(|(grad, weight)| backward(weight, grad)).collect();
+        packing::add_up(sums)
     });
     (weights, bias, [to_input, to_weight])
 }
@@ -146,10 +146,10 @@ impl<'a> Groups<'a> {
 
     /// Differentiates all images. Returns the sum of what the backward pass of the input's rounding
     /// returned.
-    fn all(&self, [input, gradient]: [&[f32]; 2], to: Targets) -> f64 {
+    fn all(&self, [input, gradient]: [&[f32]; 2], to: Targets) -> Learned {
         let shape = self.shape;
         let count = shape.batch.div_ceil(self.images);
-        let sums: Vec<f64> = input
+        let sums: Vec<Learned> = input
             .par_chunks(self.images * shape.input_image())
             .zip(gradient.par_chunks(self.images * shape.output_image()))
             .zip(parts(to.input, self.images * shape.input_image(), count))
@@ -167,17 +167,17 @@ impl<'a> Groups<'a> {
                 )
             })
             .collect();
-        sums.into_iter().sum()
+        packing::add_up(sums)
     }
 
     /// Differentiates the images of a group, a stack of them at a time. Its sums for the bias are
     /// zero at first; those for the weight may be anything.
-    fn group(&self, input: &[f32], gradient: &[f32], mut to: Targets) -> f64 {
+    fn group(&self, input: &[f32], gradient: &[f32], mut to: Targets) -> Learned {
         let shape = self.shape;
         if let Some(sums) = &mut to.weight {
             sums.fill(0.0);
         }
-        let mut total = 0.0;
+        let mut total = Learned::default();
         let mut packed_gradients = scratch::take(self.stack * self.transposed.packing.len());
         let mut packed = scratch::take(self.stack * self.forward.packing.len());
         let inputs = input.chunks(self.stack * shape.input_image());
@@ -200,9 +200,9 @@ impl<'a> Groups<'a> {
                 let to_input = &mut all[start..][..input.len()];
                 self.transposed
                     .images(shape, &self.sums_tiles, stored.gradient, to_input);
-                total += self
-                    .of_input
-                    .map_or(0.0, |backward| backward(input, to_input));
+                if let Some(backward) = self.of_input {
+                    total = packing::add_up([total, backward(input, to_input)]);
+                }
             }
             if let Some(sums) = &mut to.weight {
                 let packed = &mut packed[..images * self.forward.packing.len()];

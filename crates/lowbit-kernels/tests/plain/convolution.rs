@@ -1,5 +1,5 @@
 use lowbit_kernels::conv::{self, Shape, Wanted};
-use lowbit_kernels::packing::{RoundSlice, RoundingBackward};
+use lowbit_kernels::packing::{Learned, RoundSlice, RoundingBackward};
 
 use super::{Random, round, round_backward, round_slice};
 
@@ -111,7 +111,7 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
     let (mut dx, mut dw) = (narrow(dx), narrow(dw));
     let through = |rounded: bool, x: &[f32], grad: &mut [f32]| match rounded {
         true => round_backward(x, grad),
-        false => 0.0,
+        false => Learned::default(),
     };
     let sums = [
         through(rounded[0], &x, &mut dx),

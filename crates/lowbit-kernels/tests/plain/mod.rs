@@ -57,12 +57,13 @@ pub(crate) fn round_slice(x: &[f32], rounded: &mut [f32]) {
 }
 
 /// A backward pass of [`round`]: negative numbers have no gradient. Returns the sum of what it was
-/// given times the numbers.
-pub(crate) fn round_backward(x: &[f32], grad: &mut [f32]) -> f64 {
+/// given times the numbers, and of what it was given.
+pub(crate) fn round_backward(x: &[f32], grad: &mut [f32]) -> lowbit_kernels::packing::Learned {
     assert_eq!(x.len(), grad.len());
-    let mut sum = 0.0;
+    let mut sum = [0.0; 2];
     for (x, grad) in x.iter().zip(grad) {
-        sum += f64::from(*x) * f64::from(*grad);
+        sum[0] += f64::from(*x) * f64::from(*grad);
+        sum[1] += f64::from(*grad);
         if *x < 0.0 {
             *grad = 0.0;
         }

@@ -12,6 +12,7 @@ use crate::ops::backend::profile::counted;
 use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
 use crate::ops::quantization::{Operand, PreparedQuantization};
 use lowbit_kernels::conv as kernel;
+use lowbit_kernels::packing::Learned;
 
 /// Two-dimensional convolution (cross-correlation) of quantized operands.
 ///
@@ -148,7 +149,7 @@ impl FlexProduct for Conv2d {
         prepared: &[PreparedQuantization; 2],
         grad: FlexTensor,
         [of_input, of_weight, of_bias]: [bool; 3],
-    ) -> (ToOperands<Flex>, [f64; 2]) {
+    ) -> (ToOperands<Flex>, [Learned; 2]) {
         let x = flex::channels_last(input);
         let weight = flex::contiguous(weight);
         let grad = flex::channels_last(flex::to_f32(grad));

@@ -12,6 +12,7 @@ use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
 use crate::ops::quantization::operand::OperandParts;
 use crate::ops::quantization::{Operand, PreparedQuantization};
 use lowbit_kernels::linear as kernel;
+use lowbit_kernels::packing::Learned;
 
 /// `input * weight + bias` of quantized operands.
 ///
@@ -136,7 +137,7 @@ impl FlexProduct for Linear {
         prepared: &[PreparedQuantization; 2],
         grad: FlexTensor,
         [of_input, of_weight, of_bias]: [bool; 3],
-    ) -> (ToOperands<Flex>, [f64; 2]) {
+    ) -> (ToOperands<Flex>, [Learned; 2]) {
         let x = flex::contiguous(input);
         let weight = flex::contiguous(weight);
         let grad = flex::contiguous(flex::to_f32(grad));

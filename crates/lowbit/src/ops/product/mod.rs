@@ -30,7 +30,7 @@ use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, padded};
 use crate::ops::quantization::operand::{OperandGradients, OperandParts, QuantizedOperand};
 use crate::ops::quantization::{Operand, OperandQuantization, PreparedQuantization};
-use lowbit_kernels::packing::{RoundSlice, RoundingBackward};
+use lowbit_kernels::packing::{Learned, RoundSlice, RoundingBackward};
 
 /// The tensors that may get gradients: input, weight and bias, and what input and weight learn with
 /// up to three parameters each.
@@ -85,7 +85,7 @@ pub(crate) trait FlexProduct: ComposedProduct {
         prepared: &[PreparedQuantization; 2],
         grad: FlexTensor,
         wanted: [bool; 3],
-    ) -> (ToOperands<Flex>, [f64; 2]);
+    ) -> (ToOperands<Flex>, [Learned; 2]);
 }
 
 /// The product of quantized operands.
@@ -156,10 +156,7 @@ impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
     }
 
     fn flex_backward(&self, incoming: Incoming<Flex, PARENTS>) -> Gradients<Flex, PARENTS> {
-        // The kernels add up one number for each operand.
-        let learn_one = self.quantizations.iter().all(|q| q.learned() <= 1);
-        let shape = self.kernel_shape(&incoming.inputs).filter(|_| learn_one);
-        let Some(shape) = shape else {
+        let Some(shape) = self.kernel_shape(&incoming.inputs) else {
             return self.backward::<Flex>(incoming);
         };
         let (operands, _) = self.operands::<Flex>(incoming.inputs, false);
@@ -170,9 +167,9 @@ impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
             self.product
                 .kernel_backward(shape, operands, &prepared, incoming.grad, wanted);
         let with_learned = |i: usize, gradient| {
-            let learned = self.quantizations[i].learned() > 0;
-            let learned = learned.then(|| flex::from_slice(&[sums[i] as f32]));
-            (gradient, vec![learned])
+            let learned = sums[i].iter().take(self.quantizations[i].learned());
+            let learned = learned.map(|&sum| Some(flex::from_slice(&[sum as f32])));
+            (gradient, learned.collect())
         };
         let input = input.map(|gradient| with_learned(0, gradient));
         let weight = weight.map(|gradient| with_learned(1, gradient));
@@ -251,7 +248,7 @@ pub(crate) fn with_passes<T>(
         .map(|prepared| move |numbers: &[f32], output: &mut [f32]| prepared.round(numbers, output));
     let round_backward = prepared
         .each_ref()
-        .map(|prepared| move |x: &[f32], grad: &mut [f32]| prepared.round_backward(x, grad)[0]);
+        .map(|prepared| move |x: &[f32], grad: &mut [f32]| prepared.round_backward(x, grad));
     let roundings: [Option<RoundSlice>; 2] =
         [0, 1].map(|i| (!prepared[i].is_float()).then_some(&round[i] as RoundSlice));
     let unroundings: [Option<RoundingBackward>; 2] = [0, 1].map(|i| {

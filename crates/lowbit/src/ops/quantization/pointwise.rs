@@ -13,7 +13,7 @@ use crate::ops::backend::operator::{
     self, Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
 use crate::ops::backend::{composed, flex};
-use lowbit_kernels::elementwise::{update, update_all, update_and_sum, update_and_sum_all};
+use lowbit_kernels::elementwise::{update_and_sum, update_and_sum_all};
 
 /// The most tensors that a quantization learns.
 const MOST_LEARNED: usize = 2;
@@ -344,41 +344,24 @@ fn gradients<R: Rounding<LEARNED>, const LEARNED: usize>(
     grad: &mut [f32],
     all_threads: bool,
 ) -> [f64; LEARNED] {
-    match (LEARNED, all_threads) {
-        (0, true) => update_all(
+    match all_threads {
+        true => update_and_sum_all(
             x,
             grad,
             #[inline(always)]
-            move |x, g| rounding.gradients(x, g).0,
+            move |x, g| rounding.gradients(x, g),
         ),
-        (0, false) => update(
+        false => update_and_sum(
             x,
             grad,
             #[inline(always)]
-            move |x, g| rounding.gradients(x, g).0,
+            move |x, g| rounding.gradients(x, g),
         ),
-        (_, true) => {
-            return update_and_sum_all(
-                x,
-                grad,
-                #[inline(always)]
-                move |x, g| rounding.gradients(x, g),
-            );
-        }
-        (_, false) => {
-            return update_and_sum(
-                x,
-                grad,
-                #[inline(always)]
-                move |x, g| rounding.gradients(x, g),
-            );
-        }
     }
-    [0.0; LEARNED]
 }
 
 /// The formula with its parameters, on slices.
-pub(crate) struct OneByOne<R, const LEARNED: usize>(R);
+pub(crate) struct OneByOne<R, const LEARNED: usize>(pub(crate) R);
 
 impl<R: Rounding<LEARNED>, const LEARNED: usize> Prepared for OneByOne<R, LEARNED> {
     fn round(&self, x: &[f32], output: &mut [f32]) {

@@ -14,8 +14,9 @@ use crate::ops::backend::operator::{
     Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
 use crate::ops::backend::{composed, flex};
-use crate::ops::quantization::pointwise::{PARENTS, Pointwise, Prepared, Steps, Sums};
-use lowbit_kernels::elementwise::update_and_sum;
+use crate::ops::quantization::pointwise::{
+    self, OneByOne, PARENTS, Pointwise, Prepared, Steps, Sums,
+};
 
 /// Rounds `x` to the values of a format times a learned scale.
 ///
@@ -92,89 +93,205 @@ const CHUNK: usize = 1 << 14;
 
 impl ScaledFormat {
     fn at(&self, scale: f32) -> AtScale {
-        AtScale {
-            format: self.format.clone(),
-            scale: if scale > 0.0 {
-                scale
-            } else {
-                f32::MIN_POSITIVE
-            },
+        let scale = if scale > 0.0 {
+            scale
+        } else {
+            f32::MIN_POSITIVE
+        };
+        let unit = Unit {
+            mean: self.line.mean,
+            gain: self.line.gain,
+            inverse: self.line.gain / scale,
             least: self.format.min(),
-            line: self.line,
             passes: self.outside == OutsideGradient::Pass,
+        };
+        let values = self.format.values().unwrap_or_default();
+        let magnitudes: Vec<f32> = values.into_iter().filter(|&value| value >= 0.0).collect();
+        match magnitudes.len() {
+            1..=4 => AtScale::Four(OneByOne(Few::new(unit, scale, &magnitudes))),
+            5..=8 => AtScale::Eight(OneByOne(Few::new(unit, scale, &magnitudes))),
+            9..=16 => AtScale::Sixteen(OneByOne(Few::new(unit, scale, &magnitudes))),
+            _ => AtScale::Many(Many {
+                unit,
+                scale,
+                format: self.format.clone(),
+            }),
         }
     }
 }
 
-/// The format at one scale.
-pub(crate) struct AtScale {
-    format: Format,
-    scale: f32,
-    least: f32,
-    line: Line,
-    passes: bool,
+/// The format at one scale, by how many magnitudes it has.
+pub(crate) enum AtScale {
+    Four(OneByOne<Few<4>, 1>),
+    Eight(OneByOne<Few<8>, 1>),
+    Sixteen(OneByOne<Few<16>, 1>),
+    Many(Many),
 }
-
-/// Marks a number below a range that ends at zero, in place of a slope, whose magnitude is at most 1.
-const BELOW: f32 = -2.0;
 
 impl Prepared for AtScale {
     fn round(&self, x: &[f32], output: &mut [f32]) {
-        let (Line { mean, gain }, scale) = (self.line, self.scale);
-        let inverse = gain / scale;
-        kernel::map(
+        match self {
+            Self::Four(few) => few.round(x, output),
+            Self::Eight(few) => few.round(x, output),
+            Self::Sixteen(few) => few.round(x, output),
+            Self::Many(many) => many.round(x, output),
+        }
+    }
+
+    fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
+        match self {
+            Self::Four(few) => few.round_backward(x, grad),
+            Self::Eight(few) => few.round_backward(x, grad),
+            Self::Sixteen(few) => few.round_backward(x, grad),
+            Self::Many(many) => many.round_backward(x, grad),
+        }
+    }
+}
+
+/// How numbers come to the range of the format, and what their gradients are.
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    mean: f32,
+    gain: f32,
+    inverse: f32,
+    /// The format's lower end, -1 or 0.
+    least: f32,
+    passes: bool,
+}
+
+impl Unit {
+    #[inline(always)]
+    fn of(self, x: f32) -> f32 {
+        (x - self.mean) * self.inverse
+    }
+
+    /// The gradient to `x`, and its part of that to the scale, where the number `v` is rounded to `q`.
+    #[inline(always)]
+    fn gradients(self, v: f32, q: f32, grad: f32) -> (f32, f32) {
+        let (low, high) = (v < self.least, v > 1.0);
+        let slope = if high {
+            1.0
+        } else if low {
+            self.least
+        } else {
+            q - v
+        };
+        let inside = self.passes || !(low || high);
+        (if inside { grad * self.gain } else { 0.0 }, grad * slope)
+    }
+}
+
+/// A format of at most `N` magnitudes, found by comparing with each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Few<const N: usize> {
+    unit: Unit,
+    scale: f32,
+    /// The magnitudes but the first, which is zero; the last one again where there are fewer.
+    levels: [f32; N],
+    /// Where each takes the place of the one below it: the least number that is rounded to it.
+    bounds: [f32; N],
+}
+
+impl<const N: usize> Few<N> {
+    fn new(unit: Unit, scale: f32, magnitudes: &[f32]) -> Self {
+        let level = |i: usize| magnitudes[i.min(magnitudes.len() - 1)];
+        let bound = |i: usize| {
+            if i >= magnitudes.len() {
+                return f32::INFINITY;
+            }
+            let middle = 0.5 * (f64::from(level(i - 1)) + f64::from(level(i)));
+            // A tie goes to the level of even index.
+            let goes_up = |x: f32| match f64::from(x) - middle {
+                distance if distance == 0.0 => i.is_multiple_of(2),
+                distance => distance > 0.0,
+            };
+            let mut bound = (middle as f32).next_down();
+            while !goes_up(bound) {
+                bound = bound.next_up();
+            }
+            bound
+        };
+        Self {
+            unit,
+            scale,
+            levels: std::array::from_fn(|i| level(i + 1)),
+            bounds: std::array::from_fn(|i| bound(i + 1)),
+        }
+    }
+
+    /// The value of the format for a number that is brought to its range.
+    #[inline(always)]
+    fn nearest(&self, v: f32) -> f32 {
+        let magnitude = if self.unit.least == 0.0 { v } else { v.abs() };
+        let mut q = 0.0;
+        for (&level, &bound) in self.levels.iter().zip(&self.bounds) {
+            q = if magnitude >= bound { level } else { q };
+        }
+        if self.unit.least == 0.0 {
+            q
+        } else {
+            q.copysign(v)
+        }
+    }
+}
+
+impl<const N: usize> pointwise::Rounding<1> for Few<N> {
+    #[inline(always)]
+    fn round(self, x: f32) -> f32 {
+        self.nearest(self.unit.of(x)) * self.scale
+    }
+
+    #[inline(always)]
+    fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 1]) {
+        let v = self.unit.of(x);
+        let (to_x, to_scale) = self.unit.gradients(v, self.nearest(v), grad);
+        (to_x, [to_scale])
+    }
+}
+
+/// A format of more magnitudes, rounded by its own passes.
+pub(crate) struct Many {
+    unit: Unit,
+    scale: f32,
+    format: Format,
+}
+
+impl Many {
+    /// The numbers brought to the format's range, and rounded.
+    fn both(&self, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let unit = self.unit;
+        let brought = kernel::map_to_vec(
             x,
-            output,
             #[inline(always)]
-            move |x| (x - mean) * inverse,
+            move |x: f32| unit.of(x),
         );
-        let made = self.format.quantize_in_place(output, Rounding::NearestEven);
+        let mut rounded = vec![0.0; x.len()];
+        let made = self
+            .format
+            .quantize(&brought, &mut rounded, Rounding::NearestEven);
         made.expect("a format of single numbers rounds any");
-        kernel::map_in_place(
+        (brought, rounded)
+    }
+
+    fn round(&self, x: &[f32], output: &mut [f32]) {
+        let (_, rounded) = self.both(x);
+        let scale = self.scale;
+        kernel::map(
+            &rounded,
             output,
             #[inline(always)]
-            move |q: f32| q * scale,
+            move |q| q * scale,
         );
     }
 
     fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
-        let (Line { mean, gain }, least) = (self.line, self.least);
-        let (inverse, passes) = (gain / self.scale, self.passes);
-        let scaled = kernel::map_to_vec(
-            x,
-            #[inline(always)]
-            move |x: f32| (x - mean) * inverse,
-        );
-        let mut slopes = vec![0.0; x.len()];
-        let made = self
-            .format
-            .quantize(&scaled, &mut slopes, Rounding::NearestEven);
-        made.expect("a format of single numbers rounds any");
-        let rounded = slopes;
-        let slopes = kernel::zip_to_vec(
-            &scaled,
-            &rounded,
-            #[inline(always)]
-            move |v, q| {
-                if v > 1.0 {
-                    1.0
-                } else if v < least {
-                    if least == 0.0 { BELOW } else { -1.0 }
-                } else {
-                    q - v
-                }
-            },
-        );
-        let [sum] = update_and_sum(
-            &slopes,
-            grad,
-            #[inline(always)]
-            move |slope, g| {
-                let inside = passes || slope.abs() < 1.0;
-                let to_x = if inside { g * gain } else { 0.0 };
-                (to_x, [if slope == BELOW { 0.0 } else { g * slope }])
-            },
-        );
+        let (brought, rounded) = self.both(x);
+        let mut sum = 0.0;
+        for ((&v, &q), grad) in brought.iter().zip(&rounded).zip(grad) {
+            let (to_x, to_scale) = self.unit.gradients(v, q, *grad);
+            *grad = to_x;
+            sum += f64::from(to_scale);
+        }
         [sum, 0.0]
     }
 }

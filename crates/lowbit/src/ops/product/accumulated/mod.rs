@@ -27,7 +27,7 @@ macro_rules! composed_on_flex {
                 _: &[PreparedQuantization; 2],
                 _: FlexTensor,
                 _: [bool; 3],
-            ) -> (ToOperands<Flex>, [f64; 2]) {
+            ) -> (ToOperands<Flex>, [lowbit_kernels::packing::Learned; 2]) {
                 match shape {}
             }
         }
