@@ -14,7 +14,7 @@ pub enum Distribution {
 /// The clipping value of least expected square error for `2^bits` steps between it and its opposite,
 /// in units of the distribution's scale, for 1 to 17 bits: where the derivative is zero of (Banner et
 /// al., "Post-training 4-bit quantization of convolution networks for rapid-deployment", arXiv
-/// 1810.05723, equations 5 and A5)
+/// 1810.05723, equation 6 for Laplace; the authors' implementation for both)
 ///
 /// ```text
 /// Laplace, scale b:  2 b^2 exp(-a / b) + a^2 / (3 4^bits)
@@ -54,7 +54,7 @@ fn constant(distribution: Distribution, bits: u32) -> f64 {
 }
 
 /// The ends between which values are clipped with the least expected square error, if they have the
-/// distribution, on a grid of `bits` (ACIQ, arXiv 1810.05723, section 3): the mean less and plus the
+/// distribution, on a grid of `bits` (ACIQ, arXiv 1810.05723): the mean less and plus the
 /// clipping value, and no farther than the values themselves.
 ///
 /// Of values that are never negative, of which a rectifier is taken to have cut off the other half,
@@ -94,7 +94,7 @@ mod tests {
             let a = constant(Distribution::Laplace, bits as u32);
             assert!(slope(a - 1e-7) < 0.0 && slope(a + 1e-7) > 0.0, "{bits}");
         }
-        // The paper's own numbers (section 3.1): 2.83, 3.89 and 5.03 for 2, 3 and 4 bits of Laplace.
+        // The paper's own numbers: 2.83, 3.89 and 5.03 for 2, 3 and 4 bits of Laplace.
         for (bits, published) in [(2, 2.83), (3, 3.89), (4, 5.03)] {
             assert!((constant(Distribution::Laplace, bits) - published).abs() < 0.01);
         }

@@ -325,7 +325,7 @@ impl Method {
 
 impl QPlan {
     /// LSQ: weights and inputs of every layer, the first and the last with at least 8 bits (arXiv
-    /// 1902.08153, section 3). 32 bits leave a tensor in float.
+    /// 1902.08153, section 2.3). 32 bits leave a tensor in float.
     pub fn lsq(weight_bits: u32, activation_bits: u32) -> Self {
         at_least_8_at_the_ends(weight_bits, lsq, activation_bits, lsq)
     }

@@ -15,7 +15,7 @@ use crate::quantizers::{LearnedWidths, Slot};
 /// that multiplies it has numbers. The budget `B` comes down from 8 bits, in a line, to `bits` at half
 /// of the training, so that the epochs of one run draw the front of accuracy against size. A width is
 /// `max(0, integer_bits + fraction_bits)`, and one bit more with a sign (HGQ, arXiv 2405.00645,
-/// section III, whose penalty multiplies the widths of each product).
+/// equation 5, whose penalty multiplies the widths of each product).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BitBudget {

@@ -493,9 +493,9 @@ def write_ranges():
     for name in ("gauss", "laplace"):
         for bits in range(2, 9):
             emit("aciq-constant", dict(distribution=name, bits=bits, one_sided=False), f32([]), [], {},
-                 [aciq(name, bits)], [], {}, "arXiv 1810.05723 sec. 3")
+                 [aciq(name, bits)], [], {}, "arXiv 1810.05723")
             emit("aciq-constant", dict(distribution=name, bits=bits, one_sided=True), f32([]), [], {},
-                 [aciq(name, bits + 1)], [], {}, "arXiv 1810.05723 sec. 3")
+                 [aciq(name, bits + 1)], [], {}, "arXiv 1810.05723")
             if bits in (2, 3, 4, 8):
                 line(name, "arXiv 1810.05723", bits=bits, one_sided=False)
                 line(name, "arXiv 1810.05723", x=positive, bits=bits, one_sided=True)
@@ -543,8 +543,8 @@ def ends(bits, signed):
 
 
 def lsq(v, g, p, bits, signed, gradient_scale, features=None, axis=None):
-    """y = round(clip(v / s, Qn, Qp)) s (eq. 1, 2). ds = c sum g (round(v / s) - v / s inside, Qn where
-    v / s <= Qn, Qp where v / s >= Qp) (eq. 3), dv = g inside, Qn < v / s < Qp, else 0 (eq. 5).
+    """y = round(clip(v / s, Qn, Qp)) s (sec. 2). ds = c sum g (round(v / s) - v / s inside, Qn where
+    v / s <= Qn, Qp where v / s >= Qp) (sec. 2.1), dv = g inside, Qn < v / s < Qp, else 0.
     gradient_scale "paper": c = 1 / sqrt(features Qp), features that of the weights that share s, or of
     one sample's activations; "one": c = 1."""
     least, most = ends(bits, signed)
@@ -557,8 +557,8 @@ def lsq(v, g, p, bits, signed, gradient_scale, features=None, axis=None):
 
 
 def lsq_plus(x, g, p, bits, signed, gradient_scale, features=None):
-    """y = round(clip((x - b) / s, n, p)) s + b (eq. 3, 4). ds as in LSQ of (x - b) / s, db = c sum of g
-    where not n < (x - b) / s < p (eq. 5, 6), dx = g inside. c multiplies both."""
+    """y = round(clip((x - b) / s, n, p)) s + b. ds as in LSQ of (x - b) / s, db = c sum of g where not
+    n < (x - b) / s < p, dx = g inside. c multiplies both."""
     least, most = ends(bits, signed)
     s, b = p["step"], p["offset"]
     u = (x - b) / s
@@ -585,7 +585,7 @@ def write_lsq():
                 for scale in ("paper", "one"):
                     options = dict(bits=bits, signed=signed, gradient_scale=scale)
                     options |= {"features": features} if scale == "paper" else {}
-                    case("lsq", lsq, options, v, {"step": [step]}, "arXiv 1902.08153 eq. 1-5", bits)
+                    case("lsq", lsq, options, v, {"step": [step]}, "arXiv 1902.08153 sec. 2", bits)
     for bits, shape in ((2, (3, 5)), (4, (3, 2, 2, 2))):
         least, most = ends(bits, True)
         step = f32([0.25, 0.3, 0.7])
@@ -594,7 +594,7 @@ def write_lsq():
         seen = lambda v: (v / wide, end(v, most * wide, wide), end(v, least * wide, wide))
         v = sample(shape, 60 + bits, 1.0, zero_channel=1, position=seen)
         options = dict(bits=bits, signed=True, gradient_scale="paper", features=v.size // 3, axis=0)
-        case("lsq", lsq, options, v, {"step": step}, "arXiv 1902.08153 eq. 1-5, a step per channel", bits)
+        case("lsq", lsq, options, v, {"step": step}, "arXiv 1902.08153 sec. 2, a step per channel", bits)
     for signed in (True, False):
         for bits in (2, 3, 4, 8):
             least, most = ends(bits, signed)
@@ -607,7 +607,7 @@ def write_lsq():
                 x = sample(shape, 80 + bits, 0.5 * most * step + 0.3, fixed, position=seen)
                 options = dict(bits=bits, signed=signed, gradient_scale="one" if step == 0.25 else "paper")
                 options |= {} if step == 0.25 else {"features": x.size // shape[0]}
-                case("lsq-plus", lsq_plus, options, x, {"step": [step], "offset": [offset]}, "arXiv 2004.09576 eq. 3-8", bits)
+                case("lsq-plus", lsq_plus, options, x, {"step": [step], "offset": [offset]}, "arXiv 2004.09576", bits)
 
 
 # ---------------------------------------------------------------- 9: XNOR-Net, binary
@@ -647,8 +647,8 @@ def write_binary():
 
 
 def twn(w, g, _, factor, axis=None):
-    """d = factor mean |w| (0.7, eq. 6), a = mean of |w| where |w| > d (eq. 5), 0 if there is none;
-    y = a for w > d, -a for w < -d, else 0 (eq. 3); dw = g."""
+    """d = factor mean |w| (0.7, in the third version 0.75), a = mean of |w| where |w| > d (eq. 5), 0 if
+    there is none; y = a for w > d, -a for w < -d, else 0 (eq. 3); dw = g."""
     at = apart(w.shape, axis)
     over = np.abs(w) > factor * means(np.abs(w), at)[at]
     count = np.bincount(at.ravel(), weights=over.ravel())
@@ -657,9 +657,9 @@ def twn(w, g, _, factor, axis=None):
 
 
 def ttq(w, g, p, threshold):
-    """d = threshold max |w| (eq. 9); y = wp for w > d, -wn for w < -d, else 0 (eq. 6). dwp = sum g where
-    w > d, dwn = -sum g where w < -d (eq. 7; the paper prints no minus, its -wn and the authors'
-    code have it); dw = g wp, g, g wn (eq. 8)."""
+    """d = threshold max |w|; y = wp for w > d, -wn for w < -d, else 0. dwp = sum g where w > d, dwn =
+    -sum g where w < -d (the paper prints no minus, its -wn and the authors' code have it); dw = g wp,
+    g, g wn."""
     d = threshold * np.max(np.abs(w))
     up, down = w > d, w < -d
     wp, wn = p["positive"], p["negative"]
@@ -677,16 +677,16 @@ def write_ternary():
         fixed = [0.0, -0.0, 4.0] if axis is None else []
         w = sample(shape, 9, 0.6, fixed, zero_channel=1, position=partial(position, axis=axis))
         options = dict(factor=0.7) | ({} if axis is None else {"axis": axis})
-        case("twn", twn, options, w, {}, "arXiv 1605.04711 eq. 3-6", 9)
+        case("twn", twn, options, w, {}, "arXiv 1605.04711 eq. 3, 5", 9)
     w = f32([0.75, -0.75, 0.5, -0.5, 1.5, -2.0, 1.0, 1.0])  # mean |w| is 1: 0.75 is at the threshold
-    case("twn", twn, dict(factor=0.75), w, {}, "arXiv 1605.04711 eq. 3-6; weights at the threshold")
-    case("twn", twn, dict(factor=0.7), f32(np.zeros((2, 3))), {}, "arXiv 1605.04711 eq. 3-6; all zero")
+    case("twn", twn, dict(factor=0.75), w, {}, "arXiv 1605.04711 eq. 3, 5; weights at the threshold")
+    case("twn", twn, dict(factor=0.7), f32(np.zeros((2, 3))), {}, "arXiv 1605.04711 eq. 3, 5; all zero")
     for shape, t in (((5, 7), 0.05), ((3, 2, 3, 2), 0.05), ((4, 5), 0.0625)):
         t = float(np.float32(t)) if t != 0.05 else t
         fixed = [0.0, -0.0, 2.0] + ([0.125, -0.125, 0.1875] if t == 0.0625 else [])
         seen = lambda w: end(np.abs(w), t * np.max(np.abs(w)), t * np.max(np.abs(w)))
         w = np.clip(sample(shape, 12, 0.3, fixed, zero_channel=None, position=seen), -2, 2)
-        case("ttq", ttq, dict(threshold=t), w, {"positive": [1.3125], "negative": [0.71875]}, "arXiv 1612.01064 eq. 6-9", 12)
+        case("ttq", ttq, dict(threshold=t), w, {"positive": [1.3125], "negative": [0.71875]}, "arXiv 1612.01064", 12)
 
 
 # ---------------------------------------------------------------- 11: APoT
@@ -694,7 +694,7 @@ def write_ternary():
 
 def apot_levels(b):
     """The 2^b magnitudes of b bits, base width k = 2, the largest 1. n = b // 2 terms p_i in {0, 2^-i,
-    2^-(i+n), 2^-(i+2n)} for even b (eq. 5); for odd b (appendix A.2) p_i in {0, 2^-i, 2^-(i+n),
+    2^-(i+n), 2^-(i+2n)} for even b; for odd b p_i in {0, 2^-i, 2^-(i+n),
     2^-(i+2n+1)} and one more, {0, 2^-2n}."""
     n, odd = b // 2, b % 2
     levels = [0.0]
@@ -719,8 +719,8 @@ def project(u, b):
 
 def apot_weight(w, g, p, bits, normalize, outside):
     """z = (w - m) / (s + 1e-5), m and s of the whole tensor, s^2 = mean (w - m)^2 (or z = w, "none");
-    y = a sign(z) P(clip(|z| / a, 0, 1)), P the nearest of the 2^(k-1) magnitudes (eq. 6). da = sum g
-    (sign(z) where |z| > a, else y / a - z / a) (eq. 7); dz = g where |z| <= a, else 0 ("zero") or g
+    y = a sign(z) P(clip(|z| / a, 0, 1)), P the nearest of the 2^(k-1) magnitudes. da = sum g
+    (sign(z) where |z| > a, else y / a - z / a); dz = g where |z| <= a, else 0 ("zero") or g
     ("pass"); dw by the normalization, with m and s differentiated or constant."""
     a, eps = p["alpha"], 1e-5
     m, s = (np.mean(w), np.sqrt(np.mean((w - np.mean(w)) ** 2))) if normalize != "none" else (0, 1)
@@ -756,7 +756,7 @@ def apot_position(u, b):
 
 def write_apot():
     for b in range(1, 9):
-        emit("apot-levels", dict(magnitude_bits=b), f32([]), [], {}, apot_levels(b), [], {}, "arXiv 1909.13144 eq. 5, A.2")
+        emit("apot-levels", dict(magnitude_bits=b), f32([]), [], {}, apot_levels(b), [], {}, "arXiv 1909.13144")
     for bits in (2, 3, 4, 5, 8):
         for normalize, outside, alpha, shape in (
             ("none", "zero", 1.0, (5, 6)), ("none", "pass", 1.7, (5, 6)), ("differentiated", "zero", 2.1, (3, 2, 3, 2)),
@@ -774,14 +774,14 @@ def write_apot():
                 fixed += [1.0, -1.0] + [0.5] * (bits == 2) + [0.125, 0.375, 0.75, -0.375] * (bits == 3)
             w = sample(shape, 20 + bits, 0.8, fixed, position=position)
             case("apot-weight", apot_weight, dict(bits=bits, normalize=normalize, outside=outside), w, {"alpha": [alpha]},
-                 "arXiv 1909.13144 eq. 5-9", bits)
+                 "arXiv 1909.13144", bits)
         for alpha, shape in ((2.0, (4, 6)), (3.3, (2, 3, 2, 2))):
             alpha = float(np.float32(alpha))
             seen = lambda x: (apot_position(np.clip(x / alpha, 0, 1), bits), end(x, 0, 0.01), end(x, alpha, 0.01))
             fixed = [0.0, -0.0, 5.0, -4.5]
             fixed += [2.0] + [0.25, 0.75, 1.5] * (bits == 2) if alpha == 2.0 else []
             x = sample(shape, 40 + bits, 1.5, fixed, position=seen)
-            case("apot-activation", apot_activation, dict(bits=bits), x, {"alpha": [alpha]}, "arXiv 1909.13144 eq. 5-7", bits)
+            case("apot-activation", apot_activation, dict(bits=bits), x, {"alpha": [alpha]}, "arXiv 1909.13144", bits)
 
 
 # ---------------------------------------------------------------- 12: learned widths

@@ -1,7 +1,7 @@
 //! PACT: activations clipped at a learned value.
 //!
 //! Choi, Wang, Venkataramani, Chuang, Srinivasan, Gopalakrishnan, "PACT: Parameterized Clipping
-//! Activation for Quantized Neural Networks", arXiv 1805.06085, equations 1 to 3.
+//! Activation for Quantized Neural Networks", arXiv 1805.06085, section 4, equations 1 to 3.
 
 use burn::tensor::Tensor;
 

@@ -17,8 +17,8 @@ use lowbit_kernels::tanh::tanh;
 
 /// Rounds weights to `bits` bits as DoReFa-Net does.
 ///
-/// - `bits = 1` (equation 7): `y = sign(w) * mean(|w|)`, with `sign(0) = 1`; the gradient passes
-///   unchanged.
+/// - `bits = 1` (equation 7, section 2.3): `y = sign(w) * mean(|w|)`, with `sign(0) = 1`; the
+///   gradient passes unchanged.
 /// - `bits = k` from 2 to 31 (equations 9 and 10): `y = 2 * round_k(tanh(w) / (2 m) + 1/2) - 1` with
 ///   `m = max |tanh(w)|` over the whole tensor and `round_k(v) = round((2^k - 1) v) / (2^k - 1)`,
 ///   ties to even. The gradient is that of `tanh(w) / m`, the rounding being passed straight

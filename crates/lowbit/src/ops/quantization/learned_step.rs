@@ -1,7 +1,7 @@
 //! LSQ: uniform quantization with a learned step.
 //!
 //! Esser, McKinstry, Bablani, Appuswamy, Modha, "Learned Step Size Quantization", arXiv 1902.08153,
-//! equations 1 to 5.
+//! section 2.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
@@ -14,10 +14,10 @@ use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding,
 /// With `b` bits, `Q_n = 2^(b-1)` and `Q_p = 2^(b-1) - 1` where `signed` is 1, and `Q_n = 0` and
 /// `Q_p = 2^b - 1` where it is 0:
 ///
-/// - forward (equations 1 and 2): `q = round(clip(x / s, -Q_n, Q_p)) s`, ties to even;
-/// - gradient to the step (equation 3), summed, times `gradient_scale`:
+/// - forward (section 2): `q = round(clip(x / s, -Q_n, Q_p)) s`, ties to even;
+/// - gradient to the step (section 2.1), summed, times `gradient_scale`:
 ///   `dq/ds = round(x / s) - x / s` where `-Q_n < x / s < Q_p`, `-Q_n` below, `Q_p` above;
-/// - gradient to the input (equation 5): 1 where `-Q_n < x / s < Q_p`, 0 elsewhere.
+/// - gradient to the input: 1 where `-Q_n < x / s < Q_p`, 0 elsewhere.
 ///
 /// The paper's gradient scale is `1 / sqrt(N Q_p)` with `N` the numbers of the weight, or of one
 /// sample of the activation (section 2.2). A step that training has brought to zero or below counts

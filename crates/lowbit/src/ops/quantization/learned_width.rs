@@ -1,7 +1,7 @@
 //! Learned widths: fixed point whose bits before and after the point are learned by gradient.
 //!
 //! Sun et al., "Gradient-based Automatic Mixed Precision Quantization for Neural Networks On-Chip"
-//! (HGQ), arXiv 2405.00645, section III, with the saturating range of the authors' second version.
+//! (HGQ), arXiv 2405.00645, with the saturating range of the authors' second implementation (HGQ2).
 
 use std::f32::consts::LN_2;
 

@@ -1,7 +1,7 @@
 //! LSQ+: uniform quantization with a learned step and a learned offset.
 //!
 //! Bhalgat, Lee, Nagel, Blankevoort, Kwak, "LSQ+: Improving low-bit quantization through learnable
-//! offsets and better initialization", arXiv 2004.09576, section 3.1.
+//! offsets and better initialization", arXiv 2004.09576.
 
 use burn::tensor::Tensor;
 
@@ -13,11 +13,10 @@ use crate::ops::quantization::pointwise::{
 ///
 /// With the step `s`, the offset `b` and the limits `n` and `p` of the integers:
 ///
-/// - forward (equations 3 and 4): `q = round(clip((x - b) / s, n, p)) s + b`, ties to even;
-/// - gradient to the step (equation 6), summed, times `gradient_scale`: with `v = (x - b) / s`,
+/// - forward: `q = round(clip((x - b) / s, n, p)) s + b`, ties to even;
+/// - gradient to the step, summed, times `gradient_scale`: with `v = (x - b) / s`,
 ///   `round(v) - v` where `n < v < p`, `n` at and below it, `p` at and above;
-/// - gradient to the offset (equation 7), summed, times `gradient_scale`: 0 where `n < v < p`, 1
-///   elsewhere;
+/// - gradient to the offset, summed, times `gradient_scale`: 0 where `n < v < p`, 1 elsewhere;
 /// - gradient to the input: 1 where `n < v < p`, 0 elsewhere.
 ///
 /// A step that training has brought to zero or below counts as the least normal `f32`.

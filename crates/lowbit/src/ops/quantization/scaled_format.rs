@@ -1,7 +1,7 @@
 //! A format under a learned scale.
 //!
 //! Li, Dong, Wang, "Additive Powers-of-Two Quantization: An Efficient Non-uniform Discretization for
-//! Neural Networks", arXiv 1909.13144, section 2.3: the reparameterized clipping function.
+//! Neural Networks", arXiv 1909.13144: the reparameterized clipping function.
 
 use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
@@ -22,13 +22,13 @@ use crate::ops::quantization::pointwise::{
 ///
 /// With the scale `a` and a format whose values end at 1, and at -1 or 0 below:
 ///
-/// - forward (equation 7): `q = a round(clip(x / a))`, to the nearest value of the format;
-/// - gradient to the scale (equation 8), summed: `round(x / a) - x / a` inside the format's range,
+/// - forward: `q = a round(clip(x / a))`, to the nearest value of the format;
+/// - gradient to the scale, summed: `round(x / a) - x / a` inside the format's range,
 ///   its end outside;
 /// - gradient to the input: 1 inside the range, ends included, 0 outside.
 ///
 /// With `line`, `(x - line.mean) line.gain` takes the place of `x`, and both are constants on the way
-/// back (the normalization of weights, equation 9, as the authors' implementation has it). A scale
+/// back (the normalization of weights as the authors' implementation has it). A scale
 /// that training has brought to zero or below counts as the least normal `f32`.
 ///
 /// # Shapes

@@ -1,8 +1,8 @@
 //! Binary values by sign.
 //!
 //! Hubara, Courbariaux, Soudry, El-Yaniv, Bengio, "Binarized Neural Networks: Training Neural
-//! Networks with Weights and Activations Constrained to +1 or -1", arXiv 1602.02830, sections 1.1
-//! and 1.3; Rastegari, Ordonez, Redmon, Farhadi, "XNOR-Net: ImageNet Classification Using Binary
+//! Networks with Weights and Activations Constrained to +1 or -1", arXiv 1602.02830, equations
+//! 1 and 4; Rastegari, Ordonez, Redmon, Farhadi, "XNOR-Net: ImageNet Classification Using Binary
 //! Convolutional Neural Networks", arXiv 1603.05279, section 3.1.
 
 use burn::tensor::Tensor;
@@ -68,8 +68,9 @@ impl Rounding<0> for Sign {
 ///
 /// - forward: `q = scale` where `x >= 0`, `-scale` elsewhere (arXiv 1603.05279, section 3.1);
 /// - gradient to the input: `through_scale + scale` where `|x| <= 1`, `through_scale` elsewhere. The
-///   paper's, where `scale` is the mean magnitude of `n` weights, is `1/n + scale 1{|x| <= 1}`. With
-///   no `through_scale` it passes as it is.
+///   paper's, where `scale` is the mean magnitude of `n` weights (equation 6), is
+///   `1/n + scale 1{|x| <= 1}`; it prints `x 1{|x| <= 1}` for the sign's and refers to binarized
+///   networks, whose is `1{|x| <= 1}`. With no `through_scale` the gradient passes as it is.
 ///
 /// `scale` gets no gradient of its own.
 ///

@@ -1,7 +1,7 @@
 //! Ternary values: zero between two thresholds, one value on each side.
 //!
 //! Li, Zhang, Liu, "Ternary Weight Networks", arXiv 1605.04711; Zhu, Han, Mao, Dally, "Trained
-//! Ternary Quantization", arXiv 1612.01064, equations 6 to 8.
+//! Ternary Quantization", arXiv 1612.01064.
 
 use burn::tensor::Tensor;
 
@@ -12,19 +12,19 @@ use crate::ops::quantization::pointwise::{
 /// The gradient to what is made ternary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TernaryGradient {
-    /// It passes (arXiv 1605.04711, section 2.3).
+    /// It passes (arXiv 1605.04711).
     Pass,
     /// It is multiplied by the value that a number became, without its sign; by 1 where that is
-    /// zero (arXiv 1612.01064, equation 8).
+    /// zero (arXiv 1612.01064).
     Scaled,
 }
 
 /// Rounds `x` to three values.
 ///
-/// - forward (arXiv 1612.01064, equation 6): `positive` where `x > threshold`, `-negative` where
-///   `x < -threshold`, 0 elsewhere;
+/// - forward: `positive` where `x > threshold`, `-negative` where `x < -threshold`, 0 elsewhere;
 /// - gradients to the two values, summed: 1 where `x > threshold` to `positive`, -1 where
-///   `x < -threshold` to `negative`;
+///   `x < -threshold` to `negative`, whose minus arXiv 1612.01064 leaves out and its authors' code
+///   has;
 /// - gradient to the input: as `gradient` says.
 ///
 /// `threshold` gets no gradient.

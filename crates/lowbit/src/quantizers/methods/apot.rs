@@ -65,10 +65,11 @@ impl ApotConfig {
     }
 }
 
-/// Quantizes a weight, of which the mean is subtracted and which is divided by its standard deviation
-/// (equation 9); see [`scaled_format`](crate::ops::scaled_format()). The scale starts from 3, which is
+/// Quantizes a weight, of which the mean is subtracted and which is divided by its standard
+/// deviation; see [`scaled_format`](crate::ops::scaled_format()). The scale starts from 3, which is
 /// three deviations. The gradient passes where a weight is clipped, and mean and deviation are
-/// constants on the way back, as in the authors' implementation.
+/// constants on the way back. All this is as in the authors' implementation, but that its deviation
+/// is that of a sample.
 #[derive(Module, Debug)]
 pub struct ApotWeight {
     /// The scale, `[1]`.
@@ -157,7 +158,8 @@ impl Method for ApotWeight {
 }
 
 /// Quantizes an activation that is not negative; see [`scaled_format`](crate::ops::scaled_format()).
-/// Calibration starts the scale from the largest value.
+/// Calibration starts the scale from the largest value; the authors' implementation starts it
+/// from 8.
 #[derive(Module, Debug)]
 pub struct ApotActivation {
     /// The scale, `[1]`.

@@ -76,7 +76,7 @@ impl Method for Lsq {
     const NAME: &'static str = "lsq";
     const BITS: Option<RangeInclusive<u32>> = Some(LsqConfig::BITS);
     const SLOTS: Option<&'static [&'static str]> = Some(&["input", "weight", "output"]);
-    /// The step trains as the weights do (section 2.2), but does not decay.
+    /// The step trains as the weights do, but does not decay.
     const LEARNED: &'static [Learned] = &[
         Learned {
             field: STEP,

@@ -17,9 +17,9 @@ use crate::quantizers::watch::{Observed, Switch};
 /// [`offset_step`](crate::ops::offset_step()) for the formulas. The integers are unsigned.
 ///
 /// Calibration starts them from the range of the values, which the integers then cover: the step
-/// `(max - min) / (2^b - 1)` and the offset `min` (section 3.2, equation 9). Their gradients are
-/// scaled by `1 / sqrt(N p)`, with `N` the numbers of one sample and `p` the greatest integer, as in
-/// LSQ.
+/// `(max - min) / (2^b - 1)` and the offset `min`. The paper starts them where the square error is
+/// least. Their gradients are scaled by `1 / sqrt(N p)`, with `N` the numbers of one sample and `p`
+/// the greatest integer, as in LSQ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LsqPlusConfig {

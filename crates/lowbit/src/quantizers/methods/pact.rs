@@ -16,9 +16,9 @@ use crate::quantizers::watch::{Observed, Switch};
 /// A clip that is learned (Choi et al., arXiv 1805.06085); see
 /// [`learned_clip`](crate::ops::learned_clip()) for the formulas.
 ///
-/// The clip trains as the weights do and decays with them, which is the paper's L2 regularizer
-/// (section 3.1). Calibration starts it; the paper starts from a value that is surely too large, which
-/// takes many epochs to come down.
+/// The clip trains as the weights do and decays with them, which is the paper's L2 regularizer with
+/// the weights' coefficient (sections 4 and 4.2). Calibration starts it; the paper starts from a
+/// value that is larger than activations are, such as 10, and lets the regularizer bring it down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PactConfig {

@@ -12,10 +12,11 @@ use crate::quantizers::methods::method::{Channels, Method, TensorKind};
 use crate::quantizers::watch::Switch;
 
 /// Statistics-aware weight binning (Choi et al., "Accurate and Efficient 2-Bit Quantized Neural
-/// Networks", SysML 2019, section 3; arXiv 1807.06964): values in even steps from `-a` to `a`, with
+/// Networks", SysML 2019; arXiv 1807.06964): values in even steps from `-a` to `a`, with
 /// `a = c1 sqrt(E[w^2]) - c2 E[|w|]` over the tensor in every step, or `max |w|` where that is not
 /// positive. `c1` and `c2` are fitted so that the square error is least for distributions of six
-/// kinds. The gradient passes straight through.
+/// kinds. The gradient passes straight through, also where a weight is clipped: the authors'
+/// implementation (fms-model-optimizer) calls that SAWB+; as the paper has it, nothing passes there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SawbConfig {

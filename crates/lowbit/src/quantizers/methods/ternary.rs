@@ -15,9 +15,11 @@ use crate::quantizers::methods::method::{
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Histogram, Observed, Switch};
 
-/// Ternary weight networks (Li, Zhang, Liu, arXiv 1605.04711, section 2.2): 0 where `|w|` is at most
-/// the threshold `0.7 E[|w|]`, elsewhere `sign(w)` times the mean magnitude of those beyond it. The
-/// gradient passes straight through.
+/// Ternary weight networks (Li, Zhang, Liu, arXiv 1605.04711): 0 where `|w|` is at most the
+/// threshold `0.7 E[|w|]`, elsewhere `sign(w)` times the mean magnitude of those beyond it (equations
+/// 3 and 5). The gradient passes straight through. The factor is that of the paper's first two
+/// versions; the third, of 2022, has 0.75 (section 2.3), and in its algorithm a threshold for each
+/// filter, which is `per_channel`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TwnConfig {
@@ -94,9 +96,9 @@ fn mean_beyond(weights: &[f32], threshold: f32) -> f32 {
 }
 
 /// Trained ternary quantization (Zhu, Han, Mao, Dally, arXiv 1612.01064): 0 where `|w|` is at most
-/// the threshold `0.05 max |w|` (section 4.1), a learned value above it and another below; see
+/// the threshold `0.05 max |w|`, a learned value above it and another below; see
 /// [`ternary`](crate::ops::ternary()) for the gradients. Calibration starts both from the mean
-/// magnitude of the weights on their side.
+/// magnitude of the weights on their side; the authors' implementation starts both from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TtqConfig {
@@ -126,7 +128,7 @@ pub struct TtqWeight {
     pub switch: Switch,
 }
 
-/// The threshold over the largest magnitude (section 4.1).
+/// The threshold over the largest magnitude, which the paper's experiments have.
 const THRESHOLD: f32 = 0.05;
 
 /// The name of the field, and of the parameter in a record.

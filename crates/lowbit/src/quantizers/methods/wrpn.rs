@@ -11,7 +11,7 @@ use crate::ops::{Quantization, count_rows};
 use crate::quantizers::methods::method::{Channels, Method, TensorKind};
 use crate::quantizers::watch::Switch;
 
-/// Wide reduced-precision networks (Mishra et al., arXiv 1709.01134, section 4): weights clipped to
+/// Wide reduced-precision networks (Mishra et al., arXiv 1709.01134, section 5): weights clipped to
 /// `-1..1`, `q = round(w (2^(k-1) - 1)) / (2^(k-1) - 1)`; the gradient is zero where a weight was
 /// clipped. The paper's activations, clipped to `0..1` on `2^k - 1` steps, are
 /// [`DorefaActivation`](super::DorefaActivation), and its networks are wider by a factor.
