@@ -76,6 +76,11 @@ impl LearnedWidths {
         self.numbers.get(&weight).copied().unwrap_or(1.0)
     }
 
+    /// How many layers learn a width in a slot.
+    pub(crate) fn layers(&self, slot: &str) -> usize {
+        self.slot(slot).count()
+    }
+
     /// The mean of the whole widths in a slot; none where none is learned.
     pub(crate) fn whole_mean(&self, slot: &str) -> Option<f64> {
         let (mut sum, mut count) = (0.0, 0.0);

@@ -10,9 +10,10 @@ use crate::quantizers::{LearnedWidths, Slot};
 
 /// How many bits learned widths may have on average; in TOML, `bit_budget = { bits = 4 }`.
 ///
-/// The loss gets `strength (max(0, W - B) + max(0, A - B))` more. `W` is the mean width of the weights,
-/// each counted as often as it has numbers; `A` that of the inputs, each counted as often as the weight
-/// that multiplies it has numbers. The budget `B` comes down from 8 bits, in a line, to `bits` at half
+/// The loss gets `strength n (max(0, W - B) + max(0, A - B))` more, with `n` layers. `W` is the mean
+/// width of the weights, each counted as often as it has numbers; `A` that of the inputs, each counted
+/// as often as the weight that multiplies it has numbers; so that the gradient to one width is about
+/// `strength`, however many there are. The budget `B` comes down from 8 bits, in a line, to `bits` at half
 /// of the training, so that the epochs of one run draw the front of accuracy against size. A width is
 /// `max(0, integer_bits + fraction_bits)`, and one bit more with a sign (HGQ, arXiv 2405.00645,
 /// equation 5, whose penalty multiplies the widths of each product).
@@ -21,7 +22,7 @@ use crate::quantizers::{LearnedWidths, Slot};
 pub struct BitBudget {
     /// Bits of weights, and of inputs, on average.
     pub bits: f64,
-    /// What a bit beyond the budget adds to the loss.
+    /// What a bit of one width beyond the budget adds to the loss, on average.
     #[serde(default = "one")]
     pub strength: f64,
 }
@@ -75,7 +76,10 @@ impl BitBudget {
     pub(super) fn penalty<M: Module>(&self, model: &M, part: f64) -> Option<Tensor<1>> {
         let budget = self.at(part);
         let found = LearnedWidths::of(model);
-        let beyond = |slot| Some((found.mean(slot)? - budget).clamp_min(0.0));
+        let beyond = |slot| {
+            let layers = found.layers(slot) as f64;
+            Some((found.mean(slot)? - budget).clamp_min(0.0) * layers)
+        };
         let parts = [beyond(Slot::WEIGHT), beyond(Slot::INPUT)];
         let sum = parts.into_iter().flatten().reduce(|a, b| a + b)?;
         Some(sum * self.strength)

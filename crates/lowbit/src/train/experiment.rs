@@ -337,6 +337,10 @@ impl RunConfig {
         let numbers = settings.numbers();
         let scaled = settings.loss_scale.is_some();
         let quantized = plan != QPlan::float() || !numbers.is_float() || scaled;
+        if settings.bit_budget.is_some() && !plan.learns_widths() {
+            let message = "nothing learns a width, expected the method learned-width";
+            return Err(Error::config("bit_budget", message));
+        }
         if let Some(distillation) = settings.distillation()? {
             let name = match (plan == QPlan::float(), quantized) {
                 (true, true) => "low-precision".into(),
@@ -450,7 +454,7 @@ impl RunConfig {
             clip_norm: given.clip_norm,
             regularization: settings.regularization(Regularization::default()),
             swa: settings.averaging(None, lr)?,
-            bit_budget: given.bit_budget,
+            bit_budget: given.bit_budget.filter(|_| plan.learns_widths()),
             distillation: None,
             recipe: given.recipe.unwrap_or_else(recipe),
             plan,

@@ -84,7 +84,6 @@ impl RunFolder {
         let folder = self.run(&run.name);
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         let mut model = experiment.network(run, split, &device.clone().autodiff())?;
-        let bits = model_bits(&model);
         let task = Classification::new(experiment, run, split, device);
         if self.checkpoints(&run.name).last()?.is_none() {
             model = self.prepared(model, experiment, run, &task, progress)?;
@@ -92,7 +91,7 @@ impl RunFolder {
         let (batch, seed) = (experiment.batch, experiment.seed);
         let Some(config) = &run.distillation else {
             let trainer = Trainer::new(model, run, Setting { task, batch, seed });
-            return self.train_model(trainer, run, bits, interrupter, progress);
+            return self.train_model(trainer, run, model_bits, interrupter, progress);
         };
         let teacher = Teacher::load(&config.teacher, split, seed, device)?;
         let set = &split.train;
@@ -104,6 +103,7 @@ impl RunFolder {
             config,
         };
         let trainer = Trainer::new(learner, run, Setting { task, batch, seed });
+        let bits = |learner: &Learner| model_bits(&learner.student);
         self.train_model(trainer, run, bits, interrupter, progress)
     }
 
@@ -144,7 +144,7 @@ impl RunFolder {
         &self,
         trainer: Trainer<'_, M, T>,
         run: &RunConfig,
-        bits: u64,
+        bits: impl Fn(&M) -> u64,
         interrupter: &Interrupter,
         progress: &mut dyn Progress,
     ) -> Result<Option<RunResult>, Error> {
@@ -163,7 +163,7 @@ impl RunFolder {
                     last: both,
                     best: both,
                 }),
-                ..untrained(run, &tested, bits, warnings)
+                ..untrained(run, &tested, bits(trainer.model()), warnings)
             };
             self.finish(&result)?;
             return Ok(Some(result));
@@ -181,6 +181,7 @@ impl RunFolder {
             progress.epoch(&epoch);
             progress.warn(&epoch.warnings);
         }
+        let bits = bits(trainer.model());
         let result = result(&metrics, &trainer, run, bits).ok_or_else(|| Error::Checkpoint {
             path: self.metrics(&run.name),
             message: "lacks the metrics of the last epoch".into(),

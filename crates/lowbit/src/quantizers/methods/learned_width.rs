@@ -89,8 +89,8 @@ impl Method for LearnedWidth {
     const BITS: Option<RangeInclusive<u32>> = Some(LearnedWidthConfig::BITS);
     const SLOTS: Option<&'static [&'static str]> = Some(&["input", "weight", "output"]);
     const LEARNED: &'static [Learned] = &[
-        learned(FRACTION_BITS, Role::Bits, Some(Group::Weights)),
-        learned(INTEGER_BITS, Role::Bits, Some(Group::Weights)),
+        learned(FRACTION_BITS, Role::Bits, Some(Group::Thresholds)),
+        learned(INTEGER_BITS, Role::Bits, Some(Group::Thresholds)),
         learned(SIGNED, Role::Signedness, None),
     ];
 

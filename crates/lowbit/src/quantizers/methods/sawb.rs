@@ -15,8 +15,7 @@ use crate::quantizers::watch::Switch;
 /// Networks", SysML 2019; arXiv 1807.06964): values in even steps from `-a` to `a`, with
 /// `a = c1 sqrt(E[w^2]) - c2 E[|w|]` over the tensor in every step, or `max |w|` where that is not
 /// positive. `c1` and `c2` are fitted so that the square error is least for distributions of six
-/// kinds. The gradient passes straight through, also where a weight is clipped: the authors'
-/// implementation (fms-model-optimizer) calls that SAWB+; as the paper has it, nothing passes there.
+/// kinds. The gradient passes straight through the rounding, and is zero where a weight is clipped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SawbConfig {
@@ -25,6 +24,10 @@ pub struct SawbConfig {
     /// Whether zero is among the values, which are then `2^b - 1` in place of `2^b`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub zero: bool,
+    /// Whether the gradient passes where a weight is clipped, too: SAWB+ of the authors'
+    /// implementation (fms-model-optimizer).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plus: bool,
 }
 
 impl SawbConfig {
@@ -33,7 +36,11 @@ impl SawbConfig {
 
     /// Without zero.
     pub fn new(bits: u32) -> Self {
-        Self { bits, zero: false }
+        Self {
+            bits,
+            zero: false,
+            plus: false,
+        }
     }
 
     fn coefficients(&self) -> Option<(f64, f64)> {
@@ -129,7 +136,7 @@ impl Method for Sawb {
         Quantization::EvenLevels {
             end: Tensor::from_floats(&end[..], &x.device()),
             steps: (1 << self.config.bits) - 1 - u32::from(self.config.zero),
-            pass: true,
+            pass: self.config.plus,
             axis: 0,
         }
     }
