@@ -28,6 +28,7 @@ impl NamedRecipe {
     /// All recipes.
     pub const ALL: &[Self] = recipes! {
         "methods"
+        "dorefa-widths"
         "number-formats"
         "stochastic-rounding"
         "tensor-cores"
@@ -100,7 +101,7 @@ mod tests {
     fn an_unknown_recipe_is_answered_with_the_list() {
         let error = NamedRecipe::find("soup").unwrap_err().to_string();
         assert!(
-            error.starts_with("unknown recipe `soup`, expected number-formats, "),
+            error.starts_with("unknown recipe `soup`, expected methods, dorefa-widths, "),
             "{error}"
         );
     }

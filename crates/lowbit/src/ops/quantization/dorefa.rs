@@ -170,7 +170,8 @@ impl DorefaWeight {
             let slope = (1.0 - max * max) * inverse;
             slope * up * (sum as f32 * inverse * up)
         };
-        if reading.constant_maximum {
+        // Of zeros none is the largest.
+        if reading.constant_maximum || max == 0.0 {
             return;
         }
         if let Some(j) = w.iter().position(|w| w.abs() == largest) {

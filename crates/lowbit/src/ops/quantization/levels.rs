@@ -9,7 +9,8 @@ use crate::ops::quantization::pointwise::{
 /// Clips `x` to `-end..end`, and rounds it to `steps + 1` values in even steps from one end to the
 /// other; an odd number of steps leaves out zero.
 ///
-/// - forward: `q = (2 round(steps (clip(x / end, -1, 1) + 1) / 2) / steps - 1) end`, ties to even;
+/// - forward: with `v = clip(x / end, -1, 1)`, `q = round(v steps / 2) 2 / steps end` for an even number
+///   of steps, `q = (2 round(steps (v + 1) / 2) / steps - 1) end` for an odd one; ties to even;
 /// - gradient to the input: 1 where `-end <= x <= end`, 0 elsewhere, or 1 everywhere where `pass`.
 ///
 /// `end` gets no gradient; where it is zero, so is the result.
@@ -59,8 +60,13 @@ impl Method<0> for EvenLevels {
         let steps = self.steps as f32;
         BetweenEnds {
             end,
-            half_inverse: if end > 0.0 { 0.5 / end } else { 0.0 },
-            steps,
+            inverse: if end > 0.0 { 1.0 / end } else { 0.0 },
+            half: 0.5 * steps,
+            shift: if self.steps.is_multiple_of(2) {
+                0.0
+            } else {
+                0.5
+            },
             pass: self.pass,
         }
     }
@@ -70,19 +76,21 @@ impl Method<0> for EvenLevels {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BetweenEnds {
     end: f32,
-    half_inverse: f32,
-    steps: f32,
+    inverse: f32,
+    half: f32,
+    shift: f32,
     pass: bool,
 }
 
 impl Rounding<0> for BetweenEnds {
     #[inline(always)]
     fn round(self, x: f32) -> f32 {
-        let unit = x * self.half_inverse + 0.5;
-        let unit = if unit < 0.0 { 0.0 } else { unit };
-        let unit = if unit > 1.0 { 1.0 } else { unit };
-        let index = (unit * self.steps).round_ties_even();
-        (2.0 * index / self.steps - 1.0) * self.end
+        let v = x * self.inverse;
+        let v = if v < -1.0 { -1.0 } else { v };
+        let v = if v > 1.0 { 1.0 } else { v };
+        // In steps from zero, which is among the values or in the middle of two.
+        let counted = (v * self.half + self.shift).round_ties_even() - self.shift;
+        counted / self.half * self.end
     }
 
     #[inline(always)]

@@ -64,12 +64,14 @@ impl Method<2> for OffsetStep {
     }
 
     fn prepare(&self, parameters: &[f32]) -> FromOffset {
+        let step = if parameters[0] > 0.0 {
+            parameters[0]
+        } else {
+            f32::MIN_POSITIVE
+        };
         FromOffset {
-            step: if parameters[0] > 0.0 {
-                parameters[0]
-            } else {
-                f32::MIN_POSITIVE
-            },
+            step,
+            inverse: 1.0 / step,
             offset: parameters[1],
             least: self.limits.0 as f32,
             greatest: self.limits.1 as f32,
@@ -82,6 +84,7 @@ impl Method<2> for OffsetStep {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FromOffset {
     step: f32,
+    inverse: f32,
     offset: f32,
     least: f32,
     greatest: f32,
@@ -91,7 +94,7 @@ pub(crate) struct FromOffset {
 impl Rounding<2> for FromOffset {
     #[inline(always)]
     fn round(self, x: f32) -> f32 {
-        let v = (x - self.offset) / self.step;
+        let v = (x - self.offset) * self.inverse;
         let v = if v < self.least { self.least } else { v };
         let v = if v > self.greatest { self.greatest } else { v };
         v.round_ties_even() * self.step + self.offset
@@ -99,7 +102,7 @@ impl Rounding<2> for FromOffset {
 
     #[inline(always)]
     fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 2]) {
-        let v = (x - self.offset) / self.step;
+        let v = (x - self.offset) * self.inverse;
         let (low, high) = (v <= self.least, v >= self.greatest);
         let slope = if low {
             self.least

@@ -201,9 +201,9 @@ impl<const N: usize> Few<N> {
             }
             let middle = 0.5 * (f64::from(level(i - 1)) + f64::from(level(i)));
             // A tie goes to the level of even index.
-            let goes_up = |x: f32| match f64::from(x) - middle {
-                distance if distance == 0.0 => i.is_multiple_of(2),
-                distance => distance > 0.0,
+            let goes_up = |x: f32| {
+                let distance = f64::from(x) - middle;
+                distance > 0.0 || distance == 0.0 && i.is_multiple_of(2)
             };
             let mut bound = (middle as f32).next_down();
             while !goes_up(bound) {
