@@ -31,7 +31,8 @@ if pathlib.Path(FOLDER, "sweep.toml").exists():
     for cell in map(json.loads, known.splitlines()):
         if cell["event"] == "result":
             index = client.attach_trial(parameters=cell["settings"])
-            client.complete_trial(index, raw_data={"accuracy": cell["result"]["accuracy"]})
+            accuracy = cell["result"]["held_out"]["last"]["accuracy"]
+            client.complete_trial(index, raw_data={"accuracy": accuracy})
 command = ["lowbit", "sweep", "ask", FILE, "--out", FOLDER]
 with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as lowbit:
     for _ in range(int((sys.argv + ["8"])[1])):
@@ -39,7 +40,7 @@ with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, te
             print(json.dumps(settings), file=lowbit.stdin, flush=True)
             for event in map(json.loads, lowbit.stdout):
                 if event["event"] == "result":
-                    accuracy = event["result"]["accuracy"]
+                    accuracy = event["result"]["held_out"]["last"]["accuracy"]
                     client.complete_trial(index, raw_data={"accuracy": accuracy})
                     print(f"trial {index}: {settings}, accuracy {accuracy:.4f}")
                     break

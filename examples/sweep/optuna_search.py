@@ -27,12 +27,12 @@ def train(trial):
     pruned = False
     for event in map(json.loads, lowbit.stdout):
         if event["event"] == "epoch":
-            trial.report(event["test_accuracy"], event["epoch"])
+            trial.report(event["held_out"]["accuracy"], event["epoch"])
             if not pruned and trial.should_prune():
                 print(json.dumps({"stop": event["cell"]}), file=lowbit.stdin, flush=True)
                 pruned = True
         elif event["event"] == "result":
-            return event["result"]["accuracy"]
+            return event["result"]["held_out"]["last"]["accuracy"]
         elif event["event"] == "stopped":
             return None
         else:
@@ -45,7 +45,8 @@ if pathlib.Path(FOLDER, "sweep.toml").exists():
     lines = subprocess.check_output(["lowbit", "sweep", "tell", FOLDER], text=True)
     for cell in map(json.loads, lines.splitlines()):
         if cell["event"] == "result":
-            known = {"params": cell["settings"], "value": cell["result"]["accuracy"]}
+            accuracy = cell["result"]["held_out"]["last"]["accuracy"]
+            known = {"params": cell["settings"], "value": accuracy}
             study.add_trial(optuna.create_trial(distributions=SPACE, **known))
 command = ["lowbit", "sweep", "ask", FILE, "--out", FOLDER]
 with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as lowbit:

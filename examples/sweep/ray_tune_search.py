@@ -29,7 +29,8 @@ def train(settings):
         lowbit.stdin.close()
         for event in map(json.loads, lowbit.stdout):
             if event["event"] == "epoch":
-                tune.report({"accuracy": event["test_accuracy"], "epoch": event["epoch"]})
+                held_out = event["held_out"]["accuracy"]
+                tune.report({"accuracy": held_out, "epoch": event["epoch"]})
             elif event["event"] == "error":
                 raise RuntimeError(event["message"])
 

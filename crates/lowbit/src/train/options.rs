@@ -330,6 +330,10 @@ settings! {
         .on(Train, Usage::new(values::widths, values::usual_bits))
         .on(Quantize, Usage::new(values::outer_widths, || Method::TQT.usual_bits()[0].to_string()));
 
+    /// Bits of the gradients that reach results of layers on the way back, stochastic.
+    gbits: u32, Quantization, str::parse => "N"
+        .on(Train, Usage::new(values::gradient_widths, || "float".into()));
+
     /// Bits of biases.
     bbits: u32, Quantization, str::parse => "N"
         .on(Train, Usage::new(|| format!("tqt {}", values::tqt_widths()), || defaults::BIAS_BITS.to_string()))

@@ -5,7 +5,7 @@ use super::options::{Decides, Settings};
 use crate::Error;
 use crate::config::{FLOAT_BITS, LowPrecisionPlan, Method, QPlan, TqtPlan};
 use crate::optim::OptimizerNumbers;
-use crate::quantizers::TrainedThresholdConfig;
+use crate::quantizers::{DorefaConfig, QuantizerConfig, Slot, TrainedThresholdConfig};
 
 impl Settings {
     /// The name and the plan of the method, with the widths that were given.
@@ -40,7 +40,14 @@ impl Settings {
         } else {
             self.laid_out(method.plan(wbits, abits))
         };
-        Ok((format!("{method}-w{wbits}a{abits}"), plan))
+        let name = format!("{method}-w{wbits}a{abits}");
+        match self.gbits {
+            Some(bits) => Ok((
+                format!("{name}g{bits}"),
+                with_gradients(plan, method, bits)?,
+            )),
+            None => Ok((name, plan)),
+        }
     }
 
     /// The formats of what the optimizer reads, keeps and writes.
@@ -117,4 +124,18 @@ impl Settings {
             }
         }
     }
+}
+
+/// DoReFa-Net's plan with gradients of so many bits.
+fn with_gradients(mut plan: QPlan, method: Method, bits: u32) -> Result<QPlan, Error> {
+    if method != Method::DOREFA {
+        let message = format!("the method is {method}, expected {}", Method::DOREFA);
+        return Err(Error::config("gbits", message));
+    }
+    method.check_width("gbits", Some(bits), &DorefaConfig::ACTIVATION_BITS)?;
+    if bits < FLOAT_BITS {
+        let quantizer = QuantizerConfig::DorefaGradient(DorefaConfig { bits });
+        plan.default.set(Slot::ERROR, quantizer);
+    }
+    Ok(plan)
 }

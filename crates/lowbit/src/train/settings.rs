@@ -266,6 +266,14 @@ mod tests {
             "bbits: the method is dorefa, expected tqt"
         );
         assert_eq!(
+            refused("method = \"lsq\"\ngbits = 6"),
+            "gbits: the method is lsq, expected dorefa"
+        );
+        assert_eq!(
+            refused("gbits = 17"),
+            "gbits: is 17, dorefa takes 1 to 16, or 32 for float"
+        );
+        assert_eq!(
             refused("method = \"float\"\nper_channel = true"),
             "per_channel: the method is float, which quantizes nothing"
         );

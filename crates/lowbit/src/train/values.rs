@@ -3,12 +3,12 @@
 
 use super::bit_budget::BitBudget;
 use crate::Error;
-use crate::config::{FLOAT_BITS, Fold};
+use crate::config::{FLOAT_BITS, Fold, widths_text};
 use crate::data::DataSet;
 use crate::error::one_of;
 use crate::models::{Architecture, Tolerance};
 use crate::optim::Schedule;
-use crate::quantizers::{Number, ThresholdInit, TrainedThresholdConfig};
+use crate::quantizers::{DorefaConfig, Number, ThresholdInit, TrainedThresholdConfig};
 use lowbit_formats::{Accumulation, FormatError};
 
 pub(super) const START_FROM_TEACHER: &str =
@@ -78,6 +78,11 @@ pub(super) fn bit_budget(text: &str) -> Result<BitBudget, Error> {
     let checked = budget.check();
     checked.map_err(|_| Error::config("bit_budget", format!("is `{text}`, expected bits")))?;
     Ok(budget)
+}
+
+pub(super) fn gradient_widths() -> String {
+    let widths = widths_text(&DorefaConfig::ACTIVATION_BITS);
+    format!("dorefa {widths}, or {FLOAT_BITS} for float")
 }
 
 pub(super) fn tqt_widths() -> String {

@@ -374,6 +374,58 @@ mod tests {
         );
     }
 
+    fn within_samples(rounding: Rounding) -> TwoWay {
+        TwoWay {
+            backward: GradientQuantization {
+                range: GradientRange::UnitOfSample,
+                ..GradientQuantization::to("unit(2)".parse().unwrap(), rounding)
+            },
+            ..TwoWay::default()
+        }
+    }
+
+    /// To nearest, which is equation 12 of DoReFa-Net without its noise. The first sample's largest is
+    /// 1: 1 and -0.5 are at 1 and 0.25 of the unit interval, 3 and 0.75 of its steps, so 1 and 1/3,
+    /// and back 1 and -1/3. The second's is 0.25: 0 is in the middle, 1.5 steps, which become 2, so
+    /// 2/3, and back 0.5 (2/3 - 1/2). Zeros stay.
+    #[test]
+    fn a_gradient_is_rounded_in_the_range_of_its_sample() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<2>::zeros([3, 2], &device).require_grad();
+        let weights = [[1.0, -0.5], [0.25, 0.0], [0.0, 0.0]];
+        let y = quantize_two_ways(x.clone(), within_samples(Rounding::NearestEven));
+        let grads = (y * Tensor::from_floats(weights, &device)).sum().backward();
+        let found = read(x.grad(&grads).unwrap());
+        let expected = [1.0, -1.0 / 3.0, 0.25, 0.25 / 3.0, 0.0, 0.0];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
+
+    /// 0.3 of a largest of 1 is at 1.95 of 3 steps: it becomes 1/3, two of them, with the probability
+    /// 0.95, else -1/3; the mean over 4,095 is 0.3 to within five deviations, 5 (2/3) sqrt(0.05 / 4095).
+    #[test]
+    fn at_random_the_mean_of_a_gradient_is_the_gradient() {
+        let weights: Vec<f32> = std::iter::once(1.0).chain([0.3; 4095]).collect();
+        let device = Device::flex().autodiff();
+        let x = Tensor::<2>::zeros([1, 4096], &device).require_grad();
+        let y = quantize_two_ways(x.clone(), within_samples(Rounding::stochastic(7, 3)));
+        let weights = Tensor::<1>::from_floats(&weights[..], &device).reshape([1, 4096]);
+        let grads = (y * weights).sum().backward();
+        let found = read(x.grad(&grads).unwrap());
+        assert_eq!(found[0], 1.0);
+        assert!(
+            found[1..]
+                .iter()
+                .all(|g| (g.abs() - 1.0 / 3.0).abs() < 1e-6)
+        );
+        let mean = found[1..].iter().sum::<f32>() / 4095.0;
+        assert!(
+            (mean - 0.3).abs() < 5.0 * (2.0 / 3.0) * (0.05f32 / 4095.0).sqrt(),
+            "{mean}"
+        );
+    }
+
     #[test]
     fn without_autodiff_the_tensor_is_the_same() {
         let x = Tensor::<1>::from_floats([0.3], &Device::flex());

@@ -65,7 +65,7 @@ impl Method<0> for EvenLevels {
             shift: if self.steps.is_multiple_of(2) {
                 0.0
             } else {
-                0.5
+                0.5 * steps
             },
             pass: self.pass,
         }
