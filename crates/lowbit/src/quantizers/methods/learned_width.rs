@@ -17,8 +17,8 @@ use crate::quantizers::watch::{Observed, Switch};
 /// Fixed point whose bits before and after the point are learned (HGQ, Sun et al., arXiv 2405.00645);
 /// see [`learned_width`](crate::ops::learned_width()) for the formulas.
 ///
-/// Calibration starts them: the bits before the point hold the largest value, and those after it are
-/// what is left of `bits`. Without a penalty on widths, gradients keep them wide.
+/// Calibration starts them, rounded: the bits before the point hold the largest value, and those after
+/// it are what is left of `bits`. Without a penalty on widths, gradients keep them wide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LearnedWidthConfig {
@@ -71,6 +71,10 @@ const FRACTION_BITS: &str = "fraction_bits";
 const INTEGER_BITS: &str = "integer_bits";
 /// The name of the field, and of the parameter in a record.
 const SIGNED: &str = "signed";
+
+/// How far from whole numbers the bits start, those before the point above and those after it below:
+/// under a penalty on their sum both fall alike, and are not to lose a bit in the same step.
+const APART: f32 = 0.25;
 
 const fn learned(field: &'static str, role: Role, group: Option<Group>) -> Learned {
     Learned {
@@ -158,8 +162,11 @@ impl Method for LearnedWidth {
         let integer_bits = calibration.log2_threshold.iter().map(|log2| log2.ceil());
         let magnitude_bits = calibration.bits as f32 - f32::from(u8::from(calibration.signed));
         match field {
-            INTEGER_BITS => Some(integer_bits.collect()),
-            FRACTION_BITS => Some(integer_bits.map(|bits| magnitude_bits - bits).collect()),
+            INTEGER_BITS => Some(integer_bits.map(|bits| bits + APART).collect()),
+            FRACTION_BITS => {
+                let fraction_bits = integer_bits.map(|bits| magnitude_bits - bits - APART);
+                Some(fraction_bits.collect())
+            }
             SIGNED => Some(vec![f32::from(u8::from(calibration.signed))]),
             _ => None,
         }
