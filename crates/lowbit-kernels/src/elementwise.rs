@@ -63,19 +63,13 @@ pub fn update_and_sum<const N: usize>(
         #[inline(always)]
         fn run(self) -> [f64; N] {
             let Self(x, y, f) = self;
+            if N == 0 {
+                x.iter().zip(y).for_each(|(&x, y)| *y = f(x, *y).0);
+                return [0.0; N];
+            }
             let mut totals = [0.0; N];
             for (x, y) in x.chunks(PART).zip(y.chunks_mut(PART)) {
-                // A loop with one sum becomes vector code, one with several does not: the part is
-                // gone through once for each, and stays in the first cache.
-                for (n, total) in totals.iter_mut().enumerate().skip(1) {
-                    *total += lanes_sum(x, y, |x, y| f(x, *y).1[n]);
-                }
-                let sum = lanes_sum(x, y, |x, y| {
-                    let (new, s) = f(x, *y);
-                    *y = new;
-                    s.first().copied().unwrap_or_default()
-                });
-                if let Some(total) = totals.first_mut() {
+                for (total, sum) in totals.iter_mut().zip(lanes_sums(x, y, &f)) {
                     *total += sum;
                 }
             }
@@ -85,21 +79,40 @@ pub fn update_and_sum<const N: usize>(
     dispatch(UpdateAndSum(x, y, f))
 }
 
-/// The sum of `f(x[i], y[i])`: number `i` goes to the lane `i % LANES`.
+/// `(y[i], s[i]) = f(x[i], y[i])`; the sums of the `s`: number `i` goes to the lane `i % LANES`.
 #[inline(always)]
-fn lanes_sum(x: &[f32], y: &mut [f32], mut f: impl FnMut(f32, &mut f32) -> f32) -> f64 {
-    let mut sums = [0.0f32; LANES];
+fn lanes_sums<const N: usize>(
+    x: &[f32],
+    y: &mut [f32],
+    f: &impl Fn(f32, f32) -> (f32, [f32; N]),
+) -> [f64; N] {
+    let mut sums = [[0.0f32; LANES]; N];
     let (xs, x_rest) = x.as_chunks::<LANES>();
     let (ys, y_rest) = y.as_chunks_mut::<LANES>();
     for (x, y) in xs.iter().zip(ys) {
-        for ((&x, y), sum) in x.iter().zip(y).zip(&mut sums) {
-            *sum += f(x, y);
+        // Made before they are added, so that each of the loops becomes vector code.
+        let mut made = [[0.0f32; LANES]; N];
+        for lane in 0..LANES {
+            let (new, parts) = f(x[lane], y[lane]);
+            y[lane] = new;
+            for (made, part) in made.iter_mut().zip(parts) {
+                made[lane] = part;
+            }
+        }
+        for (sums, made) in sums.iter_mut().zip(&made) {
+            for (sum, made) in sums.iter_mut().zip(made) {
+                *sum += made;
+            }
         }
     }
-    for ((&x, y), sum) in x_rest.iter().zip(y_rest).zip(&mut sums) {
-        *sum += f(x, y);
+    for (lane, (&x, y)) in x_rest.iter().zip(y_rest).enumerate() {
+        let (new, parts) = f(x, *y);
+        *y = new;
+        for (sums, part) in sums.iter_mut().zip(parts) {
+            sums[lane] += part;
+        }
     }
-    sums.into_iter().map(f64::from).sum()
+    sums.map(|sums| sums.into_iter().map(f64::from).sum())
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ impl<F: Fn(&str) -> Option<TensorData>> ModuleMapper for SetLearned<F> {
 }
 
 /// Why the first parameter that no quantizer can use is none: a threshold whose power of two is no
-/// normal `f32`, a sign that is neither 0 nor 1, a step that is not finite.
+/// normal `f32`, a sign that is neither 0 nor 1, anything else that is not finite.
 pub fn bad_learned<M: Module>(module: &M) -> Option<String> {
     learned(module).iter().find_map(|parameter| {
         let tensor = &parameter.place;
@@ -131,9 +131,11 @@ pub fn bad_learned<M: Module>(module: &M) -> Option<String> {
             }),
             Role::Signedness => refused(|sign| sign == 0.0 || sign == 1.0)
                 .map(|sign| format!("the sign of {tensor} is {sign}, expected 0 or 1")),
-            Role::Step => refused(f32::is_finite)
-                .map(|step| format!("the step of {tensor} is {step}, expected a finite number")),
-            _ => None,
+            role => {
+                let name = role.name();
+                let refused = refused(f32::is_finite);
+                refused.map(|x| format!("the {name} of {tensor} is {x}, expected a finite number"))
+            }
         }
     })
 }

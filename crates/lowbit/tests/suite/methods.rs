@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use lowbit::calibrate::{Distribution, aciq, range};
 use lowbit::config::QConfig;
-use lowbit::ops::{self, DorefaReading, Line, OutsideGradient, TernaryGradient};
+use lowbit::ops::{self, ClampedGradient, DorefaReading, Line, TernaryGradient};
 use lowbit::quantizers::{
     BinaryConfig, Channels, Histogram, QuantizerConfig, RangeLinearConfig, RangeSource, SawbConfig,
     Scheme, TwnConfig, WrpnConfig, XnorConfig, XnorGradient,
@@ -174,7 +174,7 @@ fn of_operator<const D: usize>(case: &Case, x: Tensor<D>) -> Option<(Tensor<D>, 
         "apot-activation" => {
             let (parameters, [scale]) = case.parameters(["alpha"], &device);
             let format = Codebook::new(&apot_magnitudes(case.bits())).unwrap();
-            let (line, outside) = (Line::default(), OutsideGradient::Zero);
+            let (line, outside) = (Line::default(), ClampedGradient::Zero);
             let y = ops::scaled_format(x, scale, &format.into(), line, outside);
             (y, parameters)
         }
@@ -206,8 +206,8 @@ fn apot_weight<const D: usize>(case: &Case, x: Tensor<D>) -> Option<(Tensor<D>, 
         _ => return None,
     };
     let outside = match case.text("outside") {
-        "zero" => OutsideGradient::Zero,
-        _ => OutsideGradient::Pass,
+        "zero" => ClampedGradient::Zero,
+        _ => ClampedGradient::Pass,
     };
     let format = Codebook::with_sign(&apot_magnitudes(case.bits() - 1)).unwrap();
     let y = ops::scaled_format(x, scale, &format.into(), line, outside);

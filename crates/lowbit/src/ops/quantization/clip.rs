@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 
 use crate::ops::quantization::pointwise::{
-    Method, Pointwise, Quantize, Rounding, Steps, check_counts,
+    Method, Pointwise, Quantize, Rounding, Steps, check_counts, positive,
 };
 
 /// Clips `x` to the interval from 0 to a learned `clip`, and rounds it to `2^bits` values there.
@@ -58,11 +58,7 @@ impl Method<1> for LearnedClip {
     }
 
     fn prepare(&self, parameters: &[f32]) -> UpToClip {
-        let clip = if parameters[0] > 0.0 {
-            parameters[0]
-        } else {
-            f32::MIN_POSITIVE
-        };
+        let clip = positive(parameters[0]);
         let levels = ((1u32 << self.bits) - 1) as f32;
         UpToClip {
             clip,

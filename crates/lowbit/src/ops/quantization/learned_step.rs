@@ -7,7 +7,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Tensor};
 
-use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding, Steps};
+use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding, Steps, positive};
 
 /// Rounds `x` to multiples of a learned step.
 ///
@@ -76,11 +76,7 @@ impl Method<1> for LearnedStep {
     fn prepare(&self, parameters: &[f32]) -> ToSteps {
         let magnitudes = (self.bits as f32 - parameters[1]).exp2();
         ToSteps {
-            step: if parameters[0] <= 0.0 {
-                f32::MIN_POSITIVE
-            } else {
-                parameters[0]
-            },
+            step: positive(parameters[0]),
             least: -magnitudes * parameters[1],
             greatest: magnitudes - 1.0,
             gradient_scale: self.gradient_scale,

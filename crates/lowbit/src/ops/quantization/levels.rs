@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::ops::quantization::format::ClampedGradient;
 use crate::ops::quantization::pointwise::{
     Method, Pointwise, Quantize, Rounding, Steps, check_counts,
 };
@@ -11,7 +12,7 @@ use crate::ops::quantization::pointwise::{
 ///
 /// - forward: with `v = clip(x / end, -1, 1)`, `q = round(v steps / 2) 2 / steps end` for an even number
 ///   of steps, `q = (2 round(steps (v + 1) / 2) / steps - 1) end` for an odd one; ties to even;
-/// - gradient to the input: 1 where `-end <= x <= end`, 0 elsewhere, or 1 everywhere where `pass`.
+/// - gradient to the input: 1 where `-end <= x <= end`, elsewhere what `clamped` says.
 ///
 /// `end` gets no gradient; where it is zero, so is the result.
 ///
@@ -20,15 +21,16 @@ use crate::ops::quantization::pointwise::{
 /// - `end`: `[1]`, or `[x.dims()[axis]]` for one per index of `axis`.
 ///
 /// # Panics
-/// If `end` has neither length, or there are no steps.
+/// If `end` has neither length, there are no steps, or `clamped` is
+/// [`ClampedGradient::ZeroRounded`].
 pub fn even_levels<const D: usize>(
     x: Tensor<D>,
     end: Tensor<1>,
     steps: u32,
-    pass: bool,
+    clamped: ClampedGradient,
     axis: usize,
 ) -> Tensor<D> {
-    let method = EvenLevels { steps, pass };
+    let method = EvenLevels { steps, clamped };
     Quantize { method, axis }.apply(x, vec![end])
 }
 
@@ -36,8 +38,8 @@ pub fn even_levels<const D: usize>(
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EvenLevels {
     pub(crate) steps: u32,
-    /// Whether the gradient passes where a number was clipped.
-    pub(crate) pass: bool,
+    /// The gradient where a number was clipped.
+    pub(crate) clamped: ClampedGradient,
 }
 
 impl Method<0> for EvenLevels {
@@ -47,6 +49,11 @@ impl Method<0> for EvenLevels {
 
     fn check(&self, dims: &[usize], parameters: &[Tensor<1>], axis: usize) {
         assert!(self.steps > 0, "steps is 0, expected at least 1");
+        let of_fixed_point = self.clamped == ClampedGradient::ZeroRounded;
+        assert!(
+            !of_fixed_point,
+            "the gradient zero-rounded is of fixed point"
+        );
         check_counts("end", dims, parameters, axis);
     }
 
@@ -67,7 +74,7 @@ impl Method<0> for EvenLevels {
             } else {
                 0.5 * steps
             },
-            pass: self.pass,
+            passes: self.clamped == ClampedGradient::Pass,
         }
     }
 }
@@ -79,7 +86,7 @@ pub(crate) struct BetweenEnds {
     inverse: f32,
     half: f32,
     shift: f32,
-    pass: bool,
+    passes: bool,
 }
 
 impl Rounding<0> for BetweenEnds {
@@ -96,6 +103,6 @@ impl Rounding<0> for BetweenEnds {
     #[inline(always)]
     fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 0]) {
         let inside = x >= -self.end && x <= self.end;
-        (if self.pass || inside { grad } else { 0.0 }, [])
+        (if self.passes || inside { grad } else { 0.0 }, [])
     }
 }

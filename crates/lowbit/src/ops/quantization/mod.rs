@@ -44,7 +44,7 @@ pub use levels::even_levels;
 pub use offset_step::offset_step;
 pub use operand::Operand;
 pub use saturation::{Saturation, SumStep};
-pub use scaled_format::{Line, OutsideGradient, scaled_format};
+pub use scaled_format::{Line, scaled_format};
 pub use sign::{scaled_sign, sign};
 pub use statistics::{count_rows, min_max};
 pub use ternary::{TernaryGradient, ternary};
@@ -136,8 +136,8 @@ pub enum Quantization {
         end: Tensor<1>,
         /// Steps from the lower end to the upper.
         steps: u32,
-        /// Whether the gradient passes where a number is clipped.
-        pass: bool,
+        /// The gradient where a number is clipped.
+        clamped: ClampedGradient,
         /// The dimension with one end per index, where there are several.
         axis: usize,
     },
@@ -180,8 +180,8 @@ pub enum Quantization {
         format: Format,
         /// What is done to a number first.
         line: Line,
-        /// The gradient to a number that is clipped.
-        outside: OutsideGradient,
+        /// The gradient where a number is clipped.
+        clamped: ClampedGradient,
     },
     /// To fixed point with learned bits; see [`learned_width`](learned_width()).
     LearnedWidth {
@@ -309,10 +309,10 @@ impl Quantization {
             Self::EvenLevels {
                 end,
                 steps,
-                pass,
+                clamped,
                 axis,
             } => {
-                let method = levels::EvenLevels { steps, pass };
+                let method = levels::EvenLevels { steps, clamped };
                 (To::EvenLevels(Quantize { method, axis }), vec![end])
             }
             Self::Affine {
@@ -351,12 +351,12 @@ impl Quantization {
                 scale,
                 format,
                 line,
-                outside,
+                clamped,
             } => {
                 let quantize = scaled_format::ScaledFormat {
                     format,
                     line,
-                    outside,
+                    clamped,
                 };
                 (To::ScaledFormat(quantize), vec![scale])
             }

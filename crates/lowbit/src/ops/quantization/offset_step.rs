@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 
 use crate::ops::quantization::pointwise::{
-    Method, Pointwise, Quantize, Rounding, Steps, check_counts,
+    Method, Pointwise, Quantize, Rounding, Steps, check_counts, positive,
 };
 
 /// Rounds `x` to multiples of a learned step, counted from a learned offset.
@@ -64,11 +64,7 @@ impl Method<2> for OffsetStep {
     }
 
     fn prepare(&self, parameters: &[f32]) -> FromOffset {
-        let step = if parameters[0] > 0.0 {
-            parameters[0]
-        } else {
-            f32::MIN_POSITIVE
-        };
+        let step = positive(parameters[0]);
         FromOffset {
             step,
             inverse: 1.0 / step,

@@ -165,7 +165,7 @@ pub(crate) trait Method<const LEARNED: usize>: Debug + Clone + Send + 'static {
 }
 
 /// The numbers of a tensor, in row-major order.
-fn numbers<B: Backend>(x: &FloatTensor<B>) -> Vec<f32> {
+pub(crate) fn numbers<B: Backend>(x: &FloatTensor<B>) -> Vec<f32> {
     let data = read_sync(B::float_into_data(x.clone())).expect("a tensor's data can be read");
     data.iter::<f32>().collect()
 }
@@ -182,6 +182,11 @@ fn learned_gradient<const LEARNED: usize>(
         1 => vec![of_each.sum::<f64>() as f32],
         _ => of_each.map(|sum| sum as f32).collect(),
     }
+}
+
+/// A step or scale, which training may have brought to zero or below: the least normal number then.
+pub(crate) fn positive(step: f32) -> f32 {
+    if step <= 0.0 { f32::MIN_POSITIVE } else { step }
 }
 
 /// Panics if a parameter is neither one number nor one per index of the axis.

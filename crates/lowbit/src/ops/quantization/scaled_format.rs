@@ -3,19 +3,21 @@
 //! Li, Dong, Wang, "Additive Powers-of-Two Quantization: An Efficient Non-uniform Discretization for
 //! Neural Networks", arXiv 1909.13144: the reparameterized clipping function.
 
-use burn::backend::Backend;
+use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Tensor, TensorData};
 use lowbit_formats::{Format, Rounding, kernel};
 use rayon::prelude::*;
 
+use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::operator::{
     Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
 use crate::ops::backend::{composed, flex};
+use crate::ops::quantization::format::ClampedGradient;
 use crate::ops::quantization::pointwise::{
-    self, OneByOne, PARENTS, Pointwise, Prepared, Steps, Sums,
+    self, OneByOne, PARENTS, Pointwise, Prepared, Steps, Sums, numbers, positive,
 };
 
 /// Rounds `x` to the values of a format times a learned scale.
@@ -25,7 +27,7 @@ use crate::ops::quantization::pointwise::{
 /// - forward: `q = a round(clip(x / a))`, to the nearest value of the format;
 /// - gradient to the scale, summed: `round(x / a) - x / a` inside the format's range,
 ///   its end outside;
-/// - gradient to the input: 1 inside the range, ends included, 0 outside.
+/// - gradient to the input: 1 inside the range, ends included; outside, what `clamped` says.
 ///
 /// With `line`, `(x - line.mean) line.gain` takes the place of `x`, and both are constants on the way
 /// back (the normalization of weights as the authors' implementation has it). A scale
@@ -36,18 +38,19 @@ use crate::ops::quantization::pointwise::{
 /// - `scale`: `[1]`.
 ///
 /// # Panics
-/// If the format has other ends, or shares a scale among numbers, or `scale` is not `[1]`.
+/// If the format has other ends, or shares a scale among numbers, `scale` is not `[1]`, or `clamped` is
+/// [`ClampedGradient::ZeroRounded`].
 pub fn scaled_format<const D: usize>(
     x: Tensor<D>,
     scale: Tensor<1>,
     format: &Format,
     line: Line,
-    outside: OutsideGradient,
+    clamped: ClampedGradient,
 ) -> Tensor<D> {
     ScaledFormat {
         format: format.clone(),
         line,
-        outside,
+        clamped,
     }
     .apply(x, vec![scale])
 }
@@ -71,21 +74,12 @@ impl Default for Line {
     }
 }
 
-/// The gradient to a number that was clipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutsideGradient {
-    /// None.
-    Zero,
-    /// It passes as inside.
-    Pass,
-}
-
 /// The operator behind [`scaled_format()`].
 #[derive(Debug, Clone)]
 pub(crate) struct ScaledFormat {
     pub(crate) format: Format,
     pub(crate) line: Line,
-    pub(crate) outside: OutsideGradient,
+    pub(crate) clamped: ClampedGradient,
 }
 
 /// Numbers that one thread rounds at a time.
@@ -93,17 +87,13 @@ const CHUNK: usize = 1 << 14;
 
 impl ScaledFormat {
     fn at(&self, scale: f32) -> AtScale {
-        let scale = if scale > 0.0 {
-            scale
-        } else {
-            f32::MIN_POSITIVE
-        };
+        let scale = positive(scale);
         let unit = Unit {
             mean: self.line.mean,
             gain: self.line.gain,
             inverse: self.line.gain / scale,
             least: self.format.min(),
-            passes: self.outside == OutsideGradient::Pass,
+            passes: self.clamped == ClampedGradient::Pass,
         };
         let values = self.format.values().unwrap_or_default();
         let magnitudes: Vec<f32> = values.into_iter().filter(|&value| value >= 0.0).collect();
@@ -257,35 +247,34 @@ pub(crate) struct Many {
 }
 
 impl Many {
-    /// The numbers brought to the format's range, and rounded.
-    fn both(&self, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    /// Rounds the numbers in the format's range, into `rounded`; returns them as they are there.
+    fn rounded(&self, x: &[f32], rounded: &mut [f32]) -> Vec<f32> {
         let unit = self.unit;
         let brought = kernel::map_to_vec(
             x,
             #[inline(always)]
             move |x: f32| unit.of(x),
         );
-        let mut rounded = vec![0.0; x.len()];
         let made = self
             .format
-            .quantize(&brought, &mut rounded, Rounding::NearestEven);
+            .quantize(&brought, rounded, Rounding::NearestEven);
         made.expect("a format of single numbers rounds any");
-        (brought, rounded)
+        brought
     }
 
     fn round(&self, x: &[f32], output: &mut [f32]) {
-        let (_, rounded) = self.both(x);
         let scale = self.scale;
-        kernel::map(
-            &rounded,
+        self.rounded(x, output);
+        kernel::map_in_place(
             output,
             #[inline(always)]
-            move |q| q * scale,
+            move |q: f32| q * scale,
         );
     }
 
     fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
-        let (brought, rounded) = self.both(x);
+        let mut rounded = vec![0.0; x.len()];
+        let brought = self.rounded(x, &mut rounded);
         let mut sum = 0.0;
         for ((&v, &q), grad) in brought.iter().zip(&rounded).zip(grad) {
             let (to_x, to_scale) = self.unit.gradients(v, q, *grad);
@@ -298,7 +287,7 @@ impl Many {
 
 impl Operator<PARENTS> for ScaledFormat {
     fn forward<B: Kernels>(&self, mut inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
-        let scale = first_number::<B>(inputs.tensors.remove(1));
+        let scale = numbers::<B>(&inputs.tensors.remove(1))[0];
         let [x] = inputs.tensors();
         vec![composed::change_on_host::<B>(x, |values, _| {
             let x = values.to_vec();
@@ -307,18 +296,16 @@ impl Operator<PARENTS> for ScaledFormat {
     }
 
     fn backward<B: Kernels>(&self, mut incoming: Incoming<B, PARENTS>) -> Gradients<B, PARENTS> {
-        let scale_tensor = incoming.inputs.remove(1);
-        let scale = first_number::<B>(scale_tensor.clone());
+        let scale = incoming.inputs.remove(1);
+        let at = self.at(numbers::<B>(&scale)[0]);
         let [x] = array(incoming.inputs);
-        let mut numbers = Vec::new();
-        let x = composed::change_on_host::<B>(x, |values, _| numbers = values.to_vec());
-        drop(x);
+        let x = numbers::<B>(&x);
         let mut sum = 0.0;
         let grad = composed::change_on_host::<B>(incoming.grad, |grad, _| {
-            [sum, _] = self.at(scale).round_backward(&numbers, grad);
+            [sum, _] = at.round_backward(&x, grad);
         });
-        let device = burn::backend::TensorMetadata::device(&scale_tensor);
-        let to_scale = B::float_from_data(TensorData::new(vec![sum as f32], [1]), &device);
+        let to_scale = TensorData::new(vec![sum as f32], [1]).convert_dtype(scale.dtype());
+        let to_scale = B::float_from_data(to_scale, &scale.device());
         padded([Some(grad), Some(to_scale)])
     }
 
@@ -326,13 +313,12 @@ impl Operator<PARENTS> for ScaledFormat {
         let at = self.at(flex::to_vec(&inputs.tensors.remove(1))[0]);
         let [x] = inputs.tensors();
         vec![flex::in_f32(x, |x| {
-            let (x, ()) = flex::change(flex::dense(x), |values| {
-                values.par_chunks_mut(CHUNK).for_each(|part| {
-                    let x = part.to_vec();
-                    at.round(&x, part);
-                });
-            });
-            x
+            let x = flex::dense(x);
+            let mut output = Buffer::new(x.layout().num_elements());
+            let parts = x.storage::<f32>().par_chunks(CHUNK);
+            let parts = parts.zip(output.par_chunks_mut(CHUNK));
+            parts.for_each(|(x, output)| at.round(x, output));
+            flex::from_buffer(output, x.layout().clone())
         })]
     }
 
@@ -355,12 +341,6 @@ impl Operator<PARENTS> for ScaledFormat {
     }
 }
 
-fn first_number<B: Backend>(x: FloatTensor<B>) -> f32 {
-    let data =
-        burn::backend::read_sync(B::float_into_data(x)).expect("a tensor's data can be read");
-    data.iter::<f32>().next().expect("a scale is one number")
-}
-
 impl Pointwise for ScaledFormat {
     const PARAMETERS: usize = 1;
     const LEARNED: usize = 1;
@@ -371,6 +351,11 @@ impl Pointwise for ScaledFormat {
         let (least, greatest) = (self.format.min(), self.format.max());
         let ends = greatest == 1.0 && (least == -1.0 || least == 0.0);
         assert!(ends, "{} ends at {least} and {greatest}", self.format);
+        let of_fixed_point = self.clamped == ClampedGradient::ZeroRounded;
+        assert!(
+            !of_fixed_point,
+            "the gradient zero-rounded is of fixed point"
+        );
         assert_eq!(parameters[0].dims(), [1], "the shape of a scale");
         self.unchecked(x, parameters)
     }

@@ -7,9 +7,9 @@ use burn::tensor::{Device, Tensor};
 use lowbit_formats::{AdditivePowerOfTwo, Codebook, Format, kernel};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Line, OutsideGradient, Quantization, count_rows};
+use crate::ops::{ClampedGradient, Line, Quantization, count_rows};
 use crate::quantizers::methods::method::{
-    Calibration, Channels, Group, Learned, Method, Role, TensorKind,
+    Calibration, Channels, Group, Learned, Method, Role, TensorKind, yes,
 };
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Observed, Switch};
@@ -23,10 +23,6 @@ pub struct ApotConfig {
     /// Whether the scale trains, or keeps what it started from.
     #[serde(default = "yes")]
     pub retrain: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl ApotConfig {
@@ -83,15 +79,8 @@ pub struct ApotWeight {
 /// The name of the field, and of the parameter in a record.
 const SCALE: &str = "scale";
 
-const fn learned(calibrated: bool) -> Learned {
-    Learned {
-        field: SCALE,
-        role: Role::Clip,
-        group: Some(Group::Weights),
-        decay: true,
-        calibrated,
-    }
-}
+/// The scale, which calibration starts.
+const CALIBRATED: Learned = Learned::trained(SCALE, Role::Clip, Group::Weights).decaying();
 
 /// What a weight's scale starts from.
 const THREE_DEVIATIONS: f32 = 3.0;
@@ -105,7 +94,10 @@ impl Method for ApotWeight {
     const NAME: &'static str = "apot-weight";
     const BITS: Option<RangeInclusive<u32>> = Some(ApotConfig::BITS);
     const SLOTS: Option<&'static [&'static str]> = Some(&["weight"]);
-    const LEARNED: &'static [Learned] = &[learned(false)];
+    const LEARNED: &'static [Learned] = &[Learned {
+        calibrated: false,
+        ..CALIBRATED
+    }];
     const TRANSFORMS: bool = true;
 
     fn bits(config: &ApotConfig) -> u32 {
@@ -152,7 +144,7 @@ impl Method for ApotWeight {
             scale: self.scale.val(),
             format: self.format.clone(),
             line: lines[0],
-            outside: OutsideGradient::Pass,
+            clamped: ClampedGradient::Pass,
         }
     }
 }
@@ -177,7 +169,7 @@ impl Method for ApotActivation {
     const NAME: &'static str = "apot-activation";
     const BITS: Option<RangeInclusive<u32>> = Some(ApotConfig::BITS);
     const SLOTS: Option<&'static [&'static str]> = Some(&["input", "output"]);
-    const LEARNED: &'static [Learned] = &[learned(true)];
+    const LEARNED: &'static [Learned] = &[CALIBRATED];
 
     fn bits(config: &ApotConfig) -> u32 {
         config.bits
@@ -211,7 +203,7 @@ impl Method for ApotActivation {
             scale: self.scale.val(),
             format: self.format.clone(),
             line: Line::default(),
-            outside: OutsideGradient::Zero,
+            clamped: ClampedGradient::Zero,
         }
     }
 

@@ -8,7 +8,7 @@ use lowbit_formats::kernel;
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{Quantization, count_rows};
-use crate::quantizers::methods::method::{Channels, Method, TensorKind};
+use crate::quantizers::methods::method::{Channels, Method, TensorKind, yes};
 use crate::quantizers::watch::Switch;
 
 /// The sign of weights or activations, with the clipped straight-through estimator (Hubara et al.,
@@ -75,10 +75,6 @@ pub enum XnorGradient {
     Paper,
     /// That of the result.
     Pass,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Default for XnorConfig {

@@ -250,8 +250,13 @@ impl Method for DorefaGradient {
         &self.switch
     }
 
+    /// A tensor that is no gradient is rounded on the unit interval.
     fn quantization<const D: usize>(&self, _x: &Tensor<D>, _kind: TensorKind) -> Quantization {
-        unreachable!("it is for a slot of gradients alone")
+        Quantization::Format {
+            format: self.format.clone(),
+            rounding: self.draws.rounding(Rounding::stochastic(0, 0)),
+            clamped: ClampedGradient::Zero,
+        }
     }
 
     fn of_gradient(&self) -> GradientQuantization {

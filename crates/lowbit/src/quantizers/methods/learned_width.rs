@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::ops::Quantization;
 use crate::quantizers::methods::method::{
-    Calibration, Channels, Group, Learned, Method, Role, TensorKind,
+    Calibration, Channels, Group, Learned, Method, Role, TensorKind, yes,
 };
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Observed, Switch};
@@ -30,10 +30,6 @@ pub struct LearnedWidthConfig {
     /// Whether the widths train, or keep what calibration gave them.
     #[serde(default = "yes")]
     pub retrain: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl LearnedWidthConfig {
@@ -76,16 +72,6 @@ const SIGNED: &str = "signed";
 /// under a penalty on their sum both fall alike, and are not to lose a bit in the same step.
 const APART: f32 = 0.25;
 
-const fn learned(field: &'static str, role: Role, group: Option<Group>) -> Learned {
-    Learned {
-        field,
-        role,
-        group,
-        decay: false,
-        calibrated: true,
-    }
-}
-
 impl Method for LearnedWidth {
     type Config = LearnedWidthConfig;
 
@@ -93,9 +79,9 @@ impl Method for LearnedWidth {
     const BITS: Option<RangeInclusive<u32>> = Some(LearnedWidthConfig::BITS);
     const SLOTS: Option<&'static [&'static str]> = Some(&["input", "weight", "output"]);
     const LEARNED: &'static [Learned] = &[
-        learned(FRACTION_BITS, Role::Bits, Some(Group::Thresholds)),
-        learned(INTEGER_BITS, Role::Bits, Some(Group::Thresholds)),
-        learned(SIGNED, Role::Signedness, None),
+        Learned::trained(FRACTION_BITS, Role::Bits, Group::Thresholds),
+        Learned::trained(INTEGER_BITS, Role::Bits, Group::Thresholds),
+        Learned::set(SIGNED, Role::Signedness),
     ];
 
     fn bits(config: &LearnedWidthConfig) -> u32 {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ops::Quantization;
 use crate::quantizers::methods::method::{
-    Calibration, Channels, Group, Learned, Method, Role, TensorKind,
+    Calibration, Channels, Group, Learned, Method, Role, TensorKind, yes,
 };
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Observed, Switch};
@@ -28,10 +28,6 @@ pub struct LsqConfig {
     /// Whether the step trains, or keeps the value that calibration gave it.
     #[serde(default = "yes")]
     pub retrain: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl LsqConfig {
@@ -78,20 +74,8 @@ impl Method for Lsq {
     const SLOTS: Option<&'static [&'static str]> = Some(&["input", "weight", "output"]);
     /// The step trains as the weights do, but does not decay.
     const LEARNED: &'static [Learned] = &[
-        Learned {
-            field: STEP,
-            role: Role::Step,
-            group: Some(Group::Weights),
-            decay: false,
-            calibrated: true,
-        },
-        Learned {
-            field: SIGNED,
-            role: Role::Signedness,
-            group: None,
-            decay: false,
-            calibrated: true,
-        },
+        Learned::trained(STEP, Role::Step, Group::Weights),
+        Learned::set(SIGNED, Role::Signedness),
     ];
 
     fn bits(config: &LsqConfig) -> u32 {

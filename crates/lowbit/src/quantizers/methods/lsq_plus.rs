@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ops::Quantization;
 use crate::quantizers::methods::method::{
-    Calibration, Channels, Group, Learned, Method, Role, TensorKind,
+    Calibration, Channels, Group, Learned, Method, Role, TensorKind, yes,
 };
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Observed, Switch};
@@ -28,10 +28,6 @@ pub struct LsqPlusConfig {
     /// Whether step and offset train, or keep what calibration gave them.
     #[serde(default = "yes")]
     pub retrain: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl LsqPlusConfig {
@@ -65,23 +61,16 @@ const STEP: &str = "step";
 /// The name of the field, and of the parameter in a record.
 const OFFSET: &str = "offset";
 
-const fn learned(field: &'static str, role: Role) -> Learned {
-    Learned {
-        field,
-        role,
-        group: Some(Group::Weights),
-        decay: false,
-        calibrated: true,
-    }
-}
-
 impl Method for LsqPlus {
     type Config = LsqPlusConfig;
 
     const NAME: &'static str = "lsq-plus";
     const BITS: Option<RangeInclusive<u32>> = Some(LsqPlusConfig::BITS);
     const SLOTS: Option<&'static [&'static str]> = Some(&["input", "output"]);
-    const LEARNED: &'static [Learned] = &[learned(STEP, Role::Step), learned(OFFSET, Role::Offset)];
+    const LEARNED: &'static [Learned] = &[
+        Learned::trained(STEP, Role::Step, Group::Weights),
+        Learned::trained(OFFSET, Role::Offset, Group::Weights),
+    ];
 
     fn bits(config: &LsqPlusConfig) -> u32 {
         config.bits

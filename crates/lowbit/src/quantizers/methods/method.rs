@@ -42,6 +42,22 @@ pub enum Role {
     Bits,
 }
 
+impl Role {
+    /// What it is called in a message.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Log2Threshold => "threshold",
+            Self::Signedness => "sign",
+            Self::Step => "step",
+            Self::Offset => "offset",
+            Self::Clip => "clip",
+            Self::Value => "value",
+            Self::End => "end",
+            Self::Bits => "width",
+        }
+    }
+}
+
 /// What trains a quantizer's parameter, and at which learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -65,6 +81,40 @@ pub struct Learned {
     pub decay: bool,
     /// Whether calibration sets it.
     pub calibrated: bool,
+}
+
+impl Learned {
+    /// What calibration sets for good.
+    pub(crate) const fn set(field: &'static str, role: Role) -> Self {
+        Self {
+            field,
+            role,
+            group: None,
+            decay: false,
+            calibrated: true,
+        }
+    }
+
+    /// What calibration starts and a group trains, without decay.
+    pub(crate) const fn trained(field: &'static str, role: Role, group: Group) -> Self {
+        Self {
+            group: Some(group),
+            ..Self::set(field, role)
+        }
+    }
+
+    /// The same with decay.
+    pub(crate) const fn decaying(self) -> Self {
+        Self {
+            decay: true,
+            ..self
+        }
+    }
+}
+
+/// The default of an option that is on unless told.
+pub(crate) fn yes() -> bool {
+    true
 }
 
 /// What calibration found for the tensor of one quantizer.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ops::Quantization;
 use crate::quantizers::methods::method::{
-    Calibration, Channels, Group, Learned, Method, Role, TensorKind,
+    Calibration, Channels, Group, Learned, Method, Role, TensorKind, yes,
 };
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Observed, Switch};
@@ -30,10 +30,6 @@ pub struct PactConfig {
     /// Whether the clip trains, or keeps the value that calibration gave it.
     #[serde(default = "yes")]
     pub retrain: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl PactConfig {
@@ -72,13 +68,8 @@ impl Method for Pact {
     const NAME: &'static str = "pact";
     const BITS: Option<RangeInclusive<u32>> = Some(PactConfig::BITS);
     const SLOTS: Option<&'static [&'static str]> = Some(&["input", "output"]);
-    const LEARNED: &'static [Learned] = &[Learned {
-        field: CLIP,
-        role: Role::Clip,
-        group: Some(Group::Weights),
-        decay: true,
-        calibrated: true,
-    }];
+    const LEARNED: &'static [Learned] =
+        &[Learned::trained(CLIP, Role::Clip, Group::Weights).decaying()];
 
     fn bits(config: &PactConfig) -> u32 {
         config.bits

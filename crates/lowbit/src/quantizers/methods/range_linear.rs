@@ -219,16 +219,6 @@ const MIN: &str = "min";
 /// The name of the field, and of the parameter in a record.
 const MAX: &str = "max";
 
-const fn learned(field: &'static str) -> Learned {
-    Learned {
-        field,
-        role: Role::End,
-        group: None,
-        decay: false,
-        calibrated: true,
-    }
-}
-
 impl RangeLinear {
     /// The ranges for a tensor, one or one for each channel.
     fn ranges<const D: usize>(&self, x: &Tensor<D>) -> Vec<(f32, f32)> {
@@ -280,7 +270,8 @@ impl Method for RangeLinear {
     const NAME: &'static str = "range-linear";
     const BITS: Option<RangeInclusive<u32>> = Some(RangeLinearConfig::BITS);
     const SLOTS: Option<&'static [&'static str]> = Some(&["input", "weight", "output"]);
-    const LEARNED: &'static [Learned] = &[learned(MIN), learned(MAX)];
+    const LEARNED: &'static [Learned] =
+        &[Learned::set(MIN, Role::End), Learned::set(MAX, Role::End)];
 
     fn learned(config: &RangeLinearConfig) -> &'static [Learned] {
         match config.range {

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use lowbit_formats::kernel;
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Quantization, count_rows};
+use crate::ops::{ClampedGradient, Quantization, count_rows};
 use crate::quantizers::methods::method::{Channels, Method, TensorKind};
 use crate::quantizers::watch::Switch;
 
@@ -136,7 +136,10 @@ impl Method for Sawb {
         Quantization::EvenLevels {
             end: Tensor::from_floats(&end[..], &x.device()),
             steps: (1 << self.config.bits) - 1 - u32::from(self.config.zero),
-            pass: self.config.plus,
+            clamped: match self.config.plus {
+                true => ClampedGradient::Pass,
+                false => ClampedGradient::Zero,
+            },
             axis: 0,
         }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ops::{Quantization, TernaryGradient, count_rows};
 use crate::quantizers::methods::binary::mean_magnitude;
 use crate::quantizers::methods::method::{
-    Calibration, Channels, Group, Learned, Method, Role, TensorKind,
+    Calibration, Channels, Group, Learned, Method, Role, TensorKind, yes,
 };
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Histogram, Observed, Switch};
@@ -107,10 +107,6 @@ pub struct TtqConfig {
     pub retrain: bool,
 }
 
-fn yes() -> bool {
-    true
-}
-
 impl Default for TtqConfig {
     fn default() -> Self {
         Self { retrain: true }
@@ -136,23 +132,16 @@ const POSITIVE: &str = "positive";
 /// The name of the field, and of the parameter in a record.
 const NEGATIVE: &str = "negative";
 
-const fn learned(field: &'static str) -> Learned {
-    Learned {
-        field,
-        role: Role::Value,
-        group: Some(Group::Weights),
-        decay: false,
-        calibrated: true,
-    }
-}
-
 impl Method for TtqWeight {
     type Config = TtqConfig;
 
     const NAME: &'static str = "ttq-weight";
     const BITS: Option<RangeInclusive<u32>> = None;
     const SLOTS: Option<&'static [&'static str]> = Some(&["weight"]);
-    const LEARNED: &'static [Learned] = &[learned(POSITIVE), learned(NEGATIVE)];
+    const LEARNED: &'static [Learned] = &[
+        Learned::trained(POSITIVE, Role::Value, Group::Weights),
+        Learned::trained(NEGATIVE, Role::Value, Group::Weights),
+    ];
 
     fn bits(_config: &TtqConfig) -> u32 {
         2

@@ -10,7 +10,7 @@ use crate::Error;
 use crate::ops::Quantization;
 use crate::quantizers::integers::Integers;
 use crate::quantizers::methods::method::{
-    Calibration, Channels, Group, Learned, Method, Role, TensorKind,
+    Calibration, Channels, Group, Learned, Method, Role, TensorKind, yes,
 };
 use crate::quantizers::threshold_init::ThresholdInit;
 use crate::quantizers::watch::{Grids, Observed, Switch};
@@ -32,10 +32,6 @@ pub struct TrainedThresholdConfig {
     /// (static mode).
     #[serde(default = "yes")]
     pub retrain: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl TrainedThresholdConfig {
@@ -97,20 +93,8 @@ impl Method for TrainedThreshold {
     const BITS: Option<RangeInclusive<u32>> = Some(TrainedThresholdConfig::BITS);
     /// Thresholds decay under no optimizer: their gradient has no natural scale (appendix B).
     const LEARNED: &'static [Learned] = &[
-        Learned {
-            field: LOG2_THRESHOLD,
-            role: Role::Log2Threshold,
-            group: Some(Group::Thresholds),
-            decay: false,
-            calibrated: true,
-        },
-        Learned {
-            field: SIGNED,
-            role: Role::Signedness,
-            group: None,
-            decay: false,
-            calibrated: true,
-        },
+        Learned::trained(LOG2_THRESHOLD, Role::Log2Threshold, Group::Thresholds),
+        Learned::set(SIGNED, Role::Signedness),
     ];
 
     fn bits(config: &TrainedThresholdConfig) -> u32 {

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use lowbit_formats::kernel;
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Quantization, count_rows};
+use crate::ops::{ClampedGradient, Quantization, count_rows};
 use crate::quantizers::methods::method::{Channels, Method, TensorKind};
 use crate::quantizers::watch::Switch;
 
@@ -105,7 +105,7 @@ impl Method for WrpnWeight {
         Quantization::EvenLevels {
             end: Tensor::from_floats(&end[..], &x.device()),
             steps: 2 * ((1 << (self.bits - 1)) - 1),
-            pass: false,
+            clamped: ClampedGradient::Zero,
             axis: 0,
         }
     }
