@@ -1,32 +1,12 @@
 //! The command as a person meets it.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use burn::tensor::Bytes;
 
-fn lowbit(folder: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lowbit"));
-    command
-        .current_dir(folder)
-        .args(arguments.split_whitespace());
-    command
-}
-
-fn run(folder: &Path, arguments: &str) -> Output {
-    lowbit(folder, arguments).output().unwrap()
-}
-
-fn error(folder: &Path, arguments: &str) -> String {
-    let output = run(folder, arguments);
-    assert!(!output.status.success(), "{arguments} succeeded");
-    assert!(
-        output.stdout.is_empty(),
-        "{arguments} printed to standard output"
-    );
-    String::from_utf8(output.stderr).unwrap()
-}
+use super::program::{error, lowbit, run};
 
 #[test]
 fn json_is_the_only_thing_on_standard_output() {

@@ -2,36 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use burn::tensor::Bytes;
 
-fn lowbit(folder: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lowbit"));
-    command
-        .current_dir(folder)
-        .args(arguments.split_whitespace());
-    command
-}
-
-fn run(folder: &Path, arguments: &str) -> Output {
-    lowbit(folder, arguments).output().unwrap()
-}
-
-fn text(folder: &Path, arguments: &str) -> String {
-    let output = run(folder, arguments);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments}: {complaint}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use super::program::{self, lowbit, text};
 
 /// The one line that a command ends with.
 fn error(folder: &Path, arguments: &str) -> String {
-    let output = run(folder, arguments);
-    assert!(!output.status.success(), "{arguments} succeeded");
-    assert!(output.stdout.is_empty(), "{arguments} printed");
-    let complaint = String::from_utf8(output.stderr).unwrap();
+    let complaint = program::error(folder, arguments);
     assert_eq!(complaint.lines().count(), 1, "{complaint}");
     complaint
 }

@@ -6,5 +6,6 @@ mod distill;
 mod formats;
 #[cfg(unix)]
 mod outputs;
+mod program;
 mod recipes;
 mod sweep;

@@ -3,38 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Bytes;
 use lowbit::train::sweep::CellLock;
 use serde_json::{Value, json};
 
-fn lowbit(folder: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lowbit"));
-    command
-        .current_dir(folder)
-        .args(arguments.split_whitespace());
-    command
-}
-
-fn run(folder: &Path, arguments: &str) -> Output {
-    lowbit(folder, arguments).output().unwrap()
-}
-
-fn text(folder: &Path, arguments: &str) -> String {
-    let output = run(folder, arguments);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments}: {complaint}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn error(folder: &Path, arguments: &str) -> String {
-    let output = run(folder, arguments);
-    assert!(!output.status.success(), "{arguments} succeeded");
-    assert!(output.stdout.is_empty(), "{arguments} printed");
-    String::from_utf8(output.stderr).unwrap()
-}
+use super::program::{error, lowbit, run, text};
 
 const FOUR: &str = "
     epochs = 2

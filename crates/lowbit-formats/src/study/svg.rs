@@ -135,13 +135,38 @@ impl Panel {
 
     /// Title, grid and numbers on the axes.
     pub fn axes(&self, title: &str, x_label: &str) -> String {
+        let numbers = ticks(self.x, 5).into_iter();
+        let places = numbers.map(|tick| (tick, vec![decimal(tick)], grid_color(tick)));
+        self.axes_with(title, x_label, places)
+    }
+
+    /// Title, grid, the numbers upwards, and lines of text in place of numbers to the right.
+    pub fn axes_of_places(
+        &self,
+        title: &str,
+        x_label: &str,
+        places: impl Iterator<Item = (f64, Vec<String>)>,
+    ) -> String {
+        self.axes_with(title, x_label, places.map(|(x, lines)| (x, lines, GRID)))
+    }
+
+    fn axes_with(
+        &self,
+        title: &str,
+        x_label: &str,
+        places: impl Iterator<Item = (f64, Vec<String>, &'static str)>,
+    ) -> String {
         let [left, top, width, height] = self.frame;
         let (right, bottom) = (left + width, top + height);
-        let mut svg = String::new();
-        for tick in ticks(self.x, 5) {
-            let (x, _) = self.at(tick, self.y.0);
-            svg += &vertical(x, (top, bottom), grid_color(tick));
-            svg += &text((x, bottom + 17.0), Anchor::Middle, &decimal(tick));
+        let (mut svg, mut lowest) = (String::new(), 0.0f64);
+        for (place, lines, color) in places {
+            let (x, _) = self.at(place, self.y.0);
+            svg += &vertical(x, (top, bottom), color);
+            for (i, line) in lines.iter().enumerate() {
+                let down = 15.0 * i as f64;
+                svg += &text((x, bottom + 17.0 + down), Anchor::Middle, line);
+                lowest = lowest.max(down);
+            }
         }
         for tick in ticks(self.y, 5) {
             let (_, y) = self.at(self.x.0, tick);
@@ -149,7 +174,7 @@ impl Panel {
             svg += &text((left - 8.0, y + 4.0), Anchor::End, &decimal(tick));
         }
         svg += &self::title((left, top - 12.0), 15, title);
-        let below = (left + width / 2.0, bottom + 36.0);
+        let below = (left + width / 2.0, bottom + 36.0 + lowest);
         svg + &text(below, Anchor::Middle, x_label)
     }
 

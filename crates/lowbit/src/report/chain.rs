@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use lowbit_formats::svg::{
-    Anchor, COLORS, GRID, Panel, decimal, document, horizontal, line, text, ticks, title, vertical,
-};
+use lowbit_formats::svg::{Anchor, COLORS, Panel, document, line, text};
 use serde::Serialize;
 
-use super::Table;
+use super::{Table, statistics};
 use crate::Error;
 use crate::files::write_atomic;
 use crate::train::{ChainResults, Curve};
@@ -163,28 +161,20 @@ impl ChainReport {
     }
 
     fn axes(&self, panel: &Panel) -> String {
-        let [left, top, width, height] = panel.frame;
-        let mut parts = title(
-            (left, top - 14.0),
-            15,
-            &format!("Test accuracy in percent, {}", self.name()),
-        );
-        for tick in ticks(panel.y, 5) {
-            let (_, y) = panel.at(0.0, tick);
-            parts += &horizontal((left, left + width), y, GRID);
-            parts += &text((left - 8.0, y + 4.0), Anchor::End, &decimal(tick));
-        }
-        for (step, bits) in self.results.bits.iter().enumerate() {
-            let (x, bottom) = panel.at(step as f64, panel.y.0);
-            parts += &vertical(x, (top, bottom), GRID);
-            parts += &text((x, bottom + 17.0), Anchor::Middle, &bits.to_string());
-            if self.has_several_models() {
-                let model = self.results.models[step].to_string();
-                parts += &text((x, bottom + 32.0), Anchor::Middle, &model);
-            }
-        }
-        let below = (left + width / 2.0, top + height + 50.0);
-        parts + &text(below, Anchor::Middle, "bits of weights and activations")
+        let several = self.has_several_models();
+        let widths = self.results.bits.iter().zip(&self.results.models);
+        let labels = widths.enumerate().map(|(step, (bits, model))| {
+            let model = several.then(|| model.to_string());
+            (
+                step as f64,
+                [Some(bits.to_string()), model]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+            )
+        });
+        let title = format!("Test accuracy in percent, {}", self.name());
+        panel.axes_of_places(&title, "bits of weights and activations", labels)
     }
 
     /// Where the axis begins: at a ten, below all points and their bars.
@@ -231,16 +221,12 @@ fn point(results: &ChainResults, curve: Curve, step: usize) -> Option<ChainPoint
     if accuracies.is_empty() {
         return None;
     }
-    let count = accuracies.len() as f64;
-    let mean = accuracies.iter().sum::<f64>() / count;
-    let squares = accuracies.iter().map(|a| (a - mean) * (a - mean));
-    let deviation = (squares.sum::<f64>() / (count - 1.0)).sqrt();
     Some(ChainPoint {
         model: results.models[step].to_string(),
         bits: results.bits[step],
         curve,
-        mean,
-        deviation: (accuracies.len() > 1).then_some(deviation),
+        mean: statistics::mean(&accuracies),
+        deviation: statistics::deviation(&accuracies),
         accuracies,
     })
 }

@@ -3,6 +3,7 @@
 mod accumulator;
 mod chain;
 mod quantizer_curve;
+mod statistics;
 pub mod summary;
 mod sweep;
 mod sweep_picture;

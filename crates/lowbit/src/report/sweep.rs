@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::statistics;
 use super::table::{Alignment, Table, percent, thousands};
 use crate::Error;
 use crate::train::sweep::{CellFolder, CellState, SweepFolder};
@@ -50,18 +51,12 @@ pub struct Mean {
 impl Mean {
     /// Their mean.
     pub fn accuracy(&self) -> f64 {
-        self.accuracies.iter().sum::<f64>() / self.accuracies.len() as f64
+        statistics::mean(&self.accuracies)
     }
 
     /// Their standard deviation, as of a sample; none for a single cell.
     pub fn deviation(&self) -> Option<f64> {
-        let others = self.accuracies.len().checked_sub(1).filter(|n| *n > 0)?;
-        let mean = self.accuracy();
-        let squares = self
-            .accuracies
-            .iter()
-            .map(|accuracy| (accuracy - mean).powi(2));
-        Some((squares.sum::<f64>() / others as f64).sqrt())
+        statistics::deviation(&self.accuracies)
     }
 
     /// The least and the most of them.

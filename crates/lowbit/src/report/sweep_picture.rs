@@ -1,7 +1,7 @@
 //! The picture of a sweep: accuracy by one of its settings, a curve for each of the others.
 
-use lowbit_formats::svg::{Anchor, COLORS, GRID, Panel, document, rectangle};
-use lowbit_formats::svg::{decimal, horizontal, line, text, ticks, title, vertical};
+use lowbit_formats::svg::{Anchor, COLORS, Panel, document, rectangle};
+use lowbit_formats::svg::{horizontal, line, text, vertical};
 use serde_json::Value;
 
 use super::sweep::{self, Mean, SEED, SweepReport};
@@ -128,7 +128,9 @@ impl SweepReport {
             y: (below(100.0 * least), 100.0),
         };
         let heading = format!("Test accuracy in percent, {}", self.title);
-        let mut parts = axes(&panel, &escaped(&heading), &escaped(by), values);
+        let places = values.iter().enumerate();
+        let labels = places.map(|(i, value)| (i as f64, vec![escaped(&sweep::text(value))]));
+        let mut parts = panel.axes_of_places(&escaped(&heading), &escaped(by), labels);
         let [left, top, width, height] = FRAME;
         for (i, curve) in curves.iter().enumerate() {
             let color = COLORS[i % COLORS.len()];
@@ -216,28 +218,6 @@ fn below(percent: f64) -> f64 {
         true => (percent / 10.0).floor() * 10.0,
         false => percent.floor().min(99.0),
     }
-}
-
-/// Title, grid, the numbers upwards, and the values beside each other.
-fn axes(panel: &Panel, heading: &str, label: &str, values: &[&Value]) -> String {
-    let [left, top, width, height] = panel.frame;
-    let (right, bottom) = (left + width, top + height);
-    let mut parts = title((left, top - 12.0), 15, heading);
-    for tick in ticks(panel.y, 5) {
-        let (_, y) = panel.at(panel.x.0, tick);
-        parts += &horizontal((left, right), y, GRID);
-        parts += &text((left - 8.0, y + 4.0), Anchor::End, &decimal(tick));
-    }
-    for (place, value) in values.iter().enumerate() {
-        let (x, _) = panel.at(place as f64, panel.y.0);
-        parts += &vertical(x, (top, bottom), GRID);
-        parts += &text(
-            (x, bottom + 17.0),
-            Anchor::Middle,
-            &escaped(&sweep::text(value)),
-        );
-    }
-    parts + &text((left + width / 2.0, bottom + 36.0), Anchor::Middle, label)
 }
 
 /// A text without what SVG takes for markup.

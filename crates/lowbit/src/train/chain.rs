@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use burn::train::Interrupter;
-use lowbit_formats::new_file::is_temporary;
 use serde::{Deserialize, Serialize};
 
 use super::defaults;
@@ -20,7 +19,7 @@ use super::run::Outcome;
 use crate::Error;
 use crate::config::{FLOAT_BITS, Method};
 use crate::data::{self, DataSet, HoldOut, Split};
-use crate::files::write_atomic;
+use crate::files::{holds_something, write_atomic};
 use crate::models::Architecture;
 
 const CHAIN: &str = "chain.toml";
@@ -376,10 +375,7 @@ impl Chain {
     /// # Errors
     /// If the folder already holds something.
     pub fn create(&self, folder: &Path) -> Result<(), Error> {
-        let unfinished = |entry: &fs::DirEntry| is_temporary(&entry.file_name());
-        let holds_something =
-            |entries: fs::ReadDir| entries.flatten().any(|entry| !unfinished(&entry));
-        if fs::read_dir(folder).is_ok_and(holds_something) {
+        if holds_something(folder) {
             let path = folder.display();
             let message = match folder.join(CHAIN).is_file() {
                 true => format!(

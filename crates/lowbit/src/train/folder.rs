@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lowbit_formats::new_file::is_temporary;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoints;
@@ -13,7 +12,7 @@ use super::metrics::{self, EpochMetrics, Tested};
 use super::warning::Warning;
 use crate::Error;
 use crate::config::Method;
-use crate::files::write_atomic;
+use crate::files::{holds_something, write_atomic};
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -91,11 +90,7 @@ impl RunFolder {
     /// If the folder already holds something.
     pub fn create(path: impl Into<PathBuf>, experiment: &Experiment) -> Result<Self, Error> {
         let path = path.into();
-        // A run that was killed at birth left its configuration half written.
-        let unfinished = |entry: &fs::DirEntry| is_temporary(&entry.file_name());
-        let holds_something =
-            |entries: fs::ReadDir| entries.flatten().any(|entry| !unfinished(&entry));
-        if fs::read_dir(&path).is_ok_and(holds_something) {
+        if holds_something(&path) {
             let message = if path.join(CONFIG).is_file() {
                 let path = path.display();
                 format!("already holds a run; to go on with it: lowbit train --resume --out {path}")

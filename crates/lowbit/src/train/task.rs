@@ -108,33 +108,17 @@ impl<'a> Classification<'a> {
         }
     }
 
-    /// The scores that `forward` computes of the training images `indices` as `epoch` sees them, and
-    /// their loss.
-    pub(super) fn pass(
-        &self,
-        indices: &[u32],
-        epoch: u32,
-        forward: impl FnOnce(Tensor<4>) -> Tensor<2>,
-    ) -> ClassificationOutput {
-        let (batch, share) = self.training_batch(indices, epoch);
-        let output = forward(batch.images);
-        let classes = batch.targets.clone();
-        let targets = Targets {
-            mixed: share.map(|share| (next(classes.clone()), share)),
-            classes,
-            smoothing: self.regularization.label_smoothing as f32,
-        };
-        let loss = self.objective.loss(output.clone(), targets);
+    /// What scores of training images come to against their classes.
+    pub(super) fn output(&self, scores: Tensor<2>, targets: Targets) -> ClassificationOutput {
         ClassificationOutput {
-            loss,
-            output,
-            targets: batch.targets,
+            targets: targets.classes.clone(),
+            loss: self.objective.loss(scores.clone(), targets),
+            output: scores,
         }
     }
 
-    /// The training images `indices` as `epoch` sees them and, where they are mixed, the share of the
-    /// first of each pair.
-    fn training_batch(&self, indices: &[u32], epoch: u32) -> (Batch, Option<f32>) {
+    /// The training images `indices` as `epoch` sees them, and what their scores are held against.
+    pub(super) fn training_batch(&self, indices: &[u32], epoch: u32) -> (Tensor<4>, Targets) {
         let set = &self.split.train;
         let images = self.images(indices);
         let indices: &[u32] = &images;
@@ -153,7 +137,14 @@ impl<'a> Classification<'a> {
             share
         });
         let device = self.device.clone().autodiff();
-        (tensors(set, indices, pixels, &device), share)
+        let batch = tensors(set, indices, pixels, &device);
+        let classes = batch.targets;
+        let targets = Targets {
+            mixed: share.map(|share| (next(classes.clone()), share)),
+            classes,
+            smoothing: self.regularization.label_smoothing as f32,
+        };
+        (batch.images, targets)
     }
 }
 
@@ -172,7 +163,8 @@ impl<M: Classifier> Task<M> for Classification<'_> {
         epoch: u32,
         loss_scale: f32,
     ) -> TrainOutput<ClassificationOutput> {
-        let output = self.pass(indices, epoch, |images| model.forward(images));
+        let (images, targets) = self.training_batch(indices, epoch);
+        let output = self.output(model.forward(images), targets);
         let loss = scaled(output.loss.clone(), loss_scale);
         TrainOutput::new(model, loss.backward(), output)
     }
@@ -201,7 +193,7 @@ impl<M: Classifier> Task<M> for Classification<'_> {
     }
 
     fn forward_training(&self, model: &M, indices: &[u32], epoch: u32) {
-        model.forward(self.training_batch(indices, epoch).0.images);
+        model.forward(self.training_batch(indices, epoch).0);
     }
 }
 

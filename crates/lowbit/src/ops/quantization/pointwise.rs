@@ -432,6 +432,65 @@ mod tests {
         }
     }
 
+    /// The passes that other backends make, against those of the kernels: values and the gradient to
+    /// the numbers bit for bit, those of what is learned but for the order of their sums.
+    fn assert_bodies_agree<M: Method<LEARNED>, const LEARNED: usize>(
+        method: &M,
+        parameters: &[&[f32]],
+        axis: usize,
+    ) {
+        let shape = [2, 3, 5];
+        let flex = |v: &[f32], shape: &[usize]| {
+            FlexTensor::from_data(TensorData::new(v.to_vec(), shape.to_vec()))
+        };
+        let x: Vec<f32> = (0..30).map(|i| (i as f32 * 0.71).sin() * 2.3).collect();
+        let g: Vec<f32> = (0..30).map(|i| (i as f32 * 1.3).cos()).collect();
+        let inputs = || {
+            let parameters = parameters.iter().map(|p| flex(p, &[p.len()]));
+            std::iter::once(flex(&x, &shape))
+                .chain(parameters)
+                .collect::<Vec<_>>()
+        };
+        let quantize = Quantize {
+            method: method.clone(),
+            axis,
+        };
+        let [kernel] = array(quantize.flex_forward(Inputs::new(inputs())));
+        let [plain] = array(quantize.forward::<Flex>(Inputs::new(inputs())));
+        assert_eq!(flex::to_vec(&kernel), flex::to_vec(&plain), "{method:?}");
+        let incoming = || Incoming::new(inputs(), flex(&g, &shape));
+        let kernel = quantize.flex_backward(incoming());
+        let plain = quantize.backward::<Flex>(incoming());
+        for (i, (kernel, plain)) in kernel.iter().zip(&plain).enumerate().take(1 + LEARNED) {
+            let [kernel, plain] = [kernel, plain].map(|t| flex::to_vec(t.as_ref().unwrap()));
+            assert_eq!(kernel.len(), plain.len());
+            for (a, b) in kernel.iter().zip(&plain) {
+                let within = if i == 0 { 0.0 } else { 1e-5 * (1.0 + b.abs()) };
+                assert!((a - b).abs() <= within, "{method:?}, {i}: {a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_composed_bodies_agree_with_the_kernels() {
+        use crate::ops::quantization::{affine, learned_width, offset_step, sign, ternary};
+
+        let step = offset_step::OffsetStep {
+            limits: (0, 7),
+            gradient_scale: 0.5,
+        };
+        assert_bodies_agree(&step, &[&[0.3], &[-0.4]], 0);
+        assert_bodies_agree(&step, &[&[0.3, 0.2, 0.7], &[-0.4, 0.1, 0.0]], 1);
+        let gradient = ternary::TernaryGradient::Scaled;
+        let three = ternary::Ternary { gradient };
+        assert_bodies_agree(&three, &[&[1.1], &[0.9], &[0.6]], 0);
+        let affine = affine::Affine { limits: (-8, 7) };
+        assert_bodies_agree(&affine, &[&[0.3, 0.2], &[1.0, 0.0]], 0);
+        assert_bodies_agree(&sign::Sign, &[], 0);
+        let bits: [&[f32]; 3] = [&[2.2, 0.4, 1.0, 3.0, -0.6], &[1.0], &[1.0]];
+        assert_bodies_agree(&learned_width::LearnedWidth, &bits, 2);
+    }
+
     #[test]
     fn each_learned_parameter_has_its_sum() {
         let line = Line {

@@ -373,3 +373,50 @@ impl Pointwise for ScaledFormat {
         self.at(flex::to_vec(&parameters[0])[0])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Formats of 4, 8, 16 and 128 magnitudes: those found by comparing are the format's own nearest
+    /// values, and the passes that other backends make are the kernels'.
+    #[test]
+    fn all_bodies_agree() {
+        let flex = |v: &[f32]| FlexTensor::from_data(TensorData::new(v.to_vec(), [v.len()]));
+        let x: Vec<f32> = (0..700).map(|i| (i as f32 * 0.71).sin() * 2.3).collect();
+        let g: Vec<f32> = (0..700).map(|i| (i as f32 * 1.3).cos()).collect();
+        for text in [
+            "apot(3)", "apot(4)", "apot(5)", "apot(8)", "unit(2)", "unit(4)",
+        ] {
+            let operator = ScaledFormat {
+                format: text.parse().unwrap(),
+                line: Line {
+                    mean: 0.1,
+                    gain: 1.5,
+                },
+                clamped: ClampedGradient::Zero,
+            };
+            let inputs = || vec![flex(&x), flex(&[1.7])];
+            let [kernel] = array(operator.flex_forward(Inputs::new(inputs())));
+            let [plain] = array(operator.forward::<Flex>(Inputs::new(inputs())));
+            let kernel = flex::to_vec(&kernel);
+            assert_eq!(kernel, flex::to_vec(&plain), "{text}");
+            let brought: Vec<f32> = x.iter().map(|x| (x - 0.1) * (1.5f32 / 1.7)).collect();
+            let mut nearest = vec![0.0; x.len()];
+            let made = operator
+                .format
+                .quantize(&brought, &mut nearest, Rounding::NearestEven);
+            made.unwrap();
+            for (made, nearest) in kernel.iter().zip(nearest) {
+                assert_eq!(*made, nearest * 1.7, "{text}");
+            }
+            let incoming = || Incoming::new(inputs(), flex(&g));
+            let [kernel, of_scale, _] = operator.flex_backward(incoming());
+            let [plain, plain_of_scale, _] = operator.backward::<Flex>(incoming());
+            let read = |t: Option<FlexTensor>| flex::to_vec(&t.unwrap());
+            assert_eq!(read(kernel), read(plain), "{text}");
+            let [a, b] = [read(of_scale)[0], read(plain_of_scale)[0]];
+            assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{text}: {a} {b}");
+        }
+    }
+}

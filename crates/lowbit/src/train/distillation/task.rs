@@ -113,27 +113,21 @@ impl Task<Learner> for Distilled<'_> {
         loss_scale: f32,
     ) -> TrainOutput<ClassificationOutput> {
         let phase = self.config.phase(epoch as usize);
-        let mut computed = None;
-        let forward = |images: Tensor<4>| {
-            if phase == Phase::SelfStudying {
-                return learner.student.forward(images);
-            }
-            let student = self.computed(&learner.student, images.clone());
-            let scores = student.scores.clone();
-            computed = Some((student, self.taught(learner, phase, images)));
-            scores
-        };
-        let mut output = self.task.pass(indices, epoch, forward);
-        let mut of_teacher = None;
-        if let Some((student, teacher)) = computed {
-            let of_student = student.scores.clone().inner();
-            output.loss = self.loss(output.loss, learner, student, constant(&teacher));
-            if phase == Phase::CoStudying {
-                let scores = teacher.scores;
-                let labels = self.task.pass(indices, epoch, |_| scores.clone()).loss;
-                of_teacher = Some(self.softened(labels, scores, of_student));
-            }
+        let (images, targets) = self.task.training_batch(indices, epoch);
+        if phase == Phase::SelfStudying {
+            let output = self.task.output(learner.student.forward(images), targets);
+            let loss = scaled(output.loss.clone(), loss_scale);
+            return TrainOutput::new(learner, loss.backward(), output);
         }
+        let student = self.computed(&learner.student, images.clone());
+        let teacher = self.taught(learner, phase, images);
+        let of_teacher = (phase == Phase::CoStudying).then(|| {
+            let scores = teacher.scores.clone();
+            let labels = self.task.output(scores.clone(), targets.clone()).loss;
+            self.softened(labels, scores, student.scores.clone().inner())
+        });
+        let mut output = self.task.output(student.scores.clone(), targets);
+        output.loss = self.loss(output.loss, learner, student, constant(&teacher));
         let loss = match of_teacher {
             None => output.loss.clone(),
             Some(of_teacher) => output.loss.clone() + of_teacher,

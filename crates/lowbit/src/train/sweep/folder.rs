@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lowbit_formats::new_file::is_temporary;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::file::Sweep;
 use super::grid::Cell;
 use crate::Error;
-use crate::files::write_atomic;
+use crate::files::{holds_something, write_atomic};
 use crate::train::{EpochMetrics, RunFolder, RunResult};
 
 /// The sweep's own file.
@@ -109,10 +108,7 @@ impl SweepFolder {
                 ))),
             };
         }
-        // A sweep that was killed at birth left its file half written.
-        let unfinished = |entry: &fs::DirEntry| is_temporary(&entry.file_name());
-        let holds = |entries: fs::ReadDir| entries.flatten().any(|entry| !unfinished(&entry));
-        match fs::read_dir(&self.path).is_ok_and(holds) {
+        match holds_something(&self.path) {
             false => Ok(Vec::new()),
             true => Err(Error::Checkpoint {
                 path: self.path.clone(),
