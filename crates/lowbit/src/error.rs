@@ -97,6 +97,14 @@ pub enum Error {
         /// The loss, NaN or infinite.
         loss: f64,
     },
+    /// A model's forward cannot be recorded, or cannot be run again.
+    #[error("{place}: {message}")]
+    Capture {
+        /// The operation or layer.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A checkpoint cannot be read, written or applied.
     #[error("{}: {message}", path.display())]
     Checkpoint {
@@ -112,6 +120,14 @@ impl Error {
     pub(crate) fn config(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Config {
             field: field.into(),
+            message: message.into(),
+        }
+    }
+
+    /// An [`Error::Capture`].
+    pub(crate) fn capture(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Capture {
+            place: place.into(),
             message: message.into(),
         }
     }

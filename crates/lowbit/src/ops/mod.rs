@@ -17,6 +17,7 @@ mod quantization;
 mod sum;
 mod update;
 
+pub(crate) use backend::capture::run_again;
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};
 pub use cross_entropy::{cross_entropy, smoothed_cross_entropy};

@@ -94,6 +94,13 @@ impl Quantizers {
         self.slots.get_mut(slot)
     }
 
+    /// The slot of the parameter that they quantize, where it is one.
+    pub(crate) fn parameter_slot(&self) -> Option<&str> {
+        let slots = self.slots.iter().map(|(slot, _)| slot);
+        let mut parameters = slots.filter(|slot| !Slot::is_gradient(slot));
+        parameters.next().filter(|_| parameters.next().is_none())
+    }
+
     /// A tensor of the layer that each batch has of its own, as an operand.
     pub fn activation<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
         let never_negative = observe::reads(self.identity.id, &x);

@@ -6,6 +6,7 @@ mod activations;
 mod averaging;
 mod calibration;
 mod calibration_of_layers;
+mod capture;
 mod chain;
 mod convolutions;
 mod distillation;

@@ -2,6 +2,7 @@
 
 pub(crate) mod accumulate;
 pub(crate) mod buffer;
+pub(crate) mod capture;
 pub(crate) mod composed;
 pub(crate) mod flex;
 pub(crate) mod operator;

@@ -146,7 +146,7 @@ pub(crate) fn run_all<const PARENTS: usize>(
 }
 
 /// Every operator, routed to the backend of its tensors.
-#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
+#[backend_extension(Flex, Cube: cfg(any(feature = "wgpu", feature = "cuda")), Capture, Autodiff)]
 pub(crate) trait RunOp: Backend {
     /// See [`run_all()`].
     fn run<O: Operator<PARENTS>, const PARENTS: usize>(

@@ -35,6 +35,8 @@ pub struct ModulePath {
 impl ModulePath {
     /// The name of the field that holds a layer's quantizers.
     const QUANTIZERS: &str = "quantizers";
+    /// What holds what a parameter's value is made by.
+    const REPARAMETERIZATION: &str = "Reparameterization";
 
     /// Goes into a field, as `enter_module` says.
     pub fn enter(&mut self, name: &str, container_type: &str) {
@@ -87,9 +89,12 @@ impl ModulePath {
             .iter()
             .position(|(name, _)| name == Self::QUANTIZERS)?;
         let (slot, _) = self.steps.get(at + 1)?;
+        // A parameter's own quantizers are inside it, one step below those of a layer.
+        let own = self.steps[at].1 == Self::REPARAMETERIZATION;
+        let layer = at.saturating_sub(usize::from(own));
         Some(Place {
-            layer: self.joined(at),
-            layer_type: type_name(&self.steps[at].1).into(),
+            layer: self.joined(layer),
+            layer_type: type_name(&self.steps[layer].1).into(),
             slot: slot.clone(),
         })
     }
