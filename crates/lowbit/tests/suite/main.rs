@@ -7,6 +7,7 @@ mod averaging;
 mod calibration;
 mod calibration_of_layers;
 mod chain;
+mod config;
 mod convolutions;
 mod distillation;
 mod fixtures;
