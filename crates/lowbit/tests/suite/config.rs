@@ -1,7 +1,7 @@
 //! Plans as a person writes them, on networks.
 
 use burn::optim::{GradientsParams, SgdConfig};
-use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use lowbit::calibrate::calibrate;
 use lowbit::config::{Describe, PlanFile, Preset, QConfig, QPlan};
 use lowbit::models::{Architecture, Classifier, Network};
@@ -43,7 +43,8 @@ fn a_mixed_plan_is_what_it_says_and_trains() {
     }
     assert_eq!(weights, 22);
 
-    let images = Tensor::<4>::random([2, 3, 32, 32], Distribution::Normal(0.0, 1.0), &device);
+    let numbers = Tensor::<1, Int>::arange(0..2 * 3 * 32 * 32, &device).float();
+    let images = numbers.sin().reshape([2, 3, 32, 32]);
     let forward = |network: &Network| {
         network.forward(images.clone());
     };
@@ -208,6 +209,27 @@ fn the_largest_of_all_batches_is_kept() {
         (ends[0] - 4.0).abs() < 0.02 && (ends[1] + 1.0).abs() < 0.02,
         "{ends:?}"
     );
+}
+
+/// The columns of a linear layer's weight are its channels: up to 1 and up to 8. With symmetric 2 bits
+/// those are the steps; after weights up to 0.5 and 2, averages with a constant of 1/2 are 0.75 and 5.
+#[test]
+fn each_channel_has_an_average_of_its_own() {
+    let device = Device::flex().autodiff();
+    let average = "bits = 2\nscheme = \"symmetric\"\nper_channel = true\n\
+                   range = \"moving-average(0.5)\"";
+    let config = QConfig::new().with("weight", range(average));
+    let layer = LinearConfig::new(2, 2)
+        .with_bias(false)
+        .with_quantization(config);
+    let mut linear = layer.init(&device);
+    let mut read = |weight: [[f32; 2]; 2]| {
+        let weight = Tensor::from_floats(weight, &device);
+        linear.weight = linear.weight.clone().map(|_| weight.require_grad());
+        values(linear.forward(Tensor::<2>::eye(2, &device)))
+    };
+    assert_eq!(read([[1.0, 8.0], [-0.4, -5.0]]), [1.0, 8.0, 0.0, -8.0]);
+    assert_eq!(read([[0.5, 2.0], [-0.5, 2.0]]), [0.75, 0.0, -0.75, 0.0]);
 }
 
 fn sharing(share: &str) -> Linear {
