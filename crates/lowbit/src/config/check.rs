@@ -310,7 +310,7 @@ fn quantized(config: &QConfig, slot: &str) -> Option<String> {
             let others = config.share.iter().map(Slot::name);
             let others: Vec<&str> = others.filter(|&other| other != slot).collect();
             Some(match shares {
-                true => format!("{line}, scale of {} too", others.join(" ")),
+                true => format!("{line}, scale shared with {}", others.join(" ")),
                 false => line,
             })
         }
@@ -418,6 +418,30 @@ mod tests {
         assert_eq!(says("stem.relu", "input"), "float: ");
         let positions: Vec<_> = checked.layers.iter().map(|l| l.position).collect();
         assert_eq!(positions, [Some(0), None, None, Some(1), Some(2)]);
+    }
+
+    /// Where a layer has no bias, there is nothing to share a scale with.
+    #[test]
+    fn a_shared_scale_is_said() {
+        let linear = "method = \"range-linear\", scheme = \"symmetric\"";
+        let text = format!(
+            "[last]
+            share = [\"weight\", \"bias\", \"threshold\"]
+            weight = {{ {linear}, bits = 8 }}
+            bias = {{ {linear}, bits = 16 }}
+            threshold = {{ {linear}, bits = 16 }}"
+        );
+        let plan = QPlan::from_toml(&text).unwrap();
+        let checked = plan.check_on(&layers());
+        let said = slot(&checked, "fc", "weight").0;
+        assert_eq!(
+            said,
+            "range-linear 8, scheme symmetric, scale shared with bias"
+        );
+        let mut planner = Planner::new(&plan).unwrap();
+        let layer = LinearConfig::new(1, 1).with_bias(false);
+        let layer = planner.last("fc", layer).unwrap();
+        assert!(layer.quantization.share.is_empty());
     }
 
     /// What is checked is what the network is built with.

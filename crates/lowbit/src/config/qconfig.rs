@@ -16,8 +16,9 @@ use crate::quantizers::{AccumulatorConfig, Channels, PerSlot, QuantizerConfig, Q
 /// How each tensor of a layer is quantized; a slot that is absent stays in float.
 ///
 /// In TOML, a table with a key per slot, such as `weight = { method = "tqt", bits = 8 }`, and
-/// `accumulator = { bits = 32 }`; and `accumulate = "e6m9 chunk 64"` for sums in low precision. The
-/// names of slots are in [`Slot`]; a layer may have others.
+/// `accumulator = { bits = 32 }`; `accumulate = "e6m9 chunk 64"` for sums in low precision; and
+/// `share = ["weight", "bias"]` for parameters with one scale. The names of slots are in [`Slot`]; a
+/// layer may have others. `docs/config.md` has every key.
 ///
 /// # Example
 /// ```
