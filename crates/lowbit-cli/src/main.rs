@@ -38,6 +38,9 @@ enum Command {
     Methods(commands::methods::Arguments),
     Recipes(commands::recipes::Arguments),
     Sweep(commands::sweep::Arguments),
+    /// Check plans, and print those that names stand for.
+    #[command(subcommand)]
+    Config(commands::config::Command),
     /// Look into quantizers and quantized networks.
     #[command(subcommand)]
     Analyze(commands::analyze::Command),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Methods(arguments) => arguments.run(),
         Command::Recipes(arguments) => arguments.run(),
         Command::Sweep(arguments) => arguments.run(),
+        Command::Config(command) => command.run(),
         Command::Analyze(command) => command.run(),
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),

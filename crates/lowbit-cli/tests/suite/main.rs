@@ -2,6 +2,7 @@
 
 mod analyze;
 mod command;
+mod config;
 mod distill;
 mod formats;
 #[cfg(unix)]

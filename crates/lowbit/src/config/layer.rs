@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use super::QConfig;
+use super::{Part, QConfig};
 use crate::Error;
 use crate::quantizers::{Channels, QuantizerConfig, Quantizers, Signs, Slot, Sums};
 
@@ -93,7 +93,15 @@ impl Description {
 
     /// Whether it has the slot of that name.
     pub fn has_slot(&self, slot: &str) -> bool {
-        self.slots.contains(&slot) || self.accumulates && slot == Slot::ACCUMULATE
+        self.slots.contains(&slot)
+            || self.accumulates && slot == Slot::ACCUMULATE
+            || self.slots.len() > 1 && slot == Slot::SHARE
+    }
+
+    /// The names of everything that a plan may speak of, in order.
+    pub fn every_slot(&self) -> impl Iterator<Item = &'static str> {
+        let sums = self.accumulates.then_some(Slot::ACCUMULATE);
+        self.slots.iter().copied().chain(sums)
     }
 
     /// Whether a layer at `path` can have what `config` gives it.
@@ -242,10 +250,24 @@ impl<C: Describe> Describe for Foldable<C> {
 /// A layer of a network and what it quantizes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
+    /// The part of the plan that it takes before any override.
+    pub part: Part,
     /// Its path in the module tree, such as `layer1.0.conv1`.
     pub path: String,
     /// What it is.
     pub description: Description,
     /// What it quantizes.
     pub config: QConfig,
+}
+
+impl Default for Layer {
+    /// A layer of no name that quantizes nothing.
+    fn default() -> Self {
+        Self {
+            part: Part::default(),
+            path: String::new(),
+            description: Description::new(""),
+            config: QConfig::default(),
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! What is quantized in a network.
 
+use std::iter;
+
 use serde::{Deserialize, Serialize};
 
-use super::{QConfig, SumWidth, TqtPlan, TqtWidths};
+use super::which::Which;
+use super::{PathRegex, Position, QConfig, SumWidth, TqtPlan, TqtWidths};
 use crate::Error;
 use crate::quantizers::{DorefaConfig, DorefaWeightConfig, PerSlot, QuantizerConfig, Role, Slot};
 
@@ -12,7 +15,8 @@ use crate::quantizers::{DorefaConfig, DorefaWeightConfig, PerSlot, QuantizerConf
 /// the first and the last of them, which have `first` and `last` and stay in float unless those say
 /// otherwise; `unweighted` is for layers that compute without one. Of all these a layer takes the
 /// slots that it has. Then each of `overrides` that matches a layer, of any type, replaces all its
-/// slots, in order.
+/// slots, or those that it names, in order, so that the last one wins. `docs/config.md` describes
+/// every key.
 ///
 /// In TOML:
 ///
@@ -25,6 +29,9 @@ use crate::quantizers::{DorefaConfig, DorefaWeightConfig, PerSlot, QuantizerConf
 /// [[overrides]]
 /// path = "layer2.*.conv1"
 /// config.weight = { method = "format", format = "fixed(8,6)" }
+/// [[overrides]]
+/// regex = "downsample|shortcut"
+/// set.weight = { method = "dorefa-weight", bits = 8 }
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,15 +87,22 @@ impl Fold {
     }
 }
 
-/// Widths for the layers that match a path pattern and a type, each where given.
+/// Widths for the layers that match a path pattern, a regular expression, a type and a position, each
+/// where given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Widths {
     /// A layer path in which `*` stands for any characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// What a layer path has somewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regex: Option<PathRegex>,
     /// A layer type, such as `Conv2d`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub layer_type: Option<String>,
+    /// Places among the layers with a weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
     /// Bits for each slot; in TOML, keys beside those, such as `weight = 6`.
     #[serde(flatten)]
     pub bits: PerSlot<u32>,
@@ -109,6 +123,16 @@ impl Widths {
         self
     }
 
+    /// The layers that they are for.
+    pub(super) fn which(&self) -> Which<'_> {
+        Which {
+            path: self.path.as_deref(),
+            regex: self.regex.as_ref(),
+            layer_type: self.layer_type.as_deref(),
+            position: self.position.as_ref(),
+        }
+    }
+
     /// Gives the quantizers that `config` has their widths.
     pub(super) fn apply(&self, config: &mut QConfig) {
         for (slot, quantizer) in config.slots_mut() {
@@ -123,20 +147,69 @@ impl Widths {
     }
 }
 
-/// A [`QConfig`] for the layers that match a path pattern and a type, each where given.
+/// What the layers quantize that match a path pattern, a regular expression, a type and a position,
+/// each where given.
+///
+/// `config` takes the place of everything that they would use. With `set` or `float` an override
+/// changes the slots that those name instead, of the layers that have them, and leaves the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
     /// A layer path in which `*` stands for any characters, such as `layer1.*.conv1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// What a layer path has somewhere, such as `^layer[12]\\.`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regex: Option<PathRegex>,
     /// A layer type, such as `Conv2d`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub layer_type: Option<String>,
+    /// Places among the layers with a weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Slots that are in float.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub float: Vec<Slot>,
     /// What those layers use, in place of everything they would; the empty one leaves them in
     /// float.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "QConfig::is_float")]
     pub config: QConfig,
+    /// What the slots that it names get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<QConfig>,
+}
+
+impl Override {
+    /// What the slots get that it names, if it changes those alone; one in `float` gets nothing.
+    pub(super) fn partial(&self) -> Option<QConfig> {
+        let is_partial = self.set.is_some() || !self.float.is_empty();
+        is_partial.then(|| self.set.clone().unwrap_or_default())
+    }
+
+    /// The layers that it is for.
+    pub(super) fn which(&self) -> Which<'_> {
+        Which {
+            path: self.path.as_deref(),
+            regex: self.regex.as_ref(),
+            layer_type: self.layer_type.as_deref(),
+            position: self.position.as_ref(),
+        }
+    }
+
+    /// Whether it can be built.
+    fn check(&self) -> Result<(), Error> {
+        let Some(set) = self.partial() else {
+            return self.config.check();
+        };
+        if !self.config.is_float() {
+            let message = "stands beside `set` or `float`, which leave the other slots as they are";
+            return Err(Error::config("config", message));
+        }
+        if let Some(slot) = self.float.iter().find(|slot| set.names(slot.name())) {
+            return Err(Error::config("float", format!("{slot} is set, too")));
+        }
+        set.check().map_err(|e| e.within("set"))
+    }
 }
 
 impl QPlan {
@@ -172,7 +245,9 @@ impl QPlan {
             &mut self.last,
             &mut self.unweighted,
         ];
-        let overrides = self.overrides.iter_mut().map(|item| &mut item.config);
+        let overrides = self.overrides.iter_mut();
+        let overrides =
+            overrides.flat_map(|item| iter::once(&mut item.config).chain(&mut item.set));
         let slots = configs
             .into_iter()
             .chain(overrides)
@@ -217,29 +292,24 @@ impl QPlan {
             .check()
             .map_err(|e| e.within("unweighted"))?;
         for (i, item) in self.widths.iter().enumerate() {
-            if item.path.is_none() && item.layer_type.is_none() {
+            if item.which().is_empty() {
                 let name = format!("widths[{i}]");
                 return Err(Error::config(name, "names neither a path nor a type"));
             }
         }
         for (i, item) in self.overrides.iter().enumerate() {
             let name = format!("overrides[{i}]");
-            if item.path.is_none() && item.layer_type.is_none() {
+            if item.which().is_empty() {
                 return Err(Error::config(name, "names neither a path nor a type"));
             }
-            item.config.check().map_err(|e| e.within(&name))?;
+            item.check().map_err(|e| e.within(&name))?;
         }
         Ok(())
     }
 
-    /// Whether every slot that the plan speaks of is one of some layer. `has` says of a slot whether
-    /// a layer of the network has it. Input, weight, bias, sum and output are of layers everywhere:
-    /// a plan may speak of biases to a network without any.
-    ///
-    /// # Errors
-    /// With the part of the plan and the slot.
-    pub(super) fn check_slots(&self, has: impl Fn(&str) -> bool) -> Result<(), Error> {
-        let unknown = |slot: &str| !(Slot::EVERYWHERE.contains(&slot) || has(slot));
+    /// Every slot that the plan speaks of, but in an override for the layers that it matches, with the
+    /// part of the plan.
+    pub(super) fn spoken_of(&self) -> impl Iterator<Item = (String, &str)> {
         let configs = [
             ("default", &self.default),
             ("first", &self.first),
@@ -254,7 +324,18 @@ impl QPlan {
             let slots = widths.bits.iter();
             slots.map(move |(slot, _)| (format!("widths[{i}]"), slot))
         });
-        match names.chain(widths).find(|(_, slot)| unknown(slot)) {
+        names.chain(widths)
+    }
+
+    /// Whether every slot that the plan speaks of is one of some layer. `has` says of a slot whether
+    /// a layer of the network has it. Input, weight, bias, sum and output are of layers everywhere:
+    /// a plan may speak of biases to a network without any.
+    ///
+    /// # Errors
+    /// With the part of the plan and the slot.
+    pub(super) fn check_slots(&self, has: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let unknown = |slot: &str| !(Slot::EVERYWHERE.contains(&slot) || has(slot));
+        match self.spoken_of().find(|(_, slot)| unknown(slot)) {
             None => Ok(()),
             Some((part, slot)) => {
                 Err(Error::config(slot, "no layer has this slot yet").within(&part))
@@ -291,7 +372,8 @@ impl QPlan {
     }
 
     fn has(&self, wanted: impl Fn(&QuantizerConfig) -> bool) -> bool {
-        let overrides = self.overrides.iter().map(|item| &item.config);
+        let overrides = self.overrides.iter();
+        let overrides = overrides.flat_map(|item| iter::once(&item.config).chain(&item.set));
         [&self.default, &self.first, &self.last, &self.unweighted]
             .into_iter()
             .chain(overrides)

@@ -1,8 +1,7 @@
 //! Handing the layers of a network what they quantize.
 
-use super::{Describe, Description, Fold, Foldable, Layer, QConfig, QPlan, Widths};
+use super::{Describe, Fold, Foldable, Layer, Part, QConfig, QPlan, Rule, check};
 use crate::Error;
-use crate::quantizers::{Slot, matches};
 
 /// Hands each layer of a network under construction its [`QConfig`], and keeps the list.
 ///
@@ -23,8 +22,7 @@ use crate::quantizers::{Slot, matches};
 #[derive(Debug)]
 pub struct Planner<'a> {
     plan: &'a QPlan,
-    /// Of the overrides, then of the widths.
-    matched: Vec<bool>,
+    used: check::Used,
     layers: Vec<Layer>,
 }
 
@@ -37,7 +35,7 @@ impl<'a> Planner<'a> {
         plan.check()?;
         Ok(Self {
             plan,
-            matched: vec![false; plan.overrides.len() + plan.widths.len()],
+            used: check::Used::default(),
             layers: Vec::new(),
         })
     }
@@ -48,15 +46,15 @@ impl<'a> Planner<'a> {
     /// If a field of the configuration is out of its range, or the plan quantizes what the layer
     /// does not have, or with what does not fit; the error names the path.
     pub fn layer<C: Describe>(&mut self, path: impl Into<String>, layer: C) -> Result<C, Error> {
-        let (plan, description) = (self.plan, layer.describe());
-        let config = if description.weight.is_some() {
-            plan.default.clone()
+        let description = layer.describe();
+        let part = if description.weight.is_some() {
+            Part::Default
         } else if description.leaves_grid {
-            plan.unweighted.clone()
+            Part::Unweighted
         } else {
-            QConfig::default()
+            Part::Float
         };
-        self.add(path.into(), layer, config)
+        self.add(path.into(), layer, part)
     }
 
     /// The same for the first layer with a weight.
@@ -64,7 +62,7 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// As [`layer`](Self::layer).
     pub fn first<C: Describe>(&mut self, path: impl Into<String>, layer: C) -> Result<C, Error> {
-        self.add(path.into(), layer, self.plan.first.clone())
+        self.add(path.into(), layer, Part::First)
     }
 
     /// The same for the last layer with a weight.
@@ -72,7 +70,7 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// As [`layer`](Self::layer).
     pub fn last<C: Describe>(&mut self, path: impl Into<String>, layer: C) -> Result<C, Error> {
-        self.add(path.into(), layer, self.plan.last.clone())
+        self.add(path.into(), layer, Part::Last)
     }
 
     /// The same for a normalization that may be folded into the layer before it, where its
@@ -101,77 +99,32 @@ impl<'a> Planner<'a> {
         self.plan.fold
     }
 
-    fn add<C: Describe>(
-        &mut self,
-        path: String,
-        mut layer: C,
-        config: QConfig,
-    ) -> Result<C, Error> {
+    fn add<C: Describe>(&mut self, path: String, mut layer: C, part: Part) -> Result<C, Error> {
         let description = layer.describe();
-        let config = self.config(&path, &description, config);
-        layer.quantization_mut().clone_from(&config);
-        layer.check_at(&path)?;
-        self.layers.push(Layer {
+        let config = QConfig::default();
+        let mut planned = Layer {
+            part,
             path,
             description,
             config,
-        });
-        Ok(layer)
-    }
-
-    /// What the layer quantizes: of `config` the slots that it has, with the overrides and widths
-    /// that match it.
-    fn config(&mut self, path: &str, description: &Description, config: QConfig) -> QConfig {
-        let plan = self.plan;
-        // A default says what is quantized where it exists.
-        let mut config = config.restricted(|slot| description.has_slot(slot));
-        let fits = |wanted_path: &Option<String>, wanted_type: &Option<String>| {
-            let by_path = wanted_path.as_ref().is_none_or(|form| matches(form, path));
-            by_path && wanted_type.as_ref().is_none_or(|t| t == description.name)
         };
-        let (overridden, widened) = self.matched.split_at_mut(plan.overrides.len());
-        for (item, matched) in plan.overrides.iter().zip(overridden) {
-            if fits(&item.path, &item.layer_type) {
-                *matched = true;
-                config = item.config.clone();
-            }
-        }
-        let weight = description.weight_format.as_ref();
-        let usual = config.usual_accumulator(weight);
-        let sum = config.accumulator.as_ref().map(|sum| sum.bits);
-        let mut follows = usual.is_some() && sum == usual;
-        if description.weight.is_some() {
-            let before = self.layers.iter();
-            let before = before.filter(|layer| layer.description.weight.is_some());
-            if let Some(&bits) = plan.layer_widths.get(before.count()) {
-                let both = Widths::default().with("input", bits).with("weight", bits);
-                both.apply(&mut config);
-            }
-        }
-        for (item, matched) in plan.widths.iter().zip(widened) {
-            if fits(&item.path, &item.layer_type) {
-                *matched = true;
-                item.apply(&mut config);
-                follows &= item.bits.get(Slot::ACCUMULATOR).is_none();
-            }
-        }
-        // A usual width of sums is that of the widths that the layer has in the end.
-        if follows {
-            let bits = config.usual_accumulator(weight);
-            config = config.with_accumulator(bits);
-        }
-        // A layer without bias has nothing to do for an override that speaks of one.
-        if !description.has_slot("bias") {
-            config.set("bias", None);
-        }
-        config
+        let has_weight = |layer: &Layer| layer.description.weight.is_some();
+        let before = self.layers.iter().filter(|layer| has_weight(layer));
+        let index = has_weight(&planned).then(|| before.count());
+        let resolved = self.plan.resolve(&planned, index);
+        self.used.note(&resolved);
+        planned.config = resolved.config;
+        layer.quantization_mut().clone_from(&planned.config);
+        layer.check_at(&planned.path)?;
+        self.layers.push(planned);
+        Ok(layer)
     }
 
     /// The layers, in the order they were asked for.
     ///
     /// # Errors
-    /// If an override or widths matched none of them, or there is not one of the plan's
-    /// `layer_widths` for each layer with a weight.
+    /// If an override or widths matched none of them, an override names a slot that no layer has that
+    /// it matches, or there is not one of the plan's `layer_widths` for each layer with a weight.
     pub fn finish(self) -> Result<Vec<Layer>, Error> {
         let layers = &self.layers;
         let has = |slot: &str| layers.iter().any(|l| l.description.has_slot(slot));
@@ -183,34 +136,24 @@ impl<'a> Planner<'a> {
             let message = format!("has {given} widths, the network {weights} layers with a weight");
             return Err(Error::config("layer_widths", message));
         }
-        let Some(unmatched) = self.matched.iter().position(|matched| !matched) else {
-            return Ok(self.layers);
-        };
-        let (field, path, layer_type) = match self.plan.overrides.get(unmatched) {
-            Some(item) => (
-                format!("overrides[{unmatched}]"),
-                &item.path,
-                &item.layer_type,
-            ),
-            None => {
-                let i = unmatched - self.plan.overrides.len();
-                let item = &self.plan.widths[i];
-                (format!("widths[{i}]"), &item.path, &item.layer_type)
+        if let Some(rule) = self.used.unmatched(self.plan).next() {
+            return Err(self.matches_none(rule));
+        }
+        match self.used.idle(self.plan).next() {
+            None => Ok(self.layers),
+            Some((i, slot)) => {
+                let message = "no layer has this slot of those that it matches";
+                Err(Error::config(slot, message).within(&format!("overrides[{i}]")))
             }
-        };
-        let wanted: Vec<String> = [("path", path), ("type", layer_type)]
-            .into_iter()
-            .filter_map(|(name, value)| value.as_ref().map(|v| format!("{name} `{v}`")))
-            .collect();
+        }
+    }
+
+    fn matches_none(&self, rule: Rule) -> Error {
+        let wanted = check::wanted(self.plan, rule);
         let known: Vec<&str> = self.layers.iter().map(|l| l.path.as_str()).collect();
-        Err(Error::config(
-            field,
-            format!(
-                "{} matches no layer; there are {}",
-                wanted.join(" and "),
-                known.join(", ")
-            ),
-        ))
+        let known = known.join(", ");
+        let message = format!("{wanted} matches no layer; there are {known}");
+        Error::config(rule.to_string(), message)
     }
 }
 
@@ -218,7 +161,7 @@ impl<'a> Planner<'a> {
 mod tests {
     use super::*;
 
-    use crate::config::{Override, TqtPlan, TqtWidths};
+    use crate::config::{Override, TqtPlan, TqtWidths, Widths};
     use crate::nn::*;
 
     fn conv() -> Conv2dConfig {

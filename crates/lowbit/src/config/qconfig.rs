@@ -16,8 +16,9 @@ use crate::quantizers::{AccumulatorConfig, Channels, PerSlot, QuantizerConfig, Q
 /// How each tensor of a layer is quantized; a slot that is absent stays in float.
 ///
 /// In TOML, a table with a key per slot, such as `weight = { method = "tqt", bits = 8 }`, and
-/// `accumulator = { bits = 32 }`; and `accumulate = "e6m9 chunk 64"` for sums in low precision. The
-/// names of slots are in [`Slot`]; a layer may have others.
+/// `accumulator = { bits = 32 }`; `accumulate = "e6m9 chunk 64"` for sums in low precision; and
+/// `share = ["weight", "bias"]` for parameters with one scale. The names of slots are in [`Slot`]; a
+/// layer may have others. `docs/config.md` has every key.
 ///
 /// # Example
 /// ```
@@ -35,6 +36,9 @@ pub struct QConfig {
     pub accumulator: Option<AccumulatorConfig>,
     /// How every sum of its products is made, forward and backward, where that is not in float.
     pub accumulate: Option<Accumulation>,
+    /// Parameters that share one scale, none or at least two of them; see
+    /// [`Quantizers::share`]. In TOML, `share = ["weight", "bias"]`.
+    pub share: Vec<Slot>,
 }
 
 /// Whether sums can be made of a layer's products: those of its result, of its input's gradient and of
@@ -87,6 +91,38 @@ impl QConfig {
         Self::new()
             .with(Slot::WEIGHT, below_float(weight_bits).map(weight))
             .with(Slot::INPUT, below_float(input_bits).map(input))
+    }
+
+    /// Whether everything is in float.
+    pub fn is_float(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it says something of the slot of that name.
+    pub(super) fn names(&self, slot: &str) -> bool {
+        match slot {
+            Slot::ACCUMULATOR => self.accumulator.is_some(),
+            Slot::ACCUMULATE => self.accumulate.is_some(),
+            Slot::SHARE => !self.share.is_empty(),
+            slot => self.get(slot).is_some(),
+        }
+    }
+
+    /// The names of everything that it says something of, in order.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        let others = [Slot::ACCUMULATOR, Slot::ACCUMULATE, Slot::SHARE];
+        let others = others.into_iter().filter(|slot| self.names(slot));
+        self.slots().map(|(slot, _)| slot).chain(others)
+    }
+
+    /// The slot of that name as `other` has it.
+    pub(super) fn take(&mut self, slot: &str, other: &Self) {
+        match slot {
+            Slot::ACCUMULATOR => self.accumulator.clone_from(&other.accumulator),
+            Slot::ACCUMULATE => self.accumulate.clone_from(&other.accumulate),
+            Slot::SHARE => self.share.clone_from(&other.share),
+            slot => self.set(slot, other.get(slot).cloned()),
+        }
     }
 
     /// The same with this quantizer, or none, in the slot of that name.
@@ -154,6 +190,7 @@ impl QConfig {
             }
             quantizer.check(slot)?;
         }
+        self.check_share()?;
         self.check_operands()?;
         let Some(accumulator) = &self.accumulator else {
             return Ok(());
@@ -167,6 +204,27 @@ impl QConfig {
             if let Some(quantizer) = self.get(slot) {
                 quantizer.check_power_of_two(slot)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Whether what shares a scale can.
+    fn check_share(&self) -> Result<(), Error> {
+        if self.share.len() == 1 {
+            let message = "names one slot, expected at least two";
+            return Err(Error::config(Slot::SHARE, message));
+        }
+        for slot in &self.share {
+            let message = match self.get(slot.name()) {
+                None => format!("{slot} is in float"),
+                Some(quantizer) if !quantizer.shares() => format!(
+                    "{slot} is {}, expected range-linear with the scheme symmetric and one dynamic \
+                     range",
+                    quantizer.name()
+                ),
+                Some(_) => continue,
+            };
+            return Err(Error::config(Slot::SHARE, message));
         }
         Ok(())
     }
@@ -222,6 +280,10 @@ impl QConfig {
     pub fn restricted(mut self, has: impl Fn(&str) -> bool) -> Self {
         self.accumulator = self.accumulator.filter(|_| has(Slot::ACCUMULATOR));
         self.accumulate = self.accumulate.filter(|_| has(Slot::ACCUMULATE));
+        self.share.retain(|slot| has(slot.name()));
+        if self.share.len() == 1 {
+            self.share.clear();
+        }
         self.slots.retain(has);
         self
     }
@@ -239,7 +301,9 @@ impl QConfig {
             config.init(channels, device)
         });
         let accumulator = self.accumulator.as_ref().map(AccumulatorConfig::init);
-        Quantizers::new(slots, accumulator).with_sums(self.accumulate.clone())
+        Quantizers::new(slots, accumulator)
+            .with_sums(self.accumulate.clone())
+            .with_share(self.share.clone())
     }
 }
 
@@ -247,6 +311,10 @@ impl Serialize for QConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let after = |slot: &str| Slot::from(slot) > Slot::from(Slot::ACCUMULATOR);
         let mut map = serializer.serialize_map(None)?;
+        // Before the tables, as TOML has it.
+        if !self.share.is_empty() {
+            map.serialize_entry(Slot::SHARE, &self.share)?;
+        }
         for (slot, quantizer) in self.slots().filter(|(slot, _)| !after(slot)) {
             map.serialize_entry(slot, quantizer)?;
         }
@@ -283,6 +351,10 @@ impl<'de> Deserialize<'de> for QConfig {
                     }
                     if slot.name() == Slot::ACCUMULATE {
                         config.accumulate = Some(map.next_value()?);
+                        continue;
+                    }
+                    if slot.name() == Slot::SHARE {
+                        config.share = map.next_value()?;
                         continue;
                     }
                     let known = Slot::NAMES.contains(&slot.name());

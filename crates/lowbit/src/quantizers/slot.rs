@@ -38,6 +38,8 @@ impl Slot {
     pub const ACCUMULATOR: &str = "accumulator";
     /// How the sum is made: no tensor, but a text that stands among the slots.
     pub(crate) const ACCUMULATE: &str = "accumulate";
+    /// Which slots share a scale: no tensor, but a list that stands among the slots.
+    pub(crate) const SHARE: &str = "share";
     /// What the layer hands on.
     pub const OUTPUT: &str = "output";
     /// The time constants of a spiking layer.
@@ -100,7 +102,7 @@ impl Slot {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         !name.is_empty()
             && name.chars().all(is_word)
-            && ![Self::ACCUMULATOR, Self::ACCUMULATE, "identity"].contains(&name)
+            && ![Self::ACCUMULATOR, Self::ACCUMULATE, Self::SHARE, "identity"].contains(&name)
     }
 
     pub(crate) fn rank(name: &str) -> usize {

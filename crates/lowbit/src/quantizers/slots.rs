@@ -12,6 +12,7 @@ use lowbit_formats::{Accumulation, Rounding};
 use crate::ops::{Operand, ProductSums};
 use crate::quantizers::lower::with_pending;
 use crate::quantizers::methods::{Accumulator, Draws, Of, Quantizer, Sums};
+use crate::quantizers::shared_scale::SharedScale;
 use crate::quantizers::slot::{PerSlot, Slot};
 use crate::quantizers::watch::{Signs, is_measuring, observe, tap};
 
@@ -28,6 +29,8 @@ pub struct Quantizers {
     pub identity: Param<Flag>,
     signs: Signs,
     sums: Option<LayerSums>,
+    /// Those with one scale.
+    share: Vec<Slot>,
 }
 
 /// How a layer makes its sums.
@@ -53,7 +56,13 @@ impl Quantizers {
             identity: Param::from_bool(false),
             signs: Signs::default(),
             sums: None,
+            share: Vec::new(),
         }
+    }
+
+    /// The same with one scale for all of these slots; see [`share`](Self::share).
+    pub fn with_share(self, share: Vec<Slot>) -> Self {
+        Self { share, ..self }
     }
 
     /// The same for a layer whose results have these signs.
@@ -120,7 +129,61 @@ impl Quantizers {
 
     /// The layer's weight, as an operand.
     pub fn weight<const D: usize>(&self, weight: Tensor<D>) -> Operand<D> {
-        self.parameter(Slot::WEIGHT, weight)
+        if !self.awaits_scale(Slot::WEIGHT) {
+            return self.parameter(Slot::WEIGHT, weight);
+        }
+        let weight = self.on_the_way_back(Slot::GRADIENT, weight);
+        self.tap(Slot::WEIGHT, weight).into()
+    }
+
+    /// The scale that a parameter alone would have, `max |x| / (2^(bits - 1) - 1)`, if its slot is one
+    /// of those that share one; to be handed to [`share`](Self::share).
+    pub fn own_scale<const D: usize>(&self, slot: &str, x: &Tensor<D>) -> Option<f32> {
+        let shares = self.share.iter().any(|name| name.name() == slot);
+        let quantizer = self.get(slot).filter(|_| shares)?;
+        quantizer.own_scale(x)
+    }
+
+    /// Gives the parameters that share a scale the largest of these, with the zero point 0, until what
+    /// is returned is dropped, so that their ratios survive (aquatic's `calculate_qparams_lif`, for
+    /// weight, bias and threshold). A layer that hands its tensors to
+    /// [`accumulate`](Self::accumulate) need not call it for weight and bias alone.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use lowbit::config::QConfig;
+    ///
+    /// let config: QConfig = toml::from_str(
+    ///     "share = [\"weight\", \"threshold\"]
+    ///     weight = { method = \"range-linear\", bits = 3, scheme = \"symmetric\" }
+    ///     threshold = { method = \"range-linear\", bits = 8, scheme = \"symmetric\" }",
+    /// )?;
+    /// let device = Device::flex();
+    /// let quantizers = config.init(None, &device);
+    /// let weight = Tensor::<2>::from_floats([[1.5, -0.6]], &device);
+    /// let threshold = Tensor::<1>::from_floats([2.2], &device);
+    /// // 1.5 / 3 is above 2.2 / 127.
+    /// let shared = quantizers.share([
+    ///     quantizers.own_scale("weight", &weight),
+    ///     quantizers.own_scale("threshold", &threshold),
+    /// ]);
+    /// let read = |x: Tensor<1>| x.into_data().iter::<f32>().collect::<Vec<_>>();
+    /// let weight = quantizers.weight(weight).quantized();
+    /// assert_eq!(read(weight.reshape([2])), [1.5, -0.5]);
+    /// assert_eq!(read(quantizers.parameter("threshold", threshold).quantized()), [2.0]);
+    /// # drop(shared);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn share(&self, scales: impl IntoIterator<Item = Option<f32>>) -> Option<SharedScale> {
+        let largest = scales.into_iter().flatten().reduce(f32::max)?;
+        Some(SharedScale::new(self.identity.id, largest))
+    }
+
+    /// Whether a slot shares a scale that is not known yet.
+    fn awaits_scale(&self, slot: &str) -> bool {
+        let shares = self.share.iter().any(|name| name.name() == slot);
+        shares && SharedScale::of(self.identity.id).is_none()
     }
 
     /// The layer's bias, as an operand.
@@ -143,6 +206,7 @@ impl Quantizers {
         sums: Sums,
         sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
     ) -> Tensor<O> {
+        let (weight, _scale) = self.sharing(weight, bias.as_ref());
         let counted = self.accumulator.is_some() || self.slots.get(Slot::BIAS).is_some();
         let step = counted.then(|| sums.step(&input, &weight)).flatten();
         let bias = bias.map(|bias| {
@@ -177,6 +241,25 @@ impl Quantizers {
         }
     }
 
+    /// The weight with the scale that it shares, and what gives the bias the same; the operand as it is
+    /// where they share none, or one that is known.
+    fn sharing<const D: usize>(
+        &self,
+        weight: Operand<D>,
+        bias: Option<&Tensor<1>>,
+    ) -> (Operand<D>, Option<SharedScale>) {
+        if !self.awaits_scale(Slot::WEIGHT) {
+            return (weight, None);
+        }
+        let weight = weight.quantized();
+        let of_bias = bias.and_then(|bias| self.own_scale(Slot::BIAS, bias));
+        let scale = self.share([self.own_scale(Slot::WEIGHT, &weight), of_bias]);
+        (
+            self.operand(Slot::WEIGHT, weight, Of::Parameter(None)),
+            scale,
+        )
+    }
+
     /// The layer's output, quantized; on the way back, the error that reaches it.
     pub fn output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
         let never_negative = observe::makes(self.identity.id, self.signs, &y);
@@ -200,7 +283,11 @@ impl Quantizers {
 
     fn operand<const D: usize>(&self, slot: &str, x: Tensor<D>, of: Of<'_>) -> Operand<D> {
         match self.slots.get(slot) {
-            Some(quantizer) => quantizer.operand_of(x, of),
+            Some(quantizer) => {
+                let shares = self.share.iter().any(|name| name.name() == slot);
+                let shared = shares.then(|| SharedScale::of(self.identity.id)).flatten();
+                quantizer.operand_of(x, of, shared)
+            }
             None => x.into(),
         }
     }
@@ -260,6 +347,7 @@ impl Module for Quantizers {
             identity,
             signs: self.signs,
             sums: self.sums.clone(),
+            share: self.share.clone(),
         }
     }
 
@@ -278,6 +366,7 @@ impl Module for Quantizers {
             identity: Module::to_device(self.identity, device),
             signs: self.signs,
             sums: self.sums.clone(),
+            share: self.share.clone(),
         }
     }
 
@@ -288,6 +377,7 @@ impl Module for Quantizers {
             identity: Module::fork(self.identity, device),
             signs: self.signs,
             sums: self.sums.clone(),
+            share: self.share.clone(),
         }
     }
 
@@ -298,6 +388,7 @@ impl Module for Quantizers {
             identity: Module::valid(&self.identity),
             signs: self.signs,
             sums: self.sums.clone(),
+            share: self.share.clone(),
         }
     }
 
@@ -308,6 +399,7 @@ impl Module for Quantizers {
             identity: Module::train(self.identity),
             signs: self.signs,
             sums: self.sums.clone(),
+            share: self.share.clone(),
         }
     }
 
@@ -318,6 +410,7 @@ impl Module for Quantizers {
             identity: Module::materialize(self.identity),
             signs: self.signs,
             sums: self.sums.clone(),
+            share: self.share.clone(),
         }
     }
 }

@@ -286,6 +286,7 @@ mod tests {
             path: "layer".into(),
             description: config.describe(),
             config: config.quantization().clone(),
+            ..Layer::default()
         }];
         let mut report = accumulator_bits(&Net { layer }, &layers);
         assert_eq!(report.len(), 1);
@@ -421,6 +422,7 @@ mod tests {
             path: "layer".into(),
             description: config.describe(),
             config: QConfig::default(),
+            ..Layer::default()
         }];
         assert!(accumulator_bits(&Net { layer: linear }, &layers).is_empty());
     }

@@ -8,6 +8,7 @@ mod calibration;
 mod calibration_of_layers;
 mod capture;
 mod chain;
+mod config;
 mod convolutions;
 mod distillation;
 mod fixtures;

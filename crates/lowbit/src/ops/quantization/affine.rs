@@ -6,6 +6,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::ops::quantization::format::ClampedGradient;
 use crate::ops::quantization::pointwise::{
     Method, Pointwise, Quantize, Rounding, Steps, check_counts,
 };
@@ -32,7 +33,8 @@ pub fn affine<const D: usize>(
     limits: (i32, i32),
     axis: usize,
 ) -> Tensor<D> {
-    let method = Affine { limits };
+    let clamped = ClampedGradient::Zero;
+    let method = Affine { limits, clamped };
     Quantize { method, axis }.apply(x, vec![scale, zero_point])
 }
 
@@ -40,6 +42,8 @@ pub fn affine<const D: usize>(
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Affine {
     pub(crate) limits: (i32, i32),
+    /// The gradient where the integer is not within them.
+    pub(crate) clamped: ClampedGradient,
 }
 
 impl Method<0> for Affine {
@@ -65,6 +69,7 @@ impl Method<0> for Affine {
             zero_point: parameters[1],
             least: self.limits.0 as f32,
             greatest: self.limits.1 as f32,
+            passes: self.clamped == ClampedGradient::Pass,
         }
     }
 }
@@ -77,6 +82,7 @@ pub(crate) struct ToIntegers {
     zero_point: f32,
     least: f32,
     greatest: f32,
+    passes: bool,
 }
 
 impl ToIntegers {
@@ -99,6 +105,6 @@ impl Rounding<0> for ToIntegers {
     fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 0]) {
         let q = self.integer(x);
         let within = q >= self.least && q <= self.greatest;
-        (if within { grad } else { 0.0 }, [])
+        (if within || self.passes { grad } else { 0.0 }, [])
     }
 }

@@ -149,6 +149,8 @@ pub enum Quantization {
         zero_point: Tensor<1>,
         /// The least and the greatest integer.
         limits: (i32, i32),
+        /// The gradient where the integer is not within them.
+        clamped: ClampedGradient,
         /// The dimension with one scale per index, where there are several.
         axis: usize,
     },
@@ -319,9 +321,10 @@ impl Quantization {
                 scale,
                 zero_point,
                 limits,
+                clamped,
                 axis,
             } => {
-                let method = affine::Affine { limits };
+                let method = affine::Affine { limits, clamped };
                 (
                     To::Affine(Quantize { method, axis }),
                     vec![scale, zero_point],

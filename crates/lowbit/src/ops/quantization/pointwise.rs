@@ -484,7 +484,10 @@ mod tests {
         let gradient = ternary::TernaryGradient::Scaled;
         let three = ternary::Ternary { gradient };
         assert_bodies_agree(&three, &[&[1.1], &[0.9], &[0.6]], 0);
-        let affine = affine::Affine { limits: (-8, 7) };
+        let affine = affine::Affine {
+            limits: (-8, 7),
+            clamped: crate::ops::ClampedGradient::Zero,
+        };
         assert_bodies_agree(&affine, &[&[0.3, 0.2], &[1.0, 0.0]], 0);
         assert_bodies_agree(&sign::Sign, &[], 0);
         let bits: [&[f32]; 3] = [&[2.2, 0.4, 1.0, 3.0, -0.6], &[1.0], &[1.0]];

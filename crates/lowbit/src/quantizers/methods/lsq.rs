@@ -6,6 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::ops::Quantization;
 use crate::quantizers::methods::method::{
     Calibration, Channels, Group, Learned, Method, Role, TensorKind, yes,
@@ -17,8 +18,8 @@ use crate::quantizers::watch::{Observed, Switch};
 /// [`learned_step`](crate::ops::learned_step()) for the formulas.
 ///
 /// Calibration starts it from `2 mean |x| / sqrt(Q_p)` (section 2.1). Its gradient is scaled by
-/// `1 / sqrt(N Q_p)`, with `N` the numbers of a weight, or those of one sample of an activation
-/// (section 2.2). Where calibration sees no negative number the integers are unsigned; a weight's are
+/// `1 / sqrt(N Q_p)`, with `N` the numbers of a weight, or of its channel where each has a step, or
+/// those of one sample of an activation (section 2.2). Where calibration sees no negative number the integers are unsigned; a weight's are
 /// signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +29,9 @@ pub struct LsqConfig {
     /// Whether the step trains, or keeps the value that calibration gave it.
     #[serde(default = "yes")]
     pub retrain: bool,
+    /// One step per output channel of a weight, instead of one per tensor.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub per_channel: bool,
 }
 
 impl LsqConfig {
@@ -39,6 +43,7 @@ impl LsqConfig {
         Self {
             bits,
             retrain: true,
+            per_channel: false,
         }
     }
 }
@@ -46,12 +51,13 @@ impl LsqConfig {
 /// The module of [`LsqConfig`].
 #[derive(Module, Debug)]
 pub struct Lsq {
-    /// The step, `[1]`.
+    /// The step, `[1]` or `[channels]`.
     pub step: Param<Tensor<1>>,
     /// 1.0 for signed integers, 0.0 for unsigned, `[1]`. Set by calibration, not trained.
     pub signed: Param<Tensor<1>>,
     /// Bits of the integers, sign included.
     pub bits: u32,
+    axis: usize,
     /// On or off.
     pub switch: Switch,
 }
@@ -71,7 +77,6 @@ impl Method for Lsq {
 
     const NAME: &'static str = "lsq";
     const BITS: Option<RangeInclusive<u32>> = Some(LsqConfig::BITS);
-    const SLOTS: Option<&'static [&'static str]> = Some(&["input", "weight", "output"]);
     /// The step trains as the weights do, but does not decay.
     const LEARNED: &'static [Learned] = &[
         Learned::trained(STEP, Role::Step, Group::Weights),
@@ -90,13 +95,23 @@ impl Method for Lsq {
         config.retrain = trained;
     }
 
+    fn check(config: &LsqConfig, slot: &str) -> Result<(), Error> {
+        if config.per_channel && slot != "weight" {
+            return Err(Error::config(slot, "per_channel is for a weight"));
+        }
+        Ok(())
+    }
+
     /// Until it is calibrated, the step is 1 and the integers are signed.
-    fn init(config: &LsqConfig, _channels: Option<Channels>, device: &Device) -> Self {
-        let one = || Param::from_tensor(Tensor::ones([1], device));
+    fn init(config: &LsqConfig, channels: Option<Channels>, device: &Device) -> Self {
+        let channels = channels.filter(|_| config.per_channel);
+        let (axis, count) = channels.map_or((0, 1), |c| (c.axis, c.count));
+        let ones = |count: usize| Param::from_tensor(Tensor::ones([count], device));
         Self {
-            step: one().set_require_grad(config.retrain),
-            signed: one().set_require_grad(false),
+            step: ones(count).set_require_grad(config.retrain),
+            signed: ones(1).set_require_grad(false),
             bits: config.bits,
+            axis,
             switch: Switch::default(),
         }
     }
@@ -108,12 +123,13 @@ impl Method for Lsq {
     fn quantization<const D: usize>(&self, x: &Tensor<D>, kind: TensorKind) -> Quantization {
         let signed = self.signed.val();
         let is_signed = signed.to_data().iter::<f32>().next() != Some(0.0);
+        let numbers = kind.numbers(x) / self.step.dims()[0];
         Quantization::LearnedStep {
             step: self.step.val(),
             signed,
             bits: self.bits,
-            gradient_scale: 1.0 / (kind.numbers(x) as f32 * greatest(self.bits, is_signed)).sqrt(),
-            axis: 0,
+            gradient_scale: 1.0 / (numbers as f32 * greatest(self.bits, is_signed)).sqrt(),
+            axis: self.axis,
         }
     }
 
@@ -122,8 +138,8 @@ impl Method for Lsq {
             id: self.step.id,
             bits: self.bits,
             init: ThresholdInit::Max,
-            thresholds: 1,
-            axis: 0,
+            thresholds: self.step.dims()[0],
+            axis: self.axis,
         })
     }
 
@@ -209,6 +225,44 @@ mod tests {
         .unwrap();
         assert_eq!(step_and_sign(&positive, "weight").1, 1.0);
         assert_eq!(step_and_sign(&positive, "input").1, 0.0);
+    }
+
+    /// The columns of the weight are the channels: 0.5 and 1 of mean 0.75, 0.25 and 0.75 of mean 0.5;
+    /// Q_p = 7. A step's gradient counts the two numbers of its channel.
+    #[test]
+    fn each_channel_has_a_step() {
+        let device = Device::flex().autodiff();
+        let config = LsqConfig {
+            per_channel: true,
+            ..LsqConfig::new(4)
+        };
+        let config = QConfig::new().with("weight", QuantizerConfig::Lsq(config));
+        let layer = LinearConfig::new(2, 2).with_quantization(config);
+        let mut linear = layer.with_bias(false).init(&device);
+        let weight = Tensor::from_floats([[0.5, -0.25], [1.0, -0.75]], &device);
+        linear.weight = linear.weight.map(|_| weight.require_grad());
+        let x = Tensor::<2>::ones([1, 2], &device);
+        let forward = |linear: &Linear| {
+            linear.forward(x.clone());
+        };
+        let (linear, _) = calibrate(linear, |_| true, forward).unwrap();
+        let Some(Quantizer::Lsq(lsq)) = linear.quantizers.get("weight") else {
+            panic!("no such slot");
+        };
+        let steps: Vec<f32> = lsq.step.val().into_data().iter::<f32>().collect();
+        for (step, mean) in steps.iter().zip([0.75, 0.5]) {
+            assert!((step - 2.0 * mean / 7f32.sqrt()).abs() < 1e-6, "{steps:?}");
+        }
+        let quantization = lsq.quantization(&linear.weight.val(), TensorKind::Parameter);
+        let Quantization::LearnedStep {
+            gradient_scale,
+            axis,
+            ..
+        } = quantization
+        else {
+            panic!("another quantization");
+        };
+        assert_eq!((gradient_scale, axis), (1.0 / 14f32.sqrt(), 1));
     }
 
     /// Signed 4 bits with a step of 1, and the output gradient 1 everywhere. The weights 0.5, -0.25,

@@ -233,6 +233,22 @@ pub(crate) trait Method: Sized {
     /// What it hands to operators for the tensor `x`.
     fn quantization<const D: usize>(&self, x: &Tensor<D>, kind: TensorKind) -> Quantization;
 
+    /// Whether several tensors may share one scale.
+    fn shares(_config: &Self::Config) -> bool {
+        false
+    }
+
+    /// The scale that the tensor alone would have, where it may share one with others.
+    fn own_scale<const D: usize>(&self, _x: &Tensor<D>) -> Option<f32> {
+        None
+    }
+
+    /// The tensor quantized, where it is not by a [`quantization`](Self::quantization) that an
+    /// operator does as it reads; always where tensors share the scale `shared`.
+    fn composed<const D: usize>(&self, _x: &Tensor<D>, _shared: Option<f32>) -> Option<Tensor<D>> {
+        None
+    }
+
     /// What becomes of the gradient of what it quantized.
     fn backward(&self) -> GradientQuantization {
         GradientQuantization::default()

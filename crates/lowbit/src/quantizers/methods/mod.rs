@@ -3,14 +3,17 @@
 mod accumulator;
 mod apot;
 mod binary;
+mod bit_shift;
 mod dorefa;
 mod format;
+mod grouped;
 mod learned_width;
 mod lsq;
 mod lsq_plus;
 mod method;
 mod pact;
 mod range_linear;
+mod range_source;
 mod sawb;
 mod ternary;
 mod trained_threshold;
@@ -23,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use accumulator::{Accumulator, AccumulatorConfig, Sums, Term};
 pub use apot::{ApotActivation, ApotConfig, ApotWeight};
 pub use binary::{Binary, BinaryConfig, XnorConfig, XnorGradient, XnorWeight};
+pub use bit_shift::{BitShiftConfig, ShiftAlpha, ShiftTau};
 pub use dorefa::{
     DorefaActivation, DorefaConfig, DorefaGradient, DorefaMaximum, DorefaScale, DorefaWeight,
     DorefaWeightConfig,
@@ -34,7 +38,8 @@ pub use lsq::{Lsq, LsqConfig};
 pub use lsq_plus::{LsqPlus, LsqPlusConfig};
 pub use method::{Calibration, Channels, Group, Learned, Role};
 pub use pact::{Pact, PactConfig};
-pub use range_linear::{RangeLinear, RangeLinearConfig, RangeSource, Scheme};
+pub use range_linear::{RangeLinear, RangeLinearConfig, Scheme};
+pub use range_source::RangeSource;
 pub use sawb::{Sawb, SawbConfig};
 pub use ternary::{TtqConfig, TtqWeight, TwnConfig, TwnWeight};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
@@ -130,6 +135,13 @@ macro_rules! methods {
                 }
             }
 
+            /// Whether its tensor may share its scale with others.
+            pub(crate) fn shares(&self) -> bool {
+                match self {
+                    $(Self::$Plan(config) => <$Module as Method>::shares(config),)*
+                }
+            }
+
             fn text(&self) -> String {
                 match self {
                     $(Self::$Plan(config) => <$Module as Method>::text(config),)*
@@ -209,6 +221,23 @@ macro_rules! methods {
             ) -> Quantization {
                 match self {
                     $(Self::$Variant(quantizer) => quantizer.quantization(x, kind),)*
+                }
+            }
+
+            /// The scale that the tensor alone would have, where it may share one.
+            pub(super) fn own_scale<const D: usize>(&self, x: &Tensor<D>) -> Option<f32> {
+                match self {
+                    $(Self::$Variant(quantizer) => quantizer.own_scale(x),)*
+                }
+            }
+
+            fn composed<const D: usize>(
+                &self,
+                x: &Tensor<D>,
+                shared: Option<f32>,
+            ) -> Option<Tensor<D>> {
+                match self {
+                    $(Self::$Variant(quantizer) => quantizer.composed(x, shared),)*
                 }
             }
 
@@ -293,6 +322,10 @@ methods! {
     ApotActivation(ApotConfig) => ApotActivation(ApotActivation),
     /// Fixed point of a learned width.
     LearnedWidth(LearnedWidthConfig) => LearnedWidth(LearnedWidth),
+    /// Time constants that are powers of two.
+    ShiftTau(BitShiftConfig) => ShiftTau(ShiftTau),
+    /// Decays that a shift computes.
+    ShiftAlpha(BitShiftConfig) => ShiftAlpha(ShiftAlpha),
 }
 
 /// What is known of a tensor that is to be quantized.
@@ -352,11 +385,16 @@ impl Quantizer {
     /// The tensor as an operand, with how the operator shall quantize it.
     pub fn operand<const D: usize>(&self, x: Tensor<D>) -> Operand<D> {
         let never_negative = None;
-        self.operand_of(x, Of::Batch { never_negative })
+        self.operand_of(x, Of::Batch { never_negative }, None)
     }
 
-    /// The same for a tensor of which something is known.
-    pub(super) fn operand_of<const D: usize>(&self, x: Tensor<D>, of: Of<'_>) -> Operand<D> {
+    /// The same for a tensor of which something is known, and which may share its scale.
+    pub(super) fn operand_of<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        of: Of<'_>,
+        shared: Option<f32>,
+    ) -> Operand<D> {
         let (parameter, sum) = match of {
             Of::Batch { .. } => (false, None),
             Of::Parameter(sum) => (true, sum),
@@ -367,7 +405,11 @@ impl Quantizer {
             }
             return x.into();
         }
-        let quantization = self.switch().is_on().then(|| {
+        let is_on = self.switch().is_on();
+        if let Some(quantized) = is_on.then(|| self.composed(&x, shared)).flatten() {
+            return quantized.into();
+        }
+        let quantization = is_on.then(|| {
             let kind = match parameter {
                 true => TensorKind::Parameter,
                 false => TensorKind::Batch,

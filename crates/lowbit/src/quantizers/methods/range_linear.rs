@@ -1,21 +1,21 @@
 //! Range-based linear quantization: affine integers over a range of values.
 
-use std::fmt;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
+use lowbit_formats::{FixedPoint, Format, Rounding, kernel};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::ops::{Quantization, count_rows, min_max};
+use crate::ops::{ClampedGradient, Quantization, count_rows, fake_quantize, min_max};
+use crate::quantizers::methods::format::Draws;
+use crate::quantizers::methods::grouped::Groups;
 use crate::quantizers::methods::method::{
     Calibration, Channels, Learned, Method, Role, TensorKind,
 };
-use crate::quantizers::threshold_init::ThresholdInit;
+use crate::quantizers::methods::range_source::RangeSource;
 use crate::quantizers::watch::{Observed, Switch};
-use lowbit_formats::kernel;
 
 /// Integers over a range of values (Jacob et al., arXiv 1712.05877; Krishnamoorthi, arXiv 1806.08342;
 /// Distiller's range-based linear quantization); see [`affine`](crate::ops::affine()).
@@ -28,7 +28,15 @@ use lowbit_formats::kernel;
 /// | `symmetric` | `-(2^(k-1) - 1)..2^(k-1) - 1` | `max(-min, max) / (2^(k-1) - 1)` | 0 |
 /// | `symmetric-full` | `-2^(k-1)..2^(k-1) - 1` | `2 max(-min, max) / (2^k - 1)` | 0 |
 ///
-/// A range of zeros has the scale 1. The gradient passes where the integer is within its limits.
+/// A range of zeros has the scale 1. The gradient passes where the integer is within its limits, or
+/// everywhere.
+///
+/// There is one range for a tensor, one for each output channel of a weight, or one for each run of so
+/// many numbers: along the input's dimension of a weight, along the last dimension of another tensor;
+/// the last run of a line may be shorter.
+///
+/// Rounding is to the nearest integer, or as [`Rounding`] says, stochastic rounding with other numbers
+/// in each step; then the gradient is zero, where it is to be, outside the ends of the integers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RangeLinearConfig {
@@ -43,6 +51,23 @@ pub struct RangeLinearConfig {
     /// One range per output channel of a weight, instead of one per tensor.
     #[serde(default)]
     pub per_channel: bool,
+    /// One range for so many numbers, 1 or more, instead of one per tensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<usize>,
+    /// How a number between two integers is rounded.
+    #[serde(default, skip_serializing_if = "is_nearest")]
+    pub rounding: Rounding,
+    /// The gradient where the integer is not within its limits.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clamped: ClampedGradient,
+}
+
+fn is_nearest(rounding: &Rounding) -> bool {
+    *rounding == Rounding::default()
+}
+
+fn is_zero(clamped: &ClampedGradient) -> bool {
+    *clamped == ClampedGradient::Zero
 }
 
 /// Which integers stand for a range.
@@ -58,87 +83,6 @@ pub enum Scheme {
     SymmetricFull,
 }
 
-/// Where a range comes from. The text forms are `dynamic`, `moving-average`, `moving-average(C)` and
-/// those of [`ThresholdInit`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum RangeSource {
-    /// The smallest and the largest value of each tensor that comes.
-    #[default]
-    Dynamic,
-    /// Their moving averages in training, `min += c (min of the batch - min)`, of which the first batch
-    /// is the start (PyTorch's `MovingAverageMinMaxObserver`). In evaluation they stay.
-    MovingAverage {
-        /// `c`, in millionths, 1 to 1,000,000.
-        millionths: u32,
-    },
-    /// What calibration finds.
-    Calibrated(ThresholdInit),
-}
-
-impl RangeSource {
-    /// A moving average with PyTorch's constant, 0.01.
-    pub const MOVING_AVERAGE: Self = Self::MovingAverage { millionths: 10_000 };
-}
-
-impl fmt::Display for RangeSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Dynamic => f.write_str("dynamic"),
-            average if average == Self::MOVING_AVERAGE => f.write_str("moving-average"),
-            Self::MovingAverage { millionths } => {
-                write!(f, "moving-average({})", f64::from(millionths) / 1e6)
-            }
-            Self::Calibrated(init) => write!(f, "{init}"),
-        }
-    }
-}
-
-impl FromStr for RangeSource {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "dynamic" => return Ok(Self::Dynamic),
-            "moving-average" => return Ok(Self::MOVING_AVERAGE),
-            _ => {}
-        }
-        let constant = text.strip_prefix("moving-average(");
-        if let Some(constant) = constant.and_then(|rest| rest.strip_suffix(')')) {
-            let millionths = constant.parse::<f64>().map_or(0.0, |c| c * 1e6);
-            if !(1.0..=1e6).contains(&millionths) {
-                return Err(Error::config(text, "the constant is 0.000001 to 1"));
-            }
-            return Ok(Self::MovingAverage {
-                millionths: millionths.round() as u32,
-            });
-        }
-        let init = text.parse().map_err(|_| Error::Unknown {
-            kind: "range",
-            text: text.into(),
-            expected: FORMS,
-        })?;
-        Ok(Self::Calibrated(init))
-    }
-}
-
-const FORMS: &str = "dynamic, moving-average, moving-average(C), or a calibration such as max, \
-                     mean-max, sd(N), percentile(PERCENT), gauss or laplace";
-
-impl TryFrom<String> for RangeSource {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<RangeSource> for String {
-    fn from(range: RangeSource) -> Self {
-        range.to_string()
-    }
-}
-
 impl RangeLinearConfig {
     /// Widths of the integers.
     pub const BITS: RangeInclusive<u32> = 1..=16;
@@ -150,7 +94,17 @@ impl RangeLinearConfig {
             scheme: Scheme::Asymmetric,
             range: RangeSource::Dynamic,
             per_channel: false,
+            group: None,
+            rounding: Rounding::default(),
+            clamped: ClampedGradient::Zero,
         }
+    }
+
+    /// Whether nothing of it but the bits is in the way of a scale that several tensors share.
+    fn shares(&self) -> bool {
+        let one_range = !self.per_channel && self.group.is_none();
+        let scheme = self.scheme == Scheme::Symmetric;
+        one_range && scheme && self.range == RangeSource::Dynamic
     }
 
     /// The same over another range.
@@ -173,6 +127,17 @@ impl Scheme {
             Self::Symmetric => (1 - half, half - 1),
             Self::SymmetricFull => (-half, half - 1),
         }
+    }
+
+    /// The integers as a format.
+    fn integers(self, bits: u32) -> Format {
+        let width = u8::try_from(bits).expect("bits are 16 at most");
+        let signed = FixedPoint::new(width, 0).expect("so many bits are a format");
+        Format::Fixed(match self {
+            Self::Asymmetric => signed.unsigned(),
+            Self::Symmetric => signed.symmetric().expect("two bits at least"),
+            Self::SymmetricFull => signed,
+        })
     }
 
     /// Scale and zero point for a range.
@@ -205,11 +170,17 @@ pub struct RangeLinear {
     pub min: Option<Param<Tensor<1>>>,
     /// The upper ends.
     pub max: Option<Param<Tensor<1>>>,
-    /// The averages of both ends, and how many batches they are of, `[3]`.
+    /// What was seen: the lower ends, the upper ends, and of how many batches they are, `[3]` or
+    /// `[2 channels + 1]`.
     pub running: Option<RunningState<Tensor<1>>>,
     #[module(skip)]
     config: RangeLinearConfig,
     axis: usize,
+    /// The dimension along which runs lie; none for the last.
+    #[module(skip)]
+    group_axis: Option<usize>,
+    #[module(skip)]
+    draws: Option<Draws>,
     /// On or off.
     pub switch: Switch,
 }
@@ -227,40 +198,101 @@ impl RangeLinear {
             let (min, max): (Vec<f32>, Vec<f32>) = (read(min), read(max));
             return min.into_iter().zip(max).collect();
         }
-        if self.config.per_channel {
-            return count_rows(x, Some(self.axis), kernel::min_max);
+        match self.config.range {
+            RangeSource::Fixed { min, max } => vec![(min, max)],
+            range if range.is_observed() => self.followed(x),
+            _ => self.seen(x),
         }
-        let seen = |x| match self.config.range {
-            RangeSource::MovingAverage { millionths } => {
-                self.averaged(x, f64::from(millionths) / 1e6)
-            }
-            _ => min_max(x),
-        };
-        vec![seen(x)]
     }
 
-    /// The averages, which in training take note of `x` first.
-    fn averaged<const D: usize>(&self, x: &Tensor<D>, constant: f64) -> (f32, f32) {
-        let running = self.running.as_ref().expect("a moving average has a state");
-        let state: Vec<f32> = running.value_sync().into_data().iter::<f32>().collect();
-        let (min, max, count) = (state[0], state[1], state[2]);
+    /// The smallest and the largest number, of the tensor or of each channel.
+    fn seen<const D: usize>(&self, x: &Tensor<D>) -> Vec<(f32, f32)> {
+        match self.config.per_channel {
+            true => count_rows(x, Some(self.axis), kernel::min_max),
+            false => vec![min_max(x)],
+        }
+    }
+
+    /// The ranges that were seen, which in training take note of `x` first.
+    fn followed<const D: usize>(&self, x: &Tensor<D>) -> Vec<(f32, f32)> {
+        let running = self.running.as_ref().expect("what is seen has a state");
+        let mut state: Vec<f32> = running.value_sync().into_data().iter::<f32>().collect();
+        let count = state.pop().unwrap_or_default();
+        let (min, max) = state.split_at(state.len() / 2);
+        let before = min.iter().copied().zip(max.iter().copied());
         let trains = x.device().is_autodiff();
         if !trains && count > 0.0 {
-            return (min, max);
+            return before.collect();
         }
-        let (batch_min, batch_max) = min_max(x);
-        let follow = |end: f32, seen: f32| match count > 0.0 {
-            true => (f64::from(end) + constant * (f64::from(seen) - f64::from(end))) as f32,
+        let range = self.config.range;
+        let follow = |((min, max), seen): ((f32, f32), (f32, f32))| match count > 0.0 {
+            true => (
+                range.follow(min, seen.0, f32::min),
+                range.follow(max, seen.1, f32::max),
+            ),
             false => seen,
         };
-        let (min, max) = (follow(min, batch_min), follow(max, batch_max));
-        if trains && min.is_finite() && max.is_finite() {
+        let ranges: Vec<(f32, f32)> = before.zip(self.seen(x)).map(follow).collect();
+        let is_finite = |&(min, max): &(f32, f32)| min.is_finite() && max.is_finite();
+        if trains && ranges.iter().all(is_finite) {
+            let (mut state, max): (Vec<f32>, Vec<f32>) = ranges.iter().copied().unzip();
+            state.extend(max);
             // A count beyond 2^24 says no more than that there was one.
-            let state = [min, max, (count + 1.0).min(16_777_216.0)];
+            state.push((count + 1.0).min(16_777_216.0));
             let device = running.value_sync().device();
-            running.update(Tensor::from_floats(state, &device));
+            running.update(Tensor::from_floats(&state[..], &device));
         }
-        (min, max)
+        ranges
+    }
+
+    /// Scales and zero points for a tensor.
+    fn parameters<const D: usize>(&self, x: &Tensor<D>) -> (Vec<f32>, Vec<f32>) {
+        if let RangeSource::Scale { scale, zero_point } = self.config.range {
+            return (vec![scale], vec![zero_point as f32]);
+        }
+        let RangeLinearConfig { bits, scheme, .. } = self.config;
+        let ranges = self.ranges(x).into_iter();
+        ranges.map(|range| scheme.parameters(range, bits)).unzip()
+    }
+
+    /// To the nearest integers of these scales and zero points, one or one per index of `axis`.
+    fn to_nearest(
+        &self,
+        (scales, zero_points): (Vec<f32>, Vec<f32>),
+        axis: usize,
+        device: &Device,
+    ) -> Quantization {
+        Quantization::Affine {
+            scale: Tensor::from_floats(&scales[..], device),
+            zero_point: Tensor::from_floats(&zero_points[..], device),
+            limits: self.config.scheme.limits(self.config.bits),
+            clamped: self.config.clamped,
+            axis,
+        }
+    }
+
+    /// The tensor with these scales and zero points, one or one per index of `axis`.
+    fn rounded<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        parameters: (Vec<f32>, Vec<f32>),
+        axis: usize,
+    ) -> Tensor<D> {
+        let device = x.device();
+        let Some(draws) = &self.draws else {
+            return self.to_nearest(parameters, axis, &device).apply(x);
+        };
+        let along = |numbers: &[f32]| {
+            let mut shape = [1; D];
+            shape[axis] = numbers.len();
+            Tensor::<1>::from_floats(numbers, &device).reshape(shape)
+        };
+        let (scale, zero_point) = (along(&parameters.0), along(&parameters.1));
+        let integers = x / scale.clone() + zero_point.clone();
+        let format = self.config.scheme.integers(self.config.bits);
+        let rounding = draws.rounding(self.config.rounding);
+        let integers = fake_quantize(integers, &format, rounding, self.config.clamped);
+        (integers - zero_point) * scale
     }
 }
 
@@ -269,7 +301,6 @@ impl Method for RangeLinear {
 
     const NAME: &'static str = "range-linear";
     const BITS: Option<RangeInclusive<u32>> = Some(RangeLinearConfig::BITS);
-    const SLOTS: Option<&'static [&'static str]> = Some(&["input", "weight", "output"]);
     const LEARNED: &'static [Learned] =
         &[Learned::set(MIN, Role::End), Learned::set(MAX, Role::End)];
 
@@ -289,13 +320,33 @@ impl Method for RangeLinear {
     }
 
     fn check(config: &RangeLinearConfig, slot: &str) -> Result<(), Error> {
+        let refused = |message: &str| Err(Error::config(slot, message));
         if config.per_channel && slot != "weight" {
-            return Err(Error::config(slot, "per_channel is for a weight"));
+            return refused("per_channel is for a weight");
         }
-        if config.per_channel && matches!(config.range, RangeSource::MovingAverage { .. }) {
-            let message = "a moving average is of the whole tensor, not per_channel";
-            return Err(Error::config(slot, message));
+        let is_given = !matches!(config.range, RangeSource::Dynamic);
+        match config.group {
+            Some(0) => return refused("group is 0, expected at least 1"),
+            Some(_) if config.per_channel => return refused("group stands beside per_channel"),
+            Some(_) if is_given => return refused("group is for a dynamic range"),
+            _ => {}
         }
+        if let RangeSource::Scale { zero_point, .. } = config.range {
+            let (least, greatest) = match config.scheme {
+                Scheme::Asymmetric => config.scheme.limits(config.bits),
+                _ => (0, 0),
+            };
+            if !(least..=greatest).contains(&zero_point) {
+                let message =
+                    format!("the zero point is {zero_point}, expected {least} to {greatest}");
+                return Err(Error::config(slot, message));
+            }
+        }
+        if config.clamped == ClampedGradient::ZeroRounded {
+            return refused("clamped: zero-rounded is of fixed point");
+        }
+        let rounding = config.rounding.validate();
+        rounding.map_err(|error| Error::config(slot, format!("rounding: {error}")))?;
         if config.bits == 1 && config.scheme == Scheme::Symmetric {
             let message = "bits is 1, expected 2 to 16 (range-linear, symmetric)";
             return Err(Error::config(slot, message));
@@ -305,6 +356,7 @@ impl Method for RangeLinear {
 
     /// Until it is calibrated, the range is from -1 to 1.
     fn init(config: &RangeLinearConfig, channels: Option<Channels>, device: &Device) -> Self {
+        let group_axis = channels.map(|channels| usize::from(channels.axis == 0));
         let channels = channels.filter(|_| config.per_channel);
         let (axis, count) = channels.map_or((0, 1), |c| (c.axis, c.count));
         let calibrated = matches!(config.range, RangeSource::Calibrated(_));
@@ -312,16 +364,20 @@ impl Method for RangeLinear {
             let end = Param::from_tensor(Tensor::full([count], value, device));
             calibrated.then(|| end.set_require_grad(false))
         };
-        let averaged = matches!(config.range, RangeSource::MovingAverage { .. });
+        let observed = config.range.is_observed();
+        let state = || RunningState::new(Tensor::zeros([2 * count + 1], device));
         Self {
             min: end(-1.0),
             max: end(1.0),
-            running: averaged.then(|| RunningState::new(Tensor::zeros([3], device))),
+            running: observed.then(state),
             config: RangeLinearConfig {
                 per_channel: channels.is_some(),
                 ..config.clone()
             },
             axis,
+            group_axis,
+            // Only what draws counts among what does.
+            draws: (!is_nearest(&config.rounding)).then(Draws::new),
             switch: Switch::default(),
         }
     }
@@ -331,16 +387,34 @@ impl Method for RangeLinear {
     }
 
     fn quantization<const D: usize>(&self, x: &Tensor<D>, _kind: TensorKind) -> Quantization {
-        let RangeLinearConfig { bits, scheme, .. } = self.config;
-        let ranges = self.ranges(x).into_iter();
-        let (scales, zero_points): (Vec<f32>, Vec<f32>) =
-            ranges.map(|range| scheme.parameters(range, bits)).unzip();
-        Quantization::Affine {
-            scale: Tensor::from_floats(&scales[..], &x.device()),
-            zero_point: Tensor::from_floats(&zero_points[..], &x.device()),
-            limits: scheme.limits(bits),
-            axis: self.axis,
+        self.to_nearest(self.parameters(x), self.axis, &x.device())
+    }
+
+    fn own_scale<const D: usize>(&self, x: &Tensor<D>) -> Option<f32> {
+        let Self { config, .. } = self;
+        let parameters = |range| config.scheme.parameters(range, config.bits);
+        config.shares().then(|| parameters(min_max(x)).0)
+    }
+
+    fn composed<const D: usize>(&self, x: &Tensor<D>, shared: Option<f32>) -> Option<Tensor<D>> {
+        if let Some(scale) = shared {
+            return Some(self.rounded(x.clone(), (vec![scale], vec![0.0]), 0));
         }
+        if let Some(length) = self.config.group {
+            let axis = self.group_axis.map_or(D - 1, |axis| axis.min(D - 1));
+            let groups = Groups::new(x.dims(), axis, length);
+            let runs = groups.split(x.clone());
+            let RangeLinearConfig { bits, scheme, .. } = self.config;
+            let ranges = count_rows(&runs, Some(0), kernel::min_max).into_iter();
+            let parameters = ranges.map(|range| scheme.parameters(range, bits)).unzip();
+            return Some(groups.join(self.rounded(runs, parameters, 0)));
+        }
+        let draws = self.draws.is_some();
+        draws.then(|| self.rounded(x.clone(), self.parameters(x), self.axis))
+    }
+
+    fn shares(config: &RangeLinearConfig) -> bool {
+        config.shares()
     }
 
     fn observed(&self) -> Option<Observed> {
@@ -371,23 +445,6 @@ impl Method for RangeLinear {
 mod tests {
     use super::*;
 
-    #[test]
-    fn ranges_read_as_they_are_written() {
-        for text in [
-            "dynamic",
-            "moving-average",
-            "moving-average(0.1)",
-            "max",
-            "sd(2)",
-            "laplace",
-        ] {
-            assert_eq!(text.parse::<RangeSource>().unwrap().to_string(), text);
-        }
-        for text in ["", "moving-average(0)", "moving-average()", "min"] {
-            assert!(text.parse::<RangeSource>().is_err(), "{text}");
-        }
-    }
-
     /// From -1 to 2 in 2 bits the step is 1 and the zero point 1; zero is included in a range from 1
     /// to 3, and one from 0 to 0 has the scale 1.
     #[test]
@@ -408,21 +465,18 @@ mod tests {
         let quantizer = RangeLinear::init(&config, None, &device);
         let batch = |values: [f32; 2], device: &Device| Tensor::<1>::from_floats(values, device);
         let plain = Device::flex();
+        assert_eq!(quantizer.followed(&batch([4.0, 5.0], &plain)), [(4.0, 5.0)]);
         assert_eq!(
-            quantizer.averaged(&batch([4.0, 5.0], &plain), 0.5),
-            (4.0, 5.0)
+            quantizer.followed(&batch([1.0, 3.0], &device)),
+            [(1.0, 3.0)]
         );
         assert_eq!(
-            quantizer.averaged(&batch([1.0, 3.0], &device), 0.5),
-            (1.0, 3.0)
+            quantizer.followed(&batch([2.0, 7.0], &device)),
+            [(1.5, 5.0)]
         );
         assert_eq!(
-            quantizer.averaged(&batch([2.0, 7.0], &device), 0.5),
-            (1.5, 5.0)
-        );
-        assert_eq!(
-            quantizer.averaged(&batch([9.0, -9.0], &plain), 0.5),
-            (1.5, 5.0)
+            quantizer.followed(&batch([9.0, -9.0], &plain)),
+            [(1.5, 5.0)]
         );
     }
 }
