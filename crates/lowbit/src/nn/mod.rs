@@ -54,6 +54,7 @@ pub use rnn::{
     BiGru, BiGruConfig, BiLstm, BiLstmConfig, GateController, Gru, GruConfig, Lstm, LstmConfig,
 };
 pub use transformer::{
-    PositionWiseFeedForward, PositionWiseFeedForwardConfig, TransformerEncoder,
+    PositionWiseFeedForward, PositionWiseFeedForwardConfig, TransformerDecoder,
+    TransformerDecoderConfig, TransformerDecoderInput, TransformerDecoderLayer, TransformerEncoder,
     TransformerEncoderConfig, TransformerEncoderInput, TransformerEncoderLayer,
 };

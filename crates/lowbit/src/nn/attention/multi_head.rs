@@ -118,8 +118,8 @@ pub struct MhaInput {
     query: Tensor<3>,
     key: Tensor<3>,
     value: Tensor<3>,
-    mask_pad: Option<Tensor<2, Bool>>,
-    mask_attn: Option<Tensor<3, Bool>>,
+    pub(crate) mask_pad: Option<Tensor<2, Bool>>,
+    pub(crate) mask_attn: Option<Tensor<3, Bool>>,
 }
 
 impl MhaInput {

@@ -261,12 +261,7 @@ impl TransformerEncoderLayer {
             false => input.clone(),
         };
         let mut asked = MhaInput::self_attn(asked);
-        if let Some(mask) = mask_pad {
-            asked = asked.mask_pad(mask);
-        }
-        if let Some(mask) = mask_attn {
-            asked = asked.mask_attn(mask);
-        }
+        (asked.mask_pad, asked.mask_attn) = (mask_pad, mask_attn);
         let answered = self.dropout.forward(self.mha.forward(asked).context);
         let x = self.add_1.forward(input, answered);
         let (x, read) = match self.norm_first {
