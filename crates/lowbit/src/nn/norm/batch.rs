@@ -8,7 +8,7 @@ use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::activation::Relu;
 use crate::nn::norm::Normalization;
-use crate::nn::norm::parts::{INSIDE, check_epsilon, description, scaled_and_shifted};
+use crate::nn::norm::parts::{INSIDE, check_epsilon, description, divisor, scaled_and_shifted};
 use crate::nn::norm::statistics::batch_weight;
 use crate::nn::window::at_least_one;
 use crate::ops::{self, Activation};
@@ -36,7 +36,8 @@ pub struct BatchNormConfig {
 /// paths are those of `burn::nn::BatchNorm`.
 ///
 /// One pass, unless `mean`, `deviation` or `normalized` have a quantizer; composed of tensor
-/// operations then, which sum in another order.
+/// operations then, which sum in another order. Where a deviation is rounded to zero, the normalized
+/// numbers are zero.
 ///
 /// # Example
 /// ```
@@ -225,8 +226,8 @@ impl BatchNorm {
         let quantizers = &self.quantizers;
         let deviation = variance.add_scalar(self.epsilon).sqrt();
         let mean = quantizers.activation(Slot::MEAN, mean).quantized();
-        let deviation = quantizers.activation(Slot::DEVIATION, deviation);
-        let normalized = (input - along(mean)) / along(deviation.quantized());
+        let deviation = divisor(quantizers, deviation);
+        let normalized = (input - along(mean)) / along(deviation);
         let normalized = quantizers.activation(Slot::NORMALIZED, normalized);
         normalized.quantized()
     }

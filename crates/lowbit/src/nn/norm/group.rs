@@ -32,7 +32,8 @@ pub struct GroupNormConfig {
 
 /// `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, with mean and (biased) variance of each
 /// example's group of channels (Wu and He, arXiv 1803.08494). Built by [`GroupNormConfig`];
-/// parameter paths are those of `burn::nn::GroupNorm`. Composed of tensor operations.
+/// parameter paths are those of `burn::nn::GroupNorm`. Composed of tensor operations. Where a
+/// deviation is rounded to zero, the normalized numbers are zero.
 ///
 /// # Example
 /// ```

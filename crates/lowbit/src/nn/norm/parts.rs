@@ -50,8 +50,7 @@ pub(super) fn normalized<const D: usize>(
     let x = x.sub(quantizers.activation(Slot::MEAN, mean).quantized());
     let variance = x.clone().square().mean_dim(dim);
     let deviation = variance.add_scalar(epsilon).sqrt();
-    let deviation = quantizers.activation(Slot::DEVIATION, deviation);
-    let normalized = x.div(deviation.quantized());
+    let normalized = x.div(divisor(quantizers, deviation));
     let normalized = match narrow {
         true => normalized.cast(FloatDType::F16),
         false => normalized,
@@ -59,6 +58,21 @@ pub(super) fn normalized<const D: usize>(
     quantizers
         .activation(Slot::NORMALIZED, normalized)
         .quantized()
+}
+
+/// Deviations as a normalization divides by them, through their slot. One that is rounded to zero is
+/// infinite: where nothing deviates by half a step, the normalized numbers are zeros, not `0 / 0`.
+pub(super) fn divisor<const D: usize>(quantizers: &Quantizers, deviation: Tensor<D>) -> Tensor<D> {
+    let quantized = quantizers
+        .activation(Slot::DEVIATION, deviation)
+        .quantized();
+    match quantizers.get(Slot::DEVIATION) {
+        Some(_) => {
+            let none = quantized.clone().equal_scalar(0.0);
+            quantized.mask_fill(none, f32::INFINITY)
+        }
+        None => quantized,
+    }
 }
 
 /// `x gamma + beta`, both through their slots, for each channel of dimension `axis`.

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
-use crate::nn::norm::parts::{check_epsilon, description, scaled_and_shifted};
+use crate::nn::norm::parts::{check_epsilon, description, divisor, scaled_and_shifted};
 use crate::nn::window::at_least_one;
 use crate::quantizers::{Quantizers, Slot};
 
@@ -25,7 +25,7 @@ pub struct RmsNormConfig {
 }
 
 /// `x / sqrt(mean(x^2) + epsilon) * gamma` for each vector (Zhang and Sennrich, arXiv 1910.07467);
-/// the root is the slot `deviation`. Built by [`RmsNormConfig`]; parameter paths are those of
+/// the root is the slot `deviation`; where it is rounded to zero, the result is zero. Built by [`RmsNormConfig`]; parameter paths are those of
 /// `burn::nn::RmsNorm`. Composed of Burn's tensor operations.
 ///
 /// # Example
@@ -98,8 +98,7 @@ impl RmsNorm {
         let x = quantizers.input(input).quantized();
         let dtype = x.dtype();
         let square = x.clone().cast(DType::F32).square().mean_dim(D - 1);
-        let root = (square + self.epsilon).sqrt();
-        let root = quantizers.activation(Slot::DEVIATION, root).quantized();
+        let root = divisor(quantizers, (square + self.epsilon).sqrt());
         let normalized = quantizers.activation(Slot::NORMALIZED, x / root.cast(dtype));
         let (normalized, gamma) = (normalized.quantized(), self.gamma.val());
         quantizers.output(scaled_and_shifted(
