@@ -14,7 +14,7 @@ use crate::nn::activation::*;
 /// One of the activations; Burn's `ActivationConfig` says which. Parameter paths are those of
 /// `burn::nn::activation::Activation`.
 #[derive(Module, Debug)]
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::large_enum_variant)] // a network has few of them
 pub enum Activation {
     Identity(Identity),
     Relu(Relu),
