@@ -280,6 +280,7 @@ macro_rules! layer {
 fn layers() -> Vec<Layer> {
     let mut all = sums();
     all.extend(activations());
+    all.extend(units());
     all.extend(norms());
     all.extend(pools());
     all.extend(joins());
@@ -385,6 +386,18 @@ fn activations() -> Vec<Layer> {
             Bits,
             |d| { act::PReluConfig::new().with_num_parameters(5).init(d) }
         ),
+        layer!(nn::SoftmaxConfig::new(1), [3, 5]),
+        // Burn draws other random numbers.
+        layer!(nn::DropoutConfig::new(0.4), [3, 5]),
+        layer!(nn::QuantizeConfig::new(), [3, 5]),
+    ]
+}
+
+/// Exponential units, and functions that make small numbers smaller.
+fn units() -> Vec<Layer> {
+    use Like::Bits;
+    use plain::activation as act;
+    vec![
         layer!(nn::EluConfig::new(), [3, 5], Bits, |_| act::EluConfig::new(
         )
         .init()),
@@ -420,10 +433,6 @@ fn activations() -> Vec<Layer> {
         layer!(nn::ThresholdConfig::new(0.3, 0.7), [3, 5], Bits, |_| {
             act::ThresholdConfig::new(0.3, 0.7).init()
         }),
-        layer!(nn::SoftmaxConfig::new(1), [3, 5]),
-        // Burn draws other random numbers.
-        layer!(nn::DropoutConfig::new(0.4), [3, 5]),
-        layer!(nn::QuantizeConfig::new(), [3, 5]),
     ]
 }
 
