@@ -8,12 +8,15 @@ mod backend;
 mod cross_entropy;
 mod distance;
 mod embedding;
+mod layer_norm;
+mod matmul;
 mod norm;
 mod pointwise;
 mod pool;
 mod power;
 mod product;
 mod quantization;
+mod softmax;
 mod sum;
 mod update;
 
@@ -23,14 +26,18 @@ pub use backend::watch::{GradientSink, watch_gradient};
 pub use cross_entropy::{cross_entropy, smoothed_cross_entropy};
 pub use distance::{attention_distance, kl_divergence, mean_square};
 pub use embedding::embedding;
+pub use layer_norm::layer_norm;
+pub use matmul::matmul;
 pub use norm::{BatchNormTrainOutput, batch_norm, batch_norm_train};
 pub use pointwise::{
-    Activation, add, concat, hardtanh, leaky_relu, mul, posit_activation, relu, relu6, sigmoid,
-    tanh,
+    Activation, add, celu, concat, elu, gelu, gelu_approximate, hard_shrink, hard_sigmoid,
+    hard_swish, hardtanh, leaky_relu, log_sigmoid, mish, mul, posit_activation, prelu, relu, relu6,
+    selu, shrink, sigmoid, silu, soft_shrink, softplus, softsign, tanh, tanhshrink, threshold,
+    thresholded_relu,
 };
 pub use pool::{
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, avg_pool1d, avg_pool2d,
-    max_pool1d, max_pool2d,
+    avg_pool3d, max_pool1d, max_pool2d, max_pool3d,
 };
 pub(crate) use power::power;
 pub use product::{
@@ -39,6 +46,7 @@ pub use product::{
     conv2d, conv2d_with_sums, conv3d, linear, linear_with_sums,
 };
 pub use quantization::*;
+pub use softmax::{quiet_softmax, softmax};
 pub(crate) use sum::sum;
 pub use update::{AdamStep, SgdStep, adam, sgd};
 

@@ -113,13 +113,13 @@ impl Quantizers {
     /// A tensor of the layer that each batch has of its own, as an operand.
     pub fn activation<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
         let never_negative = observe::reads(self.identity.id, &x);
-        self.operand(slot, self.tap(slot, x), Of::Batch { never_negative })
+        self.seen_operand(slot, x, Of::Batch { never_negative })
     }
 
     /// A parameter of the layer, as an operand.
     pub fn parameter<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
         let x = self.on_the_way_back(Slot::GRADIENT, x);
-        self.operand(slot, self.tap(slot, x), Of::Parameter(None))
+        self.seen_operand(slot, x, Of::Parameter(None))
     }
 
     /// The layer's input, as an operand.
@@ -211,8 +211,7 @@ impl Quantizers {
         let step = counted.then(|| sums.step(&input, &weight)).flatten();
         let bias = bias.map(|bias| {
             let bias = self.on_the_way_back(Slot::GRADIENT, bias);
-            let bias = self.tap(Slot::BIAS, bias);
-            self.operand(Slot::BIAS, bias, Of::Parameter(step.as_ref()))
+            self.seen_operand(Slot::BIAS, bias, Of::Parameter(step.as_ref()))
         });
         let Some((accumulator, step)) = self.accumulator.as_ref().zip(step) else {
             return sum(input, weight, bias);
@@ -279,6 +278,13 @@ impl Quantizers {
 
     fn tap<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Tensor<D> {
         tap::pass(self.identity.id, slot, x)
+    }
+
+    /// The operand, of which taps see the tensor and what the operator reads.
+    fn seen_operand<const D: usize>(&self, slot: &str, x: Tensor<D>, of: Of<'_>) -> Operand<D> {
+        let operand = self.operand(slot, self.tap(slot, x), of);
+        tap::read(self.identity.id, slot, &operand);
+        operand
     }
 
     fn operand<const D: usize>(&self, slot: &str, x: Tensor<D>, of: Of<'_>) -> Operand<D> {

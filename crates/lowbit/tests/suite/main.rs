@@ -26,4 +26,5 @@ mod own_layer;
 mod qpytorch;
 mod recipes;
 mod shift_adder;
+mod slots;
 mod training;

@@ -1,15 +1,57 @@
-//! Rectifiers, clamps and sigmoids.
+//! Rectifiers, clamps, sigmoids and the softmax: what looks at one number at a time, or at a row of them.
 
+mod any;
+mod celu;
+mod elu;
+mod gelu;
+mod hard_shrink;
+mod hard_sigmoid;
+mod hard_swish;
 mod hardtanh;
 mod leaky_relu;
+mod log_sigmoid;
+mod mish;
+mod prelu;
 mod relu;
 mod relu6;
+mod selu;
+mod shrink;
 mod sigmoid;
+mod silu;
+mod soft_shrink;
+mod softmax;
+mod softplus;
+mod softsign;
+mod swiglu;
 mod tanh;
+mod tanhshrink;
+mod threshold;
+mod thresholded_relu;
 
+pub use any::Activation;
+pub use celu::{Celu, CeluConfig};
+pub use elu::{Elu, EluConfig};
+pub use gelu::{Gelu, GeluConfig};
+pub use hard_shrink::{HardShrink, HardShrinkConfig};
+pub use hard_sigmoid::{HardSigmoid, HardSigmoidConfig};
+pub use hard_swish::{HardSwish, HardSwishConfig};
 pub use hardtanh::{Hardtanh, HardtanhConfig};
 pub use leaky_relu::{LeakyRelu, LeakyReluConfig};
+pub use log_sigmoid::{LogSigmoid, LogSigmoidConfig};
+pub use mish::{Mish, MishConfig};
+pub use prelu::{PRelu, PReluConfig};
 pub use relu::{Relu, ReluConfig};
 pub use relu6::{Relu6, Relu6Config};
+pub use selu::{Selu, SeluConfig};
+pub use shrink::{Shrink, ShrinkConfig};
 pub use sigmoid::{Sigmoid, SigmoidConfig};
+pub use silu::{Silu, SiluConfig};
+pub use soft_shrink::{SoftShrink, SoftShrinkConfig};
+pub use softmax::{Softmax, SoftmaxConfig};
+pub use softplus::{Softplus, SoftplusConfig};
+pub use softsign::{Softsign, SoftsignConfig};
+pub use swiglu::{SwiGlu, SwiGluConfig};
 pub use tanh::{Tanh, TanhConfig};
+pub use tanhshrink::{Tanhshrink, TanhshrinkConfig};
+pub use threshold::{Threshold, ThresholdConfig};
+pub use thresholded_relu::{ThresholdedRelu, ThresholdedReluConfig};

@@ -12,7 +12,9 @@ use crate::config::{Describe, Description, QConfig};
 use crate::nn::conv::parts::ConvParts;
 use crate::nn::window::{Padding, Window};
 use crate::ops;
-use crate::quantizers::{FormatQuantizer, FormatQuantizerConfig, QuantizerConfig, Quantizers};
+use crate::quantizers::{
+    FormatQuantizer, FormatQuantizerConfig, QuantizerConfig, Quantizers, Slot,
+};
 
 /// Widths of a weight.
 const WEIGHT_BITS: RangeInclusive<u8> = 2..=8;
@@ -188,9 +190,11 @@ impl ShiftConv2d {
     pub(crate) fn sums(&self, input: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
         let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
         let options = parts.options(size);
+        let weight = self.weight.val();
+        let weight = self.quantizers.on_the_way_back(Slot::GRADIENT, weight);
         self.quantizers.accumulate(
             self.quantizers.input(input),
-            self.shifts.operand(self.weight.val()),
+            self.shifts.operand(weight),
             bias,
             parts.sums(),
             |input, weight, bias| ops::conv2d(input, weight, bias, options),

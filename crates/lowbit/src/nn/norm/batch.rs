@@ -8,6 +8,7 @@ use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::activation::Relu;
 use crate::nn::norm::Normalization;
+use crate::nn::norm::parts::{INSIDE, check_epsilon, description, divisor, scaled_and_shifted};
 use crate::nn::norm::statistics::batch_weight;
 use crate::nn::window::at_least_one;
 use crate::ops::{self, Activation};
@@ -25,13 +26,18 @@ pub struct BatchNormConfig {
     /// Weight of a batch in the running statistics, 0 to 1.
     #[config(default = 0.1)]
     pub momentum: f64,
-    /// What is quantized; the slots are `input` and `output`.
+    /// What is quantized; the slots are `input`, `gamma`, `beta`, `mean`, `deviation`,
+    /// `normalized`, `output`, `error` and `gradient`.
     #[config(default = "QConfig::default()")]
     pub quantization: QConfig,
 }
 
 /// Batch normalization (Ioffe, Szegedy, arXiv 1502.03167). Built by [`BatchNormConfig`]; parameter
 /// paths are those of `burn::nn::BatchNorm`.
+///
+/// One pass, unless `mean`, `deviation` or `normalized` have a quantizer; composed of tensor
+/// operations then, which sum in another order. Where a deviation is rounded to zero, the normalized
+/// numbers are zero.
 ///
 /// # Example
 /// ```
@@ -91,9 +97,14 @@ impl BatchNormConfig {
 
 impl Describe for BatchNormConfig {
     fn describe(&self) -> Description {
-        let mut description = Description::new("BatchNorm");
-        description.slots.push(Slot::GRADIENT);
-        description
+        let own = [
+            Slot::GAMMA,
+            Slot::BETA,
+            Slot::MEAN,
+            Slot::DEVIATION,
+            Slot::NORMALIZED,
+        ];
+        description("BatchNorm", &own)
     }
 
     fn quantization(&self) -> &QConfig {
@@ -106,10 +117,7 @@ impl Describe for BatchNormConfig {
 
     fn check_fields(&self) -> Result<(), Error> {
         at_least_one("num_features", &[self.num_features])?;
-        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
-            let message = format!("is {}, expected finite and positive", self.epsilon);
-            return Err(Error::config("epsilon", message));
-        }
+        check_epsilon(self.epsilon)?;
         if !(0.0..=1.0).contains(&self.momentum) {
             let message = format!("is {}, expected 0 to 1", self.momentum);
             return Err(Error::config("momentum", message));
@@ -148,11 +156,27 @@ impl BatchNorm {
     }
 
     fn normalize<const D: usize>(&self, input: Tensor<D>, activation: Activation) -> Tensor<D> {
-        let input = self.quantizers.input(input).quantized();
-        let affine = [&self.gamma, &self.beta];
-        let affine = affine.map(|p| self.quantizers.on_the_way_back(Slot::GRADIENT, p.val()));
+        let quantizers = &self.quantizers;
+        let input = quantizers.input(input).quantized();
+        let inside = INSIDE.iter().any(|slot| quantizers.get(slot).is_some());
+        if inside {
+            let normalized = self.composed(input);
+            let (gamma, beta) = (self.gamma.val(), Some(self.beta.val()));
+            let output = scaled_and_shifted(quantizers, normalized, gamma, beta, 1);
+            return match activation {
+                Activation::Identity => output,
+                Activation::Relu => ops::relu(output),
+                Activation::Relu6 => ops::relu6(output),
+            };
+        }
+        if Taps::are_attached() {
+            // To be seen only: the one pass makes the result.
+            self.with_slots(input.clone(), self.statistics(&input));
+        }
+        let affine = [(Slot::GAMMA, &self.gamma), (Slot::BETA, &self.beta)];
+        let affine = affine.map(|(slot, p)| quantizers.parameter(slot, p.val()).quantized());
         let device = input.device();
-        if !(device.is_autodiff() && self.training.is_enabled()) {
+        if !self.is_live(&device) {
             let statistics = [&self.running_mean, &self.running_var]
                 .map(|running| running.value().to_device(&device));
             return ops::batch_norm(input, affine, statistics, self.epsilon, activation);
@@ -160,6 +184,52 @@ impl BatchNorm {
         let batch = ops::batch_norm_train(input, affine, self.epsilon, activation);
         self.update(batch.mean, batch.variance, &device);
         batch.output
+    }
+
+    /// Whether the statistics are those of the batch.
+    fn is_live(&self, device: &Device) -> bool {
+        device.is_autodiff() && self.training.is_enabled()
+    }
+
+    /// The normalized input, before gamma and beta, composed of tensor operations; running
+    /// statistics follow the batch.
+    fn composed<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let device = input.device();
+        let [mean, variance] = self.statistics(&input);
+        if self.is_live(&device) {
+            self.update(mean.clone(), variance.clone(), &device);
+        }
+        self.with_slots(input, [mean, variance])
+    }
+
+    /// Mean and (biased) variance of each channel: of the batch, or the running ones.
+    fn statistics<const D: usize>(&self, input: &Tensor<D>) -> [Tensor<1>; 2] {
+        let device = input.device();
+        if !self.is_live(&device) {
+            return [&self.running_mean, &self.running_var]
+                .map(|running| running.value().to_device(&device));
+        }
+        statistics_of(input.clone())
+    }
+
+    /// `(x - mean) / sqrt(variance + epsilon)`, all of it through the slots.
+    fn with_slots<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        [mean, variance]: [Tensor<1>; 2],
+    ) -> Tensor<D> {
+        let along = |per_channel: Tensor<1>| {
+            let mut shape = [1; D];
+            shape[1] = per_channel.dims()[0];
+            per_channel.reshape(shape)
+        };
+        let quantizers = &self.quantizers;
+        let deviation = variance.add_scalar(self.epsilon).sqrt();
+        let mean = quantizers.activation(Slot::MEAN, mean).quantized();
+        let deviation = divisor(quantizers, deviation);
+        let normalized = (input - along(mean)) / along(deviation);
+        let normalized = quantizers.activation(Slot::NORMALIZED, normalized);
+        normalized.quantized()
     }
 
     /// What it does with the running statistics.
@@ -182,13 +252,8 @@ impl BatchNorm {
     /// What it does with mean and (biased) variance of a batch, `[batch, num_features, ...]`, which
     /// the running statistics take note of.
     pub(crate) fn of_batch(&self, batch: Tensor<4>) -> Normalization {
-        let device = batch.device();
-        let features = batch.dims()[1];
-        let rows = batch.swap_dims(0, 1).reshape([features as i32, -1]);
-        let mean = rows.clone().mean_dim(1);
-        let variance = (rows - mean.clone()).square().mean_dim(1);
-        let (mean, variance) = (mean.reshape([features]), variance.reshape([features]));
-        self.update(mean.clone(), variance.clone(), &device);
+        let [mean, variance] = statistics_of(batch.clone());
+        self.update(mean.clone(), variance.clone(), &batch.device());
         self.with_statistics(mean, variance)
     }
 
@@ -209,6 +274,15 @@ impl BatchNorm {
         follow(&self.running_mean, mean);
         follow(&self.running_var, variance);
     }
+}
+
+/// Mean and (biased) variance of each channel, `[channels]`, of `[batch, channels, ...]`.
+fn statistics_of<const D: usize>(batch: Tensor<D>) -> [Tensor<1>; 2] {
+    let features = batch.dims()[1];
+    let rows = batch.swap_dims(0, 1).reshape([features as i32, -1]);
+    let mean = rows.clone().mean_dim(1);
+    let variance = (rows - mean.clone()).square().mean_dim(1);
+    [mean, variance].map(|of_rows| of_rows.reshape([features]))
 }
 
 impl ModuleDisplay for BatchNorm {

@@ -4,7 +4,7 @@ mod pool1d;
 mod pool3d;
 
 pub use pool1d::{adaptive_avg_pool1d, avg_pool1d, max_pool1d};
-pub use pool3d::adaptive_avg_pool3d;
+pub use pool3d::{adaptive_avg_pool3d, avg_pool3d, max_pool3d};
 
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::ops::ModuleOps;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::ops::{GradientSink, watch_gradient};
+use crate::ops::{GradientSink, Operand, watch_gradient};
 use crate::quantizers::watch::{ModulePath, Place, Selection};
 
 /// A tensor of a layer, as it passed by.
@@ -17,6 +17,8 @@ pub struct Tapped {
     pub place: Place,
     /// Shape and values.
     pub tensor: TensorData,
+    /// The same as the layer's operator reads it, quantized; of an `output`, the tensor itself.
+    pub read: TensorData,
     /// The gradient of the loss with respect to it, where that was asked for and a backward pass
     /// has reached it.
     pub gradient: Option<TensorData>,
@@ -36,6 +38,16 @@ struct Attached {
     selection: Selection,
     gradients: Option<GradientSink>,
     seen: Vec<Tapped>,
+}
+
+impl Attached {
+    /// Whether the last tensor seen was the one in that slot of the layer `id`.
+    fn saw_last(&self, id: ParamId, slot: &str) -> bool {
+        let layer = self.layers.get(&id).map(|(layer, _)| layer);
+        self.seen
+            .last()
+            .is_some_and(|seen| Some(&seen.place.layer) == layer && seen.place.slot == slot)
+    }
 }
 
 thread_local! {
@@ -123,9 +135,11 @@ pub(crate) fn pass<const D: usize>(id: ParamId, slot: &str, x: Tensor<D>) -> Ten
         if !taps.selection.accepts(&place) {
             return x;
         }
+        let tensor = x.clone().without_autodiff().into_data();
         taps.seen.push(Tapped {
             place,
-            tensor: x.clone().without_autodiff().into_data(),
+            read: tensor.clone(),
+            tensor,
             gradient: None,
         });
         match &taps.gradients {
@@ -133,6 +147,21 @@ pub(crate) fn pass<const D: usize>(id: ParamId, slot: &str, x: Tensor<D>) -> Ten
             None => x,
         }
     })
+}
+
+/// Takes note of what the operator of the layer `id` reads, where the taps on this thread have just
+/// seen the tensor in that slot.
+pub(crate) fn read<const D: usize>(id: ParamId, slot: &str, operand: &Operand<D>) {
+    let listens = TAPS.with_borrow(|taps| taps.as_ref().is_some_and(|t| t.saw_last(id, slot)));
+    if !listens {
+        return;
+    }
+    let read = operand.clone().quantized().without_autodiff().into_data();
+    TAPS.with_borrow_mut(|taps| {
+        if let Some(tapped) = taps.as_mut().and_then(|taps| taps.seen.last_mut()) {
+            tapped.read = read;
+        }
+    });
 }
 
 /// Finds the identity of every layer.
