@@ -116,9 +116,9 @@ fn slots(bits: u32, names: &[&str]) -> QConfig {
 /// Weights, biases, what layers read and the result, and whatever is inside of them.
 fn every_tensor(bits: u32, types: &[(&str, &[&str])]) -> QPlan {
     let overrides = types.iter().map(|(layer_type, names)| Override {
-        path: None,
         layer_type: Some((*layer_type).into()),
         config: slots(bits, names),
+        ..Override::default()
     });
     QPlan {
         overrides: overrides.collect(),
