@@ -1,6 +1,8 @@
 //! A neuron's state in fixed point: what digital hardware holds of it.
 
-use super::step::{BLOCK, Block};
+use serde::{Deserialize, Serialize};
+
+use super::step::{BLOCK, Block, block};
 
 /// The integers, times `step`, that a state is.
 ///
@@ -22,7 +24,8 @@ pub struct Grid {
 }
 
 /// What becomes of a sum outside a range of integers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Overflow {
     /// The nearer end.
     Saturate,
@@ -31,7 +34,8 @@ pub enum Overflow {
 }
 
 /// How a state decays by the factor `a` on a grid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Leak {
     /// `round(a v)`.
     Product(LeakRounding),
@@ -44,7 +48,8 @@ pub enum Leak {
 }
 
 /// To which integer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LeakRounding {
     /// The nearest, ties to even.
     Nearest,
@@ -78,14 +83,14 @@ impl Grid {
                     moved[j] = f64::from(state[j] * unit) * f64::from(decay[j]);
                 }
                 rounding.of(&mut moved);
-                std::array::from_fn(|j| moved[j] as f32 * self.step)
+                block(|j| moved[j] as f32 * self.step)
             }
             Leak::Difference(rounding) => {
                 for j in 0..BLOCK {
                     moved[j] = f64::from(state[j] * unit) * (1.0 - f64::from(decay[j]));
                 }
                 rounding.of(&mut moved);
-                std::array::from_fn(|j| state[j] - moved[j] as f32 * self.step)
+                block(|j| state[j] - moved[j] as f32 * self.step)
             }
             Leak::ShiftToZero => {
                 for j in 0..BLOCK {
@@ -95,7 +100,7 @@ impl Grid {
                     let least = if v > 0.0 { 1.0 } else { 0.0 };
                     moved[j] = if shifted == 0.0 { least } else { shifted };
                 }
-                std::array::from_fn(|j| state[j] - moved[j] as f32 * self.step)
+                block(|j| state[j] - moved[j] as f32 * self.step)
             }
         }
     }

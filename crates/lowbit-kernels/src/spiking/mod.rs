@@ -33,11 +33,14 @@ mod surrogate;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
+
 pub use grid::{Grid, Leak, LeakRounding, Overflow};
 pub use surrogate::Surrogate;
 
 /// What a state takes of what comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Gain {
     /// All of it.
     One,
@@ -48,7 +51,8 @@ pub enum Gain {
 }
 
 /// What becomes of a potential that fired.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reset {
     /// It stays.
     None,
@@ -59,7 +63,8 @@ pub enum Reset {
 }
 
 /// A threshold that rises with the neuron's own spikes: by `strength b`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Adaptation {
     /// What `b` takes of a spike.
     pub gain: Gain,
@@ -68,7 +73,8 @@ pub struct Adaptation {
 }
 
 /// When and how a neuron fires.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Firing {
     /// What becomes of the potential.
     pub reset: Reset,
@@ -100,6 +106,20 @@ pub struct Neuron {
     pub min_potential: Option<f32>,
     /// The numbers that its state can be; none for f32.
     pub grid: Option<Grid>,
+}
+
+/// A single spike at the threshold and above, which is subtracted; gradients go through the reset.
+impl Default for Firing {
+    fn default() -> Self {
+        Self {
+            reset: Reset::Subtract,
+            reset_next: false,
+            most_spikes: 1,
+            above: false,
+            reset_gradient: true,
+            surrogate: Surrogate::default(),
+        }
+    }
 }
 
 impl Neuron {

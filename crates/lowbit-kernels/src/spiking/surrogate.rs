@@ -1,10 +1,13 @@
 //! Surrogate gradients: what stands for the derivative of a spike, which is zero almost everywhere.
 
+use serde::{Deserialize, Serialize};
+
 use super::step::{BLOCK, Block};
 
 /// The derivative of a spike to the membrane potential `u` on the way back, with the threshold `t`
 /// and `x = u - t`. Widths and deviations are positive; `scale` multiplies the whole.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Surrogate {
     /// `scale / (width t) e^(-|x| / (width t))` (Shrestha and Orchard, "SLAYER", NeurIPS 2018,
     /// arXiv 1810.08646, section 3.2).
@@ -61,13 +64,17 @@ pub enum Surrogate {
     },
 }
 
-impl Surrogate {
-    /// What the paper or its usual implementation takes: a single exponential half a threshold wide.
-    pub const DEFAULT: Self = Self::SingleExponential {
-        width: 0.5,
-        scale: 1.0,
-    };
+/// A single exponential half a threshold wide, the usual one of sinabs.
+impl Default for Surrogate {
+    fn default() -> Self {
+        Self::SingleExponential {
+            width: 0.5,
+            scale: 1.0,
+        }
+    }
+}
 
+impl Surrogate {
     /// The derivative at each of a block's potentials.
     #[inline(always)]
     pub(super) fn slopes(self, u: &Block, threshold: &Block) -> Block {

@@ -10,6 +10,7 @@ mod linear;
 mod norm;
 mod pool;
 mod quantize;
+mod spiking;
 mod window;
 
 pub use activation::{
@@ -36,3 +37,8 @@ pub use pool::{
     AvgPool2dConfig, MaxPool1d, MaxPool1dConfig, MaxPool2d, MaxPool2dConfig,
 };
 pub use quantize::{Quantize, QuantizeConfig};
+pub use spiking::{
+    Alif, AlifConfig, CubaLif, CubaLifConfig, Decay, DecayConfig, DecayValue, ExpLeak,
+    ExpLeakConfig, Iaf, IafConfig, Lif, LifConfig, NeuronState, SumPool2d, SumPool2dConfig,
+    ThresholdConfig, fold_time, unfold_time,
+};

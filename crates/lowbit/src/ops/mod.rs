@@ -14,6 +14,7 @@ mod pool;
 mod power;
 mod product;
 mod quantization;
+mod spiking;
 mod sum;
 mod update;
 
@@ -29,7 +30,7 @@ pub use pointwise::{
 };
 pub use pool::{
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, avg_pool1d, avg_pool2d,
-    max_pool1d, max_pool2d,
+    max_pool1d, max_pool2d, sum_pool2d,
 };
 pub(crate) use power::power;
 pub use product::{
@@ -38,6 +39,10 @@ pub use product::{
     conv2d, conv2d_with_sums, conv3d, linear, linear_with_sums,
 };
 pub use quantization::*;
+pub use spiking::{
+    Adaptation, Firing, Gain, Grid, Leak, LeakRounding, Neuron, NeuronParameters, Overflow, Reset,
+    Surrogate, spiking, spiking_with_state,
+};
 pub(crate) use sum::sum;
 pub use update::{AdamStep, SgdStep, adam, sgd};
 
