@@ -277,10 +277,10 @@ impl Step<'_> {
         let dv = &flow.membrane;
         let dv = match self.neuron.firing {
             Some(_) => *dv,
-            None => block(|j| dv[j] + dy[j]),
+            None => block!(|j| dv[j] + dy[j]),
         };
         let dw = match self.neuron.min_potential {
-            Some(min) => block(|j| {
+            Some(min) => block!(|j| {
                 if self.fired.reset[j] < min {
                     0.0
                 } else {
@@ -294,7 +294,7 @@ impl Step<'_> {
         };
         let (u, t, z) = (self.u, self.threshold, &self.fired.spikes);
         let mut dz = match self.neuron.adaptation {
-            Some(_) => block(|j| dy[j] + self.c.adaptation_gain[j] * flow.adaptation[j]),
+            Some(_) => block!(|j| dy[j] + self.c.adaptation_gain[j] * flow.adaptation[j]),
             None => *dy,
         };
         let mut dt = [0.0; BLOCK];
@@ -303,26 +303,26 @@ impl Step<'_> {
             match firing.reset {
                 Reset::None => {}
                 Reset::Subtract => {
-                    dt = block(|j| -z[j] * dw[j]);
+                    dt = block!(|j| -z[j] * dw[j]);
                     if firing.reset_gradient {
-                        dz = block(|j| dz[j] - t[j] * dw[j]);
+                        dz = block!(|j| dz[j] - t[j] * dw[j]);
                     }
                 }
                 Reset::To(value) => {
-                    du = block(|j| if z[j] > 0.0 { 0.0 } else { dw[j] });
+                    du = block!(|j| if z[j] > 0.0 { 0.0 } else { dw[j] });
                     if firing.reset_gradient {
-                        dz = block(|j| dz[j] + (value - u[j]) * dw[j]);
+                        dz = block!(|j| dz[j] + (value - u[j]) * dw[j]);
                     }
                 }
             }
         }
         let slopes = firing.surrogate.slopes(u, t);
-        let through = block(|j| dz[j] * slopes[j]);
-        du = block(|j| du[j] + through[j]);
+        let through = block!(|j| dz[j] * slopes[j]);
+        du = block!(|j| du[j] + through[j]);
         dt = if firing.most_spikes == 1 {
-            block(|j| dt[j] - through[j])
+            block!(|j| dt[j] - through[j])
         } else {
-            block(|j| dt[j] - through[j] * (u[j] / t[j]))
+            block!(|j| dt[j] - through[j] * (u[j] / t[j]))
         };
         self.through_threshold(flow, &mut du, &dt, adaptation);
         du
@@ -350,7 +350,7 @@ impl Step<'_> {
                 total[j] += db[j] * (before[j] + slope * z[j]);
             }
             let decay = &self.c.adaptation_decay;
-            flow.adaptation = block(|j| decay[j] * db[j] + a.strength * dt[j]);
+            flow.adaptation = block!(|j| decay[j] * db[j] + a.strength * dt[j]);
         }
         if !self.neuron.resets_next() {
             return;
@@ -363,7 +363,7 @@ impl Step<'_> {
                     total[j] -= z[j] * du[j];
                 }
             }
-            Some(Reset::To(_)) => *du = block(|j| if z[j] > 0.0 { 0.0 } else { du[j] }),
+            Some(Reset::To(_)) => *du = block!(|j| if z[j] > 0.0 { 0.0 } else { du[j] }),
             Some(Reset::None) | None => {}
         }
     }
@@ -378,18 +378,18 @@ impl Step<'_> {
         for j in 0..BLOCK {
             total[j] += du[j] * (v[j] + slope * i[j]);
         }
-        flow.membrane = block(|j| c.decay[j] * du[j]);
+        flow.membrane = block!(|j| c.decay[j] * du[j]);
         let Some(gain) = neuron.synapse else {
-            return block(|j| c.gain[j] * du[j]);
+            return block!(|j| c.gain[j] * du[j]);
         };
-        let di = block(|j| flow.current[j] + c.gain[j] * du[j]);
+        let di = block!(|j| flow.current[j] + c.gain[j] * du[j]);
         let slope = gain.slope();
         let total = &mut flow.parameters[2];
         for j in 0..BLOCK {
             total[j] += di[j] * (current.before[j] + slope * x[j]);
         }
-        flow.current = block(|j| c.synapse_decay[j] * di[j]);
-        block(|j| c.synapse_gain[j] * di[j])
+        flow.current = block!(|j| c.synapse_decay[j] * di[j]);
+        block!(|j| c.synapse_gain[j] * di[j])
     }
 }
 

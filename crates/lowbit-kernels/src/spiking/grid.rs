@@ -63,9 +63,21 @@ impl LeakRounding {
     #[inline(always)]
     fn of(self, x: &mut [f64; BLOCK]) {
         match self {
-            Self::Nearest => x.iter_mut().for_each(|x| *x = x.round_ties_even()),
-            Self::TowardZero => x.iter_mut().for_each(|x| *x = x.trunc()),
-            Self::Down => x.iter_mut().for_each(|x| *x = x.floor()),
+            Self::Nearest => {
+                for x in x {
+                    *x = x.round_ties_even();
+                }
+            }
+            Self::TowardZero => {
+                for x in x {
+                    *x = x.trunc();
+                }
+            }
+            Self::Down => {
+                for x in x {
+                    *x = x.floor();
+                }
+            }
         }
     }
 }
@@ -83,14 +95,14 @@ impl Grid {
                     moved[j] = f64::from(state[j] * unit) * f64::from(decay[j]);
                 }
                 rounding.of(&mut moved);
-                block(|j| moved[j] as f32 * self.step)
+                block!(|j| moved[j] as f32 * self.step)
             }
             Leak::Difference(rounding) => {
                 for j in 0..BLOCK {
                     moved[j] = f64::from(state[j] * unit) * (1.0 - f64::from(decay[j]));
                 }
                 rounding.of(&mut moved);
-                block(|j| state[j] - moved[j] as f32 * self.step)
+                block!(|j| state[j] - moved[j] as f32 * self.step)
             }
             Leak::ShiftToZero => {
                 for j in 0..BLOCK {
@@ -100,7 +112,7 @@ impl Grid {
                     let least = if v > 0.0 { 1.0 } else { 0.0 };
                     moved[j] = if shifted == 0.0 { least } else { shifted };
                 }
-                block(|j| state[j] - moved[j] as f32 * self.step)
+                block!(|j| state[j] - moved[j] as f32 * self.step)
             }
         }
     }

@@ -33,15 +33,19 @@ pub(super) fn store(block: &Block, row: &mut [f32], at: usize, width: usize) {
     }
 }
 
-/// `f` of every neuron of a block.
-#[inline(always)]
-pub(super) fn block(f: impl Fn(usize) -> f32) -> Block {
-    let mut made = [0.0; BLOCK];
-    for (j, made) in made.iter_mut().enumerate() {
-        *made = f(j);
-    }
-    made
+/// `block!(|j| number)`: that number for every neuron `j` of a block. No closure, since one that is
+/// not inlined would be compiled for the instructions that every CPU has.
+macro_rules! block {
+    (|$j:ident| $number:expr) => {{
+        let mut made: Block = [0.0; BLOCK];
+        #[allow(clippy::needless_range_loop, reason = "several blocks at one place")]
+        for $j in 0..BLOCK {
+            made[$j] = $number;
+        }
+        made
+    }};
 }
+pub(super) use block;
 
 /// The parameters of a block of neurons.
 pub(super) struct Constants {
@@ -60,7 +64,7 @@ impl Gain {
         match self {
             Self::One => [1.0; BLOCK],
             Self::Decay => *decay,
-            Self::Rest => block(|j| 1.0 - decay[j]),
+            Self::Rest => block!(|j| 1.0 - decay[j]),
         }
     }
 
@@ -163,12 +167,12 @@ impl Neuron {
     #[inline(always)]
     fn decayed(&self, state: &Block, decay: &Block, gain: &Block, input: &Block) -> Block {
         let Some(grid) = &self.grid else {
-            return block(|j| decay[j] * state[j] + gain[j] * input[j]);
+            return block!(|j| decay[j] * state[j] + gain[j] * input[j]);
         };
-        let mut incoming = block(|j| gain[j] * input[j]);
+        let mut incoming = block!(|j| gain[j] * input[j]);
         grid.round(&mut incoming);
         let kept = grid.leak(state, decay);
-        let mut sum = block(|j| kept[j] + incoming[j]);
+        let mut sum = block!(|j| kept[j] + incoming[j]);
         grid.limit(&mut sum);
         sum
     }
@@ -192,7 +196,7 @@ impl Neuron {
     #[inline(always)]
     pub(super) fn thresholds(&self, c: &Constants, adaptation: &Block) -> Block {
         match self.adaptation {
-            Some(a) => block(|j| c.threshold[j] + a.strength * adaptation[j]),
+            Some(a) => block!(|j| c.threshold[j] + a.strength * adaptation[j]),
             None => c.threshold,
         }
     }
@@ -205,16 +209,16 @@ impl Neuron {
         };
         if firing.most_spikes != 1 {
             let most = firing.most_spikes as f32;
-            return block(|j| {
+            return block!(|j| {
                 let spikes = (u[j] / threshold[j]).floor();
                 let some = if spikes > 0.0 { spikes } else { 0.0 };
                 if some > most { most } else { some }
             });
         }
         if firing.above {
-            block(|j| if u[j] > threshold[j] { 1.0 } else { 0.0 })
+            block!(|j| if u[j] > threshold[j] { 1.0 } else { 0.0 })
         } else {
-            block(|j| if u[j] >= threshold[j] { 1.0 } else { 0.0 })
+            block!(|j| if u[j] >= threshold[j] { 1.0 } else { 0.0 })
         }
     }
 
@@ -223,14 +227,14 @@ impl Neuron {
         match self.firing.map_or(Reset::None, |firing| firing.reset) {
             Reset::None => *u,
             Reset::Subtract => {
-                let mut left = block(|j| u[j] - spikes[j] * threshold[j]);
+                let mut left = block!(|j| u[j] - spikes[j] * threshold[j]);
                 if let Some(grid) = &self.grid {
                     grid.round(&mut left);
                     grid.limit(&mut left);
                 }
                 left
             }
-            Reset::To(value) => block(|j| if spikes[j] > 0.0 { value } else { u[j] }),
+            Reset::To(value) => block!(|j| if spikes[j] > 0.0 { value } else { u[j] }),
         }
     }
 
@@ -244,7 +248,7 @@ impl Neuron {
             self.reset(u, &spikes, threshold)
         };
         let membrane = match self.min_potential {
-            Some(min) => block(|j| if reset[j] < min { min } else { reset[j] }),
+            Some(min) => block!(|j| if reset[j] < min { min } else { reset[j] }),
             None => reset,
         };
         Fired {

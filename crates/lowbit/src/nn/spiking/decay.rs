@@ -52,7 +52,7 @@ impl DecayConfig {
         let length = [self.neurons.unwrap_or(1)];
         let parameter = |value: f64| {
             let values = Tensor::<1>::full(length, value, device);
-            Param::from_tensor(values.set_require_grad(self.trained))
+            Param::from_tensor(values).set_require_grad(self.trained)
         };
         let (tau, alpha) = match self.value {
             DecayValue::Tau(tau) => (Some(parameter(tau)), None),

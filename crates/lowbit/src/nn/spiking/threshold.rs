@@ -22,7 +22,7 @@ impl ThresholdConfig {
     /// Builds the parameter, `[1]` or `[neurons]`.
     pub fn init(&self, device: &Device) -> Param<Tensor<1>> {
         let values = Tensor::<1>::full([self.neurons.unwrap_or(1)], self.value, device);
-        Param::from_tensor(values.set_require_grad(self.trained))
+        Param::from_tensor(values).set_require_grad(self.trained)
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
