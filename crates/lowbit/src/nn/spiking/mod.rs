@@ -6,6 +6,7 @@
 //! [`NeuronState`] that the caller has kept and returns the next one.
 
 mod alif;
+mod coding;
 mod cuba_lif;
 mod decay;
 mod dynamics;
@@ -19,6 +20,7 @@ mod tests;
 mod threshold;
 
 pub use alif::{Alif, AlifConfig};
+pub use coding::Coding;
 pub use cuba_lif::{CubaLif, CubaLifConfig};
 pub use decay::{Decay, DecayConfig, DecayValue};
 pub use exp_leak::{ExpLeak, ExpLeakConfig};
