@@ -8,7 +8,8 @@ use super::step::{BLOCK, Block, block};
 ///
 /// A step of time rounds each part of a sum by itself, as hardware does: `L(v) + R(c)`, with the
 /// leak `L` of [`Leak`] and what comes in, `R(c)`, rounded to the nearest multiple of the step, ties to
-/// even. The sum is then brought into the range.
+/// even. The sum is then brought into the range. Where what comes in decays at once
+/// ([`Gain::Decay`](super::Gain::Decay)), that is `L(v + R(c))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grid {
     /// A power of two.

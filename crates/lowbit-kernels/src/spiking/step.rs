@@ -163,28 +163,50 @@ impl Neuron {
         self.firing.is_some_and(|firing| firing.reset_next)
     }
 
-    /// `decay * state + gain * input`, on the grid if there is one.
+    /// `decay * state + share * input`, where the share is that of the gain, on the grid if there is
+    /// one. What decays at once is added first: `decay * (state + input)`.
     #[inline(always)]
-    fn decayed(&self, state: &Block, decay: &Block, gain: &Block, input: &Block) -> Block {
+    fn decayed(
+        &self,
+        state: &Block,
+        decay: &Block,
+        (gain, share): (Gain, &Block),
+        input: &Block,
+    ) -> Block {
+        let at_once = gain == Gain::Decay;
         let Some(grid) = &self.grid else {
-            return block!(|j| decay[j] * state[j] + gain[j] * input[j]);
+            return match at_once {
+                true => block!(|j| decay[j] * (state[j] + input[j])),
+                false => block!(|j| decay[j] * state[j] + share[j] * input[j]),
+            };
         };
-        let mut incoming = block!(|j| gain[j] * input[j]);
+        let mut incoming = match at_once {
+            true => *input,
+            false => block!(|j| share[j] * input[j]),
+        };
         grid.round(&mut incoming);
-        let kept = grid.leak(state, decay);
+        let kept = if at_once {
+            *state
+        } else {
+            grid.leak(state, decay)
+        };
         let mut sum = block!(|j| kept[j] + incoming[j]);
         grid.limit(&mut sum);
-        sum
+        if at_once { grid.leak(&sum, decay) } else { sum }
     }
 
     /// Takes the input in; returns the potentials that may fire.
     #[inline(always)]
     pub(super) fn integrate(&self, c: &Constants, state: &mut State, x: &Block) -> Block {
         state.current = match self.synapse {
-            Some(_) => self.decayed(&state.current, &c.synapse_decay, &c.synapse_gain, x),
+            Some(gain) => {
+                let gain = (gain, &c.synapse_gain);
+                self.decayed(&state.current, &c.synapse_decay, gain, x)
+            }
             None => *x,
         };
-        let u = self.decayed(&state.membrane, &c.decay, &c.gain, &state.current);
+        let gain = (self.gain, &c.gain);
+        let u = self.decayed(&state.membrane, &c.decay, gain, &state.current);
         if self.resets_next() {
             self.reset(&u, &state.spikes, &c.threshold)
         } else {
@@ -262,13 +284,10 @@ impl Neuron {
     #[inline(always)]
     pub(super) fn settle(&self, c: &Constants, state: &mut State, fired: &Fired) {
         state.membrane = fired.membrane;
-        if self.adaptation.is_some() {
-            state.adaptation = self.decayed(
-                &state.adaptation,
-                &c.adaptation_decay,
-                &c.adaptation_gain,
-                &fired.spikes,
-            );
+        if let Some(a) = self.adaptation {
+            let gain = (a.gain, &c.adaptation_gain);
+            let (b, z) = (&state.adaptation, &fired.spikes);
+            state.adaptation = self.decayed(b, &c.adaptation_decay, gain, z);
         }
         if self.resets_next() {
             state.spikes = fired.spikes;

@@ -38,7 +38,7 @@ pub use pool::{
 };
 pub use quantize::{Quantize, QuantizeConfig};
 pub use spiking::{
-    Alif, AlifConfig, Coding, CubaLif, CubaLifConfig, Decay, DecayConfig, DecayValue, ExpLeak,
-    ExpLeakConfig, Iaf, IafConfig, Lif, LifConfig, NeuronState, SumPool2d, SumPool2dConfig,
-    ThresholdConfig, fold_time, unfold_time,
+    Alif, AlifConfig, Chip, Coding, CubaLif, CubaLifConfig, Decay, DecayConfig, DecayValue,
+    ExpLeak, ExpLeakConfig, Iaf, IafConfig, Lif, LifConfig, NeuronState, SumPool2d,
+    SumPool2dConfig, ThresholdConfig, fold_time, unfold_time,
 };

@@ -24,4 +24,5 @@ mod own_layer;
 mod qpytorch;
 mod recipes;
 mod shift_adder;
+mod spiking_chips;
 mod training;

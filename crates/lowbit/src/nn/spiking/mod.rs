@@ -6,6 +6,7 @@
 //! [`NeuronState`] that the caller has kept and returns the next one.
 
 mod alif;
+mod chip;
 mod coding;
 mod cuba_lif;
 mod decay;
@@ -20,6 +21,7 @@ mod tests;
 mod threshold;
 
 pub use alif::{Alif, AlifConfig};
+pub use chip::Chip;
 pub use coding::Coding;
 pub use cuba_lif::{CubaLif, CubaLifConfig};
 pub use decay::{Decay, DecayConfig, DecayValue};
