@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::step::{BLOCK, Block, Constants, Fired, State, block, load, store};
+use super::step::{BLOCK, Block, Constants, State, block, load, store};
 use super::{Extent, Gradients, Neuron, Pass, Reset};
 use crate::scratch;
 use crate::vector::{Kernel, dispatch};
@@ -53,12 +53,7 @@ impl Pass<'_> {
             })
             .collect();
         let mut start = vec![0.0; states * batch * neurons];
-        let ends: Vec<&Vec<f32>> = samples.iter().map(|sums| &sums.start).collect();
-        for (sample, made) in ends.into_iter().enumerate() {
-            for (part, row) in made.chunks_exact(neurons).enumerate() {
-                start[(part * batch + sample) * neurons..][..neurons].copy_from_slice(row);
-            }
-        }
+        self.gather(samples.iter().map(|sums| sums.start.as_slice()), &mut start);
         self.sum(&samples, start)
     }
 
@@ -107,26 +102,33 @@ struct Backward<'a> {
     dx: &'a mut [f32],
 }
 
-/// What the way back makes again of the way forward, step after step: potentials before they fire,
-/// currents, and the adaptation before each step, the last two where there are any.
+/// What the way back makes again of the way forward, step after step: potentials before they fire, the
+/// spikes and what the reset leaves, currents, and the adaptation before each step, the last two where
+/// there are any.
 struct Tape<'a> {
     u: &'a mut [Block],
+    spikes: &'a mut [Block],
+    reset: &'a mut [Block],
     current: &'a mut [Block],
     adaptation: &'a mut [Block],
 }
 
 impl<'a> Tape<'a> {
     fn length(neuron: &Neuron, time: usize) -> usize {
-        neuron.states() * time * BLOCK
+        (neuron.states() + 2) * time * BLOCK
     }
 
     fn new(neuron: &Neuron, time: usize, memory: &'a mut [f32]) -> Self {
         let (blocks, _) = memory.as_chunks_mut::<BLOCK>();
         let (u, rest) = blocks.split_at_mut(time);
+        let (spikes, rest) = rest.split_at_mut(time);
+        let (reset, rest) = rest.split_at_mut(time);
         let synapse = if neuron.synapse.is_some() { time } else { 0 };
         let (current, adaptation) = rest.split_at_mut(synapse);
         Self {
             u,
+            spikes,
+            reset,
             current,
             adaptation,
         }
@@ -167,44 +169,60 @@ impl Kernel for Backward<'_> {
                 load(&x[t * neurons..][..neurons], at, width, 0.0)
             });
             let mut flow = Flow::new(self.dend, neuron, at, width);
-            let last = &tape.u[time - 1];
-            let mut threshold = thresholds(neuron, &constants, &tape, time - 1);
-            let mut fired = neuron.fire(last, &threshold);
             for t in (0..time).rev() {
-                let before = match t.checked_sub(1) {
-                    Some(t) => {
-                        let threshold = thresholds(neuron, &constants, &tape, t);
-                        (neuron.fire(&tape.u[t], &threshold), threshold)
-                    }
-                    None => (at_rest(&first), threshold),
-                };
-                let step = Step {
-                    neuron,
-                    c: &constants,
-                    u: &tape.u[t],
-                    threshold: &threshold,
-                    fired: &fired,
-                    before: &before.0,
-                };
-                let dy = load(&self.dy[t * neurons..][..neurons], at, width, 0.0);
-                let du = step.through_firing(&mut flow, &dy, adaptation_before(&tape, t));
-                let x = load(&x[t * neurons..][..neurons], at, width, 0.0);
-                let currents = Currents {
-                    now: tape.current.get(t).unwrap_or(&x),
-                    before: if t == 0 {
-                        &first.current
-                    } else {
-                        tape.current.get(t - 1).unwrap_or(&x)
-                    },
-                };
-                let dx = step.through_leak(&mut flow, &du, &x, currents);
-                store(&dx, &mut self.dx[t * neurons..][..neurons], at, width);
-                (fired, threshold) = before;
+                let row = t * neurons..(t + 1) * neurons;
+                let dy = load(&self.dy[row.clone()], at, width, 0.0);
+                let x = load(&x[row.clone()], at, width, 0.0);
+                let dx = back(neuron, &constants, &mut flow, &tape, &first, t, [&dy, &x]);
+                store(&dx, &mut self.dx[row], at, width);
             }
             flow.write(neuron, &mut sums, at, width);
         }
         sums
     }
+}
+
+/// Takes the gradients back through step `t`, given that of what it handed on, and what it read; returns
+/// that of what it read.
+#[inline(always)]
+fn back(
+    neuron: &Neuron,
+    c: &Constants,
+    flow: &mut Flow,
+    tape: &Tape<'_>,
+    first: &State,
+    t: usize,
+    [dy, x]: [&Block; 2],
+) -> Block {
+    let threshold = thresholds(neuron, c, tape, t);
+    let limited;
+    let (spikes_before, membrane_before) = match t.checked_sub(1) {
+        None => (&first.spikes, &first.membrane),
+        Some(t) if neuron.min_potential.is_some() => {
+            limited = neuron.limited(&tape.reset[t]);
+            (&tape.spikes[t], &limited)
+        }
+        Some(t) => (&tape.spikes[t], &tape.reset[t]),
+    };
+    let step = Step {
+        neuron,
+        c,
+        u: &tape.u[t],
+        threshold: &threshold,
+        spikes: &tape.spikes[t],
+        reset: &tape.reset[t],
+        spikes_before,
+        membrane_before,
+    };
+    let du = step.through_firing(flow, dy, tape.adaptation.get(t));
+    let currents = Currents {
+        now: tape.current.get(t).unwrap_or(x),
+        before: match t.checked_sub(1) {
+            None => &first.current,
+            Some(t) => tape.current.get(t).unwrap_or(x),
+        },
+    };
+    step.through_leak(flow, &du, x, currents)
 }
 
 /// The way forward once more, kept.
@@ -227,6 +245,8 @@ fn record(
         }
         let threshold = neuron.thresholds(c, &state.adaptation);
         let fired = neuron.fire(&u, &threshold);
+        tape.spikes[t] = fired.spikes;
+        tape.reset[t] = fired.reset;
         neuron.settle(c, &mut state, &fired);
     }
 }
@@ -236,21 +256,6 @@ fn thresholds(neuron: &Neuron, c: &Constants, tape: &Tape<'_>, t: usize) -> Bloc
     match tape.adaptation.get(t) {
         Some(adaptation) => neuron.thresholds(c, adaptation),
         None => c.threshold,
-    }
-}
-
-#[inline(always)]
-fn adaptation_before<'a>(tape: &'a Tape<'_>, t: usize) -> Option<&'a Block> {
-    tape.adaptation.get(t)
-}
-
-/// The state before the first step, as one that a step has left.
-#[inline(always)]
-fn at_rest(first: &State) -> Fired {
-    Fired {
-        spikes: first.spikes,
-        reset: first.membrane,
-        membrane: first.membrane,
     }
 }
 
@@ -265,9 +270,11 @@ struct Step<'a> {
     c: &'a Constants,
     u: &'a Block,
     threshold: &'a Block,
-    fired: &'a Fired,
+    spikes: &'a Block,
+    reset: &'a Block,
     /// Of the step before.
-    before: &'a Fired,
+    spikes_before: &'a Block,
+    membrane_before: &'a Block,
 }
 
 impl Step<'_> {
@@ -280,19 +287,13 @@ impl Step<'_> {
             None => block!(|j| dv[j] + dy[j]),
         };
         let dw = match self.neuron.min_potential {
-            Some(min) => block!(|j| {
-                if self.fired.reset[j] < min {
-                    0.0
-                } else {
-                    dv[j]
-                }
-            }),
+            Some(min) => block!(|j| { if self.reset[j] < min { 0.0 } else { dv[j] } }),
             None => dv,
         };
         let Some(firing) = self.neuron.firing else {
             return dw;
         };
-        let (u, t, z) = (self.u, self.threshold, &self.fired.spikes);
+        let (u, t, z) = (self.u, self.threshold, self.spikes);
         let mut dz = match self.neuron.adaptation {
             Some(_) => block!(|j| dy[j] + self.c.adaptation_gain[j] * flow.adaptation[j]),
             None => *dy,
@@ -343,7 +344,7 @@ impl Step<'_> {
             total[j] += dt[j];
         }
         if let (Some(a), Some(before)) = (self.neuron.adaptation, adaptation) {
-            let (db, z) = (flow.adaptation, &self.fired.spikes);
+            let (db, z) = (flow.adaptation, self.spikes);
             let slope = a.gain.slope();
             let total = &mut flow.parameters[3];
             for j in 0..BLOCK {
@@ -355,7 +356,7 @@ impl Step<'_> {
         if !self.neuron.resets_next() {
             return;
         }
-        let z = &self.before.spikes;
+        let z = self.spikes_before;
         match self.neuron.firing.map(|firing| firing.reset) {
             Some(Reset::Subtract) => {
                 let total = &mut flow.parameters[1];
@@ -372,7 +373,7 @@ impl Step<'_> {
     #[inline(always)]
     fn through_leak(&self, flow: &mut Flow, du: &Block, x: &Block, current: Currents<'_>) -> Block {
         let (c, neuron) = (self.c, self.neuron);
-        let (v, i) = (&self.before.membrane, current.now);
+        let (v, i) = (self.membrane_before, current.now);
         let slope = neuron.gain.slope();
         let total = &mut flow.parameters[0];
         for j in 0..BLOCK {

@@ -42,7 +42,7 @@ impl Pass<'_> {
             })
             .collect();
         if let Some(end) = end {
-            self.gather(&states, end);
+            self.gather(states.iter().map(Vec::as_slice), end);
         }
     }
 }

@@ -246,9 +246,9 @@ impl<'a> Pass<'a> {
 
     /// Puts what samples made of their states, `[states][neurons]` each, into
     /// `[states][batch][neurons]`.
-    fn gather(&self, samples: &[Vec<f32>], state: &mut [f32]) {
+    fn gather<'s>(&self, samples: impl Iterator<Item = &'s [f32]>, state: &mut [f32]) {
         let Extent { batch, neurons, .. } = self.extent;
-        for (sample, made) in samples.iter().enumerate() {
+        for (sample, made) in samples.enumerate() {
             for (part, row) in made.chunks_exact(neurons.max(1)).enumerate() {
                 state[(part * batch + sample) * neurons..][..neurons].copy_from_slice(row);
             }

@@ -39,6 +39,7 @@ macro_rules! block {
     (|$j:ident| $number:expr) => {{
         let mut made: Block = [0.0; BLOCK];
         #[allow(clippy::needless_range_loop, reason = "several blocks at one place")]
+        #[allow(unused_braces, reason = "the formatter puts them around a condition")]
         for $j in 0..BLOCK {
             made[$j] = $number;
         }
@@ -260,6 +261,19 @@ impl Neuron {
         }
     }
 
+    /// Potentials no less than the least one.
+    #[inline(always)]
+    pub(super) fn limited(&self, potentials: &Block) -> Block {
+        match self.min_potential {
+            Some(min) => block!(|j| if potentials[j] < min {
+                min
+            } else {
+                potentials[j]
+            }),
+            None => *potentials,
+        }
+    }
+
     /// Spikes at potentials, and what is left of these.
     #[inline(always)]
     pub(super) fn fire(&self, u: &Block, threshold: &Block) -> Fired {
@@ -269,10 +283,7 @@ impl Neuron {
         } else {
             self.reset(u, &spikes, threshold)
         };
-        let membrane = match self.min_potential {
-            Some(min) => block!(|j| if reset[j] < min { min } else { reset[j] }),
-            None => reset,
-        };
+        let membrane = self.limited(&reset);
         Fired {
             spikes,
             reset,
