@@ -18,6 +18,7 @@ mod image_folder;
 mod layers;
 mod methods;
 mod models;
+mod nir;
 mod operators;
 mod operators_pytorch;
 mod own_layer;

@@ -103,6 +103,11 @@ pub struct Decay {
 }
 
 impl Decay {
+    /// The decay of a step, `[1]` or `[neurons]`, without quantization.
+    pub fn value(&self) -> Tensor<1> {
+        self.alpha(&Quantizers::default())
+    }
+
     /// The decay of a step, `[1]` or `[neurons]`: the time constant through its slot `tau`, what is made
     /// of it through `alpha`.
     pub(super) fn alpha(&self, quantizers: &Quantizers) -> Tensor<1> {

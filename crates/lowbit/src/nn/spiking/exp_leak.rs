@@ -56,7 +56,7 @@ pub struct ExpLeak {
     /// How the current decays, where there is a synapse.
     pub syn: Option<Decay>,
     #[module(skip)]
-    neuron: Neuron,
+    pub(crate) neuron: Neuron,
     #[module(skip)]
     on_grid: OnGrid,
     /// The layer's quantizers.
