@@ -25,6 +25,7 @@ mod parts;
 pub mod peak;
 pub mod pool;
 pub mod scratch;
+pub mod spiking;
 pub mod tanh;
 mod tile;
 pub mod vector;

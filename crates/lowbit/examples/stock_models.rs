@@ -169,13 +169,13 @@ fn accuracy(digits: &Split, forward: impl Fn(Tensor<4>) -> Tensor<2>) -> f64 {
 }
 
 fn compare<M: Module>(
-    name: &str,
+    (name, plan): (&str, &str),
     model: M,
     digits: &Split,
     epochs: u32,
     forward: impl Fn(&M, Tensor<4>) -> Tensor<2>,
 ) -> Result<(), Error> {
-    let plan = QPlan::from_toml(include_str!("stock_models.toml"))?;
+    let plan = QPlan::from_toml(plan)?;
     let model = trained(model, digits, epochs, 2e-3, &forward);
     let float = accuracy(digits, |images| forward(&model.valid(), images));
 
@@ -199,17 +199,16 @@ fn main() -> Result<(), Error> {
     device.seed(0);
     let digits = DataSet::Digits.load(None, &mut |_| {})?;
     println!("model           float     4 bits    quantized");
-    compare("plain", Plain::new(&device), &digits, 8, Plain::forward)?;
+    let plan = include_str!("stock_models.toml");
+    let plain = Plain::new(&device);
+    compare(("plain", plan), plain, &digits, 8, Plain::forward)?;
+    let residual = Residual::new(&device);
+    compare(("residual", plan), residual, &digits, 8, Residual::forward)?;
+    let of_encoder = include_str!("stock_encoder.toml");
+    let encoder = Encoder::new(&device);
     compare(
-        "residual",
-        Residual::new(&device),
-        &digits,
-        8,
-        Residual::forward,
-    )?;
-    compare(
-        "encoder",
-        Encoder::new(&device),
+        ("encoder", of_encoder),
+        encoder,
         &digits,
         8,
         Encoder::forward,
@@ -217,7 +216,7 @@ fn main() -> Result<(), Error> {
     // Trained already.
     let weights = Bytes::from_bytes_vec(include_bytes!("onnx/lenet.bpk").to_vec());
     let lenet = onnx::Model::from_bytes(weights, &device);
-    compare("onnx lenet", lenet, &digits, 0, |model, images| {
+    compare(("onnx lenet", plan), lenet, &digits, 0, |model, images| {
         model.forward(enlarged(images))
     })
 }

@@ -13,6 +13,7 @@ pub mod device;
 mod error;
 mod files;
 pub mod models;
+pub mod nir;
 pub mod nn;
 pub mod ops;
 pub mod optim;

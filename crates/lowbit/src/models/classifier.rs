@@ -5,6 +5,7 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Int, Tensor};
 use burn::train::{ClassificationOutput, InferenceStep, TrainStep};
 
+use super::snn::{Activity, SpikeTime};
 use crate::config::{Fold, Layer};
 
 /// Images and their classes.
@@ -80,6 +81,16 @@ pub trait Classifier:
     /// Whether those pairs are merged: the normalizations are gone.
     fn fold(&self) -> Fold {
         Fold::Off
+    }
+
+    /// How it sees images over time; `None` of a network that does not spike.
+    fn time_mut(&mut self) -> Option<&mut SpikeTime> {
+        None
+    }
+
+    /// What a spiking network does for one of these images, on average.
+    fn activity(&self, _images: Tensor<4>) -> Option<Activity> {
+        None
     }
 
     /// The parameters, by path.

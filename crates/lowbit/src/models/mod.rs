@@ -13,6 +13,9 @@ mod plane;
 mod preact_resnet;
 mod resnet;
 mod size;
+mod snn;
+mod snn_cnn;
+mod snn_lenet;
 mod source;
 mod vgg;
 mod vgg7;
@@ -39,6 +42,9 @@ pub use plane::{Plane, PlaneConfig, PlaneConv, PlaneDepth};
 pub use preact_resnet::{Block, PreActResNet, PreActResNetConfig};
 pub use resnet::{BasicBlock, ResNet, ResNetConfig, ResNetForm};
 pub use size::model_bits;
+pub use snn::{Activity, SpikeTime};
+pub use snn_cnn::{SnnCnn, SnnCnnConfig};
+pub use snn_lenet::{SnnLeNet, SnnLeNetConfig};
 pub use vgg::{Vgg, VggConfig, VggConv, VggDepth, VggStage};
 pub use vgg_small::{VggSmall, VggSmallConfig, VggSmallConv};
 pub use vgg7::{Vgg7, Vgg7Config, Vgg7Stage};
@@ -55,6 +61,10 @@ networks! {
     LeNet is LeNet5;
     /// [`MnistCnn`].
     MnistCnn is MnistCnn;
+    /// [`SnnCnn`].
+    SnnCnn is SnnCnn;
+    /// [`SnnLeNet`].
+    SnnLeNet is SnnLeNet;
     /// [`PreActResNet`].
     ResNet {
         /// Blocks in each of the three stages.
@@ -109,7 +119,7 @@ pub struct Architecture {
 
 impl Architecture {
     /// The names of all networks.
-    pub const NAMES: &str = "cnn, lenet, mnist-cnn, resnet8, resnet14, resnet20, resnet26, resnet32, \
+    pub const NAMES: &str = "cnn, lenet, mnist-cnn, snn-cnn, snn-lenet, resnet8, resnet14, resnet20, resnet26, resnet32, \
         resnet44, resnet56, resnet110, preresnet20, preresnet110, preresnet164, resnet20-v1, \
         resnet20-v1b, resnet18, resnet18-imagenet, plane2, plane4, plane6, plane8, plane10, vgg7, \
         vgg-small, vgg16, vgg16-bn, vgg19, vgg19-bn, mobilenetv2, densenet-bc-100-12, \

@@ -215,6 +215,14 @@ macro_rules! networks {
                 match self { $(Self::$variant(model) => model.fold(),)+ }
             }
 
+            fn time_mut(&mut self) -> Option<&mut SpikeTime> {
+                match self { $(Self::$variant(model) => model.time_mut(),)+ }
+            }
+
+            fn activity(&self, images: Tensor<4>) -> Option<Activity> {
+                match self { $(Self::$variant(model) => model.activity(images),)+ }
+            }
+
             // A record names parameters as the network itself does, without this enum's variant.
             fn record(&self) -> ModuleRecord {
                 match self { $(Self::$variant(model) => model.record(),)+ }

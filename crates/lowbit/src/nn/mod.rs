@@ -13,6 +13,7 @@ mod planned;
 mod pool;
 mod quantize;
 mod rnn;
+mod spiking;
 mod transformer;
 mod window;
 
@@ -52,6 +53,11 @@ pub use pool::{
 pub use quantize::{Quantize, QuantizeConfig};
 pub use rnn::{
     BiGru, BiGruConfig, BiLstm, BiLstmConfig, GateController, Gru, GruConfig, Lstm, LstmConfig,
+};
+pub use spiking::{
+    Alif, AlifConfig, Chip, Coding, CubaLif, CubaLifConfig, Decay, DecayConfig, DecayValue,
+    ExpLeak, ExpLeakConfig, FiringThresholdConfig, Iaf, IafConfig, Lif, LifConfig, NeuronState,
+    SumPool2d, SumPool2dConfig, fold_time, unfold_time,
 };
 pub use transformer::{
     PositionWiseFeedForward, PositionWiseFeedForwardConfig, TransformerDecoder,

@@ -17,6 +17,7 @@ mod power;
 mod product;
 mod quantization;
 mod softmax;
+mod spiking;
 mod sum;
 mod update;
 
@@ -37,7 +38,7 @@ pub use pointwise::{
 };
 pub use pool::{
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, avg_pool1d, avg_pool2d,
-    avg_pool3d, max_pool1d, max_pool2d, max_pool3d,
+    avg_pool3d, max_pool1d, max_pool2d, max_pool3d, sum_pool2d,
 };
 pub(crate) use power::power;
 pub use product::{
@@ -47,6 +48,10 @@ pub use product::{
 };
 pub use quantization::*;
 pub use softmax::{quiet_softmax, softmax};
+pub use spiking::{
+    Adaptation, Firing, Gain, Grid, Leak, LeakRounding, Neuron, NeuronParameters, Overflow, Reset,
+    Surrogate, spiking, spiking_with_state,
+};
 pub(crate) use sum::sum;
 pub use update::{AdamStep, SgdStep, adam, sgd};
 

@@ -29,9 +29,9 @@ pub use shared_scale::SharedScale;
 pub use slot::{PerSlot, Slot};
 pub use slots::Quantizers;
 pub use threshold_init::ThresholdInit;
-pub(crate) use watch::matches;
 pub use watch::{
     Bin, Histogram, ModulePath, Observation, Observations, Place, Qualities, Quality, Selection,
     Signs, Switch, Tapped, Taps, measuring, observe, set_quantization,
 };
+pub(crate) use watch::{is_measuring, is_observing, matches};
 pub(crate) use widths::LearnedWidths;

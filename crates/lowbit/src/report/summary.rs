@@ -13,7 +13,7 @@ use crate::config::{Method, widths_text};
 use crate::quantizers::Slot;
 use crate::train::{Evaluation, LayerWidths, NamedRecipe, RunResult};
 
-/// One line a run. Where weights were averaged, it is of the average, and tells the accuracy of the
+/// One line a run; of a spiking network, spikes and synaptic operations for an image, too. Where weights were averaged, it is of the average, and tells the accuracy of the
 /// last weights, too.
 pub fn results(results: &[RunResult]) -> Table {
     let averaged = results.iter().any(|run| run.last_weights.is_some());
@@ -24,7 +24,11 @@ pub fn results(results: &[RunResult]) -> Table {
     let last = averaged.then_some("last weights");
     let held_out = results.iter().any(|run| run.held_out.is_some());
     let held = held_out.then_some("held out (best)");
-    let headings = first.chain(headings).chain(last).chain(held);
+    let spikes = results.iter().any(|run| run.activity.is_some());
+    let counted = ["spikes", "synaptic operations"]
+        .into_iter()
+        .filter(|_| spikes);
+    let headings = first.chain(headings).chain(last).chain(held).chain(counted);
     Table::new(headings).with_rows(results.iter().map(|run| {
         let weights = run.last_weights.as_ref();
         let last = weights.map_or("-".into(), |last| percent(last.accuracy));
@@ -41,7 +45,12 @@ pub fn results(results: &[RunResult]) -> Table {
         let held = run.held_out.as_ref();
         let held = held.map_or("-".into(), |held| percent(held.best.accuracy));
         let held = held_out.then_some(held);
-        first.chain(row).chain(last).chain(held).collect::<Vec<_>>()
+        let counted = run.activity.map_or(["-".into(), "-".into()], |activity| {
+            [activity.spikes, activity.synaptic_operations].map(|n| thousands(n.round() as u64))
+        });
+        let counted = counted.into_iter().filter(|_| spikes);
+        let first = first.chain(row).chain(last).chain(held);
+        first.chain(counted).collect::<Vec<_>>()
     }))
 }
 
@@ -352,6 +361,7 @@ pub fn convolution_times(times: &ConvolutionTimes) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::Activity;
 
     #[test]
     fn a_run_is_a_line() {
@@ -367,6 +377,7 @@ mod tests {
             seconds: 2.04,
             images_per_second: 1500.4,
             model_bits: 777_024,
+            activity: None,
             epochs: 4,
             warnings: Vec::new(),
         };
@@ -383,6 +394,24 @@ float   50.00 %  1.2500   75.00 % (3)      2.0      1500     777,024
 run    accuracy    top-5    loss  best (epoch)  seconds  images/s  model bits
 float   50.00 %  87.50 %  1.2500   75.00 % (3)      2.0      1500     777,024
 ";
-        assert_eq!(results(&[run]).to_string(), expected);
+        assert_eq!(results(std::slice::from_ref(&run)).to_string(), expected);
+        let run = RunResult {
+            top5_accuracy: None,
+            activity: Some(Activity {
+                spikes: 1234.4,
+                synaptic_operations: 56_789.0,
+            }),
+            ..run
+        };
+        let table = results(&[run]).to_string();
+        let mut lines = table.lines().map(|line| line.split_whitespace().rev());
+        assert_eq!(
+            lines.next().unwrap().take(3).collect::<Vec<_>>(),
+            ["operations", "synaptic", "spikes"]
+        );
+        assert_eq!(
+            lines.next().unwrap().take(2).collect::<Vec<_>>(),
+            ["56,789", "1,234"]
+        );
     }
 }

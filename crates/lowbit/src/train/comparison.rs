@@ -119,7 +119,7 @@ impl Comparison {
 }
 
 /// Options of which an experiment has one.
-const OF_ALL: [&str; 16] = [
+const OF_ALL: [&str; 18] = [
     "baseline",
     "data",
     "data_dir",
@@ -128,6 +128,8 @@ const OF_ALL: [&str; 16] = [
     "image_mean",
     "image_std",
     "model",
+    "steps",
+    "coding",
     "batch",
     "augment",
     "seed",

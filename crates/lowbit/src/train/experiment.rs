@@ -17,7 +17,8 @@ use super::regularization::Regularization;
 use crate::Error;
 use crate::config::{Method, QPlan};
 use crate::data::{DataSet, Defaults, HoldOut, ImageFolder, Parts, Progress, Split, folder};
-use crate::models::{Architecture, Network, Tolerance};
+use crate::models::{Architecture, Classifier, Network, Tolerance};
+use crate::nn::Coding;
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 
 /// More epochs than anybody waits for.
@@ -37,6 +38,12 @@ pub struct Experiment {
     pub images: ImageFolder,
     /// The network.
     pub model: Architecture,
+    /// Steps of time, where the network spikes; its own number unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// What an image becomes over them; what the network takes unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coding: Option<Coding>,
     /// Images in a step.
     pub batch: usize,
     /// Whether training images are cropped and flipped at random, where the data set has that.
@@ -164,6 +171,8 @@ impl Experiment {
             images: settings.images(data, ImageFolder::default())?,
             data_dir: absolute(settings.data_dir)?,
             model: settings.model.unwrap_or(usual.model),
+            steps: settings.steps,
+            coding: settings.coding,
             batch: settings.batch.unwrap_or(usual.batch),
             augment: settings.augment.unwrap_or(data.augment().is_some()),
             seed: settings.seed.unwrap_or(defaults::SEED),
@@ -195,6 +204,8 @@ impl Experiment {
         self.data_dir = given.data_dir.or(self.data_dir);
         self.images = settings.images(self.data, self.images)?;
         self.model = given.model.unwrap_or(self.model);
+        self.steps = given.steps.or(self.steps);
+        self.coding = given.coding.or(self.coding);
         self.batch = given.batch.unwrap_or(self.batch);
         self.augment = given.augment.unwrap_or(self.augment);
         self.seed = given.seed.unwrap_or(self.seed);
@@ -251,8 +262,28 @@ impl Experiment {
     ) -> Result<Network, Error> {
         let set = &split.train;
         let input = [set.channels, set.height, set.width];
-        self.model
-            .init(input, set.classes, &run.plan, self.seed, device)
+        let plan = &run.plan;
+        let mut network = self
+            .model
+            .init(input, set.classes, plan, self.seed, device)?;
+        self.set_time(&mut network)?;
+        Ok(network)
+    }
+
+    /// Tells a spiking network how it sees images over time.
+    fn set_time(&self, network: &mut Network) -> Result<(), Error> {
+        let given = match (self.steps, self.coding) {
+            (None, None) => return Ok(()),
+            (Some(_), _) => "steps",
+            (None, Some(_)) => "coding",
+        };
+        let Some(time) = network.time_mut() else {
+            let message = format!("is for spiking networks, and {} is none", self.model);
+            return Err(Error::config(given, message));
+        };
+        time.steps = self.steps.unwrap_or(time.steps);
+        time.coding = self.coding.unwrap_or(time.coding);
+        Ok(())
     }
 
     /// The training images that are trained on and those that are held out, if any are.
@@ -273,6 +304,9 @@ impl Experiment {
     pub fn check(&self) -> Result<(), Error> {
         if self.batch == 0 {
             return Err(Error::config("batch", "is 0, expected at least 1"));
+        }
+        if self.steps == Some(0) {
+            return Err(Error::config("steps", "is 0, expected at least 1"));
         }
         if self.calibration_images == 0 {
             return Err(Error::config(

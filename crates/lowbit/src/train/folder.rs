@@ -13,6 +13,7 @@ use super::warning::Warning;
 use crate::Error;
 use crate::config::Method;
 use crate::files::{holds_something, write_atomic};
+use crate::models::Activity;
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -50,6 +51,9 @@ pub struct RunResult {
     pub images_per_second: f64,
     /// Bits that the parameters take.
     pub model_bits: u64,
+    /// What a spiking network does for a test image, after the last epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
     /// Epochs.
     pub epochs: usize,
     /// What is wrong with the network after them although its loss is a number.

@@ -21,7 +21,8 @@ use super::values::{self, of_the_run, usual};
 use super::width_list::WidthList;
 use crate::config::{Fold, Method, QPlan};
 use crate::data::{DataSet, HoldOut, ImageFolder};
-use crate::models::{Architecture, Tolerance};
+use crate::models::{Architecture, SpikeTime, Tolerance};
+use crate::nn::Coding;
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 use crate::quantizers::{Number, ThresholdInit};
 
@@ -306,6 +307,14 @@ settings! {
     model: Architecture, Training, str::parse => "NAME"
         .on(Train, Usage::new(values::networks, || "the usual one for the data".into()))
         .on(Quantize, Usage::new(values::networks, || "that of the run, or the usual one for the data".into()));
+
+    /// Steps of time of a spiking network.
+    steps: usize, Training, str::parse => "N"
+        .on(Train, Usage::new(NO, || SpikeTime::default().steps.to_string()));
+
+    /// What an image becomes over these steps.
+    coding: Coding, Training, str::parse => "HOW"
+        .on(Train, Usage::new(|| Coding::NAMES.into(), || Coding::default().to_string()));
 
     /// How it is quantized.
     method: Method, Quantization, str::parse => "NAME"

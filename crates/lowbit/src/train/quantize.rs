@@ -161,6 +161,8 @@ impl Quantize {
             data: Some(source.data),
             data_dir: source.data_dir,
             model: Some(source.model),
+            steps: source.steps,
+            coding: source.coding,
             batch: Some(source.batch),
             augment: Some(source.augment),
             seed: Some(source.seed),

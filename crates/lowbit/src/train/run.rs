@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::Interrupter;
 
@@ -14,14 +15,14 @@ use super::folder::{
 };
 use super::metrics::{MetricsFile, Tested};
 use super::progress::Progress;
-use super::task::{Classification, Task, forward_calibration};
+use super::task::{Classification, Task, batch, forward_calibration};
 use super::trainer::{Setting, Trainer};
 use super::warning::Warning;
 use crate::Error;
 use crate::calibrate::calibrate;
 use crate::config::QPlan;
-use crate::data::Split;
-use crate::models::{Classifier, LoadReport, Network, Stored, Tolerance, model_bits};
+use crate::data::{ImageSet, Split};
+use crate::models::{Activity, Classifier, LoadReport, Network, Stored, Tolerance, model_bits};
 use crate::optim::rounded_from_start;
 use crate::quantizers::{Place, Slot, UNTRAINED_STEP, learned, set_rounding};
 
@@ -91,7 +92,11 @@ impl RunFolder {
         let (batch, seed) = (experiment.batch, experiment.seed);
         let Some(config) = &run.distillation else {
             let trainer = Trainer::new(model, run, Setting { task, batch, seed });
-            return self.train_model(trainer, run, model_bits, interrupter, progress);
+            let counts = |model: &Network| Counts {
+                model_bits: model_bits(model),
+                activity: activity(model, &split.test, device),
+            };
+            return self.train_model(trainer, run, counts, interrupter, progress);
         };
         let teacher = Teacher::load(&config.teacher, split, seed, device)?;
         let set = &split.train;
@@ -103,8 +108,11 @@ impl RunFolder {
             config,
         };
         let trainer = Trainer::new(learner, run, Setting { task, batch, seed });
-        let bits = |learner: &Learner| model_bits(&learner.student);
-        self.train_model(trainer, run, bits, interrupter, progress)
+        let counts = |learner: &Learner| Counts {
+            model_bits: model_bits(&learner.student),
+            activity: activity(&learner.student, &split.test, device),
+        };
+        self.train_model(trainer, run, counts, interrupter, progress)
     }
 
     /// Whether the teachers of those runs that are not finished are there, and as they were.
@@ -144,7 +152,7 @@ impl RunFolder {
         &self,
         trainer: Trainer<'_, M, T>,
         run: &RunConfig,
-        bits: impl Fn(&M) -> u64,
+        counts: impl Fn(&M) -> Counts,
         interrupter: &Interrupter,
         progress: &mut dyn Progress,
     ) -> Result<Option<RunResult>, Error> {
@@ -163,7 +171,7 @@ impl RunFolder {
                     last: both,
                     best: both,
                 }),
-                ..untrained(run, &tested, bits(trainer.model()), warnings)
+                ..untrained(run, &tested, counts(trainer.model()), warnings)
             };
             self.finish(&result)?;
             return Ok(Some(result));
@@ -181,8 +189,8 @@ impl RunFolder {
             progress.epoch(&epoch);
             progress.warn(&epoch.warnings);
         }
-        let bits = bits(trainer.model());
-        let result = result(&metrics, &trainer, run, bits).ok_or_else(|| Error::Checkpoint {
+        let counts = counts(trainer.model());
+        let result = result(&metrics, &trainer, run, counts).ok_or_else(|| Error::Checkpoint {
             path: self.metrics(&run.name),
             message: "lacks the metrics of the last epoch".into(),
         })?;
@@ -277,7 +285,7 @@ fn widths(model: &Network) -> BTreeMap<(&str, &str), u32> {
 }
 
 /// The result of a run that trains nothing.
-fn untrained(run: &RunConfig, tested: &Sums, model_bits: u64, warnings: Vec<Warning>) -> RunResult {
+fn untrained(run: &RunConfig, tested: &Sums, counts: Counts, warnings: Vec<Warning>) -> RunResult {
     RunResult {
         name: run.name.clone(),
         accuracy: tested.accuracy(),
@@ -289,10 +297,28 @@ fn untrained(run: &RunConfig, tested: &Sums, model_bits: u64, warnings: Vec<Warn
         last_weights: None,
         seconds: 0.0,
         images_per_second: 0.0,
-        model_bits,
+        model_bits: counts.model_bits,
+        activity: counts.activity,
         epochs: 0,
         warnings,
     }
+}
+
+/// What is counted of a network once it is trained.
+struct Counts {
+    model_bits: u64,
+    activity: Option<Activity>,
+}
+
+/// Test images whose spikes are counted.
+const COUNTED: usize = 256;
+
+/// What a spiking network does for an image, over the first of the test images.
+fn activity(model: &Network, set: &ImageSet, device: &Device) -> Option<Activity> {
+    set_rounding(0, UNTRAINED_STEP);
+    let first: Vec<u32> = (0..set.len().min(COUNTED) as u32).collect();
+    let images = batch(set, &first, None, device).images;
+    model.valid().activity(images)
 }
 
 /// The network with those thresholds set that it does not keep.
@@ -326,7 +352,7 @@ fn result<M: Stored, T: Task<M>>(
     metrics: &MetricsFile,
     trainer: &Trainer<'_, M, T>,
     run: &RunConfig,
-    model_bits: u64,
+    counts: Counts,
 ) -> Option<RunResult> {
     let state = trainer.state();
     let last = metrics.of(state.epoch)?;
@@ -359,7 +385,8 @@ fn result<M: Stored, T: Task<M>>(
         }),
         seconds: state.seconds,
         images_per_second: images / state.step_seconds,
-        model_bits,
+        model_bits: counts.model_bits,
+        activity: counts.activity,
         epochs: run.epochs,
         warnings: last.warnings.clone(),
     })

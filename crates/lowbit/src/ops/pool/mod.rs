@@ -46,6 +46,17 @@ pub fn avg_pool2d(x: Tensor<4>, options: AvgPoolOptions<2>) -> Tensor<4> {
     pool(x, Pooling::Average(sliding, options.count_include_pad))
 }
 
+/// The sum under each window. `[batch, channels, height, width]` in and out.
+pub fn sum_pool2d(x: Tensor<4>, size: [usize; 2], stride: [usize; 2]) -> Tensor<4> {
+    let sliding = Sliding {
+        size,
+        stride,
+        padding: [0, 0],
+        dilation: [1, 1],
+    };
+    pool(x, Pooling::Sum(sliding))
+}
+
 /// The mean over windows chosen so that the result is `[batch, channels, height, width]` with the
 /// given height and width.
 pub fn adaptive_avg_pool2d(x: Tensor<4>, output_size: [usize; 2]) -> Tensor<4> {
@@ -65,6 +76,13 @@ pub(crate) struct Sliding {
     dilation: [usize; 2],
 }
 
+impl Sliding {
+    /// Numbers under a window.
+    fn numbers(self) -> usize {
+        self.size[0] * self.size[1]
+    }
+}
+
 /// What is made of the numbers under each window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pooling {
@@ -72,6 +90,8 @@ pub(crate) enum Pooling {
     Max(Sliding),
     /// The mean, and whether zeros around the image count.
     Average(Sliding, bool),
+    /// The sum.
+    Sum(Sliding),
     /// The mean of windows that make an output of this size.
     AdaptiveAverage([usize; 2]),
 }
@@ -92,6 +112,11 @@ impl Operator<1> for Pooling {
                 padding_counts,
                 false,
             ),
+            Self::Sum(s) => {
+                let mean =
+                    <B as ModuleOps<B>>::avg_pool2d(x, s.size, s.stride, s.padding, true, false);
+                B::float_mul_scalar(mean, s.numbers().into())
+            }
             Self::AdaptiveAverage(size) => <B as ModuleOps<B>>::adaptive_avg_pool2d(x, size),
         }]
     }
@@ -119,6 +144,10 @@ impl Operator<1> for Pooling {
             }
             Self::Average(s, padding_counts) => {
                 B::avg_pool2d_backward(x, grad, s.size, s.stride, s.padding, padding_counts, false)
+            }
+            Self::Sum(s) => {
+                let grad = B::float_mul_scalar(grad, s.numbers().into());
+                B::avg_pool2d_backward(x, grad, s.size, s.stride, s.padding, true, false)
             }
             Self::AdaptiveAverage(_) => B::adaptive_avg_pool2d_backward(x, grad),
         })]
@@ -168,7 +197,8 @@ impl Pooling {
         let sliding = |s: Sliding| Windows::sliding(input, s.size, s.stride, s.padding, s.dilation);
         match self {
             Self::Max(s) | Self::Average(s, false) => sliding(s),
-            Self::Average(s, true) => sliding(s).divided_by(s.size[0] * s.size[1]),
+            Self::Average(s, true) => sliding(s).divided_by(s.numbers()),
+            Self::Sum(s) => sliding(s).divided_by(1),
             Self::AdaptiveAverage(size) => Windows::adaptive(input, size),
         }
     }

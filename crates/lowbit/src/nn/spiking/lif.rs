@@ -1,0 +1,189 @@
+//! Leaky integrate-and-fire neurons.
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use super::decay::{Decay, DecayConfig};
+use super::dynamics::{Dynamics, OnGrid, check_min, describe, recurrent_weight};
+use super::state::NeuronState;
+use super::threshold::FiringThresholdConfig;
+use crate::Error;
+use crate::config::{Describe, Description, QConfig};
+use crate::ops::{Firing, Gain, Leak, LeakRounding, Neuron, Overflow};
+use crate::quantizers::{Quantizers, Slot};
+
+/// Configuration of a [`Lif`].
+#[derive(Config, Debug)]
+pub struct LifConfig {
+    /// How the membrane decays.
+    pub mem: DecayConfig,
+    /// How the current decays, where there is a synapse.
+    pub syn: Option<DecayConfig>,
+    /// Whether the membrane takes `1 - alpha` of the current, so that a constant one is what it ends at.
+    #[config(default = true)]
+    pub norm_input: bool,
+    /// At which potential it fires.
+    #[config(default = "FiringThresholdConfig::new(1.0)")]
+    pub threshold: FiringThresholdConfig,
+    /// How it fires.
+    #[config(default = "Firing::default()")]
+    pub firing: Firing,
+    /// The least potential after a reset.
+    pub min_v: Option<f32>,
+    /// Neurons of a sample, where each reads the spikes of all in the step before.
+    pub recurrent: Option<usize>,
+    /// How a state decays where the slot `state` makes it integers.
+    #[config(default = "Leak::Product(LeakRounding::Nearest)")]
+    pub leak: Leak,
+    /// What becomes of one beyond the range of these.
+    #[config(default = "Overflow::Saturate")]
+    pub overflow: Overflow,
+    /// What is quantized; the slots are
+    /// `input`, `weight` where it is recurrent, `output`, `tau`, `alpha`, `threshold`, `state`, `error` and `gradient`.
+    #[config(default = "QConfig::default()")]
+    pub quantization: QConfig,
+}
+
+/// Leaky integrate-and-fire neurons: `v = alpha v + (1 - alpha) i` with `alpha = exp(-dt / tau)`, a
+/// spike where `v` reaches the threshold, which is subtracted. Built by [`LifConfig`]. With a synapse,
+/// `i = alpha_syn (i + x)`; without one the current is the input. The equations are those of sinabs.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use lowbit::nn::{DecayConfig, LifConfig};
+///
+/// let config = LifConfig::new(DecayConfig::alpha(0.5)).with_norm_input(false);
+/// let neurons = config.init(&Device::flex());
+/// let x = Tensor::<3>::from_floats([[[0.8], [0.8], [0.8]]], &Device::flex());
+/// // 0.8 and 0.4 + 0.8 = 1.2, of which 0.2 stays: 0.1 + 0.8 = 0.9.
+/// let spikes = neurons.forward(x);
+/// assert_eq!(spikes.into_data().try_to_vec::<f32>().unwrap(), [0.0, 1.0, 0.0]);
+/// ```
+#[derive(Module, Debug)]
+pub struct Lif {
+    /// How the membrane decays.
+    pub mem: Decay,
+    /// How the current decays, where there is a synapse.
+    pub syn: Option<Decay>,
+    /// `[1]` or `[neurons]`
+    pub threshold: Param<Tensor<1>>,
+    /// `[neurons, neurons]`, where it is recurrent.
+    pub weight: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    pub(crate) neuron: Neuron,
+    #[module(skip)]
+    on_grid: OnGrid,
+    /// The layer's quantizers.
+    pub quantizers: Quantizers,
+}
+
+impl LifConfig {
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// With the one line of [`check`](Describe::check) where that is an error.
+    pub fn init(&self, device: &Device) -> Lif {
+        let quantizers = self.init_quantizers(device);
+        Lif {
+            mem: self.mem.init(device),
+            syn: self.syn.as_ref().map(|syn| syn.init(device)),
+            threshold: self.threshold.init(device),
+            weight: recurrent_weight(self.recurrent, device),
+            neuron: self.neuron(),
+            on_grid: OnGrid {
+                leak: self.leak,
+                overflow: self.overflow,
+            },
+            quantizers,
+        }
+    }
+
+    /// What a step does.
+    fn neuron(&self) -> Neuron {
+        Neuron {
+            gain: if self.norm_input {
+                Gain::Rest
+            } else {
+                Gain::One
+            },
+            synapse: self.syn.as_ref().map(|_| Gain::Decay),
+            adaptation: None,
+            firing: Some(self.firing),
+            min_potential: self.min_v,
+            grid: None,
+        }
+    }
+}
+
+impl Describe for LifConfig {
+    fn describe(&self) -> Description {
+        let slots = [Slot::TAU, Slot::ALPHA, Slot::THRESHOLD];
+        describe("Lif", &slots, self.recurrent)
+    }
+
+    fn quantization(&self) -> &QConfig {
+        &self.quantization
+    }
+
+    fn quantization_mut(&mut self) -> &mut QConfig {
+        &mut self.quantization
+    }
+
+    fn check_fields(&self) -> Result<(), Error> {
+        self.mem.check("mem")?;
+        self.syn.as_ref().map_or(Ok(()), |syn| syn.check("syn"))?;
+        self.threshold.check()?;
+        if self.recurrent == Some(0) {
+            return Err(Error::config(
+                "recurrent",
+                "is 0, expected 1 neuron at least",
+            ));
+        }
+        check_min(self.min_v)
+    }
+}
+
+impl Lif {
+    /// Applies the layer, from a state of zero.
+    ///
+    /// # Shapes
+    /// `input` and result, the spikes: `[batch, time, ...]`
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        self.dynamics().forward(input)
+    }
+
+    /// The same for sequences of `time` steps, one after the other.
+    ///
+    /// # Shapes
+    /// `input` and result: `[batch * time, ...]`
+    pub fn forward_folded<const D: usize>(&self, input: Tensor<D>, time: usize) -> Tensor<D> {
+        self.dynamics().forward_folded(input, time)
+    }
+
+    /// Applies the layer from a state, zero if not given; returns the state after the last step, too.
+    ///
+    /// # Shapes
+    /// `input` and result: `[batch, time, ...]`
+    pub fn forward_with_state<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        state: Option<NeuronState>,
+    ) -> (Tensor<D>, NeuronState) {
+        self.dynamics().forward_with_state(input, state)
+    }
+
+    fn dynamics(&self) -> Dynamics<'_> {
+        Dynamics {
+            neuron: self.neuron,
+            on_grid: self.on_grid,
+            mem: Some(&self.mem),
+            syn: self.syn.as_ref(),
+            adapt: None,
+            threshold: Some(&self.threshold),
+            weight: self.weight.as_ref(),
+            quantizers: &self.quantizers,
+        }
+    }
+}
