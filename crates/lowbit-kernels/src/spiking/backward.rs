@@ -244,7 +244,7 @@ fn record(
             tape.current[t] = state.current;
         }
         let threshold = neuron.thresholds(c, &state.adaptation);
-        let fired = neuron.fire(&u, &threshold);
+        let fired = neuron.fire(c, &u, &threshold);
         tape.spikes[t] = fired.spikes;
         tape.reset[t] = fired.reset;
         neuron.settle(c, &mut state, &fired);

@@ -79,7 +79,7 @@ impl Kernel for Forward<'_> {
                 let x = load(x, at, width, 0.0);
                 let u = neuron.integrate(&constants, &mut state, &x);
                 let threshold = neuron.thresholds(&constants, &state.adaptation);
-                let fired = neuron.fire(&u, &threshold);
+                let fired = neuron.fire(&constants, &u, &threshold);
                 store(neuron.output(&fired), y, at, width);
                 neuron.settle(&constants, &mut state, &fired);
             }

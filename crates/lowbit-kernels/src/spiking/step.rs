@@ -57,6 +57,8 @@ pub(super) struct Constants {
     pub(super) adaptation_decay: Block,
     pub(super) adaptation_gain: Block,
     pub(super) threshold: Block,
+    /// Whether every threshold is on the neuron's grid, if it has one.
+    thresholds_on_grid: bool,
 }
 
 impl Gain {
@@ -91,13 +93,17 @@ impl Constants {
         let decay = spread(p.decay, 0.0);
         let synapse_decay = spread(p.synapse_decay, 0.0);
         let adaptation_decay = spread(p.adaptation_decay, 0.0);
+        // Where there is no neuron, none fires.
+        let threshold = spread(p.threshold, 1.0);
         let gain = |gain: Option<Gain>, decay: &Block| gain.unwrap_or(Gain::One).of(decay);
+        let is_whole = |t: &f32, step: f32| (t / step).fract() == 0.0;
+        let on_grid = |step: f32| threshold[..width].iter().all(|t| is_whole(t, step));
         Self {
             gain: neuron.gain.of(&decay),
             synapse_gain: gain(neuron.synapse, &synapse_decay),
             adaptation_gain: gain(neuron.adaptation.map(|a| a.gain), &adaptation_decay),
-            // Where there is no neuron, none fires.
-            threshold: spread(p.threshold, 1.0),
+            thresholds_on_grid: neuron.grid.is_some_and(|grid| on_grid(grid.step)),
+            threshold,
             decay,
             synapse_decay,
             adaptation_decay,
@@ -209,7 +215,7 @@ impl Neuron {
         let gain = (self.gain, &c.gain);
         let u = self.decayed(&state.membrane, &c.decay, gain, &state.current);
         if self.resets_next() {
-            self.reset(&u, &state.spikes, &c.threshold)
+            self.reset(&u, &state.spikes, &c.threshold, false)
         } else {
             u
         }
@@ -245,13 +251,14 @@ impl Neuron {
         }
     }
 
+    /// What is left of potentials; `exact` says that no difference leaves the grid or its range.
     #[inline(always)]
-    fn reset(&self, u: &Block, spikes: &Block, threshold: &Block) -> Block {
+    fn reset(&self, u: &Block, spikes: &Block, threshold: &Block, exact: bool) -> Block {
         match self.firing.map_or(Reset::None, |firing| firing.reset) {
             Reset::None => *u,
             Reset::Subtract => {
                 let mut left = block!(|j| u[j] - spikes[j] * threshold[j]);
-                if let Some(grid) = &self.grid {
+                if let Some(grid) = self.grid.as_ref().filter(|_| !exact) {
                     grid.round(&mut left);
                     grid.limit(&mut left);
                 }
@@ -276,12 +283,14 @@ impl Neuron {
 
     /// Spikes at potentials, and what is left of these.
     #[inline(always)]
-    pub(super) fn fire(&self, u: &Block, threshold: &Block) -> Fired {
+    pub(super) fn fire(&self, c: &Constants, u: &Block, threshold: &Block) -> Fired {
         let spikes = self.spikes(u, threshold);
         let reset = if self.resets_next() {
             *u
         } else {
-            self.reset(u, &spikes, threshold)
+            // A potential that fires is no less than what it loses.
+            let exact = c.thresholds_on_grid && self.adaptation.is_none();
+            self.reset(u, &spikes, threshold, exact)
         };
         let membrane = self.limited(&reset);
         Fired {

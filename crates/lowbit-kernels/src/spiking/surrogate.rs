@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::step::{BLOCK, Block};
+use super::step::{BLOCK, Block, block};
 
 /// The derivative of a spike to the membrane potential `u` on the way back, with the threshold `t`
 /// and `x = u - t`. Widths and deviations are positive; `scale` multiplies the whole.
@@ -75,84 +75,43 @@ impl Default for Surrogate {
 }
 
 impl Surrogate {
-    /// The derivative at each of a block's potentials.
+    /// The derivative at each of a block's potentials `u`, with thresholds `t`.
     #[inline(always)]
-    pub(super) fn slopes(self, u: &Block, threshold: &Block) -> Block {
+    pub(super) fn slopes(self, u: &Block, t: &Block) -> Block {
         match self {
-            Self::SingleExponential { width, scale } => each(
-                u,
-                threshold,
-                #[inline(always)]
-                |u, t| {
-                    let width = t * width;
-                    scale / width * exp(-(u - t).abs() / width)
-                },
-            ),
+            Self::SingleExponential { width, scale } => block!(|j| {
+                let width = t[j] * width;
+                scale / width * exp(-(u[j] - t[j]).abs() / width)
+            }),
             Self::MultiGaussian {
                 deviation,
                 h,
                 s,
                 scale,
-            } => each(
-                u,
-                threshold,
-                #[inline(always)]
-                |u, t| {
-                    let x = u - t;
-                    let sides = density(x - deviation, s * deviation)
-                        + density(x + deviation, s * deviation);
-                    scale * ((1.0 + h) * density(x, deviation) - h * sides)
-                },
-            ),
-            Self::Gaussian { deviation, scale } => each(
-                u,
-                threshold,
-                #[inline(always)]
-                |u, t| scale * density(u - t, deviation),
-            ),
-            Self::FastSigmoid { slope, scale } => each(
-                u,
-                threshold,
-                #[inline(always)]
-                |u, t| {
-                    let below = 1.0 + slope * (u - t).abs();
-                    scale / (below * below)
-                },
-            ),
-            Self::Box { width, scale } => each(
-                u,
-                threshold,
-                #[inline(always)]
-                |u, t| {
-                    if (u - t).abs() < width * 0.5 {
-                        scale / width
-                    } else {
-                        0.0
-                    }
-                },
-            ),
-            Self::PeriodicExponential { width, scale } => each(
-                u,
-                threshold,
-                #[inline(always)]
-                |u, t| {
-                    let phase = u / t - 0.5;
-                    let above = t * (2.0 * (phase - phase.floor()) - 1.0);
-                    let d = if u < t { u - t } else { above };
-                    scale * exp(-d.abs() / width)
-                },
-            ),
+            } => block!(|j| {
+                let (x, wide) = (u[j] - t[j], s * deviation);
+                let sides = density(x - deviation, wide) + density(x + deviation, wide);
+                scale * ((1.0 + h) * density(x, deviation) - h * sides)
+            }),
+            Self::Gaussian { deviation, scale } => {
+                block!(|j| scale * density(u[j] - t[j], deviation))
+            }
+            Self::FastSigmoid { slope, scale } => block!(|j| {
+                let below = 1.0 + slope * (u[j] - t[j]).abs();
+                scale / (below * below)
+            }),
+            Self::Box { width, scale } => block!(|j| {
+                let inside = (u[j] - t[j]).abs() < width * 0.5;
+                if inside { scale / width } else { 0.0 }
+            }),
+            Self::PeriodicExponential { width, scale } => block!(|j| {
+                let phase = u[j] / t[j] - 0.5;
+                let above = t[j] * (2.0 * (phase - phase.floor()) - 1.0);
+                let d = if u[j] < t[j] { u[j] - t[j] } else { above };
+                scale * exp(-d.abs() / width)
+            }),
         }
     }
-}
-
-#[inline(always)]
-fn each(u: &Block, threshold: &Block, f: impl Fn(f32, f32) -> f32) -> Block {
-    let mut slopes = [0.0; BLOCK];
-    for j in 0..BLOCK {
-        slopes[j] = f(u[j], threshold[j]);
-    }
-    slopes
 }
 
 /// The density of the normal distribution around zero.

@@ -313,9 +313,7 @@ impl Builder<'_> {
             _ if fires => Some(self.each("v_threshold", count)?),
             _ => None,
         };
-        if has("v_leak") && self.each("v_leak", count)?.iter().any(|&v| v != 0.0) {
-            return Err("v_leak is not 0, which no layer has".into());
-        }
+        self.check_leak(count)?;
         let firing = self.firing(count)?;
         let recurrent = self.place.recurrent.map(|_| count);
         let decay = || DecayConfig::alpha(0.0).with_neurons(Some(count));
@@ -362,6 +360,14 @@ impl Builder<'_> {
         };
         let layer = self.with_numbers(layer, threshold)?;
         Ok((Some(layer), self.scale(count)?, input))
+    }
+
+    fn check_leak(&self, count: usize) -> Result<(), String> {
+        let there = self.place.node.fields.contains_key("v_leak");
+        if there && self.each("v_leak", count)?.iter().any(|&v| v != 0.0) {
+            return Err("v_leak is not 0, which no layer has".into());
+        }
+        Ok(())
     }
 
     /// Gives a layer its thresholds and recurrent weights.

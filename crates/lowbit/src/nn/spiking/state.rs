@@ -12,7 +12,7 @@ pub struct NeuronState {
 impl NeuronState {
     /// The membrane potentials, `[batch, neurons]`.
     pub fn membrane(&self) -> Tensor<2> {
-        self.tensor.clone().slice([0..1]).squeeze_dim(0)
+        self.tensor.clone().narrow(0, 0, 1).squeeze_dim(0)
     }
 
     /// The same, with no gradient to what came before.

@@ -71,8 +71,10 @@ pub fn spiking_with_state<const D: usize>(
     let tensors = neurons.tensors(input, parameters, state);
     let both: Tensor<1> = operator::run(neurons, tensors);
     let [all] = both.dims();
-    let output = both.clone().slice([0..numbers]).reshape(dims);
+    let output = both.clone().narrow(0, 0, numbers).reshape(dims);
     let row = (all - numbers) / (states * batch).max(1);
-    let state = both.slice([numbers..all]).reshape([states, batch, row]);
+    let state = both
+        .narrow(0, numbers, all - numbers)
+        .reshape([states, batch, row]);
     (output, state)
 }

@@ -114,8 +114,8 @@ fn gradients_go_through_the_state() {
             true => {
                 let run =
                     |x: Tensor<2>, state| spiking_with_state(x, neuron(), p.clone(), 5, state);
-                let (first, state) = run(x.clone().slice([0..5]), None);
-                let (second, _) = run(x.clone().slice([5..10]), Some(state));
+                let (first, state) = run(x.clone().narrow(0, 0, 5), None);
+                let (second, _) = run(x.clone().narrow(0, 5, 5), Some(state));
                 Tensor::cat(vec![first, second], 0)
             }
             false => spiking(x.clone(), neuron(), p.clone(), 10),
