@@ -165,6 +165,17 @@ impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
         &self.model
     }
 
+    /// Modules of the model that do something in training alone which a recording has not: the paths of
+    /// `Dropout` and noise, whatever their probability. A captured model trains without them.
+    pub fn left_out(&self) -> Vec<String> {
+        let state = State::of(&self.model);
+        let others = state
+            .training
+            .into_iter()
+            .filter(|(_, name)| name != "BatchNorm");
+        others.map(|(path, _)| path).collect()
+    }
+
     /// The model with the values of its parameters as their quantizers leave them: in evaluation it
     /// computes what this one does, but for the quantization of its activations.
     pub fn to_float(self) -> M {
@@ -339,6 +350,8 @@ pub(super) struct State {
     path: ModulePath,
     pub(super) parameters: HashMap<String, DispatchTensor>,
     pub(super) flags: HashMap<String, bool>,
+    /// Paths and types of modules that are something else in training.
+    training: Vec<(String, String)>,
 }
 
 impl State {
@@ -370,6 +383,10 @@ impl ModuleVisitor for State {
 
     fn visit_flag(&mut self, flag: &Param<Flag>) {
         self.flags.insert(self.path.key(), flag.is_enabled());
+        if self.path.field() == "training" && flag.is_enabled() {
+            let module = (self.path.holder(), self.path.holder_type().into());
+            self.training.push(module);
+        }
     }
 }
 

@@ -266,6 +266,19 @@ fn layers_have_the_models_paths_and_types() {
 }
 
 #[test]
+fn what_a_recording_has_not_is_named() {
+    let device = Device::flex();
+    let model = Reader::new(&device);
+    let captured = prepare(model, &QPlan::float(), &words(2, &device), Reader::forward).unwrap();
+    let left_out = captured.left_out();
+    assert!(
+        left_out.contains(&"encoder.layers.0.dropout".to_string()),
+        "{left_out:?}"
+    );
+    assert!(captured_resnet(&QPlan::float()).left_out().is_empty());
+}
+
+#[test]
 fn the_steps_of_a_loop_are_one_layer() {
     let device = Device::flex();
     let model = Recurrent::new(&device);
