@@ -35,7 +35,7 @@ pub trait ModelInput: Clone {
 
 impl<const D: usize, K: Basic> ModelInput for Tensor<D, K> {
     fn repeated(&self, batch: usize, device: &Device) -> Self {
-        let first = self.clone().slice([0..1]).repeat_dim(0, batch);
+        let first = self.clone().narrow(0, 0, 1).repeat_dim(0, batch);
         Tensor::from_data(first.into_data(), device)
     }
 

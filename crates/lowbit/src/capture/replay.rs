@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use burn::backend::ops::{ActivationOps, BoolTensorOps, FloatTensorOps, IntTensorOps, ModuleOps};
 use burn::backend::{Dispatch, DispatchDevice, DispatchTensor as T, Scalar};
+use burn::tensor::ops::PadMode;
 use burn::tensor::{BoolDType, FloatDType, IntDType, Shape, Slice};
 use burn_ir::{
     ActivationOperationIr, BaseOperationIr, BoolOperationIr, CustomOpIr, FloatOperationIr,
@@ -394,6 +395,7 @@ struct Numeric {
     min_dim_with_indices: fn(T, usize, IntDType) -> (T, T),
     sum_dims: fn(T, &[usize]) -> T,
     sort: fn(T, usize, bool) -> T,
+    pad: fn(T, &[(usize, usize)], PadMode) -> T,
 }
 
 const FLOATS: Numeric = Numeric {
@@ -448,6 +450,7 @@ const FLOATS: Numeric = Numeric {
     min_dim_with_indices: Dispatch::float_min_dim_with_indices,
     sum_dims: Dispatch::float_sum_dims,
     sort: Dispatch::float_sort,
+    pad: Dispatch::float_pad,
 };
 
 const INTS: Numeric = Numeric {
@@ -505,6 +508,7 @@ const INTS: Numeric = Numeric {
             .fold(x, |x, &axis| Dispatch::int_sum_dim(x, axis))
     },
     sort: Dispatch::int_sort,
+    pad: Dispatch::int_pad,
 };
 
 impl Tensors {
@@ -535,6 +539,10 @@ impl Tensors {
             Op::Abs(d) => (&d.out, (kind.abs)(self.read(&d.input))),
             Op::Neg(d) => (&d.out, (kind.neg)(self.read(&d.input))),
             Op::Sign(d) => (&d.out, (kind.sign)(self.read(&d.input))),
+            Op::Pad(d) => {
+                let x = self.read(&d.input);
+                (&d.out, (kind.pad)(x, &d.padding, d.mode.into()))
+            }
             Op::Full(d) => (&d.out, (kind.full)(&d.out, d.value.into(), &self.device)),
             other => return self.reduction(other, kind),
         };
