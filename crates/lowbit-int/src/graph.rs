@@ -228,7 +228,8 @@ impl Graph {
             let tensor = self.tensor(id);
             let elements = tensor.elements();
             let images = values.len() / elements;
-            if values.len() % elements != 0 || batch.is_some_and(|batch| batch != images) {
+            if !values.len().is_multiple_of(elements) || batch.is_some_and(|batch| batch != images)
+            {
                 let reason = format!(
                     "{} numbers given, expected {elements} an image, as many images in each input",
                     values.len()

@@ -4,7 +4,7 @@
 //! person can hold one against the other; faster engines are compared with it.
 
 use crate::error::GraphError;
-use crate::graph::{Graph, TensorId};
+use crate::graph::{Graph, Node, TensorId};
 use crate::ops::Values;
 
 /// Every tensor of one image, as integers.
@@ -78,4 +78,23 @@ pub fn interpret(graph: &Graph, inputs: &[&[i64]]) -> Result<Vec<Vec<i64>>, Grap
         }
     }
     Ok(outputs)
+}
+
+/// What a node makes of given inputs, each as many integers as the tensor has elements.
+///
+/// # Panics
+///
+/// If there are more or fewer inputs or integers.
+pub fn evaluate(graph: &Graph, node: &Node, inputs: &[&[i64]]) -> Vec<i64> {
+    assert_eq!(inputs.len(), node.inputs.len());
+    let pairs = node.inputs.iter().zip(inputs);
+    let values = pairs.map(|(&id, &values)| {
+        let tensor = graph.tensor(id);
+        assert_eq!(values.len(), tensor.elements());
+        Values { tensor, values }
+    });
+    let inputs: Vec<Values> = values.collect();
+    node.operator
+        .operation()
+        .evaluate(&inputs, graph.tensor(node.output))
 }

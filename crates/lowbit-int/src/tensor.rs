@@ -178,6 +178,14 @@ impl Tensor {
         all.expect("a dimension has an index")
     }
 
+    /// An image of the least number that each element can have.
+    pub(crate) fn least(&self) -> Vec<i64> {
+        let elements = 0..self.elements();
+        elements
+            .map(|e| self.intervals[self.channel(e)].least)
+            .collect()
+    }
+
     /// The index of an element's first dimension.
     pub(crate) fn channel(&self, element: usize) -> usize {
         element / (self.elements() / self.shape[0])

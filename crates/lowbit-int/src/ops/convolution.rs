@@ -88,12 +88,12 @@ impl Convolution {
                 "weights {shape:?} in {groups} groups do not fit {channels} channels"
             ))
         };
-        if !(1..=channels).contains(&groups) || channels % groups != 0 {
+        if !(1..=channels).contains(&groups) || !channels.is_multiple_of(groups) {
             return misfit();
         }
         let inputs = channels / groups;
         let (outputs, axes) = match &self.transposed {
-            None if shape[1] != inputs || shape[0] % groups != 0 => return misfit(),
+            None if shape[1] != inputs || !shape[0].is_multiple_of(groups) => return misfit(),
             Some(_) if shape[0] != channels => return misfit(),
             None => (shape[0] / groups, self.sliding.axes(sizes, kernel)?),
             Some(padding) => {

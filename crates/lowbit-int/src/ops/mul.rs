@@ -101,7 +101,9 @@ impl Operation for Mul {
         } else {
             pairs.min_by_key(key)
         }?;
-        Some(vec![vec![x; a.elements()], vec![y; b.elements()]])
+        let (mut first, mut second) = (a.least(), b.least());
+        (first[element], second[other]) = (x, y);
+        Some(vec![first, second])
     }
 }
 

@@ -199,13 +199,7 @@ pub(crate) fn witness(
     element: usize,
     greatest: bool,
 ) -> Vec<Vec<i64>> {
-    let least = |tensor: &&Tensor| {
-        let elements = 0..tensor.elements();
-        elements
-            .map(|e| tensor.intervals[tensor.channel(e)].least)
-            .collect()
-    };
-    let mut images: Vec<Vec<i64>> = inputs.iter().map(least).collect();
+    let mut images: Vec<Vec<i64>> = inputs.iter().map(|tensor| tensor.least()).collect();
     sum.terms(inputs, shape, element, |input, at, factor| {
         if (factor > 0) == greatest {
             images[input][at] = inputs[input].intervals[inputs[input].channel(at)].greatest;

@@ -180,7 +180,7 @@ impl Axis {
     pub(crate) fn source(&self, output: usize, k: usize) -> Option<usize> {
         let at = if self.transposed {
             let at = (output + self.before).checked_sub(k * self.dilation)?;
-            if at % self.stride != 0 {
+            if !at.is_multiple_of(self.stride) {
                 return None;
             }
             at / self.stride

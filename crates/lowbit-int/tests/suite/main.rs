@@ -1,0 +1,7 @@
+//! Graphs of integers, as other crates use them.
+
+mod json;
+mod messages;
+mod proofs;
+mod random;
+mod reference;
