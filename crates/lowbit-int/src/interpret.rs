@@ -1,7 +1,7 @@
 //! The reference: every operator by its definition, in `i64`, one element after the other.
 //!
 //! Slow on purpose. What is documented of an operator is what its few lines here do, so that a
-//! person can hold one against the other; faster engines are compared with it.
+//! person can hold one against the other; the [engine](crate::engine) is compared with it.
 
 use crate::error::GraphError;
 use crate::graph::{Graph, Node, TensorId};

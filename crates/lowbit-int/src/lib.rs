@@ -13,6 +13,7 @@
 //! | [`ops`] | the operators, one a file |
 //! | [`graph`] | tensors and the nodes that make them from each other |
 //! | [`interpret`](mod@interpret) | the reference: every operator by its definition |
+//! | [`engine`] | the same bits, fast |
 //! | [`proof`] | how wide each sum is, with a witness; where `f32` has the same bits |
 //! | [`json`] | files |
 //!
@@ -53,6 +54,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod engine;
 mod error;
 pub mod graph;
 pub mod interpret;
@@ -62,6 +64,7 @@ pub mod ops;
 pub mod proof;
 pub mod tensor;
 
+pub use engine::Engine;
 pub use error::GraphError;
 pub use graph::{Graph, Node, TensorId};
 pub use interpret::{Trace, interpret, trace};

@@ -1,5 +1,6 @@
 //! Graphs of integers, as other crates use them.
 
+mod engine;
 mod json;
 mod messages;
 mod proofs;
