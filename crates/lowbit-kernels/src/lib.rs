@@ -4,7 +4,8 @@
 //! tiles and round their operands as they pack them ([`packing`]); products in the sums of
 //! low-precision hardware ([`accumulate`]) are loops over outputs; normalization with the activation
 //! that follows it ([`norm`], [`activation`]), pooling ([`pool`]) and passes over pairs of numbers
-//! ([`elementwise`]) are plain loops, compiled for each instruction set ([`vector`]).
+//! ([`elementwise`]) are plain loops, compiled for each instruction set ([`vector`]). Convolutions
+//! of bytes ([`integer`]) have register tiles of their own.
 //!
 //! Images are stored channels last, `[batch][height][width][channels]`, so that the channels of a
 //! pixel fill vectors. Work is spread over the threads of Rayon's pool; every sum runs in an order
@@ -18,6 +19,7 @@ pub mod accumulate;
 pub mod activation;
 pub mod conv;
 pub mod elementwise;
+pub mod integer;
 pub mod linear;
 pub mod norm;
 pub mod packing;

@@ -1,0 +1,118 @@
+//! Which nodes become which steps.
+
+use super::convolve::{Convolve, narrow};
+use super::is_bytes;
+use super::step::{Add, Step, Table};
+use crate::graph::{Graph, Node};
+use crate::ops::{Operator, Requantize, Values};
+use crate::tensor::Tensor;
+
+/// The steps of a network.
+pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut done = vec![false; graph.nodes().len()];
+    let mut padded = 0;
+    for (index, node) in graph.nodes().iter().enumerate() {
+        if done[index] {
+            continue;
+        }
+        let next = narrowed_by(graph, node);
+        let then = next.map(|next| &graph.nodes()[next]);
+        let joined = Convolve::of(graph, node, then, &mut padded)
+            .map(|convolve| Step::Convolve(Box::new(convolve)))
+            .or_else(|| add(graph, node, then).map(Step::Add));
+        if let (Some(_), Some(next)) = (&joined, next) {
+            done[next] = true;
+        }
+        let alone = || table(graph, node).or_else(|| flatten(graph, node));
+        steps.push(joined.or_else(alone).unwrap_or(Step::Plain(index)));
+    }
+    steps
+}
+
+/// The requantization to bytes that is all that reads a node's output.
+fn narrowed_by(graph: &Graph, node: &Node) -> Option<usize> {
+    if graph.outputs().contains(&node.output) {
+        return None;
+    }
+    let reads = |(_, other): &(usize, &Node)| other.inputs.contains(&node.output);
+    let mut readers = graph.nodes().iter().enumerate().filter(reads);
+    let ((index, reader), None) = (readers.next()?, readers.next()) else {
+        return None;
+    };
+    let narrows = matches!(reader.operator, Operator::Requantize(_));
+    (narrows && is_bytes(graph.tensor(reader.output))).then_some(index)
+}
+
+fn add(graph: &Graph, node: &Node, then: Option<&Node>) -> Option<Add> {
+    let Operator::Add(operator) = &node.operator else {
+        return None;
+    };
+    let then = then?;
+    let Operator::Requantize(requantize) = &then.operator else {
+        return None;
+    };
+    let [a, b] = [node.inputs[0], node.inputs[1]];
+    let tensors = [a, b].map(|id| graph.tensor(id));
+    let small = operator.multipliers.iter().all(|m| m.abs() < 1 << 20);
+    if !tensors.iter().all(|tensor| is_bytes(tensor)) || !small {
+        return None;
+    }
+    let (narrow, offset) = narrow(requantize, graph.tensor(node.output).interval())?;
+    // What stands for zero is stored as a byte of its own.
+    let zero = |tensor: &Tensor| tensor.numbers.zero_point() - tensor.numbers.least();
+    let zeros = [0, 1].map(|i| operator.multipliers[i] * zero(tensors[i]));
+    Some(Add {
+        inputs: [a, b],
+        output: then.output,
+        multipliers: operator.multipliers.map(|m| m as i32),
+        constant: (i64::from(offset) - zeros[0] - zeros[1]) as i32,
+        narrow,
+    })
+}
+
+/// A node that makes a byte of a byte.
+fn table(graph: &Graph, node: &Node) -> Option<Step> {
+    let (input, output) = (graph.tensor(node.inputs[0]), graph.tensor(node.output));
+    let of_one = matches!(
+        node.operator,
+        Operator::Rectifier(_) | Operator::Clamp(_) | Operator::LookUp(_) | Operator::Requantize(_)
+    );
+    if !of_one || !is_bytes(input) || !is_bytes(output) {
+        return None;
+    }
+    let one_for_all = |requantize: &Requantize| {
+        let counts = [&requantize.shift.len(), &requantize.multiplier.len()];
+        counts.iter().all(|n| **n == 1) && requantize.offset.len() == 1
+    };
+    let channels = match &node.operator {
+        Operator::Requantize(requantize) if !one_for_all(requantize) => input.shape[0],
+        _ => 1,
+    };
+    let (least, numbers) = (output.numbers.least(), input.numbers);
+    let mut tables = vec![[0; 256]; channels];
+    for x in numbers.least()..=numbers.greatest() {
+        // The whole tensor of one number, so that each channel says what it makes of it.
+        let values = vec![x; input.elements()];
+        let input = Values {
+            tensor: input,
+            values: &values,
+        };
+        let made = node.operator.operation().evaluate(&[input], output);
+        let of_channel = made.len() / output.shape[0];
+        for (channel, table) in tables.iter_mut().enumerate() {
+            table[(x - numbers.least()) as usize] = (made[channel * of_channel] - least) as u8;
+        }
+    }
+    Some(Step::Table(Table {
+        input: node.inputs[0],
+        output: node.output,
+        tables,
+    }))
+}
+
+fn flatten(graph: &Graph, node: &Node) -> Option<Step> {
+    let bytes = is_bytes(graph.tensor(node.output));
+    let flattens = matches!(node.operator, Operator::Flatten(_)) && bytes;
+    flattens.then(|| Step::Flatten(node.inputs[0], node.output))
+}

@@ -1,0 +1,248 @@
+//! A network of integers: tensors, and the nodes that make them from each other.
+
+use crate::error::GraphError;
+use crate::numbers::Numbers;
+use crate::ops::Operator;
+use crate::tensor::{Interval, Tensor};
+
+/// A tensor of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TensorId(pub(crate) usize);
+
+/// An operator and what it is applied to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub(crate) name: String,
+    pub(crate) operator: Operator,
+    pub(crate) inputs: Vec<TensorId>,
+    pub(crate) output: TensorId,
+}
+
+impl Node {
+    /// Its name, which is that of the tensor it makes.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it does.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// What it reads.
+    pub fn inputs(&self) -> &[TensorId] {
+        &self.inputs
+    }
+
+    /// What it makes.
+    pub fn output(&self) -> TensorId {
+        self.output
+    }
+}
+
+/// A network of integers. Its nodes are in the order in which they run; each is checked when it is
+/// added, so that whatever is in a graph can be run, and no sum in it ever overflows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Graph {
+    tensors: Vec<Tensor>,
+    inputs: Vec<TensorId>,
+    nodes: Vec<Node>,
+    outputs: Vec<TensorId>,
+}
+
+impl Graph {
+    /// A graph of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an input: `shape` without the batch dimension, integers of at most 32 bits.
+    ///
+    /// # Errors
+    ///
+    /// If the name is taken or empty, the shape has no elements, or the integers are wider.
+    pub fn input(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        numbers: Numbers,
+    ) -> Result<TensorId, GraphError> {
+        let failed = |reason: String| GraphError::node(name, reason);
+        if numbers.bits() > 32 {
+            let bits = numbers.bits();
+            return Err(failed(format!(
+                "bits is {bits}, expected 1 to 32 of an input"
+            )));
+        }
+        let tensor = Tensor::any(shape.to_vec(), numbers).map_err(failed)?;
+        let id = self.add(name, tensor)?;
+        self.inputs.push(id);
+        Ok(id)
+    }
+
+    /// Says that an input's numbers lie in a smaller interval than their width allows: pixels from 0
+    /// to 200, say. What follows from it is proven for such inputs, and others are refused when the
+    /// graph runs. It has to be said before nodes are added.
+    ///
+    /// # Errors
+    ///
+    /// If the interval is empty or not within the input's numbers, the tensor is no input, or there
+    /// are nodes.
+    pub fn limit(&mut self, input: TensorId, interval: Interval) -> Result<(), GraphError> {
+        if !self.inputs.contains(&input) || !self.nodes.is_empty() {
+            return Err(GraphError::node(
+                self.tensors.get(input.0).map_or("?", Tensor::name),
+                "only inputs have limits, said before nodes are added",
+            ));
+        }
+        let tensor = &mut self.tensors[input.0];
+        let (least, greatest) = (tensor.numbers.least(), tensor.numbers.greatest());
+        let Interval {
+            least: low,
+            greatest: high,
+        } = interval;
+        if low > high || low < least || high > greatest {
+            let reason =
+                format!("limits are {low} to {high}, expected within {least} to {greatest}");
+            return Err(GraphError::node(&tensor.name, reason));
+        }
+        tensor.intervals.fill(interval);
+        Ok(())
+    }
+
+    /// Adds a node, whose name is that of the tensor it makes.
+    ///
+    /// # Errors
+    ///
+    /// One line with the node's name: if the name is taken or empty, the inputs do not fit the
+    /// operator or each other, a width or shift is out of range, or a sum would not fit 63 bits.
+    pub fn push(
+        &mut self,
+        name: &str,
+        operator: impl Into<Operator>,
+        inputs: &[TensorId],
+    ) -> Result<TensorId, GraphError> {
+        let operator = operator.into();
+        let failed = |reason: String| GraphError::node(name, reason);
+        let tensors = inputs.iter().map(|id| self.tensors.get(id.0));
+        let tensors: Option<Vec<&Tensor>> = tensors.collect();
+        let tensors = tensors.ok_or_else(|| failed("an input is of another graph".into()))?;
+        let output = operator.output(&tensors).map_err(failed)?;
+        let output = self.add(name, output)?;
+        self.nodes.push(Node {
+            name: name.into(),
+            operator,
+            inputs: inputs.to_vec(),
+            output,
+        });
+        Ok(output)
+    }
+
+    fn add(&mut self, name: &str, mut tensor: Tensor) -> Result<TensorId, GraphError> {
+        if name.is_empty() || name.contains(char::is_control) {
+            let reason = "a name has one or more characters, none of which controls a terminal";
+            return Err(GraphError::node(format!("{name:?}"), reason));
+        }
+        if self.find(name).is_some() {
+            return Err(GraphError::node(name, "the name is taken"));
+        }
+        tensor.name = name.into();
+        self.tensors.push(tensor);
+        Ok(TensorId(self.tensors.len() - 1))
+    }
+
+    /// Makes a tensor an output; their order is that of the calls.
+    ///
+    /// # Errors
+    ///
+    /// If it is of another graph, or an output already.
+    pub fn output(&mut self, tensor: TensorId) -> Result<(), GraphError> {
+        let Some(found) = self.tensors.get(tensor.0) else {
+            return Err(GraphError::node("?", "an output is of another graph"));
+        };
+        if self.outputs.contains(&tensor) {
+            return Err(GraphError::node(&found.name, "is an output already"));
+        }
+        self.outputs.push(tensor);
+        Ok(())
+    }
+
+    /// A tensor.
+    ///
+    /// # Panics
+    ///
+    /// If it is of another graph.
+    pub fn tensor(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.0]
+    }
+
+    /// All tensors, inputs and what nodes make.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = (TensorId, &Tensor)> {
+        let numbered = self.tensors.iter().enumerate();
+        numbered.map(|(i, tensor)| (TensorId(i), tensor))
+    }
+
+    /// The tensor of a name.
+    pub fn find(&self, name: &str) -> Option<TensorId> {
+        let place = self.tensors.iter().position(|tensor| tensor.name == name);
+        place.map(TensorId)
+    }
+
+    /// What the network is given.
+    pub fn inputs(&self) -> &[TensorId] {
+        &self.inputs
+    }
+
+    /// The nodes, in the order in which they run.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// What the network is asked for.
+    pub fn outputs(&self) -> &[TensorId] {
+        &self.outputs
+    }
+
+    /// A node's inputs.
+    pub(crate) fn inputs_of(&self, node: &Node) -> Vec<&Tensor> {
+        node.inputs.iter().map(|&id| self.tensor(id)).collect()
+    }
+
+    /// How many images `inputs` hold, one slice an input.
+    ///
+    /// # Errors
+    ///
+    /// If there are more or fewer slices than inputs, one is not a whole number of images or as many
+    /// as another, or a number is beyond what the graph was proven for.
+    pub(crate) fn batch(&self, inputs: &[&[i64]]) -> Result<usize, GraphError> {
+        if inputs.len() != self.inputs.len() {
+            let reason = format!(
+                "{} inputs given, expected {}",
+                inputs.len(),
+                self.inputs.len()
+            );
+            return Err(GraphError::node("inputs", reason));
+        }
+        let mut batch = None;
+        for (&id, values) in self.inputs.iter().zip(inputs) {
+            let tensor = self.tensor(id);
+            let elements = tensor.elements();
+            let images = values.len() / elements;
+            if !values.len().is_multiple_of(elements) || batch.is_some_and(|batch| batch != images)
+            {
+                let reason = format!(
+                    "{} numbers given, expected {elements} an image, as many images in each input",
+                    values.len()
+                );
+                return Err(GraphError::node(&tensor.name, reason));
+            }
+            batch = Some(images);
+            let Interval { least, greatest } = tensor.interval();
+            if let Some(value) = values.iter().find(|v| !(least..=greatest).contains(v)) {
+                let reason = format!("a number is {value}, expected {least} to {greatest}");
+                return Err(GraphError::node(&tensor.name, reason));
+            }
+        }
+        Ok(batch.unwrap_or(0))
+    }
+}

@@ -1,0 +1,91 @@
+//! Sums of two tensors.
+
+use serde::{Deserialize, Serialize};
+
+use super::sum::{self, LinearSum, SumBound};
+use super::{Operation, Values, two};
+use crate::tensor::Tensor;
+
+/// `sum = m[0] (a - zero_point a) + m[1] (b - zero_point b)`, exactly: the multipliers bring both to
+/// one step. A difference has a multiplier below zero. Of two powers of two the finer one is the
+/// sum's step, and the coarser operand's multiplier says by how much it is coarser, which is checked;
+/// of other scales the sum's is `scale a / |m[0]|`, and whether `scale b / |m[1]|` is near enough is
+/// for whoever chose them to know.
+///
+/// # Shapes
+///
+/// Both inputs and the output have one shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Add {
+    /// What each input is multiplied with: not zero, below 2^31 in magnitude.
+    pub multipliers: [i64; 2],
+}
+
+impl LinearSum for Add {
+    fn terms(
+        &self,
+        _inputs: &[&Tensor],
+        _shape: &[usize],
+        element: usize,
+        mut term: impl FnMut(usize, usize, i64),
+    ) {
+        term(0, element, self.multipliers[0]);
+        term(1, element, self.multipliers[1]);
+    }
+
+    fn bias(&self, _shape: &[usize], _element: usize) -> i64 {
+        0
+    }
+
+    fn representatives(&self, _inputs: &[&Tensor], shape: &[usize]) -> Vec<usize> {
+        super::first_of_channels(shape)
+    }
+}
+
+impl Operation for Add {
+    fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
+        let [a, b] = two(inputs)?;
+        if a.shape != b.shape {
+            return Err(format!(
+                "shapes are {:?} and {:?}, expected one",
+                a.shape, b.shape
+            ));
+        }
+        let [m, n] = self.multipliers.map(i64::unsigned_abs);
+        if [m, n].iter().any(|m| !(1..1 << 31).contains(m)) {
+            let multipliers = self.multipliers;
+            return Err(format!(
+                "multipliers are {multipliers:?}, expected 1 to 2^31 - 1 in magnitude"
+            ));
+        }
+        let step = a.numbers.step().divided_by(m);
+        if let (Some(e), Some(f)) = (a.numbers.exponent(), b.numbers.exponent())
+            && step != b.numbers.step().divided_by(n)
+        {
+            return Err(format!(
+                "exponents {e} and {f} do not meet with multipliers {:?}",
+                self.multipliers
+            ));
+        }
+        sum::output(self, inputs, a.shape.clone(), step)
+    }
+
+    fn evaluate(&self, inputs: &[Values], output: &Tensor) -> Vec<i64> {
+        sum::evaluate(self, inputs, output)
+    }
+
+    fn bounds(&self, inputs: &[&Tensor], shape: &[usize]) -> Option<Vec<SumBound>> {
+        sum::bounds(self, inputs, shape).ok()
+    }
+
+    fn witness(
+        &self,
+        inputs: &[&Tensor],
+        shape: &[usize],
+        element: usize,
+        greatest: bool,
+    ) -> Option<Vec<Vec<i64>>> {
+        Some(sum::witness(self, inputs, shape, element, greatest))
+    }
+}

@@ -1,0 +1,8 @@
+//! Graphs of integers, as other crates use them.
+
+mod engine;
+mod json;
+mod messages;
+mod proofs;
+mod random;
+mod reference;

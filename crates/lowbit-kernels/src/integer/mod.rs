@@ -1,0 +1,368 @@
+//! Convolutions and products of bytes: inputs of 8 bits without sign, weights of 8 bits with sign,
+//! sums in `i32`, and sums brought to bytes again by a shift.
+//!
+//! Signed inputs are stored with an offset that makes their least number zero; what it adds to each
+//! sum is a constant, which the bias takes back. Everything is exact modulo 2^32, so that a sum that
+//! fits 32 bits is right whatever its partial sums are, in any order, on any instruction set:
+//!
+//! - AVX-512 VNNI: `vpdpbusd`, 64 products an instruction;
+//! - AVX2: bytes widened to 16 bits and `vpmaddwd`, since `vpmaddubsw` saturates;
+//! - elsewhere plain loops.
+//!
+//! Bytes are stored channels last and in fours, so that four channels of a pixel are one number to
+//! the instructions; sums lie pixel after pixel, channels padded to whole vectors.
+
+// Vector instructions of the CPU, each called where the CPU has been asked for it, on pointers into
+// slices whose lengths are checked first.
+#![allow(unsafe_code)]
+
+mod narrow;
+mod quads;
+mod tile;
+
+pub use narrow::Narrow;
+
+use crate::vector::{self, Isa};
+use quads::{LANES, WEIGHTS};
+use tile::{Group, Run};
+
+/// A convolution's shape over an image that has its padding: rows, columns, and channels in fours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows and columns of the padded image.
+    pub image: [usize; 2],
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// The window's rows and columns.
+    pub kernel: [usize; 2],
+    /// From one window to the next.
+    pub stride: [usize; 2],
+    /// From one element of a window to the next.
+    pub dilation: [usize; 2],
+}
+
+impl Shape {
+    /// Bytes of a pixel: the channels, up to a multiple of four.
+    pub fn pixel(&self) -> usize {
+        self.inputs.next_multiple_of(4)
+    }
+
+    /// Bytes of the padded image.
+    pub fn bytes(&self) -> usize {
+        self.image[0] * self.image[1] * self.pixel()
+    }
+
+    /// Rows and columns of the output. The window fits the image.
+    pub fn output(&self) -> [usize; 2] {
+        [0, 1].map(|d| {
+            let reach = self.dilation[d] * (self.kernel[d] - 1) + 1;
+            (self.image[d] - reach) / self.stride[d] + 1
+        })
+    }
+
+    /// Sums of a pixel: the output channels, up to whole vectors.
+    pub fn sums(&self) -> usize {
+        self.outputs.next_multiple_of(LANES)
+    }
+}
+
+/// Weights in the order in which the tiles read them.
+#[derive(Debug, Clone)]
+pub struct Convolution {
+    shape: Shape,
+    runs: Vec<Run>,
+    groups: Vec<Group>,
+    weights: Vec<i8>,
+    bias: Vec<i32>,
+}
+
+impl Convolution {
+    /// Packs `weight(output, input, row, column)` and a bias for each output.
+    ///
+    /// # Panics
+    ///
+    /// If there is not a bias for each output, or a size is zero, or the window does not fit the
+    /// image.
+    pub fn new(
+        shape: Shape,
+        weight: impl Fn(usize, usize, usize, usize) -> i8,
+        bias: &[i32],
+    ) -> Self {
+        assert_eq!(bias.len(), shape.outputs);
+        let sizes = [shape.image, shape.kernel, shape.stride, shape.dilation];
+        assert!(sizes.as_flattened().iter().all(|&size| size > 0));
+        assert!(shape.inputs > 0 && shape.outputs > 0);
+        let reaches = |d: usize| shape.dilation[d] * (shape.kernel[d] - 1) < shape.image[d];
+        assert!(
+            reaches(0) && reaches(1),
+            "the window does not fit the image"
+        );
+        let (runs, groups) = (tile::runs(&shape), tile::groups(shape.sums() / LANES));
+        let mut weights = Vec::new();
+        for group in &groups {
+            for ky in 0..shape.kernel[0] {
+                for kx in 0..shape.kernel[1] {
+                    for quad in (0..shape.pixel()).step_by(4) {
+                        for lane in 0..group.vectors * LANES {
+                            let output = group.first * LANES + lane;
+                            weights.extend([0, 1, 2, 3].map(|j| {
+                                let there = output < shape.outputs && quad + j < shape.inputs;
+                                if there {
+                                    weight(output, quad + j, ky, kx)
+                                } else {
+                                    0
+                                }
+                            }));
+                        }
+                    }
+                }
+            }
+        }
+        let mut padded = bias.to_vec();
+        padded.resize(shape.sums(), 0);
+        Self {
+            shape,
+            runs,
+            groups,
+            weights,
+            bias: padded,
+        }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The sums of one row of the output, [`Shape::sums`] for each of its pixels.
+    ///
+    /// # Panics
+    ///
+    /// If the image has not [`Shape::bytes`] bytes, the output no such row, or `sums` another length.
+    pub fn row(&self, image: &[u8], row: usize, sums: &mut [i32]) {
+        self.row_by(kind(), image, row, sums);
+    }
+
+    /// The same with instructions that the CPU has.
+    fn row_by(&self, kind: Kind, image: &[u8], row: usize, sums: &mut [i32]) {
+        let shape = &self.shape;
+        let [rows, columns] = shape.output();
+        assert_eq!(image.len(), shape.bytes());
+        assert!(row < rows);
+        assert_eq!(sums.len(), columns * shape.sums());
+        let quads = shape.kernel[0] * shape.kernel[1] * shape.pixel() / 4;
+        assert_eq!(self.weights.len(), quads * shape.sums() / LANES * WEIGHTS);
+        let start = row * shape.stride[0] * shape.image[1] * shape.pixel();
+        let row = tile::Row {
+            image: image[start..].as_ptr(),
+            step: shape.stride[1] * shape.pixel(),
+            columns,
+            runs: &self.runs,
+            groups: &self.groups,
+            weights: self.weights.as_ptr(),
+            quads,
+            bias: self.bias.as_ptr(),
+            sums: sums.as_mut_ptr(),
+            sums_step: shape.sums(),
+        };
+        // SAFETY: the caller says that the CPU has the instructions. Every window of a row of the output
+        // lies in the image, whose length has been compared with the shape's, as have those of the
+        // weights, the bias and the sums.
+        unsafe {
+            match kind {
+                #[cfg(target_arch = "x86_64")]
+                Kind::Vnni => tile::row_vnni(row),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 => tile::row_avx2(row),
+                Kind::Portable => tile::row_portable(row),
+            }
+        }
+    }
+}
+
+/// Which instructions multiply bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `vpdpbusd` of AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
+    /// `vpmaddwd` of AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Plain loops.
+    Portable,
+}
+
+/// Those in use: the widest that the CPU has, within the instruction set in use.
+pub fn kind() -> Kind {
+    match vector::isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => Kind::Vnni,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Avx2 => Kind::Avx2,
+        _ => Kind::Portable,
+    }
+}
+
+/// Products of bytes a second of one thread, multiplications and additions as one, in a loop that
+/// touches nothing but registers; the best of a few tries. What a share of the peak refers to.
+pub fn products_per_second() -> f64 {
+    const ROUNDS: usize = 1_000_000;
+    let seconds = (0..5).map(|_| {
+        let start = std::time::Instant::now();
+        // SAFETY: the instruction set is one that the CPU has.
+        let sum = unsafe {
+            match kind() {
+                #[cfg(target_arch = "x86_64")]
+                Kind::Vnni => tile::peak_vnni(ROUNDS),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 => tile::peak_avx2(ROUNDS),
+                Kind::Portable => tile::peak_portable(ROUNDS),
+            }
+        };
+        std::hint::black_box(sum);
+        start.elapsed().as_secs_f64()
+    });
+    (ROUNDS * tile::PEAK_SUMS * WEIGHTS) as f64 / seconds.fold(f64::INFINITY, f64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(shape: &Shape, image: &[u8], weights: &[i8], bias: &[i32], row: usize) -> Vec<i32> {
+        let [_, columns] = shape.output();
+        let [height, width] = shape.kernel;
+        let mut sums = Vec::new();
+        for column in 0..columns {
+            for (output, &bias) in bias.iter().enumerate() {
+                let mut sum = bias;
+                for (ky, kx) in (0..height * width).map(|k| (k / width, k % width)) {
+                    let y = row * shape.stride[0] + ky * shape.dilation[0];
+                    let x = column * shape.stride[1] + kx * shape.dilation[1];
+                    for input in 0..shape.inputs {
+                        let pixel = (y * shape.image[1] + x) * shape.pixel();
+                        let weight = ((output * shape.inputs + input) * height + ky) * width + kx;
+                        let product = i32::from(image[pixel + input]) * i32::from(weights[weight]);
+                        sum = sum.wrapping_add(product);
+                    }
+                }
+                sums.push(sum);
+            }
+        }
+        sums
+    }
+
+    /// Those that the CPU has.
+    fn kinds() -> Vec<Kind> {
+        let mut kinds = vec![Kind::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx512 =
+                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+            if is_x86_feature_detected!("avx2") {
+                kinds.push(Kind::Avx2);
+            }
+            if avx512 && is_x86_feature_detected!("avx512vnni") {
+                kinds.push(Kind::Vnni);
+            }
+        }
+        kinds
+    }
+
+    /// Every size of tile, distance of pixels and rest: sums of the greatest bytes reach beyond 16
+    /// bits in pairs, and the bias beyond 32.
+    #[test]
+    fn rows_are_those_of_plain_loops() {
+        let mut state = 14u64;
+        let mut random = |n: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize % n
+        };
+        for case in 0..400 {
+            let (kernel, dilation) = ([0; 2].map(|_| 1 + random(3)), [0; 2].map(|_| 1 + random(2)));
+            let reach = [0, 1].map(|d| (kernel[d] - 1) * dilation[d] + 1);
+            let shape = Shape {
+                image: [reach[0] + random(3), reach[1] + random(40)],
+                inputs: [3, 4, 16, 32, 64, 1 + random(70)][random(6)],
+                outputs: [10, 16, 32, 64, 112, 1 + random(150)][random(6)],
+                kernel,
+                stride: [0; 2].map(|_| 1 + random(2)),
+                dilation,
+            };
+            let extreme = case % 4 == 0;
+            let image: Vec<u8> = (0..shape.bytes())
+                .map(|_| if extreme { 255 } else { random(256) as u8 })
+                .collect();
+            let count = shape.outputs * shape.inputs * kernel[0] * kernel[1];
+            let weights: Vec<i8> = (0..count)
+                .map(|_| {
+                    if extreme {
+                        [127, -128][random(2)]
+                    } else {
+                        random(256) as u8 as i8
+                    }
+                })
+                .collect();
+            let bias: Vec<i32> = (0..shape.outputs)
+                .map(|_| {
+                    if extreme {
+                        i32::MAX
+                    } else {
+                        random(100) as i32
+                    }
+                })
+                .collect();
+            let packed = Convolution::new(
+                shape,
+                |o, i, y, x| weights[((o * shape.inputs + i) * kernel[0] + y) * kernel[1] + x],
+                &bias,
+            );
+            let [rows, columns] = shape.output();
+            let row = random(rows);
+            let expected = plain(&shape, &image, &weights, &bias, row);
+            for kind in kinds() {
+                let mut sums = vec![0; columns * shape.sums()];
+                packed.row_by(kind, &image, row, &mut sums);
+                let sums = sums
+                    .chunks(shape.sums())
+                    .flat_map(|line| &line[..shape.outputs]);
+                assert!(sums.eq(&expected), "{kind:?} {shape:?}");
+            }
+        }
+    }
+
+    /// Against `i64` arithmetic in the definition's own words.
+    #[test]
+    fn narrowing_rounds_as_it_says() {
+        for shift in [0, 1, 2, 7] {
+            let half = if shift == 0 { 0 } else { 1 << (shift - 1) };
+            let nearest = i32::from(shift > 0);
+            for sum in -3_000..3_000 {
+                let x = f64::from(sum) / f64::from(1 << shift);
+                for (add, even, away, rounded) in [
+                    (0, 0, 0, x.floor()),
+                    (half, 0, 0, (x + 0.5).floor()),
+                    (half, 0, nearest, x.round()),
+                    (half - nearest, nearest, 0, x.round_ties_even()),
+                ] {
+                    let narrow = Narrow {
+                        shift,
+                        add,
+                        even,
+                        away,
+                        zero: 3,
+                        least: -8,
+                        greatest: 100,
+                    };
+                    let expected = (rounded as i32 + 3).clamp(-8, 100) + 8;
+                    assert_eq!(i32::from(narrow.apply(sum)), expected, "{narrow:?} {sum}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The register tile: some pixels by some vectors of sums, kept in registers from the first product
+//! to the last.
+//!
+//! An instruction that adds products starts every cycle and takes four, so more than four sums are
+//! made at once; sixteen of AVX-512's 32 registers hold sums, so that a load of weights meets 4 to 16
+//! pixels, and the widths of usual images are whole tiles. Pixels lie a constant of the compiled tile
+//! apart, where that is a usual one: then each one's address is an offset in the instruction.
+
+use super::Shape;
+#[cfg(target_arch = "x86_64")]
+use super::quads::{Avx2, Vnni};
+use super::quads::{LANES, Portable, Quads, WEIGHTS};
+
+/// Fours of bytes that lie one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    /// Where they start, from the window's first byte.
+    offset: usize,
+    /// How many.
+    quads: usize,
+}
+
+/// Vectors of sums that a tile makes together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    pub(super) first: usize,
+    pub(super) vectors: usize,
+}
+
+/// One row of the output.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    /// The first window's first byte.
+    pub(super) image: *const u8,
+    /// From one window to the next.
+    pub(super) step: usize,
+    /// Pixels of the row.
+    pub(super) columns: usize,
+    pub(super) runs: &'a [Run],
+    pub(super) groups: &'a [Group],
+    /// Group after group, `[quads][vectors][64]`.
+    pub(super) weights: *const i8,
+    /// Fours of bytes in a window.
+    pub(super) quads: usize,
+    pub(super) bias: *const i32,
+    pub(super) sums: *mut i32,
+    /// From one pixel to the next.
+    pub(super) sums_step: usize,
+}
+
+/// The runs of a window: its rows, or its elements where they lie apart.
+pub(super) fn runs(shape: &Shape) -> Vec<Run> {
+    let pixel = shape.pixel();
+    let row = shape.image[1] * pixel;
+    let mut runs = Vec::new();
+    for ky in 0..shape.kernel[0] {
+        let start = ky * shape.dilation[0] * row;
+        if shape.dilation[1] == 1 {
+            runs.push(Run {
+                offset: start,
+                quads: shape.kernel[1] * pixel / 4,
+            });
+        } else {
+            runs.extend((0..shape.kernel[1]).map(|kx| Run {
+                offset: start + kx * shape.dilation[1] * pixel,
+                quads: pixel / 4,
+            }));
+        }
+    }
+    runs
+}
+
+/// Groups of four vectors, then of two, then of one.
+pub(super) fn groups(vectors: usize) -> Vec<Group> {
+    let mut groups = Vec::new();
+    let mut first = 0;
+    while first < vectors {
+        let vectors = match vectors - first {
+            4.. => 4,
+            2..=3 => 2,
+            _ => 1,
+        };
+        groups.push(Group { first, vectors });
+        first += vectors;
+    }
+    groups
+}
+
+/// One group of vectors of a row.
+#[derive(Clone, Copy)]
+struct Vectors<'a> {
+    row: Row<'a>,
+    weights: *const i8,
+    bias: *const i32,
+    sums: *mut i32,
+}
+
+/// The sums of `P` pixels from `x` on, `V` vectors of each; pixels lie `STEP` bytes apart, or as the
+/// row says where that is 0.
+///
+/// # Safety
+/// - The contract of [`Quads`].
+/// - The windows of the pixels lie in the image, and `weights`, `bias` and `sums` reach as far as the
+///   row says.
+#[inline(always)]
+unsafe fn tile<T: Quads, const P: usize, const V: usize, const STEP: usize>(t: &Vectors, x: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        let step = if STEP == 0 { t.row.step } else { STEP };
+        let window = t.row.image.add(x * step);
+        let mut sums = [[T::load(t.bias); V]; P];
+        for sums in &mut sums {
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = T::load(t.bias.add(v * LANES));
+            }
+        }
+        let mut weights = t.weights;
+        for run in t.row.runs {
+            let mut input = window.add(run.offset);
+            let end = input.add(4 * run.quads);
+            while input < end {
+                let mut w = [T::weights(weights); V];
+                for (v, w) in w.iter_mut().enumerate() {
+                    *w = T::weights(weights.add(v * WEIGHTS));
+                }
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let x = input.add(p * step).cast::<[u8; 4]>().read();
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        *sum = sum.add_products(x, w);
+                    }
+                }
+                weights = weights.add(V * WEIGHTS);
+                input = input.add(4);
+            }
+        }
+        for (p, sums) in sums.iter().enumerate() {
+            let output = t.sums.add((x + p) * t.row.sums_step);
+            for (v, sum) in sums.iter().enumerate() {
+                sum.store(output.add(v * LANES));
+            }
+        }
+    }
+}
+
+/// All pixels of a row, in tiles of `P`, then one after the other.
+///
+/// # Safety
+/// As of [`tile`].
+#[inline(always)]
+unsafe fn pixels<T: Quads, const P: usize, const V: usize>(t: &Vectors) {
+    // SAFETY: the caller's.
+    unsafe {
+        match t.row.step {
+            4 => stepped::<T, P, V, 4>(t),
+            16 => stepped::<T, P, V, 16>(t),
+            32 => stepped::<T, P, V, 32>(t),
+            64 => stepped::<T, P, V, 64>(t),
+            _ => stepped::<T, P, V, 0>(t),
+        }
+    }
+}
+
+/// # Safety
+/// As of [`tile`].
+#[inline(always)]
+unsafe fn stepped<T: Quads, const P: usize, const V: usize, const STEP: usize>(t: &Vectors) {
+    let mut x = 0;
+    // SAFETY: the caller's; no pixel beyond the row's is made.
+    unsafe {
+        while x + P <= t.row.columns {
+            tile::<T, P, V, STEP>(t, x);
+            x += P;
+        }
+        while x < t.row.columns {
+            tile::<T, 1, V, STEP>(t, x);
+            x += 1;
+        }
+    }
+}
+
+/// # Safety
+/// As of [`tile`].
+#[inline(always)]
+unsafe fn row<T: Quads>(row: Row) {
+    let mut weights = row.weights;
+    for group in row.groups {
+        // SAFETY: the caller's: groups follow each other in the weights, the bias and the sums.
+        unsafe {
+            let t = &Vectors {
+                row,
+                weights,
+                bias: row.bias.add(group.first * LANES),
+                sums: row.sums.add(group.first * LANES),
+            };
+            match (group.vectors, T::WIDE) {
+                (4, true) => pixels::<T, 4, 4>(t),
+                (2, true) => pixels::<T, 8, 2>(t),
+                (_, true) => pixels::<T, 16, 1>(t),
+                (4, false) => pixels::<T, 1, 4>(t),
+                (2, false) => pixels::<T, 2, 2>(t),
+                (_, false) => pixels::<T, 4, 1>(t),
+            }
+            weights = weights.add(row.quads * group.vectors * WEIGHTS);
+        }
+    }
+}
+
+/// Vectors of sums of the loop that measures the peak.
+pub(super) const PEAK_SUMS: usize = 12;
+
+/// # Safety
+/// The contract of [`Quads`].
+#[inline(always)]
+unsafe fn peak<T: Quads>(rounds: usize) -> i32 {
+    // SAFETY: the caller's; the arrays have the sizes that are read and written.
+    unsafe {
+        let weights = std::hint::black_box([3i8; WEIGHTS]);
+        let x = std::hint::black_box([5u8; 4]);
+        let w = T::weights(weights.as_ptr());
+        let mut sums = [T::load([0; LANES].as_ptr()); PEAK_SUMS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = sum.add_products(x, w);
+            }
+        }
+        let mut total = 0i32;
+        for sum in sums {
+            let mut lanes = [0; LANES];
+            sum.store(lanes.as_mut_ptr());
+            total = lanes.into_iter().fold(total, i32::wrapping_add);
+        }
+        total
+    }
+}
+
+/// The row and the peak, compiled for one instruction set. They may only be called where the CPU has
+/// it.
+macro_rules! compiled {
+    ($row:ident, $peak:ident, $quads:ty $(, $features:literal)?) => {
+        $(#[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $features)])?
+        pub(super) unsafe fn $row(t: Row) {
+            // SAFETY: the caller's, and this function is compiled for the instructions.
+            unsafe { row::<$quads>(t) }
+        }
+
+        $(#[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $features)])?
+        pub(super) unsafe fn $peak(rounds: usize) -> i32 {
+            // SAFETY: the caller's, and this function is compiled for the instructions.
+            unsafe { peak::<$quads>(rounds) }
+        }
+    };
+}
+
+compiled!(row_vnni, peak_vnni, Vnni, "avx512f,avx512bw,avx512vnni");
+compiled!(row_avx2, peak_avx2, Avx2, "avx2");
+compiled!(row_portable, peak_portable, Portable);
