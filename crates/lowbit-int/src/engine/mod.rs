@@ -1,4 +1,4 @@
-//! The fast engine: the bits of the [interpreter](crate::interpret), by the kernels of
+//! The fast engine: the bits of the [interpreter](crate::interpret()), by the kernels of
 //! [`lowbit_kernels::integer`].
 //!
 //! A network becomes a list of steps. Tensors of at most 8 bits are kept as bytes, channels last,
