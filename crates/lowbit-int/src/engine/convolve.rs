@@ -147,8 +147,7 @@ impl Convolve {
             workspace.padded.push(vec![self.zero; shape.bytes()]);
         }
         let row = shape.output()[1] * shape.sums();
-        let length = workspace.sums.len().max(row);
-        workspace.sums.resize(length, 0);
+        workspace.reserve_sums(row);
     }
 
     pub(crate) fn run(&self, workspace: &mut Workspace) {

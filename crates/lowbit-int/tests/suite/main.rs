@@ -6,3 +6,4 @@ mod messages;
 mod proofs;
 mod random;
 mod reference;
+mod tie_free;
