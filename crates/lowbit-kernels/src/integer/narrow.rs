@@ -40,7 +40,9 @@ impl Narrow {
         let even = self.even & (sum >> self.shift);
         let away = self.away & (sum >> 31);
         let rounded = (sum + self.add + even - away) >> self.shift;
-        ((rounded + self.zero).clamp(self.least, self.greatest) - self.least) as u8
+        // `clamp` would be compiled to comparisons and masks.
+        let byte = rounded + (self.zero - self.least);
+        byte.max(0).min(self.greatest - self.least) as u8
     }
 
     /// Sums in lines of `line`, of which the first `bytes` are wanted, to lines of `bytes`.
@@ -74,7 +76,8 @@ impl Narrow {
             #[inline(always)]
             move |(a, b): (&[u8], &[u8]), bytes: &mut [u8]| match (narrow.even, m) {
                 // Without what the usual case does not need.
-                (1, [1, 1, _]) => pairs(narrow.half_even(), a, b, [1, 1, m[2]], bytes),
+                (1, [1, 1, c]) => pairs(narrow.half_even(), a, b, [1, 1, c], bytes),
+                (_, [1, 1, c]) => pairs(narrow, a, b, [1, 1, c], bytes),
                 _ => pairs(narrow, a, b, m, bytes),
             },
         );
