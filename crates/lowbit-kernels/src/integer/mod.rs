@@ -285,85 +285,74 @@ mod tests {
         kinds
     }
 
-    /// Every size of tile, distance of pixels and rest: sums of the greatest bytes reach beyond 16
-    /// bits in pairs, and the bias beyond 32.
-    #[test]
-    fn rows_are_those_of_plain_loops() {
-        let mut state = 14u64;
-        let mut random = |n: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 33) as usize % n
-        };
-        for case in 0..400 {
-            let (kernel, dilation) = ([0; 2].map(|_| 1 + random(3)), [0; 2].map(|_| 1 + random(2)));
+    /// Numbers from 0 to `n - 1`.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: usize) -> usize {
+            let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
+            self.0 = next.wrapping_add(1);
+            (self.0 >> 33) as usize % n
+        }
+
+        /// Every size of tile, distance of pixels, and rest.
+        fn shape(&mut self) -> Shape {
+            let kernel = [0; 2].map(|_| 1 + self.below(3));
+            let dilation = [0; 2].map(|_| 1 + self.below(2));
             let reach = [0, 1].map(|d| (kernel[d] - 1) * dilation[d] + 1);
-            let groups = [1, 1, 1, 2, 3, 4, 16, 40][random(8)];
-            let inputs = [3, 4, 16, 32, 64, 1 + random(70)][random(6)];
-            let outputs = [10, 16, 32, 64, 112, 1 + random(150)][random(6)];
-            let of_groups = |n: usize| {
-                if groups == 1 {
-                    n
-                } else {
-                    n.div_ceil(groups) * groups
-                }
-            };
-            let shape = Shape {
-                image: [reach[0] + random(3), reach[1] + random(40)],
-                inputs: if random(4) == 0 {
+            let groups = [1, 1, 1, 2, 3, 4, 16, 40][self.below(8)];
+            let inputs = [3, 4, 16, 32, 64, 1 + self.below(70)][self.below(6)];
+            let outputs = [10, 16, 32, 64, 112, 1 + self.below(150)][self.below(6)];
+            let of_groups = |n: usize| n.div_ceil(groups) * groups;
+            Shape {
+                image: [reach[0] + self.below(3), reach[1] + self.below(40)],
+                inputs: if self.below(4) == 0 {
                     groups
                 } else {
                     of_groups(inputs)
                 },
-                outputs: if random(4) == 0 {
+                outputs: if self.below(4) == 0 {
                     groups
                 } else {
                     of_groups(outputs)
                 },
                 groups,
                 kernel,
-                stride: [0; 2].map(|_| 1 + random(2)),
+                stride: [0; 2].map(|_| 1 + self.below(2)),
                 dilation,
+            }
+        }
+    }
+
+    /// In every fourth case sums of the greatest bytes, beyond 16 bits in pairs, and biases with which
+    /// they are beyond 32.
+    #[test]
+    fn rows_are_those_of_plain_loops() {
+        let mut random = Random(14);
+        for case in 0..400 {
+            let (shape, extreme) = (random.shape(), case % 4 == 0);
+            let mut byte = |ends: [usize; 2]| match extreme {
+                true => ends[random.below(2)] as u8,
+                false => random.below(256) as u8,
             };
-            let extreme = case % 4 == 0;
-            let image: Vec<u8> = (0..shape.bytes())
-                .map(|_| if extreme { 255 } else { random(256) as u8 })
-                .collect();
-            let inputs = shape.inputs / groups;
-            let count = shape.outputs * inputs * kernel[0] * kernel[1];
-            let weights: Vec<i8> = (0..count)
-                .map(|_| {
-                    if extreme {
-                        [127, -128][random(2)]
-                    } else {
-                        random(256) as u8 as i8
-                    }
-                })
-                .collect();
-            let bias: Vec<i32> = (0..shape.outputs)
-                .map(|_| {
-                    if extreme {
-                        i32::MAX
-                    } else {
-                        random(100) as i32
-                    }
-                })
-                .collect();
-            let packed = Convolution::new(
-                shape,
-                |o, i, y, x| weights[((o * inputs + i) * kernel[0] + y) * kernel[1] + x],
-                &bias,
-            );
+            let ([height, width], inputs) = (shape.kernel, shape.inputs / shape.groups);
+            let image: Vec<u8> = (0..shape.bytes()).map(|_| byte([255, 255])).collect();
+            let count = shape.outputs * inputs * height * width;
+            let weights: Vec<i8> = (0..count).map(|_| byte([127, 128]) as i8).collect();
+            let bias = (0..shape.outputs).map(|o| if extreme { i32::MAX } else { o as i32 });
+            let bias: Vec<i32> = bias.collect();
+            let place = |o: usize, i: usize, y: usize, x: usize| {
+                ((o * inputs + i) * height + y) * width + x
+            };
+            let packed = Convolution::new(shape, |o, i, y, x| weights[place(o, i, y, x)], &bias);
             let [rows, columns] = shape.output();
-            let row = random(rows);
+            let row = random.below(rows);
             let expected = plain(&shape, &image, &weights, &bias, row);
             for kind in kinds() {
                 let mut sums = vec![0; columns * shape.sums()];
                 packed.row_by(kind, &image, row, &mut sums);
-                let sums = sums
-                    .chunks(shape.sums())
-                    .flat_map(|line| &line[..shape.outputs]);
+                let lines = sums.chunks(shape.sums());
+                let sums = lines.flat_map(|line| &line[..shape.outputs]);
                 assert!(sums.eq(&expected), "{kind:?} {shape:?}");
             }
         }
