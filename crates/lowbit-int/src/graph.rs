@@ -203,6 +203,25 @@ impl Graph {
         &self.outputs
     }
 
+    /// The same graph with other operators in its nodes.
+    pub(crate) fn rebuilt(
+        &self,
+        mut change: impl FnMut(&Node) -> Result<Operator, GraphError>,
+    ) -> Result<Self, GraphError> {
+        let mut graph = Self::new();
+        graph.inputs.clone_from(&self.inputs);
+        let mut nodes = self.nodes.iter();
+        for (id, tensor) in self.tensors() {
+            if self.inputs.contains(&id) {
+                graph.tensors.push(tensor.clone());
+            } else if let Some(node) = nodes.next() {
+                graph.push(&node.name, change(node)?, &node.inputs)?;
+            }
+        }
+        graph.outputs.clone_from(&self.outputs);
+        Ok(graph)
+    }
+
     /// A node's inputs.
     pub(crate) fn inputs_of(&self, node: &Node) -> Vec<&Tensor> {
         node.inputs.iter().map(|&id| self.tensor(id)).collect()

@@ -15,6 +15,7 @@
 //! | [`interpret`](mod@interpret) | the reference: every operator by its definition |
 //! | [`engine`] | the same bits, fast |
 //! | [`proof`] | how wide each sum is, with a witness; where `f32` has the same bits |
+//! | [`tie_free`](mod@tie_free) | networks in which every rounding to the nearest is the same |
 //! | [`json`] | files |
 //!
 //! A layer of four bits, from the weights to the proof:
@@ -63,6 +64,7 @@ pub mod numbers;
 pub mod ops;
 pub mod proof;
 pub mod tensor;
+pub mod tie_free;
 
 pub use engine::Engine;
 pub use error::GraphError;
@@ -72,3 +74,4 @@ pub use numbers::Numbers;
 pub use ops::{Operator, Rounding};
 pub use proof::Proof;
 pub use tensor::{Interval, Residue, Tensor};
+pub use tie_free::{TieFree, tie_free};

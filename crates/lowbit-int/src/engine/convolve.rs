@@ -117,8 +117,9 @@ impl Convolve {
         });
         let biases: Vec<i32> = biases.collect();
         let [rows, columns] = shape.kernel;
+        let inputs = shape.inputs / shape.groups;
         let weight = |o: usize, i: usize, ky: usize, kx: usize| {
-            weights.values[((o * shape.inputs + i) * rows + ky) * columns + kx] as i8
+            weights.values[((o * inputs + i) * rows + ky) * columns + kx] as i8
         };
         let is_padded = shape.image != [image[0], image[1]] || shape.pixel() != shape.inputs;
         *padded += usize::from(is_padded);
@@ -147,8 +148,7 @@ impl Convolve {
             workspace.padded.push(vec![self.zero; shape.bytes()]);
         }
         let row = shape.output()[1] * shape.sums();
-        let length = workspace.sums.len().max(row);
-        workspace.sums.resize(length, 0);
+        workspace.reserve_sums(row);
     }
 
     pub(crate) fn run(&self, workspace: &mut Workspace) {
@@ -236,7 +236,7 @@ fn keep(sums: &[i32], [pixel, pixels]: [usize; 2], least: i64, stored: &mut Stor
 fn shape(operator: &Operator, input: &Tensor) -> Option<(integer::Shape, [usize; 3], [usize; 2])> {
     let (channels, _) = pixels(input);
     match operator {
-        Operator::Convolution(node) if node.groups == 1 && node.transposed.is_none() => {
+        Operator::Convolution(node) if node.transposed.is_none() => {
             let axes = node.geometry(&input.shape).ok()?.axes;
             let mut after = [0; 2];
             let paddings = &node.sliding.padding;
@@ -248,6 +248,7 @@ fn shape(operator: &Operator, input: &Tensor) -> Option<(integer::Shape, [usize;
                 image: [rows, columns],
                 inputs: channels,
                 outputs: node.weights.shape[0],
+                groups: node.groups,
                 kernel: axes.map(|axis| axis.kernel),
                 stride: axes.map(|axis| axis.stride),
                 dilation: axes.map(|axis| axis.dilation),
@@ -260,6 +261,7 @@ fn shape(operator: &Operator, input: &Tensor) -> Option<(integer::Shape, [usize;
                 image: [1, 1],
                 inputs: channels,
                 outputs: node.weights.shape[0],
+                groups: 1,
                 kernel: [1, 1],
                 stride: [1, 1],
                 dilation: [1, 1],

@@ -4,7 +4,7 @@
 //! A network becomes a list of steps. Tensors of at most 8 bits are kept as bytes, channels last,
 //! each with its least integer stored as 0; a convolution or linear layer of bytes and the
 //! requantization that follows it are one step, whose sums never leave the cache, and so are an
-//! addition and its requantization. What is a function of one byte is a table. Everything else runs
+//! addition, or the average of a whole image, and its requantization. What is a function of one byte is a table. Everything else runs
 //! as the interpreter has it.
 //!
 //! A thread owns an image from the first step to the last. It works in buffers that are kept from call
@@ -59,6 +59,14 @@ pub(crate) fn is_bytes(tensor: &Tensor) -> bool {
 /// Channels and pixels of a tensor: the first dimension, and all others.
 pub(crate) fn pixels(tensor: &Tensor) -> (usize, usize) {
     (tensor.shape[0], tensor.elements() / tensor.shape[0])
+}
+
+impl Workspace {
+    /// Has room for at least so many sums.
+    pub(crate) fn reserve_sums(&mut self, count: usize) {
+        let length = self.sums.len().max(count);
+        self.sums.resize(length, 0);
+    }
 }
 
 impl Stored {

@@ -1,8 +1,8 @@
 //! Which nodes become which steps.
 
 use super::convolve::{Convolve, narrow};
-use super::is_bytes;
-use super::step::{Add, Step, Table};
+use super::step::{Add, Average, Step, Table};
+use super::{is_bytes, pixels};
 use crate::graph::{Graph, Node};
 use crate::ops::{Operator, Requantize, Values};
 use crate::tensor::Tensor;
@@ -20,7 +20,8 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
         let then = next.map(|next| &graph.nodes()[next]);
         let joined = Convolve::of(graph, node, then, &mut padded)
             .map(|convolve| Step::Convolve(Box::new(convolve)))
-            .or_else(|| add(graph, node, then).map(Step::Add));
+            .or_else(|| add(graph, node, then).map(Step::Add))
+            .or_else(|| average(graph, node, then).map(Step::Average));
         if let (Some(_), Some(next)) = (&joined, next) {
             done[next] = true;
         }
@@ -67,6 +68,32 @@ fn add(graph: &Graph, node: &Node, then: Option<&Node>) -> Option<Add> {
         output: then.output,
         multipliers: operator.multipliers.map(|m| m as i32),
         constant: (i64::from(offset) - zeros[0] - zeros[1]) as i32,
+        narrow,
+    })
+}
+
+/// The average of a whole image.
+fn average(graph: &Graph, node: &Node, then: Option<&Node>) -> Option<Average> {
+    let Operator::AveragePool(pool) = &node.operator else {
+        return None;
+    };
+    let then = then?;
+    let Operator::Requantize(requantize) = &then.operator else {
+        return None;
+    };
+    let (input, output) = (graph.tensor(node.inputs[0]), graph.tensor(node.output));
+    let (channels, pixels) = pixels(input);
+    let whole = pool.windows.is_global();
+    if !whole || !is_bytes(input) || pixels > 1 << 20 {
+        return None;
+    }
+    let (narrow, offset) = narrow(requantize, output.interval())?;
+    let zero = input.numbers.zero_point() - input.numbers.least();
+    Some(Average {
+        input: node.inputs[0],
+        output: then.output,
+        channels,
+        constant: offset - (pixels as i64 * zero) as i32,
         narrow,
     })
 }

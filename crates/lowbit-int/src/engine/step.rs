@@ -14,6 +14,8 @@ pub(crate) enum Step {
     Convolve(Box<Convolve>),
     /// The sum of two tensors of bytes, and its requantization.
     Add(Add),
+    /// The average of all pixels, and its requantization.
+    Average(Average),
     /// A function of one byte.
     Table(Table),
     /// Bytes from channels last to channels first.
@@ -32,6 +34,16 @@ pub(crate) struct Add {
     pub(crate) narrow: Narrow,
 }
 
+/// `narrow(sum over pixels of x + constant)` for each channel.
+#[derive(Debug, Clone)]
+pub(crate) struct Average {
+    pub(crate) input: TensorId,
+    pub(crate) output: TensorId,
+    pub(crate) channels: usize,
+    pub(crate) constant: i32,
+    pub(crate) narrow: Narrow,
+}
+
 /// A table of 256 bytes, or one for each channel.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
@@ -46,6 +58,7 @@ impl Step {
         match self {
             Self::Convolve(convolve) => convolve.output(),
             Self::Add(add) => add.output,
+            Self::Average(average) => average.output,
             Self::Table(table) => table.output,
             Self::Flatten(_, output) => *output,
             Self::Plain(node) => graph.nodes()[*node].output,
@@ -56,8 +69,10 @@ impl Step {
     pub(crate) fn prepare(&self, graph: &Graph, workspace: &mut Workspace) {
         let output = self.output(graph);
         workspace.tensors[output.0] = Stored::of(graph.tensor(output));
-        if let Self::Convolve(convolve) = self {
-            convolve.prepare(workspace);
+        match self {
+            Self::Convolve(convolve) => convolve.prepare(workspace),
+            Self::Average(average) => workspace.reserve_sums(average.channels),
+            _ => {}
         }
     }
 
@@ -65,6 +80,7 @@ impl Step {
         match self {
             Self::Convolve(convolve) => convolve.run(workspace),
             Self::Add(add) => add.run(&mut workspace.tensors),
+            Self::Average(average) => average.run(workspace),
             Self::Table(table) => table.run(&mut workspace.tensors),
             Self::Flatten(input, output) => {
                 let tensor = graph.tensor(*input);
@@ -81,6 +97,23 @@ impl Add {
         let [a, b] = self.inputs.map(|id| tensors[id.0].bytes());
         let ([m, n], constant, narrow) = (self.multipliers, self.constant, self.narrow);
         narrow.sums_of(a, b, [m, n, constant], output.bytes_mut());
+        tensors[self.output.0] = output;
+    }
+}
+
+impl Average {
+    fn run(&self, workspace: &mut Workspace) {
+        let tensors = &mut workspace.tensors;
+        let mut output = std::mem::replace(&mut tensors[self.output.0], Stored::Nowhere);
+        let sums = &mut workspace.sums[..self.channels];
+        sums.fill(self.constant);
+        for pixel in tensors[self.input.0].bytes().chunks_exact(self.channels) {
+            for (sum, &x) in sums.iter_mut().zip(pixel) {
+                *sum += i32::from(x);
+            }
+        }
+        self.narrow
+            .lines(sums, self.channels, output.bytes_mut(), self.channels);
         tensors[self.output.0] = output;
     }
 }

@@ -36,6 +36,11 @@ impl Windows {
         }
     }
 
+    /// Whether it is one adaptive window, the whole image.
+    pub(crate) fn is_global(&self) -> bool {
+        matches!(self, Self::Adaptive { output } if output.iter().all(|&size| size == 1))
+    }
+
     /// The windows over an image `[channels, sizes..]`.
     fn over(&self, image: &[usize]) -> Result<[Side; 2], String> {
         let sizes = image.get(1..).unwrap_or_default();

@@ -6,3 +6,6 @@ mod messages;
 mod proofs;
 mod random;
 mod reference;
+#[path = "../../examples/int_speed/resnet20.rs"]
+mod resnet20;
+mod tie_free;

@@ -62,6 +62,10 @@ fn shapes_that_do_not_fit() {
         &["image"],
         "node: stride is out of range",
     );
+}
+
+#[test]
+fn rows_and_pairs_that_do_not_fit() {
     refused(
         Linear {
             weights: weights(&[2, 5]),
@@ -140,6 +144,10 @@ fn numbers_that_do_not_fit() {
         &["image"],
         "node: input [3, 4, 4] of -128 to 127, expected [length] of 0 to 3",
     );
+}
+
+#[test]
+fn weights_that_do_not_fit() {
     let mut wide = weights(&[8, 3, 3, 3]);
     wide.values[5] = 128;
     refused(

@@ -3,7 +3,7 @@
 use lowbit_int::interpret::evaluate;
 use lowbit_int::ops::{Add, Linear, Requantize, Weights};
 use lowbit_int::proof::{Exactness, Proof, count_ties, witness};
-use lowbit_int::{Graph, Interval, Numbers, Operator, Rounding, trace};
+use lowbit_int::{Engine, Graph, Interval, Numbers, Operator, Rounding, interpret, trace};
 
 use super::random::{Random, slices};
 
@@ -27,41 +27,65 @@ fn exactness(graph: &Graph, node: usize) -> Exactness {
     Proof::of(graph).nodes()[node].exactness.clone()
 }
 
+/// Every sum and product of a graph has inputs for which it is the least and the greatest, within what
+/// is proven of them; the width that is proven holds both, and one bit less does not. Returns how many
+/// there were.
+fn check_witnesses(graph: &Graph) -> usize {
+    let mut attained = 0;
+    for (node, proof) in graph.nodes().iter().zip(Proof::of(graph).nodes()) {
+        let ends = [false, true].map(|greatest| witness(graph, node, greatest));
+        let [Some(least), Some(greatest)] = ends else {
+            continue;
+        };
+        for witness in [&least, &greatest] {
+            for (values, &id) in witness.inputs.iter().zip(node.inputs()) {
+                let tensor = graph.tensor(id);
+                let of_channel = values.len() / tensor.shape()[0];
+                for (values, interval) in values.chunks(of_channel).zip(tensor.intervals()) {
+                    let holds = |x| (interval.least..=interval.greatest).contains(x);
+                    assert!(values.iter().all(holds));
+                }
+            }
+            let sums = evaluate(graph, node, &slices(&witness.inputs));
+            assert_eq!(sums[witness.element], witness.sum, "{node:?}");
+        }
+        let fits = |bits: u32, sum: i64| {
+            let limit = 1i128 << (bits - 1);
+            (-limit..limit).contains(&i128::from(sum))
+        };
+        let (bits, sums) = (proof.bits, [least.sum, greatest.sum]);
+        assert!(sums.iter().all(|&sum| fits(bits, sum)));
+        assert!(bits == 1 || !sums.iter().all(|&sum| fits(bits - 1, sum)));
+        attained += 1;
+    }
+    attained
+}
+
 #[test]
 fn witnesses_attain_the_bounds() {
     let mut random = Random(5);
-    let mut attained = 0;
-    for _ in 0..3_000 {
-        let graph = random.graph();
-        for (node, proof) in graph.nodes().iter().zip(Proof::of(&graph).nodes()) {
-            let ends = [false, true].map(|greatest| witness(&graph, node, greatest));
-            let [Some(least), Some(greatest)] = ends else {
-                continue;
-            };
-            for witness in [&least, &greatest] {
-                for (values, &id) in witness.inputs.iter().zip(node.inputs()) {
-                    let tensor = graph.tensor(id);
-                    let of_channel = values.len() / tensor.shape()[0];
-                    for (values, interval) in values.chunks(of_channel).zip(tensor.intervals()) {
-                        let holds = |x| (interval.least..=interval.greatest).contains(x);
-                        assert!(values.iter().all(holds));
-                    }
-                }
-                let sums = evaluate(&graph, node, &slices(&witness.inputs));
-                assert_eq!(sums[witness.element], witness.sum, "{node:?}");
-            }
-            // The width holds both, one bit less does not.
-            let fits = |bits: u32, sum: i64| {
-                let limit = 1i128 << (bits - 1);
-                (-limit..limit).contains(&i128::from(sum))
-            };
-            let (bits, sums) = (proof.bits, [least.sum, greatest.sum]);
-            assert!(sums.iter().all(|&sum| fits(bits, sum)));
-            assert!(bits == 1 || !sums.iter().all(|&sum| fits(bits - 1, sum)));
-            attained += 1;
-        }
-    }
+    let attained = (0..3_000).map(|_| check_witnesses(&random.graph()));
+    let attained: usize = attained.sum();
     assert!(attained > 3_000, "{attained}");
+}
+
+/// 21 convolutions, 9 additions, an average and a linear layer; all of 8 bits, so that all their sums
+/// are exact in `f32`. The engine runs it with the interpreter's bits.
+#[test]
+fn resnet20() {
+    let mut net = super::resnet20::resnet20().unwrap();
+    // Convolutions of 3x3: the first of 3 channels, three stages with six each, the first in the
+    // second and third stage from half the channels; shortcuts of 1x1; the linear layer.
+    let stage = |size: usize, c: usize, from: usize| size * size * c * (9 * from + 5 * 9 * c);
+    let stages = stage(32, 16, 16) + stage(16, 32, 16) + stage(8, 64, 32);
+    let others = 32 * 32 * 16 * 27 + 16 * 16 * 32 * 16 + 8 * 8 * 64 * 32 + 640;
+    assert_eq!(net.products, stages + others);
+    assert_eq!(check_witnesses(&net.graph), 21 + 9 + 1 + 1);
+    let proof = Proof::of(&net.graph);
+    assert_eq!(proof.exactness(), Exactness::Proven, "{proof}");
+    let image: Vec<i64> = (0..2 * 3 * 32 * 32).map(|_| net.byte()).collect();
+    let expected = interpret(&net.graph, &[&image]).unwrap();
+    assert_eq!(Engine::new(net.graph).run(&[&image]).unwrap(), expected);
 }
 
 /// Every input of three numbers of three bits is tried.

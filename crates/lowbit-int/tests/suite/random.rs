@@ -85,7 +85,11 @@ impl Random {
             1 if channels.is_multiple_of(2) => 2,
             _ => 1,
         };
-        let outputs = groups * (1 + self.below(if groups == 1 { 40 } else { 3 }));
+        let outputs = match groups {
+            1 if self.chance(20) => 48 + self.below(40),
+            1 => 1 + self.below(40),
+            _ => groups * (1 + self.below(3)),
+        };
         let transposed = self.chance(4);
         let mut weight = if transposed {
             vec![channels, outputs / groups]
@@ -107,6 +111,9 @@ impl Random {
 
     fn windows(&mut self, shape: &[usize]) -> Windows {
         let dimensions = shape.len() - 1;
+        if self.chance(4) {
+            return Windows::global(dimensions);
+        }
         if self.chance(2) {
             let output = shape[1..]
                 .iter()
@@ -156,7 +163,7 @@ impl Random {
     fn operator(&mut self, graph: &Graph, id: TensorId) -> Operator {
         let tensor = graph.tensor(id);
         let (shape, interval) = (tensor.shape(), tensor.interval());
-        match self.below(16) {
+        match self.below(19) {
             0..=4 if shape.len() > 1 => self.convolution(shape).into(),
             5 | 6 if shape.len() > 1 => AveragePool {
                 windows: self.windows(shape),
@@ -189,8 +196,8 @@ impl Random {
             }
             .into(),
             13 => Mul {}.into(),
-            14 => Add {
-                multipliers: [self.number(-9, 9), self.number(1, 9)],
+            14 | 16 | 17 => Add {
+                multipliers: self.multipliers(),
             }
             .into(),
             15 => Concat {
@@ -205,6 +212,27 @@ impl Random {
                 }
                 .into()
             }
+        }
+    }
+
+    /// A tensor of the same shape, most often another one.
+    fn partner(&mut self, graph: &Graph, id: TensorId) -> TensorId {
+        let shape = graph.tensor(id).shape();
+        let alike = graph
+            .tensors()
+            .filter(|(_, tensor)| tensor.shape() == shape);
+        let alike: Vec<TensorId> = alike.map(|(id, _)| id).collect();
+        alike[self.below(alike.len())]
+    }
+
+    /// Multipliers for a tensor and its partner: those that bring powers of two to one step where it
+    /// is likely that they do.
+    fn multipliers(&mut self) -> [i64; 2] {
+        match self.below(4) {
+            0 => [self.number(-9, 9), self.number(1, 9)],
+            1 => [1, 1 << self.below(5)],
+            2 => [1 << self.below(5), -1],
+            _ => [1, 1],
         }
     }
 
@@ -224,7 +252,9 @@ impl Random {
         for step in 0..2 + self.below(8) {
             let operator = self.operator(&graph, last);
             let inputs = match operator {
-                Operator::Mul(_) | Operator::Add(_) | Operator::Concat(_) => vec![last, last],
+                Operator::Mul(_) | Operator::Add(_) | Operator::Concat(_) => {
+                    vec![last, self.partner(&graph, last)]
+                }
                 _ => vec![last],
             };
             // What does not fit is left out.

@@ -24,7 +24,7 @@ pub use narrow::Narrow;
 
 use crate::vector::{self, Isa};
 use quads::{LANES, WEIGHTS};
-use tile::{Group, Run};
+use tile::Group;
 
 /// A convolution's shape over an image that has its padding: rows, columns, and channels in fours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Shape {
     pub inputs: usize,
     /// Output channels.
     pub outputs: usize,
+    /// In how many groups channels fall: each output reads the inputs of its group. It divides both.
+    pub groups: usize,
     /// The window's rows and columns.
     pub kernel: [usize; 2],
     /// From one window to the next.
@@ -72,19 +74,19 @@ impl Shape {
 #[derive(Debug, Clone)]
 pub struct Convolution {
     shape: Shape,
-    runs: Vec<Run>,
     groups: Vec<Group>,
     weights: Vec<i8>,
     bias: Vec<i32>,
 }
 
 impl Convolution {
-    /// Packs `weight(output, input, row, column)` and a bias for each output.
+    /// Packs `weight(output, input, row, column)`, inputs counted within the output's group, and a
+    /// bias for each output.
     ///
     /// # Panics
     ///
-    /// If there is not a bias for each output, or a size is zero, or the window does not fit the
-    /// image.
+    /// If there is not a bias for each output, a size is zero, the window does not fit the image, or
+    /// the channels do not fall into the groups.
     pub fn new(
         shape: Shape,
         weight: impl Fn(usize, usize, usize, usize) -> i8,
@@ -99,23 +101,26 @@ impl Convolution {
             reaches(0) && reaches(1),
             "the window does not fit the image"
         );
-        let (runs, groups) = (tile::runs(&shape), tile::groups(shape.sums() / LANES));
+        let divides = |n: usize| shape.groups > 0 && n.is_multiple_of(shape.groups);
+        assert!(divides(shape.inputs) && divides(shape.outputs));
+        let [inputs, outputs] = [shape.inputs, shape.outputs].map(|n| n / shape.groups);
+        let groups = tile::groups(&shape);
+        let packed = |output: usize, channel: usize, ky: usize, kx: usize| {
+            let first = output / outputs * inputs;
+            let there = output < shape.outputs && (first..first + inputs).contains(&channel);
+            if there {
+                weight(output, channel - first, ky, kx)
+            } else {
+                0
+            }
+        };
         let mut weights = Vec::new();
         for group in &groups {
-            for ky in 0..shape.kernel[0] {
-                for kx in 0..shape.kernel[1] {
-                    for quad in (0..shape.pixel()).step_by(4) {
-                        for lane in 0..group.vectors * LANES {
-                            let output = group.first * LANES + lane;
-                            weights.extend([0, 1, 2, 3].map(|j| {
-                                let there = output < shape.outputs && quad + j < shape.inputs;
-                                if there {
-                                    weight(output, quad + j, ky, kx)
-                                } else {
-                                    0
-                                }
-                            }));
-                        }
+            for (ky, kx) in taps(shape.kernel) {
+                for quad in group.channels.clone().step_by(4) {
+                    for lane in 0..group.vectors * LANES {
+                        let output = group.first * LANES + lane;
+                        weights.extend([0, 1, 2, 3].map(|j| packed(output, quad + j, ky, kx)));
                     }
                 }
             }
@@ -124,7 +129,6 @@ impl Convolution {
         padded.resize(shape.sums(), 0);
         Self {
             shape,
-            runs,
             groups,
             weights,
             bias: padded,
@@ -152,17 +156,18 @@ impl Convolution {
         assert_eq!(image.len(), shape.bytes());
         assert!(row < rows);
         assert_eq!(sums.len(), columns * shape.sums());
-        let quads = shape.kernel[0] * shape.kernel[1] * shape.pixel() / 4;
-        assert_eq!(self.weights.len(), quads * shape.sums() / LANES * WEIGHTS);
+        let vectors = self
+            .groups
+            .iter()
+            .map(|group| group.quads() * group.vectors);
+        assert_eq!(self.weights.len(), vectors.sum::<usize>() * WEIGHTS);
         let start = row * shape.stride[0] * shape.image[1] * shape.pixel();
         let row = tile::Row {
             image: image[start..].as_ptr(),
             step: shape.stride[1] * shape.pixel(),
             columns,
-            runs: &self.runs,
             groups: &self.groups,
             weights: self.weights.as_ptr(),
-            quads,
             bias: self.bias.as_ptr(),
             sums: sums.as_mut_ptr(),
             sums_step: shape.sums(),
@@ -180,6 +185,11 @@ impl Convolution {
             }
         }
     }
+}
+
+/// The elements of a window, row by row.
+fn taps([rows, columns]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> {
+    (0..rows).flat_map(move |ky| (0..columns).map(move |kx| (ky, kx)))
 }
 
 /// Which instructions multiply bytes.
@@ -235,17 +245,20 @@ mod tests {
     fn plain(shape: &Shape, image: &[u8], weights: &[i8], bias: &[i32], row: usize) -> Vec<i32> {
         let [_, columns] = shape.output();
         let [height, width] = shape.kernel;
+        let [inputs, outputs] = [shape.inputs, shape.outputs].map(|n| n / shape.groups);
         let mut sums = Vec::new();
         for column in 0..columns {
             for (output, &bias) in bias.iter().enumerate() {
                 let mut sum = bias;
-                for (ky, kx) in (0..height * width).map(|k| (k / width, k % width)) {
+                for (ky, kx) in taps(shape.kernel) {
                     let y = row * shape.stride[0] + ky * shape.dilation[0];
                     let x = column * shape.stride[1] + kx * shape.dilation[1];
-                    for input in 0..shape.inputs {
+                    for input in 0..inputs {
                         let pixel = (y * shape.image[1] + x) * shape.pixel();
-                        let weight = ((output * shape.inputs + input) * height + ky) * width + kx;
-                        let product = i32::from(image[pixel + input]) * i32::from(weights[weight]);
+                        let channel = output / outputs * inputs + input;
+                        let weight = ((output * inputs + input) * height + ky) * width + kx;
+                        let x = i32::from(image[pixel + channel]);
+                        let product = x * i32::from(weights[weight]);
                         sum = sum.wrapping_add(product);
                     }
                 }
@@ -272,65 +285,74 @@ mod tests {
         kinds
     }
 
-    /// Every size of tile, distance of pixels and rest: sums of the greatest bytes reach beyond 16
-    /// bits in pairs, and the bias beyond 32.
+    /// Numbers from 0 to `n - 1`.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: usize) -> usize {
+            let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
+            self.0 = next.wrapping_add(1);
+            (self.0 >> 33) as usize % n
+        }
+
+        /// Every size of tile, distance of pixels, and rest.
+        fn shape(&mut self) -> Shape {
+            let kernel = [0; 2].map(|_| 1 + self.below(3));
+            let dilation = [0; 2].map(|_| 1 + self.below(2));
+            let reach = [0, 1].map(|d| (kernel[d] - 1) * dilation[d] + 1);
+            let groups = [1, 1, 1, 2, 3, 4, 16, 40][self.below(8)];
+            let inputs = [3, 4, 16, 32, 64, 1 + self.below(70)][self.below(6)];
+            let outputs = [10, 16, 32, 64, 112, 1 + self.below(150)][self.below(6)];
+            let of_groups = |n: usize| n.div_ceil(groups) * groups;
+            Shape {
+                image: [reach[0] + self.below(3), reach[1] + self.below(40)],
+                inputs: if self.below(4) == 0 {
+                    groups
+                } else {
+                    of_groups(inputs)
+                },
+                outputs: if self.below(4) == 0 {
+                    groups
+                } else {
+                    of_groups(outputs)
+                },
+                groups,
+                kernel,
+                stride: [0; 2].map(|_| 1 + self.below(2)),
+                dilation,
+            }
+        }
+    }
+
+    /// In every fourth case sums of the greatest bytes, beyond 16 bits in pairs, and biases with which
+    /// they are beyond 32.
     #[test]
     fn rows_are_those_of_plain_loops() {
-        let mut state = 14u64;
-        let mut random = |n: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 33) as usize % n
-        };
+        let mut random = Random(14);
         for case in 0..400 {
-            let (kernel, dilation) = ([0; 2].map(|_| 1 + random(3)), [0; 2].map(|_| 1 + random(2)));
-            let reach = [0, 1].map(|d| (kernel[d] - 1) * dilation[d] + 1);
-            let shape = Shape {
-                image: [reach[0] + random(3), reach[1] + random(40)],
-                inputs: [3, 4, 16, 32, 64, 1 + random(70)][random(6)],
-                outputs: [10, 16, 32, 64, 112, 1 + random(150)][random(6)],
-                kernel,
-                stride: [0; 2].map(|_| 1 + random(2)),
-                dilation,
+            let (shape, extreme) = (random.shape(), case % 4 == 0);
+            let mut byte = |ends: [usize; 2]| match extreme {
+                true => ends[random.below(2)] as u8,
+                false => random.below(256) as u8,
             };
-            let extreme = case % 4 == 0;
-            let image: Vec<u8> = (0..shape.bytes())
-                .map(|_| if extreme { 255 } else { random(256) as u8 })
-                .collect();
-            let count = shape.outputs * shape.inputs * kernel[0] * kernel[1];
-            let weights: Vec<i8> = (0..count)
-                .map(|_| {
-                    if extreme {
-                        [127, -128][random(2)]
-                    } else {
-                        random(256) as u8 as i8
-                    }
-                })
-                .collect();
-            let bias: Vec<i32> = (0..shape.outputs)
-                .map(|_| {
-                    if extreme {
-                        i32::MAX
-                    } else {
-                        random(100) as i32
-                    }
-                })
-                .collect();
-            let packed = Convolution::new(
-                shape,
-                |o, i, y, x| weights[((o * shape.inputs + i) * kernel[0] + y) * kernel[1] + x],
-                &bias,
-            );
+            let ([height, width], inputs) = (shape.kernel, shape.inputs / shape.groups);
+            let image: Vec<u8> = (0..shape.bytes()).map(|_| byte([255, 255])).collect();
+            let count = shape.outputs * inputs * height * width;
+            let weights: Vec<i8> = (0..count).map(|_| byte([127, 128]) as i8).collect();
+            let bias = (0..shape.outputs).map(|o| if extreme { i32::MAX } else { o as i32 });
+            let bias: Vec<i32> = bias.collect();
+            let place = |o: usize, i: usize, y: usize, x: usize| {
+                ((o * inputs + i) * height + y) * width + x
+            };
+            let packed = Convolution::new(shape, |o, i, y, x| weights[place(o, i, y, x)], &bias);
             let [rows, columns] = shape.output();
-            let row = random(rows);
+            let row = random.below(rows);
             let expected = plain(&shape, &image, &weights, &bias, row);
             for kind in kinds() {
                 let mut sums = vec![0; columns * shape.sums()];
                 packed.row_by(kind, &image, row, &mut sums);
-                let sums = sums
-                    .chunks(shape.sums())
-                    .flat_map(|line| &line[..shape.outputs]);
+                let lines = sums.chunks(shape.sums());
+                let sums = lines.flat_map(|line| &line[..shape.outputs]);
                 assert!(sums.eq(&expected), "{kind:?} {shape:?}");
             }
         }

@@ -21,7 +21,7 @@ pub struct Narrow {
     pub shift: u32,
     /// What is added before the shift.
     pub add: i32,
-    /// 1 if half goes to the even integer.
+    /// 1 if half goes to the even integer; `away` is 0 then.
     pub even: i32,
     /// 1 if half goes away from zero.
     pub away: i32,
@@ -40,7 +40,9 @@ impl Narrow {
         let even = self.even & (sum >> self.shift);
         let away = self.away & (sum >> 31);
         let rounded = (sum + self.add + even - away) >> self.shift;
-        ((rounded + self.zero).clamp(self.least, self.greatest) - self.least) as u8
+        // `clamp` would be compiled to comparisons and masks.
+        let byte = rounded + (self.zero - self.least);
+        byte.max(0).min(self.greatest - self.least) as u8
     }
 
     /// Sums in lines of `line`, of which the first `bytes` are wanted, to lines of `bytes`.
@@ -72,12 +74,23 @@ impl Narrow {
             (a, b),
             bytes,
             #[inline(always)]
-            move |(a, b): (&[u8], &[u8]), bytes: &mut [u8]| {
-                for ((byte, &a), &b) in bytes.iter_mut().zip(a).zip(b) {
-                    *byte = narrow.apply(i32::from(a) * m[0] + i32::from(b) * m[1] + m[2]);
-                }
+            move |(a, b): (&[u8], &[u8]), bytes: &mut [u8]| match (narrow.even, m) {
+                // Without what the usual case does not need.
+                (1, [1, 1, c]) => pairs(narrow.half_even(), a, b, [1, 1, c], bytes),
+                (_, [1, 1, c]) => pairs(narrow, a, b, [1, 1, c], bytes),
+                _ => pairs(narrow, a, b, m, bytes),
             },
         );
+    }
+
+    /// The same, where it is known when this is compiled that half goes to the even integer.
+    #[inline(always)]
+    fn half_even(self) -> Self {
+        Self {
+            even: 1,
+            away: 0,
+            ..self
+        }
     }
 
     fn slice(self, sums: &[i32], bytes: &mut [u8]) {
@@ -85,11 +98,24 @@ impl Narrow {
             sums,
             bytes,
             #[inline(always)]
-            move |sums: &[i32], bytes: &mut [u8]| {
-                for (byte, &sum) in bytes.iter_mut().zip(sums) {
-                    *byte = self.apply(sum);
-                }
+            move |sums: &[i32], bytes: &mut [u8]| match self.even {
+                1 => singles(self.half_even(), sums, bytes),
+                _ => singles(self, sums, bytes),
             },
         );
+    }
+}
+
+#[inline(always)]
+fn singles(narrow: Narrow, sums: &[i32], bytes: &mut [u8]) {
+    for (byte, &sum) in bytes.iter_mut().zip(sums) {
+        *byte = narrow.apply(sum);
+    }
+}
+
+#[inline(always)]
+fn pairs(narrow: Narrow, a: &[u8], b: &[u8], m: [i32; 3], bytes: &mut [u8]) {
+    for ((byte, &a), &b) in bytes.iter_mut().zip(a).zip(b) {
+        *byte = narrow.apply(i32::from(a) * m[0] + i32::from(b) * m[1] + m[2]);
     }
 }

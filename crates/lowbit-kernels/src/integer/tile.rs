@@ -7,6 +7,8 @@
 //! apart, where that is a usual one: then each one's address is an offset in the instruction.
 
 use super::Shape;
+use std::ops::Range;
+
 #[cfg(target_arch = "x86_64")]
 use super::quads::{Avx2, Vnni};
 use super::quads::{LANES, Portable, Quads, WEIGHTS};
@@ -21,10 +23,20 @@ pub(super) struct Run {
 }
 
 /// Vectors of sums that a tile makes together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Group {
     pub(super) first: usize,
     pub(super) vectors: usize,
+    /// The channels that they read, in fours.
+    pub(super) channels: Range<usize>,
+    runs: Vec<Run>,
+}
+
+impl Group {
+    /// Fours of bytes in a window.
+    pub(super) fn quads(&self) -> usize {
+        self.runs.iter().map(|run| run.quads).sum()
+    }
 }
 
 /// One row of the output.
@@ -36,26 +48,23 @@ pub(super) struct Row<'a> {
     pub(super) step: usize,
     /// Pixels of the row.
     pub(super) columns: usize,
-    pub(super) runs: &'a [Run],
     pub(super) groups: &'a [Group],
     /// Group after group, `[quads][vectors][64]`.
     pub(super) weights: *const i8,
-    /// Fours of bytes in a window.
-    pub(super) quads: usize,
     pub(super) bias: *const i32,
     pub(super) sums: *mut i32,
     /// From one pixel to the next.
     pub(super) sums_step: usize,
 }
 
-/// The runs of a window: its rows, or its elements where they lie apart.
-pub(super) fn runs(shape: &Shape) -> Vec<Run> {
+/// The runs of a window, of some of its channels: its rows, or its elements where those lie apart.
+fn runs(shape: &Shape, channels: &Range<usize>) -> Vec<Run> {
     let pixel = shape.pixel();
     let row = shape.image[1] * pixel;
     let mut runs = Vec::new();
     for ky in 0..shape.kernel[0] {
-        let start = ky * shape.dilation[0] * row;
-        if shape.dilation[1] == 1 {
+        let start = ky * shape.dilation[0] * row + channels.start;
+        if shape.dilation[1] == 1 && channels.len() == pixel {
             runs.push(Run {
                 offset: start,
                 quads: shape.kernel[1] * pixel / 4,
@@ -63,24 +72,39 @@ pub(super) fn runs(shape: &Shape) -> Vec<Run> {
         } else {
             runs.extend((0..shape.kernel[1]).map(|kx| Run {
                 offset: start + kx * shape.dilation[1] * pixel,
-                quads: pixel / 4,
+                quads: channels.len() / 4,
             }));
         }
     }
     runs
 }
 
-/// Groups of four vectors, then of two, then of one.
-pub(super) fn groups(vectors: usize) -> Vec<Group> {
+/// Groups of four vectors, then of two, then of one; not more than have their inputs together.
+pub(super) fn groups(shape: &Shape) -> Vec<Group> {
+    let [inputs, outputs] = [shape.inputs, shape.outputs].map(|n| n / shape.groups);
+    let together = if shape.groups == 1 {
+        4
+    } else {
+        outputs / LANES
+    };
     let mut groups = Vec::new();
     let mut first = 0;
-    while first < vectors {
-        let vectors = match vectors - first {
+    while first < shape.sums() / LANES {
+        let vectors = match (shape.sums() / LANES - first).min(together) {
             4.. => 4,
             2..=3 => 2,
             _ => 1,
         };
-        groups.push(Group { first, vectors });
+        let last = ((first + vectors) * LANES).min(shape.outputs) - 1;
+        let from = first * LANES / outputs * inputs;
+        let to = (last / outputs + 1) * inputs;
+        let channels = from / 4 * 4..to.next_multiple_of(4);
+        groups.push(Group {
+            first,
+            vectors,
+            runs: runs(shape, &channels),
+            channels,
+        });
         first += vectors;
     }
     groups
@@ -90,6 +114,7 @@ pub(super) fn groups(vectors: usize) -> Vec<Group> {
 #[derive(Clone, Copy)]
 struct Vectors<'a> {
     row: Row<'a>,
+    runs: &'a [Run],
     weights: *const i8,
     bias: *const i32,
     sums: *mut i32,
@@ -115,7 +140,7 @@ unsafe fn tile<T: Quads, const P: usize, const V: usize, const STEP: usize>(t: &
             }
         }
         let mut weights = t.weights;
-        for run in t.row.runs {
+        for run in t.runs {
             let mut input = window.add(run.offset);
             let end = input.add(4 * run.quads);
             while input < end {
@@ -188,6 +213,7 @@ unsafe fn row<T: Quads>(row: Row) {
         unsafe {
             let t = &Vectors {
                 row,
+                runs: &group.runs,
                 weights,
                 bias: row.bias.add(group.first * LANES),
                 sums: row.sums.add(group.first * LANES),
@@ -200,7 +226,7 @@ unsafe fn row<T: Quads>(row: Row) {
                 (2, false) => pixels::<T, 2, 2>(t),
                 (_, false) => pixels::<T, 4, 1>(t),
             }
-            weights = weights.add(row.quads * group.vectors * WEIGHTS);
+            weights = weights.add(group.quads() * group.vectors * WEIGHTS);
         }
     }
 }
