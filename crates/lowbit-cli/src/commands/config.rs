@@ -40,8 +40,13 @@ pub(crate) struct Check {
     /// The plan, or a file for --config of `lowbit train` with a [plan]
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    #[command(flatten)]
-    network: Network,
+    /// The network [default: that of the file]
+    #[arg(long, value_name = "NAME")]
+    model: Option<Architecture>,
+    /// The data set that it is for, whose images it takes [default: that of the file, or the network's
+    /// usual]
+    #[arg(long, value_name = "NAME")]
+    data: Option<DataSet>,
     /// The run whose plan is meant, in a file with several
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
@@ -71,13 +76,9 @@ pub(crate) struct Show {
     model: Option<Architecture>,
 }
 
-#[derive(Args)]
+#[derive(Clone, Copy)]
 struct Network {
-    /// The network
-    #[arg(long, value_name = "NAME")]
     model: Architecture,
-    /// The data set that it is for, whose images it takes [default: the network's usual]
-    #[arg(long, value_name = "NAME")]
     data: Option<DataSet>,
 }
 
@@ -151,7 +152,8 @@ impl Said {
 impl Check {
     fn run(self) -> Ended {
         let file = PlanFile::read(&self.file, self.run.as_deref())?;
-        let checked = file.plan.check_on(&self.network.layers(&file.plan)?);
+        let network = self.network(&file)?;
+        let checked = file.plan.check_on(&network.layers(&file.plan)?);
         let code = match checked.problems.is_empty() {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,
@@ -162,14 +164,25 @@ impl Check {
             .map(|(place, message)| format!("error: {place}: {message}"))
             .collect();
         match self.json {
-            true => print_json(&self.report(&file, checked))?,
+            true => print_json(&self.report(&file, network.model, checked))?,
             false => print(table(&checked, |entry| file.place(entry).line.to_string()))?,
         }
         lines.iter().for_each(say);
         Ok(code)
     }
 
-    fn report(&self, file: &PlanFile, checked: PlanCheck) -> Report {
+    /// What the flags say, or the file.
+    fn network(&self, file: &PlanFile) -> Result<Network, Box<dyn std::error::Error>> {
+        let named = || file.model.as_deref().map(str::parse).transpose();
+        let model = self.model.map_or_else(named, |model| Ok(Some(model)))?;
+        let name = self.file.display();
+        let model = model.ok_or_else(|| format!("{name}: names no model; --model does"))?;
+        let named = || file.data.as_deref().map(str::parse).transpose();
+        let data = self.data.map_or_else(named, |data| Ok(Some(data)))?;
+        Ok(Network { model, data })
+    }
+
+    fn report(&self, file: &PlanFile, model: Architecture, checked: PlanCheck) -> Report {
         let slots = |layer: &CheckedLayer| {
             let slots = layer.slots.iter().map(|slot| {
                 let entries = slot.entries.iter().cloned();
@@ -194,7 +207,7 @@ impl Check {
         });
         Report {
             file: self.file.display().to_string(),
-            model: self.network.model,
+            model,
             layers,
             problems: problems.collect(),
         }

@@ -20,6 +20,8 @@ fn a_check_says_which_line_decides_each_slot() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("mixed.toml"), MIXED).unwrap();
     let table = text(folder.path(), "config check mixed.toml --model resnet20");
+    // The file names the network itself.
+    assert_eq!(text(folder.path(), "config check mixed.toml"), table);
     let line_of = |text: &str| {
         1 + MIXED
             .lines()
@@ -73,6 +75,8 @@ type = \"Conv\"
 weight = 4
 ";
     fs::write(folder.path().join("plan.toml"), plan).unwrap();
+    let refused = error(folder.path(), "config check plan.toml");
+    assert_eq!(refused, "error: plan.toml: names no model; --model does\n");
     let output = run(folder.path(), "config check plan.toml --model resnet20");
     assert!(!output.status.success());
     assert_eq!(

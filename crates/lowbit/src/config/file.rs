@@ -34,6 +34,10 @@ use crate::Error;
 pub struct PlanFile {
     /// The plan.
     pub plan: QPlan,
+    /// The network that a file of settings names.
+    pub model: Option<String>,
+    /// The data set that it names.
+    pub data: Option<String>,
     entries: Entries,
     /// The key of the plan in the file, with a point after it.
     within: String,
@@ -60,6 +64,8 @@ impl fmt::Display for FilePlace {
 /// What is read of a file that holds more than a plan.
 #[derive(Deserialize)]
 struct Holder {
+    model: Option<String>,
+    data: Option<String>,
     plan: Option<QPlan>,
     #[serde(default)]
     runs: Vec<Run>,
@@ -90,12 +96,19 @@ impl PlanFile {
     pub fn parse(source: &str, text: &str, run: Option<&str>) -> Result<Self, Error> {
         let entries = Entries::of(source, text)?;
         let holds_more = ["plan", "runs", "compare"];
+        let (mut model, mut data) = (None, None);
         let (plan, within) = match holds_more.iter().any(|key| entries.has(key)) {
-            true => entries.parsed::<Holder>(text)?.take(source, run)?,
+            true => {
+                let mut holder = entries.parsed::<Holder>(text)?;
+                (model, data) = (holder.model.take(), holder.data.take());
+                holder.take(source, run)?
+            }
             false => (entries.parsed(text)?, String::new()),
         };
         let file = Self {
             plan,
+            model,
+            data,
             entries,
             within,
         };
