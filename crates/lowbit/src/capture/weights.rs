@@ -27,8 +27,8 @@ impl Reparameterization for Quantizers {
 /// parameters, in the order of the module's fields. The model's type and code stay as they are; its
 /// activations are not quantized.
 ///
-/// The quantizers of `conv1.weight` are at `conv1.weight.quantizers.weight`. Burn's
-/// `materialize_reparameterization`, or saving the model's values, makes their results the parameters.
+/// The quantizers of `conv1.weight` are at `conv1.weight.quantizers.weight`.
+/// `model.valid().materialize()` makes their results the parameters.
 ///
 /// # Errors
 /// If the plan does not fit the layers.
