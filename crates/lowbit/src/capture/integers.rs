@@ -169,10 +169,10 @@ mod tests {
         assert_eq!(found.integers, [-3, -1, 1, 3]);
         assert_eq!(found.scales, [1.0 / 3.0]);
         // Rows with steps of their own.
-        let found = of(&[0.3, -0.6, 7.0, 35.0], [2, 2]).unwrap();
+        let found = of(&[0.31, -0.62, 7.0, 35.0], [2, 2]).unwrap();
         assert_eq!(
             (found.integers, found.scales),
-            (vec![1, -2, 1, 5], vec![0.3, 7.0])
+            (vec![1, -2, 1, 5], vec![0.31, 7.0])
         );
         assert!(of(&[1.0, std::f32::consts::PI, 0.0, 2.0f32.sqrt()], [1, 4]).is_none());
     }
