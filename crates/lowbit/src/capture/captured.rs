@@ -21,6 +21,7 @@ use super::record::{ModelInput, Recording, record};
 use super::replay::{NotReplayed, Tensors};
 use crate::Error;
 use crate::config::{Layer, QPlan};
+use crate::ops::RecordedOperator;
 use crate::quantizers::{ModulePath, Quantizers};
 
 /// What a forward does, for batches of any size.
@@ -31,10 +32,13 @@ pub(super) struct Graph {
     pub(super) output: TensorId,
     /// Paths of the parameters that it reads.
     pub(super) parameters: BTreeMap<TensorId, String>,
-    pub(super) constants: BTreeMap<TensorId, TensorData>,
+    constants: BTreeMap<TensorId, TensorData>,
+    own_operators: Vec<RecordedOperator>,
     pub(super) layers: Layers,
     /// The operations for batches that were asked for.
     of_batch: Mutex<HashMap<usize, Arc<Vec<OperationIr>>>>,
+    /// The constants where they were last asked for.
+    on_device: Mutex<Option<(Device, HashMap<TensorId, DispatchTensor>)>>,
 }
 
 impl Graph {
@@ -46,6 +50,20 @@ impl Graph {
         });
         operations.clone()
     }
+
+    /// The constants on a device.
+    fn constants(&self, device: &Device) -> HashMap<TensorId, DispatchTensor> {
+        let mut known = self.on_device.lock().unwrap_or_else(|e| e.into_inner());
+        let (_, constants) = match known.take() {
+            Some(known) if known.0 == *device => known,
+            _ => {
+                let constants = self.constants.iter();
+                let constants = constants.map(|(id, data)| (*id, constant(data, device)));
+                (device.clone(), constants.collect())
+            }
+        };
+        known.insert((device.clone(), constants)).1.clone()
+    }
 }
 
 /// A model whose forward was recorded, with the quantizers that a plan gives its layers.
@@ -54,6 +72,7 @@ impl Graph {
 /// `LAYER.quantizers.SLOT`, as in the layers of [`nn`](crate::nn), so that calibration, switching, taps
 /// and checkpoints take it like those. In training, `BatchNorm` normalizes by the batch and updates the
 /// model's running statistics; `Dropout` and noise are not recorded, and do nothing.
+#[derive(Clone)]
 pub struct Captured<M, I, const O: usize> {
     model: M,
     pub(super) quantizers: Vec<Quantizers>,
@@ -137,8 +156,10 @@ impl Graph {
             output: recording.output,
             parameters: parameters.map(|(id, p)| (id, p.key)).collect(),
             constants: recording.constants,
+            own_operators: recording.own_operators,
             layers,
             of_batch: Mutex::default(),
+            on_device: Mutex::default(),
         }
     }
 }
@@ -209,9 +230,9 @@ impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
     }
 
     pub(super) fn run(&self, input: I, quantizers: &[Quantizers]) -> Result<Tensor<O>, Error> {
-        let (output, statistics) = self.run_with(input, quantizers, &self.norms)?;
+        let state = State::of(&self.model);
+        let (output, statistics) = self.run_with(input, quantizers, &self.norms, &state)?;
         if !statistics.is_empty() {
-            let state = State::of(&self.model);
             let new = self.norms.running(&state, statistics);
             self.model.clone().map(&mut SetStatistics::new(new));
         }
@@ -224,20 +245,21 @@ impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
         input: I,
         quantizers: &[Quantizers],
         norms: &Norms,
+        state: &State,
     ) -> Result<(Tensor<O>, Statistics), Error> {
         let graph = &self.graph;
         let device = input.device();
         let operations = graph.operations(input.batch());
-        let state = State::of(&self.model);
-        let given = self.given(input, &device, &state, quantizers);
-        let mut tensors = Tensors::new(given, device.as_dispatch().clone());
+        let given = self.given(input, &device, state, quantizers);
+        let device_of_tensors = device.as_dispatch().clone();
+        let mut tensors = Tensors::new(given, &graph.own_operators, device_of_tensors);
         let norms = device.is_autodiff().then_some(norms);
         let mut statistics = Statistics::new();
         for (operation, passes) in operations.iter().zip(&graph.layers.passes) {
             for &(id, layer, slot) in &passes.reads {
                 tensors.stand_in(id, |x| activation(&quantizers[layer], slot, x));
             }
-            match norms.and_then(|norms| norms.by_batch(operation, &state, &graph.parameters)) {
+            match norms.and_then(|norms| norms.by_batch(operation, state, &graph.parameters)) {
                 Some((norm, paths)) => {
                     let of_batch = tensors.normalize_by_batch(norm);
                     statistics.extend(paths.into_iter().zip(of_batch));
@@ -266,10 +288,8 @@ impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
     ) -> HashMap<TensorId, DispatchTensor> {
         let graph = &self.graph;
         let inputs = graph.inputs.iter().copied().zip(input.tensors());
-        let mut values: HashMap<_, _> = inputs.collect();
-        for (id, data) in &graph.constants {
-            values.insert(*id, constant(data, device));
-        }
+        let mut values = graph.constants(device);
+        values.extend(inputs);
         for (id, key) in &graph.parameters {
             let Some(value) = state.parameters.get(key) else {
                 continue;
@@ -421,47 +441,24 @@ impl ModuleMapper for Baked<'_> {
 const CONTAINER: &str = "Struct:Captured";
 const QUANTIZERS: &str = "quantizers";
 
+/// The names and containers on the way to the quantizers of a layer.
+fn way(layer: &Layer) -> Vec<(String, String)> {
+    let names = layer.path.split('.').filter(|name| !name.is_empty());
+    let steps = names.map(|name| (name.to_string(), CONTAINER.to_string()));
+    let container = format!("Struct:{}", layer.description.name);
+    steps.chain([(QUANTIZERS.to_string(), container)]).collect()
+}
+
 impl<M: Module, I: ModelInput + 'static, const O: usize> Captured<M, I, O> {
-    /// The names and containers on the way to the quantizers of a layer.
-    fn way(&self, layer: usize) -> Vec<(String, String)> {
-        let layer = &self.layers[layer];
-        let names = layer.path.split('.').filter(|name| !name.is_empty());
-        let steps = names.map(|name| (name.to_string(), CONTAINER.to_string()));
-        let container = format!("Struct:{}", layer.description.name);
-        steps.chain([(QUANTIZERS.to_string(), container)]).collect()
-    }
-
-    fn with(&self, model: M, quantizers: Vec<Quantizers>) -> Self {
-        Self {
-            model,
-            quantizers,
-            layers: self.layers.clone(),
-            graph: self.graph.clone(),
-            norms: self.norms.clone(),
-            input: PhantomData,
-        }
-    }
-
     fn each(
         self,
         model: impl FnOnce(M) -> M,
         quantizers: impl Fn(Quantizers) -> Quantizers,
     ) -> Self {
-        let all = self.quantizers.iter().cloned().map(quantizers).collect();
-        let model = model(self.model.clone());
-        self.with(model, all)
-    }
-}
-
-impl<M: Clone, I, const O: usize> Clone for Captured<M, I, O> {
-    fn clone(&self) -> Self {
         Self {
-            model: self.model.clone(),
-            quantizers: self.quantizers.clone(),
-            layers: self.layers.clone(),
-            graph: self.graph.clone(),
-            norms: self.norms.clone(),
-            input: PhantomData,
+            model: model(self.model),
+            quantizers: self.quantizers.into_iter().map(quantizers).collect(),
+            ..self
         }
     }
 }
@@ -469,8 +466,8 @@ impl<M: Clone, I, const O: usize> Clone for Captured<M, I, O> {
 impl<M: Module, I: ModelInput + 'static, const O: usize> Module for Captured<M, I, O> {
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
         self.model.visit(visitor);
-        for (i, quantizers) in self.quantizers.iter().enumerate() {
-            let way = self.way(i);
+        for (layer, quantizers) in self.layers.iter().zip(&self.quantizers) {
+            let way = way(layer);
             way.iter()
                 .for_each(|(name, of)| visitor.enter_module(name, of));
             quantizers.visit(visitor);
@@ -481,24 +478,24 @@ impl<M: Module, I: ModelInput + 'static, const O: usize> Module for Captured<M, 
     }
 
     fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
-        let model = self.model.clone().map(mapper);
-        let all = self
-            .quantizers
-            .iter()
-            .cloned()
-            .enumerate()
-            .map(|(i, quantizers)| {
-                let way = self.way(i);
-                way.iter()
-                    .for_each(|(name, of)| mapper.enter_module(name, of));
-                let quantizers = quantizers.map(mapper);
-                way.iter()
-                    .rev()
-                    .for_each(|(name, of)| mapper.exit_module(name, of));
-                quantizers
-            });
-        let all = all.collect();
-        self.with(model, all)
+        let model = self.model.map(mapper);
+        let all = self.layers.iter().zip(self.quantizers);
+        let all = all.map(|(layer, quantizers)| {
+            let way = way(layer);
+            way.iter()
+                .for_each(|(name, of)| mapper.enter_module(name, of));
+            let quantizers = quantizers.map(mapper);
+            way.iter()
+                .rev()
+                .for_each(|(name, of)| mapper.exit_module(name, of));
+            quantizers
+        });
+        let quantizers = all.collect();
+        Self {
+            model,
+            quantizers,
+            ..self
+        }
     }
 
     fn collect_devices(&self, devices: Devices) -> Devices {
@@ -518,8 +515,7 @@ impl<M: Module, I: ModelInput + 'static, const O: usize> Module for Captured<M, 
     }
 
     fn valid(&self) -> Self {
-        let all = self.quantizers.iter().map(Module::valid).collect();
-        self.with(self.model.valid(), all)
+        self.clone().each(|model| model.valid(), |q| q.valid())
     }
 
     fn train(self) -> Self {

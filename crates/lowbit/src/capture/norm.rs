@@ -25,7 +25,7 @@ pub(super) struct Norms {
     momentum: BTreeMap<String, f64>,
 }
 
-impl Tensors {
+impl Tensors<'_> {
     /// A normalization by the mean and variance of the batch, which it returns.
     pub(super) fn normalize_by_batch(&mut self, norm: &BatchNormOpIr) -> [Tensor<1>; 2] {
         let [x, gamma, beta] = [&norm.x, &norm.gamma, &norm.beta].map(|tensor| self.read(tensor));
@@ -90,7 +90,8 @@ impl Norms {
             momentum: paths.into_iter().map(|path| (path, 0.0)).collect(),
         };
         let float = vec![Quantizers::default(); captured.layers().len()];
-        let (_, of_batch) = captured.run_with(input(), &float, &all)?;
+        let state = State::of(captured.model());
+        let (_, of_batch) = captured.run_with(input(), &float, &all, &state)?;
         let momentum = of_batch.into_iter().filter_map(|(path, seen)| {
             let (old, new) = (before.statistics(&path)?, after.statistics(&path)?);
             Some((path, momentum(old, new, seen)?))

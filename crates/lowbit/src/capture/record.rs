@@ -12,6 +12,7 @@ use burn_ir::{IrVisitorMut, OperationIr, TensorId, TensorIr};
 
 use super::replay::name;
 use crate::Error;
+use crate::ops::{RecordedOperator, take_recorded};
 use crate::quantizers::ModulePath;
 
 /// What a model's forward reads: a tensor, or several as a tuple, each of whose first dimension is
@@ -116,6 +117,8 @@ pub(super) struct Recording {
     pub(super) output: TensorId,
     pub(super) parameters: BTreeMap<TensorId, Parameter>,
     pub(super) constants: BTreeMap<TensorId, TensorData>,
+    /// Those of our own, in order.
+    pub(super) own_operators: Vec<RecordedOperator>,
 }
 
 /// Runs `forward` on the first item of `input`, `batch` times, and keeps what it does.
@@ -137,6 +140,7 @@ pub(super) fn record<M: Module, I: ModelInput, const O: usize>(
         model.visit(&mut parameters);
         let input = input.repeated(batch, &device);
         let inputs: Vec<_> = input.clone().tensors().iter().map(id).collect();
+        take_recorded();
         let run = || id(&forward(&model, input).into_dispatch());
         match catch_unwind(AssertUnwindSafe(run)) {
             // Parameters are declared, too, so that what stands for one is found under any name.
@@ -163,6 +167,7 @@ pub(super) fn record<M: Module, I: ModelInput, const O: usize>(
         output: captured.graph.outputs[0],
         parameters,
         constants: captured.values,
+        own_operators: take_recorded(),
     };
     Ok(recording.numbered())
 }

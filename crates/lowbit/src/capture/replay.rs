@@ -13,37 +13,43 @@ use burn_ir::{
     TensorStatus,
 };
 
-use crate::ops::run_again;
+use crate::ops::{RecordedOperator, recorded_index};
 
 /// The tensors of a run that something will read yet.
 #[derive(Debug)]
-pub(super) struct Tensors {
+pub(super) struct Tensors<'a> {
     values: HashMap<TensorId, T>,
     /// What the next operation reads in place of some.
     stand_ins: HashMap<TensorId, T>,
+    own_operators: &'a [RecordedOperator],
     device: DispatchDevice,
 }
 
 /// An operation that cannot be run again, by name.
 pub(super) struct NotReplayed(pub(super) String);
 
-impl Tensors {
-    pub(super) fn new(values: HashMap<TensorId, T>, device: DispatchDevice) -> Self {
+impl<'a> Tensors<'a> {
+    pub(super) fn new(
+        values: HashMap<TensorId, T>,
+        own_operators: &'a [RecordedOperator],
+        device: DispatchDevice,
+    ) -> Self {
         Self {
             values,
             stand_ins: HashMap::new(),
+            own_operators,
             device,
         }
     }
 
     /// The tensor, which is gone after its last reader.
     pub(super) fn read(&mut self, tensor: &TensorIr) -> T {
-        let value = match tensor.status {
-            TensorStatus::ReadWrite => self.values.remove(&tensor.id),
-            _ => self.values.get(&tensor.id).cloned(),
+        let of = |values: &mut HashMap<TensorId, T>| match tensor.status {
+            TensorStatus::ReadWrite => values.remove(&tensor.id),
+            _ => values.get(&tensor.id).cloned(),
         };
-        let stands_in = self.stand_ins.get(&tensor.id).cloned();
-        let value = stands_in.or(value);
+        let (value, stand_in) = (of(&mut self.values), of(&mut self.stand_ins));
+        let value = stand_in.or(value);
         value.unwrap_or_else(|| panic!("tensor {:?} was read before it was made", tensor.id))
     }
 
@@ -106,22 +112,22 @@ impl Tensors {
     }
 }
 
-impl Tensors {
+impl Tensors<'_> {
     /// One of our own operators.
     fn custom(&mut self, op: &CustomOpIr) -> Result<(), NotReplayed> {
         let (floats, indices): (Vec<_>, Vec<_>) =
             op.inputs.iter().partition(|tensor| tensor.dtype.is_float());
         let tensors = floats.into_iter().map(|tensor| self.read(tensor)).collect();
         let indices = indices.first().map(|tensor| self.read(tensor));
-        match run_again(&op.id, tensors, indices) {
-            Some(made) => {
-                for (out, value) in op.outputs.iter().zip(made) {
-                    self.write(out, value);
-                }
-                Ok(())
-            }
-            None => Err(NotReplayed(op.id.clone())),
+        let index = recorded_index(op);
+        let Some(operator) = index.and_then(|index| self.own_operators.get(index)) else {
+            return Err(NotReplayed(op.id.clone()));
+        };
+        let made = operator.run(tensors, indices);
+        for (out, value) in op.outputs.iter().zip(made) {
+            self.write(out, value);
         }
+        Ok(())
     }
 }
 
@@ -251,7 +257,7 @@ const BOOL: Base = Base {
     zeros: |out, device| Dispatch::bool_zeros(out.shape.clone(), device, out.dtype.into()),
 };
 
-impl Tensors {
+impl Tensors<'_> {
     fn base(&mut self, op: &BaseOperationIr, kind: &Base) -> Result<(), NotReplayed> {
         let (out, value) = match op {
             BaseOperationIr::Reshape(d) => {
@@ -511,7 +517,7 @@ const INTS: Numeric = Numeric {
     pad: Dispatch::int_pad,
 };
 
-impl Tensors {
+impl Tensors<'_> {
     fn numeric(&mut self, op: &NumericOperationIr, kind: &Numeric) -> Result<(), NotReplayed> {
         use NumericOperationIr as Op;
         let (out, value) = match op {

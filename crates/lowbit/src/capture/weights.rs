@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use burn::module::{Module, ModuleVisitor, Param, Reparameterization, Reparameterizer};
+use burn::module::{Module, ModuleVisitor, Param, Reparameterizer};
 use burn::tensor::Tensor;
 
 use super::layers::{Found, interned, planned, slot_of};
@@ -10,18 +10,6 @@ use super::record::Parameter;
 use crate::Error;
 use crate::config::{Description, Layer, QConfig, QPlan};
 use crate::quantizers::{Channels, ModulePath, Quantizers, Slot};
-
-impl Reparameterization for Quantizers {
-    const NAME: &'static str = "quantizers";
-
-    /// The parameter whose slot they have.
-    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        match self.parameter_slot() {
-            Some(slot) => self.parameter(slot, base).quantized(),
-            None => base,
-        }
-    }
-}
 
 /// Quantizes the parameters of `model` as `plan` says, and returns it with its layers: modules that have
 /// parameters, in the order of the module's fields. The model's type and code stay as they are; its

@@ -21,7 +21,7 @@ mod spiking;
 mod sum;
 mod update;
 
-pub(crate) use backend::capture::run_again;
+pub(crate) use backend::capture::{RecordedOperator, recorded_index, take_recorded};
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};
 pub use cross_entropy::{cross_entropy, smoothed_cross_entropy};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use burn::module::{
     Content, Devices, Flag, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
-    ModuleVisitor, Param,
+    ModuleVisitor, Param, Reparameterization,
 };
 use burn::tensor::{Device, Tensor};
 use lowbit_formats::{Accumulation, Rounding};
@@ -104,7 +104,7 @@ impl Quantizers {
     }
 
     /// The slot of the parameter that they quantize, where it is one.
-    pub(crate) fn parameter_slot(&self) -> Option<&str> {
+    fn parameter_slot(&self) -> Option<&str> {
         let slots = self.slots.iter().map(|(slot, _)| slot);
         let mut parameters = slots.filter(|slot| !Slot::is_gradient(slot));
         parameters.next().filter(|_| parameters.next().is_none())
@@ -295,6 +295,19 @@ impl Quantizers {
                 quantizer.operand_of(x, of, shared)
             }
             None => x.into(),
+        }
+    }
+}
+
+/// The quantizers of one parameter, inside of it.
+impl Reparameterization for Quantizers {
+    const NAME: &'static str = "quantizers";
+
+    /// The parameter whose slot they have, quantized.
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        match self.parameter_slot() {
+            Some(slot) => self.parameter(slot, base).quantized(),
+            None => base,
         }
     }
 }

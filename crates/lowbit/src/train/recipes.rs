@@ -29,6 +29,7 @@ impl NamedRecipe {
     pub const ALL: &[Self] = recipes! {
         "methods"
         "dorefa-widths"
+        "cifar10-methods"
         "number-formats"
         "stochastic-rounding"
         "tensor-cores"
@@ -42,6 +43,7 @@ impl NamedRecipe {
         "deepseek-v3-fp8"
         "mxfp8"
         "nvfp4"
+        "spiking-digits"
     };
 
     /// The recipe of that name.

@@ -1,34 +1,61 @@
 //! Operators on Burn's capture backend, which records instead of computing: each is one custom
-//! operation, named by itself and its options, and known here so that it can be run again.
+//! operation, known here so that it can be run again.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Capture, Dispatch, DispatchTensor, Flex, FlexDevice, TensorMetadata};
 use burn::tensor::{DType, Shape};
-use burn_ir::{CustomOpIr, OperationIr, TensorIr};
+use burn_ir::{CustomOpIr, OperationIr, ScalarIr, TensorIr};
 use burn_router::{RouterClient, RouterTensor};
 
 use super::accumulate::Accumulate;
 use super::operator::{Gradients, Incoming, Inputs, Kernels, Operator, RunOp, run_all};
 
+/// What the name of a recorded operator begins with; its options follow, as far as they have a text.
+const PREFIX: &str = "lowbit ";
+
+/// An operator of ours that was recorded.
+#[derive(Clone)]
+pub(crate) struct RecordedOperator(Arc<Run>);
+
 type Run = dyn Fn(Inputs<Dispatch>) -> Vec<DispatchTensor> + Send + Sync;
 
-/// The operators that were recorded, by name. There are as many as there are different options.
-static RECORDED: LazyLock<Mutex<HashMap<String, Arc<Run>>>> = LazyLock::new(Mutex::default);
+impl fmt::Debug for RecordedOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecordedOperator")
+    }
+}
 
-/// Runs a recorded operator, if it is one of ours, on its tensors and what it reads them at.
-pub(crate) fn run_again(
-    name: &str,
-    tensors: Vec<DispatchTensor>,
-    indices: Option<DispatchTensor>,
-) -> Option<Vec<DispatchTensor>> {
-    let recorded = RECORDED.lock().unwrap_or_else(|e| e.into_inner());
-    let run = recorded.get(name)?.clone();
-    drop(recorded);
-    Some(run(Inputs { tensors, indices }))
+impl RecordedOperator {
+    /// Runs it on its tensors and what it reads them at.
+    pub(crate) fn run(
+        &self,
+        tensors: Vec<DispatchTensor>,
+        indices: Option<DispatchTensor>,
+    ) -> Vec<DispatchTensor> {
+        (self.0)(Inputs { tensors, indices })
+    }
+}
+
+thread_local! {
+    /// Those that this thread has recorded since they were last taken, in order.
+    static RECORDED: RefCell<Vec<RecordedOperator>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes the operators that this thread has recorded since this was last called, in order.
+pub(crate) fn take_recorded() -> Vec<RecordedOperator> {
+    RECORDED.take()
+}
+
+/// Which of the recorded operators an operation is, if it is one of ours.
+pub(crate) fn recorded_index(operation: &CustomOpIr) -> Option<usize> {
+    let index = operation.scalars.first();
+    let index = index.filter(|_| operation.id.starts_with(PREFIX));
+    index.map(|index| index.elem::<u64>() as usize)
 }
 
 impl RunOp for Capture {
@@ -36,18 +63,17 @@ impl RunOp for Capture {
         operator: O,
         inputs: Inputs<Self>,
     ) -> Vec<FloatTensor<Self>> {
-        let name = format!("{operator:?}");
+        let name = format!("{PREFIX}{operator:?}");
         let shapes = shapes(&operator, &inputs);
         let again = Mutex::new(operator);
         let run = move |inputs| {
             let operator = again.lock().unwrap_or_else(|e| e.into_inner()).clone();
             run_all(operator, inputs)
         };
-        let mut recorded = RECORDED.lock().unwrap_or_else(|e| e.into_inner());
-        recorded
-            .entry(name.clone())
-            .or_insert_with(|| Arc::new(run));
-        drop(recorded);
+        let index = RECORDED.with_borrow_mut(|recorded| {
+            recorded.push(RecordedOperator(Arc::new(run)));
+            recorded.len() - 1
+        });
         let first = inputs.tensors.first().or(inputs.indices.as_ref());
         let client = first.expect("an operator reads a tensor").client.clone();
         let dtype = inputs.tensors.first().map(TensorMetadata::dtype);
@@ -61,7 +87,7 @@ impl RunOp for Capture {
             id: name,
             inputs: tensors.map(RouterTensor::into_ir).collect(),
             outputs,
-            scalars: Vec::new(),
+            scalars: vec![ScalarIr::UInt(index as u64)],
         };
         client.register(OperationIr::Custom(operation))
     }
