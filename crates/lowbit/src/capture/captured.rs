@@ -186,15 +186,12 @@ impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
         &self.model
     }
 
-    /// Modules of the model that do something in training alone which a recording has not: the paths of
-    /// `Dropout` and noise, whatever their probability. A captured model trains without them.
+    /// Modules of the model that are something else in training and not in a recording, by path: `Dropout`
+    /// and noise, whatever their probability, and normalizations of ours, which go by their running
+    /// statistics. A captured model trains without that.
     pub fn left_out(&self) -> Vec<String> {
-        let state = State::of(&self.model);
-        let others = state
-            .training
-            .into_iter()
-            .filter(|(_, name)| name != "BatchNorm");
-        others.map(|(path, _)| path).collect()
+        let training = State::of(&self.model).training.into_iter();
+        training.filter(|path| !self.norms.has(path)).collect()
     }
 
     /// The model with the values of its parameters as their quantizers leave them: in evaluation it
@@ -370,8 +367,8 @@ pub(super) struct State {
     path: ModulePath,
     pub(super) parameters: HashMap<String, DispatchTensor>,
     pub(super) flags: HashMap<String, bool>,
-    /// Paths and types of modules that are something else in training.
-    training: Vec<(String, String)>,
+    /// Paths of modules that are something else in training.
+    training: Vec<String>,
 }
 
 impl State {
@@ -404,8 +401,7 @@ impl ModuleVisitor for State {
     fn visit_flag(&mut self, flag: &Param<Flag>) {
         self.flags.insert(self.path.key(), flag.is_enabled());
         if self.path.field() == "training" && flag.is_enabled() {
-            let module = (self.path.holder(), self.path.holder_type().into());
-            self.training.push(module);
+            self.training.push(self.path.holder());
         }
     }
 }

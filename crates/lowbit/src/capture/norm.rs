@@ -87,18 +87,33 @@ impl Norms {
         forward(&model, input());
         let after = State::of(&model.valid());
         let all = Self {
-            momentum: paths.into_iter().map(|path| (path, 0.0)).collect(),
+            momentum: paths
+                .iter()
+                .flatten()
+                .map(|path| (path.clone(), 0.0))
+                .collect(),
         };
         let float = vec![Quantizers::default(); captured.layers().len()];
         let state = State::of(captured.model());
         let (_, of_batch) = captured.run_with(input(), &float, &all, &state)?;
-        let momentum = of_batch.into_iter().filter_map(|(path, seen)| {
-            let (old, new) = (before.statistics(&path)?, after.statistics(&path)?);
-            Some((path, momentum(old, new, seen)?))
+        let momentum = paths.into_iter().flat_map(|paths| {
+            let steps = paths.iter().filter_map(|path| {
+                let (old, new) = (before.statistics(path)?, after.statistics(path)?);
+                Some([old, new, of_batch.get(path)?.clone()])
+            });
+            let momentum = momentum(&steps.collect::<Vec<_>>());
+            paths.map(|path| (path, momentum))
         });
         Ok(Self {
             momentum: momentum.collect(),
         })
+    }
+
+    /// Whether the module at `path` goes by the batch in training.
+    pub(super) fn has(&self, path: &str) -> bool {
+        let of_module =
+            |known: &String| known.rsplit_once('.').map_or("", |(module, _)| module) == path;
+        self.momentum.keys().any(of_module)
     }
 }
 
@@ -120,22 +135,33 @@ fn running(old: Tensor<1>, new: Tensor<1>, momentum: f64) -> Tensor<1> {
     kept.add(new.detach().mul_scalar(momentum)).detach()
 }
 
-/// The momentum that makes `new` of `old` and the batch's statistics: the shortest decimal that does so
-/// to the bit, or else the quotient itself. None where nothing changed: the normalization is frozen.
-fn momentum(old: Tensor<1>, new: Tensor<1>, seen: Tensor<1>) -> Option<f64> {
-    let [a, b, c] = [&old, &new, &seen].map(|x| numbers(x.clone()));
-    let parts = a.iter().zip(&b).zip(&c);
-    let parts = parts.map(|((old, new), seen)| (f64::from(new - old), f64::from(seen - old)));
-    let (step, whole) = parts.max_by(|x, y| x.1.abs().total_cmp(&y.1.abs()))?;
-    if step == 0.0 || whole == 0.0 {
-        return None;
-    }
-    let rounded = (1..9).map(|digits| {
-        let scale = 10f64.powi(digits);
-        (step / whole * scale).round() / scale
+/// The momentum of steps `[old, new, of the batch]`: the shortest decimal that repeats them to the bit, or
+/// else the quotient itself, where the batch differs most. Zero where nothing changed.
+fn momentum(steps: &[[Tensor<1>; 3]]) -> f64 {
+    let parts = steps.iter().flat_map(|step| {
+        let [old, new, seen] = step.each_ref().map(|x| numbers(x.clone()));
+        let all = old.into_iter().zip(new).zip(seen);
+        all.map(|((old, new), seen)| {
+            let [old, new, seen] = [old, new, seen].map(f64::from);
+            (new - old, seen - old)
+        })
     });
-    let repeats = |m: &f64| numbers(running(old.clone(), seen.clone(), *m)) == b;
-    Some(rounded.clone().find(repeats).unwrap_or(step / whole))
+    let largest = parts.max_by(|x, y| x.1.abs().total_cmp(&y.1.abs()));
+    let found = match largest {
+        Some((step, whole)) if whole != 0.0 => step / whole,
+        _ => 0.0,
+    };
+    let rounded = (0..9).map(|digits| {
+        let scale = 10f64.powi(digits);
+        (found * scale).round() / scale
+    });
+    let repeats = |m: &f64| {
+        let same = |[old, new, seen]: &[Tensor<1>; 3]| {
+            numbers(running(old.clone(), seen.clone(), *m)) == numbers(new.clone())
+        };
+        steps.iter().all(same)
+    };
+    rounded.clone().find(repeats).unwrap_or(found)
 }
 
 fn numbers(x: Tensor<1>) -> Vec<f32> {
@@ -144,18 +170,18 @@ fn numbers(x: Tensor<1>) -> Vec<f32> {
 }
 
 impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
-    /// Paths of the running statistics that the forward reads.
-    fn statistics(&self) -> Result<Vec<String>, Error> {
-        let mut all: Vec<String> = Vec::new();
+    /// Paths of running mean and variance of each normalization.
+    fn statistics(&self) -> Result<Vec<[String; 2]>, Error> {
+        let mut all: Vec<[String; 2]> = Vec::new();
         for operation in self.graph.operations(SIZES[0]).iter() {
             let Some((_, paths)) = normalization(operation, &self.graph.parameters) else {
                 continue;
             };
-            if all.contains(&paths[0]) {
+            if all.contains(&paths) {
                 let message = "is of a normalization that is applied more than once in a forward";
                 return Err(Error::capture(&paths[0], message));
             }
-            all.extend(paths);
+            all.push(paths);
         }
         Ok(all)
     }

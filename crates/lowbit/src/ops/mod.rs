@@ -21,7 +21,7 @@ mod spiking;
 mod sum;
 mod update;
 
-pub(crate) use backend::capture::{RecordedOperator, recorded_index, take_recorded};
+pub(crate) use backend::capture::{RecordedOperator, has_way_back, recorded_index, take_recorded};
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};
 pub use cross_entropy::{cross_entropy, smoothed_cross_entropy};

@@ -1,5 +1,7 @@
 //! Models made of `burn::nn` alone, captured: the same bits as the model itself, and quantized by plan.
 
+use std::sync::Arc;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
@@ -14,6 +16,7 @@ use burn::tensor::{Device, Distribution, Gradients, Int, Tensor, TensorData, Tol
 use lowbit::calibrate::calibrate;
 use lowbit::capture::{Captured, ModelInput, prepare, prepare_parameters};
 use lowbit::config::{Override, QConfig, QPlan};
+use lowbit::ops::{GradientHook, GradientQuantization, quantize_gradient};
 use lowbit::quantizers::{DorefaWeightConfig, FormatQuantizerConfig, QuantizerConfig};
 
 /// Convolution, normalization and rectifier with a shortcut around them.
@@ -40,7 +43,10 @@ impl Block {
                 .with_momentum(0.25)
                 .init(device),
             conv2: conv(),
-            bn2: BatchNormConfig::new(channels).init(device),
+            // The batch normalizes, and the running statistics stay.
+            bn2: BatchNormConfig::new(channels)
+                .with_momentum(0.0)
+                .init(device),
             relu: Relu::new(),
         }
     }
@@ -276,6 +282,11 @@ fn what_a_recording_has_not_is_named() {
         "{left_out:?}"
     );
     assert!(captured_resnet(&QPlan::float()).left_out().is_empty());
+    // A normalization of ours goes by its running statistics.
+    let norm = lowbit::nn::BatchNormConfig::new(1).init(&device);
+    let forward = |norm: &lowbit::nn::BatchNorm, x: Tensor<4>| norm.forward(x);
+    let captured = prepare(norm, &QPlan::float(), &images(2, &device), forward).unwrap();
+    assert_eq!(captured.left_out(), [""]);
 }
 
 #[test]
@@ -524,35 +535,38 @@ fn operators_of_our_own_are_recorded_and_run_again() {
     same_bits(Mixed::new, images, Mixed::forward);
 }
 
-/// Two layers of ours whose weights are rounded to two tables of the same length.
+/// Gradients that two functions change, whose operators have one text.
 #[derive(Module, Debug)]
-struct Tables {
-    one: lowbit::nn::Linear,
-    two: lowbit::nn::Linear,
+struct Hooked {
+    one: Linear,
+    two: Linear,
 }
 
-impl Tables {
+impl Hooked {
     fn new(device: &Device) -> Self {
-        let layer = |table: &str, [inputs, outputs]: [usize; 2]| {
-            let quantization = QConfig::new().with("weight", format(table));
-            lowbit::nn::LinearConfig::new(inputs, outputs)
-                .with_quantization(quantization)
-                .init(device)
-        };
         Self {
-            one: layer("table(-0.25,0,0.25)", [20, 8]),
-            two: layer("table(-0.125,0,0.125)", [8, 3]),
+            one: LinearConfig::new(20, 8).init(device),
+            two: LinearConfig::new(8, 3).init(device),
         }
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<2> {
-        self.two.forward(self.one.forward(x.flatten(1, 2)))
+        let times = |factor: f32, x: Tensor<2>| {
+            let scale = move |gradient: &mut [f32]| gradient.iter_mut().for_each(|g| *g *= factor);
+            let quantization = GradientQuantization {
+                hooks: vec![GradientHook::Function(Arc::new(scale))],
+                ..GradientQuantization::default()
+            };
+            quantize_gradient(x, quantization)
+        };
+        let x = times(2.0, self.one.forward(x.flatten(1, 2)));
+        times(3.0, self.two.forward(x))
     }
 }
 
 #[test]
 fn operators_that_differ_in_what_their_texts_leave_out_are_two() {
-    same_bits(Tables::new, steps, Tables::forward);
+    same_bits(Hooked::new, steps, Hooked::forward);
 }
 
 #[test]

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Capture, Dispatch, DispatchTensor, Flex, FlexDevice, TensorMetadata};
-use burn::tensor::{DType, Shape};
+use burn::backend::{
+    Capture, Dispatch, DispatchDevice, DispatchTensor, Flex, FlexDevice, TensorMetadata,
+};
+use burn::tensor::{DType, Device, Shape};
 use burn_ir::{CustomOpIr, OperationIr, ScalarIr, TensorIr};
 use burn_router::{RouterClient, RouterTensor};
 
@@ -49,6 +51,12 @@ thread_local! {
 /// Takes the operators that this thread has recorded since this was last called, in order.
 pub(crate) fn take_recorded() -> Vec<RecordedOperator> {
     RECORDED.take()
+}
+
+/// Whether gradients can come back to tensors of a device: those of what is recorded can when it is run
+/// again.
+pub(crate) fn has_way_back(device: &Device) -> bool {
+    device.is_autodiff() || matches!(device.as_dispatch(), DispatchDevice::Capture(_))
 }
 
 /// Which of the recorded operators an operation is, if it is one of ours.

@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 use lowbit_formats::{Format, Rounding, kernel};
 use rayon::prelude::*;
 
+use crate::ops::backend::capture::has_way_back;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::backend::{composed, flex};
 use crate::ops::quantization::format::{ClampedGradient, FakeQuantize};
@@ -166,7 +167,7 @@ pub fn quantize_gradient<const D: usize>(
     x: Tensor<D>,
     quantization: GradientQuantization,
 ) -> Tensor<D> {
-    if quantization.is_identity() || !x.device().is_autodiff() {
+    if quantization.is_identity() || !has_way_back(&x.device()) {
         return x;
     }
     operator::run(QuantizeGradient(quantization), vec![x.into_dispatch()])

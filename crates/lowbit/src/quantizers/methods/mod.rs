@@ -46,7 +46,9 @@ pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
 pub use wrpn::{WrpnClip, WrpnConfig, WrpnWeight};
 
 use crate::Error;
-use crate::ops::{GradientQuantization, Operand, Quantization, SumStep, quantize_gradient};
+use crate::ops::{
+    GradientQuantization, Operand, Quantization, SumStep, has_way_back, quantize_gradient,
+};
 use crate::quantizers::integers::Integers;
 use crate::quantizers::slot::Slot;
 use crate::quantizers::watch::{Grids, Observed, Switch, is_measuring, is_observing};
@@ -430,14 +432,14 @@ impl Quantizer {
             let quantized = quantization.clone().apply(x.clone());
             quality::record(id, &grids, &x, &quantized, parameter);
         }
-        let both_ways = quantization.is_some() && x.device().is_autodiff();
+        let both_ways = quantization.is_some() && has_way_back(&x.device());
         let gradient = both_ways.then(|| self.backward());
         Operand::new(x, quantization).with_gradient(gradient.unwrap_or_default())
     }
 
     /// The tensor; its gradient is quantized on the way back.
     pub(super) fn on_the_way_back<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        if !x.device().is_autodiff() || is_observing() || !self.switch().is_on() {
+        if !has_way_back(&x.device()) || is_observing() || !self.switch().is_on() {
             return x;
         }
         quantize_gradient(x, self.of_gradient())
