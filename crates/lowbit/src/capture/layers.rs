@@ -189,7 +189,6 @@ impl Walk<'_> {
         if let Some(layer) = layer.filter(|&l| !self.layers.all[l].description.leaves_grid) {
             return Origin::Batch(BTreeSet::from([layer]));
         }
-        let mut origins = operation.inputs().map(|tensor| self.origin(tensor));
         if let OperationIr::BaseFloat(op) = operation
             && let Some(Origin::Parameter(id, transposed)) =
                 operation.inputs().next().map(|t| self.origin(t))
@@ -198,15 +197,14 @@ impl Walk<'_> {
                 op,
                 BaseOperationIr::SwapDims(_) | BaseOperationIr::Permute(_)
             );
-            let shapes = BaseOperationIr::is_shape(op);
-            if turns || shapes {
+            if turns || reshapes(op) {
                 return Origin::Parameter(id, transposed != turns);
             }
         }
         let mut reads = BTreeSet::new();
         let mut of_batch = false;
-        for origin in origins.by_ref() {
-            if let Origin::Batch(layers) = origin {
+        for tensor in operation.inputs() {
+            if let Origin::Batch(layers) = self.origin(tensor) {
                 of_batch = true;
                 reads.extend(layers);
             }
@@ -488,20 +486,11 @@ fn parent(path: &str) -> &str {
     path.rsplit_once('.').map_or("", |(parent, _)| parent)
 }
 
-/// Operations that say a tensor's numbers in another shape.
-trait IsShape {
-    fn is_shape(&self) -> bool;
-}
-
-impl IsShape for BaseOperationIr {
-    fn is_shape(&self) -> bool {
-        matches!(
-            self,
-            Self::Reshape(_)
-                | Self::Expand(_)
-                | Self::Slice(_)
-                | Self::RepeatDim(_)
-                | Self::Cast(_)
-        )
-    }
+/// Whether an operation hands on a tensor's numbers, in the same order, in another shape.
+fn reshapes(op: &BaseOperationIr) -> bool {
+    use BaseOperationIr as Op;
+    matches!(
+        op,
+        Op::Reshape(_) | Op::Expand(_) | Op::Slice(_) | Op::RepeatDim(_) | Op::Cast(_)
+    )
 }
