@@ -116,19 +116,33 @@ fn table(graph: &Graph, node: &Node) -> Option<Step> {
         Operator::Requantize(requantize) if !one_for_all(requantize) => input.shape[0],
         _ => 1,
     };
-    let (least, numbers) = (output.numbers.least(), input.numbers);
+    let least = input.numbers.least();
+    let all = input.interval();
+    let known = match channels {
+        1 => vec![all],
+        _ => input.intervals.clone(),
+    };
+    // One number a channel, so that each says what it makes of it.
+    let one_each = |tensor: &Tensor| {
+        let mut one = Tensor::any(vec![channels], tensor.numbers).expect("fewer elements");
+        one.intervals.clone_from(&known);
+        one
+    };
+    let (of_input, of_output) = (one_each(input), one_each(output));
     let mut tables = vec![[0; 256]; channels];
-    for x in numbers.least()..=numbers.greatest() {
-        // The whole tensor of one number, so that each channel says what it makes of it.
-        let values = vec![x; input.elements()];
-        let input = Values {
-            tensor: input,
+    for x in all.least..=all.greatest {
+        // Beyond what is proven of a channel its constants may overflow; no such number is read.
+        let values: Vec<i64> = known
+            .iter()
+            .map(|known| x.clamp(known.least, known.greatest))
+            .collect();
+        let values = Values {
+            tensor: &of_input,
             values: &values,
         };
-        let made = node.operator.operation().evaluate(&[input], output);
-        let of_channel = made.len() / output.shape[0];
-        for (channel, table) in tables.iter_mut().enumerate() {
-            table[(x - numbers.least()) as usize] = (made[channel * of_channel] - least) as u8;
+        let made = node.operator.operation().evaluate(&[values], &of_output);
+        for (table, y) in tables.iter_mut().zip(made) {
+            table[(x - least) as usize] = (y - output.numbers.least()) as u8;
         }
     }
     Some(Step::Table(Table {
