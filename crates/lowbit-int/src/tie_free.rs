@@ -156,7 +156,7 @@ fn doubled(operator: &Operator, outputs: usize) -> Result<Operator, String> {
                 Numbers::PowerOfTwo(grid) => {
                     Numbers::power_of_two(bits, signed, grid.exponent() - 1)
                 }
-                Numbers::Affine { scale, .. } => Numbers::affine(bits, signed, scale / 2.0, 0),
+                Numbers::Affine(_) => Numbers::affine(bits, signed, numbers.scale() / 2.0, 0),
             }?,
             values: weights.values.iter().map(|w| 2 * w).collect(),
         })
