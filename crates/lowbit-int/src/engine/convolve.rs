@@ -237,7 +237,7 @@ fn shape(operator: &Operator, input: &Tensor) -> Option<(integer::Shape, [usize;
     let (channels, _) = pixels(input);
     match operator {
         Operator::Convolution(node) if node.transposed.is_none() => {
-            let axes = node.geometry(&input.shape).ok()?.axes;
+            let axes = node.geometry_over(&input.shape).ok()?.axes;
             let mut after = [0; 2];
             let paddings = &node.sliding.padding;
             for (after, padding) in after.iter_mut().rev().zip(paddings.iter().rev()) {

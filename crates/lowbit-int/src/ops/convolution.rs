@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sum::{self, LinearSum, SumBound};
+use super::sum::LinearSum;
 use super::weights::check_bias;
 use super::window::{Axis, Sliding};
-use super::{Operation, Values, Weights, one};
+use super::{Weights, one};
+use crate::numbers::Step;
 use crate::tensor::Tensor;
 
 /// `sum[o][y][x] = bias[o] + sum over i, ky, kx of weight[o][i][ky][kx] (input[g + i][y'][x'] -
@@ -74,7 +75,7 @@ impl Convolution {
     }
 
     /// The geometry over an input.
-    pub(crate) fn geometry(&self, input: &[usize]) -> Result<Geometry, String> {
+    pub(crate) fn geometry_over(&self, input: &[usize]) -> Result<Geometry, String> {
         let shape = &self.weights.shape;
         if !(2..=3).contains(&input.len()) || shape.len() != input.len() + 1 {
             return Err(format!(
@@ -109,12 +110,6 @@ impl Convolution {
         })
     }
 
-    /// The geometry over an input that was checked when the node was added.
-    fn checked_geometry(&self, input: &Tensor) -> Geometry {
-        self.geometry(&input.shape)
-            .expect("checked when the node was added")
-    }
-
     /// The weight from input `i` to output `o` of group `g`.
     fn weight(&self, geometry: &Geometry, g: usize, o: usize, i: usize, k: [usize; 2]) -> i64 {
         let Geometry {
@@ -141,14 +136,22 @@ impl Geometry {
 }
 
 impl LinearSum for Convolution {
-    fn terms(
-        &self,
-        inputs: &[&Tensor],
-        _shape: &[usize],
-        element: usize,
-        mut term: impl FnMut(usize, usize, i64),
-    ) {
-        let geometry = self.checked_geometry(inputs[0]);
+    type Geometry = Geometry;
+
+    fn check(&self, inputs: &[&Tensor]) -> Result<(Vec<usize>, Step), String> {
+        let [input] = one(inputs)?;
+        self.weights.check(input.shape.len() + 1)?;
+        let shape = self.geometry_over(&input.shape)?.shape(&input.shape);
+        check_bias(self.bias.as_deref(), shape[0])?;
+        Ok((shape, self.weights.numbers.times(&input.numbers)))
+    }
+
+    fn geometry(&self, inputs: &[&Tensor]) -> Geometry {
+        self.geometry_over(&inputs[0].shape)
+            .expect("checked when the node was added")
+    }
+
+    fn terms(&self, geometry: &Geometry, element: usize, mut term: impl FnMut(usize, usize, i64)) {
         let [rows, columns] = geometry.axes;
         let (x, y) = (
             element % columns.output,
@@ -167,7 +170,7 @@ impl LinearSum for Convolution {
                     };
                     let plane = g * geometry.inputs + i;
                     let at = (plane * rows.input + row) * columns.input + column;
-                    term(0, at, self.weight(&geometry, g, o, i, [ky, kx]));
+                    term(0, at, self.weight(geometry, g, o, i, [ky, kx]));
                 }
             }
         }
@@ -178,8 +181,8 @@ impl LinearSum for Convolution {
         self.bias.as_ref().map_or(0, |bias| bias[element / pixels])
     }
 
-    fn representatives(&self, inputs: &[&Tensor], shape: &[usize]) -> Vec<usize> {
-        let [rows, columns] = self.checked_geometry(inputs[0]).axes;
+    fn representatives(&self, geometry: &Geometry, shape: &[usize]) -> Vec<usize> {
+        let [rows, columns] = geometry.axes;
         let (ys, xs) = (rows.representatives(), columns.representatives());
         let pixels = ys
             .iter()
@@ -190,38 +193,5 @@ impl LinearSum for Convolution {
         channels
             .flat_map(|c| pixels.iter().map(move |p| c * plane + p))
             .collect()
-    }
-}
-
-impl Operation for Convolution {
-    fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
-        let [input] = one(inputs)?;
-        self.weights.check(input.shape.len() + 1)?;
-        let shape = self.geometry(&input.shape)?.shape(&input.shape);
-        check_bias(self.bias.as_deref(), shape[0])?;
-        sum::output(
-            self,
-            inputs,
-            shape,
-            self.weights.numbers.times(&input.numbers),
-        )
-    }
-
-    fn evaluate(&self, inputs: &[Values], output: &Tensor) -> Vec<i64> {
-        sum::evaluate(self, inputs, output)
-    }
-
-    fn bounds(&self, inputs: &[&Tensor], shape: &[usize]) -> Option<Vec<SumBound>> {
-        sum::bounds(self, inputs, shape).ok()
-    }
-
-    fn witness(
-        &self,
-        inputs: &[&Tensor],
-        shape: &[usize],
-        element: usize,
-        greatest: bool,
-    ) -> Option<Vec<Vec<i64>>> {
-        Some(sum::witness(self, inputs, shape, element, greatest))
     }
 }

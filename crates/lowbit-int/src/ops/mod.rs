@@ -145,6 +145,11 @@ fn two<'a>(inputs: &[&'a Tensor]) -> Result<[&'a Tensor; 2], String> {
         .map_err(|_| format!("{} inputs, expected 2", inputs.len()))
 }
 
+/// Whether both inputs of an operator are one tensor of the graph: what each is, the other is too.
+fn read_twice(inputs: &[&Tensor]) -> bool {
+    matches!(inputs, [a, b] if std::ptr::eq(*a, *b))
+}
+
 /// The first element of each index of the first dimension.
 fn first_of_channels(shape: &[usize]) -> Vec<usize> {
     let rest: usize = shape[1..].iter().product();

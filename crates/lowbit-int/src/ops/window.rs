@@ -1,5 +1,7 @@
 //! Windows that slide over one or two dimensions.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// Sizes of windows, steps and paddings that are accepted.
@@ -190,15 +192,32 @@ impl Axis {
         (at < self.input).then_some(at)
     }
 
+    /// The elements of a window of `output` that meet the input, without a look at each; not of a
+    /// transposed convolution, whose windows have gaps.
+    pub(crate) fn inside(&self, output: usize) -> Range<usize> {
+        debug_assert!(!self.transposed);
+        let start = output * self.stride;
+        let first = |at: usize| at.saturating_sub(start).div_ceil(self.dilation);
+        let end = first(self.input + self.before).min(self.kernel);
+        first(self.before).min(end)..end
+    }
+
     /// Outputs whose windows have elements in the input that no other listed one has: all others
     /// meet the input with the same elements as one of these.
     pub(crate) fn representatives(&self) -> Vec<usize> {
         let mut seen = std::collections::BTreeSet::new();
         let new = |&output: &usize| {
-            let inside: Vec<bool> = (0..self.kernel)
-                .map(|k| self.source(output, k).is_some())
-                .collect();
-            seen.insert(inside)
+            // The first and the last one say all: between them elements lie equally far apart.
+            let ends = if self.transposed {
+                let mut inside = (0..self.kernel).filter(|&k| self.source(output, k).is_some());
+                let first = inside.next();
+                [first, inside.next_back().or(first)]
+            } else {
+                let mut inside = self.inside(output);
+                let first = inside.next();
+                [first, inside.next_back().or(first)]
+            };
+            seen.insert(ends)
         };
         (0..self.output).filter(new).collect()
     }
@@ -206,6 +225,8 @@ impl Axis {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Five elements, a window of three with one element of padding, steps of 2: windows begin at
@@ -235,6 +256,37 @@ mod tests {
         assert_eq!(sources(1), [Some(1), None, Some(0)]);
         assert_eq!(sources(2), [None, Some(1), None]);
         assert_eq!(sources(3), [None, None, Some(1)]);
+    }
+
+    /// Against a look at each element; and the masks that representatives stand for, against all.
+    #[test]
+    fn windows_inside_are_those_that_meet_the_input() {
+        for case in 0..3usize.pow(6) {
+            let digit = |place: u32| case / 3usize.pow(place) % 3;
+            let mut sliding = Sliding::new(1).with_stride(1 + digit(0));
+            sliding = sliding.with_dilation(1 + digit(1));
+            sliding.padding = vec![[2 * digit(2), digit(3)]];
+            let (sizes, kernel) = ([1 + 3 * digit(4)], [1 + 2 * digit(5)]);
+            let both = [
+                sliding.axes(&sizes, &kernel),
+                sliding.transposed_axes(&sizes, &kernel, &[0]),
+            ];
+            for axis in both.into_iter().flatten().map(|[_, axis]| axis) {
+                let mask = |output: usize| -> Vec<usize> {
+                    let meets = |k: &usize| axis.source(output, *k).is_some();
+                    (0..axis.kernel).filter(meets).collect()
+                };
+                let all: BTreeSet<Vec<usize>> = (0..axis.output).map(mask).collect();
+                let listed: Vec<Vec<usize>> =
+                    axis.representatives().into_iter().map(mask).collect();
+                assert_eq!(listed.len(), all.len());
+                assert!(listed.into_iter().collect::<BTreeSet<_>>() == all);
+                if !axis.transposed {
+                    let inside = |output: usize| axis.inside(output).collect::<Vec<_>>();
+                    assert!((0..axis.output).all(|output| inside(output) == mask(output)));
+                }
+            }
+        }
     }
 
     #[test]
