@@ -8,10 +8,9 @@ use crate::numbers::Step;
 use crate::tensor::Tensor;
 
 /// `sum = m[0] (a - zero_point a) + m[1] (b - zero_point b)`, exactly: the multipliers bring both to
-/// one step. A difference has a multiplier below zero. Of two powers of two the finer one is the
-/// sum's step, and the coarser operand's multiplier says by how much it is coarser, which is checked;
-/// of other scales the sum's is `scale a / |m[0]|`, and whether `scale b / |m[1]|` is near enough is
-/// for whoever chose them to know.
+/// one step, which is the sum's: `scale a / |m[0]|`. A difference has a multiplier below zero. Of two
+/// powers of two `scale b / |m[1]|` is the same, which is checked; of other scales, whether it is near
+/// enough is for whoever chose them to know.
 ///
 /// # Shapes
 ///
@@ -58,6 +57,10 @@ impl LinearSum for Add {
     fn terms(&self, _geometry: &(), element: usize, mut term: impl FnMut(usize, usize, i64)) {
         term(0, element, self.multipliers[0]);
         term(1, element, self.multipliers[1]);
+    }
+
+    fn looks(&self, _geometry: &()) -> usize {
+        2
     }
 
     fn representatives(&self, _geometry: &(), shape: &[usize]) -> Vec<usize> {

@@ -7,7 +7,7 @@ use super::weights::check_bias;
 use super::window::{Axis, Sliding};
 use super::{Weights, one};
 use crate::numbers::Step;
-use crate::tensor::Tensor;
+use crate::tensor::{ELEMENTS, Tensor};
 
 /// `sum[o][y][x] = bias[o] + sum over i, ky, kx of weight[o][i][ky][kx] (input[g + i][y'][x'] -
 /// zero_point)` with `y' = y stride + ky dilation - padding`; where that is outside the image, the
@@ -110,6 +110,17 @@ impl Convolution {
         })
     }
 
+    /// The elements of the image with its padding, of a convolution that is not transposed; 0 without
+    /// padding.
+    pub(crate) fn padded(&self, input: &Tensor) -> usize {
+        if self.transposed.is_some() || self.sliding.padding.iter().all(|sides| *sides == [0; 2]) {
+            return 0;
+        }
+        let sizes = input.shape[1..].iter().zip(&self.sliding.padding);
+        let padded = sizes.map(|(size, [before, after])| size + before + after);
+        padded.fold(input.shape[0], usize::saturating_mul)
+    }
+
     /// The weight from input `i` to output `o` of group `g`.
     fn weight(&self, geometry: &Geometry, g: usize, o: usize, i: usize, k: [usize; 2]) -> i64 {
         let Geometry {
@@ -142,6 +153,13 @@ impl LinearSum for Convolution {
         let [input] = one(inputs)?;
         self.weights.check(input.shape.len() + 1)?;
         let shape = self.geometry_over(&input.shape)?.shape(&input.shape);
+        let padded = self.padded(input);
+        if padded > 2 * ELEMENTS {
+            return Err(format!(
+                "with its padding the input has {padded} elements, expected at most {}",
+                2 * ELEMENTS
+            ));
+        }
         check_bias(self.bias.as_deref(), shape[0])?;
         Ok((shape, self.weights.numbers.times(&input.numbers)))
     }
@@ -174,6 +192,11 @@ impl LinearSum for Convolution {
                 }
             }
         }
+    }
+
+    fn looks(&self, geometry: &Geometry) -> usize {
+        let [rows, columns] = geometry.axes;
+        geometry.inputs * rows.kernel * columns.kernel
     }
 
     fn bias(&self, shape: &[usize], element: usize) -> i64 {

@@ -57,6 +57,10 @@ impl LinearSum for Linear {
         }
     }
 
+    fn looks(&self, _geometry: &()) -> usize {
+        self.weights.shape[1]
+    }
+
     fn bias(&self, _shape: &[usize], element: usize) -> i64 {
         let output = element % self.weights.shape[0];
         self.bias.as_ref().map_or(0, |bias| bias[output])

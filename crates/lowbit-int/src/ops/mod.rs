@@ -126,6 +126,15 @@ operators! {
 }
 
 impl Operator {
+    /// The elements of the padded image that a convolution reads; 0 of other operators, and without
+    /// padding.
+    pub(crate) fn padded(&self, inputs: &[&Tensor]) -> usize {
+        match (self, inputs) {
+            (Self::Convolution(node), [input]) => node.padded(input),
+            _ => 0,
+        }
+    }
+
     pub(crate) fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
         self.operation().output(inputs)
     }

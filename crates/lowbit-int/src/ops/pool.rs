@@ -277,6 +277,14 @@ impl LinearSum for AveragePool {
         visit_window(&geometry.sides, element, |at| term(0, at, factor));
     }
 
+    fn looks(&self, geometry: &Averages) -> usize {
+        let most = geometry.sides.map(|side| match side {
+            Side::Sliding(axis) => axis.kernel.min(axis.input),
+            Side::Adaptive { input, output } => (input.div_ceil(output) + 1).min(input),
+        });
+        most[0] * most[1]
+    }
+
     /// One a channel and pair of the windows' numbers of elements.
     fn representatives(&self, geometry: &Averages, shape: &[usize]) -> Vec<usize> {
         let [rows, columns] = &geometry.sides;

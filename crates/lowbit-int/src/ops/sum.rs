@@ -14,6 +14,9 @@ use crate::tensor::{Interval, Residue, Tensor};
 /// Bits that a sum may have.
 const BITS: u32 = 63;
 
+/// Terms that are looked at to bound a node's sums: some seconds.
+const LOOKS: usize = 1 << 32;
+
 /// An operator that is a sum of products with constants. What all of them answer as operators is
 /// said once, below.
 pub(crate) trait LinearSum {
@@ -32,6 +35,9 @@ pub(crate) trait LinearSum {
 
     /// Calls `term(input, element, factor)` for every term of an element of the output.
     fn terms(&self, geometry: &Self::Geometry, element: usize, term: impl FnMut(usize, usize, i64));
+
+    /// How many places [`terms`](Self::terms) looks at for one element, at most.
+    fn looks(&self, geometry: &Self::Geometry) -> usize;
 
     /// What is added to the terms of an element.
     fn bias(&self, _shape: &[usize], _element: usize) -> i64 {
@@ -238,10 +244,15 @@ fn bounds<S: LinearSum>(
     let of_channel = shape.iter().product::<usize>() / shape[0];
     let mut bounds: Vec<Option<SumBound>> = vec![None; shape[0]];
     let repeats = |channel: usize| channel > 0 && sum.repeats(inputs, channel);
-    for element in sum.representatives(&geometry, shape) {
-        if repeats(element / of_channel) {
-            continue;
-        }
+    let mut elements = sum.representatives(&geometry, shape);
+    elements.retain(|element| !repeats(element / of_channel));
+    let looks = elements.len().saturating_mul(sum.looks(&geometry));
+    if looks > LOOKS {
+        return Err(format!(
+            "its windows differ so much that {looks} products bound its sums, expected at most {LOOKS}"
+        ));
+    }
+    for element in elements {
         let bias = sum.bias(shape, element);
         let bound = Element::of(sum, &geometry, inputs, bias, element).bound(element)?;
         let channel = &mut bounds[element / of_channel];

@@ -1,5 +1,6 @@
 //! Windows that slide over one or two dimensions.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -202,31 +203,60 @@ impl Axis {
         first(self.before).min(end)..end
     }
 
+    /// The first and the last element of a window that meet the input.
+    fn ends(&self, output: usize, classes: &[Option<usize>]) -> Option<[usize; 2]> {
+        if !self.transposed {
+            let inside = self.inside(output);
+            return (!inside.is_empty()).then(|| [inside.start, inside.end - 1]);
+        }
+        // `at = k dilation + stride i` for an element `i` of the input.
+        let at = output + self.before;
+        let least = at.saturating_sub((self.input - 1) * self.stride);
+        let (least, most) = (
+            least.div_ceil(self.dilation),
+            (at / self.dilation).min(self.kernel - 1),
+        );
+        let (first, period) = (classes[at % self.stride]?, self.period());
+        let first_in = first + least.saturating_sub(first).div_ceil(period) * period;
+        if first_in > most {
+            return None;
+        }
+        Some([first_in, most - (most - first_in) % period])
+    }
+
+    /// Elements of a window that are so many apart meet the input or the zeros between its elements
+    /// alike.
+    fn period(&self) -> usize {
+        let (mut a, mut b) = (self.stride, self.dilation);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        self.stride / a
+    }
+
+    /// Of a transposed convolution, the first element of a window at each place modulo the stride that
+    /// does not meet the zeros between the input's elements.
+    fn classes(&self) -> Vec<Option<usize>> {
+        let mut classes = vec![None; self.stride];
+        for k in 0..self.period() {
+            classes[k * self.dilation % self.stride] = Some(k);
+        }
+        classes
+    }
+
     /// Outputs whose windows have elements in the input that no other listed one has: all others
     /// meet the input with the same elements as one of these.
     pub(crate) fn representatives(&self) -> Vec<usize> {
-        let mut seen = std::collections::BTreeSet::new();
-        let new = |&output: &usize| {
-            // The first and the last one say all: between them elements lie equally far apart.
-            let ends = if self.transposed {
-                let mut inside = (0..self.kernel).filter(|&k| self.source(output, k).is_some());
-                let first = inside.next();
-                [first, inside.next_back().or(first)]
-            } else {
-                let mut inside = self.inside(output);
-                let first = inside.next();
-                [first, inside.next_back().or(first)]
-            };
-            seen.insert(ends)
-        };
+        let mut seen = BTreeSet::new();
+        let classes = self.classes();
+        // They say all: between them elements lie equally far apart.
+        let new = |&output: &usize| seen.insert(self.ends(output, &classes));
         (0..self.output).filter(new).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     /// Five elements, a window of three with one element of padding, steps of 2: windows begin at
