@@ -155,6 +155,11 @@ fn exactness(
             return Exactness::Not(format!("{} is beyond the greatest f32", tensor.name));
         }
     }
+    if let Some(weights) = node.operator.weights()
+        && !weights.are_finite_in_f32()
+    {
+        return Exactness::Not("its weights are beyond the greatest f32".into());
+    }
     for bound in sums.unwrap_or_default() {
         let partial = bound.partial.magnitude();
         if partial >= EXACT {

@@ -135,6 +135,16 @@ impl Operator {
         }
     }
 
+    /// The weights of a convolution, a linear layer or an embedding.
+    pub(crate) fn weights(&self) -> Option<&Weights> {
+        match self {
+            Self::Convolution(node) => Some(&node.weights),
+            Self::Linear(node) => Some(&node.weights),
+            Self::Embedding(node) => Some(&node.weights),
+            _ => None,
+        }
+    }
+
     pub(crate) fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
         self.operation().output(inputs)
     }

@@ -296,10 +296,25 @@ fn other_scales_are_not_proven() {
             .lines()
             .any(|line| line.starts_with("sum") && line.ends_with("proven"))
     );
-    assert!(
-        graph
-            .nodes()
-            .iter()
-            .all(|node| !matches!(node.operator(), Operator::Mul(_)))
-    );
+}
+
+/// 4 times 2^126 is 2^128, which is infinite in `f32`; 1 times 2^126 is not. The sums, in units of
+/// 2^100, are small.
+#[test]
+fn weights_beyond_f32_are_not_proven() {
+    let mut graph = Graph::new();
+    let numbers = Numbers::power_of_two(4, true, -26).unwrap();
+    let x = graph.input("x", &[1], numbers).unwrap();
+    for (name, weight) in [("one", 1), ("four", 4)] {
+        let weights = Weights {
+            shape: vec![1, 1],
+            numbers: Numbers::power_of_two(8, true, 126).unwrap(),
+            values: vec![weight],
+        };
+        let bias = None;
+        graph.push(name, Linear { weights, bias }, &[x]).unwrap();
+    }
+    assert_eq!(exactness(&graph, 0), Exactness::Proven);
+    let reason = "its weights are beyond the greatest f32".to_string();
+    assert_eq!(exactness(&graph, 1), Exactness::Not(reason));
 }
