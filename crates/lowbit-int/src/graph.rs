@@ -84,12 +84,13 @@ impl Graph {
         Self::default()
     }
 
-    /// Adds an input: `shape` without the batch dimension, integers of at most 32 bits.
+    /// Adds an input: `shape` without the batch dimension, integers of at most 32 bits. Inputs come
+    /// before nodes, as in files.
     ///
     /// # Errors
     ///
-    /// If the name is taken or empty, the shape has no elements or more than there is room for, or the
-    /// integers are wider.
+    /// If there are nodes, the name is taken or empty, the shape has no elements or more than there is
+    /// room for, or the integers are wider.
     pub fn input(
         &mut self,
         name: &str,
@@ -97,6 +98,9 @@ impl Graph {
         numbers: Numbers,
     ) -> Result<TensorId, GraphError> {
         let failed = |reason: String| GraphError::node(name, reason);
+        if !self.nodes.is_empty() {
+            return Err(failed("inputs are added before nodes".into()));
+        }
         if numbers.bits() > 32 {
             let bits = numbers.bits();
             return Err(failed(format!(
@@ -178,7 +182,7 @@ impl Graph {
     ) -> Result<TensorId, GraphError> {
         if name.is_empty() || name.contains(char::is_control) {
             let reason = "a name has one or more characters, none of which controls a terminal";
-            return Err(GraphError::node(format!("{name:?}"), reason));
+            return Err(GraphError::node(name, reason));
         }
         if self.find(name).is_some() {
             return Err(GraphError::node(name, "the name is taken"));
