@@ -22,6 +22,7 @@ mod tile;
 
 pub use narrow::Narrow;
 
+use crate::peak;
 use crate::vector::{self, Isa};
 use quads::{LANES, WEIGHTS};
 use tile::Group;
@@ -235,7 +236,12 @@ pub enum Kind {
 
 /// Those in use: the widest that the CPU has, within the instruction set in use.
 pub fn kind() -> Kind {
-    match vector::isa() {
+    kind_of(vector::isa())
+}
+
+/// Those of an instruction set that the CPU has.
+fn kind_of(isa: Isa) -> Kind {
+    match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => Kind::Vnni,
         #[cfg(target_arch = "x86_64")]
@@ -244,26 +250,22 @@ pub fn kind() -> Kind {
     }
 }
 
-/// Products of bytes a second of one thread, multiplications and additions as one, in a loop that
-/// touches nothing but registers; the best of a few tries. What a share of the peak refers to.
+/// Products of bytes a second of all threads of the pool together, multiplications and additions as
+/// one, in a loop that touches nothing but registers; the best of a few tries. What a share of the peak
+/// refers to.
 pub fn products_per_second() -> f64 {
     const ROUNDS: usize = 1_000_000;
-    let seconds = (0..5).map(|_| {
-        let start = std::time::Instant::now();
-        // SAFETY: the instruction set is one that the CPU has.
-        let sum = unsafe {
-            match kind() {
-                #[cfg(target_arch = "x86_64")]
-                Kind::Vnni => tile::peak_vnni(ROUNDS),
-                #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 => tile::peak_avx2(ROUNDS),
-                Kind::Portable => tile::peak_portable(ROUNDS),
-            }
-        };
-        std::hint::black_box(sum);
-        start.elapsed().as_secs_f64()
-    });
-    (ROUNDS * tile::PEAK_SUMS * WEIGHTS) as f64 / seconds.fold(f64::INFINITY, f64::min)
+    let kind = kind();
+    // SAFETY: the instruction set is one that the CPU has.
+    peak::most_per_second(ROUNDS * tile::PEAK_SUMS * WEIGHTS, || unsafe {
+        match kind {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Vnni => tile::peak_vnni(ROUNDS),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => tile::peak_avx2(ROUNDS),
+            Kind::Portable => tile::peak_portable(ROUNDS),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -298,18 +300,10 @@ mod tests {
 
     /// Those that the CPU has.
     fn kinds() -> Vec<Kind> {
-        let mut kinds = vec![Kind::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx512 =
-                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
-            if is_x86_feature_detected!("avx2") {
-                kinds.push(Kind::Avx2);
-            }
-            if avx512 && is_x86_feature_detected!("avx512vnni") {
-                kinds.push(Kind::Vnni);
-            }
-        }
+        let sets = Isa::ALL.iter().filter(|&&set| set <= Isa::detected());
+        let mut kinds: Vec<Kind> = sets.map(|&set| kind_of(set)).collect();
+        // AVX-512 without VNNI is AVX2 here.
+        kinds.dedup();
         kinds
     }
 
