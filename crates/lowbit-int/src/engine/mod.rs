@@ -12,6 +12,7 @@
 
 mod convolve;
 mod plan;
+mod requantize;
 mod step;
 
 use std::sync::{Mutex, PoisonError};
