@@ -52,7 +52,7 @@ fn averages_of_long_sequences() {
     assert!(seconds < 0.5, "{seconds}");
 }
 
-/// 2^15 rows, of all of which the same is known, times a matrix of 64 x 64: 2^27 products are in all
+/// 2^17 rows, of all of which the same is known, times a matrix of 64 x 64: 2^29 products are in all
 /// of them, 2^12 in one. `64 * -128` is the least sum.
 #[test]
 fn linear_layers_of_long_sequences() {
@@ -60,9 +60,9 @@ fn linear_layers_of_long_sequences() {
         weights: ones(&[64, 64]),
         bias: None,
     };
-    let (interval, seconds) = proven(linear, &[1 << 15, 64]);
+    let (interval, seconds) = proven(linear, &[1 << 17, 64]);
     assert_eq!([interval.least, interval.greatest], [-64 * 128, 64 * 127]);
-    assert!(seconds < 0.2, "{seconds}");
+    assert!(seconds < 1.0, "{seconds}");
 }
 
 fn ones(shape: &[usize]) -> Weights {
