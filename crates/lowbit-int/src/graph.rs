@@ -3,7 +3,7 @@
 use crate::error::GraphError;
 use crate::numbers::Numbers;
 use crate::ops::Operator;
-use crate::tensor::{Interval, Tensor};
+use crate::tensor::{ALL_CHANNELS, ALL_ELEMENTS, Interval, Tensor};
 
 /// A tensor of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +48,34 @@ pub struct Graph {
     inputs: Vec<TensorId>,
     nodes: Vec<Node>,
     outputs: Vec<TensorId>,
+    room: Room,
+}
+
+/// What all tensors take together, so that a small file does not ask for more memory than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Room {
+    /// Elements of tensors and of padded images.
+    elements: usize,
+    /// Indices of first dimensions.
+    channels: usize,
+}
+
+impl Room {
+    /// With one more tensor, and as many elements of a padded image.
+    fn with(self, tensor: &Tensor, padded: usize) -> Result<Self, String> {
+        let room = Self {
+            elements: self.elements + tensor.elements() + padded,
+            channels: self.channels + tensor.shape[0],
+        };
+        if room.elements > ALL_ELEMENTS || room.channels > ALL_CHANNELS {
+            return Err(format!(
+                "the graph's tensors and padded images have {} elements and {} indices of first \
+                 dimensions, expected at most {ALL_ELEMENTS} and {ALL_CHANNELS} together",
+                room.elements, room.channels
+            ));
+        }
+        Ok(room)
+    }
 }
 
 impl Graph {
@@ -56,11 +84,13 @@ impl Graph {
         Self::default()
     }
 
-    /// Adds an input: `shape` without the batch dimension, integers of at most 32 bits.
+    /// Adds an input: `shape` without the batch dimension, integers of at most 32 bits. Inputs come
+    /// before nodes, as in files.
     ///
     /// # Errors
     ///
-    /// If the name is taken or empty, the shape has no elements, or the integers are wider.
+    /// If there are nodes, the name is taken or empty, the shape has no elements or more than there is
+    /// room for, or the integers are wider.
     pub fn input(
         &mut self,
         name: &str,
@@ -68,6 +98,9 @@ impl Graph {
         numbers: Numbers,
     ) -> Result<TensorId, GraphError> {
         let failed = |reason: String| GraphError::node(name, reason);
+        if !self.nodes.is_empty() {
+            return Err(failed("inputs are added before nodes".into()));
+        }
         if numbers.bits() > 32 {
             let bits = numbers.bits();
             return Err(failed(format!(
@@ -75,7 +108,7 @@ impl Graph {
             )));
         }
         let tensor = Tensor::any(shape.to_vec(), numbers).map_err(failed)?;
-        let id = self.add(name, tensor)?;
+        let id = self.add(name, tensor, 0)?;
         self.inputs.push(id);
         Ok(id)
     }
@@ -115,7 +148,8 @@ impl Graph {
     /// # Errors
     ///
     /// One line with the node's name: if the name is taken or empty, the inputs do not fit the
-    /// operator or each other, a width or shift is out of range, or a sum would not fit 63 bits.
+    /// operator or each other, a width or shift is out of range, a sum would not fit 63 bits, or the
+    /// graph's tensors would need more room than a graph has.
     pub fn push(
         &mut self,
         name: &str,
@@ -128,7 +162,8 @@ impl Graph {
         let tensors: Option<Vec<&Tensor>> = tensors.collect();
         let tensors = tensors.ok_or_else(|| failed("an input is of another graph".into()))?;
         let output = operator.output(&tensors).map_err(failed)?;
-        let output = self.add(name, output)?;
+        let padded = operator.padded(&tensors);
+        let output = self.add(name, output, padded)?;
         self.nodes.push(Node {
             name: name.into(),
             operator,
@@ -138,14 +173,22 @@ impl Graph {
         Ok(output)
     }
 
-    fn add(&mut self, name: &str, mut tensor: Tensor) -> Result<TensorId, GraphError> {
+    /// Adds a tensor, for which an image of `padded` elements is made.
+    fn add(
+        &mut self,
+        name: &str,
+        mut tensor: Tensor,
+        padded: usize,
+    ) -> Result<TensorId, GraphError> {
         if name.is_empty() || name.contains(char::is_control) {
             let reason = "a name has one or more characters, none of which controls a terminal";
-            return Err(GraphError::node(format!("{name:?}"), reason));
+            return Err(GraphError::node(name, reason));
         }
         if self.find(name).is_some() {
             return Err(GraphError::node(name, "the name is taken"));
         }
+        let room = self.room.with(&tensor, padded);
+        self.room = room.map_err(|reason| GraphError::node(name, reason))?;
         tensor.name = name.into();
         self.tensors.push(tensor);
         Ok(TensorId(self.tensors.len() - 1))
@@ -213,7 +256,7 @@ impl Graph {
         let mut nodes = self.nodes.iter();
         for (id, tensor) in self.tensors() {
             if self.inputs.contains(&id) {
-                graph.tensors.push(tensor.clone());
+                graph.add(&tensor.name, tensor.clone(), 0)?;
             } else if let Some(node) = nodes.next() {
                 graph.push(&node.name, change(node)?, &node.inputs)?;
             }
@@ -263,5 +306,28 @@ impl Graph {
             }
         }
         Ok(batch.unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a tensor of 2 indices and 6 elements, and a padded image of 4 more.
+    #[test]
+    fn room_by_hand() {
+        let byte = Numbers::power_of_two(8, true, 0).unwrap();
+        let tensor = Tensor::any(vec![2, 3], byte).unwrap();
+        let room = |elements, channels| Room { elements, channels }.with(&tensor, 4);
+        assert_eq!(
+            room(5, 1).unwrap(),
+            Room {
+                elements: 15,
+                channels: 3
+            }
+        );
+        assert!(room(ALL_ELEMENTS - 10, ALL_CHANNELS - 2).is_ok());
+        assert!(room(ALL_ELEMENTS - 9, 0).is_err());
+        assert!(room(0, ALL_CHANNELS - 1).is_err());
     }
 }

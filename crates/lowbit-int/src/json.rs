@@ -97,10 +97,7 @@ impl Graph {
     ///
     /// One line: where the text is no JSON, or which node does not fit and why.
     pub fn from_json(text: &str) -> Result<Self, GraphError> {
-        let failed = |reason: String| GraphError::File {
-            path: "JSON".into(),
-            reason,
-        };
+        let failed = |reason: String| GraphError::file(Path::new("JSON"), reason);
         let file: File = serde_json::from_str(text).map_err(|error| failed(error.to_string()))?;
         if (file.format.as_str(), file.version) != (FORMAT, VERSION) {
             return Err(failed(format!(
@@ -123,8 +120,7 @@ impl Graph {
         }
         for name in &file.outputs {
             let id = graph.find(name);
-            let id =
-                id.ok_or_else(|| GraphError::node(one_line(name), "is an output, but no tensor"))?;
+            let id = id.ok_or_else(|| GraphError::node(name, "is an output, but no tensor"))?;
             graph.output(id)?;
         }
         Ok(graph)
@@ -154,7 +150,8 @@ impl Graph {
     ///
     /// If the system does not let it be written.
     pub fn write(&self, path: &Path) -> Result<(), GraphError> {
-        new_file::write(path, self.to_json().as_bytes()).map_err(|error| file_error(path, &error))
+        new_file::write(path, self.to_json().as_bytes())
+            .map_err(|error| GraphError::file(path, error))
     }
 
     /// Reads a graph of JSON.
@@ -163,35 +160,19 @@ impl Graph {
     ///
     /// One line with the path, and the node that does not fit.
     pub fn read(path: &Path) -> Result<Self, GraphError> {
-        let text = std::fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
+        let text = std::fs::read_to_string(path).map_err(|error| GraphError::file(path, error))?;
         Self::from_json(&text).map_err(|error| match error {
-            GraphError::File { reason, .. } => file_error(path, &reason),
-            GraphError::Node { .. } => file_error(path, &error),
+            GraphError::File { reason, .. } => GraphError::file(path, reason),
+            GraphError::Node { .. } => GraphError::file(path, error),
         })
-    }
-}
-
-fn file_error(path: &Path, reason: &dyn std::fmt::Display) -> GraphError {
-    GraphError::File {
-        path: one_line(&path.display().to_string()),
-        reason: reason.to_string(),
     }
 }
 
 /// What a node or input is called before it is known to have a name.
 fn name_of(value: &Value, what: &str, index: usize) -> String {
     match value.get("name").and_then(Value::as_str) {
-        Some(name) => one_line(name),
+        Some(name) => name.into(),
         None => format!("{what} {index}"),
-    }
-}
-
-/// A name as it can be printed: in quotes if it has characters that would end the line.
-fn one_line(name: &str) -> String {
-    if name.is_empty() || name.contains(char::is_control) {
-        format!("{name:?}")
-    } else {
-        name.into()
     }
 }
 

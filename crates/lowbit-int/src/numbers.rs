@@ -10,17 +10,19 @@ use serde::{Deserialize, Serialize};
 pub enum Numbers {
     /// `k` stands for `k 2^exponent`.
     PowerOfTwo(IntegerGrid),
-    /// `k` stands for `scale (k - zero_point)`.
-    Affine {
-        /// Bits of an integer, sign included, 1 to 64.
-        bits: u32,
-        /// Whether there are negative integers.
-        signed: bool,
-        /// The distance of neighbours, finite and above zero.
-        scale: f64,
-        /// The integer that stands for zero.
-        zero_point: i64,
-    },
+    /// `k` stands for `scale (k - zero_point)`. Made by [`Numbers::affine`], which checks it.
+    Affine(Affine),
+}
+
+/// Integers of a width with a scale and a zero point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Affine {
+    /// Width and sign; its exponent is 0.
+    grid: IntegerGrid,
+    /// Finite and above zero.
+    scale: f64,
+    /// Among the integers.
+    zero_point: i64,
 }
 
 /// How numbers are written: an exponent, or a scale and a zero point.
@@ -65,9 +67,9 @@ impl From<Numbers> for Text {
         };
         match numbers {
             Numbers::PowerOfTwo(grid) => text.exponent = Some(grid.exponent()),
-            Numbers::Affine {
-                scale, zero_point, ..
-            } => (text.scale, text.zero_point) = (Some(scale), Some(zero_point)),
+            Numbers::Affine(affine) => {
+                (text.scale, text.zero_point) = (Some(affine.scale), Some(affine.zero_point));
+            }
         }
         text
     }
@@ -92,18 +94,17 @@ impl Numbers {
     /// If `bits` is not from 1 to 64, the scale not finite and above zero, or the zero point not
     /// among the integers.
     pub fn affine(bits: u32, signed: bool, scale: f64, zero_point: i64) -> Result<Self, String> {
-        IntegerGrid::new(bits, signed, 0).map_err(|error| error.to_string())?;
+        let grid = IntegerGrid::new(bits, signed, 0).map_err(|error| error.to_string())?;
         if !(scale.is_finite() && scale > 0.0) {
             return Err(format!(
                 "scale is {scale}, expected a finite number above 0"
             ));
         }
-        let numbers = Self::Affine {
-            bits,
-            signed,
+        let numbers = Self::Affine(Affine {
+            grid,
             scale,
             zero_point,
-        };
+        });
         if !(numbers.least()..=numbers.greatest()).contains(&zero_point) {
             return Err(format!(
                 "zero_point is {zero_point}, expected {} to {}",
@@ -114,42 +115,38 @@ impl Numbers {
         Ok(numbers)
     }
 
+    /// Width and sign.
+    fn grid(&self) -> &IntegerGrid {
+        match self {
+            Self::PowerOfTwo(grid) | Self::Affine(Affine { grid, .. }) => grid,
+        }
+    }
+
     /// Bits of an integer, sign included.
     pub fn bits(&self) -> u32 {
-        match self {
-            Self::PowerOfTwo(grid) => grid.bits(),
-            Self::Affine { bits, .. } => *bits,
-        }
+        self.grid().bits()
     }
 
     /// Whether there are negative integers.
     pub fn signed(&self) -> bool {
-        match self {
-            Self::PowerOfTwo(grid) => grid.signed(),
-            Self::Affine { signed, .. } => *signed,
-        }
+        self.grid().signed()
     }
 
     /// The least integer.
     pub fn least(&self) -> i64 {
-        if self.signed() {
-            -1 << (self.bits() - 1)
-        } else {
-            0
-        }
+        i64::try_from(self.grid().range().min).unwrap_or(i64::MIN)
     }
 
     /// The greatest integer; of 64 bits without sign, the greatest `i64`.
     pub fn greatest(&self) -> i64 {
-        let magnitude = self.bits() - u32::from(self.signed());
-        i64::try_from((1i128 << magnitude) - 1).unwrap_or(i64::MAX)
+        i64::try_from(self.grid().range().max).unwrap_or(i64::MAX)
     }
 
     /// The integer that stands for zero.
     pub fn zero_point(&self) -> i64 {
         match self {
             Self::PowerOfTwo(_) => 0,
-            Self::Affine { zero_point, .. } => *zero_point,
+            Self::Affine(affine) => affine.zero_point,
         }
     }
 
@@ -157,7 +154,7 @@ impl Numbers {
     pub fn exponent(&self) -> Option<i32> {
         match self {
             Self::PowerOfTwo(grid) => Some(grid.exponent()),
-            Self::Affine { .. } => None,
+            Self::Affine(_) => None,
         }
     }
 
@@ -165,13 +162,13 @@ impl Numbers {
     pub fn scale(&self) -> f64 {
         match self {
             Self::PowerOfTwo(grid) => f64::from(grid.exponent()).exp2(),
-            Self::Affine { scale, .. } => *scale,
+            Self::Affine(affine) => affine.scale,
         }
     }
 
     /// The real number that `k` stands for.
     pub fn real(&self, k: i64) -> f64 {
-        self.scale() * (k - self.zero_point()) as f64
+        self.scale() * (i128::from(k) - i128::from(self.zero_point())) as f64
     }
 
     /// What is between the integers of products, before they have a width: the product of both
@@ -187,7 +184,7 @@ impl Numbers {
     pub(crate) fn step(&self) -> Step {
         match self {
             Self::PowerOfTwo(grid) => Step::PowerOfTwo(grid.exponent()),
-            Self::Affine { scale, .. } => Step::Any(*scale),
+            Self::Affine(affine) => Step::Any(affine.scale),
         }
     }
 }
@@ -234,6 +231,9 @@ mod tests {
         assert_eq!(numbers.real(1), -1.0);
         let widest = Numbers::power_of_two(64, true, 0).unwrap();
         assert_eq!((widest.least(), widest.greatest()), (i64::MIN, i64::MAX));
+        // 2^63 - 1 + 2^63 is 2^64 - 1, the nearest f64 to which is 2^64.
+        let far = Numbers::affine(64, true, 1.0, i64::MIN).unwrap();
+        assert_eq!(far.real(i64::MAX), 64f64.exp2());
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //!
 //! A sum's interval comes from the real weights and from what has been proven of the inputs, from
 //! tensor to tensor. It is tight: [`witness`] gives inputs, within their proven intervals, for which
-//! the sum is the least or the greatest one. (Within their intervals, one tensor beside the other: that
-//! the network's own inputs reach them all at once is not claimed.)
+//! the sum is the least or the greatest one. (Within their intervals, one tensor beside the other, and
+//! a tensor that a node reads twice as one: that the network's own inputs reach them all at once is not
+//! claimed.)
 //!
 //! In `f32`, integers below 2^24 times a power of two are exact, and so are their products and sums
 //! while these stay below 2^24 in units of their step: then every order of the sum, with or without
@@ -154,6 +155,11 @@ fn exactness(
         if exponent > 127 - 24 {
             return Exactness::Not(format!("{} is beyond the greatest f32", tensor.name));
         }
+    }
+    if let Some(weights) = node.operator.weights()
+        && !weights.are_finite_in_f32()
+    {
+        return Exactness::Not("its weights are beyond the greatest f32".into());
     }
     for bound in sums.unwrap_or_default() {
         let partial = bound.partial.magnitude();

@@ -8,6 +8,14 @@ use crate::numbers::Numbers;
 /// The elements that a tensor may have.
 pub(crate) const ELEMENTS: usize = 1 << 24;
 
+/// The elements that all tensors of a graph may have together, each convolution's padded image counted
+/// as one: two gigabytes as the interpreter has them.
+pub(crate) const ALL_ELEMENTS: usize = 1 << 28;
+
+/// The indices of first dimensions that all tensors of a graph may have together, of each of which is
+/// kept what is known of it.
+pub(crate) const ALL_CHANNELS: usize = 1 << 25;
+
 /// Everything from `least` to `greatest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
@@ -192,8 +200,26 @@ impl Tensor {
     }
 }
 
+/// What follows from each interval, found once for neighbours of which the same is known: it may take
+/// as long as a table.
+pub(crate) fn for_each_known(
+    intervals: &[Interval],
+    f: impl Fn(&Interval) -> Interval,
+) -> Vec<Interval> {
+    let mut last: Option<(Interval, Interval)> = None;
+    let found = intervals.iter().map(|interval| {
+        let found = match last {
+            Some((known, found)) if known == *interval => found,
+            _ => f(interval),
+        };
+        last = Some((*interval, found));
+        found
+    });
+    found.collect()
+}
+
 /// The size of the first dimension.
-fn channels(shape: &[usize]) -> Result<usize, String> {
+pub(crate) fn channels(shape: &[usize]) -> Result<usize, String> {
     let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     match (elements, shape.first()) {
         (Some(1..=ELEMENTS), Some(&channels)) => Ok(channels),

@@ -96,19 +96,9 @@ fn longer(requantize: &Requantize, channels: usize) -> Vec<u32> {
         .collect()
 }
 
-/// The lists' common length: 1, or a number for each channel.
-fn channels(requantize: &Requantize) -> usize {
-    let counts = [
-        requantize.multiplier.len(),
-        requantize.offset.len(),
-        requantize.shift.len(),
-    ];
-    counts.into_iter().max().unwrap_or(1)
-}
-
 /// `(2 (m x + offset) + 1) / 2^(s + 1)`; of a channel that is not shifted `2 (m x + offset) / 2`.
 fn with_offset(requantize: &Requantize) -> Requantize {
-    let channels = channels(requantize);
+    let channels = requantize.channels();
     let constants = (0..channels).map(|channel| requantize.constants(channel));
     let (mut multiplier, mut offset) = (Vec::new(), Vec::new());
     for (m, o, shift) in constants {
@@ -156,7 +146,7 @@ fn doubled(operator: &Operator, outputs: usize) -> Result<Operator, String> {
                 Numbers::PowerOfTwo(grid) => {
                     Numbers::power_of_two(bits, signed, grid.exponent() - 1)
                 }
-                Numbers::Affine { scale, .. } => Numbers::affine(bits, signed, scale / 2.0, 0),
+                Numbers::Affine(_) => Numbers::affine(bits, signed, numbers.scale() / 2.0, 0),
             }?,
             values: weights.values.iter().map(|w| 2 * w).collect(),
         })

@@ -17,8 +17,13 @@ const ROUNDS: usize = 4_000_000;
 /// Multiplications and additions a second of all threads of the pool together, in a loop that
 /// touches nothing but registers; the best of a few tries.
 pub fn operations_per_second() -> f64 {
-    let threads = rayon::current_num_threads();
-    let operations = (ROUNDS * SUMS * LANES * 2 * threads) as f64;
+    most_per_second(ROUNDS * SUMS * LANES * 2, run)
+}
+
+/// Operations a second of all threads of the pool together, of which `run` makes so many on each; the
+/// best of a few tries.
+pub(crate) fn most_per_second<T: Send>(operations: usize, run: impl Fn() -> T + Sync) -> f64 {
+    let operations = (operations * rayon::current_num_threads()) as f64;
     (0..5)
         .map(|_| {
             let start = Instant::now();

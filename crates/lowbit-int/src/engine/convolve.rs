@@ -2,10 +2,11 @@
 
 use lowbit_kernels::integer::{self, Narrow};
 
+use super::requantize::{PerChannel, narrow};
 use super::{Stored, Workspace, pixels};
 use crate::graph::{Graph, Node, TensorId};
-use crate::ops::{Operator, Requantize, Rounding};
-use crate::tensor::{Interval, Tensor};
+use crate::ops::{Operator, Requantize};
+use crate::tensor::Tensor;
 
 /// What becomes of sums.
 #[derive(Debug, Clone)]
@@ -13,7 +14,7 @@ pub(crate) enum Then {
     /// A byte, by a shift.
     Narrow(Narrow),
     /// A byte, by a multiplier or a shift of its own for each channel.
-    Requantize(Requantize),
+    PerChannel(PerChannel),
     /// They are the output.
     Nothing,
 }
@@ -37,55 +38,13 @@ pub(crate) struct Convolve {
     padded: Option<usize>,
 }
 
-/// The shift of a requantization of sums that lie in an interval, and what is added to a sum before.
-/// `None` if it does not fit 32 bits or is not one shift for all.
-pub(crate) fn narrow(requantize: &Requantize, sums: Interval) -> Option<(Narrow, i32)> {
-    let counts = [
-        requantize.multiplier.len(),
-        requantize.offset.len(),
-        requantize.shift.len(),
-    ];
-    let (multiplier, offset, shift) = requantize.constants(0);
-    let half = if shift == 0 {
-        0
-    } else {
-        1i64.checked_shl(shift - 1)?
-    };
-    let limit = 1i64 << 30;
-    let reach = i64::try_from(sums.magnitude()).ok()?;
-    let reach = reach
-        .checked_add(offset.checked_abs()?)?
-        .checked_add(half)?;
-    if counts != [1; 3] || multiplier != 1 || shift > 30 || reach >= limit {
-        return None;
-    }
-    let (half, nearest) = (half as i32, i32::from(shift > 0));
-    let (add, even, away) = match requantize.rounding {
-        Rounding::Floor => (0, 0, 0),
-        Rounding::HalfUp => (half, 0, 0),
-        Rounding::HalfAway => (half, 0, nearest),
-        Rounding::HalfEven => (half - nearest, nearest, 0),
-    };
-    let numbers = requantize.numbers;
-    let narrow = Narrow {
-        shift,
-        add,
-        even,
-        away,
-        zero: numbers.zero_point() as i32,
-        least: numbers.least() as i32,
-        greatest: numbers.greatest() as i32,
-    };
-    Some((narrow, offset as i32))
-}
-
 impl Convolve {
     /// The step of a convolution or linear layer and the requantization that follows it, if there is
-    /// one. `None` if it is not of bytes. `padded` counts the padded images.
+    /// one, with what that makes. `None` if it is not of bytes. `padded` counts the padded images.
     pub(crate) fn of(
         graph: &Graph,
         node: &Node,
-        then: Option<&Node>,
+        then: Option<(&Requantize, TensorId)>,
         padded: &mut usize,
     ) -> Option<Self> {
         let input = graph.tensor(node.inputs[0]);
@@ -100,12 +59,15 @@ impl Convolve {
         if !super::is_bytes(input) || !fits || sums.magnitude() >= 1 << 30 {
             return None;
         }
-        let (then, offset, output) = match then.map(|then| (then, &then.operator)) {
-            Some((then, Operator::Requantize(requantize))) => match narrow(requantize, sums) {
-                Some((narrow, offset)) => (Then::Narrow(narrow), offset, then.output),
-                None => (Then::Requantize(requantize.clone()), 0, then.output),
+        let (then, offset, output) = match then {
+            Some((requantize, output)) => match narrow(requantize, sums) {
+                Some((narrow, offset)) => (Then::Narrow(narrow), offset, output),
+                None => {
+                    let prepared = PerChannel::of(requantize, shape.outputs);
+                    (Then::PerChannel(prepared), 0, output)
+                }
             },
-            _ => (Then::Nothing, 0, node.output),
+            None => (Then::Nothing, 0, node.output),
         };
         let zero = input.numbers.zero_point() - input.numbers.least();
         let of_output = weights.values.len() / shape.outputs;
@@ -178,15 +140,10 @@ impl Convolve {
                     let bytes = &mut bytes[pixels * count..][..columns * count];
                     narrow.lines(sums, line, bytes, count);
                 }
-                (Then::Requantize(requantize), Stored::Bytes(bytes)) => {
+                (Then::PerChannel(requantize), Stored::Bytes(bytes)) => {
                     let bytes = &mut bytes[pixels * count..][..columns * count];
-                    let least = requantize.numbers.least();
                     let lines = sums.chunks_exact(line).zip(bytes.chunks_exact_mut(count));
-                    for (sums, bytes) in lines {
-                        for (channel, (byte, &sum)) in bytes.iter_mut().zip(sums).enumerate() {
-                            *byte = (requantize.apply(sum.into(), 0, channel) - least) as u8;
-                        }
-                    }
+                    lines.for_each(|(sums, bytes)| requantize.pixel(sums, bytes));
                 }
                 (Then::Nothing, stored) => {
                     for (pixel, sums) in sums.chunks_exact(line).enumerate() {
@@ -237,7 +194,7 @@ fn shape(operator: &Operator, input: &Tensor) -> Option<(integer::Shape, [usize;
     let (channels, _) = pixels(input);
     match operator {
         Operator::Convolution(node) if node.transposed.is_none() => {
-            let axes = node.geometry(&input.shape).ok()?.axes;
+            let axes = node.geometry_over(&input.shape).ok()?.axes;
             let mut after = [0; 2];
             let paddings = &node.sliding.padding;
             for (after, padding) in after.iter_mut().rev().zip(paddings.iter().rev()) {

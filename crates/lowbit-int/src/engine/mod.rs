@@ -4,14 +4,15 @@
 //! A network becomes a list of steps. Tensors of at most 8 bits are kept as bytes, channels last,
 //! each with its least integer stored as 0; a convolution or linear layer of bytes and the
 //! requantization that follows it are one step, whose sums never leave the cache, and so are an
-//! addition, or the average of a whole image, and its requantization. What is a function of one byte is a table. Everything else runs
-//! as the interpreter has it.
+//! addition, or the average of a whole image, and its requantization. What is a function of one byte
+//! is a table. Everything else runs as the interpreter has it.
 //!
 //! A thread owns an image from the first step to the last. It works in buffers that are kept from call
 //! to call.
 
 mod convolve;
 mod plan;
+mod requantize;
 mod step;
 
 use std::sync::{Mutex, PoisonError};

@@ -1,9 +1,10 @@
 //! Which nodes become which steps.
 
-use super::convolve::{Convolve, narrow};
+use super::convolve::Convolve;
+use super::requantize::narrow;
 use super::step::{Add, Average, Step, Table};
 use super::{is_bytes, pixels};
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, Node, TensorId};
 use crate::ops::{Operator, Requantize, Values};
 use crate::tensor::Tensor;
 
@@ -17,12 +18,12 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
             continue;
         }
         let next = narrowed_by(graph, node);
-        let then = next.map(|next| &graph.nodes()[next]);
+        let then = next.map(|(_, requantize, output)| (requantize, output));
         let joined = Convolve::of(graph, node, then, &mut padded)
             .map(|convolve| Step::Convolve(Box::new(convolve)))
             .or_else(|| add(graph, node, then).map(Step::Add))
             .or_else(|| average(graph, node, then).map(Step::Average));
-        if let (Some(_), Some(next)) = (&joined, next) {
+        if let (Some(_), Some((next, ..))) = (&joined, next) {
             done[next] = true;
         }
         let alone = || table(graph, node).or_else(|| flatten(graph, node));
@@ -31,8 +32,9 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
     steps
 }
 
-/// The requantization to bytes that is all that reads a node's output.
-fn narrowed_by(graph: &Graph, node: &Node) -> Option<usize> {
+/// The requantization to bytes that is all that reads a node's output: its place, itself, and what it
+/// makes.
+fn narrowed_by<'a>(graph: &'a Graph, node: &Node) -> Option<(usize, &'a Requantize, TensorId)> {
     if graph.outputs().contains(&node.output) {
         return None;
     }
@@ -41,18 +43,18 @@ fn narrowed_by(graph: &Graph, node: &Node) -> Option<usize> {
     let ((index, reader), None) = (readers.next()?, readers.next()) else {
         return None;
     };
-    let narrows = matches!(reader.operator, Operator::Requantize(_));
-    (narrows && is_bytes(graph.tensor(reader.output))).then_some(index)
+    let Operator::Requantize(requantize) = &reader.operator else {
+        return None;
+    };
+    let narrows = is_bytes(graph.tensor(reader.output));
+    narrows.then_some((index, requantize, reader.output))
 }
 
-fn add(graph: &Graph, node: &Node, then: Option<&Node>) -> Option<Add> {
+fn add(graph: &Graph, node: &Node, then: Option<(&Requantize, TensorId)>) -> Option<Add> {
     let Operator::Add(operator) = &node.operator else {
         return None;
     };
-    let then = then?;
-    let Operator::Requantize(requantize) = &then.operator else {
-        return None;
-    };
+    let (requantize, made) = then?;
     let [a, b] = [node.inputs[0], node.inputs[1]];
     let tensors = [a, b].map(|id| graph.tensor(id));
     let small = operator.multipliers.iter().all(|m| m.abs() < 1 << 20);
@@ -65,7 +67,7 @@ fn add(graph: &Graph, node: &Node, then: Option<&Node>) -> Option<Add> {
     let zeros = [0, 1].map(|i| operator.multipliers[i] * zero(tensors[i]));
     Some(Add {
         inputs: [a, b],
-        output: then.output,
+        output: made,
         multipliers: operator.multipliers.map(|m| m as i32),
         constant: (i64::from(offset) - zeros[0] - zeros[1]) as i32,
         narrow,
@@ -73,14 +75,11 @@ fn add(graph: &Graph, node: &Node, then: Option<&Node>) -> Option<Add> {
 }
 
 /// The average of a whole image.
-fn average(graph: &Graph, node: &Node, then: Option<&Node>) -> Option<Average> {
+fn average(graph: &Graph, node: &Node, then: Option<(&Requantize, TensorId)>) -> Option<Average> {
     let Operator::AveragePool(pool) = &node.operator else {
         return None;
     };
-    let then = then?;
-    let Operator::Requantize(requantize) = &then.operator else {
-        return None;
-    };
+    let (requantize, made) = then?;
     let (input, output) = (graph.tensor(node.inputs[0]), graph.tensor(node.output));
     let (channels, pixels) = pixels(input);
     let whole = pool.windows.is_global();
@@ -91,7 +90,7 @@ fn average(graph: &Graph, node: &Node, then: Option<&Node>) -> Option<Average> {
     let zero = input.numbers.zero_point() - input.numbers.least();
     Some(Average {
         input: node.inputs[0],
-        output: then.output,
+        output: made,
         channels,
         constant: offset - (pixels as i64 * zero) as i32,
         narrow,
@@ -108,27 +107,37 @@ fn table(graph: &Graph, node: &Node) -> Option<Step> {
     if !of_one || !is_bytes(input) || !is_bytes(output) {
         return None;
     }
-    let one_for_all = |requantize: &Requantize| {
-        let counts = [&requantize.shift.len(), &requantize.multiplier.len()];
-        counts.iter().all(|n| **n == 1) && requantize.offset.len() == 1
-    };
     let channels = match &node.operator {
-        Operator::Requantize(requantize) if !one_for_all(requantize) => input.shape[0],
+        Operator::Requantize(requantize) => requantize.channels(),
         _ => 1,
     };
-    let (least, numbers) = (output.numbers.least(), input.numbers);
+    let least = input.numbers.least();
+    let all = input.interval();
+    let known = match channels {
+        1 => vec![all],
+        _ => input.intervals.clone(),
+    };
+    // One number a channel, so that each says what it makes of it.
+    let one_each = |tensor: &Tensor| {
+        let mut one = Tensor::any(vec![channels], tensor.numbers).expect("fewer elements");
+        one.intervals.clone_from(&known);
+        one
+    };
+    let (of_input, of_output) = (one_each(input), one_each(output));
     let mut tables = vec![[0; 256]; channels];
-    for x in numbers.least()..=numbers.greatest() {
-        // The whole tensor of one number, so that each channel says what it makes of it.
-        let values = vec![x; input.elements()];
-        let input = Values {
-            tensor: input,
+    for x in all.least..=all.greatest {
+        // Beyond what is proven of a channel its constants may overflow; no such number is read.
+        let values: Vec<i64> = known
+            .iter()
+            .map(|known| x.clamp(known.least, known.greatest))
+            .collect();
+        let values = Values {
+            tensor: &of_input,
             values: &values,
         };
-        let made = node.operator.operation().evaluate(&[input], output);
-        let of_channel = made.len() / output.shape[0];
-        for (channel, table) in tables.iter_mut().enumerate() {
-            table[(x - numbers.least()) as usize] = (made[channel * of_channel] - least) as u8;
+        let made = node.operator.operation().evaluate(&[values], &of_output);
+        for (table, y) in tables.iter_mut().zip(made) {
+            table[(x - least) as usize] = (y - output.numbers.least()) as u8;
         }
     }
     Some(Step::Table(Table {

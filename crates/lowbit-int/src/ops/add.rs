@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sum::{self, LinearSum, SumBound};
-use super::{Operation, Values, two};
+use super::sum::LinearSum;
+use super::two;
+use crate::numbers::Step;
 use crate::tensor::Tensor;
 
 /// `sum = m[0] (a - zero_point a) + m[1] (b - zero_point b)`, exactly: the multipliers bring both to
-/// one step. A difference has a multiplier below zero. Of two powers of two the finer one is the
-/// sum's step, and the coarser operand's multiplier says by how much it is coarser, which is checked;
-/// of other scales the sum's is `scale a / |m[0]|`, and whether `scale b / |m[1]|` is near enough is
-/// for whoever chose them to know.
+/// one step, which is the sum's: `scale a / |m[0]|`. A difference has a multiplier below zero. Of two
+/// powers of two `scale b / |m[1]|` is the same, which is checked; of other scales, whether it is near
+/// enough is for whoever chose them to know.
 ///
 /// # Shapes
 ///
@@ -23,28 +23,9 @@ pub struct Add {
 }
 
 impl LinearSum for Add {
-    fn terms(
-        &self,
-        _inputs: &[&Tensor],
-        _shape: &[usize],
-        element: usize,
-        mut term: impl FnMut(usize, usize, i64),
-    ) {
-        term(0, element, self.multipliers[0]);
-        term(1, element, self.multipliers[1]);
-    }
+    type Geometry = ();
 
-    fn bias(&self, _shape: &[usize], _element: usize) -> i64 {
-        0
-    }
-
-    fn representatives(&self, _inputs: &[&Tensor], shape: &[usize]) -> Vec<usize> {
-        super::first_of_channels(shape)
-    }
-}
-
-impl Operation for Add {
-    fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
+    fn check(&self, inputs: &[&Tensor]) -> Result<(Vec<usize>, Step), String> {
         let [a, b] = two(inputs)?;
         if a.shape != b.shape {
             return Err(format!(
@@ -68,24 +49,21 @@ impl Operation for Add {
                 self.multipliers
             ));
         }
-        sum::output(self, inputs, a.shape.clone(), step)
+        Ok((a.shape.clone(), step))
     }
 
-    fn evaluate(&self, inputs: &[Values], output: &Tensor) -> Vec<i64> {
-        sum::evaluate(self, inputs, output)
+    fn geometry(&self, _inputs: &[&Tensor]) {}
+
+    fn terms(&self, _geometry: &(), element: usize, mut term: impl FnMut(usize, usize, i64)) {
+        term(0, element, self.multipliers[0]);
+        term(1, element, self.multipliers[1]);
     }
 
-    fn bounds(&self, inputs: &[&Tensor], shape: &[usize]) -> Option<Vec<SumBound>> {
-        sum::bounds(self, inputs, shape).ok()
+    fn looks(&self, _geometry: &()) -> usize {
+        2
     }
 
-    fn witness(
-        &self,
-        inputs: &[&Tensor],
-        shape: &[usize],
-        element: usize,
-        greatest: bool,
-    ) -> Option<Vec<Vec<i64>>> {
-        Some(sum::witness(self, inputs, shape, element, greatest))
+    fn representatives(&self, _geometry: &(), shape: &[usize]) -> Vec<usize> {
+        super::first_of_channels(shape)
     }
 }

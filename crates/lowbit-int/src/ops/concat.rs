@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Operation, Values};
-use crate::tensor::{Interval, Residue, Tensor};
+use crate::tensor::{Interval, Residue, Tensor, channels};
 
 /// The inputs one after the other along a dimension. They hold the same numbers: of the same width,
 /// sign, step and zero point.
@@ -48,6 +48,8 @@ impl Operation for Concat {
                 return Err("inputs hold different numbers".into());
             }
             shape[axis] += input.shape[axis];
+            // Before more is copied than a tensor may have.
+            channels(&shape)?;
             if axis == 0 || intervals.is_empty() {
                 intervals.extend(&input.intervals);
                 residues.extend(&input.residues);

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sum::{self, LinearSum, SumBound};
+use super::sum::LinearSum;
 use super::weights::check_bias;
 use super::window::{Axis, Sliding};
-use super::{Operation, Values, Weights, one};
-use crate::tensor::Tensor;
+use super::{Weights, one};
+use crate::numbers::Step;
+use crate::tensor::{ELEMENTS, Tensor};
 
 /// `sum[o][y][x] = bias[o] + sum over i, ky, kx of weight[o][i][ky][kx] (input[g + i][y'][x'] -
 /// zero_point)` with `y' = y stride + ky dilation - padding`; where that is outside the image, the
@@ -74,7 +75,7 @@ impl Convolution {
     }
 
     /// The geometry over an input.
-    pub(crate) fn geometry(&self, input: &[usize]) -> Result<Geometry, String> {
+    pub(crate) fn geometry_over(&self, input: &[usize]) -> Result<Geometry, String> {
         let shape = &self.weights.shape;
         if !(2..=3).contains(&input.len()) || shape.len() != input.len() + 1 {
             return Err(format!(
@@ -109,10 +110,15 @@ impl Convolution {
         })
     }
 
-    /// The geometry over an input that was checked when the node was added.
-    fn checked_geometry(&self, input: &Tensor) -> Geometry {
-        self.geometry(&input.shape)
-            .expect("checked when the node was added")
+    /// The elements of the image with its padding, of a convolution that is not transposed; 0 without
+    /// padding.
+    pub(crate) fn padded(&self, input: &Tensor) -> usize {
+        if self.transposed.is_some() || self.sliding.padding.iter().all(|sides| *sides == [0; 2]) {
+            return 0;
+        }
+        let sizes = input.shape[1..].iter().zip(&self.sliding.padding);
+        let padded = sizes.map(|(size, [before, after])| size + before + after);
+        padded.fold(input.shape[0], usize::saturating_mul)
     }
 
     /// The weight from input `i` to output `o` of group `g`.
@@ -141,14 +147,29 @@ impl Geometry {
 }
 
 impl LinearSum for Convolution {
-    fn terms(
-        &self,
-        inputs: &[&Tensor],
-        _shape: &[usize],
-        element: usize,
-        mut term: impl FnMut(usize, usize, i64),
-    ) {
-        let geometry = self.checked_geometry(inputs[0]);
+    type Geometry = Geometry;
+
+    fn check(&self, inputs: &[&Tensor]) -> Result<(Vec<usize>, Step), String> {
+        let [input] = one(inputs)?;
+        self.weights.check(input.shape.len() + 1)?;
+        let shape = self.geometry_over(&input.shape)?.shape(&input.shape);
+        let padded = self.padded(input);
+        if padded > 2 * ELEMENTS {
+            return Err(format!(
+                "with its padding the input has {padded} elements, expected at most {}",
+                2 * ELEMENTS
+            ));
+        }
+        check_bias(self.bias.as_deref(), shape[0])?;
+        Ok((shape, self.weights.numbers.times(&input.numbers)))
+    }
+
+    fn geometry(&self, inputs: &[&Tensor]) -> Geometry {
+        self.geometry_over(&inputs[0].shape)
+            .expect("checked when the node was added")
+    }
+
+    fn terms(&self, geometry: &Geometry, element: usize, mut term: impl FnMut(usize, usize, i64)) {
         let [rows, columns] = geometry.axes;
         let (x, y) = (
             element % columns.output,
@@ -167,10 +188,15 @@ impl LinearSum for Convolution {
                     };
                     let plane = g * geometry.inputs + i;
                     let at = (plane * rows.input + row) * columns.input + column;
-                    term(0, at, self.weight(&geometry, g, o, i, [ky, kx]));
+                    term(0, at, self.weight(geometry, g, o, i, [ky, kx]));
                 }
             }
         }
+    }
+
+    fn looks(&self, geometry: &Geometry) -> usize {
+        let [rows, columns] = geometry.axes;
+        geometry.inputs * rows.kernel * columns.kernel
     }
 
     fn bias(&self, shape: &[usize], element: usize) -> i64 {
@@ -178,8 +204,8 @@ impl LinearSum for Convolution {
         self.bias.as_ref().map_or(0, |bias| bias[element / pixels])
     }
 
-    fn representatives(&self, inputs: &[&Tensor], shape: &[usize]) -> Vec<usize> {
-        let [rows, columns] = self.checked_geometry(inputs[0]).axes;
+    fn representatives(&self, geometry: &Geometry, shape: &[usize]) -> Vec<usize> {
+        let [rows, columns] = geometry.axes;
         let (ys, xs) = (rows.representatives(), columns.representatives());
         let pixels = ys
             .iter()
@@ -190,38 +216,5 @@ impl LinearSum for Convolution {
         channels
             .flat_map(|c| pixels.iter().map(move |p| c * plane + p))
             .collect()
-    }
-}
-
-impl Operation for Convolution {
-    fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
-        let [input] = one(inputs)?;
-        self.weights.check(input.shape.len() + 1)?;
-        let shape = self.geometry(&input.shape)?.shape(&input.shape);
-        check_bias(self.bias.as_deref(), shape[0])?;
-        sum::output(
-            self,
-            inputs,
-            shape,
-            self.weights.numbers.times(&input.numbers),
-        )
-    }
-
-    fn evaluate(&self, inputs: &[Values], output: &Tensor) -> Vec<i64> {
-        sum::evaluate(self, inputs, output)
-    }
-
-    fn bounds(&self, inputs: &[&Tensor], shape: &[usize]) -> Option<Vec<SumBound>> {
-        sum::bounds(self, inputs, shape).ok()
-    }
-
-    fn witness(
-        &self,
-        inputs: &[&Tensor],
-        shape: &[usize],
-        element: usize,
-        greatest: bool,
-    ) -> Option<Vec<Vec<i64>>> {
-        Some(sum::witness(self, inputs, shape, element, greatest))
     }
 }

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Operation, Values, Weights, one};
-use crate::tensor::{Interval, Residue, Tensor};
+use crate::tensor::{Interval, Residue, Tensor, for_each_known};
 
 /// `output[t] = weights[input[t]]`: a row of the table for each index.
 ///
 /// # Shapes
 ///
-/// Input `[length]` of integers without sign, proven to be below the table's rows; table `[rows,
+/// Input `[length]` of integers that are proven to be rows of the table, counted from 0; table `[rows,
 /// features]`, output `[length, features]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,7 +39,7 @@ impl Operation for Embedding {
             });
             values.reduce(Interval::union).expect("a row has a number")
         };
-        let intervals = input.intervals.iter().map(read).collect();
+        let intervals = for_each_known(&input.intervals, read);
         let shape = vec![input.shape[0], features];
         let residues = vec![Residue::ANY; input.shape[0]];
         Tensor::new(shape, self.weights.numbers, intervals, residues)

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sum::{self, LinearSum, SumBound};
+use super::sum::LinearSum;
 use super::weights::check_bias;
-use super::{Operation, Values, Weights, one};
+use super::{Weights, one};
+use crate::numbers::Step;
 use crate::tensor::Tensor;
 
 /// `sum[..][o] = bias[o] + sum over i of weight[o][i] (input[..][i] - zero_point)`. The bias is in
@@ -24,32 +25,9 @@ pub struct Linear {
 }
 
 impl LinearSum for Linear {
-    fn terms(
-        &self,
-        _inputs: &[&Tensor],
-        _shape: &[usize],
-        element: usize,
-        mut term: impl FnMut(usize, usize, i64),
-    ) {
-        let [outputs, inputs] = [self.weights.shape[0], self.weights.shape[1]];
-        let (row, output) = (element / outputs, element % outputs);
-        for i in 0..inputs {
-            term(
-                0,
-                row * inputs + i,
-                self.weights.values[output * inputs + i],
-            );
-        }
-    }
+    type Geometry = ();
 
-    fn bias(&self, _shape: &[usize], element: usize) -> i64 {
-        let output = element % self.weights.shape[0];
-        self.bias.as_ref().map_or(0, |bias| bias[output])
-    }
-}
-
-impl Operation for Linear {
-    fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
+    fn check(&self, inputs: &[&Tensor]) -> Result<(Vec<usize>, Step), String> {
         let [input] = one(inputs)?;
         self.weights.check(2)?;
         let [outputs, features] = [self.weights.shape[0], self.weights.shape[1]];
@@ -62,29 +40,47 @@ impl Operation for Linear {
             ));
         }
         shape.push(outputs);
-        sum::output(
-            self,
-            inputs,
-            shape,
-            self.weights.numbers.times(&input.numbers),
-        )
+        Ok((shape, self.weights.numbers.times(&input.numbers)))
     }
 
-    fn evaluate(&self, inputs: &[Values], output: &Tensor) -> Vec<i64> {
-        sum::evaluate(self, inputs, output)
+    fn geometry(&self, _inputs: &[&Tensor]) {}
+
+    fn terms(&self, _geometry: &(), element: usize, mut term: impl FnMut(usize, usize, i64)) {
+        let [outputs, inputs] = [self.weights.shape[0], self.weights.shape[1]];
+        let (row, output) = (element / outputs, element % outputs);
+        for i in 0..inputs {
+            term(
+                0,
+                row * inputs + i,
+                self.weights.values[output * inputs + i],
+            );
+        }
     }
 
-    fn bounds(&self, inputs: &[&Tensor], shape: &[usize]) -> Option<Vec<SumBound>> {
-        sum::bounds(self, inputs, shape).ok()
+    fn looks(&self, _geometry: &()) -> usize {
+        self.weights.shape[1]
     }
 
-    fn witness(
-        &self,
-        inputs: &[&Tensor],
-        shape: &[usize],
-        element: usize,
-        greatest: bool,
-    ) -> Option<Vec<Vec<i64>>> {
-        Some(sum::witness(self, inputs, shape, element, greatest))
+    fn bias(&self, _shape: &[usize], element: usize) -> i64 {
+        let output = element % self.weights.shape[0];
+        self.bias.as_ref().map_or(0, |bias| bias[output])
+    }
+
+    /// One row of each index of the first dimension.
+    fn representatives(&self, _geometry: &(), shape: &[usize]) -> Vec<usize> {
+        let outputs = self.weights.shape[0];
+        if shape.len() == 1 {
+            return (0..outputs).collect();
+        }
+        let first = super::first_of_channels(shape).into_iter();
+        first.flat_map(|first| first..first + outputs).collect()
+    }
+
+    /// Of sequences and batches of rows, where the same is known of both.
+    fn repeats(&self, inputs: &[&Tensor], channel: usize) -> bool {
+        let input = inputs[0];
+        input.shape.len() > 1
+            && input.intervals[channel] == input.intervals[channel - 1]
+            && input.residues[channel] == input.residues[channel - 1]
     }
 }

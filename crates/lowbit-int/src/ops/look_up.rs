@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Operation, Values, one};
 use crate::numbers::Numbers;
-use crate::tensor::{Interval, Residue, Tensor};
+use crate::tensor::{Interval, Residue, Tensor, for_each_known};
 
 /// `table[x - least]`, with `least` the least integer of the input's width: sigmoid, tanh, GELU, or
 /// any function of one number.
@@ -82,7 +82,7 @@ impl Operation for LookUp {
                 .reduce(Interval::union)
                 .expect("an interval has a number")
         };
-        let intervals = input.intervals.iter().map(interval).collect();
+        let intervals = for_each_known(&input.intervals, interval);
         let residues = vec![Residue::ANY; input.shape[0]];
         Tensor::new(input.shape.clone(), self.numbers, intervals, residues)
     }

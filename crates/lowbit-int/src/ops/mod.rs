@@ -126,6 +126,25 @@ operators! {
 }
 
 impl Operator {
+    /// The elements of the padded image that a convolution reads; 0 of other operators, and without
+    /// padding.
+    pub(crate) fn padded(&self, inputs: &[&Tensor]) -> usize {
+        match (self, inputs) {
+            (Self::Convolution(node), [input]) => node.padded(input),
+            _ => 0,
+        }
+    }
+
+    /// The weights of a convolution, a linear layer or an embedding.
+    pub(crate) fn weights(&self) -> Option<&Weights> {
+        match self {
+            Self::Convolution(node) => Some(&node.weights),
+            Self::Linear(node) => Some(&node.weights),
+            Self::Embedding(node) => Some(&node.weights),
+            _ => None,
+        }
+    }
+
     pub(crate) fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
         self.operation().output(inputs)
     }
@@ -143,6 +162,11 @@ fn two<'a>(inputs: &[&'a Tensor]) -> Result<[&'a Tensor; 2], String> {
     inputs
         .try_into()
         .map_err(|_| format!("{} inputs, expected 2", inputs.len()))
+}
+
+/// Whether both inputs of an operator are one tensor of the graph: what each is, the other is too.
+fn read_twice(inputs: &[&Tensor]) -> bool {
+    matches!(inputs, [a, b] if std::ptr::eq(*a, *b))
 }
 
 /// The first element of each index of the first dimension.

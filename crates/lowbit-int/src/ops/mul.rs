@@ -29,6 +29,17 @@ fn partner(element: usize, a: &[usize], b: &[usize]) -> usize {
     at
 }
 
+/// Pairs of numbers of two intervals among whose products are the least and the greatest: their ends;
+/// of a square, both ends and what is nearest to zero.
+fn extremes(inputs: &[&Tensor], x: Interval, y: Interval) -> Vec<(i64, i64)> {
+    if super::read_twice(inputs) {
+        let nearest = inputs[0].numbers.zero_point().clamp(x.least, x.greatest);
+        return [x.least, nearest, x.greatest].map(|x| (x, x)).to_vec();
+    }
+    let pairs = [x.least, x.greatest].map(|x| [y.least, y.greatest].map(|y| (x, y)));
+    pairs.as_flattened().to_vec()
+}
+
 impl Operation for Mul {
     fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
         let [a, b] = two(inputs)?;
@@ -45,12 +56,11 @@ impl Operation for Mul {
         for channel in 0..a.shape[0] {
             let other = if b.shape[0] == 1 { 0 } else { channel };
             let (x, y) = (a.intervals[channel], b.intervals[other]);
-            let ends = [x.least, x.greatest].map(|x| {
-                [y.least, y.greatest].map(|y| (i128::from(x) - za) * (i128::from(y) - zb))
-            });
-            let ends = ends.as_flattened().iter();
-            let least = ends.clone().min().copied().unwrap_or(0);
-            let greatest = ends.max().copied().unwrap_or(0);
+            let products = extremes(inputs, x, y)
+                .into_iter()
+                .map(|(x, y)| (i128::from(x) - za) * (i128::from(y) - zb));
+            let least = products.clone().min().unwrap_or(0);
+            let greatest = products.max().unwrap_or(0);
             let limit = 1i128 << 62;
             if least < -limit || greatest >= limit {
                 return Err(format!(
@@ -93,8 +103,7 @@ impl Operation for Mul {
             b.intervals[b.channel(other)],
         );
         let product = |x: i64, y: i64| (x - a.numbers.zero_point()) * (y - b.numbers.zero_point());
-        let pairs = [x.least, x.greatest].map(|x| [y.least, y.greatest].map(|y| (x, y)));
-        let pairs = pairs.as_flattened().iter().copied();
+        let pairs = extremes(inputs, x, y).into_iter();
         let key = |&(x, y): &(i64, i64)| product(x, y);
         let (x, y) = if greatest {
             pairs.max_by_key(key)
@@ -103,6 +112,9 @@ impl Operation for Mul {
         }?;
         let (mut first, mut second) = (a.least(), b.least());
         (first[element], second[other]) = (x, y);
+        if super::read_twice(inputs) {
+            second.clone_from(&first);
+        }
         Some(vec![first, second])
     }
 }

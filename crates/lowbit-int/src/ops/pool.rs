@@ -1,12 +1,13 @@
 //! Greatest numbers and averages of windows.
 
-use std::ops::Range;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::sum::{self, LinearSum, SumBound};
+use super::sum::LinearSum;
 use super::window::{Axis, Sliding};
 use super::{Operation, Values, one};
+use crate::numbers::Step;
 use crate::tensor::Tensor;
 
 /// Which elements make an output.
@@ -82,7 +83,7 @@ impl Windows {
     fn shape(&self, image: &[usize]) -> Result<Vec<usize>, String> {
         let sides = self.over(image)?;
         for side in sides {
-            if (0..side.outputs()).any(|o| side.elements(o).count() == 0) {
+            if (0..side.outputs()).any(|o| side.count(o) == 0) {
                 return Err("a window lies in the padding alone".into());
             }
         }
@@ -115,33 +116,25 @@ impl Side {
     }
 
     /// The image's elements in window `o`.
-    fn elements(&self, o: usize) -> impl Iterator<Item = usize> + use<> {
-        let side = *self;
-        let range: Range<usize> = match side {
-            Self::Sliding(axis) => 0..axis.kernel,
+    fn elements(&self, o: usize) -> impl ExactSizeIterator<Item = usize> + use<> {
+        let (range, first, step) = match *self {
+            Self::Sliding(axis) => {
+                let inside = axis.inside(o);
+                let at = o * axis.stride + inside.start * axis.dilation;
+                // Of an empty window it is nowhere.
+                (0..inside.len(), at.wrapping_sub(axis.before), axis.dilation)
+            }
             Self::Adaptive { input, output } => {
-                o * input / output..((o + 1) * input).div_ceil(output)
+                let first = o * input / output;
+                (0..((o + 1) * input).div_ceil(output) - first, first, 1)
             }
         };
-        range.filter_map(move |k| match side {
-            Self::Sliding(axis) => axis.source(o, k),
-            Self::Adaptive { .. } => Some(k),
-        })
+        range.map(move |i| first + i * step)
     }
 
-    /// What a window's elements are divided by, and the least common multiple of that over all
-    /// windows. `None` if that is 2^31 or more.
-    fn divisors(&self, o: usize, include_padding: bool) -> Option<(u64, u64)> {
-        if let (Self::Sliding(axis), true) = (self, include_padding) {
-            return Some((axis.kernel as u64, axis.kernel as u64));
-        }
-        let count = |o: usize| self.elements(o).count() as u64;
-        let common = (0..self.outputs()).try_fold(1u64, |common, o| {
-            let count = count(o);
-            let common = common / greatest_common_divisor(common, count) * count;
-            (common < 1 << 31).then_some(common)
-        });
-        Some((count(o), common?))
+    /// How many they are.
+    fn count(&self, o: usize) -> usize {
+        self.elements(o).len()
     }
 }
 
@@ -153,14 +146,17 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     }
 }
 
+/// An output element's channel and its windows in both dimensions.
+fn place([rows, columns]: &[Side; 2], element: usize) -> [usize; 3] {
+    let plane = element / columns.outputs();
+    let (y, x) = (plane % rows.outputs(), element % columns.outputs());
+    [plane / rows.outputs(), y, x]
+}
+
 /// Calls `visit` with the elements of the image in the window of an output element.
-fn visit_window(windows: &Windows, image: &Tensor, element: usize, mut visit: impl FnMut(usize)) {
-    let [rows, columns] = windows.checked(image);
-    let (x, y) = (
-        element % columns.outputs(),
-        element / columns.outputs() % rows.outputs(),
-    );
-    let channel = element / columns.outputs() / rows.outputs();
+fn visit_window(sides: &[Side; 2], element: usize, mut visit: impl FnMut(usize)) {
+    let [channel, y, x] = place(sides, element);
+    let [rows, columns] = sides;
     for row in rows.elements(y) {
         for column in columns.elements(x) {
             visit((channel * rows.inputs() + row) * columns.inputs() + column);
@@ -190,9 +186,10 @@ impl Operation for MaxPool {
 
     fn evaluate(&self, inputs: &[Values], output: &Tensor) -> Vec<i64> {
         let elements = 0..output.elements();
+        let sides = self.windows.checked(inputs[0].tensor);
         let greatest = |element| {
             let mut greatest = i64::MIN;
-            visit_window(&self.windows, inputs[0].tensor, element, |at| {
+            visit_window(&sides, element, |at| {
                 greatest = greatest.max(inputs[0].values[at]);
             });
             greatest
@@ -218,66 +215,93 @@ pub struct AveragePool {
     pub include_padding: bool,
 }
 
+/// The windows of averages over an image.
+pub(crate) struct Averages {
+    sides: [Side; 2],
+    /// What each window's elements are divided by, in each dimension.
+    divisors: [Vec<u64>; 2],
+    /// The least common multiple of all that windows are divided by.
+    multiple: u64,
+}
+
+/// What the windows of one dimension are divided by, and the least common multiple of that. `None` if
+/// it is 2^31 or more.
+fn divisors(side: &Side, include_padding: bool) -> Option<(Vec<u64>, u64)> {
+    let divisor = |o: usize| match side {
+        Side::Sliding(axis) if include_padding => axis.kernel as u64,
+        _ => side.count(o) as u64,
+    };
+    let divisors: Vec<u64> = (0..side.outputs()).map(divisor).collect();
+    let multiple = divisors.iter().try_fold(1u64, |multiple, &count| {
+        let multiple = multiple / greatest_common_divisor(multiple, count) * count;
+        (multiple < 1 << 31).then_some(multiple)
+    });
+    Some((divisors, multiple?))
+}
+
 impl AveragePool {
-    /// `count` and `L` of a window.
-    fn divisors(&self, image: &Tensor, element: usize) -> Option<(u64, u64)> {
-        let [rows, columns] = self.windows.checked(image);
-        let (x, y) = (
-            element % columns.outputs(),
-            element / columns.outputs() % rows.outputs(),
-        );
-        let (rows, all_rows) = rows.divisors(y, self.include_padding)?;
-        let (columns, all_columns) = columns.divisors(x, self.include_padding)?;
-        let all = all_rows.checked_mul(all_columns)?;
-        (all < 1 << 31).then_some((rows * columns, all))
+    /// The windows over an image. `None` if their multiple is 2^31 or more.
+    fn averages(&self, sides: [Side; 2]) -> Option<Averages> {
+        let (rows, all_rows) = divisors(&sides[0], self.include_padding)?;
+        let (columns, all_columns) = divisors(&sides[1], self.include_padding)?;
+        let multiple = all_rows * all_columns;
+        (multiple < 1 << 31).then_some(Averages {
+            sides,
+            divisors: [rows, columns],
+            multiple,
+        })
     }
 }
 
 impl LinearSum for AveragePool {
-    fn terms(
-        &self,
-        inputs: &[&Tensor],
-        _shape: &[usize],
-        element: usize,
-        mut term: impl FnMut(usize, usize, i64),
-    ) {
-        let divisors = self.divisors(inputs[0], element);
-        let (count, all) = divisors.expect("checked when the node was added");
-        visit_window(&self.windows, inputs[0], element, |at| {
-            term(0, at, (all / count) as i64)
-        });
-    }
+    type Geometry = Averages;
 
-    fn bias(&self, _shape: &[usize], _element: usize) -> i64 {
-        0
-    }
-}
-
-impl Operation for AveragePool {
-    fn output(&self, inputs: &[&Tensor]) -> Result<Tensor, String> {
+    fn check(&self, inputs: &[&Tensor]) -> Result<(Vec<usize>, Step), String> {
         let [input] = one(inputs)?;
         let shape = self.windows.shape(&input.shape)?;
-        let divisors = self.divisors(input, 0);
-        let (_, all) = divisors.ok_or("the windows' sizes have no common multiple below 2^31")?;
-        sum::output(self, inputs, shape, input.numbers.step().divided_by(all))
+        let averages = self.averages(self.windows.over(&input.shape)?);
+        let Averages { multiple, .. } =
+            averages.ok_or("the windows' sizes have no common multiple below 2^31")?;
+        Ok((shape, input.numbers.step().divided_by(multiple)))
     }
 
-    fn evaluate(&self, inputs: &[Values], output: &Tensor) -> Vec<i64> {
-        sum::evaluate(self, inputs, output)
+    fn geometry(&self, inputs: &[&Tensor]) -> Averages {
+        self.averages(self.windows.checked(inputs[0]))
+            .expect("checked when the node was added")
     }
 
-    fn bounds(&self, inputs: &[&Tensor], shape: &[usize]) -> Option<Vec<SumBound>> {
-        sum::bounds(self, inputs, shape).ok()
+    fn terms(&self, geometry: &Averages, element: usize, mut term: impl FnMut(usize, usize, i64)) {
+        let [_, y, x] = place(&geometry.sides, element);
+        let count = geometry.divisors[0][y] * geometry.divisors[1][x];
+        let factor = (geometry.multiple / count) as i64;
+        visit_window(&geometry.sides, element, |at| term(0, at, factor));
     }
 
-    fn witness(
-        &self,
-        inputs: &[&Tensor],
-        shape: &[usize],
-        element: usize,
-        greatest: bool,
-    ) -> Option<Vec<Vec<i64>>> {
-        Some(sum::witness(self, inputs, shape, element, greatest))
+    fn looks(&self, geometry: &Averages) -> usize {
+        let most = geometry.sides.map(|side| match side {
+            Side::Sliding(axis) => axis.kernel.min(axis.input),
+            Side::Adaptive { input, output } => (input.div_ceil(output) + 1).min(input),
+        });
+        most[0] * most[1]
+    }
+
+    /// One a channel and pair of the windows' numbers of elements.
+    fn representatives(&self, geometry: &Averages, shape: &[usize]) -> Vec<usize> {
+        let [rows, columns] = &geometry.sides;
+        let firsts = |side: &Side| -> Vec<usize> {
+            let mut seen = BTreeSet::new();
+            let new = |&o: &usize| seen.insert(side.count(o));
+            (0..side.outputs()).filter(new).collect()
+        };
+        let (ys, xs) = (firsts(rows), firsts(columns));
+        let mut elements = Vec::with_capacity(shape[0] * ys.len() * xs.len());
+        for channel in 0..shape[0] {
+            for y in &ys {
+                let row = channel * rows.outputs() + y;
+                elements.extend(xs.iter().map(|x| row * columns.outputs() + x));
+            }
+        }
+        elements
     }
 }
 

@@ -87,6 +87,12 @@ impl Requantize {
         }
     }
 
+    /// How many channels have constants of their own; 1 if one of each is for all.
+    pub(crate) fn channels(&self) -> usize {
+        let most = self.multiplier.len().max(self.offset.len());
+        most.max(self.shift.len())
+    }
+
     /// Multiplier, offset and shift of a channel.
     pub(crate) fn constants(&self, channel: usize) -> (i64, i64, u32) {
         fn of<T: Copy>(all: &[T], channel: usize) -> T {
@@ -108,7 +114,7 @@ impl Requantize {
     pub(crate) fn is_tie(&self, x: i64, zero_point: i64, channel: usize) -> bool {
         let (multiplier, offset, shift) = self.constants(channel);
         let scaled = multiplier * (x - zero_point) + offset;
-        let floor = scaled.checked_shr(shift).unwrap_or(0);
+        let floor = scaled >> shift;
         shift > 0 && scaled - (floor << shift) == 1 << (shift - 1) && self.has_both(floor)
     }
 

@@ -41,6 +41,13 @@ impl Weights {
             None => Ok(()),
         }
     }
+
+    /// Whether every number that they stand for is below 2^127 in magnitude: then none is infinite in
+    /// `f32`, rounded or not.
+    pub(crate) fn are_finite_in_f32(&self) -> bool {
+        let greatest = self.values.iter().map(|w| w.unsigned_abs()).max();
+        greatest.unwrap_or(0) as f64 * self.numbers.scale() < 127f64.exp2()
+    }
 }
 
 /// Checks that there is a bias for each output, or none.

@@ -1,5 +1,8 @@
 //! Windows that slide over one or two dimensions.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// Sizes of windows, steps and paddings that are accepted.
@@ -190,16 +193,64 @@ impl Axis {
         (at < self.input).then_some(at)
     }
 
+    /// The elements of a window of `output` that meet the input, without a look at each; not of a
+    /// transposed convolution, whose windows have gaps.
+    pub(crate) fn inside(&self, output: usize) -> Range<usize> {
+        debug_assert!(!self.transposed);
+        let start = output * self.stride;
+        let first = |at: usize| at.saturating_sub(start).div_ceil(self.dilation);
+        let end = first(self.input + self.before).min(self.kernel);
+        first(self.before).min(end)..end
+    }
+
+    /// The first and the last element of a window that meet the input.
+    fn ends(&self, output: usize, classes: &[Option<usize>]) -> Option<[usize; 2]> {
+        if !self.transposed {
+            let inside = self.inside(output);
+            return (!inside.is_empty()).then(|| [inside.start, inside.end - 1]);
+        }
+        // `at = k dilation + stride i` for an element `i` of the input.
+        let at = output + self.before;
+        let least = at.saturating_sub((self.input - 1) * self.stride);
+        let (least, most) = (
+            least.div_ceil(self.dilation),
+            (at / self.dilation).min(self.kernel - 1),
+        );
+        let (first, period) = (classes[at % self.stride]?, self.period());
+        let first_in = first + least.saturating_sub(first).div_ceil(period) * period;
+        if first_in > most {
+            return None;
+        }
+        Some([first_in, most - (most - first_in) % period])
+    }
+
+    /// Elements of a window that are so many apart meet the input or the zeros between its elements
+    /// alike.
+    fn period(&self) -> usize {
+        let (mut a, mut b) = (self.stride, self.dilation);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        self.stride / a
+    }
+
+    /// Of a transposed convolution, the first element of a window at each place modulo the stride that
+    /// does not meet the zeros between the input's elements.
+    fn classes(&self) -> Vec<Option<usize>> {
+        let mut classes = vec![None; self.stride];
+        for k in 0..self.period() {
+            classes[k * self.dilation % self.stride] = Some(k);
+        }
+        classes
+    }
+
     /// Outputs whose windows have elements in the input that no other listed one has: all others
     /// meet the input with the same elements as one of these.
     pub(crate) fn representatives(&self) -> Vec<usize> {
-        let mut seen = std::collections::BTreeSet::new();
-        let new = |&output: &usize| {
-            let inside: Vec<bool> = (0..self.kernel)
-                .map(|k| self.source(output, k).is_some())
-                .collect();
-            seen.insert(inside)
-        };
+        let mut seen = BTreeSet::new();
+        let classes = self.classes();
+        // They say all: between them elements lie equally far apart.
+        let new = |&output: &usize| seen.insert(self.ends(output, &classes));
         (0..self.output).filter(new).collect()
     }
 }
@@ -235,6 +286,37 @@ mod tests {
         assert_eq!(sources(1), [Some(1), None, Some(0)]);
         assert_eq!(sources(2), [None, Some(1), None]);
         assert_eq!(sources(3), [None, None, Some(1)]);
+    }
+
+    /// Against a look at each element; and the masks that representatives stand for, against all.
+    #[test]
+    fn windows_inside_are_those_that_meet_the_input() {
+        for case in 0..3usize.pow(6) {
+            let digit = |place: u32| case / 3usize.pow(place) % 3;
+            let mut sliding = Sliding::new(1).with_stride(1 + digit(0));
+            sliding = sliding.with_dilation(1 + digit(1));
+            sliding.padding = vec![[2 * digit(2), digit(3)]];
+            let (sizes, kernel) = ([1 + 3 * digit(4)], [1 + 2 * digit(5)]);
+            let both = [
+                sliding.axes(&sizes, &kernel),
+                sliding.transposed_axes(&sizes, &kernel, &[0]),
+            ];
+            for axis in both.into_iter().flatten().map(|[_, axis]| axis) {
+                let mask = |output: usize| -> Vec<usize> {
+                    let meets = |k: &usize| axis.source(output, *k).is_some();
+                    (0..axis.kernel).filter(meets).collect()
+                };
+                let all: BTreeSet<Vec<usize>> = (0..axis.output).map(mask).collect();
+                let listed: Vec<Vec<usize>> =
+                    axis.representatives().into_iter().map(mask).collect();
+                assert_eq!(listed.len(), all.len());
+                assert!(listed.into_iter().collect::<BTreeSet<_>>() == all);
+                if !axis.transposed {
+                    let inside = |output: usize| axis.inside(output).collect::<Vec<_>>();
+                    assert!((0..axis.output).all(|output| inside(output) == mask(output)));
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The engine has the interpreter's bits.
 
-use lowbit_int::{Engine, interpret};
+use std::time::Instant;
+
+use lowbit_int::ops::{Rectifier, Requantize};
+use lowbit_int::{Engine, Graph, Interval, Numbers, Rounding, interpret};
 
 use super::random::{Random, slices};
 
@@ -29,4 +32,37 @@ pub(crate) fn check(seed: u64, graphs: usize) -> (usize, usize) {
 fn random_graphs_have_the_interpreters_bits() {
     let (nodes, plain) = check(9, 4_000);
     assert!(plain < nodes * 2 / 3, "{plain} of {nodes} nodes");
+}
+
+/// 2^60 times 0 or 1 fits; times 255, the greatest number of 8 bits, it does not.
+#[test]
+fn a_table_has_what_is_proven_of_its_input() {
+    let mut graph = Graph::new();
+    let byte = Numbers::power_of_two(8, false, 0).unwrap();
+    let x = graph.input("x", &[2], byte).unwrap();
+    let limits = Interval {
+        least: 0,
+        greatest: 1,
+    };
+    graph.limit(x, limits).unwrap();
+    let requantize = Requantize::by_multiplier(1 << 60, 60, Rounding::HalfEven, byte);
+    let y = graph.push("y", requantize, &[x]).unwrap();
+    graph.output(y).unwrap();
+    let engine = Engine::new(graph);
+    assert_eq!(engine.plain_nodes().count(), 0);
+    assert_eq!(engine.run(&[&[0, 1]]).unwrap(), [[0, 1]]);
+}
+
+/// A table of 256 numbers is made of as many, not of 256 images of 2^22.
+#[test]
+fn a_table_is_planned_without_the_image() {
+    let mut graph = Graph::new();
+    let byte = Numbers::power_of_two(8, true, 0).unwrap();
+    let x = graph.input("x", &[4, 1 << 10, 1 << 10], byte).unwrap();
+    graph.push("y", Rectifier {}, &[x]).unwrap();
+    let start = Instant::now();
+    let engine = Engine::new(graph);
+    let seconds = start.elapsed().as_secs_f64();
+    assert_eq!(engine.plain_nodes().count(), 0);
+    assert!(seconds < 0.5, "{seconds}");
 }

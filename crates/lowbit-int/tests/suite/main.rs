@@ -8,4 +8,5 @@ mod random;
 mod reference;
 #[path = "../../examples/int_speed/resnet20.rs"]
 mod resnet20;
+mod sizes;
 mod tie_free;

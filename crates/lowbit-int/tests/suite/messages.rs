@@ -182,6 +182,10 @@ fn names_and_inputs() {
         empty,
         "\"a\\nb\": a name has one or more characters, none of which controls a terminal"
     );
+    let unfit = message(graph.push("a\nb", Rectifier {}, &[]).map(drop));
+    assert_eq!(unfit, "\"a\\nb\": 0 inputs, expected 1");
+    let late = message(graph.input("late", &[1], int8()).map(drop));
+    assert_eq!(late, "late: inputs are added before nodes");
     let late = message(graph.limit(
         image,
         Interval {
@@ -226,6 +230,19 @@ fn files_name_the_node() {
     assert_eq!(
         message("\"exponent\":-7", "\"scale\":0.0"),
         "image: scale is 0, expected a finite number above 0"
+    );
+    // What JSON's reader repeats of a file does not end the line or reach the terminal.
+    assert_eq!(
+        message(
+            "\"op\":\"rectifier\"",
+            "\"op\":\"rectifier\",\"a\\n\\u001b[2J\":0"
+        ),
+        "relu: unknown field `a\\n\\u{1b}[2J`, there are no fields"
+    );
+    assert_eq!(
+        message("\"version\":1", "\"version\":1,\"a\\nb\":0"),
+        "JSON: unknown field `a\\nb`, expected one of `format`, `version`, `inputs`, `nodes`, \
+         `outputs` at line 1 column 41"
     );
     assert_eq!(
         message("\"version\":1", "\"version\":2"),

@@ -1,7 +1,7 @@
 //! What is proven: it holds, it is tight, and it is what `f32` needs.
 
 use lowbit_int::interpret::evaluate;
-use lowbit_int::ops::{Add, Linear, Requantize, Weights};
+use lowbit_int::ops::{Add, Linear, Mul, Requantize, Weights};
 use lowbit_int::proof::{Exactness, Proof, count_ties, witness};
 use lowbit_int::{Engine, Graph, Interval, Numbers, Operator, Rounding, interpret, trace};
 
@@ -45,6 +45,14 @@ fn check_witnesses(graph: &Graph) -> usize {
                     let holds = |x| (interval.least..=interval.greatest).contains(x);
                     assert!(values.iter().all(holds));
                 }
+            }
+            // A tensor that is read twice is the same in both places.
+            let read = node.inputs().iter().zip(&witness.inputs);
+            for (id, values) in read.clone() {
+                assert!(
+                    read.clone()
+                        .all(|(other, same)| other != id || same == values)
+                );
             }
             let sums = evaluate(graph, node, &slices(&witness.inputs));
             assert_eq!(sums[witness.element], witness.sum, "{node:?}");
@@ -107,6 +115,33 @@ fn the_interval_is_that_of_all_inputs() {
         };
         assert_eq!(Proof::of(&graph).nodes()[0].interval, expected);
     }
+}
+
+/// Of a number from -128 to 127: twice it, its differences to itself, and its square, which is not
+/// below 0.
+#[test]
+fn a_tensor_that_is_read_twice_is_one() {
+    let mut graph = Graph::new();
+    let byte = Numbers::power_of_two(8, true, 0).unwrap();
+    let x = graph.input("x", &[2, 3], byte).unwrap();
+    let add = |multipliers| Operator::from(Add { multipliers });
+    for (name, operator, expected) in [
+        ("twice", add([1, 1]), [-256, 254]),
+        ("nothing", add([1, -1]), [0, 0]),
+        ("difference", add([3, -3]), [0, 0]),
+        ("square", Mul {}.into(), [0, 16_384]),
+    ] {
+        let y = graph.push(name, operator, &[x, x]).unwrap();
+        let Interval { least, greatest } = graph.tensor(y).interval();
+        assert_eq!([least, greatest], expected, "{name}");
+    }
+    assert_eq!(check_witnesses(&graph), 4);
+    // Partial sums are those of either term alone.
+    let nothing = &Proof::of(&graph).nodes()[1].sums.clone().unwrap()[0];
+    assert_eq!(
+        [nothing.partial.least, nothing.partial.greatest],
+        [-255, 255]
+    );
 }
 
 #[test]
@@ -261,10 +296,25 @@ fn other_scales_are_not_proven() {
             .lines()
             .any(|line| line.starts_with("sum") && line.ends_with("proven"))
     );
-    assert!(
-        graph
-            .nodes()
-            .iter()
-            .all(|node| !matches!(node.operator(), Operator::Mul(_)))
-    );
+}
+
+/// 4 times 2^126 is 2^128, which is infinite in `f32`; 1 times 2^126 is not. The sums, in units of
+/// 2^100, are small.
+#[test]
+fn weights_beyond_f32_are_not_proven() {
+    let mut graph = Graph::new();
+    let numbers = Numbers::power_of_two(4, true, -26).unwrap();
+    let x = graph.input("x", &[1], numbers).unwrap();
+    for (name, weight) in [("one", 1), ("four", 4)] {
+        let weights = Weights {
+            shape: vec![1, 1],
+            numbers: Numbers::power_of_two(8, true, 126).unwrap(),
+            values: vec![weight],
+        };
+        let bias = None;
+        graph.push(name, Linear { weights, bias }, &[x]).unwrap();
+    }
+    assert_eq!(exactness(&graph, 0), Exactness::Proven);
+    let reason = "its weights are beyond the greatest f32".to_string();
+    assert_eq!(exactness(&graph, 1), Exactness::Not(reason));
 }

@@ -127,33 +127,51 @@ impl Random {
         }
     }
 
+    fn offset(&mut self) -> i64 {
+        if self.chance(4) {
+            self.number(-9, 9)
+        } else {
+            0
+        }
+    }
+
+    /// Constants for all, or for each channel its own. Multipliers are powers of two, which a longer
+    /// shift takes back, or odd.
     fn requantize(&mut self, graph: &Graph, id: TensorId) -> Requantize {
         let tensor = graph.tensor(id);
         let channels = if self.chance(4) { tensor.shape()[0] } else { 1 };
         let shift = self.below(tensor.numbers().bits() as usize + 1) as u32;
-        let odd = if self.chance(3) {
-            3 + 2 * self.below(2000) as i64
-        } else {
-            1
-        };
+        let odd = self.chance(3);
         let most = if self.chance(5) { 20 } else { 8 };
         let mut numbers = self.numbers(most);
-        if let (Some(from), Some(_), 1) = (tensor.numbers().exponent(), numbers.exponent(), odd) {
+        if let (Some(from), Some(_), false) = (tensor.numbers().exponent(), numbers.exponent(), odd)
+        {
             let (bits, signed) = (numbers.bits(), numbers.signed());
             let to = from + shift as i32;
             numbers = Numbers::power_of_two(bits, signed, to).unwrap_or(numbers);
         }
+        let (mut multiplier, mut offset, mut shifts) = (vec![], vec![], vec![]);
+        for _ in 0..channels {
+            let (m, more) = if odd {
+                (3 + 2 * self.below(2000) as i64, self.below(3) as u32)
+            } else if channels > 1 || self.chance(4) {
+                let more = self.below(4) as u32;
+                (1 << more, more)
+            } else {
+                (1, 0)
+            };
+            multiplier.push(m);
+            offset.push(self.offset());
+            shifts.push(shift + more);
+        }
+        // A list may hold one number for all beside lists of one for each.
+        if self.chance(4) {
+            offset.truncate(1);
+        }
         Requantize {
-            multiplier: vec![odd; channels],
-            offset: vec![
-                if self.chance(4) {
-                    self.number(-9, 9)
-                } else {
-                    0
-                };
-                channels
-            ],
-            shift: vec![shift; channels],
+            multiplier,
+            offset,
+            shift: shifts,
             rounding: Rounding::ALL[self.below(4)],
             numbers,
         }

@@ -22,6 +22,7 @@ mod tile;
 
 pub use narrow::Narrow;
 
+use crate::peak;
 use crate::vector::{self, Isa};
 use quads::{LANES, WEIGHTS};
 use tile::Group;
@@ -68,6 +69,32 @@ impl Shape {
     pub fn sums(&self) -> usize {
         self.outputs.next_multiple_of(LANES)
     }
+
+    /// Whether the window fits the image, and the bytes of the image, of the weights, of the sums of a
+    /// row and of a step from window to window are numbers of `isize`: then none of the products
+    /// above and none of the kernels' offsets wraps.
+    fn fits(&self) -> bool {
+        let fits = |sizes: &[usize]| {
+            let bytes = sizes.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            bytes.is_some_and(|n| isize::try_from(n).is_ok())
+        };
+        let reaches = |d: usize| {
+            let reach = self.dilation[d].checked_mul(self.kernel[d] - 1);
+            reach.is_some_and(|reach| reach < self.image[d])
+        };
+        let pixel = self.inputs.checked_next_multiple_of(4);
+        let sums = self.outputs.checked_next_multiple_of(LANES);
+        let (Some(pixel), Some(sums)) = (pixel, sums) else {
+            return false;
+        };
+        let [rows, columns] = self.image;
+        reaches(0)
+            && reaches(1)
+            && fits(&[rows, columns, pixel])
+            && fits(&[self.stride[1], pixel])
+            && fits(&[self.kernel[0], self.kernel[1], pixel, sums])
+            && fits(&[columns, sums, size_of::<i32>()])
+    }
 }
 
 /// Weights in the order in which the tiles read them.
@@ -85,8 +112,9 @@ impl Convolution {
     ///
     /// # Panics
     ///
-    /// If there is not a bias for each output, a size is zero, the window does not fit the image, or
-    /// the channels do not fall into the groups.
+    /// If there is not a bias for each output, a size is zero, the window does not fit the image, the
+    /// image, the weights or a row of sums would have more bytes than memory can, or the channels do
+    /// not fall into the groups.
     pub fn new(
         shape: Shape,
         weight: impl Fn(usize, usize, usize, usize) -> i8,
@@ -96,10 +124,9 @@ impl Convolution {
         let sizes = [shape.image, shape.kernel, shape.stride, shape.dilation];
         assert!(sizes.as_flattened().iter().all(|&size| size > 0));
         assert!(shape.inputs > 0 && shape.outputs > 0);
-        let reaches = |d: usize| shape.dilation[d] * (shape.kernel[d] - 1) < shape.image[d];
         assert!(
-            reaches(0) && reaches(1),
-            "the window does not fit the image"
+            shape.fits(),
+            "the window does not fit the image, or the image no memory"
         );
         let divides = |n: usize| shape.groups > 0 && n.is_multiple_of(shape.groups);
         assert!(divides(shape.inputs) && divides(shape.outputs));
@@ -156,6 +183,7 @@ impl Convolution {
         assert_eq!(image.len(), shape.bytes());
         assert!(row < rows);
         assert_eq!(sums.len(), columns * shape.sums());
+        assert_eq!(self.bias.len(), shape.sums());
         let vectors = self
             .groups
             .iter()
@@ -172,9 +200,10 @@ impl Convolution {
             sums: sums.as_mut_ptr(),
             sums_step: shape.sums(),
         };
-        // SAFETY: the caller says that the CPU has the instructions. Every window of a row of the output
-        // lies in the image, whose length has been compared with the shape's, as have those of the
-        // weights, the bias and the sums.
+        // SAFETY: the caller says that the CPU has the instructions. `new` has checked that the window
+        // fits the image and that no product of the shape's sizes wraps; nobody changes the shape
+        // after. Lengths of image, weights, bias and sums have been compared with those products,
+        // and the row with the output's rows, so that every window of it lies in the image.
         unsafe {
             match kind {
                 #[cfg(target_arch = "x86_64")]
@@ -207,7 +236,12 @@ pub enum Kind {
 
 /// Those in use: the widest that the CPU has, within the instruction set in use.
 pub fn kind() -> Kind {
-    match vector::isa() {
+    kind_of(vector::isa())
+}
+
+/// Those of an instruction set that the CPU has.
+fn kind_of(isa: Isa) -> Kind {
+    match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => Kind::Vnni,
         #[cfg(target_arch = "x86_64")]
@@ -216,26 +250,22 @@ pub fn kind() -> Kind {
     }
 }
 
-/// Products of bytes a second of one thread, multiplications and additions as one, in a loop that
-/// touches nothing but registers; the best of a few tries. What a share of the peak refers to.
+/// Products of bytes a second of all threads of the pool together, multiplications and additions as
+/// one, in a loop that touches nothing but registers; the best of a few tries. What a share of the peak
+/// refers to.
 pub fn products_per_second() -> f64 {
     const ROUNDS: usize = 1_000_000;
-    let seconds = (0..5).map(|_| {
-        let start = std::time::Instant::now();
-        // SAFETY: the instruction set is one that the CPU has.
-        let sum = unsafe {
-            match kind() {
-                #[cfg(target_arch = "x86_64")]
-                Kind::Vnni => tile::peak_vnni(ROUNDS),
-                #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 => tile::peak_avx2(ROUNDS),
-                Kind::Portable => tile::peak_portable(ROUNDS),
-            }
-        };
-        std::hint::black_box(sum);
-        start.elapsed().as_secs_f64()
-    });
-    (ROUNDS * tile::PEAK_SUMS * WEIGHTS) as f64 / seconds.fold(f64::INFINITY, f64::min)
+    let kind = kind();
+    // SAFETY: the instruction set is one that the CPU has.
+    peak::most_per_second(ROUNDS * tile::PEAK_SUMS * WEIGHTS, || unsafe {
+        match kind {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Vnni => tile::peak_vnni(ROUNDS),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => tile::peak_avx2(ROUNDS),
+            Kind::Portable => tile::peak_portable(ROUNDS),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -270,18 +300,10 @@ mod tests {
 
     /// Those that the CPU has.
     fn kinds() -> Vec<Kind> {
-        let mut kinds = vec![Kind::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx512 =
-                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
-            if is_x86_feature_detected!("avx2") {
-                kinds.push(Kind::Avx2);
-            }
-            if avx512 && is_x86_feature_detected!("avx512vnni") {
-                kinds.push(Kind::Vnni);
-            }
-        }
+        let sets = Isa::ALL.iter().filter(|&&set| set <= Isa::detected());
+        let mut kinds: Vec<Kind> = sets.map(|&set| kind_of(set)).collect();
+        // AVX-512 without VNNI is AVX2 here.
+        kinds.dedup();
         kinds
     }
 
@@ -356,6 +378,38 @@ mod tests {
                 assert!(sums.eq(&expected), "{kind:?} {shape:?}");
             }
         }
+    }
+
+    /// 2^62 pixels of four bytes are 2^64, which is 0 of 64 bits; a window that reaches 2^63 * 2 + 1
+    /// columns, which is 1, does not fit one column.
+    #[test]
+    fn sizes_that_wrap_are_refused() {
+        let small = Shape {
+            image: [1, 1],
+            inputs: 1,
+            outputs: 1,
+            groups: 1,
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+        };
+        let image = [1 << 62, 1];
+        let (kernel, dilation) = ([1, 3], [1, 1 << 63]);
+        for shape in [
+            Shape { image, ..small },
+            Shape {
+                kernel,
+                dilation,
+                ..small
+            },
+        ] {
+            let packed = || Convolution::new(shape, |_, _, _, _| 1, &[0]);
+            assert!(std::panic::catch_unwind(packed).is_err(), "{shape:?}");
+        }
+        let packed = Convolution::new(small, |_, _, _, _| 2, &[1]);
+        let mut sums = [0; 16];
+        packed.row(&[3, 0, 0, 0], 0, &mut sums);
+        assert_eq!(sums[0], 7);
     }
 
     /// Against `i64` arithmetic in the definition's own words.

@@ -45,7 +45,7 @@ impl Narrow {
         byte.max(0).min(self.greatest - self.least) as u8
     }
 
-    /// Sums in lines of `line`, of which the first `bytes` are wanted, to lines of `bytes`.
+    /// Sums in lines of `line`, of which the first `count` are wanted, to bytes in lines of `count`.
     ///
     /// # Panics
     ///

@@ -3,8 +3,8 @@
 // The reasons are those of `Quads`' contract: its caller says that the CPU has the instructions and
 // that the pointers reach far enough.
 
-/// Sums in a vector: 512 bits of `i32`. Narrower instruction sets take several registers.
-pub(crate) const LANES: usize = 16;
+// Sums in a vector: 512 bits of `i32`, as of `f32`.
+pub(crate) use crate::vector::LANES;
 
 /// Bytes of weights in a vector: four inputs for each of sixteen sums.
 pub(crate) const WEIGHTS: usize = 4 * LANES;
