@@ -12,6 +12,7 @@ pub mod data;
 pub mod device;
 mod error;
 mod files;
+pub mod integer;
 pub mod models;
 pub mod nir;
 pub mod nn;

@@ -6,10 +6,12 @@ pub(crate) mod chain;
 pub(crate) mod config;
 pub(crate) mod distill;
 pub(crate) mod eval;
+pub(crate) mod export;
 pub(crate) mod formats;
 pub(crate) mod methods;
 pub(crate) mod quantize;
 pub(crate) mod recipes;
+pub(crate) mod run;
 pub(crate) mod sweep;
 pub(crate) mod train;
 

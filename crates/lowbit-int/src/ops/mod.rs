@@ -81,6 +81,13 @@ macro_rules! operators {
         }
 
         impl Operator {
+            /// What it is called, such as `MaxPool`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($name),)*
+                }
+            }
+
             pub(crate) fn operation(&self) -> &dyn Operation {
                 match self {
                     $(Self::$name(operation) => operation,)*

@@ -43,8 +43,9 @@ impl Rounding {
 
 /// `clamp(round((multiplier (x - zero_point) + offset) / 2^shift) + output zero_point)` to the
 /// output's least and greatest integer, which is the only place where numbers are rounded or
-/// saturate. It is rounded once. Of powers of two, the shift is the difference of the exponents, less
-/// what powers of two are in the multiplier, which is checked.
+/// saturate. It is rounded once. Of powers of two with one
+/// multiplier for all channels, the shift is the difference of the exponents, less what powers of two
+/// are in the multiplier, which is checked.
 ///
 /// # Shapes
 ///
@@ -177,6 +178,7 @@ impl Requantize {
             }
             let (from, to) = (input.numbers.exponent(), self.numbers.exponent());
             if let (Some(from), Some(to)) = (from, to)
+                && self.multiplier.len() == 1
                 && (multiplier as u64).is_power_of_two()
             {
                 let shifted = from + shift as i32 - multiplier.trailing_zeros() as i32;

@@ -324,7 +324,7 @@ macro_rules! of_any_rank {
     }};
 }
 
-fn constant(data: &TensorData, device: &Device) -> DispatchTensor {
+pub(crate) fn constant(data: &TensorData, device: &Device) -> DispatchTensor {
     macro_rules! of_rank {
         ($kind:ty, $($rank:literal)*) => {
             match data.shape().len() {
@@ -341,7 +341,7 @@ fn constant(data: &TensorData, device: &Device) -> DispatchTensor {
     }
 }
 
-fn on(device: &Device, x: DispatchTensor) -> DispatchTensor {
+pub(crate) fn on(device: &Device, x: DispatchTensor) -> DispatchTensor {
     of_any_rank!(x, x.to_device(device))
 }
 
@@ -363,23 +363,23 @@ fn output(quantizers: &Quantizers, y: DispatchTensor) -> DispatchTensor {
 
 /// The parameters and flags of the model now, by path.
 #[derive(Default)]
-pub(super) struct State {
+pub(crate) struct State {
     path: ModulePath,
-    pub(super) parameters: HashMap<String, DispatchTensor>,
-    pub(super) flags: HashMap<String, bool>,
+    pub(crate) parameters: HashMap<String, DispatchTensor>,
+    pub(crate) flags: HashMap<String, bool>,
     /// Paths of modules that are something else in training.
     training: Vec<String>,
 }
 
 impl State {
-    pub(super) fn of<M: Module>(model: &M) -> Self {
+    pub(crate) fn of<M: Module>(model: &M) -> Self {
         let mut state = Self::default();
         model.visit(&mut state);
         state
     }
 
     /// A running mean or variance.
-    pub(super) fn statistics(&self, key: &str) -> Option<Tensor<1>> {
+    pub(crate) fn statistics(&self, key: &str) -> Option<Tensor<1>> {
         self.parameters.get(key).cloned().map(Tensor::from_dispatch)
     }
 }

@@ -16,7 +16,7 @@ use burn_std::{MatmulTransformAction, MatmulTransformAnalysis, MatmulTransformPo
 use super::record::Recording;
 
 /// The recording with each linear layer as one operation.
-pub(super) fn with_linear(recording: &Recording) -> Recording {
+pub(crate) fn with_linear(recording: &Recording) -> Recording {
     let operations = &recording.operations;
     let mut fixed: HashSet<TensorId> = recording.parameters.keys().copied().collect();
     let mut together = Vec::with_capacity(operations.len());

@@ -12,13 +12,14 @@ mod batch;
 mod captured;
 mod integers;
 mod layers;
-mod linear;
+pub(crate) mod linear;
 mod norm;
-mod record;
-mod replay;
+pub(crate) mod record;
+pub(crate) mod replay;
 mod weights;
 
 pub use captured::{Captured, prepare};
+pub(crate) use captured::{State, constant, on};
 pub use integers::IntegerParameter;
 pub use record::ModelInput;
 pub use weights::prepare_parameters;

@@ -86,20 +86,20 @@ impl<A: ModelInput, B: ModelInput> ModelInput for (A, B) {
 
 /// A parameter of the model, which an operation reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Parameter {
+pub(crate) struct Parameter {
     /// Its path, such as `layer1.0.conv1.weight`.
-    pub(super) key: String,
+    pub(crate) key: String,
     /// The path of the module that has it.
-    pub(super) layer: String,
+    pub(crate) layer: String,
     /// The type of that module, such as `Conv2d`.
-    pub(super) layer_type: String,
+    pub(crate) layer_type: String,
     /// Its name there, such as `weight`.
-    pub(super) field: String,
+    pub(crate) field: String,
 }
 
 impl Parameter {
     /// The one that a walk is at.
-    pub(super) fn at(path: &ModulePath) -> Self {
+    pub(crate) fn at(path: &ModulePath) -> Self {
         Self {
             key: path.key(),
             layer: path.holder(),
@@ -111,21 +111,21 @@ impl Parameter {
 
 /// What a forward did with a batch. Tensors are numbered in the order in which they are first seen.
 #[derive(Debug, Clone)]
-pub(super) struct Recording {
-    pub(super) operations: Vec<OperationIr>,
-    pub(super) inputs: Vec<TensorId>,
-    pub(super) output: TensorId,
-    pub(super) parameters: BTreeMap<TensorId, Parameter>,
-    pub(super) constants: BTreeMap<TensorId, TensorData>,
+pub(crate) struct Recording {
+    pub(crate) operations: Vec<OperationIr>,
+    pub(crate) inputs: Vec<TensorId>,
+    pub(crate) output: TensorId,
+    pub(crate) parameters: BTreeMap<TensorId, Parameter>,
+    pub(crate) constants: BTreeMap<TensorId, TensorData>,
     /// Those of our own, in order.
-    pub(super) own_operators: Vec<RecordedOperator>,
+    pub(crate) own_operators: Vec<RecordedOperator>,
 }
 
 /// Runs `forward` on the first item of `input`, `batch` times, and keeps what it does.
 ///
 /// # Errors
 /// If it cannot be recorded, with the operation and the layer before the place.
-pub(super) fn record<M: Module, I: ModelInput, const O: usize>(
+pub(crate) fn record<M: Module, I: ModelInput, const O: usize>(
     model: &M,
     input: &I,
     batch: usize,
@@ -238,7 +238,7 @@ impl ModuleVisitor for Parameters {
 
 impl Recording {
     /// The same with other names for the tensors: numbers in the order in which they are first seen.
-    pub(super) fn numbered(mut self) -> Self {
+    pub(crate) fn numbered(mut self) -> Self {
         let mut numbers = Numbers::default();
         self.inputs.iter_mut().for_each(|id| numbers.rename(id));
         let parameters = std::mem::take(&mut self.parameters);

@@ -17,7 +17,7 @@ use crate::ops::{RecordedOperator, recorded_index};
 
 /// The tensors of a run that something will read yet.
 #[derive(Debug)]
-pub(super) struct Tensors<'a> {
+pub(crate) struct Tensors<'a> {
     values: HashMap<TensorId, T>,
     /// What the next operation reads in place of some.
     stand_ins: HashMap<TensorId, T>,
@@ -26,10 +26,10 @@ pub(super) struct Tensors<'a> {
 }
 
 /// An operation that cannot be run again, by name.
-pub(super) struct NotReplayed(pub(super) String);
+pub(crate) struct NotReplayed(pub(crate) String);
 
 impl<'a> Tensors<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         values: HashMap<TensorId, T>,
         own_operators: &'a [RecordedOperator],
         device: DispatchDevice,
@@ -43,7 +43,7 @@ impl<'a> Tensors<'a> {
     }
 
     /// The tensor, which is gone after its last reader.
-    pub(super) fn read(&mut self, tensor: &TensorIr) -> T {
+    pub(crate) fn read(&mut self, tensor: &TensorIr) -> T {
         let of = |values: &mut HashMap<TensorId, T>| match tensor.status {
             TensorStatus::ReadWrite => values.remove(&tensor.id),
             _ => values.get(&tensor.id).cloned(),
@@ -57,12 +57,17 @@ impl<'a> Tensors<'a> {
         tensor.as_ref().map(|tensor| self.read(tensor))
     }
 
-    pub(super) fn write(&mut self, tensor: &TensorIr, value: T) {
+    pub(crate) fn write(&mut self, tensor: &TensorIr, value: T) {
         self.values.insert(tensor.id, value);
     }
 
+    /// The tensor is no more.
+    pub(crate) fn forget(&mut self, id: TensorId) {
+        self.values.remove(&id);
+    }
+
     /// Lets the next operation read something else in place of a tensor.
-    pub(super) fn stand_in(&mut self, id: TensorId, change: impl FnOnce(T) -> T) {
+    pub(crate) fn stand_in(&mut self, id: TensorId, change: impl FnOnce(T) -> T) {
         if let Some(value) = self.values.get(&id) {
             let value = change(value.clone());
             self.stand_ins.insert(id, value);
@@ -70,18 +75,18 @@ impl<'a> Tensors<'a> {
     }
 
     /// All operations after it read what was made.
-    pub(super) fn no_stand_ins(&mut self) {
+    pub(crate) fn no_stand_ins(&mut self) {
         self.stand_ins.clear();
     }
 
     /// Changes what the readers of a tensor get.
-    pub(super) fn change(&mut self, id: TensorId, change: impl FnOnce(T) -> T) {
+    pub(crate) fn change(&mut self, id: TensorId, change: impl FnOnce(T) -> T) {
         if let Some(value) = self.values.remove(&id) {
             self.values.insert(id, change(value));
         }
     }
 
-    pub(super) fn get(&self, id: TensorId) -> Option<&T> {
+    pub(crate) fn get(&self, id: TensorId) -> Option<&T> {
         self.values.get(&id)
     }
 
@@ -89,7 +94,7 @@ impl<'a> Tensors<'a> {
     ///
     /// # Errors
     /// If it is none that a model's forward makes.
-    pub(super) fn run(&mut self, operation: &OperationIr) -> Result<(), NotReplayed> {
+    pub(crate) fn run(&mut self, operation: &OperationIr) -> Result<(), NotReplayed> {
         match operation {
             OperationIr::BaseFloat(op) => self.base(op, &FLOAT),
             OperationIr::BaseInt(op) => self.base(op, &INT),
@@ -132,7 +137,7 @@ impl Tensors<'_> {
 }
 
 /// The name of an operation, such as `Matmul`: the innermost variant.
-pub(super) fn name(operation: &impl std::fmt::Debug) -> String {
+pub(crate) fn name(operation: &impl std::fmt::Debug) -> String {
     let text = format!("{operation:?}");
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let names = text

@@ -16,12 +16,14 @@ mod pool;
 mod power;
 mod product;
 mod quantization;
+mod recorded;
 mod softmax;
 mod spiking;
 mod sum;
 mod update;
 
 pub(crate) use backend::capture::{RecordedOperator, has_way_back, recorded_index, take_recorded};
+pub(crate) use backend::mark::mark;
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};
 pub use cross_entropy::{cross_entropy, smoothed_cross_entropy};
@@ -36,6 +38,7 @@ pub use pointwise::{
     selu, shrink, sigmoid, silu, soft_shrink, softplus, softsign, tanh, tanhshrink, threshold,
     thresholded_relu,
 };
+pub(crate) use pool::{Pooling, Sliding};
 pub use pool::{
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, avg_pool1d, avg_pool2d,
     avg_pool3d, max_pool1d, max_pool2d, max_pool3d, sum_pool2d,
@@ -46,7 +49,10 @@ pub use product::{
     conv_transpose2d, conv_transpose2d_with_sums, conv_transpose3d, conv1d, conv1d_with_sums,
     conv2d, conv2d_with_sums, conv3d, linear, linear_with_sums,
 };
+pub(crate) use quantization::OperandQuantization;
+pub(crate) use quantization::grid::ValueGrid;
 pub use quantization::*;
+pub(crate) use recorded::{Meaning, ProductKind};
 pub use softmax::{quiet_softmax, softmax};
 pub use spiking::{
     Adaptation, Firing, Gain, Grid, Leak, LeakRounding, Neuron, NeuronParameters, Overflow, Reset,

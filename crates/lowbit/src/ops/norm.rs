@@ -104,11 +104,11 @@ fn assert_channels<const D: usize>(x: &Tensor<D>, parameter: &Tensor<1>, name: &
 /// The operator behind [`batch_norm()`], of an input, gamma, beta, mean and variance, and behind
 /// [`batch_norm_train()`], which makes the last two.
 #[derive(Debug, Clone, Copy)]
-struct BatchNorm {
-    epsilon: f64,
-    activation: Activation,
+pub(crate) struct BatchNorm {
+    pub(crate) epsilon: f64,
+    pub(crate) activation: Activation,
     /// Whether the statistics are those of the input.
-    from_batch: bool,
+    pub(crate) from_batch: bool,
 }
 
 impl Operator<3> for BatchNorm {

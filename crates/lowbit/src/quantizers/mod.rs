@@ -33,5 +33,5 @@ pub use watch::{
     Bin, Histogram, ModulePath, Observation, Observations, Place, Qualities, Quality, Selection,
     Signs, Switch, Tapped, Taps, measuring, observe, set_quantization,
 };
-pub(crate) use watch::{is_measuring, is_observing, matches};
+pub(crate) use watch::{is_measuring, is_observing, marked, matches};
 pub(crate) use widths::LearnedWidths;

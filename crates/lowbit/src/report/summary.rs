@@ -5,11 +5,14 @@ use std::ops::RangeInclusive;
 
 use super::AccumulatorBits;
 use lowbit_formats::swamping::Swamping;
+use lowbit_int::Graph;
+use lowbit_int::proof::Proof;
 
 use super::table::{Alignment, Table, percent, thousands};
 use crate::bench::{ConvolutionTimes, StepTime, StepTimes};
 use crate::calibrate::Measured;
 use crate::config::{Method, widths_text};
+use crate::integer::Comparison;
 use crate::quantizers::Slot;
 use crate::train::{Evaluation, LayerWidths, NamedRecipe, RunResult};
 
@@ -179,6 +182,40 @@ pub fn layer_widths(layers: &[LayerWidths]) -> Table {
         let layer = [layer.path.clone(), layer.layer_type.to_string()];
         layer.into_iter().chain(bits).collect::<Vec<_>>()
     }))
+}
+
+/// One line a node of a network of integers: the bits that its results need, of sums those of the
+/// accumulator, and whether `f32` has the same bits; of those that were compared, how many numbers differ
+/// from the simulation's.
+pub fn integers(graph: &Graph, comparison: Option<&Comparison>) -> Table {
+    let compared = comparison.map(|c| &c.tensors[..]).unwrap_or_default();
+    let headings = ["node", "operator", "shape", "bits", "in f32", "different"];
+    let proof = Proof::of(graph);
+    let rows = graph
+        .nodes()
+        .iter()
+        .zip(proof.nodes())
+        .map(|(node, proof)| {
+            let shape = graph.tensor(node.output()).shape();
+            let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+            let seen = compared.iter().find(|t| t.place == node.name());
+            let different = seen.map_or("".into(), |t| {
+                format!("{} of {}", thousands(t.different), thousands(t.numbers))
+            });
+            [
+                node.name().to_string(),
+                node.operator().name().to_string(),
+                shape.join("x"),
+                proof.bits.to_string(),
+                proof.exactness.to_string(),
+                different,
+            ]
+        });
+    let mut table = Table::new(headings).with_rows(rows);
+    for column in [1, 4] {
+        table.columns[column].alignment = Alignment::Left;
+    }
+    table
 }
 
 /// One line a quantized tensor.

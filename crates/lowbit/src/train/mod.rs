@@ -12,6 +12,7 @@ mod distillation;
 mod evaluation;
 mod experiment;
 mod folder;
+mod integers;
 mod loss_scale;
 mod metrics;
 mod objective;
@@ -42,6 +43,9 @@ pub use distillation::{Distillation, Phases, Teacher, TeacherConfig};
 pub use evaluation::{Evaluation, evaluate_run, evaluate_teacher, measure_run, trained_network};
 pub use experiment::{Experiment, RunConfig, Start};
 pub use folder::{HeldOut, LastWeights, RunFolder, RunResult, best_checkpoint, find_run};
+pub use integers::{
+    compare_integers, compare_random_integers, integer_accuracy, run_images, to_integers,
+};
 pub use loss_scale::{LossScale, LossScaling};
 pub use metrics::{EpochMetrics, Tested};
 pub use objective::Objective;

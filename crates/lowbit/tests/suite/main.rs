@@ -17,6 +17,7 @@ mod gradient_slots;
 mod gradients;
 mod hold_out;
 mod image_folder;
+mod integer;
 mod layers;
 mod methods;
 mod models;

@@ -1,6 +1,7 @@
 //! Operators on Burn's capture backend, which records instead of computing: each is one custom
 //! operation, known here so that it can be run again.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,10 @@ const PREFIX: &str = "lowbit ";
 
 /// An operator of ours that was recorded.
 #[derive(Clone)]
-pub(crate) struct RecordedOperator(Arc<Run>);
+pub(crate) struct RecordedOperator {
+    run: Arc<Run>,
+    operator: Arc<Mutex<dyn Any + Send>>,
+}
 
 type Run = dyn Fn(Inputs<Dispatch>) -> Vec<DispatchTensor> + Send + Sync;
 
@@ -39,7 +43,13 @@ impl RecordedOperator {
         tensors: Vec<DispatchTensor>,
         indices: Option<DispatchTensor>,
     ) -> Vec<DispatchTensor> {
-        (self.0)(Inputs { tensors, indices })
+        (self.run)(Inputs { tensors, indices })
+    }
+
+    /// The operator, if it is of that type.
+    pub(crate) fn get<O: Clone + 'static>(&self) -> Option<O> {
+        let operator = self.operator.lock().unwrap_or_else(|e| e.into_inner());
+        operator.downcast_ref().cloned()
     }
 }
 
@@ -73,13 +83,15 @@ impl RunOp for Capture {
     ) -> Vec<FloatTensor<Self>> {
         let name = format!("{PREFIX}{operator:?}");
         let shapes = shapes(&operator, &inputs);
-        let again = Mutex::new(operator);
+        let operator = Arc::new(Mutex::new(operator));
+        let again = operator.clone();
         let run = move |inputs| {
             let operator = again.lock().unwrap_or_else(|e| e.into_inner()).clone();
             run_all(operator, inputs)
         };
+        let run = Arc::new(run);
         let index = RECORDED.with_borrow_mut(|recorded| {
-            recorded.push(RecordedOperator(Arc::new(run)));
+            recorded.push(RecordedOperator { run, operator });
             recorded.len() - 1
         });
         let first = inputs.tensors.first().or(inputs.indices.as_ref());

@@ -5,6 +5,7 @@ pub(crate) mod buffer;
 pub(crate) mod capture;
 pub(crate) mod composed;
 pub(crate) mod flex;
+pub(crate) mod mark;
 pub(crate) mod operator;
 pub(crate) mod profile;
 pub(crate) mod watch;

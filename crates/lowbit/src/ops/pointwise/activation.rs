@@ -28,7 +28,7 @@ fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
 
 /// The operator behind the functions of this file.
 #[derive(Debug, Clone, Copy)]
-struct Activate(Activation);
+pub(crate) struct Activate(pub(crate) Activation);
 
 impl Operator<1> for Activate {
     fn save_inputs<B: Backend>(&self, _inputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {

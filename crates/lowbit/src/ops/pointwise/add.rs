@@ -41,7 +41,7 @@ pub fn add<const D: usize>(left: Operand<D>, right: Operand<D>) -> Tensor<D> {
 
 /// The operator behind [`add()`], of both operands and then of the parameters of their quantizations.
 #[derive(Debug, Clone)]
-struct Add([OperandQuantization; 2]);
+pub(crate) struct Add(pub(crate) [OperandQuantization; 2]);
 
 impl Operator<PARENTS> for Add {
     // What is read as it is need not be kept.

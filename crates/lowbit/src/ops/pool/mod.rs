@@ -70,10 +70,10 @@ fn pool(x: Tensor<4>, pooling: Pooling) -> Tensor<4> {
 /// Windows of one size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sliding {
-    size: [usize; 2],
-    stride: [usize; 2],
-    padding: [usize; 2],
-    dilation: [usize; 2],
+    pub(crate) size: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) padding: [usize; 2],
+    pub(crate) dilation: [usize; 2],
 }
 
 impl Sliding {

@@ -36,7 +36,7 @@ pub fn conv2d(
 
 /// The product, with its options.
 #[derive(Debug, Clone)]
-pub(super) struct Conv2d(pub(super) ConvOptions<2>);
+pub(crate) struct Conv2d(pub(crate) ConvOptions<2>);
 
 impl ComposedProduct for Conv2d {
     fn product<B: Backend>(

@@ -55,7 +55,7 @@ pub(super) fn rows_product<const D: usize>(
 
 /// The product; it has no options.
 #[derive(Debug, Clone)]
-struct Linear;
+pub(crate) struct Linear;
 
 impl ComposedProduct for Linear {
     fn product<B: Backend>(

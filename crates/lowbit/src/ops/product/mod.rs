@@ -15,8 +15,10 @@ pub use accumulated::{
 pub use adder::{AdderOptions, adder2d};
 pub use conv_transpose::{conv_transpose1d, conv_transpose2d, conv_transpose3d};
 pub use conv1d::{conv1d, conv1d_with_sums};
+pub(crate) use conv2d::Conv2d;
 pub use conv2d::conv2d;
 pub use conv3d::conv3d;
+pub(crate) use linear::Linear;
 pub use linear::linear;
 
 use std::fmt::Debug;
@@ -111,10 +113,10 @@ pub(crate) fn product<const D: usize, const E: usize>(
 /// The operator behind the products: of the input, the weight, the bias if there is one, and the
 /// parameters of both quantizations.
 #[derive(Debug, Clone)]
-struct Product<P> {
-    product: P,
-    quantizations: [OperandQuantization; 2],
-    has_bias: bool,
+pub(crate) struct Product<P> {
+    pub(crate) product: P,
+    pub(crate) quantizations: [OperandQuantization; 2],
+    pub(crate) has_bias: bool,
 }
 
 impl<P: FlexProduct> Operator<PARENTS> for Product<P> {

@@ -7,6 +7,7 @@
 use burn::tensor::Tensor;
 
 use crate::ops::quantization::format::ClampedGradient;
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{
     Method, Pointwise, Quantize, Rounding, Steps, check_counts,
 };
@@ -60,6 +61,17 @@ impl Method<0> for Affine {
     /// A scale is no power of two, but by chance.
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
         None
+    }
+
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid> {
+        let &[scale, zero_point] = parameters else {
+            return None;
+        };
+        let integers = [self.limits.0.into(), self.limits.1.into()];
+        Some(ValueGrid {
+            zero_point: zero_point as i64,
+            ..ValueGrid::new(scale.into(), integers)
+        })
     }
 
     fn prepare(&self, parameters: &[f32]) -> ToIntegers {

@@ -5,6 +5,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{
     Method, Pointwise, Quantize, Rounding, Steps, check_counts, positive,
 };
@@ -55,6 +56,11 @@ impl Method<1> for LearnedClip {
     /// A learned clip is no power of two.
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
         None
+    }
+
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid> {
+        let step = f64::from(self.prepare(parameters).step);
+        Some(ValueGrid::new(step, [0, (1 << self.bits) - 1]))
     }
 
     fn prepare(&self, parameters: &[f32]) -> UpToClip {

@@ -5,7 +5,7 @@ use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Tensor;
 use lowbit_formats::fixed::Overflow;
-use lowbit_formats::{Format, Rounding};
+use lowbit_formats::{Format, IntegerRange, Rounding};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::backend::buffer::Buffer;
@@ -14,6 +14,7 @@ use crate::ops::backend::flex;
 use crate::ops::backend::operator::{
     Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{PARENTS, Pointwise, Prepared, Steps, Sums};
 use lowbit_kernels::elementwise::{update, update_all};
 
@@ -225,6 +226,26 @@ impl Pointwise for FakeQuantize {
             range: self.format.integer_range()?,
             trained: None,
         })
+    }
+
+    fn grids(&self, _parameters: &[Vec<f32>]) -> Option<(Vec<ValueGrid>, usize)> {
+        if let Format::Unit(unit) = &self.format {
+            let steps = unit.steps();
+            let grid = ValueGrid::new(1.0 / f64::from(steps), [0, steps.into()]);
+            return Some((vec![grid], 0));
+        }
+        let IntegerRange { exponent, min, max } = self.format.integer_range()?;
+        let all = match &self.format {
+            Format::Fixed(fixed) => fixed.overflow() == Overflow::Clamp,
+            Format::Integer(_) => true,
+            _ => false,
+        };
+        let integers = [i64::try_from(min).ok()?, i64::try_from(max).ok()?];
+        let grid = ValueGrid {
+            nearest: all && self.rounding == Rounding::NearestEven,
+            ..ValueGrid::new(f64::from(exponent).exp2(), integers)
+        };
+        Some((vec![grid], 0))
     }
 
     fn prepare(&self, _parameters: &[FlexTensor]) -> PreparedFormat {

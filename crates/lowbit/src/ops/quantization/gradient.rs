@@ -175,7 +175,7 @@ pub fn quantize_gradient<const D: usize>(
 
 /// The operator behind [`quantize_gradient()`].
 #[derive(Debug, Clone)]
-struct QuantizeGradient(GradientQuantization);
+pub(crate) struct QuantizeGradient(GradientQuantization);
 
 impl QuantizeGradient {
     fn rounding(self) -> Option<FakeQuantize> {

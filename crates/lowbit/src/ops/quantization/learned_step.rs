@@ -7,6 +7,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Tensor};
 
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding, Steps, positive};
 
 /// Rounds `x` to multiples of a learned step.
@@ -71,6 +72,12 @@ impl Method<1> for LearnedStep {
     /// A learned step is no power of two.
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
         None
+    }
+
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid> {
+        let to = self.prepare(parameters);
+        let integers = [to.least as i64, to.greatest as i64];
+        Some(ValueGrid::new(to.step.into(), integers))
     }
 
     fn prepare(&self, parameters: &[f32]) -> ToSteps {

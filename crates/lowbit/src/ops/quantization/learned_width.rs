@@ -7,6 +7,7 @@ use std::f32::consts::LN_2;
 
 use burn::tensor::Tensor;
 
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{
     Method, Pointwise, Quantize, Rounding, Steps, check_counts,
 };
@@ -65,6 +66,12 @@ impl Method<2> for LearnedWidth {
     /// The bits change from step to step.
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
         None
+    }
+
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid> {
+        let to = self.prepare(parameters);
+        let integers = [to.least, to.greatest].map(|end| (end * to.scale).round_ties_even() as i64);
+        Some(ValueGrid::new(to.step.into(), integers))
     }
 
     fn prepare(&self, parameters: &[f32]) -> ToFixed {

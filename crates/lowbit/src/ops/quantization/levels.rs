@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::ops::quantization::format::ClampedGradient;
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{
     Method, Pointwise, Quantize, Rounding, Steps, check_counts,
 };
@@ -60,6 +61,15 @@ impl Method<0> for EvenLevels {
     /// What data decide is no power of two.
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
         None
+    }
+
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid> {
+        let end = f64::from(parameters[0]);
+        let steps = i64::from(self.steps);
+        Some(match steps % 2 {
+            0 => ValueGrid::new(2.0 * end / steps as f64, [-steps / 2, steps / 2]),
+            _ => ValueGrid::odd(end / steps as f64, steps),
+        })
     }
 
     fn prepare(&self, parameters: &[f32]) -> BetweenEnds {

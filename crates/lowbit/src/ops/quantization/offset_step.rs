@@ -5,6 +5,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{
     Method, Pointwise, Quantize, Rounding, Steps, check_counts, positive,
 };
@@ -61,6 +62,12 @@ impl Method<2> for OffsetStep {
     /// A learned step is no power of two.
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
         None
+    }
+
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid> {
+        let to = self.prepare(parameters);
+        let integers = [self.limits.0.into(), self.limits.1.into()];
+        (to.offset == 0.0).then(|| ValueGrid::new(to.step.into(), integers))
     }
 
     fn prepare(&self, parameters: &[f32]) -> FromOffset {

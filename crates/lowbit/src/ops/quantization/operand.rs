@@ -194,7 +194,7 @@ macro_rules! operand_quantizations {
                 }
             }
 
-            fn apply<const D: usize>(
+            pub(crate) fn apply<const D: usize>(
                 self,
                 tensor: Tensor<D>,
                 parameters: Vec<Tensor<1>>,
@@ -217,6 +217,23 @@ macro_rules! operand_quantizations {
                     Self::Float => None,
                     $(Self::$name(quantization) => quantization.steps(parameters),)*
                 }
+            }
+
+            /// The grids of its results by the values of its parameters, one or one per index of the
+            /// axis beside them; `None` where they are on none.
+            pub(crate) fn grids(&self, parameters: &[Vec<f32>]) -> Option<(Vec<ValueGrid>, usize)> {
+                match self {
+                    Self::Float => None,
+                    $(Self::$name(quantization) => quantization.grids(parameters),)*
+                }
+            }
+
+            /// The quantization that an operator is by itself.
+            pub(crate) fn recorded(operator: &RecordedOperator) -> Option<Self> {
+                $(if let Some(quantization) = operator.get::<$quantization>() {
+                    return Some(Self::$name(quantization));
+                })*
+                None
             }
 
             fn round<B: Kernels>(

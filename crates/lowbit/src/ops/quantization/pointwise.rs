@@ -13,6 +13,7 @@ use crate::ops::backend::operator::{
     self, Gradients, Incoming, Inputs, Kernels, Operator, array, padded,
 };
 use crate::ops::backend::{composed, flex};
+use crate::ops::quantization::grid::ValueGrid;
 use lowbit_kernels::elementwise::{update_and_sum, update_and_sum_all};
 
 /// The most tensors that a quantization learns.
@@ -61,6 +62,10 @@ pub(crate) trait Pointwise: Operator<PARENTS> {
     /// The step and the integers of its results, if they are integers times a power of two.
     fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps>;
 
+    /// The grids of its results by the values of its parameters, one or one per index of the axis beside
+    /// them; `None` where they are on none.
+    fn grids(&self, parameters: &[Vec<f32>]) -> Option<(Vec<ValueGrid>, usize)>;
+
     /// Reads the parameters, which have one number each.
     fn prepare(&self, parameters: &[FlexTensor]) -> Self::Prepared;
 }
@@ -95,6 +100,9 @@ pub(crate) trait Method<const LEARNED: usize>: Debug + Clone + Send + 'static {
 
     /// See [`Pointwise::steps`].
     fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps>;
+
+    /// The grid of its results with these values of the parameters; `None` where they are on none.
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid>;
 
     /// Puts the values of the parameters into the formula.
     fn prepare(&self, parameters: &[f32]) -> Self::Rounding;
@@ -153,15 +161,18 @@ pub(crate) trait Method<const LEARNED: usize>: Debug + Clone + Send + 'static {
 
     /// One formula, or one per index of the axis, of the values of each parameter.
     fn prepared(&self, values: &[Vec<f32>]) -> Vec<Self::Rounding> {
-        let channels = values.iter().map(Vec::len).max().unwrap_or(1);
-        let at = |channel: usize| -> Vec<f32> {
-            let of = |values: &Vec<f32>| values[channel.min(values.len() - 1)];
-            values.iter().map(of).collect()
-        };
-        (0..channels)
-            .map(|channel| self.prepare(&at(channel)))
-            .collect()
+        let of_channels = by_channel(values);
+        of_channels.map(|values| self.prepare(&values)).collect()
     }
+}
+
+/// The parameters of each channel, from the values of each parameter.
+fn by_channel(values: &[Vec<f32>]) -> impl Iterator<Item = Vec<f32>> {
+    let channels = values.iter().map(Vec::len).max().unwrap_or(1);
+    (0..channels).map(|channel| {
+        let of = |values: &Vec<f32>| values[channel.min(values.len() - 1)];
+        values.iter().map(of).collect()
+    })
 }
 
 /// The numbers of a tensor, in row-major order.
@@ -402,6 +413,11 @@ impl<M: Method<LEARNED>, const LEARNED: usize> Pointwise for Quantize<M, LEARNED
 
     fn steps(&self, parameters: &[Tensor<1>]) -> Option<Steps> {
         self.method.steps(parameters)
+    }
+
+    fn grids(&self, parameters: &[Vec<f32>]) -> Option<(Vec<ValueGrid>, usize)> {
+        let grids = by_channel(parameters).map(|values| self.method.grid(&values));
+        Some((grids.collect::<Option<_>>()?, self.axis))
     }
 
     fn prepare(&self, parameters: &[FlexTensor]) -> Self::Prepared {

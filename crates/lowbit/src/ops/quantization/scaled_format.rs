@@ -7,7 +7,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Tensor, TensorData};
-use lowbit_formats::{Format, Rounding, kernel};
+use lowbit_formats::{Format, IntegerRange, Rounding, kernel};
 use rayon::prelude::*;
 
 use crate::ops::backend::buffer::Buffer;
@@ -16,6 +16,7 @@ use crate::ops::backend::operator::{
 };
 use crate::ops::backend::{composed, flex};
 use crate::ops::quantization::format::ClampedGradient;
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{
     self, OneByOne, PARENTS, Pointwise, Prepared, Steps, Sums, numbers, positive,
 };
@@ -367,6 +368,13 @@ impl Pointwise for ScaledFormat {
     /// A learned scale is no power of two.
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
         None
+    }
+
+    fn grids(&self, parameters: &[Vec<f32>]) -> Option<(Vec<ValueGrid>, usize)> {
+        let IntegerRange { exponent, min, max } = self.format.integer_range()?;
+        let step = f64::from(parameters[0][0]) * f64::from(exponent).exp2();
+        let integers = [i64::try_from(min).ok()?, i64::try_from(max).ok()?];
+        Some((vec![ValueGrid::some(step, integers)], 0))
     }
 
     fn prepare(&self, parameters: &[FlexTensor]) -> AtScale {

@@ -8,6 +8,7 @@
 use burn::tensor::Tensor;
 use lowbit_formats::IntegerRange;
 
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{
     Method, Pointwise, Quantize, Rounding, Steps, check_counts,
 };
@@ -45,6 +46,10 @@ impl Method<0> for Sign {
             },
             trained: None,
         })
+    }
+
+    fn grid(&self, _parameters: &[f32]) -> Option<ValueGrid> {
+        Some(ValueGrid::odd(1.0, 1))
     }
 
     fn prepare(&self, _parameters: &[f32]) -> Self {
@@ -108,6 +113,10 @@ impl Method<0> for ScaledSign {
     /// A mean is no power of two.
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
         None
+    }
+
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid> {
+        Some(ValueGrid::odd(parameters[0].into(), 1))
     }
 
     fn prepare(&self, parameters: &[f32]) -> ToSign {

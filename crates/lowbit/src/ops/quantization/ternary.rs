@@ -5,6 +5,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{
     Method, Pointwise, Quantize, Rounding, Steps, check_counts,
 };
@@ -63,6 +64,13 @@ impl Method<2> for Ternary {
     /// Learned values, and means, are no powers of two.
     fn steps(&self, _parameters: &[Tensor<1>]) -> Option<Steps> {
         None
+    }
+
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid> {
+        let &[positive, negative, _] = parameters else {
+            return None;
+        };
+        (positive == negative).then(|| ValueGrid::some(positive.into(), [-1, 1]))
     }
 
     fn prepare(&self, parameters: &[f32]) -> ToThree {

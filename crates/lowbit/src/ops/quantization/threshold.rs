@@ -8,6 +8,7 @@ use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Tensor, TensorData};
 use lowbit_formats::{IntegerGrid, IntegerRange, IntegerRounding};
 
+use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding, Steps};
 
 /// The exponents that a step is held to, so that step and inverse are normal floats.
@@ -82,6 +83,13 @@ impl Method<1> for TrainedThreshold {
             },
             trained: Some(log2_step.clamp(EXPONENTS.0, EXPONENTS.1)),
         })
+    }
+
+    fn grid(&self, parameters: &[f32]) -> Option<ValueGrid> {
+        let signed = parameters[1] != 0.0;
+        let grid = IntegerGrid::from_log2_threshold(parameters[0], self.bits, signed)?;
+        let IntegerRange { min, max, .. } = grid.range();
+        Some(ValueGrid::new(grid.step().into(), [min as i64, max as i64]))
     }
 
     fn prepare(&self, parameters: &[f32]) -> ToGrid {

@@ -21,4 +21,5 @@ pub(crate) use quality::{Grids, is_measuring};
 pub use quality::{Qualities, Quality, measuring};
 pub use signs::Signs;
 pub use switch::{Switch, set_quantization};
+pub(crate) use tap::marked;
 pub use tap::{Tapped, Taps};

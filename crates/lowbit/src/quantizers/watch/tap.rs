@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::ops::{GradientSink, Operand, watch_gradient};
+use crate::ops::{GradientSink, Operand, mark, watch_gradient};
 use crate::quantizers::watch::{ModulePath, Place, Selection};
 
 /// A tensor of a layer, as it passed by.
@@ -31,10 +31,12 @@ impl Tapped {
     }
 }
 
+/// By the layer's own identity: its path and type.
+type FoundLayers = BTreeMap<ParamId, (String, String)>;
+
 /// What is tapped on this thread, and what was seen.
 struct Attached {
-    /// By the layer's own identity: its path and type.
-    layers: BTreeMap<ParamId, (String, String)>,
+    layers: FoundLayers,
     selection: Selection,
     gradients: Option<GradientSink>,
     seen: Vec<Tapped>,
@@ -52,6 +54,24 @@ impl Attached {
 
 thread_local! {
     static TAPS: RefCell<Option<Attached>> = const { RefCell::new(None) };
+    /// The layers whose tensors are marked for a recording.
+    static MARKS: RefCell<Option<FoundLayers>> = const { RefCell::new(None) };
+}
+
+/// Runs `forward`, in which every tensor that passes through a slot of a layer of `model` is marked with
+/// its place.
+pub(crate) fn marked<M: Module, R>(model: &M, forward: impl FnOnce() -> R) -> R {
+    struct Unmark;
+    impl Drop for Unmark {
+        fn drop(&mut self) {
+            MARKS.set(None);
+        }
+    }
+    let mut find = FindLayers::default();
+    model.visit(&mut find);
+    MARKS.set(Some(find.layers));
+    let _unmark = Unmark;
+    forward()
 }
 
 /// Taps on the layers of a network, for what runs on this thread until they are detached or
@@ -122,6 +142,10 @@ impl Drop for Taps {
 /// What the taps on this thread make of a tensor of the layer `id`: the tensor itself, to be used
 /// in its place.
 pub(crate) fn pass<const D: usize>(id: ParamId, slot: &str, x: Tensor<D>) -> Tensor<D> {
+    let marked = MARKS.with_borrow(|layers| Some(layers.as_ref()?.get(&id)?.0.clone()));
+    if let Some(layer) = marked {
+        return mark(x, &layer, slot);
+    }
     TAPS.with_borrow_mut(|taps| {
         let Some(taps) = taps else { return x };
         let Some((layer, layer_type)) = taps.layers.get(&id) else {
@@ -168,7 +192,7 @@ pub(crate) fn read<const D: usize>(id: ParamId, slot: &str, operand: &Operand<D>
 #[derive(Default)]
 struct FindLayers {
     path: ModulePath,
-    layers: BTreeMap<ParamId, (String, String)>,
+    layers: FoundLayers,
 }
 
 impl ModuleVisitor for FindLayers {

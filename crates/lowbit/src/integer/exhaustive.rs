@@ -1,0 +1,248 @@
+//! Requantizations held against the simulation for every integer that they can be given.
+//!
+//! What follows an exact tensor of the simulation one number at a time, such as a normalization with a
+//! rectifier and the quantizer of the next layer, is a function of one integer and its channel. Where there
+//! are not too many of them, that function is asked for all, with the simulation's own operations, and the
+//! requantization's constants are chosen so that it is the same for each.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use burn_ir::{OperationIr, TensorId, TensorIr};
+use lowbit_int::ops::Requantize;
+use lowbit_int::{Interval, Numbers};
+
+use super::constants::{Constants, numbers, quantized};
+use super::lower::Quantized;
+use crate::Error;
+
+/// The most integers of all channels that are tried.
+const MOST: u64 = 1 << 24;
+
+/// Integers whose product with a step `f32` holds, times a power of two.
+const EXACT: u64 = 1 << 24;
+
+/// How a value follows from an exact tensor.
+#[derive(Debug, Clone)]
+pub(super) struct History {
+    /// The tensor of the recording.
+    pub(super) source: TensorIr,
+    /// The step that its integers are multiples of, a power of two.
+    pub(super) step: f64,
+    /// What is done to it, one number at a time.
+    pub(super) operations: Vec<OperationIr>,
+    /// What comes out.
+    pub(super) result: TensorId,
+}
+
+/// The integers of the tensor before, channel by channel, and what the simulation makes of each.
+struct Staircase {
+    interval: Interval,
+    /// For each channel, of each integer of the interval.
+    expected: Vec<Vec<i64>>,
+}
+
+impl History {
+    /// The tensor itself.
+    pub(super) fn new(source: TensorIr, step: f64) -> Self {
+        Self {
+            result: source.id,
+            source,
+            step,
+            operations: Vec::new(),
+        }
+    }
+
+    /// The same with one more operation.
+    pub(super) fn then(mut self, operation: &OperationIr, result: TensorId) -> Self {
+        self.operations.push(operation.clone());
+        Self { result, ..self }
+    }
+
+    /// Sets the constants of a requantization so that it makes of every integer what the simulation
+    /// makes of it. Says whether it does; where there are too many integers, or no constants of this
+    /// kind are right for all, nothing changes.
+    ///
+    /// # Errors
+    /// If an operation cannot be run again.
+    pub(super) fn fit(
+        &self,
+        constants: &mut Constants<'_>,
+        quantized: &Quantized<'_>,
+        before: (Numbers, &[Interval]),
+        requantize: &mut Requantize,
+    ) -> Result<bool, Error> {
+        let Some(staircase) = self.staircase(constants, quantized, before, requantize.numbers)?
+        else {
+            return Ok(false);
+        };
+        let zero_point = before.0.zero_point();
+        let channels = staircase.expected.len();
+        let mut fitted = Requantize {
+            multiplier: Vec::with_capacity(channels),
+            offset: Vec::with_capacity(channels),
+            shift: Vec::with_capacity(channels),
+            ..requantize.clone()
+        };
+        let at = |channel: usize, count: usize| if count == 1 { 0 } else { channel };
+        for (channel, expected) in staircase.expected.iter().enumerate() {
+            let own = before.1[at(channel, before.1.len())];
+            let begin = (own.least - staircase.interval.least) as usize;
+            let end = (own.greatest - staircase.interval.least) as usize;
+            let multiplier = requantize.multiplier[at(channel, requantize.multiplier.len())];
+            let offset = requantize.offset[at(channel, requantize.offset.len())];
+            let shift = requantize.shift[at(channel, requantize.shift.len())];
+            let steps = Steps {
+                least: own.least - zero_point,
+                expected: &expected[begin..=end],
+                numbers: requantize.numbers,
+            };
+            let Some([multiplier, offset]) = steps.constants(multiplier, offset, shift) else {
+                return Ok(false);
+            };
+            fitted.multiplier.push(multiplier);
+            fitted.offset.push(offset);
+            fitted.shift.push(shift);
+        }
+        *requantize = fitted;
+        Ok(true)
+    }
+
+    fn staircase(
+        &self,
+        constants: &mut Constants<'_>,
+        quantization: &Quantized<'_>,
+        (from, intervals): (Numbers, &[Interval]),
+        to: Numbers,
+    ) -> Result<Option<Staircase>, Error> {
+        let all = intervals.iter().copied().reduce(Interval::union);
+        let Some(interval) = all else { return Ok(None) };
+        let magnitude = interval.magnitude() + from.zero_point().unsigned_abs();
+        let count = (interval.greatest - interval.least) as u64 + 1;
+        let channels = self.source.shape.get(1).copied().unwrap_or(1);
+        if magnitude >= EXACT || count.saturating_mul(channels as u64) > MOST {
+            return Ok(None);
+        }
+        let count = count as usize;
+        let number = |i: usize| {
+            let k = interval.least + (i / channels) as i64 - from.zero_point();
+            (k as f64 * self.step) as f32
+        };
+        let values: Vec<f32> = (0..count * channels).map(number).collect();
+        let x = of_rank(values, [count, channels], self.source.shape.len());
+        let Some(x) = x else { return Ok(None) };
+        let y = constants.run_on(&self.source, x, &self.operations, self.result)?;
+        let y = numbers(quantized(
+            y,
+            quantization.quantization,
+            &quantization.parameters,
+        ))
+        .values;
+        let integer = |v: f32| (f64::from(v) / to.scale()).round() as i64 + to.zero_point();
+        let of_channel = |c: usize| {
+            y.iter()
+                .skip(c)
+                .step_by(channels)
+                .map(|&v| integer(v))
+                .collect()
+        };
+        Ok(Some(Staircase {
+            interval,
+            expected: (0..channels).map(of_channel).collect(),
+        }))
+    }
+}
+
+/// A tensor of that rank whose first two dimensions are given and whose others are 1.
+fn of_rank(
+    values: Vec<f32>,
+    [count, channels]: [usize; 2],
+    rank: usize,
+) -> Option<burn::backend::DispatchTensor> {
+    let mut shape = vec![count, channels];
+    shape.resize(rank.max(2), 1);
+    let data = TensorData::new(values, shape);
+    let device = Device::flex();
+    Some(match rank {
+        2 => Tensor::<2>::from_data(data, &device).into_dispatch(),
+        3 => Tensor::<3>::from_data(data, &device).into_dispatch(),
+        4 => Tensor::<4>::from_data(data, &device).into_dispatch(),
+        _ => return None,
+    })
+}
+
+/// What one channel's requantization has to be: of the integers from `least` on, less the zero point.
+struct Steps<'a> {
+    least: i64,
+    expected: &'a [i64],
+    numbers: Numbers,
+}
+
+impl Steps<'_> {
+    /// Multiplier and offset near those given, for which each integer becomes what is expected.
+    fn constants(&self, multiplier: i64, offset: i64, shift: u32) -> Option<[i64; 2]> {
+        let near = (0..=64).map(|i: i64| if i % 2 == 0 { i / 2 } else { -(i / 2) - 1 });
+        let multipliers = near.map(|i| multiplier + i).filter(|&m| m > 0);
+        multipliers.into_iter().find_map(|multiplier| {
+            let offset = self.offset(multiplier, offset, shift)?;
+            Some([multiplier, offset])
+        })
+    }
+
+    /// The offset nearest to the one given with which the multiplier is right for all:
+    /// `e - 1/2 < (m k + offset) / 2^shift < e + 1/2`, but at the ends of the output's integers.
+    fn offset(&self, multiplier: i64, offset: i64, shift: u32) -> Option<i64> {
+        let zero_point = self.numbers.zero_point();
+        let (least, greatest) = (self.numbers.least(), self.numbers.greatest());
+        let (mut low, mut high) = (i128::MIN, i128::MAX);
+        for (i, &expected) in self.expected.iter().enumerate() {
+            let scaled = i128::from(multiplier) * i128::from(self.least + i as i64);
+            let twice = 2 * i128::from(expected - zero_point);
+            let edge = |twice: i128| match shift {
+                // Every integer is its own.
+                0 => twice.div_euclid(2),
+                _ => twice << (shift - 1),
+            };
+            if expected > least {
+                low = low.max(edge(twice - 1) - scaled + 1);
+            }
+            if expected < greatest {
+                let open = i128::from(shift > 0);
+                high = high.min(edge(twice + 1) - scaled - open);
+            }
+        }
+        (low <= high).then(|| i128::from(offset).clamp(low, high) as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 3 k / 8 rounded, of k from -4 to 4: -1.5, -1.125, -0.75, -0.375, 0, ..; a tie at the ends. With
+    /// what the tie has to become, an offset is found that moves it there and no other.
+    #[test]
+    fn an_offset_decides_ties() {
+        let numbers = Numbers::power_of_two(8, true, 0).unwrap();
+        for (low, high) in [(-2, 2), (-1, 2), (-2, 1)] {
+            let expected = [low, -1, -1, 0, 0, 0, 1, 1, high];
+            let steps = Steps {
+                least: -4,
+                expected: &expected,
+                numbers,
+            };
+            let [multiplier, offset] = steps.constants(3 << 20, 0, 23).unwrap();
+            for (i, &e) in expected.iter().enumerate() {
+                let scaled = multiplier * (i as i64 - 4) + offset;
+                assert_eq!(
+                    ((scaled as f64) / f64::from(1 << 23)).round_ties_even() as i64,
+                    e
+                );
+            }
+        }
+        let falling = Steps {
+            least: 0,
+            expected: &[1, 0],
+            numbers,
+        };
+        assert_eq!(falling.constants(1, 0, 0), None);
+    }
+}

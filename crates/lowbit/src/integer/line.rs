@@ -1,0 +1,160 @@
+//! The values that a recorded forward has, as integers see them.
+
+use lowbit_int::TensorId;
+
+use super::exhaustive::History;
+use crate::quantizers::Slot;
+
+/// Where a tensor passes a layer: `conv1.input`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Label {
+    pub(super) layer: String,
+    pub(super) slot: String,
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.layer.as_str() {
+            "" => f.write_str(&self.slot),
+            layer => write!(f, "{layer}.{}", self.slot),
+        }
+    }
+}
+
+/// A tensor of the forward that depends on its input.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    pub(super) kind: Kind,
+    /// The slot that it was last seen to go through.
+    pub(super) label: Option<Label>,
+    /// How it follows from an exact tensor, one number at a time.
+    pub(super) history: Option<History>,
+}
+
+impl Value {
+    /// What a layer made, where it was told which.
+    pub(super) fn made(line: Line, layer: Option<String>) -> Self {
+        let label = layer.map(|layer| Label {
+            layer,
+            slot: Slot::OUTPUT.into(),
+        });
+        Self {
+            kind: Kind::Line(line),
+            label,
+            history: None,
+        }
+    }
+
+    /// The layer that reads it.
+    pub(super) fn reader(&self) -> Option<String> {
+        let label = self.label.as_ref().filter(|l| l.slot != Slot::OUTPUT);
+        label.map(|label| label.layer.clone())
+    }
+}
+
+/// What it is.
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    /// One of the network's inputs, which are in float until they are quantized.
+    Input(usize),
+    /// A line of integers.
+    Line(Line),
+}
+
+/// `clamp(scale (k - zero_point) + offset, low, high)` of the integers `k` of a tensor; scale and offset
+/// are one for all or one for each channel.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) tensor: TensorId,
+    pub(super) scale: Vec<f64>,
+    pub(super) offset: Vec<f64>,
+    pub(super) low: f64,
+    pub(super) high: f64,
+}
+
+impl Line {
+    /// The integers times their step.
+    pub(super) fn new(tensor: TensorId, scale: f64) -> Self {
+        Self {
+            tensor,
+            scale: vec![scale],
+            offset: vec![0.0],
+            low: f64::NEG_INFINITY,
+            high: f64::INFINITY,
+        }
+    }
+
+    /// Whether no number is cut off.
+    pub(super) fn is_whole(&self) -> bool {
+        self.low == f64::NEG_INFINITY && self.high == f64::INFINITY
+    }
+
+    /// The one scale, where there is one and nothing is added.
+    pub(super) fn step(&self) -> Option<f64> {
+        let [scale] = self.scale[..] else {
+            return None;
+        };
+        self.offset.iter().all(|&o| o == 0.0).then_some(scale)
+    }
+
+    /// Scale and offset of a channel.
+    pub(super) fn of(&self, channel: usize) -> (f64, f64) {
+        let at = |all: &[f64]| all[if all.len() == 1 { 0 } else { channel }];
+        (at(&self.scale), at(&self.offset))
+    }
+
+    /// The line `factor y + more` of this one, which is whole.
+    pub(super) fn then(self, factor: &[f64], more: &[f64]) -> Self {
+        let count = [&self.scale[..], &self.offset, factor, more].map(<[f64]>::len);
+        let count = count.into_iter().max().unwrap_or(1);
+        let at = |all: &[f64], i: usize| all[if all.len() == 1 { 0 } else { i }];
+        let channels = || 0..count;
+        let scale = channels().map(|i| self.of(i).0 * at(factor, i));
+        let offset = channels().map(|i| self.of(i).1 * at(factor, i) + at(more, i));
+        Self {
+            scale: one_if_alike(scale.collect()),
+            offset: one_if_alike(offset.collect()),
+            ..self
+        }
+    }
+
+    /// The same of a tensor in which each channel has so many channels of its own.
+    pub(super) fn repeated(mut self, tensor: TensorId, times: usize) -> Self {
+        for all in [&mut self.scale, &mut self.offset] {
+            if all.len() > 1 {
+                let each = all.iter().flat_map(|&x| std::iter::repeat_n(x, times));
+                *all = each.collect();
+            }
+        }
+        Self { tensor, ..self }
+    }
+}
+
+fn one_if_alike(all: Vec<f64>) -> Vec<f64> {
+    match all[..] {
+        [first, ref others @ ..] if others.iter().all(|&x| x == first) => vec![first],
+        _ => all,
+    }
+}
+
+/// The exponent of a power of two.
+pub(super) fn exponent(x: f64) -> Option<i32> {
+    let exponent = x.log2();
+    let whole = exponent.is_finite() && exponent.fract() == 0.0;
+    (whole && exponent.exp2() == x).then_some(exponent as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_of_two_are_known() {
+        assert_eq!(exponent(0.25), Some(-2));
+        assert_eq!(exponent(1024.0), Some(10));
+        assert_eq!(exponent(f64::from(f32::MIN_POSITIVE)), Some(-126));
+        for no in [0.0, -1.0, 0.3, 1.0 + f64::EPSILON, f64::INFINITY, f64::NAN] {
+            assert_eq!(exponent(no), None);
+        }
+    }
+}

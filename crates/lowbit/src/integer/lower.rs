@@ -1,0 +1,547 @@
+//! The walk over a recording that makes a graph of integers of it.
+
+use std::collections::HashMap;
+
+use burn_ir::{
+    ActivationOperationIr, BaseOperationIr, ModuleOperationIr, NumericOperationIr, OperationIr,
+    TensorId, TensorIr,
+};
+use lowbit_int::ops::{AveragePool, Clamp, Flatten, MaxPool, Rectifier, Sliding, Windows};
+use lowbit_int::{Graph, Numbers, Operator};
+
+use super::constants::Constants;
+use super::exhaustive::History;
+use super::join::Arithmetic;
+use super::line::{Kind, Label, Line, Value};
+use crate::Error;
+use crate::capture::replay::name;
+use crate::ops::{
+    self, Activation, Meaning, OperandQuantization, Pooling, RecordedOperator, recorded_index,
+};
+use crate::quantizers::Slot;
+
+/// An input of the network, as a quantizer takes it.
+#[derive(Debug, Clone)]
+pub(super) struct LoweredInput {
+    pub(super) name: String,
+    /// Which of the model's.
+    pub(super) of: usize,
+    pub(super) quantization: OperandQuantization,
+    pub(super) parameters: Vec<Vec<f32>>,
+    pub(super) numbers: Numbers,
+}
+
+/// A graph that grows as the recording is read.
+pub(super) struct Lowering<'a> {
+    pub(super) constants: Constants<'a>,
+    pub(super) graph: Graph,
+    /// Those of the graph, in order.
+    pub(super) inputs: Vec<LoweredInput>,
+    /// Whether an input was found too late, so that it all has to begin again with this one, too.
+    pub(super) begins_again: bool,
+    /// Nodes whose requantization was held against the simulation for every integer.
+    pub(super) verified: Vec<String>,
+    /// Each slot whose tensor is in the graph.
+    pub(super) places: Vec<(Label, lowbit_int::TensorId)>,
+    /// The shape of each of the model's inputs, without the batch.
+    pub(super) input_shapes: Vec<Vec<usize>>,
+    own_operators: &'a [RecordedOperator],
+    values: HashMap<TensorId, Value>,
+}
+
+/// Parameters of a quantization, by their tensors.
+pub(super) struct Quantized<'b> {
+    pub(super) quantization: &'b OperandQuantization,
+    pub(super) parameters: Vec<Vec<f32>>,
+}
+
+impl<'a> Lowering<'a> {
+    pub(super) fn new(
+        constants: Constants<'a>,
+        own_operators: &'a [RecordedOperator],
+        inputs: &[(TensorId, Vec<usize>)],
+    ) -> Self {
+        let input = |(i, (id, _)): (usize, &(TensorId, _))| {
+            let kind = Kind::Input(i);
+            let value = Value {
+                kind,
+                label: None,
+                history: None,
+            };
+            (*id, value)
+        };
+        let shapes = inputs.iter().map(|(_, shape)| shape.clone());
+        Self {
+            constants,
+            graph: Graph::new(),
+            inputs: Vec::new(),
+            begins_again: false,
+            verified: Vec::new(),
+            places: Vec::new(),
+            input_shapes: shapes.collect(),
+            own_operators,
+            values: inputs.iter().enumerate().map(input).collect(),
+        }
+    }
+
+    /// Adds an input to the graph.
+    pub(super) fn with_input(&mut self, input: LoweredInput) -> Result<(), Error> {
+        let shape = &self.input_shapes[input.of];
+        let added = self.graph.input(&input.name, shape, input.numbers);
+        added.map_err(|error| Error::capture("integers", error.to_string()))?;
+        self.inputs.push(input);
+        Ok(())
+    }
+
+    /// What a tensor is.
+    pub(super) fn value(&self, tensor: &TensorIr) -> Option<Value> {
+        self.values.get(&tensor.id).cloned()
+    }
+
+    /// The value of the network's result.
+    pub(super) fn result(&self, id: TensorId) -> Option<Value> {
+        self.values.get(&id).cloned()
+    }
+
+    /// Reads the next operation.
+    pub(super) fn operation(&mut self, operation: &OperationIr) -> Result<(), Error> {
+        if let OperationIr::Drop(_) | OperationIr::Init(_) = operation {
+            return Ok(());
+        }
+        let meaning = self.meaning(operation);
+        if operation.inputs().all(|t| self.constants.has(t.id)) {
+            return self.constants.run(operation, meaning.as_ref());
+        }
+        let mut made = match (operation, &meaning) {
+            (OperationIr::Custom(d), Some(meaning)) => self.own(meaning, &d.inputs, &d.outputs),
+            _ => self.burn(operation),
+        }?;
+        if let Some(out) = operation.outputs().next() {
+            made.history = self.history(operation, meaning.as_ref(), &made, out);
+            self.values.insert(out.id, made);
+        }
+        Ok(())
+    }
+
+    /// How what an operation made follows from an exact tensor.
+    fn history(
+        &self,
+        operation: &OperationIr,
+        meaning: Option<&Meaning>,
+        made: &Value,
+        out: &TensorIr,
+    ) -> Option<History> {
+        let Kind::Line(line) = &made.kind else {
+            return None;
+        };
+        let numbers = self.graph.tensor(line.tensor).numbers();
+        if numbers.exponent().is_some() && line.is_whole() && line.step() == Some(numbers.scale()) {
+            return Some(History::new(out.clone(), numbers.scale()));
+        }
+        let read = operation.inputs().find_map(|t| self.values.get(&t.id))?;
+        let known = read.history.clone()?;
+        match (meaning, operation) {
+            // The greatest of several is one of them.
+            (Some(Meaning::Pool(Pooling::Max(_))), _)
+            | (_, OperationIr::Module(ModuleOperationIr::MaxPool2d(_))) => Some(known),
+            (
+                Some(
+                    Meaning::Same
+                    | Meaning::Mark(_)
+                    | Meaning::Activation(_)
+                    | Meaning::Norm { .. },
+                ),
+                _,
+            )
+            | (
+                _,
+                OperationIr::Activation(ActivationOperationIr::Relu(_))
+                | OperationIr::Module(ModuleOperationIr::BatchNorm(_))
+                | OperationIr::NumericFloat(..),
+            ) => Some(known.then(operation, out.id)),
+            _ => None,
+        }
+    }
+
+    fn meaning(&self, operation: &OperationIr) -> Option<Meaning> {
+        let OperationIr::Custom(custom) = operation else {
+            return None;
+        };
+        Meaning::of(self.own_operators.get(recorded_index(custom)?)?)
+    }
+
+    /// One of our own operators.
+    fn own(
+        &mut self,
+        meaning: &Meaning,
+        inputs: &[TensorIr],
+        outputs: &[TensorIr],
+    ) -> Result<Value, Error> {
+        match meaning {
+            Meaning::Same => self.data(&inputs[0]),
+            Meaning::Mark(mark) => {
+                let label = Label {
+                    layer: mark.layer.clone(),
+                    slot: mark.slot.clone(),
+                };
+                let mut value = self.data(&inputs[0])?;
+                if let (Kind::Line(line), true) = (&value.kind, label.slot == Slot::OUTPUT) {
+                    self.note(&label, line);
+                }
+                value.label = Some(label);
+                Ok(value)
+            }
+            Meaning::Quantized(quantization) => {
+                let value = self.data(&inputs[0])?;
+                let quantized = self.quantized(quantization, &inputs[1..], &value)?;
+                self.quantize(value, &quantized)
+            }
+            Meaning::Product {
+                kind,
+                quantizations,
+                has_bias,
+            } => self.product(kind, quantizations, *has_bias, inputs),
+            Meaning::Add(quantizations) => self.add(quantizations, inputs),
+            Meaning::Pool(pooling) => self.pool(*pooling, &inputs[0]),
+            Meaning::Activation(activation) => self.activation(*activation, &inputs[0]),
+            Meaning::Norm {
+                epsilon,
+                activation,
+            } => {
+                let value = self.norm(inputs, *epsilon)?;
+                self.activated(value, *activation)
+            }
+            Meaning::DorefaWeight(_) => {
+                let value = self.data(&inputs[0])?;
+                let shape = outputs.first().map(|t| t.shape.clone());
+                Err(no_grid(
+                    &value,
+                    &format!("are weights of {shape:?} made of an input"),
+                ))
+            }
+        }
+    }
+
+    /// One of Burn's operations.
+    fn burn(&mut self, operation: &OperationIr) -> Result<Value, Error> {
+        use ModuleOperationIr as Module;
+        use NumericOperationIr as Number;
+        match operation {
+            OperationIr::BaseFloat(BaseOperationIr::Reshape(d)) => self.reshape(&d.input, &d.out),
+            OperationIr::BaseFloat(BaseOperationIr::Cat(d)) => self.concat(&d.tensors, d.dim),
+            OperationIr::NumericFloat(_, Number::Add(d)) => {
+                self.arithmetic(Arithmetic::Add, &d.lhs, &d.rhs)
+            }
+            OperationIr::NumericFloat(_, Number::Sub(d)) => {
+                self.arithmetic(Arithmetic::Sub, &d.lhs, &d.rhs)
+            }
+            OperationIr::NumericFloat(_, Number::Mul(d)) => {
+                self.arithmetic(Arithmetic::Mul, &d.lhs, &d.rhs)
+            }
+            OperationIr::NumericFloat(_, Number::Div(d)) => {
+                self.arithmetic(Arithmetic::Div, &d.lhs, &d.rhs)
+            }
+            OperationIr::NumericFloat(_, Number::AddScalar(d)) => {
+                let value = self.data(&d.lhs)?;
+                self.with_constant(Arithmetic::Add, value, &[d.rhs.elem()], false)
+            }
+            OperationIr::NumericFloat(_, Number::MulScalar(d)) => {
+                let value = self.data(&d.lhs)?;
+                self.with_constant(Arithmetic::Mul, value, &[d.rhs.elem()], false)
+            }
+            OperationIr::Activation(ActivationOperationIr::Relu(d)) => {
+                self.activation(Activation::Relu, &d.input)
+            }
+            OperationIr::Module(Module::Conv2d(d)) => {
+                let options = d.options.clone().into();
+                let kind = ops::ProductKind::Conv2d(options);
+                let mut inputs = vec![d.x.clone(), d.weight.clone()];
+                inputs.extend(d.bias.clone());
+                let float = [OperandQuantization::Float, OperandQuantization::Float];
+                self.product(&kind, &float, d.bias.is_some(), &inputs)
+            }
+            OperationIr::Module(Module::Linear(d)) => {
+                let mut inputs = vec![d.x.clone(), d.weight.clone()];
+                inputs.extend(d.bias.clone());
+                let float = [OperandQuantization::Float, OperandQuantization::Float];
+                let kind = ops::ProductKind::Linear;
+                self.product(&kind, &float, d.bias.is_some(), &inputs)
+            }
+            OperationIr::Module(Module::BatchNorm(d)) => {
+                let inputs = [&d.x, &d.gamma, &d.beta, &d.mean, &d.variance].map(Clone::clone);
+                self.norm(&inputs, d.epsilon.elem())
+            }
+            OperationIr::Module(Module::MaxPool2d(d)) if !d.ceil_mode => {
+                let pooling = Pooling::Max(ops::Sliding {
+                    size: d.kernel_size,
+                    stride: d.stride,
+                    padding: d.padding,
+                    dilation: d.dilation,
+                });
+                self.pool(pooling, &d.x)
+            }
+            OperationIr::Module(Module::AvgPool2d(d)) if !d.ceil_mode => {
+                let sliding = ops::Sliding {
+                    size: d.kernel_size,
+                    stride: d.stride,
+                    padding: d.padding,
+                    dilation: [1, 1],
+                };
+                self.pool(Pooling::Average(sliding, d.count_include_pad), &d.x)
+            }
+            OperationIr::Module(Module::AdaptiveAvgPool2d(d)) => {
+                self.pool(Pooling::AdaptiveAverage(d.output_size), &d.x)
+            }
+            other => {
+                let read = other.inputs().find_map(|t| self.value(t));
+                let what = format!("operation {} has no integers here", name(other));
+                Err(match read {
+                    Some(value) => no_grid(&value, &what),
+                    None => Error::capture(name(other), "reads what is not known"),
+                })
+            }
+        }
+    }
+
+    /// The value of a tensor that depends on the input.
+    pub(super) fn data(&self, tensor: &TensorIr) -> Result<Value, Error> {
+        let missing = || Error::capture("the model", "an operation reads parameters as an input");
+        self.value(tensor).ok_or_else(missing)
+    }
+
+    /// A quantization with the values of its parameters.
+    pub(super) fn quantized<'b>(
+        &self,
+        quantization: &'b OperandQuantization,
+        parameters: &[TensorIr],
+        value: &Value,
+    ) -> Result<Quantized<'b>, Error> {
+        let parameters = self.constants.parameters(parameters);
+        let dynamic = || no_grid(value, "is quantized by numbers that depend on the input");
+        Ok(Quantized {
+            quantization,
+            parameters: parameters.ok_or_else(dynamic)?,
+        })
+    }
+
+    /// Remembers that a tensor of the graph is that in a slot.
+    pub(super) fn note(&mut self, label: &Label, line: &Line) {
+        if line.is_whole() && line.step().is_some() {
+            self.places.push((label.clone(), line.tensor));
+        }
+    }
+
+    /// Adds a node whose name begins with that one.
+    pub(super) fn push(
+        &mut self,
+        stem: &str,
+        operator: impl Into<Operator>,
+        inputs: &[lowbit_int::TensorId],
+    ) -> Result<lowbit_int::TensorId, Error> {
+        let name = self.free(stem);
+        let node = self.graph.push(&name, operator, inputs);
+        node.map_err(|error| Error::capture("integers", error.to_string()))
+    }
+
+    /// A name that no tensor of the graph has.
+    pub(super) fn free(&self, stem: &str) -> String {
+        let stem = if stem.is_empty() { "node" } else { stem };
+        let taken = |name: &str| self.graph.find(name).is_some();
+        let others = (2..).map(|i| format!("{stem}.{i}"));
+        let mut names = std::iter::once(stem.to_string()).chain(others);
+        names.find(|name| !taken(name)).unwrap_or_default()
+    }
+
+    /// The integers of a line that has not been cut off, or a node that cuts it off.
+    pub(super) fn whole(&mut self, line: Line, stem: &str) -> Result<Line, Error> {
+        if line.is_whole() {
+            return Ok(line);
+        }
+        let numbers = self.graph.tensor(line.tensor).numbers();
+        let clamp = match line.step() {
+            Some(step) if step > 0.0 => clamp(&line, step, numbers),
+            _ => None,
+        };
+        let Some(clamp) = clamp else {
+            let reason =
+                "is cut off between two integers before it is quantized; give it a quantizer";
+            return Err(Error::capture(stem, reason));
+        };
+        let tensor = self.push(stem, clamp, &[line.tensor])?;
+        let (low, high) = (f64::NEG_INFINITY, f64::INFINITY);
+        Ok(Line {
+            tensor,
+            low,
+            high,
+            ..line
+        })
+    }
+
+    fn activation(&mut self, activation: Activation, x: &TensorIr) -> Result<Value, Error> {
+        let value = self.data(x)?;
+        self.activated(value, activation)
+    }
+
+    fn activated(&mut self, value: Value, activation: Activation) -> Result<Value, Error> {
+        let (low, high) = match activation {
+            Activation::Identity => return Ok(value),
+            Activation::Relu => (0.0, f64::INFINITY),
+            Activation::Relu6 => (0.0, 6.0),
+        };
+        let mut line = self.line(&value)?;
+        (line.low, line.high) = (line.low.clamp(low, high), line.high.clamp(low, high));
+        Ok(Value {
+            kind: Kind::Line(line),
+            ..value
+        })
+    }
+
+    /// The line of a value; an input has none before it is quantized.
+    pub(super) fn line(&self, value: &Value) -> Result<Line, Error> {
+        match &value.kind {
+            Kind::Line(line) => Ok(line.clone()),
+            Kind::Input(_) => Err(no_grid(value, "is not quantized")),
+        }
+    }
+
+    /// Batch normalization with given statistics.
+    fn norm(&mut self, inputs: &[TensorIr], epsilon: f64) -> Result<Value, Error> {
+        let value = self.data(&inputs[0])?;
+        let line = self.line(&value)?;
+        let line = self.whole(line, &stem(&value, "norm"))?;
+        let dynamic = || no_grid(&value, "is normalized by what depends on the input");
+        let parameters = self.constants.parameters(&inputs[1..]);
+        let parameters = parameters.ok_or_else(dynamic)?;
+        let [gamma, beta, mean, variance] = &parameters[..] else {
+            return Err(dynamic());
+        };
+        let channels = || 0..gamma.len();
+        let of = |all: &[f32], c: usize| f64::from(all[c]);
+        let factor = channels().map(|c| of(gamma, c) / (of(variance, c) + epsilon).sqrt());
+        let factor: Vec<f64> = factor.collect();
+        let more = channels().map(|c| of(beta, c) - of(mean, c) * factor[c]);
+        let line = line.then(&factor, &more.collect::<Vec<_>>());
+        Ok(Value::made(line, value.reader()))
+    }
+
+    fn pool(&mut self, pooling: Pooling, x: &TensorIr) -> Result<Value, Error> {
+        let value = self.data(x)?;
+        let stem = stem(&value, "pool");
+        let line = self.line(&value)?;
+        let sliding = |s: ops::Sliding| Windows::Sliding {
+            kernel: s.size.to_vec(),
+            sliding: Sliding {
+                stride: s.stride.to_vec(),
+                padding: s.padding.map(|p| [p, p]).to_vec(),
+                dilation: s.dilation.to_vec(),
+            },
+        };
+        let line = match pooling {
+            Pooling::Max(s) => {
+                let line = self.rising(line, &stem)?;
+                let windows = sliding(s);
+                let tensor = self.push(&stem, MaxPool { windows }, &[line.tensor])?;
+                Line { tensor, ..line }
+            }
+            Pooling::Average(s, include_padding) => {
+                let line = self.whole(line, &stem)?;
+                if include_padding && s.padding != [0, 0] && line.offset.iter().any(|&o| o != 0.0) {
+                    return Err(no_grid(
+                        &value,
+                        "is padded by zeros after a sum with no grid",
+                    ));
+                }
+                let windows = sliding(s);
+                self.average(
+                    &stem,
+                    AveragePool {
+                        windows,
+                        include_padding,
+                    },
+                    line,
+                )?
+            }
+            Pooling::AdaptiveAverage(size) => {
+                let line = self.whole(line, &stem)?;
+                let windows = Windows::Adaptive {
+                    output: size.to_vec(),
+                };
+                let include_padding = false;
+                self.average(
+                    &stem,
+                    AveragePool {
+                        windows,
+                        include_padding,
+                    },
+                    line,
+                )?
+            }
+            Pooling::Sum(_) => return Err(no_grid(&value, "is summed over windows")),
+        };
+        Ok(Value::made(line, value.reader()))
+    }
+
+    fn average(&mut self, stem: &str, pool: AveragePool, line: Line) -> Result<Line, Error> {
+        let before = self.graph.tensor(line.tensor).numbers().scale();
+        let tensor = self.push(stem, pool, &[line.tensor])?;
+        let after = self.graph.tensor(tensor).numbers().scale();
+        let scale = line.scale.iter().map(|s| s * (after / before));
+        Ok(Line {
+            scale: scale.collect(),
+            tensor,
+            ..line
+        })
+    }
+
+    fn reshape(&mut self, x: &TensorIr, out: &TensorIr) -> Result<Value, Error> {
+        let value = self.data(x)?;
+        let (Some(from), Some(to)) = (x.shape.get(1..), out.shape.get(1..)) else {
+            return Err(no_grid(&value, "is reshaped over the batch"));
+        };
+        if from == to && x.shape[0] == out.shape[0] {
+            return Ok(value);
+        }
+        let line = self.line(&value)?;
+        let elements: usize = from.iter().product();
+        if to != [elements] || x.shape[0] != out.shape[0] {
+            let text = format!("is reshaped from {from:?} to {to:?}, expected one dimension");
+            return Err(no_grid(&value, &text));
+        }
+        let tensor = self.push(&stem(&value, "flatten"), Flatten {}, &[line.tensor])?;
+        let times = elements / from[0];
+        Ok(Value::made(line.repeated(tensor, times), value.reader()))
+    }
+}
+
+/// The clamp of a line's integers, where its ends are integers.
+fn clamp(line: &Line, step: f64, numbers: Numbers) -> Option<Operator> {
+    if (line.low, line.high) == (0.0, f64::INFINITY) {
+        return Some(Rectifier {}.into());
+    }
+    let end = |end: f64, open: i64| match end.is_infinite() {
+        true => Some(open),
+        false => {
+            let k = end / step;
+            (k.fract() == 0.0).then_some(k as i64 + numbers.zero_point())
+        }
+    };
+    let least = end(line.low, numbers.least())?.max(numbers.least());
+    let greatest = end(line.high, numbers.greatest())?.min(numbers.greatest());
+    Some(Clamp { least, greatest }.into())
+}
+
+/// The name that nodes of a value's layer have.
+pub(super) fn stem(value: &Value, otherwise: &str) -> String {
+    let layer = value.reader().filter(|layer| !layer.is_empty());
+    layer.unwrap_or_else(|| otherwise.into())
+}
+
+/// That a value is on no grid.
+pub(super) fn no_grid(value: &Value, reason: &str) -> Error {
+    let place = match (&value.label, &value.kind) {
+        (Some(label), _) => label.to_string(),
+        (None, Kind::Input(_)) => "input".into(),
+        (None, Kind::Line(_)) => "a tensor between two layers".into(),
+    };
+    Error::capture(place, reason)
+}

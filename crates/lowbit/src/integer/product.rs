@@ -1,0 +1,205 @@
+//! Convolutions and linear layers.
+
+use burn_ir::TensorIr;
+use lowbit_int::Numbers;
+use lowbit_int::ops::{Convolution, Linear, Sliding, Weights};
+
+use super::constants::Integers;
+use super::line::{Line, Value, exponent};
+use super::lower::{Lowering, no_grid, stem};
+use crate::Error;
+use crate::ops::{OperandQuantization, ProductKind};
+
+/// A weight with the steps of its output channels.
+struct Weight {
+    shape: Vec<usize>,
+    integers: Vec<i64>,
+    /// One, or one for each channel.
+    steps: Vec<f64>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn product(
+        &mut self,
+        kind: &ProductKind,
+        quantizations: &[OperandQuantization; 2],
+        has_bias: bool,
+        inputs: &[TensorIr],
+    ) -> Result<Value, Error> {
+        let value = self.data(&inputs[0])?;
+        let rest = &inputs[2 + usize::from(has_bias)..];
+        let (of_input, of_weight) = rest.split_at(quantizations[0].parameters());
+        let quantized = self.quantized(&quantizations[0], of_input, &value)?;
+        let value = self.quantize(value, &quantized)?;
+        let name = stem(&value, "product");
+        let line = self.line(&value)?;
+        let line = self.whole(line, &name)?;
+        let Some(step) = line.step() else {
+            return Err(no_grid(&value, "is not quantized"));
+        };
+        if let Some(label) = &value.label {
+            self.note(label, &line);
+        }
+        let of_weight = self.quantized(&quantizations[1], of_weight, &value)?;
+        let weight = self.weight(
+            kind,
+            &inputs[1],
+            &of_weight.parameters,
+            of_weight.quantization,
+        );
+        let weight = weight.ok_or_else(|| {
+            let layer = value
+                .label
+                .as_ref()
+                .map_or("", |label| label.layer.as_str());
+            Error::capture(
+                format!("{layer}.weight").trim_start_matches('.'),
+                "is on no grid of integers; give it a quantizer",
+            )
+        })?;
+        let sums: Vec<f64> = weight.steps.iter().map(|s| s * step).collect();
+        let bias = match has_bias {
+            true => self.constants.numbers(&inputs[2]).map(|n| n.values),
+            false => None,
+        };
+        if has_bias && bias.is_none() {
+            return Err(no_grid(&value, "gets a bias that depends on the input"));
+        }
+        let (bias, offset) = split_bias(bias, &sums);
+        let channels = weight.shape[0];
+        let weights = weight
+            .weights()
+            .map_err(|reason| Error::capture(&name, reason))?;
+        let unit = weights.numbers.scale();
+        let tensor = match kind {
+            ProductKind::Linear => self.push(&name, Linear { weights, bias }, &[line.tensor]),
+            ProductKind::Conv2d(options) => {
+                let sliding = Sliding {
+                    stride: options.stride.to_vec(),
+                    padding: options.padding.map(|(a, b)| [a, b]).to_vec(),
+                    dilation: options.dilation.to_vec(),
+                };
+                let convolution = Convolution::new(weights, bias);
+                let convolution = convolution
+                    .with_sliding(sliding)
+                    .with_groups(options.groups);
+                self.push(&name, convolution, &[line.tensor])
+            }
+        }?;
+        debug_assert_eq!(channels, self.graph.tensor(tensor).shape()[0]);
+        let scale = match sums[..] {
+            [_] => unit * step,
+            _ => 1.0,
+        };
+        let mut line = Line::new(tensor, scale);
+        if sums.len() > 1 {
+            line.scale = sums;
+        }
+        line.offset = offset;
+        Ok(Value::made(line, value.reader()))
+    }
+
+    /// The weight, `[out, ..]`.
+    fn weight(
+        &self,
+        kind: &ProductKind,
+        tensor: &TensorIr,
+        parameters: &[Vec<f32>],
+        quantization: &OperandQuantization,
+    ) -> Option<Weight> {
+        let integers = self.constants.integers(tensor, quantization, parameters)?;
+        let integers = match kind {
+            ProductKind::Linear => transposed(integers),
+            ProductKind::Conv2d(_) => integers,
+        };
+        Weight::of(integers)
+    }
+}
+
+/// `[in, out]` as `[out, in]`.
+fn transposed(x: Integers) -> Integers {
+    let [rows, columns] = [x.shape[0], x.shape[1]];
+    let from = |i: usize| i % rows * columns + i / rows;
+    let count = rows * columns;
+    Integers {
+        shape: vec![columns, rows],
+        integers: (0..count).map(|i| x.integers[from(i)]).collect(),
+        steps: (0..count).map(|i| x.steps[from(i)]).collect(),
+    }
+}
+
+impl Weight {
+    /// The weight, if each channel has one step. Powers of two become the finest of them for all.
+    fn of(x: Integers) -> Option<Self> {
+        let channels = x.shape[0];
+        let inner = x.integers.len() / channels;
+        let steps = x.steps.chunks(inner).map(|steps| {
+            let alike = steps.iter().all(|&s| s == steps[0]);
+            (alike && steps[0] > 0.0).then_some(steps[0])
+        });
+        let steps: Vec<f64> = steps.collect::<Option<_>>()?;
+        let (shape, mut integers) = (x.shape, x.integers);
+        if steps.iter().all(|&s| s == steps[0]) {
+            let steps = vec![steps[0]];
+            return Some(Self {
+                shape,
+                integers,
+                steps,
+            });
+        }
+        let finest = steps.iter().copied().fold(f64::INFINITY, f64::min);
+        let shifts = steps
+            .iter()
+            .map(|s| exponent(s / finest).filter(|&e| e < 24));
+        if let (Some(_), Some(shifts)) = (exponent(finest), shifts.collect::<Option<Vec<_>>>()) {
+            for (channel, shift) in integers.chunks_mut(inner).zip(shifts) {
+                channel.iter_mut().for_each(|k| *k <<= shift);
+            }
+            let steps = vec![finest];
+            return Some(Self {
+                shape,
+                integers,
+                steps,
+            });
+        }
+        Some(Self {
+            shape,
+            integers,
+            steps,
+        })
+    }
+
+    /// The same for a graph. Of steps that differ from channel to channel the graph has the first; what
+    /// follows knows all of them.
+    fn weights(self) -> Result<Weights, String> {
+        let least = self.integers.iter().copied().min().unwrap_or(0).min(-1);
+        let greatest = self.integers.iter().copied().max().unwrap_or(0);
+        let bits = lowbit_formats::bits_of(least.into(), greatest.into());
+        let numbers = match (exponent(self.steps[0]), self.steps.len()) {
+            (Some(exponent), 1) => Numbers::power_of_two(bits, true, exponent),
+            _ => Numbers::affine(bits, true, self.steps[0], 0),
+        };
+        Ok(Weights {
+            shape: self.shape,
+            numbers: numbers?,
+            values: self.integers,
+        })
+    }
+}
+
+/// The bias as integers in units of the sums; where it is no multiple of them, as what the result of
+/// the layer is shifted by.
+fn split_bias(bias: Option<Vec<f32>>, sums: &[f64]) -> (Option<Vec<i64>>, Vec<f64>) {
+    let Some(bias) = bias else {
+        return (None, vec![0.0]);
+    };
+    let at = |i: usize| sums[if sums.len() == 1 { 0 } else { i }];
+    let units = bias.iter().enumerate();
+    let units: Vec<f64> = units.map(|(i, &b)| f64::from(b) / at(i)).collect();
+    let whole = |u: &f64| u.fract() == 0.0 && u.abs() < 2f64.powi(40);
+    if units.iter().all(whole) {
+        let integers = units.iter().map(|&u| u as i64);
+        return (Some(integers.collect()), vec![0.0]);
+    }
+    (None, bias.into_iter().map(f64::from).collect())
+}

@@ -1,0 +1,224 @@
+//! Networks as integers against the simulation that they are made of.
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Distribution, Tensor};
+use lowbit::calibrate::calibrate;
+use lowbit::capture::{Captured, prepare};
+use lowbit::config::{Fold, QPlan, TqtWidths};
+use lowbit::integer::lower;
+use lowbit::models::{Architecture, Classifier, Network};
+use lowbit_int::proof::{Exactness, Proof};
+
+/// A network with thresholds from random images.
+fn calibrated(name: &str, plan: &QPlan) -> (Network, Tensor<4>) {
+    let device = Device::flex();
+    let architecture: Architecture = name.parse().unwrap();
+    let ([channels, height, width], classes) = architecture.usual_images();
+    let network = architecture
+        .init([channels, height, width], classes, plan, 7, &device)
+        .unwrap();
+    let images = Tensor::random(
+        [6, channels, height, width],
+        Distribution::Uniform(-1.0, 1.0),
+        &device,
+    );
+    let run = |network: &Network| {
+        network.forward(images.clone());
+    };
+    let (network, _) = calibrate(network, |_| true, run).unwrap();
+    (network.valid(), images)
+}
+
+fn forward(network: &Network, images: Tensor<4>) -> Tensor<2> {
+    network.forward(images)
+}
+
+/// The same bits in every slot and result.
+fn assert_equal(name: &str, plan: &QPlan) {
+    let (network, images) = calibrated(name, plan);
+    let integers = lower(&network, &images, forward).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let comparison = integers
+        .compare_tensors(&network, &images, forward)
+        .unwrap();
+    for node in integers.graph().nodes() {
+        println!(
+            "  {} {:?}",
+            node.name(),
+            integers.graph().tensor(node.output()).shape()
+        );
+    }
+    assert!(comparison.is_equal(), "{name}: {comparison:?}");
+    assert!(comparison.tensors.len() > 5, "{comparison:?}");
+    let proof = Proof::of(integers.graph());
+    for node in proof.nodes() {
+        let exactness = &node.exactness;
+        assert!(
+            !matches!(exactness, Exactness::Not(_)),
+            "{}: {exactness}",
+            node.node
+        );
+    }
+}
+
+#[test]
+fn trained_thresholds_have_the_simulations_bits() {
+    let eight = QPlan::tqt_integer(TqtWidths::default());
+    let four = QPlan::tqt_integer(TqtWidths {
+        weight: 4,
+        activation: 4,
+        ..TqtWidths::default()
+    });
+    for plan in [eight, four] {
+        assert_equal("lenet", &plan);
+        let fold = Fold::Training;
+        assert_equal("cnn", &QPlan { fold, ..plan });
+    }
+}
+
+#[test]
+fn residual_networks_have_the_simulations_bits() {
+    let eight = QPlan {
+        fold: Fold::Training,
+        ..QPlan::tqt_integer(TqtWidths::default())
+    };
+    assert_equal("resnet8-v1", &eight);
+    assert_equal("resnet8-v1b", &eight);
+}
+
+/// Everything on grids of other methods than powers of two, but for what joins branches; normalizations in
+/// float.
+fn other_steps(method: &str) -> QPlan {
+    QPlan::from_toml(&format!(
+        "[default]
+        weight = {{ method = \"{method}\", bits = 4 }}
+        input = {{ method = \"{method}\", bits = 4 }}
+        [[overrides]]
+        position = [\"first\", \"last\"]
+        set.weight = {{ method = \"tqt\", bits = 8 }}
+        set.input = {{ method = \"tqt\", bits = 8 }}
+        [[overrides]]
+        type = \"Conv2d\"
+        set.output = {{ method = \"tqt\", bits = 8 }}
+        [[overrides]]
+        type = \"AdaptiveAvgPool2d\"
+        set.input = {{ method = \"tqt\", bits = 8 }}
+        [[overrides]]
+        path = \"fc\"
+        set.output = {{ method = \"tqt\", bits = 16 }}"
+    ))
+    .unwrap()
+}
+
+/// Normalizations in float between exact tensors are held against the simulation for every integer, so
+/// that DoReFa-Net's and LSQ's steps have its bits.
+#[test]
+fn normalizations_and_other_steps_have_the_simulations_bits() {
+    for method in ["dorefa", "lsq"] {
+        let (network, images) = calibrated("resnet8", &other_steps(method));
+        let integers =
+            lower(&network, &images, forward).unwrap_or_else(|e| panic!("{method}: {e}"));
+        let comparison = integers
+            .compare_tensors(&network, &images, forward)
+            .unwrap();
+        assert!(comparison.is_equal(), "{method}: {comparison:?}");
+        // Each of the seven convolutions inside reads what a normalization made.
+        assert!(integers.verified().len() >= 7, "{:?}", integers.verified());
+    }
+}
+
+/// A model of `burn::nn` alone.
+#[derive(Module, Debug)]
+struct Stock {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    conv2: Conv2d,
+    pool: MaxPool2d,
+    fc: Linear,
+}
+
+impl Stock {
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = relu(self.bn1.forward(self.conv1.forward(x)));
+        let y = relu(self.conv2.forward(x.clone()) + x);
+        let y: Tensor<2> = self.pool.forward(y).flatten(1, 3);
+        self.fc.forward(y)
+    }
+}
+
+/// Convolution, normalization, a shortcut, a pooling and a linear layer: through the capture.
+#[test]
+fn a_captured_model_has_the_simulations_bits() {
+    let device = Device::flex();
+    let conv = |channels| {
+        Conv2dConfig::new(channels, [3, 3])
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+            .init(&device)
+    };
+    let model = Stock {
+        conv1: conv([2, 4]),
+        bn1: BatchNormConfig::new(4).init(&device),
+        conv2: conv([4, 4]),
+        pool: MaxPool2dConfig::new([2, 2]).init(),
+        fc: LinearConfig::new(64, 3).init(&device),
+    };
+    let plan = QPlan::from_toml(
+        "[default]
+        weight = { method = \"tqt\", bits = 4 }
+        input = { method = \"tqt\", bits = 6 }
+        [[overrides]]
+        type = \"Add\"
+        set.input = { method = \"tqt\", bits = 8 }",
+    )
+    .unwrap();
+    let x = Tensor::random([6, 2, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
+    let run = |model: &Stock, x: Tensor<4>| model.forward(x);
+    let captured = prepare(model, &plan, &x, run).unwrap();
+    let calibration = x.clone();
+    let see = |model: &Captured<Stock, Tensor<4>, 2>| drop(model.forward(calibration));
+    let (captured, _) = calibrate(captured, |_| true, see).unwrap();
+    let captured = captured.valid();
+    let run = |model: &Captured<Stock, Tensor<4>, 2>, x: Tensor<4>| model.forward(x);
+    let integers = lower(&captured, &x, run).unwrap_or_else(|e| panic!("{e}"));
+    let comparison = integers.compare_tensors(&captured, &x, run).unwrap();
+    assert_eq!(comparison.different, 0, "{comparison:?}");
+    assert!(comparison.is_equal() && comparison.tensors.len() > 3, "{comparison:?}");
+    let random = integers.random(50, 0, 3).remove(0);
+    let x = Tensor::<4>::from_data(random, &device);
+    let comparison = integers.compare_tensors(&captured, &x, run).unwrap();
+    assert!(comparison.is_equal(), "{comparison:?}");
+}
+
+#[test]
+fn what_is_on_no_grid_is_named() {
+    let refused = |text: &str| {
+        let (network, images) = calibrated("lenet", &QPlan::from_toml(text).unwrap());
+        let refused = lower(&network, &images, forward);
+        refused.unwrap_err().to_string()
+    };
+    let eight = "{ method = \"tqt\", bits = 8 }";
+    for (text, expected) in [
+        (String::new(), "conv1.input: is not quantized"),
+        (
+            format!("[default]\ninput = {eight}"),
+            "conv1.weight: is on no grid of integers; give it a quantizer",
+        ),
+        (
+            format!("[default]\nweight = {eight}"),
+            "conv1.input: is not quantized",
+        ),
+        (
+            format!("[default]\nweight = {eight}\ninput = \"fp8_e4m3\""),
+            "conv1.input: is not rounded to the nearest of a grid",
+        ),
+        (
+            format!("[default]\nweight = {eight}\ninput = {eight}\n[last]\nweight = {eight}"),
+            "fc2.input: is not quantized",
+        ),
+    ] {
+        assert_eq!(refused(&text), expected, "{text}");
+    }
+}
