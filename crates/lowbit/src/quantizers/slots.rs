@@ -139,8 +139,7 @@ impl Quantizers {
     /// The scale that a parameter alone would have, `max |x| / (2^(bits - 1) - 1)`, if its slot is one
     /// of those that share one; to be handed to [`share`](Self::share).
     pub fn own_scale<const D: usize>(&self, slot: &str, x: &Tensor<D>) -> Option<f32> {
-        let shares = self.share.iter().any(|name| name.name() == slot);
-        let quantizer = self.get(slot).filter(|_| shares)?;
+        let quantizer = self.get(slot).filter(|_| self.shares(slot))?;
         quantizer.own_scale(x)
     }
 
@@ -180,10 +179,14 @@ impl Quantizers {
         Some(SharedScale::new(self.identity.id, largest))
     }
 
+    /// Whether a slot is one of those that share a scale.
+    fn shares(&self, slot: &str) -> bool {
+        self.share.iter().any(|name| name.name() == slot)
+    }
+
     /// Whether a slot shares a scale that is not known yet.
     fn awaits_scale(&self, slot: &str) -> bool {
-        let shares = self.share.iter().any(|name| name.name() == slot);
-        shares && SharedScale::of(self.identity.id).is_none()
+        self.shares(slot) && SharedScale::of(self.identity.id).is_none()
     }
 
     /// The layer's bias, as an operand.
@@ -253,10 +256,10 @@ impl Quantizers {
         let weight = weight.quantized();
         let of_bias = bias.and_then(|bias| self.own_scale(Slot::BIAS, bias));
         let scale = self.share([self.own_scale(Slot::WEIGHT, &weight), of_bias]);
-        (
-            self.operand(Slot::WEIGHT, weight, Of::Parameter(None)),
-            scale,
-        )
+        let weight = self.operand(Slot::WEIGHT, weight, Of::Parameter(None));
+        // It was seen when it came, before anything was known of its scale.
+        tap::read(self.identity.id, Slot::WEIGHT, &weight);
+        (weight, scale)
     }
 
     /// The layer's output, quantized; on the way back, the error that reaches it.
@@ -290,7 +293,7 @@ impl Quantizers {
     fn operand<const D: usize>(&self, slot: &str, x: Tensor<D>, of: Of<'_>) -> Operand<D> {
         match self.slots.get(slot) {
             Some(quantizer) => {
-                let shares = self.share.iter().any(|name| name.name() == slot);
+                let shares = self.shares(slot);
                 let shared = shares.then(|| SharedScale::of(self.identity.id)).flatten();
                 quantizer.operand_of(x, of, shared)
             }

@@ -6,7 +6,9 @@ use lowbit::calibrate::calibrate;
 use lowbit::config::{Describe, PlanFile, Preset, QConfig, QPlan};
 use lowbit::models::{Architecture, Classifier, Network};
 use lowbit::nn::{Linear, LinearConfig};
-use lowbit::quantizers::{BitShiftConfig, QuantizerConfig, RangeLinearConfig, Scheme};
+use lowbit::quantizers::{
+    BitShiftConfig, QuantizerConfig, RangeLinearConfig, Scheme, Selection, Taps,
+};
 
 const MIXED: &str = include_str!("../../../../recipes/plans/resnet20-mixed.toml");
 
@@ -281,6 +283,23 @@ fn weight_and_bias_share_a_scale() {
         values(shared.forward(Tensor::<2>::ones([1, 2], &device))),
         [3.0]
     );
+}
+
+/// What the operator reads of both, as above.
+#[test]
+fn taps_see_what_a_shared_scale_makes() {
+    let shared = sharing("share = [\"weight\", \"bias\"]");
+    let device = Device::flex().autodiff();
+    let taps = Taps::attach(&shared, Selection::all());
+    shared.forward(Tensor::<2>::ones([1, 2], &device));
+    let seen = taps.detach();
+    let of = |slot: &str| {
+        let seen = seen.iter().find(|tapped| tapped.place.slot == slot);
+        let seen = seen.unwrap();
+        [&seen.tensor, &seen.read].map(|data| data.iter::<f32>().collect::<Vec<_>>())
+    };
+    assert_eq!(of("weight"), [[1.5, -0.6], [1.5, -0.5]]);
+    assert_eq!(of("bias"), [[2.2], [2.0]]);
 }
 
 /// Zeros have no scale. Of weights up to 0.09 in 3 bits the step is 0.03 with a bias of 0, and of a bias of
