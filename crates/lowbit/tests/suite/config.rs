@@ -3,9 +3,10 @@
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lowbit::calibrate::calibrate;
-use lowbit::config::{Describe, PlanFile, Preset, QConfig, QPlan};
+use lowbit::config::{Describe, PlanFile, Planner, Preset, QConfig, QPlan};
 use lowbit::models::{Architecture, Classifier, Network};
-use lowbit::nn::{Linear, LinearConfig};
+use lowbit::nn::{Adder2dConfig, DecayConfig, EmbeddingConfig, LifConfig, Linear, LinearConfig};
+use lowbit::nn::{ShiftAdder2dConfig, ShiftConv2dConfig};
 use lowbit::quantizers::{
     BitShiftConfig, QuantizerConfig, RangeLinearConfig, Scheme, Selection, Taps,
 };
@@ -319,6 +320,81 @@ fn zeros_say_nothing_of_a_shared_scale() {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
     }
+}
+
+/// A layer that would leave each its own scale, and one whose weight nothing would quantize.
+#[test]
+fn a_layer_shares_what_it_says_or_is_refused() {
+    let symmetric = |bits: u32| range(&format!("bits = {bits}\nscheme = \"symmetric\""));
+    let sharing = |slots: [&str; 2]| {
+        let [first, second] = slots;
+        let mut config = QConfig::new()
+            .with(first, symmetric(8))
+            .with(second, symmetric(16));
+        config.share = slots.map(Into::into).to_vec();
+        config
+    };
+    let refused = |config: &dyn Describe| config.check().unwrap_err().to_string();
+    let lif = LifConfig::new(DecayConfig::tau(20.0)).with_recurrent(Some(3));
+    let lif = lif.with_quantization(sharing(["weight", "threshold"]));
+    assert_eq!(
+        refused(&lif),
+        "Lif.share: a Lif has a scale of its own for weight"
+    );
+    let both = || sharing(["weight", "bias"]);
+    let embedding = EmbeddingConfig::new(4, 3).with_quantization(both());
+    assert_eq!(
+        refused(&embedding),
+        "Embedding.share: a Embedding has a scale of its own for weight"
+    );
+    for bias in [true, false] {
+        let linear = LinearConfig::new(2, 2).with_bias(bias);
+        assert!(linear.with_quantization(both()).check().is_ok());
+    }
+    let adder = Adder2dConfig::new([2, 2], [1, 1]).with_quantization(both());
+    let shift = ShiftConv2dConfig::new([2, 2], [1, 1]);
+    let pair = ShiftAdder2dConfig::new(shift, adder);
+    assert_eq!(
+        pair.check().unwrap_err().to_string(),
+        "adder.share: the bias is added after the normalization, expected none"
+    );
+    assert!(pair.with_adder_norm(false).check().is_ok());
+}
+
+/// Of a plan, the slots that a layer has; where that leaves one, there is nothing to share.
+#[test]
+fn a_plan_shares_where_the_layer_does() {
+    let symmetric = "{ method = \"range-linear\", scheme = \"symmetric\", bits = 8 }";
+    let text = format!(
+        "[[overrides]]
+        path = \"*\"
+        set.share = [\"weight\", \"bias\"]
+        set.weight = {symmetric}
+        set.bias = {symmetric}
+        "
+    );
+    let plan = QPlan::from_toml(&text).unwrap();
+    let mut planner = Planner::new(&plan).unwrap();
+    let linear = planner.layer("fc", LinearConfig::new(2, 2)).unwrap();
+    assert_eq!(linear.quantization.share.len(), 2);
+    let embedding = planner.layer("table", EmbeddingConfig::new(4, 3)).unwrap();
+    assert!(embedding.quantization.share.is_empty());
+    assert!(embedding.quantization.get("weight").is_some());
+
+    let text = text.replace("\"bias\"]", "\"threshold\"]");
+    let text = text.replace("set.bias", "set.threshold");
+    let plan = QPlan::from_toml(&text).unwrap();
+    let mut planner = Planner::new(&plan).unwrap();
+    let refused = planner.layer("fc", LinearConfig::new(2, 2)).unwrap_err();
+    let message = "fc.share: a Linear has a scale of its own for threshold";
+    assert_eq!(refused.to_string(), message);
+    let float = QPlan::float();
+    let mut layers = Planner::new(&float).unwrap();
+    layers.layer("fc", LinearConfig::new(2, 2)).unwrap();
+    let checked = plan.check_on(&layers.finish().unwrap());
+    let problem = &checked.problems[0];
+    assert_eq!(problem.message, message);
+    assert_eq!(problem.entry, "overrides[0].set.share");
 }
 
 #[test]
