@@ -10,7 +10,7 @@ use crate::Error;
 use crate::config::{Describe, Description, Planner, QConfig};
 use crate::nn::planned::{check_function, with_parts_in_float};
 use crate::nn::rnn::gate_controller::{GateController, Gates};
-use crate::nn::rnn::{CANDIDATE, GATES, HIDDEN, sequence_of, steps_of};
+use crate::nn::rnn::{CANDIDATE, GATES, HIDDEN, check_clip, sequence_of, steps_of};
 use crate::nn::window::at_least_one;
 use crate::quantizers::{Quantizers, Slot};
 
@@ -35,7 +35,7 @@ pub struct GruConfig {
     /// The function of the new gate; one without parameters.
     #[config(default = "ActivationConfig::Tanh")]
     pub hidden_activation: ActivationConfig,
-    /// The hidden state is clamped to this on either side, if given.
+    /// The hidden state is clamped to this on either side, if given; finite and positive.
     pub clip: Option<f64>,
     /// What is quantized beside what the gates' linear layers quantize; the slots are `input`,
     /// `output`, `error`, and those that [`Gru`] names.
@@ -171,6 +171,7 @@ impl Describe for GruConfig {
     fn check_fields(&self) -> Result<(), Error> {
         at_least_one("d_input", &[self.d_input])?;
         at_least_one("d_hidden", &[self.d_hidden])?;
+        check_clip(self.clip)?;
         check_function("gate_activation", &self.gate_activation)?;
         check_function("hidden_activation", &self.hidden_activation)
     }

@@ -11,7 +11,8 @@ use crate::config::{Describe, Description, Planner, QConfig};
 use crate::nn::planned::{check_function, with_parts_in_float};
 use crate::nn::rnn::gate_controller::{GateController, Gates};
 use crate::nn::rnn::{
-    ACTIVATED_CELL, CANDIDATE, CELL, GATES, HIDDEN, sequence_of, steps_of, with_batch_first,
+    ACTIVATED_CELL, CANDIDATE, CELL, GATES, HIDDEN, check_clip, sequence_of, steps_of,
+    with_batch_first,
 };
 use crate::nn::window::at_least_one;
 use crate::quantizers::{Quantizers, Slot};
@@ -34,7 +35,7 @@ pub struct LstmConfig {
     /// Whether a sequence is read from its end.
     #[config(default = false)]
     pub reverse: bool,
-    /// The cell state is clamped to this on either side, if given.
+    /// The cell state is clamped to this on either side, if given; finite and positive.
     pub clip: Option<f64>,
     /// Whether the forget gate is 1 less the input gate.
     #[config(default = false)]
@@ -201,6 +202,7 @@ impl Describe for LstmConfig {
     fn check_fields(&self) -> Result<(), Error> {
         at_least_one("d_input", &[self.d_input])?;
         at_least_one("d_hidden", &[self.d_hidden])?;
+        check_clip(self.clip)?;
         check_function("gate_activation", &self.gate_activation)?;
         check_function("cell_activation", &self.cell_activation)?;
         check_function("hidden_activation", &self.hidden_activation)
