@@ -384,6 +384,7 @@ impl QPlan {
 mod tests {
     use super::*;
     use crate::config::Planner;
+    use crate::nn::ReluConfig;
 
     #[test]
     fn thirty_two_bits_are_float() {
@@ -395,7 +396,8 @@ mod tests {
     fn a_slot_that_no_layer_has_is_refused_once_the_layers_are_known() {
         let refused = |text: &str| {
             let plan = QPlan::from_toml(text).unwrap();
-            let planner = Planner::new(&plan).unwrap();
+            let mut planner = Planner::new(&plan).unwrap();
+            planner.layer("relu", ReluConfig::new()).unwrap();
             planner.finish().unwrap_err().to_string()
         };
         let tqt = "{ method = \"tqt\", bits = 8 }";
