@@ -40,6 +40,19 @@ struct LayerSums {
     draws: Draws,
 }
 
+/// Weight and bias of a layer that makes several sums with them in one pass: the weight is quantized
+/// once, and of each it is the whole gradient that is quantized, not each sum's part.
+#[derive(Debug)]
+pub(crate) struct Parameters<const W: usize> {
+    /// How the weight is quantized tells the step of the sums.
+    weight: Operand<W>,
+    quantized: Tensor<W>,
+    /// What it is rounded to may depend on the input.
+    bias: Option<Tensor<1>>,
+    /// While it is there, the bias has the scale that it shares.
+    _scale: Option<SharedScale>,
+}
+
 impl Default for Quantizers {
     /// A layer that quantizes nothing.
     fn default() -> Self {
@@ -210,12 +223,53 @@ impl Quantizers {
         sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
     ) -> Tensor<O> {
         let (weight, _scale) = self.sharing(weight, bias.as_ref());
+        let bias = bias.map(|bias| self.on_the_way_back(Slot::GRADIENT, bias));
+        self.sum_of(input, weight, bias, sums, sum)
+    }
+
+    /// Weight and bias, for several sums of one pass.
+    pub(crate) fn parameters<const W: usize>(
+        &self,
+        weight: Tensor<W>,
+        bias: Option<Tensor<1>>,
+    ) -> Parameters<W> {
+        let (weight, scale) = self.sharing(self.weight(weight), bias.as_ref());
+        Parameters {
+            quantized: weight.clone().quantized(),
+            weight,
+            bias: bias.map(|bias| self.on_the_way_back(Slot::GRADIENT, bias)),
+            _scale: scale,
+        }
+    }
+
+    /// [`accumulate`](Self::accumulate) with such a weight and bias.
+    pub(crate) fn accumulate_with<const I: usize, const W: usize, const O: usize>(
+        &self,
+        input: Operand<I>,
+        parameters: &Parameters<W>,
+        sums: Sums,
+        sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
+    ) -> Tensor<O> {
+        let (weight, bias) = (parameters.weight.clone(), parameters.bias.clone());
+        let quantized = parameters.quantized.clone();
+        let of_quantized = |input, _: Operand<W>, bias| sum(input, quantized.into(), bias);
+        self.sum_of(input, weight, bias, sums, of_quantized)
+    }
+
+    /// The sum of an input's products with a weight whose scale is known, and a bias whose gradient is
+    /// quantized.
+    fn sum_of<const I: usize, const W: usize, const O: usize>(
+        &self,
+        input: Operand<I>,
+        weight: Operand<W>,
+        bias: Option<Tensor<1>>,
+        sums: Sums,
+        sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
+    ) -> Tensor<O> {
         let counted = self.accumulator.is_some() || self.slots.get(Slot::BIAS).is_some();
         let step = counted.then(|| sums.step(&input, &weight)).flatten();
-        let bias = bias.map(|bias| {
-            let bias = self.on_the_way_back(Slot::GRADIENT, bias);
-            self.seen_operand(Slot::BIAS, bias, Of::Parameter(step.as_ref()))
-        });
+        let bias =
+            bias.map(|bias| self.seen_operand(Slot::BIAS, bias, Of::Parameter(step.as_ref())));
         let Some((accumulator, step)) = self.accumulator.as_ref().zip(step) else {
             return sum(input, weight, bias);
         };

@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn as plain;
 use burn::store::ModuleRecord;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData, Tolerance};
-use lowbit::config::{Describe, Description, QConfig};
+use lowbit::config::{Describe, Description, Planner, QConfig, QPlan};
 use lowbit::nn;
 use lowbit::quantizers::{
     FormatQuantizerConfig, QuantizerConfig, Selection, Slot, Tapped, Taps, set_rounding,
@@ -754,6 +754,49 @@ fn a_gradients_slot_rounds_that_gradient_and_no_other() {
             assert_eq!(found.result, plain.result, "{at}.gradient");
         }
     });
+}
+
+/// The gradients of recurrent layers, each over three steps, and how often each weight is read.
+fn recurrent(text: &str) -> (BTreeMap<String, Vec<f32>>, Vec<String>) {
+    let device = Device::flex().autodiff();
+    let plan = QPlan::from_toml(text).unwrap();
+    let mut planner = Planner::new(&plan).unwrap();
+    let (lstm, gru) = (
+        nn::LstmConfig::new(3, 4, true).init_planned(&mut planner, "0", &device),
+        nn::GruConfig::new(3, 4, true).init_planned(&mut planner, "1", &device),
+    );
+    planner.finish().unwrap();
+    let layers = (lstm.unwrap(), gru.unwrap()).map(&mut Fill::rounding(None));
+    let x = || input([2, 3, 3], wave(18, 0.77), &device);
+    let taps = Taps::attach(&layers, Selection::all());
+    let y = layers.0.forward(x(), None).0 + layers.1.forward(x(), None);
+    let seen = taps.detach();
+    let weights = seen.iter().filter(|seen| seen.place.slot == Slot::WEIGHT);
+    let weights = weights.map(Tapped::path).collect();
+    let error = TensorData::new(wave(24, 1.3), [2, 3, 4]);
+    let error = Tensor::<3>::from_data(error, &device).mul_scalar(64.0);
+    let gradients = (y * error).sum().backward();
+    (OfParameters::of(&layers, &gradients), weights)
+}
+
+/// What every step uses has one gradient, which is rounded whole, not each step's part, and is quantized
+/// once.
+#[test]
+fn what_all_steps_use_is_rounded_once() {
+    let (plain, _) = recurrent("");
+    let gradient = format!("{{ method = \"format\", format = \"{GRID}\" }}");
+    let (found, weights) = recurrent(&format!("[default]\ngradient = {gradient}\n"));
+    assert_eq!(found.len(), 2 * 2 * (4 + 3));
+    let expected = plain.clone().into_iter();
+    let expected = expected.map(|(path, numbers)| (path, rounded(numbers)));
+    let expected: BTreeMap<String, Vec<f32>> = expected.collect();
+    assert_eq!(found, expected);
+    for (path, numbers) in &expected {
+        let is_rounded = numbers.iter().any(|x| *x != 0.0) && *numbers != plain[path];
+        assert!(is_rounded, "{path}: {:?}", plain[path]);
+    }
+    let each: BTreeSet<&String> = weights.iter().collect();
+    assert_eq!((weights.len(), each.len()), (14, 14));
 }
 
 #[test]
