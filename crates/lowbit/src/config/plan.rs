@@ -384,7 +384,7 @@ impl QPlan {
 mod tests {
     use super::*;
     use crate::config::Planner;
-    use crate::nn::ReluConfig;
+    use crate::nn::LinearConfig;
 
     #[test]
     fn thirty_two_bits_are_float() {
@@ -394,22 +394,24 @@ mod tests {
 
     #[test]
     fn a_slot_that_no_layer_has_is_refused_once_the_layers_are_known() {
-        let refused = |text: &str| {
+        let refused = |text: &str, paths: &[&str]| {
             let plan = QPlan::from_toml(text).unwrap();
             let mut planner = Planner::new(&plan).unwrap();
-            planner.layer("relu", ReluConfig::new()).unwrap();
+            for &path in paths {
+                planner.layer(path, LinearConfig::new(1, 1)).unwrap();
+            }
             planner.finish().unwrap_err().to_string()
         };
         let tqt = "{ method = \"tqt\", bits = 8 }";
         for slot in ["tau", "alpha", "state", "wieght"] {
             assert_eq!(
-                refused(&format!("[default]\n{slot} = {tqt}")),
+                refused(&format!("[default]\n{slot} = {tqt}"), &[]),
                 format!("default.{slot}: no layer has the slot `{slot}`")
             );
         }
         assert_eq!(
-            refused("[[widths]]\npath = \"*\"\nwieght = 8"),
-            "widths[0].wieght: no layer has the slot `wieght`"
+            refused("[[widths]]\npath = \"*\"\nwieght = 8", &["fc"]),
+            "widths[0].wieght: no layer has the slot `wieght`; the nearest is `weight`"
         );
     }
 
