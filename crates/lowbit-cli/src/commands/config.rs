@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use lowbit::Device;
-use lowbit::config::{CheckedLayer, FilePlace, Layer, PlanCheck, PlanFile, Preset, QPlan};
+use lowbit::config::{CheckedLayer, FilePlace, Layer, PlanCheck, PlanFile, Preset, Problem, QPlan};
 use lowbit::data::DataSet;
 use lowbit::models::{Architecture, Classifier};
 use lowbit::report::Table;
@@ -154,20 +154,13 @@ impl Check {
         let file = PlanFile::read(&self.file, self.run.as_deref())?;
         let network = self.network(&file)?;
         let checked = file.plan.check_on(&network.layers(&file.plan)?);
-        let code = match checked.problems.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        };
-        let problems = checked.problems.iter();
-        let places = problems.map(|problem| (file.place(&problem.entry), &problem.message));
-        let lines: Vec<String> = places
-            .map(|(place, message)| format!("error: {place}: {message}"))
-            .collect();
+        let code = code(&checked);
+        let problems = problems(&checked, &file);
         match self.json {
             true => print_json(&self.report(&file, network.model, checked))?,
-            false => print(table(&checked, |entry| file.place(entry).line.to_string()))?,
+            false => print(table(&checked, &file))?,
         }
-        lines.iter().for_each(say);
+        problems.iter().for_each(say);
         Ok(code)
     }
 
@@ -214,9 +207,26 @@ impl Check {
     }
 }
 
+fn code(checked: &PlanCheck) -> ExitCode {
+    match checked.problems.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// A line for each problem, with its place in the file.
+fn problems(checked: &PlanCheck, file: &PlanFile) -> Vec<String> {
+    let problems = checked.problems.iter();
+    let lines = problems.map(|Problem { entry, message }| {
+        let place = file.place(entry);
+        format!("error: {place}: {message}")
+    });
+    lines.collect()
+}
+
 /// A line for each slot that is quantized, and one for the others of its layer that are in float for the
-/// same reason; `place` says where an entry is.
-fn table(checked: &PlanCheck, place: impl Fn(&str) -> String) -> Table {
+/// same reason.
+fn table(checked: &PlanCheck, file: &PlanFile) -> Table {
     let mut rows = Vec::new();
     for layer in &checked.layers {
         let first = rows.len();
@@ -229,10 +239,10 @@ fn table(checked: &PlanCheck, place: impl Fn(&str) -> String) -> Table {
                 }
                 continue;
             };
-            rows.push(row(slot.slot.clone(), quantized, &slot.entries, &place));
+            rows.push(row(slot.slot.clone(), quantized, &slot.entries, file));
         }
         for (slots, by) in floats {
-            rows.push(row(slots.join(" "), "float", by, &place));
+            rows.push(row(slots.join(" "), "float", by, file));
         }
         let position = layer.position.map_or(String::new(), |at| at.to_string());
         let named = [layer.path.clone(), layer.layer_type.into(), position];
@@ -249,13 +259,9 @@ fn table(checked: &PlanCheck, place: impl Fn(&str) -> String) -> Table {
     table
 }
 
-fn row(
-    slots: String,
-    quantized: &str,
-    entries: &[String],
-    place: &impl Fn(&str) -> String,
-) -> Vec<String> {
-    let lines: Vec<String> = entries.iter().map(|entry| place(entry)).collect();
+fn row(slots: String, quantized: &str, entries: &[String], file: &PlanFile) -> Vec<String> {
+    let lines = entries.iter().map(|entry| file.place(entry).line);
+    let lines: Vec<String> = lines.map(|line| line.to_string()).collect();
     let or_none = |text: String| if text.is_empty() { "-".into() } else { text };
     let named = ["", "", ""].map(String::from).into_iter();
     let said = [
@@ -278,16 +284,13 @@ impl Show {
         let network = Network { model, data: None };
         let file = PlanFile::parse(self.name.name(), &text, None)?;
         let checked = plan.check_on(&network.layers(&plan)?);
-        let table = table(&checked, |entry| file.place(entry).line.to_string());
-        let table = table.to_string();
+        let table = table(&checked, &file).to_string();
         let lines = table.lines().map(|line| format!("# {line}\n"));
         let comments: String = lines.collect();
         print(format_args!(
             "{text}\n# What it makes of {model}:\n#\n{comments}"
         ))?;
-        match checked.problems.first() {
-            None => Ok(ExitCode::SUCCESS),
-            Some(problem) => Err(problem.message.clone().into()),
-        }
+        problems(&checked, &file).iter().for_each(say);
+        Ok(code(&checked))
     }
 }

@@ -7,16 +7,33 @@ use super::{Layer, Part, QConfig, QPlan, Resolved, Rule};
 use crate::Error;
 use crate::quantizers::{QuantizerConfig, Slot};
 
-/// The entries of a plan that did something.
+/// The layers so far, and the entries of a plan that did something for them.
 #[derive(Debug, Default)]
 pub(super) struct Used {
+    /// The place of each layer among those with a weight.
+    positions: Vec<Option<usize>>,
     matched: Vec<Rule>,
     /// Overrides with slots that they changed.
     changed: Vec<(usize, String)>,
 }
 
 impl Used {
-    pub(super) fn note(&mut self, resolved: &Resolved) {
+    /// What a plan makes of the next layer, and its place among those with a weight.
+    pub(super) fn resolve(&mut self, plan: &QPlan, layer: &Layer) -> (Resolved, Option<usize>) {
+        let weights = self.weights();
+        let position = layer.description.weight.map(|_| weights);
+        let resolved = plan.resolve(layer, position);
+        self.positions.push(position);
+        self.note(&resolved);
+        (resolved, position)
+    }
+
+    /// How many layers have a weight.
+    fn weights(&self) -> usize {
+        self.positions.iter().flatten().count()
+    }
+
+    fn note(&mut self, resolved: &Resolved) {
         self.matched.extend(&resolved.matched);
         for (slot, rules) in resolved.rules.iter() {
             for rule in rules {
@@ -29,7 +46,7 @@ impl Used {
     }
 
     /// Overrides, then widths, that matched no layer.
-    pub(super) fn unmatched(&self, plan: &QPlan) -> impl Iterator<Item = Rule> {
+    fn unmatched(&self, plan: &QPlan) -> impl Iterator<Item = Rule> {
         let overrides = (0..plan.overrides.len()).map(Rule::Override);
         let widths = (0..plan.widths.len()).map(Rule::Widths);
         let all = overrides.chain(widths);
@@ -38,10 +55,7 @@ impl Used {
 
     /// Slots that an override names and that none of its layers has. A bias is no error for layers
     /// that happen to have none.
-    pub(super) fn idle<'a>(
-        &'a self,
-        plan: &'a QPlan,
-    ) -> impl Iterator<Item = (usize, String)> + 'a {
+    fn idle<'a>(&'a self, plan: &'a QPlan) -> impl Iterator<Item = (usize, String)> + 'a {
         let overrides = plan.overrides.iter().enumerate();
         let matching = overrides.filter(|(i, _)| self.matched.contains(&Rule::Override(*i)));
         let named = matching.flat_map(|(i, item)| {
@@ -53,11 +67,6 @@ impl Used {
         });
         named.filter(|named| named.1 != Slot::BIAS && !self.changed.contains(named))
     }
-}
-
-/// What an override or widths ask of a layer, for messages.
-pub(super) fn wanted(plan: &QPlan, rule: Rule) -> String {
-    which(plan, rule).wanted().join(" and ")
 }
 
 fn which(plan: &QPlan, rule: Rule) -> Which<'_> {
@@ -138,12 +147,8 @@ impl QPlan {
     pub fn check_on(&self, layers: &[Layer]) -> PlanCheck {
         let mut checked = PlanCheck::default();
         let mut used = Used::default();
-        let mut weights = 0;
         for layer in layers {
-            let position = layer.description.weight.map(|_| weights);
-            weights += usize::from(position.is_some());
-            let resolved = self.resolve(layer, position);
-            used.note(&resolved);
+            let (resolved, position) = used.resolve(self, layer);
             let refused = layer.description.check(&layer.path, &resolved.config);
             if let Err(error) = refused {
                 checked.problems.push(self.blame(layer, &resolved, &error));
@@ -155,14 +160,7 @@ impl QPlan {
                 slots: self.slots_of(layer, &resolved),
             });
         }
-        self.check_patterns(layers, &used, &mut checked.problems);
-        let given = self.layer_widths.len();
-        if given != 0 && given != weights {
-            checked.problems.push(Problem {
-                entry: "layer_widths".into(),
-                message: format!("has {given} widths, the network {weights} layers with a weight"),
-            });
-        }
+        checked.problems.extend(self.check_used(layers, &used));
         checked
     }
 
@@ -210,47 +208,80 @@ impl QPlan {
         let slot = config.named().find(named);
         let slot = slot.or_else(|| config.named().find(missing));
         let slot = slot.unwrap_or_default();
-        let rules = resolved.rules.get(slot).into_iter().flatten();
-        let last = rules.chain(&resolved.matched).next();
+        let rules = resolved.rules.get(slot).map_or(&[][..], Vec::as_slice);
+        // A plan's quantizers can be built as they stand: it is a width that took one out of its range.
+        let rule = match is_out_of_range(config, slot) {
+            true => rules.last(),
+            false => rules.first(),
+        };
+        let rule = rule.or(resolved.matched.first());
         Problem {
-            entry: last.map_or("plan".into(), |&rule| self.entry(rule, slot)),
+            entry: rule.map_or("plan".into(), |&rule| self.entry(rule, slot)),
             message: text,
         }
     }
 
-    /// Patterns that match nothing and slots that nothing has, with the nearest that there are.
-    fn check_patterns(&self, layers: &[Layer], used: &Used, problems: &mut Vec<Problem>) {
-        for rule in used.unmatched(self) {
+    /// What is wrong once all layers are known: patterns that match nothing and slots that nothing has,
+    /// with the nearest that there are, and widths that are not one for each layer.
+    pub(super) fn check_used(&self, layers: &[Layer], used: &Used) -> Vec<Problem> {
+        let unmatched = used.unmatched(self).map(|rule| Problem {
+            entry: rule.to_string(),
+            message: no_match(which(self, rule), layers, used.weights()),
+        });
+        let mut problems: Vec<Problem> = unmatched.collect();
+        problems.extend(self.check_slots(layers));
+        problems.extend(self.check_idle(layers, used));
+        let (given, weights) = (self.layer_widths.len(), used.weights());
+        if given != 0 && given != weights {
             problems.push(Problem {
-                entry: rule.to_string(),
-                message: no_match(which(self, rule), layers),
+                entry: "layer_widths".into(),
+                message: format!("has {given} widths, the network {weights} layers with a weight"),
             });
         }
+        problems
+    }
+
+    /// Slots that no layer has. Input, weight, bias, sum and output are of layers everywhere: a plan
+    /// may speak of biases to a network without any.
+    fn check_slots(&self, layers: &[Layer]) -> Vec<Problem> {
         let known = |slot: &str| {
             let has = |layer: &Layer| layer.description.has_slot(slot);
             Slot::EVERYWHERE.contains(&slot) || layers.iter().any(has)
         };
         let slots = layers.iter().flat_map(|l| l.description.every_slot());
         let slots: Vec<&str> = slots.collect();
-        for (part, slot) in self.spoken_of().filter(|(_, slot)| !known(slot)) {
-            let message = format!("no layer has the slot `{slot}`{}", suggestion(slot, &slots));
-            let entry = format!("{part}.{slot}");
-            problems.push(Problem { entry, message });
-        }
-        for (i, slot) in used.idle(self) {
+        let unknown = self.spoken_of().filter(|(_, slot)| !known(slot));
+        let problems = unknown.map(|(part, slot)| Problem {
+            entry: format!("{part}.{slot}"),
+            message: format!("no layer has the slot `{slot}`{}", suggestion(slot, &slots)),
+        });
+        problems.collect()
+    }
+
+    /// Slots that none of the layers has which an override matches.
+    fn check_idle(&self, layers: &[Layer], used: &Used) -> Vec<Problem> {
+        let problems = used.idle(self).map(|(i, slot)| {
             let which = self.overrides[i].which();
-            let matching = layers.iter().filter(|layer| {
-                let all = layers.iter().filter(|l| l.description.weight.is_some());
-                let index = all.take_while(|l| l.path != layer.path).count();
-                which.fits(layer, layer.description.weight.map(|_| index))
-            });
-            let own = matching.flat_map(|layer| layer.description.every_slot());
+            let placed = layers.iter().zip(&used.positions);
+            let matching = placed.filter(|(layer, position)| which.fits(layer, **position));
+            let own = matching.flat_map(|(layer, _)| layer.description.every_slot());
             let own: Vec<&str> = own.collect();
             let nearest = suggestion(&slot, &own);
-            let message = format!("no layer that it matches has the slot `{slot}`{nearest}");
-            let entry = self.entry(Rule::Override(i), &slot);
-            problems.push(Problem { entry, message });
-        }
+            Problem {
+                entry: self.entry(Rule::Override(i), &slot),
+                message: format!("no layer that it matches has the slot `{slot}`{nearest}"),
+            }
+        });
+        problems.collect()
+    }
+}
+
+/// Whether what is in a slot can be built nowhere.
+fn is_out_of_range(config: &QConfig, slot: &str) -> bool {
+    let accumulator = config.accumulator.as_ref();
+    match (slot, accumulator) {
+        (Slot::ACCUMULATOR, Some(accumulator)) => accumulator.check().is_err(),
+        _ => config.get(slot).is_some_and(|q| q.check(slot).is_err()),
     }
 }
 
@@ -259,12 +290,11 @@ fn suggestion(text: &str, known: &[&str]) -> String {
     nearest.map_or(String::new(), |near| format!("; the nearest is `{near}`"))
 }
 
-/// Which of the things that are asked no layer is, or that none is all of them.
-fn no_match(which: Which<'_>, layers: &[Layer]) -> String {
+/// Which of the things that are asked no layer is, or that none is all of them; so many layers have a
+/// weight.
+fn no_match(which: Which<'_>, layers: &[Layer], weights: usize) -> String {
     let paths: Vec<&str> = layers.iter().map(|layer| layer.path.as_str()).collect();
     let types: Vec<&str> = layers.iter().map(|layer| layer.description.name).collect();
-    let weights = layers.iter().filter(|l| l.description.weight.is_some());
-    let count = weights.count();
     let alone = [
         Which {
             path: which.path,
@@ -291,7 +321,7 @@ fn no_match(which: Which<'_>, layers: &[Layer]) -> String {
     }
     let wanted = which.wanted().join(" and ");
     match which.position {
-        Some(_) => format!("{wanted} matches no layer; {count} have a weight, from 0"),
+        Some(_) => format!("{wanted} matches no layer; {weights} have a weight, from 0"),
         None => format!("{wanted} match no layer together"),
     }
 }
@@ -464,6 +494,38 @@ mod tests {
         assert_eq!(says(&built[0], "input").as_deref(), Some("tqt 8"));
         assert_eq!(says(&built[1], "weight").as_deref(), Some("tqt 4"));
         assert_eq!(says(&built[1], "input").as_deref(), Some("tqt 8"));
+    }
+
+    /// 4 bits are in range, 77 are not; an accumulator has no more than 64.
+    #[test]
+    fn the_entry_with_the_last_width_is_to_blame() {
+        let tqt = "{ method = \"tqt\", bits = 4 }";
+        let default = format!("[default]\nweight = {tqt}\ninput = {tqt}\n");
+        for (widths, expected) in [
+            (
+                "[[widths]]\npath = \"body*\"\nweight = 77\n",
+                "widths[0].weight",
+            ),
+            (
+                "[[widths]]\npath = \"body*\"\ninput = 77\n",
+                "widths[0].input",
+            ),
+            (
+                "[[widths]]\npath = \"body*\"\nweight = 6\n[[widths]]\ntype = \"Conv2d\"\nweight = 1\n",
+                "widths[1].weight",
+            ),
+            (
+                "accumulator = { bits = 20 }\n[[widths]]\npath = \"body*\"\naccumulator = 99\n",
+                "widths[0].accumulator",
+            ),
+        ] {
+            let checked = checked(&format!("{default}{widths}"));
+            let entries = checked.problems.iter().map(|problem| &problem.entry[..]);
+            assert_eq!(entries.collect::<Vec<_>>(), [expected]);
+        }
+        let text = format!("layer_widths = [4, 99, 4]\n{default}");
+        let entry = &checked(&text).problems[0].entry;
+        assert_eq!(entry, "layer_widths[1]");
     }
 
     #[test]

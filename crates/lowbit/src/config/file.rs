@@ -131,14 +131,22 @@ impl PlanFile {
 impl Holder {
     /// The plan, and its key with a point after it.
     fn take(self, source: &str, run: Option<&str>) -> Result<(QPlan, String), Error> {
-        let lists = [("runs", self.runs), ("compare", self.compare)];
-        let runs = lists.into_iter().flat_map(|(list, runs)| {
+        let of_all = |plan: &QPlan| (plan.clone(), "plan.".to_string());
+        // What is compared has the file's settings where it has none of its own; runs are complete.
+        let lists = [
+            ("runs", self.runs, None),
+            ("compare", self.compare, self.plan.as_ref().map(of_all)),
+        ];
+        let runs = lists.into_iter().flat_map(|(list, runs, usual)| {
             let runs = runs.into_iter().enumerate();
-            runs.map(move |(i, run)| (format!("{list}[{i}].plan."), run))
+            runs.map(move |(i, Run { name, plan })| {
+                let own = plan.map(|plan| (plan, format!("{list}[{i}].plan.")));
+                (name, own.or_else(|| usual.clone()))
+            })
         });
         let mut names = Vec::new();
-        for (key, Run { name, plan }) in runs {
-            let Some(plan) = plan else { continue };
+        for (name, plan) in runs {
+            let Some((plan, key)) = plan else { continue };
             if run == Some(&name) {
                 return Ok((plan, key));
             }
@@ -323,6 +331,30 @@ mod tests {
         assert_eq!(
             none.to_string(),
             "a.toml: no run `two` has a plan; runs with one are four, eight"
+        );
+    }
+
+    #[test]
+    fn what_is_compared_has_the_files_plan_unless_it_has_its_own() {
+        let text = "[plan.default]
+            weight = { method = \"tqt\", bits = 4 }
+            [[compare]]
+            name = \"usual\"
+            lr = 0.1
+            [[compare]]
+            name = \"eight\"
+            [compare.plan.default]
+            weight = { method = \"tqt\", bits = 8 }
+            ";
+        for (run, bits, line) in [("usual", 4, 2), ("eight", 8, 9)] {
+            let file = PlanFile::parse("a.toml", text, Some(run)).unwrap();
+            assert_eq!(file.plan.default.get("weight").unwrap().bits(), bits);
+            assert_eq!(file.place("default.weight").line, line);
+        }
+        let none = PlanFile::parse("a.toml", text, Some("two")).unwrap_err();
+        assert_eq!(
+            none.to_string(),
+            "a.toml: no run `two` has a plan; runs with one are usual, eight"
         );
     }
 }

@@ -24,6 +24,9 @@ pub struct Description {
     pub sums: Option<Sums>,
     /// Whether it can make its sums in low precision.
     pub accumulates: bool,
+    /// The slots that can have one scale: those that it hands to
+    /// [`Quantizers::share`], weight and bias where it sums.
+    pub shares: Vec<&'static str>,
     /// Whether its results can be negative, whatever its parameters become; calibration makes
     /// integers of what never can be unsigned.
     pub signs: Signs,
@@ -43,6 +46,7 @@ impl Description {
             weight_format: None,
             sums: None,
             accumulates: false,
+            shares: Vec::new(),
             signs: Signs::Any,
             leaves_grid: false,
         }
@@ -66,6 +70,7 @@ impl Description {
             slots,
             weight: Some(weight),
             sums: Some(sums),
+            shares: vec![Slot::WEIGHT, Slot::BIAS],
             ..Self::new(name)
         }
     }
@@ -95,7 +100,7 @@ impl Description {
     pub fn has_slot(&self, slot: &str) -> bool {
         self.slots.contains(&slot)
             || self.accumulates && slot == Slot::ACCUMULATE
-            || self.slots.len() > 1 && slot == Slot::SHARE
+            || !self.shares.is_empty() && slot == Slot::SHARE
     }
 
     /// The names of everything that a plan may speak of, in order.
@@ -123,10 +128,21 @@ impl Description {
             let message = format!("a {} makes its sums in float", self.name);
             return Err(Error::config(path, message));
         }
+        self.check_share(path, config)?;
         config.check().map_err(|error| error.within(path))?;
         config
             .check_accumulator(self.weight_format.is_some())
             .map_err(|error| error.within(path))
+    }
+
+    /// Whether the layer has one scale for all that is to share one.
+    fn check_share(&self, path: &str, config: &QConfig) -> Result<(), Error> {
+        let alone = |slot: &&Slot| !self.shares.contains(&slot.name());
+        let Some(slot) = config.share.iter().find(alone) else {
+            return Ok(());
+        };
+        let message = format!("a {} has a scale of its own for {slot}", self.name);
+        Err(Error::config(Slot::SHARE, message).within(path))
     }
 }
 

@@ -11,12 +11,12 @@ use crate::quantizers::{DorefaConfig, DorefaWeightConfig, PerSlot, QuantizerConf
 
 /// How a network is quantized: a default, and what differs from it.
 ///
-/// `default` is for layers with a weight (convolutions, `Linear`, `Embedding`, `Adder2d`), except
-/// the first and the last of them, which have `first` and `last` and stay in float unless those say
-/// otherwise; `unweighted` is for layers that compute without one. Of all these a layer takes the
-/// slots that it has. Then each of `overrides` that matches a layer, of any type, replaces all its
-/// slots, or those that it names, in order, so that the last one wins. `docs/config.md` describes
-/// every key.
+/// `default` is for layers with a weight (convolutions, `Linear`, `Embedding`, `Adder2d`, recurrent
+/// spiking neurons), except the first and the last of them, which have `first` and `last` and stay in
+/// float unless those say otherwise; `unweighted` is for layers that compute without one. Of all these
+/// a layer takes the slots that it has. Then each of `overrides` that matches a layer, of any type,
+/// replaces all its slots, or those that it names, in order, so that the last one wins.
+/// `docs/config.md` describes every key.
 ///
 /// In TOML:
 ///
@@ -45,8 +45,8 @@ pub struct QPlan {
     /// Of the last layer with a weight.
     #[serde(default)]
     pub last: QConfig,
-    /// Of layers without a weight whose results are not on their inputs' grid: `Add`, `Mul`,
-    /// `Concat`, average pooling, `LeakyRelu`, `Sigmoid`, `Tanh`.
+    /// Of layers without a weight whose results are not on their inputs' grid: sums, products,
+    /// averages, most activations, normalizations but `BatchNorm`. `docs/config.md` lists them.
     #[serde(default)]
     pub unweighted: QConfig,
     /// Whether a convolution and the batch normalization after it are one quantized layer.
@@ -212,6 +212,9 @@ impl Override {
     }
 }
 
+/// Of overrides or widths that are for no layers.
+const NAMES_NOTHING: &str = "names no path, regex, type or position";
+
 impl QPlan {
     /// Nothing quantized.
     pub fn float() -> Self {
@@ -293,14 +296,13 @@ impl QPlan {
             .map_err(|e| e.within("unweighted"))?;
         for (i, item) in self.widths.iter().enumerate() {
             if item.which().is_empty() {
-                let name = format!("widths[{i}]");
-                return Err(Error::config(name, "names neither a path nor a type"));
+                return Err(Error::config(format!("widths[{i}]"), NAMES_NOTHING));
             }
         }
         for (i, item) in self.overrides.iter().enumerate() {
             let name = format!("overrides[{i}]");
             if item.which().is_empty() {
-                return Err(Error::config(name, "names neither a path nor a type"));
+                return Err(Error::config(name, NAMES_NOTHING));
             }
             item.check().map_err(|e| e.within(&name))?;
         }
@@ -325,22 +327,6 @@ impl QPlan {
             slots.map(move |(slot, _)| (format!("widths[{i}]"), slot))
         });
         names.chain(widths)
-    }
-
-    /// Whether every slot that the plan speaks of is one of some layer. `has` says of a slot whether
-    /// a layer of the network has it. Input, weight, bias, sum and output are of layers everywhere:
-    /// a plan may speak of biases to a network without any.
-    ///
-    /// # Errors
-    /// With the part of the plan and the slot.
-    pub(super) fn check_slots(&self, has: impl Fn(&str) -> bool) -> Result<(), Error> {
-        let unknown = |slot: &str| !(Slot::EVERYWHERE.contains(&slot) || has(slot));
-        match self.spoken_of().find(|(_, slot)| unknown(slot)) {
-            None => Ok(()),
-            Some((part, slot)) => {
-                Err(Error::config(slot, "no layer has this slot yet").within(&part))
-            }
-        }
     }
 
     /// Whether some tensor has a threshold that trains, or could.
@@ -398,6 +384,7 @@ impl QPlan {
 mod tests {
     use super::*;
     use crate::config::Planner;
+    use crate::nn::LinearConfig;
 
     #[test]
     fn thirty_two_bits_are_float() {
@@ -407,21 +394,24 @@ mod tests {
 
     #[test]
     fn a_slot_that_no_layer_has_is_refused_once_the_layers_are_known() {
-        let refused = |text: &str| {
+        let refused = |text: &str, paths: &[&str]| {
             let plan = QPlan::from_toml(text).unwrap();
-            let planner = Planner::new(&plan).unwrap();
+            let mut planner = Planner::new(&plan).unwrap();
+            for &path in paths {
+                planner.layer(path, LinearConfig::new(1, 1)).unwrap();
+            }
             planner.finish().unwrap_err().to_string()
         };
         let tqt = "{ method = \"tqt\", bits = 8 }";
         for slot in ["tau", "alpha", "state", "wieght"] {
             assert_eq!(
-                refused(&format!("[default]\n{slot} = {tqt}")),
-                format!("default.{slot}: no layer has this slot yet")
+                refused(&format!("[default]\n{slot} = {tqt}"), &[]),
+                format!("default.{slot}: no layer has the slot `{slot}`")
             );
         }
         assert_eq!(
-            refused("[[widths]]\npath = \"*\"\nwieght = 8"),
-            "widths[0].wieght: no layer has this slot yet"
+            refused("[[widths]]\npath = \"*\"\nwieght = 8", &["fc"]),
+            "widths[0].wieght: no layer has the slot `wieght`; the nearest is `weight`"
         );
     }
 
@@ -441,6 +431,11 @@ mod tests {
             "default.input: per_channel is for a weight"
         );
         assert!(refused("[default]\nwieght = 1").contains("wieght"));
-        assert!(refused("[[overrides]]").contains("neither a path nor a type"));
+        let nothing = "names no path, regex, type or position";
+        assert_eq!(refused("[[overrides]]"), format!("overrides[0]: {nothing}"));
+        assert_eq!(
+            refused("[[widths]]\nweight = 8"),
+            format!("widths[0]: {nothing}")
+        );
     }
 }

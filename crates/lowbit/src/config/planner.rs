@@ -1,6 +1,6 @@
 //! Handing the layers of a network what they quantize.
 
-use super::{Describe, Fold, Foldable, Layer, Part, QConfig, QPlan, Rule, check};
+use super::{Describe, Fold, Foldable, Layer, Part, Problem, QConfig, QPlan, check};
 use crate::Error;
 
 /// Hands each layer of a network under construction its [`QConfig`], and keeps the list.
@@ -108,11 +108,7 @@ impl<'a> Planner<'a> {
             description,
             config,
         };
-        let has_weight = |layer: &Layer| layer.description.weight.is_some();
-        let before = self.layers.iter().filter(|layer| has_weight(layer));
-        let index = has_weight(&planned).then(|| before.count());
-        let resolved = self.plan.resolve(&planned, index);
-        self.used.note(&resolved);
+        let (resolved, _) = self.used.resolve(self.plan, &planned);
         planned.config = resolved.config;
         layer.quantization_mut().clone_from(&planned.config);
         layer.check_at(&planned.path)?;
@@ -123,37 +119,15 @@ impl<'a> Planner<'a> {
     /// The layers, in the order they were asked for.
     ///
     /// # Errors
-    /// If an override or widths matched none of them, an override names a slot that no layer has that
-    /// it matches, or there is not one of the plan's `layer_widths` for each layer with a weight.
+    /// The first problem of [`QPlan::check_on`] that is no single layer's: an override or widths matched
+    /// none of them, the plan names a slot that no layer has, an override one that no layer has that it
+    /// matches, or there is not one of the plan's `layer_widths` for each layer with a weight.
     pub fn finish(self) -> Result<Vec<Layer>, Error> {
-        let layers = &self.layers;
-        let has = |slot: &str| layers.iter().any(|l| l.description.has_slot(slot));
-        self.plan.check_slots(has)?;
-        let weights = layers.iter();
-        let weights = weights.filter(|layer| layer.description.weight.is_some());
-        let (given, weights) = (self.plan.layer_widths.len(), weights.count());
-        if given != 0 && given != weights {
-            let message = format!("has {given} widths, the network {weights} layers with a weight");
-            return Err(Error::config("layer_widths", message));
-        }
-        if let Some(rule) = self.used.unmatched(self.plan).next() {
-            return Err(self.matches_none(rule));
-        }
-        match self.used.idle(self.plan).next() {
+        let problems = self.plan.check_used(&self.layers, &self.used);
+        match problems.into_iter().next() {
             None => Ok(self.layers),
-            Some((i, slot)) => {
-                let message = "no layer has this slot of those that it matches";
-                Err(Error::config(slot, message).within(&format!("overrides[{i}]")))
-            }
+            Some(Problem { entry, message }) => Err(Error::config(entry, message)),
         }
-    }
-
-    fn matches_none(&self, rule: Rule) -> Error {
-        let wanted = check::wanted(self.plan, rule);
-        let known: Vec<&str> = self.layers.iter().map(|l| l.path.as_str()).collect();
-        let known = known.join(", ");
-        let message = format!("{wanted} matches no layer; there are {known}");
-        Error::config(rule.to_string(), message)
     }
 }
 
@@ -399,7 +373,7 @@ mod tests {
         planner.first("conv1", conv()).unwrap();
         assert_eq!(
             planner.finish().unwrap_err().to_string(),
-            "overrides[0]: path `conv9` matches no layer; there are conv1"
+            "overrides[0]: path `conv9` matches no layer; the nearest is `conv1`"
         );
     }
 

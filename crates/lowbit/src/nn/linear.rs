@@ -6,8 +6,8 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
 use crate::config::{Describe, Description, QConfig};
-use crate::ops;
-use crate::quantizers::{Channels, Quantizers, Sums};
+use crate::ops::{self, Operand};
+use crate::quantizers::{Channels, Parameters, Quantizers, Sums};
 
 /// Configuration of a [`Linear`]; the fields of `burn::nn::LinearConfig` (row layout), and what is
 /// quantized.
@@ -99,18 +99,52 @@ impl Linear {
     /// - `input`: `[..., d_input]`
     /// - result: `[..., d_output]`
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let [d_input, _] = self.weight.dims();
         let output = self.quantizers.accumulate(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias.as_ref().map(|bias| bias.val()),
-            Sums::new(d_input, D - 1),
-            |input, weight, bias| match self.quantizers.sums() {
-                None => ops::linear(input, weight, bias),
-                Some(sums) => ops::linear_with_sums(input, weight, bias, sums),
-            },
+            self.sums(D - 1),
+            |input, weight, bias| self.product(input, weight, bias),
         );
         self.quantizers.output(output)
+    }
+
+    /// Weight and bias, for [`forward_with`](Self::forward_with).
+    pub(crate) fn parameters(&self) -> Parameters<2> {
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        self.quantizers.parameters(self.weight.val(), bias)
+    }
+
+    /// The same as [`forward`](Self::forward), for one of several inputs of a pass.
+    pub(crate) fn forward_with<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        parameters: &Parameters<2>,
+    ) -> Tensor<D> {
+        let output = self.quantizers.accumulate_with(
+            self.quantizers.input(input),
+            parameters,
+            self.sums(D - 1),
+            |input, weight, bias| self.product(input, weight, bias),
+        );
+        self.quantizers.output(output)
+    }
+
+    fn sums(&self, axis: usize) -> Sums {
+        let [d_input, _] = self.weight.dims();
+        Sums::new(d_input, axis)
+    }
+
+    fn product<const D: usize>(
+        &self,
+        input: Operand<D>,
+        weight: Operand<2>,
+        bias: Option<Operand<1>>,
+    ) -> Tensor<D> {
+        match self.quantizers.sums() {
+            None => ops::linear(input, weight, bias),
+            Some(sums) => ops::linear_with_sums(input, weight, bias, sums),
+        }
     }
 }
 

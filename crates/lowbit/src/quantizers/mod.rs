@@ -27,6 +27,7 @@ pub(crate) use methods::{Draws, calibrated, learned_paths, with_rounding};
 pub use number::Number;
 pub use shared_scale::SharedScale;
 pub use slot::{PerSlot, Slot};
+pub(crate) use slots::Parameters;
 pub use slots::Quantizers;
 pub use threshold_init::ThresholdInit;
 pub use watch::{

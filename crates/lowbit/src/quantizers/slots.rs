@@ -40,6 +40,19 @@ struct LayerSums {
     draws: Draws,
 }
 
+/// Weight and bias of a layer that makes several sums with them in one pass: the weight is quantized
+/// once, and of each it is the whole gradient that is quantized, not each sum's part.
+#[derive(Debug)]
+pub(crate) struct Parameters<const W: usize> {
+    /// How the weight is quantized tells the step of the sums.
+    weight: Operand<W>,
+    quantized: Tensor<W>,
+    /// What it is rounded to may depend on the input.
+    bias: Option<Tensor<1>>,
+    /// While it is there, the bias has the scale that it shares.
+    _scale: Option<SharedScale>,
+}
+
 impl Default for Quantizers {
     /// A layer that quantizes nothing.
     fn default() -> Self {
@@ -139,8 +152,7 @@ impl Quantizers {
     /// The scale that a parameter alone would have, `max |x| / (2^(bits - 1) - 1)`, if its slot is one
     /// of those that share one; to be handed to [`share`](Self::share).
     pub fn own_scale<const D: usize>(&self, slot: &str, x: &Tensor<D>) -> Option<f32> {
-        let shares = self.share.iter().any(|name| name.name() == slot);
-        let quantizer = self.get(slot).filter(|_| shares)?;
+        let quantizer = self.get(slot).filter(|_| self.shares(slot))?;
         quantizer.own_scale(x)
     }
 
@@ -180,10 +192,14 @@ impl Quantizers {
         Some(SharedScale::new(self.identity.id, largest))
     }
 
+    /// Whether a slot is one of those that share a scale.
+    fn shares(&self, slot: &str) -> bool {
+        self.share.iter().any(|name| name.name() == slot)
+    }
+
     /// Whether a slot shares a scale that is not known yet.
     fn awaits_scale(&self, slot: &str) -> bool {
-        let shares = self.share.iter().any(|name| name.name() == slot);
-        shares && SharedScale::of(self.identity.id).is_none()
+        self.shares(slot) && SharedScale::of(self.identity.id).is_none()
     }
 
     /// The layer's bias, as an operand.
@@ -207,12 +223,53 @@ impl Quantizers {
         sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
     ) -> Tensor<O> {
         let (weight, _scale) = self.sharing(weight, bias.as_ref());
+        let bias = bias.map(|bias| self.on_the_way_back(Slot::GRADIENT, bias));
+        self.sum_of(input, weight, bias, sums, sum)
+    }
+
+    /// Weight and bias, for several sums of one pass.
+    pub(crate) fn parameters<const W: usize>(
+        &self,
+        weight: Tensor<W>,
+        bias: Option<Tensor<1>>,
+    ) -> Parameters<W> {
+        let (weight, scale) = self.sharing(self.weight(weight), bias.as_ref());
+        Parameters {
+            quantized: weight.clone().quantized(),
+            weight,
+            bias: bias.map(|bias| self.on_the_way_back(Slot::GRADIENT, bias)),
+            _scale: scale,
+        }
+    }
+
+    /// [`accumulate`](Self::accumulate) with such a weight and bias.
+    pub(crate) fn accumulate_with<const I: usize, const W: usize, const O: usize>(
+        &self,
+        input: Operand<I>,
+        parameters: &Parameters<W>,
+        sums: Sums,
+        sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
+    ) -> Tensor<O> {
+        let (weight, bias) = (parameters.weight.clone(), parameters.bias.clone());
+        let quantized = parameters.quantized.clone();
+        let of_quantized = |input, _: Operand<W>, bias| sum(input, quantized.into(), bias);
+        self.sum_of(input, weight, bias, sums, of_quantized)
+    }
+
+    /// The sum of an input's products with a weight whose scale is known, and a bias whose gradient is
+    /// quantized.
+    fn sum_of<const I: usize, const W: usize, const O: usize>(
+        &self,
+        input: Operand<I>,
+        weight: Operand<W>,
+        bias: Option<Tensor<1>>,
+        sums: Sums,
+        sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
+    ) -> Tensor<O> {
         let counted = self.accumulator.is_some() || self.slots.get(Slot::BIAS).is_some();
         let step = counted.then(|| sums.step(&input, &weight)).flatten();
-        let bias = bias.map(|bias| {
-            let bias = self.on_the_way_back(Slot::GRADIENT, bias);
-            self.seen_operand(Slot::BIAS, bias, Of::Parameter(step.as_ref()))
-        });
+        let bias =
+            bias.map(|bias| self.seen_operand(Slot::BIAS, bias, Of::Parameter(step.as_ref())));
         let Some((accumulator, step)) = self.accumulator.as_ref().zip(step) else {
             return sum(input, weight, bias);
         };
@@ -253,10 +310,10 @@ impl Quantizers {
         let weight = weight.quantized();
         let of_bias = bias.and_then(|bias| self.own_scale(Slot::BIAS, bias));
         let scale = self.share([self.own_scale(Slot::WEIGHT, &weight), of_bias]);
-        (
-            self.operand(Slot::WEIGHT, weight, Of::Parameter(None)),
-            scale,
-        )
+        let weight = self.operand(Slot::WEIGHT, weight, Of::Parameter(None));
+        // It was seen when it came, before anything was known of its scale.
+        tap::read(self.identity.id, Slot::WEIGHT, &weight);
+        (weight, scale)
     }
 
     /// The layer's output, quantized; on the way back, the error that reaches it.
@@ -290,7 +347,7 @@ impl Quantizers {
     fn operand<const D: usize>(&self, slot: &str, x: Tensor<D>, of: Of<'_>) -> Operand<D> {
         match self.slots.get(slot) {
             Some(quantizer) => {
-                let shares = self.share.iter().any(|name| name.name() == slot);
+                let shares = self.shares(slot);
                 let shared = shares.then(|| SharedScale::of(self.identity.id)).flatten();
                 quantizer.operand_of(x, of, shared)
             }

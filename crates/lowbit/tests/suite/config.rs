@@ -3,10 +3,13 @@
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lowbit::calibrate::calibrate;
-use lowbit::config::{Describe, PlanFile, Preset, QConfig, QPlan};
+use lowbit::config::{Describe, PlanFile, Planner, Preset, QConfig, QPlan};
 use lowbit::models::{Architecture, Classifier, Network};
-use lowbit::nn::{Linear, LinearConfig};
-use lowbit::quantizers::{BitShiftConfig, QuantizerConfig, RangeLinearConfig, Scheme};
+use lowbit::nn::{Adder2dConfig, DecayConfig, EmbeddingConfig, LifConfig, Linear, LinearConfig};
+use lowbit::nn::{ShiftAdder2dConfig, ShiftConv2dConfig};
+use lowbit::quantizers::{
+    BitShiftConfig, QuantizerConfig, RangeLinearConfig, Scheme, Selection, Taps,
+};
 
 const MIXED: &str = include_str!("../../../../recipes/plans/resnet20-mixed.toml");
 
@@ -95,8 +98,16 @@ fn presets_are_built_as_they_are_printed() {
     for preset in Preset::all() {
         let plan = preset.plan(None, None).unwrap();
         let read = QPlan::from_toml(&plan.to_toml()).unwrap();
-        let built = [plan, read].map(|plan| resnet20(&plan, &Device::flex()).layers().to_vec());
-        assert_eq!(built[0], built[1], "{preset}");
+        assert_eq!(read, plan, "{preset}");
+        let network = resnet20(&read, &Device::flex());
+        let mut weights = 0;
+        for layer in network.layers() {
+            let position = layer.description.weight.map(|_| weights);
+            weights += usize::from(position.is_some());
+            let said = plan.resolve(layer, position).config;
+            assert_eq!(layer.config, said, "{preset}: {}", layer.path);
+        }
+        assert_eq!(weights, 22);
     }
 }
 
@@ -233,6 +244,10 @@ fn each_channel_has_an_average_of_its_own() {
 }
 
 fn sharing(share: &str) -> Linear {
+    sharing_of(share, [[1.5], [-0.6]], 2.2)
+}
+
+fn sharing_of(share: &str, weight: [[f32; 1]; 2], bias: f32) -> Linear {
     let text = format!(
         "{share}
         weight = {{ method = \"range-linear\", bits = 3, scheme = \"symmetric\" }}
@@ -247,8 +262,8 @@ fn sharing(share: &str) -> Linear {
     let mut linear = LinearConfig::new(2, 1)
         .with_quantization(config)
         .init(&device);
-    let weight = Tensor::from_data(TensorData::from([[1.5f32], [-0.6]]), &device);
-    let bias = Tensor::from_floats([2.2], &device);
+    let weight = Tensor::from_data(TensorData::from(weight), &device);
+    let bias = Tensor::from_floats([bias], &device);
     linear.weight = linear.weight.map(|_| weight.require_grad());
     linear.bias = linear
         .bias
@@ -277,6 +292,117 @@ fn weight_and_bias_share_a_scale() {
         values(shared.forward(Tensor::<2>::ones([1, 2], &device))),
         [3.0]
     );
+}
+
+/// What the operator reads of both, as above.
+#[test]
+fn taps_see_what_a_shared_scale_makes() {
+    let shared = sharing("share = [\"weight\", \"bias\"]");
+    let device = Device::flex().autodiff();
+    let taps = Taps::attach(&shared, Selection::all());
+    shared.forward(Tensor::<2>::ones([1, 2], &device));
+    let seen = taps.detach();
+    let of = |slot: &str| {
+        let seen = seen.iter().find(|tapped| tapped.place.slot == slot);
+        let seen = seen.unwrap();
+        [&seen.tensor, &seen.read].map(|data| data.iter::<f32>().collect::<Vec<_>>())
+    };
+    assert_eq!(of("weight"), [[1.5, -0.6], [1.5, -0.5]]);
+    assert_eq!(of("bias"), [[2.2], [2.0]]);
+}
+
+/// Zeros have no scale. Of weights up to 0.09 in 3 bits the step is 0.03 with a bias of 0, and of a bias of
+/// 12.7 in 8 bits 0.1 with weights of 0.
+#[test]
+fn zeros_say_nothing_of_a_shared_scale() {
+    let share = "share = [\"weight\", \"bias\"]";
+    let device = Device::flex().autodiff();
+    let read = |linear: Linear| values(linear.forward(Tensor::<2>::eye(2, &device)));
+    for (weight, bias, expected) in [
+        ([[0.09], [-0.04]], 0.0, [0.09, -0.03]),
+        ([[0.0], [0.0]], 12.7, [12.7, 12.7]),
+        ([[0.0], [0.0]], 0.0, [0.0, 0.0]),
+    ] {
+        let found = read(sharing_of(share, weight, bias));
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
+}
+
+/// A layer that would leave each its own scale, and one whose weight nothing would quantize.
+#[test]
+fn a_layer_shares_what_it_says_or_is_refused() {
+    let symmetric = |bits: u32| range(&format!("bits = {bits}\nscheme = \"symmetric\""));
+    let sharing = |slots: [&str; 2]| {
+        let [first, second] = slots;
+        let mut config = QConfig::new()
+            .with(first, symmetric(8))
+            .with(second, symmetric(16));
+        config.share = slots.map(Into::into).to_vec();
+        config
+    };
+    let refused = |config: &dyn Describe| config.check().unwrap_err().to_string();
+    let lif = LifConfig::new(DecayConfig::tau(20.0)).with_recurrent(Some(3));
+    let lif = lif.with_quantization(sharing(["weight", "threshold"]));
+    assert_eq!(
+        refused(&lif),
+        "Lif.share: a Lif has a scale of its own for weight"
+    );
+    let both = || sharing(["weight", "bias"]);
+    let embedding = EmbeddingConfig::new(4, 3).with_quantization(both());
+    assert_eq!(
+        refused(&embedding),
+        "Embedding.share: a Embedding has a scale of its own for weight"
+    );
+    for bias in [true, false] {
+        let linear = LinearConfig::new(2, 2).with_bias(bias);
+        assert!(linear.with_quantization(both()).check().is_ok());
+    }
+    let adder = Adder2dConfig::new([2, 2], [1, 1]).with_quantization(both());
+    let shift = ShiftConv2dConfig::new([2, 2], [1, 1]);
+    let pair = ShiftAdder2dConfig::new(shift, adder);
+    assert_eq!(
+        pair.check().unwrap_err().to_string(),
+        "adder.share: the bias is added after the normalization, expected none"
+    );
+    assert!(pair.with_adder_norm(false).check().is_ok());
+}
+
+/// Of a plan, the slots that a layer has; where that leaves one, there is nothing to share.
+#[test]
+fn a_plan_shares_where_the_layer_does() {
+    let symmetric = "{ method = \"range-linear\", scheme = \"symmetric\", bits = 8 }";
+    let text = format!(
+        "[[overrides]]
+        path = \"*\"
+        set.share = [\"weight\", \"bias\"]
+        set.weight = {symmetric}
+        set.bias = {symmetric}
+        "
+    );
+    let plan = QPlan::from_toml(&text).unwrap();
+    let mut planner = Planner::new(&plan).unwrap();
+    let linear = planner.layer("fc", LinearConfig::new(2, 2)).unwrap();
+    assert_eq!(linear.quantization.share.len(), 2);
+    let embedding = planner.layer("table", EmbeddingConfig::new(4, 3)).unwrap();
+    assert!(embedding.quantization.share.is_empty());
+    assert!(embedding.quantization.get("weight").is_some());
+
+    let text = text.replace("\"bias\"]", "\"threshold\"]");
+    let text = text.replace("set.bias", "set.threshold");
+    let plan = QPlan::from_toml(&text).unwrap();
+    let mut planner = Planner::new(&plan).unwrap();
+    let refused = planner.layer("fc", LinearConfig::new(2, 2)).unwrap_err();
+    let message = "fc.share: a Linear has a scale of its own for threshold";
+    assert_eq!(refused.to_string(), message);
+    let float = QPlan::float();
+    let mut layers = Planner::new(&float).unwrap();
+    layers.layer("fc", LinearConfig::new(2, 2)).unwrap();
+    let checked = plan.check_on(&layers.finish().unwrap());
+    let problem = &checked.problems[0];
+    assert_eq!(problem.message, message);
+    assert_eq!(problem.entry, "overrides[0].set.share");
 }
 
 #[test]

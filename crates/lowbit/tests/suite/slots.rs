@@ -1,7 +1,7 @@
 //! A slot at a time, for every layer: only that tensor changes, it lies on its grid, and the operator
 //! reads it so; and with nothing quantized, the layer is Burn's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn as plain;
 use burn::store::ModuleRecord;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData, Tolerance};
-use lowbit::config::{Describe, Description, QConfig};
+use lowbit::config::{Describe, Description, Planner, QConfig, QPlan};
 use lowbit::nn;
 use lowbit::quantizers::{
     FormatQuantizerConfig, QuantizerConfig, Selection, Slot, Tapped, Taps, set_rounding,
@@ -88,12 +88,38 @@ impl ModuleMapper for Fill<'_> {
     }
 }
 
-/// The gradients of a layer's parameters, in their order.
-struct OfParameters<'a>(&'a Gradients, Vec<Vec<f32>>);
+/// The gradients of a layer's parameters, by their paths.
+struct OfParameters<'a> {
+    gradients: &'a Gradients,
+    fields: Vec<String>,
+    found: BTreeMap<String, Vec<f32>>,
+}
+
+impl OfParameters<'_> {
+    fn of<M: Module>(layer: &M, gradients: &Gradients) -> BTreeMap<String, Vec<f32>> {
+        let mut of_parameters = OfParameters {
+            gradients,
+            fields: Vec::new(),
+            found: BTreeMap::new(),
+        };
+        layer.visit(&mut of_parameters);
+        of_parameters.found
+    }
+}
 
 impl ModuleVisitor for OfParameters<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.fields.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.fields.pop();
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.1.extend(param.val().grad(self.0).map(read));
+        if let Some(gradient) = param.val().grad(self.gradients) {
+            self.found.insert(self.fields.join("."), read(gradient));
+        }
     }
 }
 
@@ -114,7 +140,7 @@ struct Seen {
     taps: Vec<Tapped>,
     result: Vec<f32>,
     to_input: Option<Vec<f32>>,
-    to_parameters: Vec<Vec<f32>>,
+    to_parameters: BTreeMap<String, Vec<f32>>,
 }
 
 /// How near to Burn's layer.
@@ -133,18 +159,29 @@ struct Layer {
     burn: Option<Box<dyn Fn()>>,
 }
 
-/// What a layer of Burn makes of an input, and its parameters.
-type Burn<const D: usize, const E: usize> =
-    (Like, Box<dyn Fn(Tensor<D>) -> (Tensor<E>, ModuleRecord)>);
+/// What a layer of Burn makes of an input.
+struct Made<const E: usize> {
+    result: Tensor<E>,
+    parameters: ModuleRecord,
+    /// Of its parameters.
+    gradients: Box<dyn Fn(&Gradients) -> BTreeMap<String, Vec<f32>>>,
+}
 
-fn burn<B: Module, const D: usize, const E: usize>(
+/// A layer of Burn.
+type Burn<const D: usize, const E: usize> = (Like, Box<dyn Fn(Tensor<D>) -> Made<E>>);
+
+fn burn<B: Module + 'static, const D: usize, const E: usize>(
     like: Like,
     init: impl Fn(&Device) -> B + 'static,
     forward: impl Fn(&B, Tensor<D>) -> Tensor<E> + 'static,
 ) -> Option<Burn<D, E>> {
     let run = move |x: Tensor<D>| {
         let layer = init(&x.device()).map(&mut Fill::rounding(None));
-        (forward(&layer, x), layer.into_record())
+        Made {
+            result: forward(&layer, x),
+            parameters: layer.clone().into_record(),
+            gradients: Box::new(move |gradients| OfParameters::of(&layer, gradients)),
+        }
     };
     Some((like, Box::new(run)))
 }
@@ -168,15 +205,17 @@ where
             for device in [Device::flex(), Device::flex().autodiff()] {
                 let x = || input(shape, wave(shape.iter().product(), 0.77), &device);
                 let (burn_x, our_x) = (x(), x());
-                let (expected, record) = burn(burn_x.clone());
-                let ours = init(&plain_config, &device).load_record(record);
+                let expected = burn(burn_x.clone());
+                let ours = init(&plain_config, &device).load_record(expected.parameters);
                 let found = forward(&ours, our_x.clone());
-                same(name, like, expected.clone(), found.clone());
+                same(name, like, expected.result.clone(), found.clone());
                 if device.is_autodiff() {
-                    let (expected, found) = (back(expected), back(found));
-                    if let Some(expected) = burn_x.grad(&expected) {
-                        same(name, like, expected, our_x.grad(&found).unwrap());
+                    let (of_burns, of_ours) = (back(expected.result), back(found));
+                    if let Some(expected) = burn_x.grad(&of_burns) {
+                        same(name, like, expected, our_x.grad(&of_ours).unwrap());
                     }
+                    let expected = (expected.gradients)(&of_burns);
+                    same_gradients(name, like, expected, OfParameters::of(&ours, &of_ours));
                 }
             }
         })
@@ -209,9 +248,32 @@ fn same<const D: usize>(name: &str, like: Like, expected: Tensor<D>, found: Tens
     match like {
         Like::Bits => assert_eq!(found, expected, "{name}"),
         Like::Sums => {
-            found.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-5, 1e-5));
+            let near = || {
+                found.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-5, 1e-5));
+            };
+            let near = catch_unwind(AssertUnwindSafe(near));
+            near.unwrap_or_else(|_| panic!("{name}"));
         }
     }
+}
+
+fn same_gradients(
+    name: &str,
+    like: Like,
+    expected: BTreeMap<String, Vec<f32>>,
+    mut found: BTreeMap<String, Vec<f32>>,
+) {
+    let data = |numbers: Vec<f32>| {
+        let count = numbers.len();
+        Tensor::<1>::from_data(TensorData::new(numbers, [count]), &Device::flex())
+    };
+    for (path, expected) in expected {
+        let at = format!("{name}.{path}");
+        let found = found.remove(&path);
+        let found = found.unwrap_or_else(|| panic!("{at}: has no gradient"));
+        same(&at, like, data(expected), data(found));
+    }
+    assert!(found.is_empty(), "{name}: Burn's has none of {found:?}");
 }
 
 fn run_layer<C: Describe + Clone, L: Module, const D: usize, const E: usize>(
@@ -245,15 +307,13 @@ fn run_layer<C: Describe + Clone, L: Module, const D: usize, const E: usize>(
         taps,
         result: read(y.clone()),
         to_input: None,
-        to_parameters: Vec::new(),
+        to_parameters: BTreeMap::new(),
     };
     if how.training {
         let error = rounds(Slot::ERROR, wave(y.shape().num_elements(), 1.3));
         let error = Tensor::<E>::from_data(TensorData::new(error, y.shape()), &device);
         let gradients = (y * error).sum().backward();
-        let mut of_parameters = OfParameters(&gradients, Vec::new());
-        layer.visit(&mut of_parameters);
-        seen.to_parameters = of_parameters.1;
+        seen.to_parameters = OfParameters::of(&layer, &gradients);
         seen.to_input = x.grad(&gradients).map(read);
     }
     seen
@@ -686,13 +746,57 @@ fn a_gradients_slot_rounds_that_gradient_and_no_other() {
         }
         if description.has_slot(Slot::GRADIENT) {
             let found = run(Some(Slot::GRADIENT), None);
-            let expected = plain.to_parameters.iter().cloned().map(rounded);
-            let expected: Vec<Vec<f32>> = expected.collect();
+            let expected = plain.to_parameters.clone().into_iter();
+            let expected = expected.map(|(path, numbers)| (path, rounded(numbers)));
+            let expected: BTreeMap<String, Vec<f32>> = expected.collect();
             assert_eq!(found.to_parameters, expected, "{at}.gradient");
             assert_eq!(found.to_input, plain.to_input, "{at}.gradient");
             assert_eq!(found.result, plain.result, "{at}.gradient");
         }
     });
+}
+
+/// The gradients of recurrent layers, each over three steps, and how often each weight is read.
+fn recurrent(text: &str) -> (BTreeMap<String, Vec<f32>>, Vec<String>) {
+    let device = Device::flex().autodiff();
+    let plan = QPlan::from_toml(text).unwrap();
+    let mut planner = Planner::new(&plan).unwrap();
+    let (lstm, gru) = (
+        nn::LstmConfig::new(3, 4, true).init_planned(&mut planner, "0", &device),
+        nn::GruConfig::new(3, 4, true).init_planned(&mut planner, "1", &device),
+    );
+    planner.finish().unwrap();
+    let layers = (lstm.unwrap(), gru.unwrap()).map(&mut Fill::rounding(None));
+    let x = || input([2, 3, 3], wave(18, 0.77), &device);
+    let taps = Taps::attach(&layers, Selection::all());
+    let y = layers.0.forward(x(), None).0 + layers.1.forward(x(), None);
+    let seen = taps.detach();
+    let weights = seen.iter().filter(|seen| seen.place.slot == Slot::WEIGHT);
+    let weights = weights.map(Tapped::path).collect();
+    let error = TensorData::new(wave(24, 1.3), [2, 3, 4]);
+    let error = Tensor::<3>::from_data(error, &device).mul_scalar(64.0);
+    let gradients = (y * error).sum().backward();
+    (OfParameters::of(&layers, &gradients), weights)
+}
+
+/// What every step uses has one gradient, which is rounded whole, not each step's part, and is quantized
+/// once.
+#[test]
+fn what_all_steps_use_is_rounded_once() {
+    let (plain, _) = recurrent("");
+    let gradient = format!("{{ method = \"format\", format = \"{GRID}\" }}");
+    let (found, weights) = recurrent(&format!("[default]\ngradient = {gradient}\n"));
+    assert_eq!(found.len(), 2 * 2 * (4 + 3));
+    let expected = plain.clone().into_iter();
+    let expected = expected.map(|(path, numbers)| (path, rounded(numbers)));
+    let expected: BTreeMap<String, Vec<f32>> = expected.collect();
+    assert_eq!(found, expected);
+    for (path, numbers) in &expected {
+        let is_rounded = numbers.iter().any(|x| *x != 0.0) && *numbers != plain[path];
+        assert!(is_rounded, "{path}: {:?}", plain[path]);
+    }
+    let each: BTreeSet<&String> = weights.iter().collect();
+    assert_eq!((weights.len(), each.len()), (14, 14));
 }
 
 #[test]
@@ -750,4 +854,16 @@ fn a_slot_that_is_not_declared_is_refused() {
             format!("{name}: a {name} has no no_such_slot to quantize")
         );
     }
+}
+
+/// `docs/config.md` names every layer that `unweighted` is for.
+#[test]
+fn the_layers_without_a_weight_are_told() {
+    let docs = include_str!("../../../../docs/config.md");
+    let row = docs.lines().find(|line| line.starts_with("| `unweighted`"));
+    let told: BTreeSet<&str> = row.unwrap().split('`').skip(3).step_by(2).collect();
+    let all = layers().into_iter().map(|layer| layer.description);
+    let unweighted = all.filter(|layer| layer.weight.is_none() && layer.leaves_grid);
+    let names = unweighted.map(|layer| layer.name).chain(["ExpLeak"]);
+    assert_eq!(told, names.collect());
 }

@@ -86,7 +86,7 @@ impl ShiftAdder2dConfig {
     /// The pair with what its layers at `path.shift` and `path.adder` quantize.
     ///
     /// # Errors
-    /// As [`Planner::layer`].
+    /// As [`Planner::layer`] and [`check`](Self::check).
     pub fn planned(self, planner: &mut Planner, path: &str) -> Result<Self, Error> {
         let shift = Foldable {
             layer: self.shift,
@@ -98,18 +98,21 @@ impl ShiftAdder2dConfig {
         };
         let shift = planner.layer(format!("{path}.shift"), shift)?;
         let adder = planner.layer(format!("{path}.adder"), adder)?;
-        Ok(Self {
+        let planned = Self {
             shift: shift.layer,
             adder: adder.layer,
             ..self
-        })
+        };
+        planned.check().map_err(|error| error.within(path))?;
+        Ok(planned)
     }
 
     /// Whether the layer can be built.
     ///
     /// # Errors
     /// If one of its layers cannot; if the adder does not read as many channels as the convolution
-    /// makes; if the convolution quantizes its `output`.
+    /// makes; if the convolution quantizes its `output`; if weight and bias of a normalized adder share
+    /// a scale.
     pub fn check(&self) -> Result<(), Error> {
         self.shift.check_at("shift")?;
         self.adder.check_at("adder")?;
@@ -121,6 +124,10 @@ impl ShiftAdder2dConfig {
         if self.shift.quantization.get(Slot::OUTPUT).is_some() {
             let message = "is quantized by the adder's input, expected none";
             return Err(Error::config("shift.output", message));
+        }
+        if self.adder_norm && !self.adder.quantization.share.is_empty() {
+            let message = "the bias is added after the normalization, expected none";
+            return Err(Error::config("adder.share", message));
         }
         Ok(())
     }

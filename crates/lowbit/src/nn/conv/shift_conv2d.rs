@@ -143,6 +143,8 @@ impl Describe for ShiftConv2dConfig {
             weight_format: bits
                 .map(FormatQuantizerConfig::shifts_of_weight)
                 .map(QuantizerConfig::Format),
+            // Its weight has no scale.
+            shares: Vec::new(),
             ..description
         }
     }

@@ -6,7 +6,9 @@ use burn::tensor::{Device, Tensor};
 
 use crate::Error;
 use crate::config::Planner;
+use crate::nn::rnn::steps_of;
 use crate::nn::{Linear, LinearConfig};
+use crate::quantizers::Parameters;
 
 /// What a gate of an [`Lstm`](crate::nn::Lstm) or a [`Gru`](crate::nn::Gru) reads: a linear layer of
 /// the input, and one of the hidden state. Each quantizes what it reads and its weight and bias.
@@ -67,6 +69,39 @@ impl GateController {
     /// As [`products`](Self::products).
     pub fn gate_product(&self, input: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
         let [input, hidden] = self.products(input, hidden);
+        input + hidden
+    }
+
+    /// The gate on its way over a sequence `[batch, length, d_input]`, from its end where it is
+    /// reversed.
+    pub(super) fn over(&self, sequence: Tensor<3>, reverse: bool) -> GateSteps<'_> {
+        GateSteps {
+            inputs: steps_of(self.input_transform.forward(sequence), reverse),
+            hidden_transform: &self.hidden_transform,
+            parameters: self.hidden_transform.parameters(),
+        }
+    }
+}
+
+/// A gate on its way over a sequence: the products of all inputs at once, and the weight of the hidden
+/// state's, quantized once.
+pub(super) struct GateSteps<'a> {
+    /// `input W + b` of each step, `[batch, d_hidden]`.
+    inputs: Vec<Tensor<2>>,
+    hidden_transform: &'a Linear,
+    parameters: Parameters<2>,
+}
+
+impl GateSteps<'_> {
+    /// What [`GateController::products`] gives at a step.
+    pub(super) fn products(&self, step: usize, hidden: Tensor<2>) -> [Tensor<2>; 2] {
+        let hidden = self.hidden_transform.forward_with(hidden, &self.parameters);
+        [self.inputs[step].clone(), hidden]
+    }
+
+    /// The sum of both.
+    pub(super) fn gate_product(&self, step: usize, hidden: Tensor<2>) -> Tensor<2> {
+        let [input, hidden] = self.products(step, hidden);
         input + hidden
     }
 }

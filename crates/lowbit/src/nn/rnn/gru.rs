@@ -9,8 +9,8 @@ use burn::tensor::{Device, Tensor};
 use crate::Error;
 use crate::config::{Describe, Description, Planner, QConfig};
 use crate::nn::planned::{check_function, with_parts_in_float};
-use crate::nn::rnn::gate_controller::{GateController, Gates};
-use crate::nn::rnn::{CANDIDATE, GATES, HIDDEN, sequence_of, steps_of};
+use crate::nn::rnn::gate_controller::{GateController, GateSteps, Gates};
+use crate::nn::rnn::{CANDIDATE, GATES, HIDDEN, check_clip, sequence_of};
 use crate::nn::window::at_least_one;
 use crate::quantizers::{Quantizers, Slot};
 
@@ -35,7 +35,7 @@ pub struct GruConfig {
     /// The function of the new gate; one without parameters.
     #[config(default = "ActivationConfig::Tanh")]
     pub hidden_activation: ActivationConfig,
-    /// The hidden state is clamped to this on either side, if given.
+    /// The hidden state is clamped to this on either side, if given; finite and positive.
     pub clip: Option<f64>,
     /// What is quantized beside what the gates' linear layers quantize; the slots are `input`,
     /// `output`, `error`, and those that [`Gru`] names.
@@ -57,7 +57,9 @@ pub struct GruConfig {
 /// goes through the slot `input`, what a gate's linear layers read, their weights and biases through
 /// theirs (at `update_gate.input_transform` and so on), `z` and `r` through `gates`, `n` through
 /// `candidate`, `h'`, and the hidden state at the start, through `hidden`, and the sequence of `h'`
-/// through `output`. Composed of those layers and tensor operations. Burn's sums have another order.
+/// through `output`. A weight is quantized once for all steps, and its whole gradient once; the linear
+/// layers of the input read all steps at once. Composed of those layers and tensor operations. Burn's
+/// sums have another order.
 ///
 /// # Example
 /// ```
@@ -90,6 +92,13 @@ pub struct Gru {
     pub clip: Option<f64>,
     /// The layer's quantizers.
     pub quantizers: Quantizers,
+}
+
+/// The gates on their way over a sequence.
+struct GruSteps<'a> {
+    update: GateSteps<'a>,
+    reset: GateSteps<'a>,
+    new: GateSteps<'a>,
 }
 
 impl GruConfig {
@@ -171,6 +180,7 @@ impl Describe for GruConfig {
     fn check_fields(&self) -> Result<(), Error> {
         at_least_one("d_input", &[self.d_input])?;
         at_least_one("d_hidden", &[self.d_hidden])?;
+        check_clip(self.clip)?;
         check_function("gate_activation", &self.gate_activation)?;
         check_function("hidden_activation", &self.hidden_activation)
     }
@@ -195,30 +205,36 @@ impl Gru {
         reverse: bool,
     ) -> (Tensor<3>, Tensor<2>) {
         let input = self.quantizers.input(input).quantized();
-        let [batch, _, _] = input.dims();
+        let [batch, length, _] = input.dims();
         let state = state.unwrap_or_else(|| Tensor::zeros([batch, self.d_hidden], &input.device()));
+        let over = |gate| GateController::over(gate, input.clone(), reverse);
+        let gates = GruSteps {
+            update: over(&self.update_gate),
+            reset: over(&self.reset_gate),
+            new: over(&self.new_gate),
+        };
         let mut hidden = self.through(HIDDEN, state);
         let mut all = Vec::new();
-        for x in steps_of(input, reverse) {
-            hidden = self.step(x, hidden);
+        for step in 0..length {
+            hidden = self.step(&gates, step, hidden);
             all.push(hidden.clone());
         }
         (self.quantizers.output(sequence_of(all, reverse)), hidden)
     }
 
     /// The hidden state after a step.
-    fn step(&self, x: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
-        let gate = |gate: &GateController| {
-            let sum = gate.gate_product(x.clone(), hidden.clone());
+    fn step(&self, gates: &GruSteps<'_>, step: usize, hidden: Tensor<2>) -> Tensor<2> {
+        let gate = |gate: &GateSteps<'_>| {
+            let sum = gate.gate_product(step, hidden.clone());
             self.through(GATES, self.gate_activation.forward(sum))
         };
-        let update = gate(&self.update_gate);
-        let reset = gate(&self.reset_gate);
+        let update = gate(&gates.update);
+        let reset = gate(&gates.reset);
         let sum = if self.reset_after {
-            let [input, hidden] = self.new_gate.products(x, hidden.clone());
+            let [input, hidden] = gates.new.products(step, hidden.clone());
             input + reset * hidden
         } else {
-            self.new_gate.gate_product(x, hidden.clone() * reset)
+            gates.new.gate_product(step, hidden.clone() * reset)
         };
         let candidate = self.through(CANDIDATE, self.hidden_activation.forward(sum));
         let one_minus = update.clone().neg().add_scalar(1.0);

@@ -9,9 +9,9 @@ use burn::tensor::{Device, Tensor};
 use crate::Error;
 use crate::config::{Describe, Description, Planner, QConfig};
 use crate::nn::planned::{check_function, with_parts_in_float};
-use crate::nn::rnn::gate_controller::{GateController, Gates};
+use crate::nn::rnn::gate_controller::{GateController, GateSteps, Gates};
 use crate::nn::rnn::{
-    ACTIVATED_CELL, CANDIDATE, CELL, GATES, HIDDEN, sequence_of, steps_of, with_batch_first,
+    ACTIVATED_CELL, CANDIDATE, CELL, GATES, HIDDEN, check_clip, sequence_of, with_batch_first,
 };
 use crate::nn::window::at_least_one;
 use crate::quantizers::{Quantizers, Slot};
@@ -34,7 +34,7 @@ pub struct LstmConfig {
     /// Whether a sequence is read from its end.
     #[config(default = false)]
     pub reverse: bool,
-    /// The cell state is clamped to this on either side, if given.
+    /// The cell state is clamped to this on either side, if given; finite and positive.
     pub clip: Option<f64>,
     /// Whether the forget gate is 1 less the input gate.
     #[config(default = false)]
@@ -71,7 +71,9 @@ pub struct LstmConfig {
 /// theirs (at `input_gate.input_transform` and so on), `i`, `f` and `o` through `gates`, `g` through
 /// `candidate`, `c'`, and the cell at the start, through `cell`, `tanh(c')` through `activated_cell`,
 /// `h'`, and the hidden state at the start, through `hidden`, and the sequence of `h'` through
-/// `output`. Composed of those layers and tensor operations. Burn's sums have another order.
+/// `output`. A weight is quantized once for all steps, and its whole gradient once; the linear layers of
+/// the input read all steps at once. Composed of those layers and tensor operations. Burn's sums have
+/// another order.
 ///
 /// # Example
 /// ```
@@ -112,6 +114,14 @@ pub struct Lstm {
     pub hidden_activation: Activation,
     /// The layer's quantizers.
     pub quantizers: Quantizers,
+}
+
+/// The gates on their way over a sequence.
+struct LstmSteps<'a> {
+    input: GateSteps<'a>,
+    forget: Option<GateSteps<'a>>,
+    output: GateSteps<'a>,
+    cell: GateSteps<'a>,
 }
 
 impl LstmConfig {
@@ -201,6 +211,7 @@ impl Describe for LstmConfig {
     fn check_fields(&self) -> Result<(), Error> {
         at_least_one("d_input", &[self.d_input])?;
         at_least_one("d_hidden", &[self.d_hidden])?;
+        check_clip(self.clip)?;
         check_function("gate_activation", &self.gate_activation)?;
         check_function("cell_activation", &self.cell_activation)?;
         check_function("hidden_activation", &self.hidden_activation)
@@ -232,16 +243,23 @@ impl Lstm {
     ) -> (Tensor<3>, LstmState<2>) {
         let input = self.quantizers.input(input).quantized();
         let input = with_batch_first(input, self.batch_first);
-        let [batch, _, _] = input.dims();
+        let [batch, length, _] = input.dims();
         let state =
             state.unwrap_or_else(|| LstmState::initial([batch, self.d_hidden], &input.device()));
         let mut state = LstmState::new(
             self.through(CELL, state.cell),
             self.through(HIDDEN, state.hidden),
         );
+        let over = |gate| GateController::over(gate, input.clone(), reverse);
+        let gates = LstmSteps {
+            input: over(&self.input_gate),
+            forget: self.forget_gate.as_ref().map(over),
+            output: over(&self.output_gate),
+            cell: over(&self.cell_gate),
+        };
         let mut hidden = Vec::new();
-        for x in steps_of(input, reverse) {
-            state = self.step(x, state);
+        for step in 0..length {
+            state = self.step(&gates, step, state);
             hidden.push(state.hidden.clone());
         }
         let output = with_batch_first(sequence_of(hidden, reverse), self.batch_first);
@@ -249,17 +267,17 @@ impl Lstm {
     }
 
     /// The state after a step.
-    fn step(&self, x: Tensor<2>, state: LstmState<2>) -> LstmState<2> {
+    fn step(&self, gates: &LstmSteps<'_>, step: usize, state: LstmState<2>) -> LstmState<2> {
         let LstmState { cell, hidden } = state;
-        let sum = |gate: &GateController| gate.gate_product(x.clone(), hidden.clone());
+        let sum = |gate: &GateSteps<'_>| gate.gate_product(step, hidden.clone());
         let gate = |gate| self.through(GATES, self.gate_activation.forward(sum(gate)));
-        let input = gate(&self.input_gate);
-        let forget = match &self.forget_gate {
+        let input = gate(&gates.input);
+        let forget = match &gates.forget {
             Some(forget) => gate(forget),
             None => input.clone().neg().add_scalar(1.0),
         };
-        let output = gate(&self.output_gate);
-        let candidate = self.cell_activation.forward(sum(&self.cell_gate));
+        let output = gate(&gates.output);
+        let candidate = self.cell_activation.forward(sum(&gates.cell));
         let candidate = self.through(CANDIDATE, candidate);
         let cell = forget * cell + input * candidate;
         let cell = match self.clip {

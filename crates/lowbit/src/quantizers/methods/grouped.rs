@@ -12,8 +12,9 @@ pub(super) struct Groups<const D: usize> {
 }
 
 impl<const D: usize> Groups<D> {
-    /// Runs of `length` numbers along `axis` of a tensor of these dimensions.
+    /// Runs of `length` numbers along `axis` of a tensor of these dimensions; of a shorter line, one run.
     pub(super) fn new(dims: [usize; D], axis: usize, length: usize) -> Self {
+        let length = length.min(dims[axis]).max(1);
         Self { dims, axis, length }
     }
 
@@ -69,6 +70,17 @@ mod tests {
             let split = groups.split(x.clone());
             assert_eq!(split.to_data().iter::<f32>().collect::<Vec<_>>(), runs);
             assert_eq!(groups.join(split).into_data(), data);
+        }
+    }
+
+    #[test]
+    fn a_run_is_no_longer_than_its_line() {
+        let x = Tensor::<2>::ones([2, 3], &Device::flex());
+        for (axis, runs) in [(1, [2, 3]), (0, [3, 2])] {
+            let groups = Groups::new([2, 3], axis, 1_000_000);
+            let split = groups.split(x.clone());
+            assert_eq!(split.dims(), runs);
+            assert_eq!(groups.join(split).into_data(), x.to_data());
         }
     }
 }

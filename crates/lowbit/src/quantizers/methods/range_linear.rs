@@ -392,8 +392,10 @@ impl Method for RangeLinear {
 
     fn own_scale<const D: usize>(&self, x: &Tensor<D>) -> Option<f32> {
         let Self { config, .. } = self;
-        let parameters = |range| config.scheme.parameters(range, config.bits);
-        config.shares().then(|| parameters(min_max(x)).0)
+        // Zeros are on any grid, and have nothing to say of a scale.
+        let range = config.shares().then(|| min_max(x));
+        let range = range.filter(|range| *range != (0.0, 0.0))?;
+        Some(config.scheme.parameters(range, config.bits).0)
     }
 
     fn composed<const D: usize>(&self, x: &Tensor<D>, shared: Option<f32>) -> Option<Tensor<D>> {
