@@ -56,7 +56,7 @@ pub struct ExpLeak {
     /// How the current decays, where there is a synapse.
     pub syn: Option<Decay>,
     #[module(skip)]
-    pub(crate) neuron: Neuron,
+    neuron: Neuron,
     #[module(skip)]
     on_grid: OnGrid,
     /// The layer's quantizers.

@@ -72,7 +72,7 @@ pub struct Lif {
     /// `[neurons, neurons]`, where it is recurrent.
     pub weight: Option<Param<Tensor<2>>>,
     #[module(skip)]
-    pub(crate) neuron: Neuron,
+    neuron: Neuron,
     #[module(skip)]
     on_grid: OnGrid,
     /// The layer's quantizers.
