@@ -94,14 +94,24 @@ fn a_file_that_is_written_reads_back() {
 #[test]
 fn our_layers_are_nodes() {
     let device = Device::flex();
-    let linear = LinearConfig::new(3, 4).init(&device);
+    // Eighths from -0.5 to 0.75.
+    let weight = |shape: [usize; 2]| {
+        let numbers = (0..shape[0] * shape[1]).map(|i| ((i * 7) % 11) as f32 / 8.0 - 0.5);
+        let data = TensorData::new(numbers.collect::<Vec<_>>(), shape);
+        Param::from_tensor(Tensor::<2>::from_data(data, &device))
+    };
+    let mut linear = LinearConfig::new(3, 4).init(&device);
+    linear.weight = weight([3, 4]);
+    linear.bias = Some(Param::from_tensor(Tensor::from_floats(
+        [0.1, 0.2, -0.1, 0.0],
+        &device,
+    )));
     let lif = LifConfig::new(DecayConfig::alpha(0.75))
         .with_norm_input(false)
         .with_threshold(FiringThresholdConfig::new(0.25))
         .init(&device);
     let mut second = LinearConfig::new(4, 2).with_bias(false).init(&device);
-    let grid = |x: Tensor<2>| (x * 32.0).round() / 32.0;
-    second.weight = Param::from_tensor(grid(second.weight.val()));
+    second.weight = weight([4, 2]);
     let cuba = CubaLifConfig::new(DecayConfig::alpha(0.5), DecayConfig::alpha(0.875));
     let cuba = cuba
         .with_threshold(FiringThresholdConfig::new(0.0625))
