@@ -39,12 +39,17 @@ impl Pass<'_> {
             let start = dend.map_or_else(|| vec![0.0; states * batch * neurons], <[f32]>::to_vec);
             return self.sum(&[], start);
         }
+        let neuron = self.neuron.on_its_grid();
+        let pass = &Pass {
+            neuron: &neuron,
+            ..*self
+        };
         let samples: Vec<Sums> = dx
             .par_chunks_mut(self.extent.sample())
             .enumerate()
             .map(|(sample, dx)| {
                 dispatch(Backward {
-                    pass: self,
+                    pass,
                     sample,
                     dy: &dy[sample * dx.len()..][..dx.len()],
                     dend: dend.map(|dend| self.rows(dend, sample)),

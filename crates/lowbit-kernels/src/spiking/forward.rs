@@ -27,13 +27,18 @@ impl Pass<'_> {
         } else {
             0
         };
+        let neuron = self.neuron.on_its_grid();
+        let pass = &Pass {
+            neuron: &neuron,
+            ..*self
+        };
         let states: Vec<Vec<f32>> = y
             .par_chunks_mut(self.extent.sample())
             .enumerate()
             .map(|(sample, y)| {
                 let mut end = vec![0.0; kept * neurons];
                 dispatch(Forward {
-                    pass: self,
+                    pass,
                     sample,
                     y,
                     end: &mut end,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::step::{BLOCK, Block, block};
+use super::{Neuron, Reset};
 
 /// The integers, times `step`, that a state is.
 ///
@@ -118,6 +119,12 @@ impl Grid {
         }
     }
 
+    /// The nearest number of the grid in its range, ties to even.
+    fn nearest(&self, x: f32) -> f32 {
+        let integer = (x / self.step).round_ties_even();
+        integer.clamp(self.min, self.max) * self.step
+    }
+
     /// What comes in, on the grid.
     #[inline(always)]
     pub(super) fn round(&self, x: &mut Block) {
@@ -148,6 +155,24 @@ impl Grid {
                 }
             }
         }
+    }
+}
+
+impl Neuron {
+    /// The neuron whose own numbers are on its grid, if it has one: what a reset sets a potential to, and
+    /// the least potential.
+    pub(super) fn on_its_grid(&self) -> Self {
+        let mut neuron = *self;
+        let Some(grid) = &self.grid else {
+            return neuron;
+        };
+        neuron.min_potential = self.min_potential.map(|min| grid.nearest(min));
+        if let Some(firing) = &mut neuron.firing
+            && let Reset::To(value) = &mut firing.reset
+        {
+            *value = grid.nearest(*value);
+        }
+        neuron
     }
 }
 

@@ -104,7 +104,8 @@ pub struct Neuron {
     pub firing: Option<Firing>,
     /// The least potential after a reset.
     pub min_potential: Option<f32>,
-    /// The numbers that its state can be; none for f32.
+    /// The numbers that its state can be; none for f32. A value that a reset sets and the least
+    /// potential become the nearest of them.
     pub grid: Option<Grid>,
 }
 

@@ -289,6 +289,45 @@ fn kinds() -> Vec<(&'static str, Neuron)> {
     ]
 }
 
+/// Neurons of integers, which the plain recursion does not know.
+fn kinds_on_a_grid() -> Vec<(&'static str, Neuron)> {
+    let grid = |leak, overflow| Grid {
+        step: 0.0625,
+        min: -32.0,
+        max: 31.0,
+        overflow,
+        leak,
+    };
+    let next = Firing {
+        reset_next: true,
+        ..firing()
+    };
+    let to = Firing {
+        reset: Reset::To(0.3),
+        ..firing()
+    };
+    vec![
+        (
+            "integers of a synapse",
+            Neuron {
+                synapse: Some(Gain::Decay),
+                firing: Some(next),
+                grid: Some(grid(Leak::ShiftToZero, Overflow::Saturate)),
+                ..plain()
+            },
+        ),
+        (
+            "integers that wrap",
+            Neuron {
+                firing: Some(to),
+                min_potential: Some(-0.3),
+                grid: Some(grid(Leak::Product(LeakRounding::Nearest), Overflow::Wrap)),
+                ..plain()
+            },
+        ),
+    ]
+}
+
 /// Numbers from `low` to `high` without a pattern.
 fn spread(count: usize, seed: u32, low: f32, high: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
@@ -529,7 +568,7 @@ fn a_state_that_is_kept_goes_on() {
 #[test]
 fn bits_depend_on_neither_threads_nor_instructions() {
     let before = isa();
-    for (name, neuron) in kinds() {
+    for (name, neuron) in kinds().into_iter().chain(kinds_on_a_grid()) {
         let case = Case::new(&neuron, Extent { batch: 5, ..EXTENT }, 1);
         let mut found = Vec::new();
         for &isa in Isa::ALL {
@@ -545,6 +584,44 @@ fn bits_depend_on_neither_threads_nor_instructions() {
         use_at_most(before);
         assert!(found.iter().all(|other| *other == found[0]), "{name}");
     }
+}
+
+/// In sixteenths 0.3 is 4.8: what a reset sets is 5 of them, and what is least -5.
+#[test]
+fn a_state_stays_on_its_grid() {
+    for (name, neuron) in kinds_on_a_grid() {
+        let mut case = Case::new(&neuron, EXTENT, 1);
+        case.start = case
+            .start
+            .iter()
+            .map(|v| (v * 16.0).round() / 16.0)
+            .collect();
+        case.numbers[1] = vec![0.75];
+        let [_, end] = case.forward(&neuron);
+        assert!(end.iter().all(|v| (v * 16.0).fract() == 0.0), "{name}");
+    }
+    let (_, neuron) = kinds_on_a_grid().swap_remove(1);
+    let pass = |x: &[f32]| {
+        let pass = Pass {
+            neuron: &neuron,
+            parameters: Parameters {
+                decay: &[0.5],
+                threshold: &[1.0],
+                ..Parameters::default()
+            },
+            extent: Extent {
+                batch: 1,
+                time: 1,
+                neurons: 2,
+            },
+            x,
+            start: None,
+        };
+        let mut end = [0.0; 2];
+        pass.forward(&mut [0.0; 2], Some(&mut end));
+        end
+    };
+    assert_eq!(pass(&[1.25, -0.75]), [0.3125, -0.3125]);
 }
 
 /// A leaky neuron with a synapse as a plain program of integers: 16 bits, decays by shift.

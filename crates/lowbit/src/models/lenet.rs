@@ -44,6 +44,30 @@ pub struct LeNet5 {
     layers: Vec<Layer>,
 }
 
+/// Channels of both convolutions, and features before and after the first linear layer.
+pub(super) struct Sizes {
+    pub(super) c1: usize,
+    pub(super) c2: usize,
+    pub(super) features: usize,
+    pub(super) hidden: usize,
+}
+
+impl Sizes {
+    /// Those for images of at least 16 by 16.
+    pub(super) fn new([_, height, width]: [usize; 3], by: Width) -> Self {
+        // A side loses four to each convolution and halves in each pooling.
+        let side = |n: usize| ((n - 4) / 2 - 4) / 2;
+        let [c1, c2, hidden] = [20, 50, 500].map(|channels| by.channels(channels));
+        let features = c2 * side(height) * side(width);
+        Self {
+            c1,
+            c2,
+            features,
+            hidden,
+        }
+    }
+}
+
 impl LeNet5Config {
     /// Builds the network.
     ///
@@ -52,15 +76,16 @@ impl LeNet5Config {
     pub fn init(&self, device: &Device) -> Result<LeNet5, Error> {
         let (input, classes) = (self.input, self.classes);
         check_side("lenet", 16, Images { input, classes })?;
-        let [channels, height, width] = input;
-        // A side loses four to each convolution and halves in each pooling.
-        let side = |n: usize| ((n - 4) / 2 - 4) / 2;
-        let [c1, c2, hidden] = [20, 50, 500].map(|channels| self.width.channels(channels));
-        let features = c2 * side(height) * side(width);
+        let Sizes {
+            c1,
+            c2,
+            features,
+            hidden,
+        } = Sizes::new(input, self.width);
 
         let mut planner = Planner::new(&self.plan)?;
         let conv = |channels: [usize; 2]| Conv2dConfig::new(channels, [5, 5]);
-        let conv1 = planner.first("conv1", conv([channels, c1]))?.init(device);
+        let conv1 = planner.first("conv1", conv([input[0], c1]))?.init(device);
         let conv2 = planner.layer("conv2", conv([c1, c2]))?.init(device);
         let mut relu = |path: &str| -> Result<_, Error> {
             Ok(planner.layer(path, ReluConfig::new())?.init(device))

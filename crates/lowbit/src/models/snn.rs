@@ -146,3 +146,49 @@ fn total<const D: usize>(x: Tensor<D>) -> f64 {
     let data = x.into_data();
     data.iter::<f32>().map(f64::from).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::PaddingConfig2d;
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::nn::{Conv2dConfig, LinearConfig};
+
+    /// Two images of 3x3, one with a spike in a corner, at an edge and in the middle, the other with two
+    /// in a corner of its second channel.
+    fn spikes() -> Tensor<4> {
+        let none = [[0.0; 3]; 3];
+        let first = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]];
+        let second = [[0.0; 3], [0.0; 3], [0.0, 0.0, 2.0]];
+        Tensor::from_floats([[first, none], [none, second]], &Device::flex())
+    }
+
+    /// With a border of one, a 3x3 kernel sees a corner from 4 places, an edge from 6 and the middle from
+    /// 9: 19, and twice 4. Without one it stands
+    /// in one place and sees each once.
+    #[test]
+    fn operations_are_the_places_that_a_spike_reaches() {
+        let device = Device::flex();
+        let conv = Conv2dConfig::new([2, 5], [3, 3]);
+        let bordered = conv
+            .clone()
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1));
+        let count = |conv: Conv2d| {
+            let mut counter = Counter::default();
+            counter.fired(&spikes());
+            counter.convolved(&conv, &spikes());
+            counter.per_image(2)
+        };
+        let found = count(bordered.init(&device));
+        assert_eq!(found.spikes, 5.0 / 2.0);
+        assert_eq!(found.synaptic_operations, (19.0 + 8.0) * 5.0 / 2.0);
+        let found = count(conv.init(&device));
+        assert_eq!(found.synaptic_operations, (3.0 + 2.0) * 5.0 / 2.0);
+        // A linear layer has a weight from each feature to each of its outputs.
+        let mut counter = Counter::default();
+        let linear = LinearConfig::new(18, 7).init(&device);
+        counter.multiplied(&linear, &spikes().reshape([2, 18]));
+        assert_eq!(counter.per_image(1).synaptic_operations, 5.0 * 7.0);
+    }
+}

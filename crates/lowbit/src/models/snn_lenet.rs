@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
+use super::lenet::Sizes;
 use super::network::{Images, Named, check_side};
 use super::snn::{Activity, Counter, SpikeTime, neurons};
 use super::{Classifier, Width};
@@ -51,15 +52,16 @@ impl SnnLeNetConfig {
     pub fn init(&self, device: &Device) -> Result<SnnLeNet, Error> {
         let (input, classes) = (self.input, self.classes);
         check_side("snn-lenet", 16, Images { input, classes })?;
-        let [channels, height, width] = input;
-        // A side loses four to each convolution and halves in each pooling.
-        let side = |n: usize| ((n - 4) / 2 - 4) / 2;
-        let [c1, c2, hidden] = [20, 50, 500].map(|channels| self.width.channels(channels));
-        let features = c2 * side(height) * side(width);
+        let Sizes {
+            c1,
+            c2,
+            features,
+            hidden,
+        } = Sizes::new(input, self.width);
 
         let mut planner = Planner::new(&self.plan)?;
         let conv = |channels: [usize; 2]| Conv2dConfig::new(channels, [5, 5]);
-        let conv1 = planner.first("conv1", conv([channels, c1]))?.init(device);
+        let conv1 = planner.first("conv1", conv([input[0], c1]))?.init(device);
         let conv2 = planner.layer("conv2", conv([c1, c2]))?.init(device);
         let mut lif =
             |path: &str| -> Result<_, Error> { Ok(planner.layer(path, neurons())?.init(device)) };

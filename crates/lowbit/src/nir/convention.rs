@@ -1,5 +1,6 @@
 //! How a simulator makes steps of NIR's equations.
 
+use crate::Error;
 use crate::ops::{Firing, Reset};
 
 /// What the equations leave open.
@@ -13,6 +14,9 @@ pub struct Convention {
     pub exponential: bool,
     /// When and how neurons fire.
     pub firing: Firing,
+    /// Whether an `IF` takes `dt r` of its input, as the step of its equation `dv/dt = r I` does;
+    /// otherwise `r`.
+    pub scales_if: bool,
     /// Whether the potential of an `IF` stays above minus its threshold.
     pub limits_if: bool,
     /// Whether a membrane is set to its node's `v_reset`, where it has one, in place of `firing.reset`.
@@ -20,6 +24,15 @@ pub struct Convention {
 }
 
 impl Convention {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let dt = self.dt;
+        if dt > 0.0 && dt.is_finite() {
+            return Ok(());
+        }
+        let message = format!("is {dt}, expected finite and positive");
+        Err(Error::config("dt", message))
+    }
+
     /// NIR's own equations by Euler's forward step: a spike at the threshold, then `v_reset`.
     pub fn nir(dt: f64) -> Self {
         let firing = Firing {
@@ -30,6 +43,7 @@ impl Convention {
             dt,
             exponential: false,
             firing,
+            scales_if: true,
             limits_if: false,
             resets_to_v_reset: true,
         }
@@ -50,6 +64,7 @@ impl Convention {
             dt: 1e-4,
             exponential: false,
             firing,
+            scales_if: false,
             limits_if: false,
             resets_to_v_reset: false,
         }
@@ -66,6 +81,7 @@ impl Convention {
             dt: 1.0,
             exponential: true,
             firing,
+            scales_if: false,
             limits_if: true,
             resets_to_v_reset: false,
         }

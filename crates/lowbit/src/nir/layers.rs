@@ -1,10 +1,15 @@
 //! Layers as nodes.
+//!
+//! Parameters are written as their slots quantize them. A format of a layer's input, output or state,
+//! for which NIR has no field, is kept in the metadata: `lowbit.state`, `fixed(16,12)`.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::graph::{Array, Node};
-use crate::nn::{Conv2d, CubaLif, Decay, ExpLeak, Iaf, Lif, Linear, SumPool2d};
-use crate::ops::{Gain, Neuron};
+use crate::Error;
+use crate::nn::{Conv2d, CubaLif, Dynamics, ExpLeak, Iaf, Lif, Linear, SumPool2d};
+use crate::ops::{Gain, Reset};
+use crate::quantizers::{Quantizer, Quantizers, Slot, Sums};
 
 /// A tensor's numbers and shape.
 fn array<const D: usize>(x: Tensor<D>) -> Array {
@@ -18,113 +23,258 @@ fn pair([a, b]: [usize; 2]) -> Array {
 }
 
 /// `Affine`, or `Linear` without bias.
-impl From<&Linear> for Node {
-    fn from(layer: &Linear) -> Self {
-        let weight = array(layer.weight.val().transpose());
-        match &layer.bias {
-            Some(bias) => Self::new("Affine").with("bias", array(bias.val())),
+///
+/// # Errors
+/// If something is quantized that neither fields nor metadata say.
+impl TryFrom<&Linear> for Node {
+    type Error = Error;
+
+    fn try_from(layer: &Linear) -> Result<Self, Error> {
+        let [inputs, _] = layer.weight.dims();
+        let bias = layer.bias.as_ref().map(|bias| bias.val());
+        let sums = Sums::new(inputs, 1);
+        let (weight, bias) = quantized(&layer.quantizers, layer.weight.val(), bias, sums);
+        let node = match bias {
+            Some(bias) => Self::new("Affine").with("bias", array(bias)),
             None => Self::new("Linear"),
-        }
-        .with("weight", weight)
+        };
+        let node = node.with("weight", array(weight.transpose()));
+        with_formats(node, "Linear", &layer.quantizers)
     }
 }
 
-impl From<&SumPool2d> for Node {
-    fn from(layer: &SumPool2d) -> Self {
-        Self::new("SumPool2d")
+/// # Errors
+/// If something is quantized that the metadata does not say.
+impl TryFrom<&SumPool2d> for Node {
+    type Error = Error;
+
+    fn try_from(layer: &SumPool2d) -> Result<Self, Error> {
+        let node = Self::new("SumPool2d")
             .with("kernel_size", pair(layer.kernel_size))
             .with("stride", pair(layer.stride))
-            .with("padding", pair([0, 0]))
+            .with("padding", pair([0, 0]));
+        with_formats(node, "SumPool2d", &layer.quantizers)
     }
 }
 
 impl Node {
     /// A `Conv2d` whose input has that height and width.
-    pub fn conv2d(layer: &Conv2d, size: [usize; 2]) -> Self {
+    ///
+    /// # Errors
+    /// If its padding differs before and after, or something is quantized that neither fields nor
+    /// metadata say.
+    pub fn conv2d(layer: &Conv2d, size: [usize; 2]) -> Result<Self, Error> {
         let outputs = layer.weight.dims()[0];
-        let bias = match &layer.bias {
-            Some(bias) => array(bias.val()),
-            None => Array::vector(vec![0.0; outputs]),
-        };
-        let options = layer.parts().options(size);
-        Self::new("Conv2d")
+        let parts = layer.parts();
+        let padding = parts.options(size).padding;
+        if let Some((before, after)) = padding.iter().find(|(before, after)| before != after) {
+            let message = format!("pads {before} before and {after} after, which no field says");
+            return Err(Error::config("Conv2d", message));
+        }
+        let bias = layer.bias.as_ref().map(|bias| bias.val());
+        let (weight, bias) = quantized(&layer.quantizers, layer.weight.val(), bias, parts.sums());
+        let none = || Array::vector(vec![0.0; outputs]);
+        let node = Self::new("Conv2d")
             .with("input_shape", pair(size))
-            .with("weight", array(layer.weight.val()))
-            .with("bias", bias)
+            .with("weight", array(weight))
+            .with("bias", bias.map_or_else(none, array))
             .with("stride", pair(layer.stride))
-            .with("padding", pair(options.padding.map(|(before, _)| before)))
+            .with("padding", pair(padding.map(|(before, _)| before)))
             .with("dilation", pair(layer.dilation))
-            .with("groups", Array::integer(layer.groups as i64))
+            .with("groups", Array::integer(layer.groups as i64));
+        with_formats(node, "Conv2d", &layer.quantizers)
     }
 
-    /// An `IF` of so many neurons.
-    pub fn iaf(layer: &Iaf, count: usize) -> Self {
-        Self::new("IF")
-            .with("r", Array::vector(vec![1.0; count]))
-            .with("v_threshold", each(layer.threshold.val(), count))
-            .with("v_reset", Array::vector(vec![0.0; count]))
+    /// An `IF` of so many neurons in steps of `dt`, of which Euler's `dt r` is 1. When they fire is the
+    /// reader's convention, as with all neurons; of their resets, the node has the value.
+    ///
+    /// # Errors
+    /// If there is a synapse, a recurrent weight or a least potential, a parameter has not so many
+    /// neurons, or something is quantized that neither fields nor metadata say.
+    pub fn iaf(layer: &Iaf, count: usize, dt: f64) -> Result<Self, Error> {
+        let neurons = Neurons::new("Iaf", &layer.dynamics(), count, dt)?;
+        neurons.without_synapse()?;
+        let node = Self::new("IF").with("r", Array::vector(vec![1.0 / dt; count]));
+        with_formats(neurons.firing(node)?, "Iaf", &layer.quantizers)
     }
 
     /// A `LIF` of so many neurons in steps of `dt`, whose time constants give their decays by Euler's
-    /// forward step; its input is that of the layer. A synapse is not written.
-    pub fn lif(layer: &Lif, count: usize, dt: f64) -> Self {
-        let tau = euler_tau(&layer.mem, count, dt);
-        Self::new("LIF")
-            .with("r", resistance(&layer.neuron, &tau, dt))
-            .with("tau", Array::vector(tau))
-            .with("v_leak", Array::vector(vec![0.0; count]))
-            .with("v_threshold", each(layer.threshold.val(), count))
-            .with("v_reset", Array::vector(vec![0.0; count]))
+    /// forward step; its input is that of the layer.
+    ///
+    /// # Errors
+    /// As of [`iaf`](Self::iaf), and if a decay is 1, which no time constant gives.
+    pub fn lif(layer: &Lif, count: usize, dt: f64) -> Result<Self, Error> {
+        let neurons = Neurons::new("Lif", &layer.dynamics(), count, dt)?;
+        neurons.without_synapse()?;
+        let node = neurons.leaky(Self::new("LIF"), "tau")?;
+        with_formats(neurons.firing(node)?, "Lif", &layer.quantizers)
     }
 
     /// A `CubaLIF` in the same way.
-    pub fn cuba_lif(layer: &CubaLif, count: usize, dt: f64) -> Self {
-        let (mem, syn) = (
-            euler_tau(&layer.mem, count, dt),
-            euler_tau(&layer.syn, count, dt),
-        );
-        Self::new("CubaLIF")
-            .with("r", resistance(&layer.neuron, &mem, dt))
-            .with(
-                "w_in",
-                Array::vector(syn.iter().map(|tau| tau / dt).collect()),
-            )
-            .with("tau_mem", Array::vector(mem))
-            .with("tau_syn", Array::vector(syn))
-            .with("v_leak", Array::vector(vec![0.0; count]))
-            .with("v_threshold", each(layer.threshold.val(), count))
-            .with("v_reset", Array::vector(vec![0.0; count]))
+    ///
+    /// # Errors
+    /// As of [`lif`](Self::lif), but for the synapse, which it has.
+    pub fn cuba_lif(layer: &CubaLif, count: usize, dt: f64) -> Result<Self, Error> {
+        let neurons = Neurons::new("CubaLif", &layer.dynamics(), count, dt)?;
+        let syn = neurons.tau("syn", neurons.syn.as_ref())?;
+        let gains = syn.iter().map(|tau| tau / dt).collect();
+        let node = neurons
+            .leaky(Self::new("CubaLIF"), "tau_mem")?
+            .with("w_in", Array::vector(gains))
+            .with("tau_syn", Array::vector(syn));
+        with_formats(neurons.firing(node)?, "CubaLif", &layer.quantizers)
     }
 
     /// A `LI` in the same way.
-    pub fn exp_leak(layer: &ExpLeak, count: usize, dt: f64) -> Self {
-        let tau = euler_tau(&layer.mem, count, dt);
-        Self::new("LI")
-            .with("r", resistance(&layer.neuron, &tau, dt))
-            .with("tau", Array::vector(tau))
-            .with("v_leak", Array::vector(vec![0.0; count]))
+    ///
+    /// # Errors
+    /// As of [`lif`](Self::lif).
+    pub fn exp_leak(layer: &ExpLeak, count: usize, dt: f64) -> Result<Self, Error> {
+        let neurons = Neurons::new("ExpLeak", &layer.dynamics(), count, dt)?;
+        neurons.without_synapse()?;
+        let node = neurons.leaky(Self::new("LI"), "tau")?;
+        with_formats(node, "ExpLeak", &layer.quantizers)
     }
 }
 
-/// What makes the Euler step's `r dt / tau` the gain of a membrane.
-fn resistance(neuron: &Neuron, tau: &[f64], dt: f64) -> Array {
-    let of_tau = |tau: &f64| match neuron.gain {
-        Gain::One => tau / dt,
-        Gain::Rest => 1.0,
-        Gain::Decay => tau / dt - 1.0,
+/// Weight and bias as the layer's sum reads them.
+fn quantized<const D: usize>(
+    quantizers: &Quantizers,
+    weight: Tensor<D>,
+    bias: Option<Tensor<1>>,
+    sums: Sums,
+) -> (Tensor<D>, Option<Tensor<1>>) {
+    let input = quantizers.input(Tensor::<1>::zeros([1], &weight.device()));
+    let mut read = (weight.clone(), None);
+    let weight = quantizers.weight(weight);
+    quantizers.accumulate(input, weight, bias, sums, |_, weight, bias| {
+        read = (weight.quantized(), bias.map(|bias| bias.quantized()));
+        read.0.clone()
+    });
+    read
+}
+
+/// The node with the formats for which it has no field.
+fn with_formats(mut node: Node, layer: &str, quantizers: &Quantizers) -> Result<Node, Error> {
+    let refused = |what: &str| {
+        let message = format!("{what}, which neither fields nor metadata say");
+        Err(Error::config(layer, message))
     };
-    Array::vector(tau.iter().map(of_tau).collect())
+    if quantizers.accumulator.is_some() || quantizers.sums().is_some() {
+        return refused("its sums are quantized");
+    }
+    for slot in [Slot::INPUT, Slot::OUTPUT, Slot::STATE] {
+        node = match quantizers.get(slot) {
+            None => node,
+            Some(Quantizer::Format(format)) => {
+                node.with_metadata(&format!("lowbit.{slot}"), format.number().to_string())
+            }
+            Some(_) => return refused(&format!("{slot} has more than a format")),
+        };
+    }
+    Ok(node)
 }
 
-fn each(x: Tensor<1>, count: usize) -> Array {
-    let values = array(x).numbers();
-    Array::vector(values.iter().copied().cycle().take(count).collect())
+/// Neurons of a layer, with their numbers as their slots quantize them.
+struct Neurons {
+    layer: &'static str,
+    count: usize,
+    dt: f64,
+    gain: Gain,
+    mem: Tensor<1>,
+    syn: Option<Tensor<1>>,
+    threshold: Tensor<1>,
+    reset: f64,
 }
 
-/// The time constants whose Euler steps have the decays of a layer: `dt / (1 - alpha)`.
-fn euler_tau(decay: &Decay, count: usize, dt: f64) -> Vec<f64> {
-    let alpha = decay.value();
-    let values = array(alpha).numbers();
-    let tau = values.iter().map(|alpha| dt / (1.0 - alpha));
-    tau.cycle().take(count).collect()
+impl Neurons {
+    fn new(
+        layer: &'static str,
+        dynamics: &Dynamics<'_>,
+        count: usize,
+        dt: f64,
+    ) -> Result<Self, Error> {
+        let refused = |message: String| Err(Error::config(layer, message));
+        if !(dt > 0.0 && dt.is_finite()) {
+            return refused(format!("dt is {dt}, expected finite and positive"));
+        }
+        if dynamics.weight.is_some() {
+            return refused("reads its own spikes, which a node alone does not".into());
+        }
+        if let Some(min) = dynamics.neuron.min_potential {
+            return refused(format!("has min_v {min}, which no field says"));
+        }
+        let firing = dynamics.neuron.firing;
+        let parameters = dynamics.parameters(&Device::flex());
+        Ok(Self {
+            layer,
+            count,
+            dt,
+            gain: dynamics.neuron.gain,
+            mem: parameters.decay,
+            syn: parameters.synapse_decay,
+            threshold: parameters.threshold,
+            reset: match firing.map(|firing| firing.reset) {
+                Some(Reset::To(value)) => f64::from(value),
+                _ => 0.0,
+            },
+        })
+    }
+
+    fn without_synapse(&self) -> Result<(), Error> {
+        match self.syn {
+            Some(_) => Err(Error::config(
+                self.layer,
+                "has a synapse, which of all nodes a CubaLIF has",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The node with thresholds and the value after a reset.
+    fn firing(&self, node: Node) -> Result<Node, Error> {
+        let threshold = self.each("threshold", &self.threshold)?;
+        Ok(node
+            .with("v_threshold", Array::vector(threshold))
+            .with("v_reset", Array::vector(vec![self.reset; self.count])))
+    }
+
+    /// The node with the time constants of its membranes, and with what makes the Euler step's
+    /// `r dt / tau` their gain.
+    fn leaky(&self, node: Node, name: &str) -> Result<Node, Error> {
+        let tau = self.tau("mem", Some(&self.mem))?;
+        let resistance = |tau: &f64| match self.gain {
+            Gain::One => tau / self.dt,
+            Gain::Rest => 1.0,
+            Gain::Decay => tau / self.dt - 1.0,
+        };
+        Ok(node
+            .with("r", Array::vector(tau.iter().map(resistance).collect()))
+            .with(name, Array::vector(tau))
+            .with("v_leak", Array::vector(vec![0.0; self.count])))
+    }
+
+    /// The time constants whose Euler steps have these decays: `dt / (1 - alpha)`.
+    fn tau(&self, name: &str, alpha: Option<&Tensor<1>>) -> Result<Vec<f64>, Error> {
+        let alpha = alpha.expect("a leaky neuron decays");
+        let alpha = self.each(name, alpha)?;
+        if alpha.contains(&1.0) {
+            let message = format!("the decay of {name} is 1, which no time constant gives");
+            return Err(Error::config(self.layer, message));
+        }
+        Ok(alpha.iter().map(|alpha| self.dt / (1.0 - alpha)).collect())
+    }
+
+    /// A number for each neuron; one is that of all.
+    fn each(&self, name: &str, x: &Tensor<1>) -> Result<Vec<f64>, Error> {
+        let values = array(x.clone()).numbers();
+        match values.len() {
+            1 => Ok(vec![values[0]; self.count]),
+            length if length == self.count => Ok(values),
+            length => {
+                let message = format!("{name} has {length} numbers for {} neurons", self.count);
+                Err(Error::config(self.layer, message))
+            }
+        }
+    }
 }

@@ -6,9 +6,13 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::convention::Convention;
-use super::graph::{Array, Graph, Node, Values};
+use super::fields::{
+    bias, count, field, flattened, groups, numbers, padded, reached, shapes, sizes, weight, whole,
+};
+use super::graph::Graph;
 use super::order::{Place, in_order};
 use crate::Error;
+use crate::config::Describe;
 use crate::nn::{
     AvgPool2d, AvgPool2dConfig, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, CubaLif, CubaLifConfig,
     Decay, DecayConfig, ExpLeak, ExpLeakConfig, FiringThresholdConfig, Iaf, IafConfig, Lif,
@@ -20,6 +24,9 @@ use crate::ops::{Firing, Reset};
 #[derive(Module, Debug)]
 pub struct Network {
     stages: Vec<Stage>,
+    /// The one that is the graph's output.
+    #[module(skip)]
+    output: usize,
 }
 
 /// A node as a layer.
@@ -29,6 +36,8 @@ struct Stage {
     layer: Option<Layer>,
     /// Multiplies what neurons read, one for each.
     scale: Option<Param<Tensor<1>>>,
+    /// A current into each in every step: the bias of recurrent weights.
+    current: Option<Param<Tensor<1>>>,
     #[module(skip)]
     place: StagePlace,
 }
@@ -61,32 +70,35 @@ impl Network {
     /// # Errors
     /// If a node is of a type, or has a field, that no layer here has; the error names the node.
     pub fn new(graph: &Graph, convention: &Convention, device: &Device) -> Result<Self, Error> {
+        convention.check()?;
         let wrong = |message| Error::config("graph", message);
+        let places = in_order(graph).map_err(wrong)?;
         let mut stages: Vec<Stage> = Vec::new();
-        for place in in_order(graph).map_err(wrong)? {
-            let input = match place.sources.first() {
-                Some(&source) => stages[source].place.shape.clone(),
-                None => Vec::new(),
-            };
+        let mut output = 0;
+        for place in places {
+            let read = place.sources.iter().map(|&source| &stages[source].place);
             let builder = Builder {
                 place: &place,
                 convention,
                 device,
             };
-            let built = builder.build(input);
-            let (layer, scale, shape) =
-                built.map_err(|message| Error::config(place.name.clone(), message))?;
+            let built = builder.read(read).and_then(|input| builder.build(input));
+            let built = built.map_err(|message| Error::config(place.name.clone(), message))?;
+            if place.node.kind == "Output" && graph.nodes.contains_key(&place.name) {
+                output = stages.len();
+            }
             stages.push(Stage {
-                layer,
-                scale,
+                layer: built.layer,
+                scale: built.scale,
+                current: built.current,
                 place: StagePlace {
                     name: place.name,
                     sources: place.sources,
-                    shape,
+                    shape: built.shape,
                 },
             });
         }
-        Ok(Self { stages })
+        Ok(Self { stages, output })
     }
 
     /// What the graph's output is.
@@ -99,10 +111,8 @@ impl Network {
     /// If the input has another shape than the graph says.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<3> {
         let mut made = self.trace(input);
-        let last = self.stages.iter().rev().find(|stage| stage.layer.is_none());
-        let name = last.map(|stage| stage.place.name.as_str());
-        made.remove(name.unwrap_or_default())
-            .expect("a graph has an output")
+        let output = &self.stages[self.output].place.name;
+        made.remove(output).expect("a graph has an output")
     }
 
     /// What every node hands on, by name, `[batch, time, features]`.
@@ -143,6 +153,10 @@ impl Stage {
             Some(scale) => x * scale.val().unsqueeze(),
             None => x,
         };
+        let x = match &self.current {
+            Some(current) => x + current.val().unsqueeze(),
+            None => x,
+        };
         let [rows, _] = x.dims();
         let image = |x: Tensor<2>| -> Tensor<4> { x.reshape([rows, shape[0], shape[1], shape[2]]) };
         match &self.layer {
@@ -169,102 +183,120 @@ struct Builder<'a> {
     device: &'a Device,
 }
 
-type Built = (Option<Layer>, Option<Param<Tensor<1>>>, Vec<usize>);
+/// A node's layer, and what is done around it.
+struct Built {
+    layer: Option<Layer>,
+    /// What its input is multiplied by, and what is added then.
+    scale: Option<Param<Tensor<1>>>,
+    current: Option<Param<Tensor<1>>>,
+    /// Of its output, without batch and time.
+    shape: Vec<usize>,
+}
+
+impl Built {
+    fn new(layer: Option<Layer>, shape: Vec<usize>) -> Self {
+        Self {
+            layer,
+            scale: None,
+            current: None,
+            shape,
+        }
+    }
+}
 
 impl Builder<'_> {
-    /// The layer, what its input is multiplied by, and the shape of its output.
+    /// The shape of what it reads, which is the same from every source.
+    fn read<'a>(
+        &self,
+        sources: impl Iterator<Item = &'a StagePlace>,
+    ) -> Result<Vec<usize>, String> {
+        let mut found: Option<&StagePlace> = None;
+        for source in sources {
+            if let Some(first) = found.filter(|first| first.shape != source.shape) {
+                return Err(format!(
+                    "reads {} of shape {:?} and {} of shape {:?}",
+                    first.name, first.shape, source.name, source.shape
+                ));
+            }
+            found = found.or(Some(source));
+        }
+        Ok(found.map_or_else(Vec::new, |source| source.shape.clone()))
+    }
+
     fn build(&self, input: Vec<usize>) -> Result<Built, String> {
         let node = self.place.node;
-        let plain = |layer, shape| Ok((Some(layer), None, shape));
         match node.kind.as_str() {
             "Input" if self.place.sources.is_empty() => {
-                Ok((None, None, sizes(field(node, "shape")?)))
+                let shape = sizes(node, "shape", 1)?;
+                count(&shape)?;
+                Ok(Built::new(None, shape))
             }
-            "Input" | "Output" => Ok((None, None, input)),
-            "Flatten" => Ok((None, None, flattened(node, &input)?)),
-            "Affine" | "Linear" => {
-                let (layer, outputs) = self.linear()?;
-                plain(Layer::Linear(layer), vec![outputs])
-            }
+            "Input" | "Output" => Ok(Built::new(None, input)),
+            "Flatten" => Ok(Built::new(None, flattened(node, &input)?)),
+            "Affine" | "Linear" => self.linear(&input),
             "Conv1d" => self.conv1d(&input),
             "Conv2d" => self.conv2d(&input),
             "SumPool2d" | "AvgPool2d" => self.pool(&input),
             "Scale" => {
-                let scale = self.vector(numbers(node, "scale")?);
-                Ok((None, Some(scale), input))
+                let scale = self.each("scale", count(&input)?)?;
+                Ok(Built {
+                    scale: Some(self.vector(scale)),
+                    ..Built::new(None, input)
+                })
             }
             _ => self.neurons(input),
         }
     }
 
-    fn linear(&self) -> Result<(Linear, usize), String> {
+    fn linear(&self, input: &[usize]) -> Result<Built, String> {
         let node = self.place.node;
-        let weight = field(node, "weight")?;
-        let [outputs, inputs] = weight.shape[..] else {
-            return Err(format!(
-                "weight has the shape {:?}, expected two",
-                weight.shape
-            ));
-        };
+        let ([outputs, inputs], values) = weight(node)?;
+        if count(input)? != inputs {
+            return Err(shapes(&[outputs, inputs], input));
+        }
         let config = LinearConfig::new(inputs, outputs).with_bias(node.kind == "Affine");
         let mut layer = config.init(self.device);
-        let weight: Tensor<2> = self
-            .vector(weight.numbers())
-            .val()
-            .reshape([outputs, inputs]);
+        let weight: Tensor<2> = self.vector(values).val().reshape([outputs, inputs]);
         layer.weight = Param::from_tensor(weight.transpose());
-        if let Some(bias) = &mut layer.bias {
-            *bias = self.vector(numbers(node, "bias")?);
+        if let Some(own) = &mut layer.bias {
+            *own = self.vector(bias(node, outputs)?);
         }
-        Ok((layer, outputs))
+        Ok(Built::new(Some(Layer::Linear(layer)), vec![outputs]))
     }
 
     fn conv1d(&self, input: &[usize]) -> Result<Built, String> {
         let node = self.place.node;
-        let (weight, bias) = (field(node, "weight")?, numbers(node, "bias")?);
-        let (&[outputs, group, size], &[inputs, length]) = (&weight.shape[..], input) else {
-            return Err(shapes(&weight.shape, input));
+        let &[inputs, length] = input else {
+            return Err(shapes(&field(node, "weight")?.shape, input));
         };
+        let (dims @ [outputs, _, size], values) = weight::<3>(node)?;
         let [stride] = whole(node, "stride", 1)?;
         let [dilation] = whole(node, "dilation", 1)?;
         let [padding] = padded(node, [size], [dilation])?;
+        let length = reached(length, padding, dilation * (size - 1) + 1, stride)?;
         let mut layer = Conv1dConfig::new(inputs, outputs, size)
             .with_stride(stride)
             .with_dilation(dilation)
-            .with_groups(groups(node)?)
+            .with_groups(groups(node, &dims, input)?)
             .with_padding(burn::nn::PaddingConfig1d::Explicit(padding, padding))
             .init(self.device);
-        let weight = self
-            .vector(weight.numbers())
-            .val()
-            .reshape([outputs, group, size]);
-        layer.weight = Param::from_tensor(weight);
-        layer.bias = Some(self.vector(bias));
-        let reach = dilation * (size - 1) + 1;
-        let length = reached(length, padding, reach, stride)?;
-        Ok((Some(Layer::Conv1d(layer)), None, vec![outputs, length]))
+        layer.weight = Param::from_tensor(self.vector(values).val().reshape(dims));
+        layer.bias = Some(self.vector(bias(node, outputs)?));
+        Ok(Built::new(
+            Some(Layer::Conv1d(layer)),
+            vec![outputs, length],
+        ))
     }
 
     fn conv2d(&self, input: &[usize]) -> Result<Built, String> {
         let node = self.place.node;
-        let (weight, bias) = (field(node, "weight")?, numbers(node, "bias")?);
-        let (&[outputs, group, rows, columns], &[inputs, height, width]) =
-            (&weight.shape[..], input)
-        else {
-            return Err(shapes(&weight.shape, input));
+        let &[inputs, height, width] = input else {
+            return Err(shapes(&field(node, "weight")?.shape, input));
         };
+        let (dims @ [outputs, _, rows, columns], values) = weight::<4>(node)?;
         let stride = whole(node, "stride", 1)?;
         let dilation = whole(node, "dilation", 1)?;
         let [top, left] = padded(node, [rows, columns], dilation)?;
-        let mut layer = Conv2dConfig::new([inputs, outputs], [rows, columns])
-            .with_stride(stride)
-            .with_dilation(dilation)
-            .with_groups(groups(node)?)
-            .with_padding(burn::nn::PaddingConfig2d::Explicit(top, left, top, left))
-            .init(self.device);
-        let weight = self.vector(weight.numbers()).val();
-        layer.weight = Param::from_tensor(weight.reshape([outputs, group, rows, columns]));
-        layer.bias = Some(self.vector(bias));
         let side = |size, padding, kernel, d: usize| {
             reached(size, padding, dilation[d] * (kernel - 1) + 1, stride[d])
         };
@@ -273,7 +305,15 @@ impl Builder<'_> {
             side(height, top, rows, 0)?,
             side(width, left, columns, 1)?,
         ];
-        Ok((Some(Layer::Conv2d(layer)), None, shape))
+        let mut layer = Conv2dConfig::new([inputs, outputs], [rows, columns])
+            .with_stride(stride)
+            .with_dilation(dilation)
+            .with_groups(groups(node, &dims, input)?)
+            .with_padding(burn::nn::PaddingConfig2d::Explicit(top, left, top, left))
+            .init(self.device);
+        layer.weight = Param::from_tensor(self.vector(values).val().reshape(dims));
+        layer.bias = Some(self.vector(bias(node, outputs)?));
+        Ok(Built::new(Some(Layer::Conv2d(layer)), shape))
     }
 
     fn pool(&self, input: &[usize]) -> Result<Built, String> {
@@ -299,67 +339,82 @@ impl Builder<'_> {
         };
         let side = |n, d: usize| reached(n, 0, size[d], stride[d]);
         let shape = vec![channels, side(height, 0)?, side(width, 1)?];
-        Ok((Some(layer), None, shape))
+        Ok(Built::new(Some(layer), shape))
     }
 
     /// A layer of neurons with the fields of its node, one of each for every neuron.
     fn neurons(&self, input: Vec<usize>) -> Result<Built, String> {
         let node = self.place.node;
-        let count: usize = input.iter().product();
-        let has = |name: &str| node.fields.contains_key(name);
-        let fires = has("v_threshold") || node.kind == "Threshold";
-        let threshold = match node.kind.as_str() {
-            "Threshold" => Some(self.each("threshold", count)?),
-            _ if fires => Some(self.each("v_threshold", count)?),
-            _ => None,
-        };
+        let count = count(&input)?;
         self.check_leak(count)?;
-        let firing = self.firing(count)?;
-        let recurrent = self.place.recurrent.map(|_| count);
-        let decay = || DecayConfig::alpha(0.0).with_neurons(Some(count));
-        let membrane = |name: &str| self.decays(name, count);
-        let at = FiringThresholdConfig::new(1.0).with_neurons(Some(count));
         let layer = match node.kind.as_str() {
-            "IF" => {
-                let min = threshold.as_ref().filter(|_| self.convention.limits_if);
-                let min = min.map(|t| -t.iter().copied().fold(f64::INFINITY, f64::min) as f32);
-                let config = IafConfig::new().with_threshold(at).with_firing(firing);
-                Layer::Iaf(
-                    config
-                        .with_min_v(min)
-                        .with_recurrent(recurrent)
-                        .init(self.device),
-                )
-            }
-            "LIF" | "Threshold" => {
-                let config = LifConfig::new(decay())
-                    .with_threshold(at)
-                    .with_firing(firing);
-                let config = config.with_norm_input(false).with_recurrent(recurrent);
-                let mut layer = config.init(self.device);
-                if node.kind == "LIF" {
-                    self.set(&mut layer.mem, membrane("tau")?);
-                }
-                Layer::Lif(layer)
-            }
-            "CubaLIF" => {
-                let config = CubaLifConfig::new(decay(), decay()).with_threshold(at);
-                let config = config.with_firing(firing).with_recurrent(recurrent);
-                let mut layer = config.init(self.device);
-                self.set(&mut layer.mem, membrane("tau_mem")?);
-                self.set(&mut layer.syn, membrane("tau_syn")?);
-                Layer::CubaLif(layer)
-            }
-            "LI" => {
-                let config = ExpLeakConfig::new(decay()).with_norm_input(false);
-                let mut layer = config.init(self.device);
-                self.set(&mut layer.mem, membrane("tau")?);
-                Layer::ExpLeak(layer)
-            }
+            "IF" => Layer::Iaf(self.iaf(count)?),
+            "LIF" | "Threshold" => Layer::Lif(self.lif(count)?),
+            "CubaLIF" => Layer::CubaLif(self.cuba_lif(count)?),
+            "LI" => Layer::ExpLeak(self.exp_leak(count)?),
             other => return Err(format!("is a {other}, which no layer is")),
         };
-        let layer = self.with_numbers(layer, threshold)?;
-        Ok((Some(layer), self.scale(count)?, input))
+        let scale = self.scale(count)?;
+        let (layer, bias) = self.with_recurrent(layer, count, scale.as_deref())?;
+        Ok(Built {
+            scale: scale.map(|scale| self.vector(scale)),
+            current: bias.map(|bias| self.vector(bias)),
+            ..Built::new(Some(layer), input)
+        })
+    }
+
+    fn iaf(&self, count: usize) -> Result<Iaf, String> {
+        let threshold = self.positive("v_threshold", count)?;
+        let least = threshold.iter().copied().fold(f64::INFINITY, f64::min);
+        let config = IafConfig::new()
+            .with_threshold(thresholds(count))
+            .with_firing(self.firing(count)?)
+            .with_min_v(self.convention.limits_if.then_some(-least as f32));
+        checked(&config)?;
+        let mut layer = config.init(self.device);
+        layer.threshold = self.vector(threshold);
+        Ok(layer)
+    }
+
+    /// A `LIF`, or a `Threshold`, which keeps nothing.
+    fn lif(&self, count: usize) -> Result<Lif, String> {
+        let leaks = self.place.node.kind == "LIF";
+        let (at, firing) = match leaks {
+            true => ("v_threshold", self.firing(count)?),
+            false => ("threshold", self.comparing()),
+        };
+        let threshold = self.positive(at, count)?;
+        let config = LifConfig::new(decay(count))
+            .with_threshold(thresholds(count))
+            .with_firing(firing)
+            .with_norm_input(false);
+        checked(&config)?;
+        let mut layer = config.init(self.device);
+        layer.threshold = self.vector(threshold);
+        if leaks {
+            self.set(&mut layer.mem, self.decays("tau", count)?);
+        }
+        Ok(layer)
+    }
+
+    fn cuba_lif(&self, count: usize) -> Result<CubaLif, String> {
+        let threshold = self.positive("v_threshold", count)?;
+        let config = CubaLifConfig::new(decay(count), decay(count))
+            .with_threshold(thresholds(count))
+            .with_firing(self.firing(count)?);
+        checked(&config)?;
+        let mut layer = config.init(self.device);
+        layer.threshold = self.vector(threshold);
+        self.set(&mut layer.mem, self.decays("tau_mem", count)?);
+        self.set(&mut layer.syn, self.decays("tau_syn", count)?);
+        Ok(layer)
+    }
+
+    fn exp_leak(&self, count: usize) -> Result<ExpLeak, String> {
+        let config = ExpLeakConfig::new(decay(count)).with_norm_input(false);
+        let mut layer = config.init(self.device);
+        self.set(&mut layer.mem, self.decays("tau", count)?);
+        Ok(layer)
     }
 
     fn check_leak(&self, count: usize) -> Result<(), String> {
@@ -370,34 +425,51 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Gives a layer its thresholds and recurrent weights.
-    fn with_numbers(&self, layer: Layer, threshold: Option<Vec<f64>>) -> Result<Layer, String> {
-        let threshold = threshold.map(|values| self.vector(values));
-        let weight = self.place.recurrent.map(|node| {
-            let weight = field(node, "weight")?;
-            let [to, from] = weight.shape[..] else {
-                return Err(format!("weight has the shape {:?}", weight.shape));
-            };
-            let bias = numbers(node, "bias").unwrap_or_default();
-            if bias.iter().any(|&b| b != 0.0) {
-                return Err("recurrent weights have a bias, which no layer has".to_string());
-            }
-            let weight: Tensor<2> = self.vector(weight.numbers()).val().reshape([to, from]);
-            Ok(Param::from_tensor(weight.transpose()))
-        });
-        let weight = weight.transpose()?;
-        let mut layer = layer;
-        let (at, own) = match &mut layer {
-            Layer::Iaf(layer) => (&mut layer.threshold, &mut layer.weight),
-            Layer::Lif(layer) => (&mut layer.threshold, &mut layer.weight),
-            Layer::CubaLif(layer) => (&mut layer.threshold, &mut layer.weight),
-            _ => return Ok(layer),
+    /// Gives a layer the weights by which it reads itself, and says the current of their bias. What they
+    /// make is an input as any other: it is scaled, too.
+    fn with_recurrent(
+        &self,
+        mut layer: Layer,
+        count: usize,
+        scale: Option<&[f64]>,
+    ) -> Result<(Layer, Option<Vec<f64>>), String> {
+        let Some(node) = self.place.recurrent else {
+            return Ok((layer, None));
         };
-        if let Some(threshold) = threshold {
-            *at = threshold;
+        let ([to, from], mut values) = weight(node)?;
+        if [to, from] != [count; 2] {
+            let message = format!("recurrent weights of shape {:?}", [to, from]);
+            return Err(format!("{message} for {count} neurons"));
         }
-        *own = weight;
-        Ok(layer)
+        let mut current = match node.kind.as_str() {
+            "Affine" => bias(node, count)?,
+            _ => vec![0.0; count],
+        };
+        for (neuron, scale) in scale.into_iter().flatten().enumerate() {
+            current[neuron] *= scale;
+            let row = &mut values[neuron * count..][..count];
+            row.iter_mut().for_each(|w| *w *= scale);
+        }
+        let weight: Tensor<2> = self.vector(values).val().reshape([count, count]);
+        let weight = Some(Param::from_tensor(weight.transpose()));
+        match &mut layer {
+            Layer::Iaf(layer) => layer.weight = weight,
+            Layer::Lif(layer) => layer.weight = weight,
+            Layer::CubaLif(layer) => layer.weight = weight,
+            _ => return Err("reads itself and does not fire, which no layer does".into()),
+        }
+        let current = current.iter().any(|&b| b != 0.0).then_some(current);
+        Ok((layer, current))
+    }
+
+    /// A neuron without a state: a spike where its input reaches the threshold, and nothing to reset.
+    fn comparing(&self) -> Firing {
+        Firing {
+            reset: Reset::None,
+            reset_next: false,
+            most_spikes: 1,
+            ..self.convention.firing
+        }
     }
 
     fn firing(&self, count: usize) -> Result<Firing, String> {
@@ -426,7 +498,7 @@ impl Builder<'_> {
             true => (-dt / tau).exp(),
             false => 1.0 - dt / tau,
         };
-        Ok(self.each(name, count)?.iter().map(decay).collect())
+        Ok(self.positive(name, count)?.iter().map(decay).collect())
     }
 
     fn set(&self, decay: &mut Decay, alpha: Vec<f64>) {
@@ -434,7 +506,7 @@ impl Builder<'_> {
     }
 
     /// What the currents are multiplied by; none where that is 1 to seven places.
-    fn scale(&self, count: usize) -> Result<Option<Param<Tensor<1>>>, String> {
+    fn scale(&self, count: usize) -> Result<Option<Vec<f64>>, String> {
         let Convention {
             dt, exponential, ..
         } = *self.convention;
@@ -447,7 +519,8 @@ impl Builder<'_> {
             if exponential || !fields.contains_key(tau) {
                 continue;
             }
-            multiply(self.each(tau, count)?.iter().map(|tau| dt / tau).collect());
+            let taus = self.positive(tau, count)?;
+            multiply(taus.iter().map(|tau| dt / tau).collect());
             if fields.contains_key(factor) {
                 multiply(self.each(factor, count)?);
             }
@@ -459,8 +532,11 @@ impl Builder<'_> {
         {
             multiply(self.each("r", count)?);
         }
+        if self.place.node.kind == "IF" && self.convention.scales_if {
+            multiply(vec![dt; count]);
+        }
         let is_one = scale.iter().all(|s| (s - 1.0).abs() < 1e-6);
-        Ok((!is_one).then(|| self.vector(scale)))
+        Ok((!is_one).then_some(scale))
     }
 
     /// A number for each neuron; one is that of all.
@@ -473,96 +549,32 @@ impl Builder<'_> {
         }
     }
 
+    /// The same, all of them positive.
+    fn positive(&self, name: &str, count: usize) -> Result<Vec<f64>, String> {
+        let found = self.each(name, count)?;
+        match found.iter().find(|&&x| x as f32 <= 0.0) {
+            Some(x) => Err(format!("{name} is {x}, expected positive")),
+            None => Ok(found),
+        }
+    }
+
     fn vector(&self, values: Vec<f64>) -> Param<Tensor<1>> {
         let values: Vec<f32> = values.into_iter().map(|x| x as f32).collect();
         Param::from_tensor(Tensor::from_floats(values.as_slice(), self.device))
     }
 }
 
-fn field<'a>(node: &'a Node, name: &str) -> Result<&'a Array, String> {
-    node.fields
-        .get(name)
-        .ok_or_else(|| format!("has no {name}"))
+/// A threshold for each neuron, to be set.
+fn thresholds(count: usize) -> FiringThresholdConfig {
+    FiringThresholdConfig::new(1.0).with_neurons(Some(count))
 }
 
-fn numbers(node: &Node, name: &str) -> Result<Vec<f64>, String> {
-    Ok(field(node, name)?.numbers())
+/// A decay for each neuron, to be set.
+fn decay(count: usize) -> DecayConfig {
+    DecayConfig::alpha(0.0).with_neurons(Some(count))
 }
 
-fn sizes(array: &Array) -> Vec<usize> {
-    array.numbers().into_iter().map(|n| n as usize).collect()
-}
-
-/// `N` whole numbers of a field, of which one stands for all; `least` at least.
-fn whole<const N: usize>(node: &Node, name: &str, least: usize) -> Result<[usize; N], String> {
-    let found = sizes(field(node, name)?);
-    let all = match found[..] {
-        [one] => [one; N],
-        _ => found[..]
-            .try_into()
-            .map_err(|_| format!("{name} is {found:?}, expected {N}"))?,
-    };
-    match all.iter().all(|&n| n >= least) {
-        true => Ok(all),
-        false => Err(format!("{name} is {all:?}, expected at least {least}")),
-    }
-}
-
-fn groups(node: &Node) -> Result<usize, String> {
-    let [groups] = whole(node, "groups", 1)?;
-    Ok(groups)
-}
-
-/// The padding of each dimension: numbers, or `same` or `valid`.
-fn padded<const N: usize>(
-    node: &Node,
-    size: [usize; N],
-    dilation: [usize; N],
-) -> Result<[usize; N], String> {
-    let array = field(node, "padding")?;
-    let Values::Text(texts) = &array.values else {
-        return whole(node, "padding", 0);
-    };
-    match texts.first().map(String::as_str) {
-        Some("valid") => Ok([0; N]),
-        Some("same") if size.iter().all(|n| n % 2 == 1) => {
-            Ok(std::array::from_fn(|d| dilation[d] * (size[d] - 1) / 2))
-        }
-        other => Err(format!(
-            "padding is {other:?}, expected numbers, same of odd kernels, or valid"
-        )),
-    }
-}
-
-/// Windows that fit.
-fn reached(size: usize, padding: usize, reach: usize, stride: usize) -> Result<usize, String> {
-    let room = (size + 2 * padding).checked_sub(reach);
-    let room = room.ok_or_else(|| format!("windows that reach over {reach} do not fit {size}"))?;
-    Ok(room / stride + 1)
-}
-
-fn shapes(weight: &[usize], input: &[usize]) -> String {
-    format!("a weight of shape {weight:?} reads an input of shape {input:?}")
-}
-
-/// The shape after a `Flatten`, whose dimensions count without the batch.
-fn flattened(node: &Node, input: &[usize]) -> Result<Vec<usize>, String> {
-    let dim = |name: &str| -> Result<usize, String> {
-        let dim = numbers(node, name)?.first().copied().unwrap_or(0.0) as i64;
-        let counted = if dim < 0 {
-            dim + input.len() as i64
-        } else {
-            dim
-        };
-        let fits = usize::try_from(counted).ok().filter(|&d| d < input.len());
-        fits.ok_or_else(|| format!("{name} is {dim}, of {} dimensions", input.len()))
-    };
-    let (start, end) = (dim("start_dim")?, dim("end_dim")?);
-    if start > end {
-        return Err(format!("flattens from {start} to {end}"));
-    }
-    let mut shape = input[..start].to_vec();
-    shape.push(input[start..=end].iter().product());
-    shape.extend(&input[end + 1..]);
-    Ok(shape)
+/// Whether neurons can be what the convention makes of them.
+fn checked(config: &impl Describe) -> Result<(), String> {
+    config.check().map_err(|error| error.to_string())
 }

@@ -33,7 +33,10 @@ impl<'a> Flat<'a> {
         for (name, node) in &graph.nodes {
             match &node.graph {
                 Some(within) => self.add(&format!("{}.", path(name)), within)?,
-                None => drop(self.nodes.insert(path(name), node)),
+                None if self.nodes.insert(path(name), node).is_some() => {
+                    return Err(format!("{} is there twice", path(name)));
+                }
+                None => {}
             }
         }
         let end = |name: &str, kind: &str| -> Result<String, String> {
@@ -53,15 +56,14 @@ impl<'a> Flat<'a> {
     }
 
     /// Takes out the weights between a neuron and itself.
-    fn take_recurrent(&mut self) -> BTreeMap<String, &'a Node> {
-        let mut found = BTreeMap::new();
+    fn take_recurrent(&mut self) -> Result<BTreeMap<String, &'a Node>, String> {
+        let mut found: BTreeMap<String, (String, &'a Node)> = BTreeMap::new();
         for (neuron, node) in &self.nodes {
-            let back = self.edges.iter().filter(|(from, to)| {
+            let mut back = self.edges.iter().filter(|(from, to)| {
                 from == neuron && self.edges.contains(&(to.clone(), from.clone()))
             });
-            if let Some((_, weights)) = back.into_iter().next()
-                && is_neuron(&node.kind)
-            {
+            if let Some((_, weights)) = back.next().filter(|_| is_neuron(&node.kind)) {
+                self.check_recurrent(neuron, weights)?;
                 found.insert(neuron.clone(), (weights.clone(), self.nodes[weights]));
             }
         }
@@ -70,10 +72,51 @@ impl<'a> Flat<'a> {
             self.edges
                 .retain(|(from, to)| from != weights && to != weights);
         }
-        found
-            .into_iter()
-            .map(|(neuron, (_, node))| (neuron, node))
-            .collect()
+        let weights = found.into_iter();
+        Ok(weights.map(|(neuron, (_, node))| (neuron, node)).collect())
+    }
+
+    /// Whether a node is only the weights between a neuron and itself.
+    fn check_recurrent(&self, neuron: &str, weights: &str) -> Result<(), String> {
+        let kind = &self.nodes[weights].kind;
+        if !["Affine", "Linear"].contains(&kind.as_str()) {
+            return Err(format!(
+                "{weights} is a {kind} between {neuron} and itself, expected Affine or Linear"
+            ));
+        }
+        let other = |from: &str, to: &str| {
+            from == weights && to != neuron || to == weights && from != neuron
+        };
+        match self.edges.iter().any(|(from, to)| other(from, to)) {
+            true => Err(format!(
+                "{weights} is between {neuron} and itself and others"
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether there is one input and one output, and every other node reads another.
+    fn check(&self, graph: &Graph) -> Result<(), String> {
+        let reads = |name: &str| self.edges.iter().any(|(_, to)| to == name);
+        for kind in ["Input", "Output"] {
+            let mut ends = graph.nodes.iter().filter(|(_, node)| node.kind == kind);
+            ends.next().ok_or_else(|| format!("has no {kind}"))?;
+            if let Some((second, _)) = ends.next() {
+                return Err(format!("{second} is a second {kind}"));
+            }
+        }
+        for (name, node) in &self.nodes {
+            let starts = node.kind == "Input" && graph.nodes.contains_key(name);
+            match reads(name) {
+                true if starts => return Err(format!("{name} is an Input that reads a node")),
+                false if !starts => return Err(format!("{name} reads nothing")),
+                _ => {}
+            }
+        }
+        match self.edges.iter().find(|(from, to)| from == to) {
+            Some((name, _)) => Err(format!("{name} reads itself without weights")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -81,7 +124,8 @@ impl<'a> Flat<'a> {
 pub(super) fn in_order(graph: &Graph) -> Result<Vec<Place<'_>>, String> {
     let mut flat = Flat::default();
     flat.add("", graph)?;
-    let recurrent = flat.take_recurrent();
+    flat.check(graph)?;
+    let recurrent = flat.take_recurrent()?;
     let mut places: Vec<Place<'_>> = Vec::new();
     let mut waiting: BTreeSet<&String> = flat.nodes.keys().collect();
     while !waiting.is_empty() {

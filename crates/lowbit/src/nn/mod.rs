@@ -54,6 +54,7 @@ pub use quantize::{Quantize, QuantizeConfig};
 pub use rnn::{
     BiGru, BiGruConfig, BiLstm, BiLstmConfig, GateController, Gru, GruConfig, Lstm, LstmConfig,
 };
+pub(crate) use spiking::Dynamics;
 pub use spiking::{
     Alif, AlifConfig, Chip, Coding, CubaLif, CubaLifConfig, Decay, DecayConfig, DecayValue,
     ExpLeak, ExpLeakConfig, FiringThresholdConfig, Iaf, IafConfig, Lif, LifConfig, NeuronState,

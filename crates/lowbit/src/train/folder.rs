@@ -51,7 +51,8 @@ pub struct RunResult {
     pub images_per_second: f64,
     /// Bits that the parameters take.
     pub model_bits: u64,
-    /// What a spiking network does for a test image, after the last epoch.
+    /// What a spiking network does for a test image after the last epoch, with the last weights, also
+    /// where they were averaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<Activity>,
     /// Epochs.

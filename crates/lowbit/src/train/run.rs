@@ -94,7 +94,7 @@ impl RunFolder {
             let trainer = Trainer::new(model, run, Setting { task, batch, seed });
             let counts = |model: &Network| Counts {
                 model_bits: model_bits(model),
-                activity: activity(model, &split.test, device),
+                activity: activity(model, &split.test, batch, device),
             };
             return self.train_model(trainer, run, counts, interrupter, progress);
         };
@@ -110,7 +110,7 @@ impl RunFolder {
         let trainer = Trainer::new(learner, run, Setting { task, batch, seed });
         let counts = |learner: &Learner| Counts {
             model_bits: model_bits(&learner.student),
-            activity: activity(&learner.student, &split.test, device),
+            activity: activity(&learner.student, &split.test, batch, device),
         };
         self.train_model(trainer, run, counts, interrupter, progress)
     }
@@ -304,7 +304,8 @@ fn untrained(run: &RunConfig, tested: &Sums, counts: Counts, warnings: Vec<Warni
     }
 }
 
-/// What is counted of a network once it is trained.
+/// What is counted of a network once it is trained, with its last weights, also where an average of them
+/// is what is tested.
 struct Counts {
     model_bits: u64,
     activity: Option<Activity>,
@@ -313,12 +314,24 @@ struct Counts {
 /// Test images whose spikes are counted.
 const COUNTED: usize = 256;
 
-/// What a spiking network does for an image, over the first of the test images.
-fn activity(model: &Network, set: &ImageSet, device: &Device) -> Option<Activity> {
+/// What a spiking network does for an image, over the first of the test images, of which it sees `size`
+/// at once.
+fn activity(model: &Network, set: &ImageSet, size: usize, device: &Device) -> Option<Activity> {
+    let mut model = model.valid();
+    model.time_mut()?;
     set_rounding(0, UNTRAINED_STEP);
     let first: Vec<u32> = (0..set.len().min(COUNTED) as u32).collect();
-    let images = batch(set, &first, None, device).images;
-    model.valid().activity(images)
+    let mut sum = Activity::default();
+    for indices in first.chunks(size) {
+        let found = model.activity(batch(set, indices, None, device).images)?;
+        sum.spikes += found.spikes * indices.len() as f64;
+        sum.synaptic_operations += found.synaptic_operations * indices.len() as f64;
+    }
+    let images = first.len().max(1) as f64;
+    Some(Activity {
+        spikes: sum.spikes / images,
+        synaptic_operations: sum.synaptic_operations / images,
+    })
 }
 
 /// The network with those thresholds set that it does not keep.
@@ -390,4 +403,31 @@ fn result<M: Stored, T: Task<M>>(
         epochs: run.epochs,
         warnings: last.warnings.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::digits;
+    use crate::models::Architecture;
+
+    /// As many at once as it likes, the spikes of an image are the same.
+    #[test]
+    fn activity_is_counted_in_batches() {
+        let device = Device::flex();
+        let set = digits::load().unwrap().test;
+        let network = |name: &str| {
+            let model: Architecture = name.parse().unwrap();
+            let plan = QPlan::default();
+            model.init([1, 8, 8], 10, &plan, 1, &device).unwrap()
+        };
+        let spiking = network("snn-cnn");
+        let counted = |size| activity(&spiking, &set, size, &device).unwrap();
+        let [whole, parts] = [COUNTED, 100].map(counted);
+        assert!(whole.spikes > 0.0);
+        let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a;
+        assert!(near(whole.spikes, parts.spikes));
+        assert!(near(whole.synaptic_operations, parts.synaptic_operations));
+        assert_eq!(activity(&network("cnn"), &set, 100, &device), None);
+    }
 }

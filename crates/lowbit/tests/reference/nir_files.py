@@ -75,8 +75,6 @@ def of_snntorch():
     )
     for name, net, inputs in [("snntorch", dense, 6), ("snntorch-recurrent", recurrent, 4)]:
         net = coarse(net)
-        if name.endswith("recurrent"):
-            net[1].recurrent.bias.data.zero_()
         x = spikes((inputs,), 0.4)
         graph = export_to_nir(copy.deepcopy(net), x[0])
         yield write(name, graph, x, through(net, x))

@@ -69,10 +69,14 @@ impl Coding {
                 Self::Rate => {
                     let groups = (step * image.len().div_ceil(GROUP)) as u64;
                     let philox = philox.skip_groups(groups);
-                    for (index, (spike, &x)) in row.iter_mut().zip(image).enumerate() {
-                        let drawn = f64::from(philox.word(index as u64)) / f64::from(u32::MAX);
-                        let intensity = f64::from((x - min) / span);
-                        *spike = if drawn < intensity { 1.0 } else { 0.0 };
+                    let groups = row.chunks_mut(GROUP).zip(image.chunks(GROUP));
+                    for (group, (row, image)) in groups.enumerate() {
+                        let words = philox.group(group as u64);
+                        for ((spike, &x), word) in row.iter_mut().zip(image).zip(words) {
+                            let drawn = f64::from(word) / f64::from(u32::MAX);
+                            let intensity = f64::from((x - min) / span);
+                            *spike = if drawn < intensity { 1.0 } else { 0.0 };
+                        }
                     }
                 }
                 Self::Latency => {
@@ -157,6 +161,29 @@ mod tests {
         }
         assert_eq!(rows, coded(Coding::Rate, 7, 4000));
         assert_ne!(rows, coded(Coding::Rate, 8, 4000));
+    }
+
+    /// A pixel has the word of its index, of groups that begin anew with each step.
+    #[test]
+    fn rates_draw_a_word_a_pixel() {
+        let pixels = 3 * GROUP + 5;
+        let numbers: Vec<f32> = (0..2 * pixels).map(|i| (i * 37 % 101) as f32).collect();
+        let images = TensorData::new(numbers.clone(), [2, pixels]);
+        let images = Tensor::<2>::from_data(images, &Device::flex());
+        let coded = Coding::Rate.encode(images, 3, 11);
+        let coded: Vec<f32> = coded.into_data().iter::<f32>().collect();
+        for (image, numbers) in numbers.chunks(pixels).enumerate() {
+            let min = numbers.iter().copied().fold(f32::INFINITY, f32::min);
+            let max = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let philox = Philox::new(11, image as u64);
+            for (step, index) in (0..3).flat_map(|step| (0..pixels).map(move |i| (step, i))) {
+                let word = philox.word((step * 4 * GROUP + index) as u64);
+                let drawn = f64::from(word) / f64::from(u32::MAX);
+                let fires = drawn < f64::from((numbers[index] - min) / (max - min));
+                let found = coded[(image * 3 + step) * pixels + index];
+                assert_eq!(found, f32::from(u8::from(fires)), "{image} {step} {index}");
+            }
+        }
     }
 
     #[test]

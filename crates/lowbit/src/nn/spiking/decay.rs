@@ -102,6 +102,9 @@ pub struct Decay {
     pub euler: bool,
 }
 
+/// The least time constant in steps: `exp(-2^20)` is zero.
+const LEAST_TAU: f64 = 1.0 / (1 << 20) as f64;
+
 impl Decay {
     /// The decay of a step, `[1]` or `[neurons]`, without quantization.
     pub fn value(&self) -> Tensor<1> {
@@ -116,6 +119,9 @@ impl Decay {
         }
         let tau = self.tau.as_ref().expect("a decay has one of both");
         let tau = quantizers.parameter(Slot::TAU, tau.val()).quantized();
+        // So short a time constant leaves nothing, as one that was rounded to zero, whose reciprocal has
+        // no gradient.
+        let tau = tau.clamp_min(self.dt * LEAST_TAU);
         let rate = tau.recip() * self.dt;
         let alpha = if self.euler {
             1.0 - rate

@@ -2,22 +2,29 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
-use lowbit_formats::Rounding;
 
-use super::decay::Decay;
+use super::decay::{Decay, DecayConfig};
 use super::state::NeuronState;
+use super::threshold::FiringThresholdConfig;
 use crate::Error;
 use crate::config::Description;
 use crate::ops::{
-    self, Grid, Leak, Neuron, NeuronParameters, Overflow, Quantization, spiking, spiking_with_state,
+    self, Firing, Grid, Leak, Neuron, NeuronParameters, Overflow, Reset, Surrogate, spiking,
+    spiking_with_state,
 };
-use crate::quantizers::{Channels, Quantizers, Slot, Taps, is_measuring, is_observing};
+use crate::quantizers::{Channels, Quantizer, Quantizers, Slot, Taps, is_measuring, is_observing};
 
 /// How a state goes on on a grid: what the slot `state` does not say.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OnGrid {
-    pub(super) leak: Leak,
-    pub(super) overflow: Overflow,
+    leak: Leak,
+    overflow: Overflow,
+}
+
+impl OnGrid {
+    pub(super) fn new(leak: Leak, overflow: Overflow) -> Self {
+        Self { leak, overflow }
+    }
 }
 
 /// A layer of that name; `slots` are those of its parameters.
@@ -39,16 +46,137 @@ pub(super) fn describe(
     description
 }
 
-/// Whether a surrogate's and a limit's numbers are numbers.
-pub(super) fn check_min(min_v: Option<f32>) -> Result<(), Error> {
-    match min_v {
-        Some(min) if !min.is_finite() => {
-            let message = format!("is {min}, expected finite");
-            Err(Error::config("min_v", message))
+/// The fields of a configuration of neurons, as far as it has them.
+#[derive(Default)]
+pub(super) struct Fields<'a> {
+    pub(super) mem: Option<&'a DecayConfig>,
+    pub(super) syn: Option<&'a DecayConfig>,
+    pub(super) adapt: Option<&'a DecayConfig>,
+    pub(super) threshold: Option<&'a FiringThresholdConfig>,
+    pub(super) firing: Option<&'a Firing>,
+    pub(super) recurrent: Option<usize>,
+    pub(super) min_v: Option<f32>,
+}
+
+impl Fields<'_> {
+    /// Whether every field is in its range.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let decays = [("mem", self.mem), ("syn", self.syn), ("adapt", self.adapt)];
+        for (name, decay) in decays {
+            decay.map_or(Ok(()), |decay| decay.check(name))?;
         }
-        _ => Ok(()),
+        self.threshold.map_or(Ok(()), |at| at.check())?;
+        if self.recurrent == Some(0) {
+            return Err(Error::config(
+                "recurrent",
+                "is 0, expected 1 neuron at least",
+            ));
+        }
+        if let Some(firing) = self.firing {
+            let checked = check_firing(firing, self.adapt.is_some());
+            checked.map_err(|message| Error::config("firing", message))?;
+        }
+        match self.min_v {
+            Some(min) if !min.is_finite() => {
+                let message = format!("is {min}, expected finite");
+                Err(Error::config("min_v", message))
+            }
+            _ => Ok(()),
+        }
     }
 }
+
+/// Whether neurons can fire so; the thresholds of some move.
+fn check_firing(firing: &Firing, moves: bool) -> Result<(), String> {
+    if firing.reset_next && moves {
+        return Err("reset_next is not for a threshold that moves".into());
+    }
+    if firing.most_spikes == 0 {
+        return Err("most_spikes is 0, expected 1 at least".into());
+    }
+    if let Reset::To(value) = firing.reset
+        && !value.is_finite()
+    {
+        return Err(format!("resets to {value}, expected finite"));
+    }
+    check_surrogate(firing.surrogate)
+}
+
+/// Whether widths, deviations and slopes are positive, and all numbers finite.
+fn check_surrogate(surrogate: Surrogate) -> Result<(), String> {
+    let (positive, finite) = match surrogate {
+        Surrogate::SingleExponential { width, scale }
+        | Surrogate::Box { width, scale }
+        | Surrogate::PeriodicExponential { width, scale } => {
+            (vec![("width", width)], vec![("scale", scale)])
+        }
+        Surrogate::Gaussian { deviation, scale } => {
+            (vec![("deviation", deviation)], vec![("scale", scale)])
+        }
+        Surrogate::MultiGaussian {
+            deviation,
+            h,
+            s,
+            scale,
+        } => (
+            vec![("deviation", deviation), ("s", s)],
+            vec![("h", h), ("scale", scale)],
+        ),
+        Surrogate::FastSigmoid { slope, scale } => (vec![("slope", slope)], vec![("scale", scale)]),
+    };
+    for (name, value) in positive {
+        if !(value > 0.0 && value.is_finite()) {
+            return Err(format!("{name} is {value}, expected finite and positive"));
+        }
+    }
+    for (name, value) in finite {
+        if !value.is_finite() {
+            return Err(format!("{name} is {value}, expected finite"));
+        }
+    }
+    Ok(())
+}
+
+/// The ways through a layer of neurons, whose `dynamics` say what these do. `$made` is what it hands on.
+macro_rules! through_time {
+    ($Layer:ident, $made:literal) => {
+        impl $Layer {
+            /// Applies the layer, from a state of zero.
+            ///
+            /// # Shapes
+            #[doc = concat!("`input` and result, the ", $made, ": `[batch, time, ...]`")]
+            pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+                self.dynamics().forward(input)
+            }
+
+            /// The same for sequences of `time` steps, one after the other.
+            ///
+            /// # Shapes
+            /// `input` and result: `[batch * time, ...]`
+            pub fn forward_folded<const D: usize>(
+                &self,
+                input: Tensor<D>,
+                time: usize,
+            ) -> Tensor<D> {
+                self.dynamics().forward_folded(input, time)
+            }
+
+            /// Applies the layer from a state, zero if not given; returns the state after the last step,
+            /// too.
+            ///
+            /// # Shapes
+            /// `input` and result: `[batch, time, ...]`
+            pub fn forward_with_state<const D: usize>(
+                &self,
+                input: Tensor<D>,
+                state: Option<NeuronState>,
+            ) -> (Tensor<D>, NeuronState) {
+                self.dynamics().forward_with_state(input, state)
+            }
+        }
+    };
+}
+pub(super) use through_time;
 
 /// Weights from all neurons to all, uniform within `1 / sqrt(neurons)`.
 pub(super) fn recurrent_weight(
@@ -61,8 +189,8 @@ pub(super) fn recurrent_weight(
 }
 
 /// A layer's neurons on their way through time.
-pub(super) struct Dynamics<'a> {
-    pub(super) neuron: Neuron,
+pub(crate) struct Dynamics<'a> {
+    pub(crate) neuron: Neuron,
     pub(super) on_grid: OnGrid,
     /// A membrane without one keeps all.
     pub(super) mem: Option<&'a Decay>,
@@ -70,7 +198,7 @@ pub(super) struct Dynamics<'a> {
     pub(super) adapt: Option<&'a Decay>,
     pub(super) threshold: Option<&'a Param<Tensor<1>>>,
     /// `[neurons, neurons]`, from the spikes of the step before.
-    pub(super) weight: Option<&'a Param<Tensor<2>>>,
+    pub(crate) weight: Option<&'a Param<Tensor<2>>>,
     pub(super) quantizers: &'a Quantizers,
 }
 
@@ -90,7 +218,7 @@ impl Dynamics<'_> {
     ) -> Tensor<D> {
         let input = self.quantizers.input(input).quantized();
         let parameters = self.parameters(&input.device());
-        let neuron = self.on_its_grid(&input.device());
+        let neuron = self.on_its_grid();
         let output = if self.goes_step_by_step(&neuron) {
             self.step_by_step(input, neuron, parameters, time, None).0
         } else {
@@ -109,19 +237,20 @@ impl Dynamics<'_> {
         let rows: Tensor<2> = input.reshape([(dims[0] * time) as i32, -1]);
         let input = self.quantizers.input(rows).quantized();
         let parameters = self.parameters(&input.device());
-        let neuron = self.on_its_grid(&input.device());
-        let state = state.map(|state| state.tensor);
+        let neuron = self.on_its_grid();
         let (output, state) = if self.goes_step_by_step(&neuron) {
             self.step_by_step(input, neuron, parameters, time, state)
         } else {
-            spiking_with_state(input, neuron, parameters, time, state)
+            let start = state.map(|state| state.tensor);
+            let (output, tensor) = spiking_with_state(input, neuron, parameters, time, start);
+            let spikes = None;
+            (output, NeuronState { tensor, spikes })
         };
-        let output = self.quantizers.output(output.reshape(dims));
-        (output, NeuronState { tensor: state })
+        (self.quantizers.output(output.reshape(dims)), state)
     }
 
     /// Decays and thresholds through their slots.
-    fn parameters(&self, device: &Device) -> NeuronParameters {
+    pub(crate) fn parameters(&self, device: &Device) -> NeuronParameters {
         let one = || Tensor::<1>::ones([1], device);
         let alpha = |decay: &Decay| decay.alpha(self.quantizers);
         let threshold = self.threshold.map(|threshold| {
@@ -136,17 +265,15 @@ impl Dynamics<'_> {
         }
     }
 
-    /// The neuron on the grid that the slot `state` gives it, if it gives one: integers times one
-    /// power of two, to the nearest, of which f32 holds the sum of two.
-    fn on_its_grid(&self, device: &Device) -> Neuron {
+    /// The neuron on the grid that the slot `state` gives it, if it gives one: the integers of a fixed
+    /// format times one power of two, to the nearest, of which f32 holds the sum of two. One whose step is
+    /// learned is none, since its gradient is that of a rounding after each step.
+    fn on_its_grid(&self) -> Neuron {
         let grid = self.quantizers.get(Slot::STATE).and_then(|quantizer| {
-            let told = quantizer.operand(Tensor::<1>::zeros([1], device));
-            let nearest = match told.quantization()? {
-                Quantization::Format { rounding, .. } => *rounding == Rounding::default(),
-                Quantization::TrainedThreshold { .. } => true,
-                _ => false,
+            let Quantizer::Format(quantizer) = quantizer else {
+                return None;
             };
-            let integers = quantizer.integers().filter(|_| nearest)?;
+            let integers = quantizer.nearest_integers()?;
             let narrow = integers.max - integers.min < 1 << 24;
             let [log2_step] = integers.log2_steps[..] else {
                 return None;
@@ -181,8 +308,8 @@ impl Dynamics<'_> {
         neuron: Neuron,
         parameters: NeuronParameters,
         time: usize,
-        mut state: Option<Tensor<3>>,
-    ) -> (Tensor<D>, Tensor<3>) {
+        state: Option<NeuronState>,
+    ) -> (Tensor<D>, NeuronState) {
         let dims = input.dims();
         let batch = dims[0] / time;
         let steps: Tensor<3> = input.reshape([batch as i32, time as i32, -1]);
@@ -190,18 +317,26 @@ impl Dynamics<'_> {
             let weight = self.quantizers.weight(weight.val());
             weight.quantized()
         });
+        let (mut state, mut spikes) = match state {
+            Some(state) => (Some(state.tensor), state.spikes),
+            None => (None, None),
+        };
         let mut outputs: Vec<Tensor<2>> = Vec::with_capacity(time);
         for step in steps.iter_dim(1) {
             let mut current: Tensor<2> = step.squeeze_dim(1);
-            if let (Some(weight), Some(spikes)) = (&weight, outputs.last()) {
-                current = current + ops::linear(spikes.clone().into(), weight.clone().into(), None);
+            if let (Some(weight), Some(spikes)) = (&weight, spikes.take()) {
+                current = current + ops::linear(spikes.into(), weight.clone().into(), None);
             }
             let (output, after) = spiking_with_state(current, neuron, parameters.clone(), 1, state);
+            spikes = Some(output.clone());
             outputs.push(output);
             state = Some(self.quantizers.activation(Slot::STATE, after).quantized());
         }
         let output: Tensor<3> = Tensor::stack(outputs, 1);
-        let state = state.expect("there is a step at least");
+        let state = NeuronState {
+            tensor: state.expect("there is a step at least"),
+            spikes: spikes.filter(|_| weight.is_some()),
+        };
         (output.reshape(dims), state)
     }
 }

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::decay::{Decay, DecayConfig};
-use super::dynamics::{Dynamics, OnGrid, check_min, describe};
+use super::dynamics::{Dynamics, Fields, OnGrid, describe, through_time};
 use super::state::NeuronState;
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
@@ -56,7 +56,7 @@ pub struct ExpLeak {
     /// How the current decays, where there is a synapse.
     pub syn: Option<Decay>,
     #[module(skip)]
-    pub(crate) neuron: Neuron,
+    neuron: Neuron,
     #[module(skip)]
     on_grid: OnGrid,
     /// The layer's quantizers.
@@ -74,10 +74,7 @@ impl ExpLeakConfig {
             mem: self.mem.init(device),
             syn: self.syn.as_ref().map(|syn| syn.init(device)),
             neuron: self.neuron(),
-            on_grid: OnGrid {
-                leak: self.leak,
-                overflow: self.overflow,
-            },
+            on_grid: OnGrid::new(self.leak, self.overflow),
             quantizers,
         }
     }
@@ -114,42 +111,20 @@ impl Describe for ExpLeakConfig {
     }
 
     fn check_fields(&self) -> Result<(), Error> {
-        self.mem.check("mem")?;
-        self.syn.as_ref().map_or(Ok(()), |syn| syn.check("syn"))?;
-        check_min(self.min_v)
+        let fields = Fields {
+            mem: Some(&self.mem),
+            syn: self.syn.as_ref(),
+            min_v: self.min_v,
+            ..Fields::default()
+        };
+        fields.check()
     }
 }
 
+through_time!(ExpLeak, "potentials");
+
 impl ExpLeak {
-    /// Applies the layer, from a state of zero.
-    ///
-    /// # Shapes
-    /// `input` and result, the potentials: `[batch, time, ...]`
-    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        self.dynamics().forward(input)
-    }
-
-    /// The same for sequences of `time` steps, one after the other.
-    ///
-    /// # Shapes
-    /// `input` and result: `[batch * time, ...]`
-    pub fn forward_folded<const D: usize>(&self, input: Tensor<D>, time: usize) -> Tensor<D> {
-        self.dynamics().forward_folded(input, time)
-    }
-
-    /// Applies the layer from a state, zero if not given; returns the state after the last step, too.
-    ///
-    /// # Shapes
-    /// `input` and result: `[batch, time, ...]`
-    pub fn forward_with_state<const D: usize>(
-        &self,
-        input: Tensor<D>,
-        state: Option<NeuronState>,
-    ) -> (Tensor<D>, NeuronState) {
-        self.dynamics().forward_with_state(input, state)
-    }
-
-    fn dynamics(&self) -> Dynamics<'_> {
+    pub(crate) fn dynamics(&self) -> Dynamics<'_> {
         Dynamics {
             neuron: self.neuron,
             on_grid: self.on_grid,

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::decay::{Decay, DecayConfig};
-use super::dynamics::{Dynamics, OnGrid, check_min, describe, recurrent_weight};
+use super::dynamics::{Dynamics, Fields, OnGrid, describe, recurrent_weight, through_time};
 use super::state::NeuronState;
 use super::threshold::FiringThresholdConfig;
 use crate::Error;
@@ -82,10 +82,7 @@ impl IafConfig {
             threshold: self.threshold.init(device),
             weight: recurrent_weight(self.recurrent, device),
             neuron: self.neuron(),
-            on_grid: OnGrid {
-                leak: self.leak,
-                overflow: self.overflow,
-            },
+            on_grid: OnGrid::new(self.leak, self.overflow),
             quantizers,
         }
     }
@@ -118,48 +115,22 @@ impl Describe for IafConfig {
     }
 
     fn check_fields(&self) -> Result<(), Error> {
-        self.syn.as_ref().map_or(Ok(()), |syn| syn.check("syn"))?;
-        self.threshold.check()?;
-        if self.recurrent == Some(0) {
-            return Err(Error::config(
-                "recurrent",
-                "is 0, expected 1 neuron at least",
-            ));
-        }
-        check_min(self.min_v)
+        let fields = Fields {
+            syn: self.syn.as_ref(),
+            threshold: Some(&self.threshold),
+            firing: Some(&self.firing),
+            recurrent: self.recurrent,
+            min_v: self.min_v,
+            ..Fields::default()
+        };
+        fields.check()
     }
 }
 
+through_time!(Iaf, "spikes");
+
 impl Iaf {
-    /// Applies the layer, from a state of zero.
-    ///
-    /// # Shapes
-    /// `input` and result, the spikes: `[batch, time, ...]`
-    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        self.dynamics().forward(input)
-    }
-
-    /// The same for sequences of `time` steps, one after the other.
-    ///
-    /// # Shapes
-    /// `input` and result: `[batch * time, ...]`
-    pub fn forward_folded<const D: usize>(&self, input: Tensor<D>, time: usize) -> Tensor<D> {
-        self.dynamics().forward_folded(input, time)
-    }
-
-    /// Applies the layer from a state, zero if not given; returns the state after the last step, too.
-    ///
-    /// # Shapes
-    /// `input` and result: `[batch, time, ...]`
-    pub fn forward_with_state<const D: usize>(
-        &self,
-        input: Tensor<D>,
-        state: Option<NeuronState>,
-    ) -> (Tensor<D>, NeuronState) {
-        self.dynamics().forward_with_state(input, state)
-    }
-
-    fn dynamics(&self) -> Dynamics<'_> {
+    pub(crate) fn dynamics(&self) -> Dynamics<'_> {
         Dynamics {
             neuron: self.neuron,
             on_grid: self.on_grid,

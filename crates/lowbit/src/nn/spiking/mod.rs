@@ -25,6 +25,7 @@ pub use chip::Chip;
 pub use coding::Coding;
 pub use cuba_lif::{CubaLif, CubaLifConfig};
 pub use decay::{Decay, DecayConfig, DecayValue};
+pub(crate) use dynamics::Dynamics;
 pub use exp_leak::{ExpLeak, ExpLeakConfig};
 pub use iaf::{Iaf, IafConfig};
 pub use lif::{Lif, LifConfig};

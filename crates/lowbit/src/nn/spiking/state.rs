@@ -7,6 +7,8 @@ use burn::tensor::Tensor;
 pub struct NeuronState {
     /// `[states, batch, neurons]`: membrane, current and adaptation, as far as the neuron has them.
     pub tensor: Tensor<3>,
+    /// The last spikes of neurons that read their own, `[batch, neurons]`; none before the first step.
+    pub spikes: Option<Tensor<2>>,
 }
 
 impl NeuronState {
@@ -19,6 +21,7 @@ impl NeuronState {
     pub fn detach(self) -> Self {
         Self {
             tensor: self.tensor.detach(),
+            spikes: self.spikes.map(Tensor::detach),
         }
     }
 }

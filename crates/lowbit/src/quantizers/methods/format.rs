@@ -16,6 +16,7 @@ use crate::Error;
 use crate::ops::{ClampedGradient, GradientHook, GradientQuantization, Operand, Quantization};
 use crate::quantizers::integers::Integers;
 use crate::quantizers::methods::method::{Channels, Method, TensorKind};
+use crate::quantizers::number::Number;
 use crate::quantizers::slot::Slot;
 use crate::quantizers::watch::{Switch, is_observing};
 
@@ -257,6 +258,22 @@ impl FormatQuantizer {
         let on = self.switch.is_on() && !is_observing();
         let quantization = on.then(|| self.quantization(&x, TensorKind::Batch));
         Operand::new(x, quantization)
+    }
+
+    /// What it rounds to, and how.
+    pub(crate) fn number(&self) -> Number {
+        Number {
+            format: self.config.format.clone(),
+            rounding: self.config.rounding,
+        }
+    }
+
+    /// The integers that a kernel may round to itself: those of a format that rounds to the nearest, where
+    /// it rounds now.
+    pub(crate) fn nearest_integers(&self) -> Option<Integers> {
+        let now = self.switch.is_on() && !is_observing();
+        let nearest = self.config.rounding == Rounding::default();
+        (now && nearest).then(|| self.integers()).flatten()
     }
 
     fn hooks(&self) -> Vec<GradientHook> {
