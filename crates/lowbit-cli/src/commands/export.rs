@@ -3,20 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
-use lowbit::integer::Comparison;
+use clap::{Args, ValueEnum};
+use lowbit::integer::{Comparison, IntegerNetwork};
 use lowbit::report::summary;
 use lowbit::train::{
-    compare_integers, compare_random_integers, find_run, integer_accuracy, to_integers,
-    trained_network,
+    compare_integers, compare_random_integers, find_run, first_integers, integer_accuracy,
+    to_integers, trained_network,
 };
 use lowbit_formats::new_file;
+use lowbit_int::onnx::{self, Dialect};
+use lowbit_int::{Graph, conformance, source};
 use serde::Serialize;
 
 use super::{DeviceArgument, Ended, load_of, print_json};
 use crate::options::{Look, Options};
 use crate::output::{print, say};
 use crate::progress::Bars;
+
+/// Test images in a conformance pack.
+const PACKED: usize = 8;
 
 /// Write a trained network as integers.
 ///
@@ -30,9 +35,16 @@ pub(crate) struct Arguments {
     /// float one is taken
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// The file [default: the run's name with .json]
-    #[arg(long, short, value_name = "FILE")]
+    /// What is written
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Target::Json)]
+    to: Target,
+    /// The file, or the folder of c and rust [default: the run's name]
+    #[arg(long, short, value_name = "PATH")]
     out: Option<PathBuf>,
+    /// Write beside it a conformance pack, and of ONNX files a certificate that says where runtimes have
+    /// the same bits
+    #[arg(long)]
+    certify: bool,
     /// Take the last weights instead of the best
     #[arg(long)]
     last: bool,
@@ -58,7 +70,66 @@ const EXAMPLES: &str = "\
 Examples:
   lowbit quantize --from runs/mnist-lenet --out runs/mnist-int8
   lowbit export runs/mnist-int8 --out lenet.json
-  lowbit run lenet.json --data mnist";
+  lowbit run lenet.json --data mnist
+  lowbit export runs/mnist-int8 --to onnx-qdq --certify --out lenet.onnx
+  lowbit export runs/mnist-int8 --to c --out lenet";
+
+/// What a network is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Target {
+    /// Integers as JSON, which `lowbit run` reads
+    Json,
+    /// ONNX: floats between quantizers, which runtimes fuse
+    OnnxQdq,
+    /// ONNX: operators of integers
+    OnnxQoperator,
+    /// ONNX with the Quant nodes of Brevitas and FINN
+    Qonnx,
+    /// One file of C99 and its header, without floats
+    C,
+    /// A crate of Rust without std, alloc and floats
+    Rust,
+}
+
+impl Target {
+    fn dialect(self) -> Option<Dialect> {
+        match self {
+            Self::OnnxQdq => Some(Dialect::Qdq),
+            Self::OnnxQoperator => Some(Dialect::QOperator),
+            Self::Qonnx => Some(Dialect::Qonnx),
+            Self::Json | Self::C | Self::Rust => None,
+        }
+    }
+
+    fn default_path(self, name: &str) -> PathBuf {
+        match self {
+            Self::Json => format!("{name}.json").into(),
+            Self::C | Self::Rust => name.into(),
+            _ => format!("{name}.onnx").into(),
+        }
+    }
+
+    /// What is written at a path.
+    fn files(self, graph: &Graph, out: &Path) -> Result<Files, Box<dyn std::error::Error>> {
+        let stem = out.file_stem().map(|s| s.to_string_lossy().into_owned());
+        let name: String = stem.unwrap_or_default();
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let within = |files: Vec<(PathBuf, String)>| {
+            let files = files.into_iter();
+            let files = files.map(|(path, text)| (out.join(path), text.into_bytes()));
+            files.collect()
+        };
+        Ok(match self.dialect() {
+            Some(dialect) => vec![(out.to_path_buf(), onnx::write(graph, dialect)?)],
+            None if self == Self::C => within(source::c(graph, &name)?),
+            None if self == Self::Rust => within(source::rust(graph, &name)?),
+            None => vec![(out.to_path_buf(), graph.to_json().into_bytes())],
+        })
+    }
+}
+
+/// Files with their bytes.
+type Files = Vec<(PathBuf, Vec<u8>)>;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -70,60 +141,125 @@ struct Report<'a> {
     random: Option<&'a Comparison>,
 }
 
+/// What running beside the simulation came to.
+struct Checked {
+    accuracy: f64,
+    comparison: Comparison,
+    random: Option<Comparison>,
+}
+
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
         let device = self.device.open()?;
         let (folder, name, experiment) = find_run(&self.run)?;
         let split = load_of(&experiment, &self.options.settings, &mut Bars::new())?;
         let (model, _) = trained_network(&folder, &experiment, &name, self.last, &split, &device)?;
-        let network = to_integers(&model, &split.test, &device)?;
-        let comparison = match self.unchecked {
+        let test = &split.test;
+        let network = to_integers(&model, test, &device)?;
+        let default = || self.to.default_path(&name);
+        let out = self.out.clone().unwrap_or_else(default);
+        let mut files = self.to.files(network.graph(), &out)?;
+        let mut certificate = None;
+        if self.certify {
+            certificate = self.certificate(network.graph(), &out, &mut files)?;
+            let images = first_integers(&network, test, PACKED);
+            let images: Vec<&[i64]> = images.iter().map(Vec::as_slice).collect();
+            let pack = beside(&out, "conformance");
+            let packed = conformance::pack(network.graph(), &images)?.into_iter();
+            files.extend(packed.map(|(path, bytes)| (pack.join(path), bytes)));
+        }
+        let checked = match self.unchecked {
             true => None,
             false => {
-                let test = &split.test;
-                let compared =
-                    compare_integers(&network, &model, test, self.layers, &device, |_| {})?;
-                Some(compared)
+                let random = match self.random {
+                    0 => None,
+                    n => {
+                        let seed = experiment.seed;
+                        Some(compare_random_integers(&network, &model, n, seed, &device)?)
+                    }
+                };
+                Some(Checked {
+                    accuracy: integer_accuracy(&network, test)?,
+                    comparison: compare_integers(&network, &model, test, self.layers, &device)?,
+                    random,
+                })
             }
         };
-        let random = match self.random {
-            0 => None,
-            n => {
-                let seed = experiment.seed;
-                Some(compare_random_integers(&network, &model, n, seed, &device)?)
-            }
+        write(&files)?;
+        self.report(&name, &network, checked.as_ref(), certificate, &out)
+    }
+
+    /// The certificate of an ONNX file as text; as JSON it is one of the files.
+    fn certificate(
+        &self,
+        graph: &Graph,
+        out: &Path,
+        files: &mut Files,
+    ) -> Result<Option<String>, Box<dyn std::error::Error>> {
+        let Some(dialect) = self.to.dialect() else {
+            return Ok(None);
         };
-        let accuracy = match self.unchecked {
-            true => None,
-            false => Some(integer_accuracy(&network, &split.test)?),
-        };
-        let out = self.out.unwrap_or_else(|| format!("{name}.json").into());
-        new_file::write(&out, network.graph().to_json().as_bytes())
-            .map_err(|error| format!("{}: {error}", out.display()))?;
+        let certificate = onnx::certificate(graph, dialect)?;
+        let path = beside(out, "certificate.json");
+        files.push((path, certificate.to_json().into_bytes()));
+        Ok(Some(certificate.to_string()))
+    }
+
+    fn report(
+        &self,
+        run: &str,
+        network: &IntegerNetwork,
+        checked: Option<&Checked>,
+        certificate: Option<String>,
+        out: &Path,
+    ) -> Ended {
+        let comparison = checked.map(|c| &c.comparison);
+        let random = checked.and_then(|c| c.random.as_ref());
         if self.json {
             print_json(&Report {
-                run: &name,
-                out: &out,
-                accuracy,
-                comparison: comparison.as_ref(),
-                random: random.as_ref(),
+                run,
+                out,
+                accuracy: checked.map(|c| c.accuracy),
+                comparison,
+                random,
             })?;
             return Ok(ExitCode::SUCCESS);
         }
-        print(summary::integers(network.graph(), comparison.as_ref()))?;
-        if let (Some(comparison), Some(accuracy)) = (&comparison, accuracy) {
+        print(summary::integers(network, comparison))?;
+        if let Some(checked) = checked {
+            let accuracy = 100.0 * checked.accuracy;
             print(format_args!(
-                "\n{comparison}\naccuracy in integers {:.2} %\n",
-                100.0 * accuracy
+                "\n{}\naccuracy in integers {accuracy:.2} %\n",
+                checked.comparison
             ))?;
         }
-        if let Some(random) = &random {
+        if let Some(random) = random {
             print(format_args!(
-                "{} of {} results on random inputs differ\n",
+                "{} of {} results on random inputs differ from the simulation\n",
                 random.different, random.items
             ))?;
+        }
+        if let Some(certificate) = certificate {
+            print(format_args!("\n{certificate}"))?;
         }
         say(format_args!("written to {}", out.display()));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The path with more at the end of its name.
+fn beside(out: &Path, what: &str) -> PathBuf {
+    let name = out.file_stem().unwrap_or_default().to_string_lossy();
+    out.with_file_name(format!("{name}.{what}"))
+}
+
+fn write(files: &Files) -> Result<(), Box<dyn std::error::Error>> {
+    for (path, bytes) in files {
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        new_file::write(path, bytes).map_err(failed)?;
+    }
+    Ok(())
 }

@@ -5,14 +5,13 @@ use std::ops::RangeInclusive;
 
 use super::AccumulatorBits;
 use lowbit_formats::swamping::Swamping;
-use lowbit_int::Graph;
-use lowbit_int::proof::Proof;
+use lowbit_int::proof::{NodeProof, Proof};
 
 use super::table::{Alignment, Table, percent, thousands};
 use crate::bench::{ConvolutionTimes, StepTime, StepTimes};
 use crate::calibrate::Measured;
 use crate::config::{Method, widths_text};
-use crate::integer::Comparison;
+use crate::integer::{Comparison, IntegerNetwork};
 use crate::quantizers::Slot;
 use crate::train::{Evaluation, LayerWidths, NamedRecipe, RunResult};
 
@@ -187,7 +186,8 @@ pub fn layer_widths(layers: &[LayerWidths]) -> Table {
 /// One line a node of a network of integers: the bits that its results need, of sums those of the
 /// accumulator, and whether `f32` has the same bits; of those that were compared, how many numbers differ
 /// from the simulation's.
-pub fn integers(graph: &Graph, comparison: Option<&Comparison>) -> Table {
+pub fn integers(network: &IntegerNetwork, comparison: Option<&Comparison>) -> Table {
+    let graph = network.graph();
     let compared = comparison.map(|c| &c.tensors[..]).unwrap_or_default();
     let headings = ["node", "operator", "shape", "bits", "in f32", "different"];
     let proof = Proof::of(graph);
@@ -207,7 +207,7 @@ pub fn integers(graph: &Graph, comparison: Option<&Comparison>) -> Table {
                 node.operator().name().to_string(),
                 shape.join("x"),
                 proof.bits.to_string(),
-                proof.exactness.to_string(),
+                in_f32(network, proof),
                 different,
             ]
         });
@@ -216,6 +216,14 @@ pub fn integers(graph: &Graph, comparison: Option<&Comparison>) -> Table {
         table.columns[column].alignment = Alignment::Left;
     }
     table
+}
+
+/// Whether a node's results are those of 32-bit floats.
+fn in_f32(network: &IntegerNetwork, proof: &NodeProof) -> String {
+    match network.verified().contains(&proof.node) {
+        true => "proven for each integer".into(),
+        false => proof.exactness.to_string(),
+    }
 }
 
 /// One line a quantized tensor.

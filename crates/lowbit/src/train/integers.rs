@@ -29,7 +29,7 @@ fn forward(model: &Network, images: Tensor<4>) -> Tensor<2> {
 }
 
 /// Compares a network of integers with the simulation on all images of a set, and on the first
-/// `in_slots` of them in every slot, too. `progress` is told how many images are done.
+/// `in_slots` of them in every slot, too.
 ///
 /// # Errors
 /// If the images do not fit the network.
@@ -39,7 +39,6 @@ pub fn compare_integers(
     set: &ImageSet,
     in_slots: usize,
     device: &Device,
-    mut progress: impl FnMut(usize),
 ) -> Result<Comparison, Error> {
     let mut comparison = Comparison::default();
     let in_slots = in_slots.min(set.len());
@@ -52,10 +51,15 @@ pub fn compare_integers(
                 true => network.compare_tensors(model, &images, forward)?,
                 false => network.compare(model, &images, forward)?,
             });
-            progress(comparison.items as usize);
         }
     }
     Ok(comparison)
+}
+
+/// The integers of a set's first images, for each input of the graph.
+pub fn first_integers(network: &IntegerNetwork, set: &ImageSet, images: usize) -> Vec<Vec<i64>> {
+    let indices: Vec<u32> = (0..images.min(set.len()) as u32).collect();
+    network.integers(batch(set, &indices, None, &Device::flex()).images)
 }
 
 /// Compares a network of integers with the simulation on random inputs: integers of the input's width, each

@@ -44,7 +44,8 @@ pub use evaluation::{Evaluation, evaluate_run, evaluate_teacher, measure_run, tr
 pub use experiment::{Experiment, RunConfig, Start};
 pub use folder::{HeldOut, LastWeights, RunFolder, RunResult, best_checkpoint, find_run};
 pub use integers::{
-    compare_integers, compare_random_integers, integer_accuracy, run_images, to_integers,
+    compare_integers, compare_random_integers, first_integers, integer_accuracy, run_images,
+    to_integers,
 };
 pub use loss_scale::{LossScale, LossScaling};
 pub use metrics::{EpochMetrics, Tested};

@@ -91,11 +91,11 @@ fn residual_networks_have_the_simulations_bits() {
 
 /// Everything on grids of other methods than powers of two, but for what joins branches; normalizations in
 /// float.
-fn other_steps(method: &str) -> QPlan {
+fn other_steps(weight: &str, input: &str) -> QPlan {
     QPlan::from_toml(&format!(
         "[default]
-        weight = {{ method = \"{method}\", bits = 4 }}
-        input = {{ method = \"{method}\", bits = 4 }}
+        weight = {{ method = \"{weight}\", bits = 4 }}
+        input = {{ method = \"{input}\", bits = 4 }}
         [[overrides]]
         position = [\"first\", \"last\"]
         set.weight = {{ method = \"tqt\", bits = 8 }}
@@ -117,8 +117,9 @@ fn other_steps(method: &str) -> QPlan {
 /// that DoReFa-Net's and LSQ's steps have its bits.
 #[test]
 fn normalizations_and_other_steps_have_the_simulations_bits() {
-    for method in ["dorefa", "lsq"] {
-        let (network, images) = calibrated("resnet8", &other_steps(method));
+    let methods = [("dorefa-weight", "dorefa-activation"), ("lsq", "lsq")];
+    for (method, input) in methods {
+        let (network, images) = calibrated("resnet8", &other_steps(method, input));
         let integers =
             lower(&network, &images, forward).unwrap_or_else(|e| panic!("{method}: {e}"));
         let comparison = integers
@@ -185,7 +186,10 @@ fn a_captured_model_has_the_simulations_bits() {
     let integers = lower(&captured, &x, run).unwrap_or_else(|e| panic!("{e}"));
     let comparison = integers.compare_tensors(&captured, &x, run).unwrap();
     assert_eq!(comparison.different, 0, "{comparison:?}");
-    assert!(comparison.is_equal() && comparison.tensors.len() > 3, "{comparison:?}");
+    assert!(
+        comparison.is_equal() && comparison.tensors.len() > 3,
+        "{comparison:?}"
+    );
     let random = integers.random(50, 0, 3).remove(0);
     let x = Tensor::<4>::from_data(random, &device);
     let comparison = integers.compare_tensors(&captured, &x, run).unwrap();
@@ -200,23 +204,24 @@ fn what_is_on_no_grid_is_named() {
         refused.unwrap_err().to_string()
     };
     let eight = "{ method = \"tqt\", bits = 8 }";
+    let (weight, input) = (format!("weight = {eight}\n"), format!("input = {eight}\n"));
     for (text, expected) in [
         (String::new(), "conv1.input: is not quantized"),
         (
-            format!("[default]\ninput = {eight}"),
+            format!("[first]\n{input}"),
             "conv1.weight: is on no grid of integers; give it a quantizer",
         ),
         (
-            format!("[default]\nweight = {eight}"),
+            format!("[first]\n{weight}"),
             "conv1.input: is not quantized",
         ),
         (
-            format!("[default]\nweight = {eight}\ninput = \"fp8_e4m3\""),
+            format!("[first]\n{weight}input = \"e4m3\""),
             "conv1.input: is not rounded to the nearest of a grid",
         ),
         (
-            format!("[default]\nweight = {eight}\ninput = {eight}\n[last]\nweight = {eight}"),
-            "fc2.input: is not quantized",
+            format!("[first]\n{weight}{input}[default]\n{weight}{input}"),
+            "fc2.weight: is on no grid of integers; give it a quantizer",
         ),
     ] {
         assert_eq!(refused(&text), expected, "{text}");
