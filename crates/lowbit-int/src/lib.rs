@@ -63,6 +63,7 @@ pub mod json;
 pub mod numbers;
 pub mod ops;
 pub mod proof;
+pub mod source;
 pub mod tensor;
 pub mod tie_free;
 

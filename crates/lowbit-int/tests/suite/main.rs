@@ -8,4 +8,5 @@ mod random;
 mod reference;
 #[path = "../../examples/int_speed/resnet20.rs"]
 mod resnet20;
+mod source;
 mod tie_free;
