@@ -9,14 +9,14 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// A name in lower case made of a node's: what is no letter or digit becomes `_`, and a number is
-    /// added where it is taken.
+    /// A name in lower case made of a node's: what is no letter or digit becomes `_`, once where
+    /// several follow each other, and a number is added where it is taken.
     pub(crate) fn constant(&mut self, name: &str) -> String {
-        let letters = name.chars().map(|c| {
-            let c = c.to_ascii_lowercase();
-            if c.is_ascii_alphanumeric() { c } else { '_' }
-        });
-        let mut plain: String = letters.take(60).collect();
+        let letters = name.chars().map(|c| c.to_ascii_lowercase());
+        let letters = letters.map(|c| if c.is_ascii_alphanumeric() { c } else { ' ' });
+        let letters: String = letters.take(60).collect();
+        let words: Vec<&str> = letters.split_whitespace().collect();
+        let mut plain = words.join("_");
         if !plain.starts_with(|c: char| c.is_ascii_lowercase()) {
             plain.insert(0, 'n');
         }

@@ -1,8 +1,10 @@
 //! Graphs of integers, as other crates use them.
 
+mod conformance;
 mod engine;
 mod json;
 mod messages;
+mod networks;
 mod proofs;
 mod random;
 mod reference;

@@ -5,15 +5,17 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use lowbit_int::{Graph, Numbers, TensorId, interpret, source};
+use lowbit_int::ops::{Add, Concat, Mul, Requantize};
+use lowbit_int::{Graph, Interval, Numbers, Rounding, TensorId, interpret, source};
 
+use super::networks;
 use super::random::{Random, slices};
 
 /// A folder of its own, removed when it is dropped.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("lowbit-int-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -293,6 +295,290 @@ fn rust_has_the_interpreters_bits() {
 }
 
 #[test]
+fn networks_have_the_interpreters_bits() {
+    let mut random = Random(33);
+    let graphs = networks::all().map(|(_, graph)| graph);
+    let cases = graphs.map(|graph| Case::new(graph, 5, &mut random));
+    check_rust("networks-rust", &cases);
+    check_c("networks-c", &cases);
+}
+
+#[test]
 fn c_has_the_interpreters_bits() {
     check_c("c", &cases(32, 60));
+}
+
+/// Names that are no names in either language, two inputs of the widest types, one of which is an output
+/// too, limits, and a requantization of 61 bits.
+fn odd() -> Graph {
+    let mut graph = Graph::new();
+    let wide = |signed| Numbers::power_of_two(32, signed, 0).unwrap();
+    let a = graph.input("a*/b", &[2, 3], wide(true)).unwrap();
+    let b = graph.input("int", &[2, 3], wide(false)).unwrap();
+    let numbers = Numbers::affine(32, false, 1.0, 1 << 31).unwrap();
+    let affine = graph.input("42", &[2, 3], numbers).unwrap();
+    let limits = Interval {
+        least: 3,
+        greatest: 100,
+    };
+    graph.limit(b, limits).unwrap();
+    let add = Add {
+        multipliers: [-7, 1 << 10],
+    };
+    let sum = graph.push("\u{202e}y", add, &[a, affine]).unwrap();
+    let requantize = Requantize {
+        multiplier: vec![1, 1 << 17 | 1],
+        offset: vec![5, -(1 << 40)],
+        shift: vec![25, 42],
+        rounding: Rounding::HalfAway,
+        numbers: Numbers::affine(16, false, 3.0, 40_000).unwrap(),
+    };
+    let y = graph.push("run", requantize, &[sum]).unwrap();
+    let product = graph.push("y", Mul {}, &[b, b]).unwrap();
+    let joined = Concat { axis: 1 };
+    let joined = graph.push("y/weights", joined, &[a, a]).unwrap();
+    for output in [b, y, product, joined] {
+        graph.output(output).unwrap();
+    }
+    graph
+}
+
+#[test]
+fn odd_graphs_have_the_interpreters_bits() {
+    let cases = [Case::new(odd(), 50, &mut Random(35))];
+    check_rust("odd-rust", &cases);
+    check_c("odd-c", &cases);
+}
+
+#[test]
+fn code_has_no_floating_point_and_no_memory_of_its_own() {
+    let words = ["f32", "f64", "float", "double", "alloc", "unsafe ", "std::"];
+    for (name, graph) in networks::all() {
+        let mut files = source::rust(&graph, name).unwrap();
+        files.extend(source::c(&graph, name).unwrap());
+        for (path, text) in files {
+            for word in words {
+                assert!(!text.contains(word), "{path:?} has {word}");
+            }
+            let own = format!("#include \"{name}.h\"");
+            let includes = text.lines().filter(|line| line.contains("#include"));
+            for line in includes {
+                assert!(line == "#include <stdint.h>" || line == own, "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_in_one_line() {
+    let graph = networks::digits();
+    for name in [
+        "", "Net", "1st", "a-b", "fn", "double", "core", "uint8", "a b", "é",
+    ] {
+        let error = source::rust(&graph, name).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 1);
+        assert_eq!(source::c(&graph, name).unwrap_err().to_string(), error);
+    }
+    let error = source::rust(&Graph::new(), "net").unwrap_err();
+    assert_eq!(error.to_string(), "graph: it has no input");
+}
+
+/// Image and answer are the caller's. conv1 makes 16 x 64 bytes, its pool 16 x 16, conv2 32 x 16, its
+/// pool 32 x 4; sums are not stored. Of neighbours the greatest pair is conv1 and its pool.
+#[test]
+fn sizes_by_hand() {
+    let size = source::size(&networks::digits()).unwrap();
+    assert_eq!(size.buffers, 16 * 64 + 16 * 16);
+    // 16 x 9 and 32 x 16 x 9 weights, 10 x 128, and 58 biases of 4 bytes.
+    let lists = 16 * 9 + 32 * 16 * 9 + 10 * 128 + 58 * 4;
+    // Each of the five calls has a multiplier and an offset of 4 bytes, and a shift.
+    assert_eq!(size.constants, lists + 5 * 9);
+}
+
+/// Whether the environment's compiler has a target, whose name is given.
+fn has_target(target: &str) -> bool {
+    if !is_there("rustc") {
+        return false;
+    }
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", target])
+        .output()
+        .unwrap();
+    let path = String::from_utf8(output.stdout).unwrap();
+    let there = output.status.success() && Path::new(path.trim()).is_dir();
+    if !there {
+        eprintln!("SKIPPED: the target {target} is not installed");
+    }
+    there
+}
+
+/// Compiles the crate of a graph for a target, as it is, and a program around it.
+fn compile_for(target: &str, folder: &Folder, graph: &Graph, around: &str, kind: &[&str]) {
+    let compile = |source: &str| {
+        let mut command = Command::new("rustc");
+        command
+            .args([
+                "--edition=2024",
+                "-Dwarnings",
+                "-Copt-level=s",
+                "-Cpanic=abort",
+            ])
+            .args(["--target", target, "--out-dir"])
+            .arg(&folder.0)
+            .arg(folder.0.join(source));
+        command
+    };
+    for (path, text) in source::rust(graph, "network").unwrap() {
+        folder.write(path.file_name().unwrap().to_str().unwrap(), &text);
+    }
+    succeeds(compile("lib.rs").args(["--crate-type=rlib", "--crate-name=network"]));
+    folder.write("around.rs", around);
+    let library = format!("network={}", folder.0.join("libnetwork.rlib").display());
+    succeeds(compile("around.rs").args(kind).args(["--extern", &library]));
+}
+
+/// A program that holds a network's input, output and buffers.
+fn around(graph: &Graph) -> String {
+    let [x, y] = [graph.inputs()[0], graph.outputs()[0]].map(|id| graph.tensor(id));
+    let ports = [("INPUT", x), ("OUTPUT", y)].map(|(name, tensor)| {
+        let (int, count) = (rust_int(tensor.numbers()), tensor.elements());
+        let place = name.to_lowercase();
+        format!(
+            "static mut {name}: [{int}; {count}] = [0; {count}];\n#[unsafe(no_mangle)]\n\
+             pub extern \"C\" fn {place}() -> *const {int} {{\n    (&raw const {name}).cast()\n}}\n"
+        )
+    });
+    format!(
+        "#![no_std]\n#![no_main]\n{}static mut BUFFERS: network::Buffers = network::Buffers::new();\n\
+         #[unsafe(no_mangle)]\npub extern \"C\" fn run() -> i32 {{\n    let (x, b, y) = unsafe {{\n        \
+         (&*(&raw const INPUT), &mut *(&raw mut BUFFERS), &mut *(&raw mut OUTPUT))\n    }};\n    \
+         network::run(x, b, y).is_err().into()\n}}\n#[panic_handler]\n\
+         fn panic(_: &core::panic::PanicInfo) -> ! {{\n    loop {{}}\n}}\n",
+        ports.concat()
+    )
+}
+
+/// Bytes of instructions, of constants, and of memory in a linked file of 32-bit ELF: what is loaded
+/// of its sections, by their flags.
+fn elf_sizes(file: &[u8]) -> [usize; 3] {
+    let half = |at: usize| usize::from(u16::from_le_bytes([file[at], file[at + 1]]));
+    let word = |at: usize| half(at) + (half(at + 2) << 16);
+    let (start, size, count) = (word(0x20), half(0x2e), half(0x30));
+    let mut sizes = [0; 3];
+    for section in 0..count {
+        let at = start + section * size;
+        let (flags, bytes) = (word(at + 8), word(at + 20));
+        let (writes, loads, runs) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        if loads {
+            sizes[if runs {
+                0
+            } else if writes {
+                2
+            } else {
+                1
+            }] += bytes;
+        }
+    }
+    sizes
+}
+
+#[test]
+fn builds_for_a_cortex_m0() {
+    let target = "thumbv6m-none-eabi";
+    if !has_target(target) {
+        return;
+    }
+    for (name, graph) in networks::all() {
+        let folder = Folder::new(&format!("thumb-{name}"));
+        let kind = [
+            "--crate-type=bin",
+            "-Clink-arg=-erun",
+            "-Clink-arg=--gc-sections",
+        ];
+        compile_for(target, &folder, &graph, &around(&graph), &kind);
+        let [code, constants, memory] = elf_sizes(&std::fs::read(folder.0.join("around")).unwrap());
+        let size = source::size(&graph).unwrap();
+        println!(
+            "{name}: {code} bytes of code, {constants} of constants ({} of weights and tables), \
+             {memory} of memory ({} of buffers)",
+            size.constants, size.buffers
+        );
+        assert!(constants >= size.constants && memory >= size.buffers);
+    }
+}
+
+/// What WebAssembly answers, byte by byte of input and output.
+const NODE: &str = r#"
+const fs = require("fs");
+const [file, bytes, answers] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const network = new WebAssembly.Instance(new WebAssembly.Module(fs.readFileSync(file)), {}).exports;
+const given = fs.readFileSync(0);
+for (let at = 0; at < given.length; at += bytes) {
+  new Uint8Array(network.memory.buffer, network.input(), bytes).set(given.subarray(at, at + bytes));
+  if (network.run() !== 0) process.exit(1);
+  const answer = new Uint8Array(network.memory.buffer, network.output(), answers);
+  for (const byte of answer) console.log(byte);
+}
+"#;
+
+#[test]
+fn web_assembly_has_the_interpreters_bits() {
+    let target = "wasm32-unknown-unknown";
+    if !has_target(target) || !is_there("node") {
+        return;
+    }
+    let mut random = Random(34);
+    for (name, graph) in networks::all() {
+        let folder = Folder::new(&format!("wasm-{name}"));
+        compile_for(
+            target,
+            &folder,
+            &graph,
+            &around(&graph),
+            &["--crate-type=cdylib", "-Cstrip=symbols"],
+        );
+        folder.write("run.cjs", NODE);
+        let file = folder.0.join("around.wasm");
+        println!(
+            "{name}: {} bytes of WebAssembly",
+            std::fs::metadata(&file).unwrap().len()
+        );
+        let case = Case::new(graph, 5, &mut random);
+        let width = |id: TensorId| int(case.graph.tensor(id).numbers()).0 as usize / 8;
+        let bytes = |numbers: &[i64], width: usize| -> Vec<u8> {
+            numbers
+                .iter()
+                .flat_map(|n| n.to_le_bytes()[..width].to_vec())
+                .collect()
+        };
+        let [x, y] = [case.graph.inputs()[0], case.graph.outputs()[0]];
+        let given: Vec<u8> = case
+            .images
+            .iter()
+            .flat_map(|image| bytes(&image[0], width(x)))
+            .collect();
+        let expected: Vec<u8> = case
+            .outputs
+            .iter()
+            .flat_map(|output| bytes(&output[0], width(y)))
+            .collect();
+        let sizes = [x, y].map(|id| (case.graph.tensor(id).elements() * width(id)).to_string());
+        let mut child = Command::new("node")
+            .arg(folder.0.join("run.cjs"))
+            .arg(&file)
+            .args(sizes)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&given).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{name}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let found: Vec<u8> = text
+            .split_whitespace()
+            .map(|n| n.parse().unwrap())
+            .collect();
+        assert_eq!(found, expected, "{name}");
+    }
 }
