@@ -308,6 +308,64 @@ fn c_has_the_interpreters_bits() {
     check_c("c", &cases(32, 60));
 }
 
+/// A block of code of the documentation.
+fn documented(language: &str) -> String {
+    let text = include_str!("../../../../docs/integer-source.md");
+    let block = text.split_once(&format!("```{language}\n")).unwrap().1;
+    block.split_once("```").unwrap().0.into()
+}
+
+/// The examples of the documentation are what they are said to be.
+#[test]
+fn documented_programs_have_the_interpreters_bits() {
+    let graph = networks::digits();
+    let pixels: Vec<i64> = (0..64).map(|i| i * 5 % 17).collect();
+    let expected = interpret(&graph, &[&pixels]).unwrap();
+    let folder = Folder::new("documented");
+    if is_there("cc") {
+        for (path, text) in source::c(&graph, "digits").unwrap() {
+            folder.write(path.to_str().unwrap(), &text);
+        }
+        folder.write("main.c", &documented("c"));
+        let program = folder.0.join("main");
+        let flags = [
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-Wconversion",
+            "-pedantic",
+            "-Os",
+        ];
+        let files = ["main.c", "digits.c"].map(|name| folder.0.join(name));
+        succeeds(
+            Command::new("cc")
+                .args(flags)
+                .args(files)
+                .arg("-o")
+                .arg(&program),
+        );
+        assert_eq!(run(&program, &[]), expected[0]);
+    }
+    if is_there("cargo") {
+        for crate_folder in ["digits/src", "app/src"] {
+            std::fs::create_dir_all(folder.0.join(crate_folder)).unwrap();
+        }
+        for (path, text) in source::rust(&graph, "digits").unwrap() {
+            std::fs::write(folder.0.join("digits").join(path), text).unwrap();
+        }
+        folder.write("app/Cargo.toml", &documented("toml"));
+        folder.write("app/src/main.rs", &documented("rust"));
+        let manifest = folder.0.join("app/Cargo.toml");
+        succeeds(
+            Command::new("cargo")
+                .args(["build", "--quiet", "--offline", "--manifest-path"])
+                .arg(manifest)
+                .env("CARGO_TARGET_DIR", folder.0.join("target")),
+        );
+        assert_eq!(run(&folder.0.join("target/debug/app"), &[]), expected[0]);
+    }
+}
+
 /// Names that are no names in either language, two inputs of the widest types, one of which is an output
 /// too, limits, and a requantization of 61 bits.
 fn odd() -> Graph {
