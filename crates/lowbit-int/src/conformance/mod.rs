@@ -224,6 +224,12 @@ fn checksum(bytes: &[u8]) -> String {
 /// The first node that differs; else the first file that is not what was recorded.
 pub fn check(folder: &Path) -> Result<Checked, ConformanceError> {
     let read = |name: &str| {
+        // A pack's files lie in its folder, and their names in one line.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !name.chars().all(plain) {
+            let reason = format!("{name:?} is no name of a file of a pack");
+            return Err(ConformanceError::file("cases.json", reason));
+        }
         let bytes = std::fs::read(folder.join(name));
         bytes.map_err(|error| ConformanceError::file(name, error.to_string()))
     };
@@ -248,12 +254,34 @@ pub fn check(folder: &Path) -> Result<Checked, ConformanceError> {
         }
         checked.nodes += 1;
     }
+    complete(&graph, &cases)?;
     for (name, recorded) in &cases.checksums {
         if checksum(&read(name)?) != *recorded {
             return Err(ConformanceError::file(name, "is not what was recorded"));
         }
     }
     Ok(checked)
+}
+
+/// Refuses a list in which something is missing: a node's probes, or a file's checksum.
+fn complete(graph: &Graph, cases: &Cases) -> Result<(), ConformanceError> {
+    let missing = |what: String| Err(ConformanceError::file("cases.json", what));
+    for node in graph.nodes() {
+        if !cases.probes.iter().any(|probe| probe.node == node.name) {
+            return missing(format!("has no probes of {}", node.name));
+        }
+    }
+    let probes = cases
+        .probes
+        .iter()
+        .flat_map(|probe| probe.inputs.iter().chain([&probe.output]));
+    let graph = "graph.json".to_owned();
+    for name in cases.tensors.values().chain(probes).chain([&graph]) {
+        if !cases.checksums.contains_key(name) {
+            return missing(format!("has no checksum of {name:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// The files of a node: of the images, and of its probes.

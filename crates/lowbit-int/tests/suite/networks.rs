@@ -155,14 +155,25 @@ pub(crate) fn lenet() -> Graph {
     net.finish()
 }
 
-/// Two residual blocks, the second with half the size, and the average: 8 bits, a scale for each
-/// channel, zero points.
+/// Two residual blocks, the second with half the size.
 pub(crate) fn residual() -> Graph {
+    residual_blocks(2, 12, &[(8, 1), (16, 2)])
+}
+
+/// ResNet-8 for images of 32 x 32 (MLPerf Tiny's).
+pub(crate) fn resnet8() -> Graph {
+    residual_blocks(5, 32, &[(16, 1), (32, 2), (64, 2)])
+}
+
+/// A convolution, residual blocks with so many channels and such a stride, the average and a linear
+/// layer: 8 bits, a multiplier for each channel, zero points.
+fn residual_blocks(seed: u64, size: usize, blocks: &[(usize, usize)]) -> Graph {
     let image = Numbers::affine(8, false, 0.02, 117).unwrap();
-    let mut net = Network::new(2, &[3, 12, 12], image, 8);
-    net.convolution("conv", 8, 3, 1, 1);
+    let mut net = Network::new(seed, &[3, size, size], image, 8);
+    net.convolution("conv", blocks[0].0, 3, 1, 1);
     net.scale("conv.out", 10);
-    for (name, outputs, stride) in [("block1", 8, 1), ("block2", 16, 2)] {
+    for (index, &(outputs, stride)) in blocks.iter().enumerate() {
+        let name = format!("block{}", index + 1);
         let mut shortcut = net.last;
         net.convolution(&format!("{name}.conv1"), outputs, 3, stride, 1);
         net.scale(&format!("{name}.out1"), 20);
@@ -179,7 +190,7 @@ pub(crate) fn residual() -> Graph {
             multipliers: [3, 2],
         };
         net.push(&format!("{name}.add"), add, &[second, shortcut]);
-        net.scale(name, 0);
+        net.scale(&name, 0);
     }
     net.average("average");
     net.scale("average.out", 0);
@@ -240,10 +251,11 @@ pub(crate) fn digits() -> Graph {
 }
 
 /// All of them, each with its name.
-pub(crate) fn all() -> [(&'static str, Graph); 4] {
+pub(crate) fn all() -> [(&'static str, Graph); 5] {
     [
         ("lenet", lenet()),
         ("residual", residual()),
+        ("resnet8", resnet8()),
         ("depthwise", depthwise()),
         ("digits", digits()),
     ]

@@ -579,6 +579,37 @@ for (let at = 0; at < given.length; at += bytes) {
 }
 "#;
 
+/// Bytes of a number.
+fn width(numbers: Numbers) -> usize {
+    int(numbers).0 as usize / 8
+}
+
+/// Integers as memory has them.
+fn bytes(values: &[i64], numbers: Numbers) -> Vec<u8> {
+    let each = values.iter().map(|value| value.to_le_bytes());
+    each.flat_map(|bytes| bytes[..width(numbers)].to_vec())
+        .collect()
+}
+
+/// What the WebAssembly in a folder makes of images, one after the other.
+fn run_in_node(folder: &Folder, sizes: &[usize; 2], given: &[u8]) -> Vec<u8> {
+    folder.write("run.cjs", NODE);
+    let mut child = Command::new("node")
+        .args(["run.cjs", "around.wasm"].map(|name| folder.0.join(name)))
+        .args(sizes.map(|size| size.to_string()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(given).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect()
+}
+
 #[test]
 fn web_assembly_has_the_interpreters_bits() {
     let target = "wasm32-unknown-unknown";
@@ -595,48 +626,20 @@ fn web_assembly_has_the_interpreters_bits() {
             &around(&graph),
             &["--crate-type=cdylib", "-Cstrip=symbols"],
         );
-        folder.write("run.cjs", NODE);
         let file = folder.0.join("around.wasm");
         println!(
             "{name}: {} bytes of WebAssembly",
             std::fs::metadata(&file).unwrap().len()
         );
         let case = Case::new(graph, 5, &mut random);
-        let width = |id: TensorId| int(case.graph.tensor(id).numbers()).0 as usize / 8;
-        let bytes = |numbers: &[i64], width: usize| -> Vec<u8> {
-            numbers
-                .iter()
-                .flat_map(|n| n.to_le_bytes()[..width].to_vec())
-                .collect()
+        let port = |id: TensorId| case.graph.tensor(id);
+        let [x, y] = [case.graph.inputs()[0], case.graph.outputs()[0]].map(port);
+        let sizes = [x, y].map(|tensor| tensor.elements() * width(tensor.numbers()));
+        let of = |all: &[Vec<Vec<i64>>], numbers: Numbers| -> Vec<u8> {
+            let all = all.iter().flat_map(|image| bytes(&image[0], numbers));
+            all.collect()
         };
-        let [x, y] = [case.graph.inputs()[0], case.graph.outputs()[0]];
-        let given: Vec<u8> = case
-            .images
-            .iter()
-            .flat_map(|image| bytes(&image[0], width(x)))
-            .collect();
-        let expected: Vec<u8> = case
-            .outputs
-            .iter()
-            .flat_map(|output| bytes(&output[0], width(y)))
-            .collect();
-        let sizes = [x, y].map(|id| (case.graph.tensor(id).elements() * width(id)).to_string());
-        let mut child = Command::new("node")
-            .arg(folder.0.join("run.cjs"))
-            .arg(&file)
-            .args(sizes)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(&given).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{name}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        let found: Vec<u8> = text
-            .split_whitespace()
-            .map(|n| n.parse().unwrap())
-            .collect();
-        assert_eq!(found, expected, "{name}");
+        let found = run_in_node(&folder, &sizes, &of(&case.images, x.numbers()));
+        assert_eq!(found, of(&case.outputs, y.numbers()), "{name}");
     }
 }

@@ -1,10 +1,6 @@
 /// Rows of `length` numbers put into rows of `step` numbers, from the number `at` on.
-fn place<X, R, Y>(
-    then: &Requantize<R>,
-    [length, step, at]: [usize; 3],
-    x: &[X],
-    y: &mut [Y],
-) where
+fn place<X, R, Y>(then: &Requantize<R>, [length, step, at]: [usize; 3], x: &[X], y: &mut [Y])
+where
     X: Copy,
     R: Integer + From<X>,
     Y: Narrow<R>,
