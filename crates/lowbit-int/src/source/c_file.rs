@@ -42,7 +42,7 @@ pub(crate) fn source(graph: &Graph, plan: &Plan, name: &str) -> String {
     }
     for step in &plan.steps {
         let _ = writeln!(code, "\n/* {}. */", step.comment);
-        code += &constants(&format!("{name}_{}", step.name), step);
+        code += &constants(plan, &format!("{name}_{}", step.name), step);
     }
     code.push('\n');
     code + &run(graph, plan, name)
@@ -78,7 +78,9 @@ fn functions(plan: &Plan) -> Vec<String> {
         }
     };
     for step in &plan.steps {
-        add(typed(include_str!("c/requantize.c"), step));
+        let constant = plan.constant(step.finish.wide).c();
+        let text = include_str!("c/requantize.c").replace("$M", constant);
+        add(typed(&text, step));
     }
     for (text, names) in SHARED {
         if any(plan, |step| names.contains(&step.kind.function())) {
@@ -175,7 +177,7 @@ fn stored(list: &List) -> (&'static str, &'static str) {
 }
 
 /// The lists and structures of a step.
-fn constants(name: &str, step: &Step) -> String {
+fn constants(plan: &Plan, name: &str, step: &Step) -> String {
     let mut code = String::new();
     if let Some(list) = step.kind.list() {
         let values = if list.packed {
@@ -211,7 +213,7 @@ fn constants(name: &str, step: &Step) -> String {
         }
         _ => {}
     }
-    code + &requantization(name, &step.finish)
+    code + &requantization(plan.constant(step.finish.wide), name, &step.finish)
 }
 
 fn array(name: &str, int: &str, values: &[i64]) -> String {
@@ -232,8 +234,8 @@ fn axis(axis: Axis) -> String {
     format!("{{{input}, {output}, {kernel}, {stride}, {before}, {dilation}}}")
 }
 
-fn requantization(name: &str, finish: &Finish) -> String {
-    let (wide, short) = (finish.wide.c(), finish.wide.rust());
+fn requantization(constant: Int, name: &str, finish: &Finish) -> String {
+    let (constant, short) = (constant.c(), finish.wide.rust());
     let shift: Vec<i64> = finish.shift.iter().map(|&shift| shift.into()).collect();
     let rounding = match finish.rounding {
         Rounding::HalfEven => "HALF_EVEN",
@@ -243,8 +245,8 @@ fn requantization(name: &str, finish: &Finish) -> String {
     };
     let mut code = String::new();
     for (list, int, values) in [
-        ("multiplier", wide, &finish.multiplier),
-        ("offset", wide, &finish.offset),
+        ("multiplier", constant, &finish.multiplier),
+        ("offset", constant, &finish.offset),
         ("shift", Int::U8.c(), &shift),
     ] {
         code += &array(&format!("{name}_{list}"), int, values);

@@ -117,13 +117,24 @@ impl Plan {
         bytes.sum()
     }
 
+    /// The type of multipliers and offsets of what is computed in a type: 32 bits if all of the network
+    /// fit.
+    pub(crate) fn constant(&self, wide: Int) -> Int {
+        let lists = |step: &Step| [step.finish.multiplier.clone(), step.finish.offset.clone()];
+        let all = self.steps.iter().flat_map(lists).flatten();
+        match Int::of_sums(all.map(i128::from)) {
+            Int::I32 => Int::I32,
+            _ => wide,
+        }
+    }
+
     /// Bytes of weights, biases and tables.
     pub(crate) fn constants(&self) -> usize {
         let bytes = self.steps.iter().map(|step| {
             let finish = &step.finish;
             let lists = finish.multiplier.len() + finish.offset.len();
             step.kind.constants(step.kind.values(&step.inputs))
-                + lists * finish.wide.bytes()
+                + lists * self.constant(finish.wide).bytes()
                 + finish.shift.len()
         });
         bytes.sum()

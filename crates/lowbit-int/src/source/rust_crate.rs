@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::finish::Finish;
 use super::kind::{Kind, List};
 use super::plan::{Memory, Place, Plan, Step};
+use super::storage::Int;
 use super::text::{self, any, field};
 use super::window::Axis;
 use crate::graph::Graph;
@@ -27,7 +28,7 @@ pub(crate) fn library(graph: &Graph, plan: &Plan, name: &str) -> String {
     code += "\n#![no_std]\n#![forbid(unsafe_code)]\n\nuse core::ops::{Add, Mul, Sub};\n\n";
     code += &buffers(plan);
     code += &run(graph, plan);
-    code = code + "\n" + include_str!("rust/requantize.rs");
+    code = code + "\n" + &requantize_code(plan);
     for (file, functions) in FILES {
         if any(plan, |step| functions.contains(&step.kind.function())) {
             code = code + "\n" + file;
@@ -45,9 +46,20 @@ pub(crate) fn library(graph: &Graph, plan: &Plan, name: &str) -> String {
     }
     for step in &plan.steps {
         let _ = writeln!(code, "\n// {}.", step.comment);
-        code += &constants(step);
+        code += &constants(plan, step);
     }
     code
+}
+
+/// The code of requantizations, whose multipliers and offsets are of 32 bits or of the type that it
+/// computes in.
+fn requantize_code(plan: &Plan) -> String {
+    let code = include_str!("rust/requantize.rs");
+    if plan.constant(Int::I64) == Int::I32 {
+        return code.replace("$M", "i32");
+    }
+    let code = code.replace("R::from(multiplier)", "multiplier");
+    code.replace("R::from(offset)", "offset").replace("$M", "R")
 }
 
 /// The code of the operators, and which functions need it.
@@ -241,10 +253,10 @@ fn input(plan: &Plan, place: &Place, output: &Place) -> String {
 }
 
 /// The static items of a step.
-fn constants(step: &Step) -> String {
+fn constants(plan: &Plan, step: &Step) -> String {
     let name = step.name.to_uppercase();
     let mut code = String::new();
-    let wide = step.finish.wide.rust();
+    let constant = plan.constant(step.finish.wide).rust();
     let sum = step.kind.values(&step.inputs);
     if let Some(list) = step.kind.list() {
         code += &weights(&name, &step.kind, list);
@@ -257,8 +269,8 @@ fn constants(step: &Step) -> String {
     let finish = &step.finish;
     let shift: Vec<i64> = finish.shift.iter().map(|&shift| shift.into()).collect();
     for (list, int, values) in [
-        ("MULTIPLIER", wide, &finish.multiplier),
-        ("OFFSET", wide, &finish.offset),
+        ("MULTIPLIER", constant, &finish.multiplier),
+        ("OFFSET", constant, &finish.offset),
         ("SHIFT", "u8", &shift),
     ] {
         if values.len() > 1 {

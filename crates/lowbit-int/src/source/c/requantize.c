@@ -3,8 +3,8 @@
 typedef struct {
     $R least, greatest; /* of the values, proven or clamped */
     $R zero;
-    const $R *multiplier;
-    const $R *offset;
+    const $M *multiplier;
+    const $M *offset;
     const uint8_t *shift;
     uint8_t multiplier_step, offset_step, shift_step;
     uint8_t rounding;

@@ -11,7 +11,7 @@ struct AveragePool<S, R: 'static> {
 fn average_pool<X, S, R, Y>(p: &AveragePool<S, R>, x: &[X], y: &mut [Y])
 where
     X: Copy,
-    S: Integer + From<X> + From<i32>,
+    S: Integer + From<X>,
     R: Integer + From<S>,
     Y: Narrow<R>,
 {

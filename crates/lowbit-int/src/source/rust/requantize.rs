@@ -13,7 +13,9 @@ enum Rounding {
 }
 
 /// Integers in which sums are made and rounded.
-trait Integer: Copy + Ord + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+trait Integer:
+    Copy + Ord + From<i32> + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+{
     /// `self / 2^bits`, rounded.
     fn shift(self, bits: u8, rounding: Rounding) -> Self;
 }
@@ -65,8 +67,8 @@ struct Requantize<R: 'static> {
     /// The least and the greatest value, proven or clamped.
     values: [R; 2],
     zero: R,
-    multiplier: &'static [R],
-    offset: &'static [R],
+    multiplier: &'static [$M],
+    offset: &'static [$M],
     shift: &'static [u8],
     rounding: Rounding,
     to: R,
@@ -77,7 +79,8 @@ struct Requantize<R: 'static> {
 impl<R: Integer> Requantize<R> {
     fn apply<Y: Narrow<R>>(&self, value: R, channel: usize) -> Y {
         let value = value.max(self.values[0]).min(self.values[1]) - self.zero;
-        let scaled = of(self.multiplier, channel) * value + of(self.offset, channel);
+        let (multiplier, offset) = (of(self.multiplier, channel), of(self.offset, channel));
+        let scaled = R::from(multiplier) * value + R::from(offset);
         let rounded = scaled.shift(of(self.shift, channel), self.rounding) + self.to;
         Y::narrow(rounded.max(self.limits[0]).min(self.limits[1]))
     }
