@@ -17,6 +17,8 @@
 //! | [`proof`] | how wide each sum is, with a witness; where `f32` has the same bits |
 //! | [`tie_free`](mod@tie_free) | networks in which every rounding to the nearest is the same |
 //! | [`json`] | files |
+//! | [`source`] | the same bits as source code: a Rust crate without the standard library, a file of C |
+//! | [`conformance`] | packs that say whether another program has the same bits |
 //!
 //! A layer of four bits, from the weights to the proof:
 //!
@@ -55,6 +57,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod conformance;
 pub mod engine;
 mod error;
 pub mod graph;
@@ -63,6 +66,7 @@ pub mod json;
 pub mod numbers;
 pub mod ops;
 pub mod proof;
+pub mod source;
 pub mod tensor;
 pub mod tie_free;
 

@@ -1,12 +1,15 @@
 //! Graphs of integers, as other crates use them.
 
+mod conformance;
 mod engine;
 mod json;
 mod messages;
+mod networks;
 mod proofs;
 mod random;
 mod reference;
 #[path = "../../examples/int_speed/resnet20.rs"]
 mod resnet20;
 mod sizes;
+mod source;
 mod tie_free;
