@@ -17,6 +17,7 @@
 //! | [`proof`] | how wide each sum is, with a witness; where `f32` has the same bits |
 //! | [`tie_free`](mod@tie_free) | networks in which every rounding to the nearest is the same |
 //! | [`json`] | files |
+//! | [`onnx`] | files for other runtimes, with a certificate |
 //!
 //! A layer of four bits, from the weights to the proof:
 //!
@@ -61,6 +62,7 @@ pub mod graph;
 pub mod interpret;
 pub mod json;
 pub mod numbers;
+pub mod onnx;
 pub mod ops;
 pub mod proof;
 pub mod tensor;

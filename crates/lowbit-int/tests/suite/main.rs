@@ -3,6 +3,7 @@
 mod engine;
 mod json;
 mod messages;
+mod onnx;
 mod proofs;
 mod random;
 mod reference;
