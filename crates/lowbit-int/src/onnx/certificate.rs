@@ -16,7 +16,7 @@ use super::plan::{EXACT, Plan};
 use super::requantize::{Agreement, Example};
 use super::{Dialect, ExportError, Options, Ties, float, model, steps};
 use crate::graph::{Graph, Node};
-use crate::ops::Operator;
+use crate::ops::{MaxPool, Operator, Windows};
 use crate::tensor::Tensor;
 
 /// What runs a file.
@@ -195,10 +195,21 @@ pub fn certificate(graph: &Graph, options: impl Into<Options>) -> Result<Certifi
         if let Some(loss) = loss_at_output(graph, node) {
             (verdict, reason) = (Verdict::Differs, loss);
         }
+        let mut verdicts = vec![verdict; runtimes.len()];
+        if let Some(defect) = numpy_defect(node.operator()) {
+            for (verdict, _) in verdicts
+                .iter_mut()
+                .zip(&runtimes)
+                .filter(|(_, r)| **r == Runtime::Numpy)
+            {
+                *verdict = Verdict::Differs;
+                reason += defect;
+            }
+        }
         Entry {
             node: node.name().into(),
             operator: operator_name(node.operator()),
-            verdicts: vec![verdict; runtimes.len()],
+            verdicts,
             reason,
         }
     });
@@ -229,6 +240,21 @@ fn of_requantization(plan: &Plan) -> (Verdict, String) {
         Agreement::UnlessTie(at) => (Verdict::ExactUnlessTie, example(at)),
         Agreement::Differs(at) => (Verdict::Differs, example(at)),
         Agreement::Untried => (Verdict::Differs, "more than 2^17 outputs, not tried".into()),
+    }
+}
+
+/// What ONNX's reference evaluator does not do by the book.
+fn numpy_defect(operator: &Operator) -> Option<&'static str> {
+    match operator {
+        Operator::Convolution(convolution) if convolution.transposed.is_some() => {
+            Some("; numpy's transposed convolutions are others where they have groups or padding")
+        }
+        Operator::MaxPool(MaxPool {
+            windows: Windows::Sliding { kernel, .. },
+        }) if kernel.len() == 1 => {
+            Some("; numpy's pools of sequences fail where they have padding")
+        }
+        _ => None,
     }
 }
 

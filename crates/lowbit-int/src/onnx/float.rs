@@ -73,6 +73,10 @@ fn is_narrow(numbers: Numbers) -> bool {
     !matches!(numbers.bits(), 8 | 16)
 }
 
+/// Steps below which ONNX Runtime takes a clip before `QuantizeLinear` for one to the whole type, and
+/// leaves it out: it compares the ends with a tolerance of 2^-23, of which this is a thousandfold.
+pub(super) const FUSED_CLIP: f32 = 1.0 / 8192.0;
+
 /// What has been written of a tensor.
 #[derive(Clone, Default)]
 struct Value {
@@ -112,8 +116,12 @@ impl Writer<'_> {
         let tensor = self.graph.tensor(id);
         let (name, numbers) = (tensor.name(), tensor.numbers());
         let mut value = self.model.input(tensor);
-        let scale = numbers.scale() as f32;
+        let mut scale = numbers.scale() as f32;
         let step = power(self.exponents[id.0]);
+        if self.dialect == Dialect::Qdq && is_narrow(numbers) && scale < FUSED_CLIP {
+            value = self.times(name, &value, &[scale.recip()]);
+            scale = 1.0;
+        }
         let target = Target {
             numbers,
             exponent: self.exponents[id.0],
@@ -397,6 +405,12 @@ impl Writer<'_> {
             value = self.clip(name, &value, numbers, 1.0);
             value = self.times(name, &value, &[power(exponent)]);
             clip = false;
+        } else if self.dialect == Dialect::Qdq && is_narrow(numbers) && power(exponent) < FUSED_CLIP
+        {
+            value = self.times(name, &value, &[power(-exponent)]);
+            value = self.clip(name, &value, numbers, 1.0);
+            value = self.times(name, &value, &[power(exponent)]);
+            clip = false;
         }
         if self.dialect == Dialect::Qonnx {
             let rounding = match plan.form {
@@ -438,54 +452,68 @@ impl Writer<'_> {
         }
     }
 
-    /// The weights' real numbers, with a ratio for all or for each index of `axis`.
+    /// The weights' real numbers, with a ratio for all or for each index of `axis`. What meets floats
+    /// that no quantizer made, in a product of matrices, is not `stored`: ONNX Runtime would take
+    /// `DequantizeLinear` of weights alone for a request to quantize the floats too (`MatMulNBits`).
     fn weights(
         &mut self,
         name: &str,
         weights: &Weights,
         ratio: &[f64],
         axis: usize,
+        stored: bool,
     ) -> Result<String, ExportError> {
         let (numbers, shape) = (weights.numbers, &weights.shape);
         let step = f64::from(power(steps::nearest(numbers)));
         let scales: Vec<f32> = ratio.iter().map(|ratio| (step * ratio) as f32).collect();
-        let per_axis = scales.len() > 1;
         let name = format!("{name}/weight");
         if self.dialect == Dialect::Qonnx {
-            let stride: usize = shape[axis + 1..].iter().product();
-            let scale = |at: usize| {
-                scales[if per_axis {
-                    at / stride % shape[axis]
-                } else {
-                    0
-                }]
-            };
-            let values = weights.values.iter().enumerate();
-            let values: Vec<f32> = values.map(|(at, &w)| w as f32 * scale(at)).collect();
-            let value = self.model.floats(&name, shape, &values);
-            let mut scale_shape = vec![];
-            if per_axis {
-                scale_shape = vec![1; shape.len()];
-                scale_shape[axis] = scales.len();
-            }
-            return self.quant(
-                &name,
-                &value,
-                numbers,
-                &scales,
-                &scale_shape,
-                Rounding::HalfEven,
-            );
+            return self.quantized_weights(&name, weights, &scales, axis);
         }
         let data_type = match storage(numbers) {
             Some(data_type) => data_type,
             None if weights.values.iter().all(|&w| i32::try_from(w).is_ok()) => DataType::Int32,
             None => return Err(ExportError::new(&name, "a weight is beyond int32")),
         };
-        let value = self
-            .model
-            .integers(&name, data_type, shape, &weights.values);
+        let values = &weights.values;
+        let value = self.model.integers(&name, data_type, shape, values);
+        if !stored {
+            let to = vec![Attribute::Int("to", DataType::Float as i64)];
+            let value = self.model.node("Cast", &name, &[&value], to);
+            let rank = shape.len() - axis;
+            return Ok(self.with_constant("Mul", &name, &value, &scales, rank, 1.0));
+        }
         Ok(self.dequantize(&name, &value, &scales, axis))
+    }
+
+    /// Weights as floats that `Quant` leaves as they are, with a scale for all or for each index of
+    /// `axis`.
+    fn quantized_weights(
+        &mut self,
+        name: &str,
+        weights: &Weights,
+        scales: &[f32],
+        axis: usize,
+    ) -> Result<String, ExportError> {
+        let (numbers, shape) = (weights.numbers, &weights.shape);
+        let stride: usize = shape[axis + 1..].iter().product();
+        let mut scale_shape = vec![];
+        if scales.len() > 1 {
+            scale_shape = vec![1; shape.len()];
+            scale_shape[axis] = scales.len();
+        }
+        let scale = |at: usize| scales[at / stride % shape[axis] % scales.len()];
+        let values = weights.values.iter().enumerate();
+        let values: Vec<f32> = values.map(|(at, &w)| w as f32 * scale(at)).collect();
+        let value = self.model.floats(name, shape, &values);
+        self.quant(
+            name,
+            &value,
+            numbers,
+            scales,
+            &scale_shape,
+            Rounding::HalfEven,
+        )
     }
 
     /// `DequantizeLinear` of constants whose zero is 0.
@@ -563,9 +591,10 @@ impl Writer<'_> {
         node: &Node,
         convolution: &Convolution,
     ) -> Result<String, ExportError> {
+        checked_output_padding(node.name(), convolution)?;
         let ratio = self.folded(node);
         let x = self.float(node.inputs()[0]);
-        let weight = self.weights(node.name(), &convolution.weights, &ratio, 0)?;
+        let weight = self.weights(node.name(), &convolution.weights, &ratio, 0, true)?;
         let mut inputs = vec![x, weight];
         if let Some(bias) = &convolution.bias {
             inputs.push(self.bias(node, bias, &ratio)?);
@@ -584,8 +613,9 @@ impl Writer<'_> {
         let name = node.name();
         let input = node.inputs()[0];
         let x = self.float(input);
+        let stored = self.values[input.0].stored.is_some();
         if self.graph.tensor(input).shape().len() == 1 {
-            let weight = self.weights(name, &linear.weights, &ratio, 0)?;
+            let weight = self.weights(name, &linear.weights, &ratio, 0, stored)?;
             let mut inputs = vec![x, weight];
             if let Some(bias) = &linear.bias {
                 inputs.push(self.bias(node, bias, &ratio)?);
@@ -595,7 +625,7 @@ impl Writer<'_> {
                 .model
                 .main("Gemm", name, &inputs, vec![Attribute::Int("transB", 1)]));
         }
-        let weight = self.weights(name, &transposed(&linear.weights), &ratio, 1)?;
+        let weight = self.weights(name, &transposed(&linear.weights), &ratio, 1, stored)?;
         let sum = self.model.main("MatMul", name, &[&x, &weight], vec![]);
         match &linear.bias {
             Some(bias) => {
@@ -806,13 +836,52 @@ pub(super) fn window_attributes(kernel: &[usize], sliding: &Sliding) -> Vec<Attr
 /// The options of a convolution.
 pub(super) fn convolution_attributes(convolution: &Convolution) -> Vec<Attribute<'static>> {
     let (kernel, sliding) = (&convolution.weights.shape[2..], &convolution.sliding);
-    let mut attributes = window_attributes(kernel, sliding);
+    let (sliding, output_padding) = match &convolution.transposed {
+        Some(_) => {
+            let (sliding, padding) = without_wide_output_padding(convolution);
+            (sliding, Some(padding))
+        }
+        None => (sliding.clone(), None),
+    };
+    let mut attributes = window_attributes(kernel, &sliding);
     attributes.push(Attribute::Ints("dilations", sizes(&sliding.dilation)));
     attributes.push(Attribute::Int("group", convolution.groups as i64));
-    if let Some(padding) = &convolution.transposed {
-        attributes.push(Attribute::Ints("output_padding", sizes(padding)));
+    if let Some(padding) = output_padding {
+        attributes.push(Attribute::Ints("output_padding", sizes(&padding)));
     }
     attributes
+}
+
+/// Of a transposed convolution: outputs that are added at the end of a dimension and taken away by its
+/// padding are neither added nor taken away where there are as many as a stride, which runtimes refuse.
+fn without_wide_output_padding(convolution: &Convolution) -> (Sliding, Vec<usize>) {
+    let mut sliding = convolution.sliding.clone();
+    let mut output_padding = convolution.transposed.clone().unwrap_or_default();
+    for (d, added) in output_padding.iter_mut().enumerate() {
+        if *added >= sliding.stride[d] {
+            let both = sliding.padding[d][1].min(*added);
+            sliding.padding[d][1] -= both;
+            *added -= both;
+        }
+    }
+    (sliding, output_padding)
+}
+
+/// Refuses outputs added by a transposed convolution that are as many as a stride.
+pub(super) fn checked_output_padding(
+    name: &str,
+    convolution: &Convolution,
+) -> Result<(), ExportError> {
+    let (sliding, padding) = without_wide_output_padding(convolution);
+    let mut pairs = padding.iter().zip(&sliding.stride);
+    match pairs.find(|(added, stride)| added >= stride) {
+        Some((added, stride)) => {
+            let reason =
+                format!("output_padding is {added}, and ONNX adds less than the stride, {stride}");
+            Err(ExportError::new(name, reason))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Windows whose averages ONNX's pools have, exactly in floats: of one size, that is a power of two.

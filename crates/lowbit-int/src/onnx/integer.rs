@@ -1,8 +1,795 @@
-//! Files of integers.
-use super::ExportError;
-use super::proto::ModelProto;
-use crate::graph::Graph;
+//! Files of operators on integers.
+//!
+//! Every sum is a sum of integers. A requantization is done in floats where that has the integers' bits
+//! for all sums that can be, by `QLinearConv` where it follows a convolution, and else in integers of
+//! 64 bits. So the whole file has the interpreter's bits, or is not written.
+//!
+//! Integers of at most 8 bits are held as bytes without sign, those with sign 128 higher, so that all
+//! runtimes have the operators.
 
-pub(super) fn write(_graph: &Graph) -> Result<ModelProto, ExportError> {
-    Err(ExportError::new("todo", "todo"))
+use std::collections::HashSet;
+
+use super::float::{average_matrices, convolution_attributes, flipped, max_by_gather, storage};
+use super::float::{checked_output_padding, transposed, window_attributes};
+use super::model::{Attribute, Model, sizes};
+use super::plan::{EXACT, readers};
+use super::proto::{DataType, ModelProto};
+use super::requantize::{Agreement, Arithmetic, Form, compare};
+use super::steps::{self, power};
+use super::{Dialect, ExportError, windows};
+use crate::graph::{Graph, Node, TensorId};
+use crate::numbers::Numbers;
+use crate::ops::{
+    Add, AveragePool, Clamp, Concat, Convolution, Linear, MaxPool, Operator, Requantize, Rounding,
+    Weights,
+};
+use crate::tensor::Tensor;
+
+/// The file of a graph.
+pub(super) fn write(graph: &Graph) -> Result<ModelProto, ExportError> {
+    let mut writer = Writer {
+        graph,
+        exponents: steps::exponents(graph),
+        model: Model::new(graph),
+        values: vec![None; graph.tensors().len()],
+        fused: HashSet::new(),
+    };
+    for &id in graph.inputs() {
+        writer.input(id)?;
+    }
+    for node in graph.nodes() {
+        writer.node(node)?;
+    }
+    for &id in graph.outputs() {
+        writer.output(id);
+    }
+    Ok(writer.model.finish(Dialect::QOperator))
+}
+
+/// Integers `k` as `k + shift`.
+#[derive(Clone)]
+struct Value {
+    integers: String,
+    data_type: DataType,
+    shift: i64,
+}
+
+/// How integers of a width are held: as bytes, 16 bits, or 64.
+fn held(numbers: Numbers) -> (DataType, i64) {
+    match (storage(numbers), numbers.signed()) {
+        (Some(DataType::Int8), _) => (DataType::Uint8, 128),
+        (Some(data_type), _) => (data_type, 0),
+        (None, _) => (DataType::Int64, 0),
+    }
+}
+
+/// The greatest magnitude of a tensor's integers, and of those counted from its zero point.
+fn reach(tensor: &Tensor) -> u64 {
+    let (interval, zero) = (tensor.interval(), tensor.numbers().zero_point());
+    let centered = interval.map(|x| x - zero);
+    interval.magnitude().max(centered.magnitude())
+}
+
+struct Writer<'g> {
+    graph: &'g Graph,
+    exponents: Vec<i32>,
+    model: Model,
+    values: Vec<Option<Value>>,
+    /// Requantizations that are part of a `QLinearConv`.
+    fused: HashSet<TensorId>,
+}
+
+impl Writer<'_> {
+    fn input(&mut self, id: TensorId) -> Result<(), ExportError> {
+        let tensor = self.graph.tensor(id);
+        let (name, numbers) = (tensor.name(), tensor.numbers());
+        let value = self.model.input(tensor);
+        let (data_type, shift) = held(numbers);
+        if data_type == DataType::Int64 {
+            let bits = numbers.bits();
+            let reason = format!("{bits} bits, and onnx-qoperator quantizes to at most 16");
+            return Err(ExportError::new(name, reason));
+        }
+        let integers = self.quantize(name, &value, numbers, numbers.scale() as f32, false);
+        let mut value = Value {
+            integers,
+            data_type,
+            shift,
+        };
+        if !matches!(numbers.bits(), 8 | 16) {
+            value = self.limited(
+                name,
+                value,
+                Some(numbers.least()),
+                Some(numbers.greatest()),
+                false,
+            );
+        }
+        self.values[id.0] = Some(value);
+        Ok(())
+    }
+
+    /// `QuantizeLinear` to how the numbers are held.
+    fn quantize(
+        &mut self,
+        name: &str,
+        value: &str,
+        numbers: Numbers,
+        scale: f32,
+        main: bool,
+    ) -> String {
+        let (data_type, shift) = held(numbers);
+        let zero = numbers.zero_point() + shift;
+        let scale = self.model.floats(&format!("{name}/scale"), &[], &[scale]);
+        let zero = self
+            .model
+            .integers(&format!("{name}/zero_point"), data_type, &[], &[zero]);
+        let inputs = [value, &scale, &zero];
+        if main {
+            self.model.main("QuantizeLinear", name, &inputs, vec![])
+        } else {
+            self.model.node("QuantizeLinear", name, &inputs, vec![])
+        }
+    }
+
+    fn output(&mut self, id: TensorId) {
+        let graph = self.graph;
+        let tensor = graph.tensor(id);
+        let (name, numbers) = (tensor.name(), tensor.numbers());
+        let value = self.value(id);
+        let scale = self.model.floats(
+            &format!("{name}/output_scale"),
+            &[],
+            &[numbers.scale() as f32],
+        );
+        let real = if matches!(value.data_type, DataType::Int32 | DataType::Int64) {
+            let integers = self.centered(id, value.data_type);
+            let float = self.cast(name, &integers, DataType::Float);
+            self.model.node("Mul", name, &[&float, &scale], vec![])
+        } else {
+            let zero = numbers.zero_point() + value.shift;
+            let zero_name = format!("{name}/output_zero_point");
+            let zero = self
+                .model
+                .integers(&zero_name, value.data_type, &[], &[zero]);
+            let inputs = [&value.integers, &scale, &zero].map(String::as_str);
+            self.model.node("DequantizeLinear", name, &inputs, vec![])
+        };
+        self.model
+            .output(tensor, &real, graph.inputs().contains(&id));
+    }
+
+    fn value(&self, id: TensorId) -> Value {
+        let value = self.values[id.0].clone();
+        value.expect("every tensor is written before it is read")
+    }
+
+    fn cast(&mut self, name: &str, value: &str, to: DataType) -> String {
+        let to = vec![Attribute::Int("to", to as i64)];
+        self.model.node("Cast", name, &[value], to)
+    }
+
+    /// An operator with constants: one for all, or one for each index of the first of `rank`
+    /// dimensions; nothing if they change nothing.
+    fn with(
+        &mut self,
+        op: &str,
+        name: &str,
+        value: &str,
+        constants: &[i64],
+        data_type: DataType,
+        rank: usize,
+    ) -> String {
+        let neutral = i64::from(matches!(op, "Mul" | "Div"));
+        if constants.iter().all(|&c| c == neutral) {
+            return value.into();
+        }
+        let mut shape = vec![];
+        if constants.len() > 1 {
+            shape = vec![1; rank];
+            shape[0] = constants.len();
+        }
+        let constant = self.model.integers(
+            &format!("{name}/{op}/constant"),
+            data_type,
+            &shape,
+            constants,
+        );
+        self.model.node(op, name, &[value, &constant], vec![])
+    }
+
+    /// A tensor's `k - zero_point` in 32 or 64 bits.
+    fn centered(&mut self, id: TensorId, data_type: DataType) -> String {
+        let tensor = self.graph.tensor(id);
+        let (name, zero) = (tensor.name(), tensor.numbers().zero_point());
+        let value = self.value(id);
+        let mut integers = value.integers;
+        if value.data_type != data_type {
+            integers = self.cast(name, &integers, data_type);
+        }
+        self.with("Sub", name, &integers, &[zero + value.shift], data_type, 0)
+    }
+
+    /// The type in which a node's sums are added: of 32 bits if all of them fit.
+    fn sum_type(&self, node: &Node) -> DataType {
+        let most = self.most(node);
+        if most < 1 << 31 {
+            DataType::Int32
+        } else {
+            DataType::Int64
+        }
+    }
+
+    /// The greatest magnitude of a node's inputs, partial sums and output.
+    fn most(&self, node: &Node) -> u64 {
+        let inputs = self.graph.inputs_of(node);
+        let output = self.graph.tensor(node.output());
+        let bounds = node.operator().operation().bounds(&inputs, output.shape());
+        let partial = bounds
+            .iter()
+            .flatten()
+            .map(|bound| bound.partial.magnitude());
+        let reaches = inputs.iter().copied().chain([output]).map(reach);
+        partial.chain(reaches).max().unwrap_or(0)
+    }
+
+    fn node(&mut self, node: &Node) -> Result<(), ExportError> {
+        let value = match node.operator() {
+            Operator::Requantize(_) if self.fused.contains(&node.output()) => return Ok(()),
+            Operator::Convolution(convolution) => {
+                if self.fuse(node, convolution) {
+                    return Ok(());
+                }
+                self.convolution(node, convolution)?
+            }
+            Operator::Requantize(requantize) => self.requantize(node, requantize),
+            Operator::Linear(linear) => self.linear(node, linear),
+            Operator::Add(add) => self.add(node, add),
+            Operator::Mul(_) => self.product(node),
+            Operator::AveragePool(pool) => self.average(node, pool),
+            Operator::Concat(concat) => self.concat(node, concat),
+            Operator::MaxPool(pool) => self.max_pool(node, pool),
+            Operator::Rectifier(_) => {
+                let zero = self.graph.tensor(node.output()).numbers().zero_point();
+                let value = self.value(node.inputs()[0]);
+                self.limited(node.name(), value, Some(zero), None, true)
+            }
+            Operator::Clamp(Clamp { least, greatest }) => {
+                let value = self.value(node.inputs()[0]);
+                self.limited(node.name(), value, Some(*least), Some(*greatest), true)
+            }
+            Operator::Flatten(_) => {
+                let value = self.value(node.inputs()[0]);
+                let axis = vec![Attribute::Int("axis", 1)];
+                let integers = self
+                    .model
+                    .main("Flatten", node.name(), &[&value.integers], axis);
+                Value { integers, ..value }
+            }
+            Operator::LookUp(look_up) => {
+                let least = self.graph.tensor(node.inputs()[0]).numbers().least();
+                let shape = [look_up.table.len()];
+                self.gather(node, least, look_up.numbers, &shape, &look_up.table)
+            }
+            Operator::Embedding(embedding) => {
+                let Weights {
+                    shape,
+                    numbers,
+                    values,
+                } = &embedding.weights;
+                self.gather(node, 0, *numbers, shape, values)
+            }
+        };
+        self.values[node.output().0] = Some(value);
+        Ok(())
+    }
+
+    /// A clip of integers; those of 16 bits, which runtimes do not clip, become 32.
+    fn limited(
+        &mut self,
+        name: &str,
+        value: Value,
+        least: Option<i64>,
+        greatest: Option<i64>,
+        main: bool,
+    ) -> Value {
+        let mut value = value;
+        if matches!(value.data_type, DataType::Int16 | DataType::Uint16) {
+            value.integers = self.cast(name, &value.integers, DataType::Int32);
+            value.data_type = DataType::Int32;
+        }
+        let mut inputs = vec![value.integers];
+        for (end, what) in [(least, "least"), (greatest, "greatest")] {
+            let Some(end) = end else { continue };
+            let end = [end + value.shift];
+            inputs.push(
+                self.model
+                    .integers(&format!("{name}/{what}"), value.data_type, &[], &end),
+            );
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let integers = if main {
+            self.model.main("Clip", name, &inputs, vec![])
+        } else {
+            self.model.node("Clip", name, &inputs, vec![])
+        };
+        Value { integers, ..value }
+    }
+
+    fn convolution(
+        &mut self,
+        node: &Node,
+        convolution: &Convolution,
+    ) -> Result<Value, ExportError> {
+        let (name, id) = (node.name(), node.inputs()[0]);
+        let most = self.most(node);
+        let value = self.value(id);
+        let attributes = convolution_attributes(convolution);
+        let weights = &convolution.weights;
+        let bytes = self.are_bytes(&value, weights) && most < 1 << 31;
+        if bytes && convolution.transposed.is_none() {
+            let sum = self.integer_product("ConvInteger", node, weights, attributes);
+            let rank = self.graph.tensor(node.output()).shape().len();
+            let bias = convolution.bias.clone().unwrap_or_else(|| vec![0]);
+            return Ok(Value {
+                integers: self.with("Add", name, &sum, &bias, DataType::Int32, rank),
+                data_type: DataType::Int32,
+                shift: 0,
+            });
+        }
+        let weight = weights.values.iter().map(|w| w.unsigned_abs()).max();
+        if most.max(weight.unwrap_or(0)) >= EXACT {
+            let reason = format!(
+                "a convolution of more than 8 bits, or transposed, whose sums reach {most}; floats \
+                 hold 2^24"
+            );
+            return Err(ExportError::new(name, reason));
+        }
+        checked_output_padding(name, convolution)?;
+        let x = self.centered(id, DataType::Int32);
+        let x = self.cast(name, &x, DataType::Float);
+        let floats = |values: &[i64]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+        let values = floats(&weights.values);
+        let mut inputs = vec![
+            x,
+            self.model
+                .floats(&format!("{name}/weight"), &weights.shape, &values),
+        ];
+        if let Some(bias) = &convolution.bias {
+            inputs.push(
+                self.model
+                    .floats(&format!("{name}/bias"), &[bias.len()], &floats(bias)),
+            );
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let op = match &convolution.transposed {
+            None => "Conv",
+            Some(_) => "ConvTranspose",
+        };
+        let sum = self.model.main(op, name, &inputs, attributes);
+        Ok(Value {
+            integers: self.cast(name, &sum, DataType::Int32),
+            data_type: DataType::Int32,
+            shift: 0,
+        })
+    }
+
+    /// Whether a product is one of bytes.
+    fn are_bytes(&self, value: &Value, weights: &Weights) -> bool {
+        value.data_type == DataType::Uint8 && weights.numbers.bits() <= 8
+    }
+
+    fn weights(&mut self, name: &str, weights: &Weights) -> String {
+        let data_type = if weights.numbers.signed() {
+            DataType::Int8
+        } else {
+            DataType::Uint8
+        };
+        let name = format!("{name}/weight");
+        self.model
+            .integers(&name, data_type, &weights.shape, &weights.values)
+    }
+
+    /// `ConvInteger` or `MatMulInteger` of bytes.
+    fn integer_product(
+        &mut self,
+        op: &str,
+        node: &Node,
+        weights: &Weights,
+        attributes: Vec<Attribute>,
+    ) -> String {
+        let (name, id) = (node.name(), node.inputs()[0]);
+        let value = self.value(id);
+        let zero = self.graph.tensor(id).numbers().zero_point() + value.shift;
+        let weight = self.weights(name, weights);
+        let zero_name = format!("{name}/input_zero_point");
+        let zero = self
+            .model
+            .integers(&zero_name, DataType::Uint8, &[], &[zero]);
+        self.model
+            .main(op, name, &[&value.integers, &weight, &zero], attributes)
+    }
+
+    /// A convolution and the only requantization that reads it as one operator, if that has the
+    /// integers' bits. Answers whether it has.
+    fn fuse(&mut self, node: &Node, convolution: &Convolution) -> bool {
+        let graph = self.graph;
+        let value = self.value(node.inputs()[0]);
+        let (readers, is_output) = readers(graph, node);
+        let [reader] = readers[..] else {
+            return false;
+        };
+        let Operator::Requantize(requantize) = reader.operator() else {
+            return false;
+        };
+        let fits = self.are_bytes(&value, &convolution.weights) && self.most(node) < 1 << 31;
+        let (numbers, no_offset) = (
+            requantize.numbers,
+            requantize.offset.iter().all(|&o| o == 0),
+        );
+        if !fits
+            || is_output
+            || convolution.transposed.is_some()
+            || numbers.bits() > 8
+            || !no_offset
+        {
+            return false;
+        }
+        let sums = graph.tensor(node.output());
+        if self.agreement(requantize, sums) != Agreement::Same {
+            return false;
+        }
+        let (name, id) = (node.name(), node.inputs()[0]);
+        let [from, to] = [id, reader.output()].map(|id| self.exponents[id.0]);
+        let count = requantize.multiplier.len().max(requantize.shift.len());
+        // The runtime multiplies with input scale * weight scale / output scale.
+        let scales: Vec<f32> = (0..count)
+            .map(|channel| {
+                let (multiplier, _, shift) = requantize.constants(channel);
+                (multiplier as f64 * f64::from(to - from - shift as i32).exp2()) as f32
+            })
+            .collect();
+        let shape: &[usize] = if count > 1 { &[count] } else { &[] };
+        let zero = graph.tensor(id).numbers().zero_point() + value.shift;
+        let (_, shift) = held(numbers);
+        let weight_type = if convolution.weights.numbers.signed() {
+            DataType::Int8
+        } else {
+            DataType::Uint8
+        };
+        let model = &mut self.model;
+        let mut byte = |what: &str, zero: i64, data_type| {
+            model.integers(&format!("{name}/{what}"), data_type, &[], &[zero])
+        };
+        let zeros = [
+            byte("input_zero_point", zero, DataType::Uint8),
+            byte("weight_zero_point", 0, weight_type),
+            byte(
+                "output_zero_point",
+                numbers.zero_point() + shift,
+                DataType::Uint8,
+            ),
+        ];
+        let scales = [
+            model.floats(&format!("{name}/input_scale"), &[], &[power(from)]),
+            model.floats(&format!("{name}/weight_scale"), shape, &scales),
+            model.floats(&format!("{name}/output_scale"), &[], &[power(to)]),
+        ];
+        let weight = self.weights(name, &convolution.weights);
+        let mut inputs = vec![value.integers, scales[0].clone(), zeros[0].clone(), weight];
+        inputs.extend([&scales[1], &zeros[1], &scales[2], &zeros[2]].map(String::clone));
+        if let Some(bias) = &convolution.bias {
+            let bias_name = format!("{name}/bias");
+            inputs.push(
+                self.model
+                    .integers(&bias_name, DataType::Int32, &[bias.len()], bias),
+            );
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let attributes = convolution_attributes(convolution);
+        let mut made = Value {
+            integers: self.model.main("QLinearConv", name, &inputs, attributes),
+            data_type: DataType::Uint8,
+            shift,
+        };
+        if numbers.bits() < 8 {
+            let ends = [numbers.least(), numbers.greatest()].map(Some);
+            made = self.limited(reader.name(), made, ends[0], ends[1], true);
+        }
+        self.values[reader.output().0] = Some(made);
+        self.fused.insert(reader.output());
+        true
+    }
+
+    /// Whether `QuantizeLinear` of the sum times a float has the integers' bits.
+    fn agreement(&self, requantize: &Requantize, sums: &Tensor) -> Agreement {
+        let numbers = requantize.numbers;
+        compare(requantize, sums, |channel| {
+            let (multiplier, offset, shift) = requantize.constants(channel);
+            let unit = f64::from(-(shift as i32)).exp2();
+            Arithmetic {
+                step: 1.0,
+                ratio: (multiplier as f64 * unit) as f32,
+                offset: (offset as f64 * unit) as f32,
+                output: 1.0,
+                form: Form::Quantize,
+                zero_point: numbers.zero_point(),
+                least: numbers.least(),
+                greatest: numbers.greatest(),
+            }
+        })
+    }
+
+    fn requantize(&mut self, node: &Node, requantize: &Requantize) -> Value {
+        let (id, numbers) = (node.inputs()[0], requantize.numbers);
+        let sums = self.graph.tensor(id);
+        if storage(numbers).is_none() || self.agreement(requantize, sums) != Agreement::Same {
+            return self.by_integers(node, requantize);
+        }
+        let (name, rank) = (node.name(), sums.shape().len());
+        let data_type = if reach(sums) < 1 << 31 {
+            DataType::Int32
+        } else {
+            DataType::Int64
+        };
+        let sum = self.centered(id, data_type);
+        let mut value = self.cast(name, &sum, DataType::Float);
+        let count = [&requantize.multiplier, &requantize.offset].map(Vec::len);
+        let count = count[0].max(count[1]).max(requantize.shift.len());
+        let constants = |of: &dyn Fn(i64, i64) -> i64| -> Vec<f32> {
+            let channels = (0..count).map(|channel| {
+                let (multiplier, offset, shift) = requantize.constants(channel);
+                of(multiplier, offset) as f64 * f64::from(-(shift as i32)).exp2()
+            });
+            channels.map(|c| c as f32).collect()
+        };
+        let ratio = constants(&|multiplier, _| multiplier);
+        let offset = constants(&|_, offset| offset);
+        for (op, constants, neutral) in [("Mul", ratio, 1.0), ("Add", offset, 0.0)] {
+            if constants.iter().all(|&c| c == neutral) {
+                continue;
+            }
+            let mut shape = vec![1; rank];
+            shape[0] = count;
+            let shape: &[usize] = if count > 1 { &shape } else { &[] };
+            let constant = self
+                .model
+                .floats(&format!("{name}/{op}/constant"), shape, &constants);
+            value = self.model.node(op, name, &[&value, &constant], vec![]);
+        }
+        if !matches!(numbers.bits(), 8 | 16) {
+            let ends = [numbers.least(), numbers.greatest()];
+            let ends = ends.map(|k| (k - numbers.zero_point()) as f32);
+            let least = self.model.floats(&format!("{name}/least"), &[], &[ends[0]]);
+            let greatest = self
+                .model
+                .floats(&format!("{name}/greatest"), &[], &[ends[1]]);
+            value = self
+                .model
+                .node("Clip", name, &[&value, &least, &greatest], vec![]);
+        }
+        let (data_type, shift) = held(numbers);
+        Value {
+            integers: self.quantize(name, &value, numbers, 1.0, true),
+            data_type,
+            shift,
+        }
+    }
+
+    /// `floor((m x + offset + half + P) / 2^s) - P / 2^s` with `P = 2^62`, so that the division, which
+    /// rounds towards zero, rounds down; where nothing is left over the number was a tie, which even
+    /// and away take back.
+    fn by_integers(&mut self, node: &Node, requantize: &Requantize) -> Value {
+        let (name, numbers) = (node.name(), requantize.numbers);
+        let rank = self.graph.tensor(node.output()).shape().len();
+        let wide = DataType::Int64;
+        let count = [requantize.multiplier.len(), requantize.offset.len()];
+        let count = count[0].max(count[1]).max(requantize.shift.len());
+        // Without a shift there is nothing to round; twice as much is shifted by one.
+        let constants = (0..count).map(|channel| match requantize.constants(channel) {
+            (multiplier, offset, 0) => [2 * multiplier, 2 * offset, 1],
+            (multiplier, offset, shift) => [multiplier, offset, i64::from(shift)],
+        });
+        let constants: Vec<[i64; 3]> = constants.collect();
+        let of = |f: fn([i64; 3]) -> i64| constants.iter().map(|&c| f(c)).collect::<Vec<i64>>();
+        let x = self.centered(node.inputs()[0], wide);
+        let x = self.with("Mul", name, &x, &of(|[m, ..]| m), wide, rank);
+        let x = self.with("Add", name, &x, &of(|[_, offset, _]| offset), wide, rank);
+        let half = match requantize.rounding {
+            Rounding::Floor => of(|_| 1 << 62),
+            _ => of(|[.., shift]| (1 << 62) + (1 << (shift - 1))),
+        };
+        let raised = self.with("Add", name, &x, &half, wide, rank);
+        let unit = of(|[.., shift]| 1 << shift);
+        let quotient = self.with("Div", name, &raised, &unit, wide, rank);
+        let base = of(|[.., shift]| 1 << (62 - shift));
+        let mut y = self.with("Sub", name, &quotient, &base, wide, rank);
+        let odd_or_below = match requantize.rounding {
+            Rounding::HalfEven => Some(self.with("Mod", name, &y, &[2], wide, rank)),
+            Rounding::HalfAway => {
+                let zero = self
+                    .model
+                    .integers(&format!("{name}/zero"), wide, &[], &[0]);
+                let below = self.model.node("Less", name, &[&x, &zero], vec![]);
+                Some(self.cast(name, &below, wide))
+            }
+            Rounding::HalfUp | Rounding::Floor => None,
+        };
+        if let Some(down) = odd_or_below {
+            let rest = self.with("Mod", name, &raised, &unit, wide, rank);
+            let zero = self
+                .model
+                .integers(&format!("{name}/zero"), wide, &[], &[0]);
+            let tie = self.model.node("Equal", name, &[&rest, &zero], vec![]);
+            let tie = self.cast(name, &tie, wide);
+            let down = self.model.node("Mul", name, &[&tie, &down], vec![]);
+            y = self.model.node("Sub", name, &[&y, &down], vec![]);
+        }
+        let (data_type, shift) = held(numbers);
+        y = self.with("Add", name, &y, &[numbers.zero_point() + shift], wide, rank);
+        let value = Value {
+            integers: y,
+            data_type: wide,
+            shift,
+        };
+        let ends = [numbers.least(), numbers.greatest()].map(Some);
+        let value = self.limited(name, value, ends[0], ends[1], true);
+        if data_type == wide {
+            return value;
+        }
+        Value {
+            integers: self.cast(name, &value.integers, data_type),
+            data_type,
+            shift,
+        }
+    }
+
+    fn linear(&mut self, node: &Node, linear: &Linear) -> Value {
+        let (name, id) = (node.name(), node.inputs()[0]);
+        let data_type = self.sum_type(node);
+        let weights = transposed(&linear.weights);
+        let value = self.value(id);
+        let sum = if self.are_bytes(&value, &weights) && data_type == DataType::Int32 {
+            self.integer_product("MatMulInteger", node, &weights, vec![])
+        } else {
+            let x = self.centered(id, data_type);
+            let weight_name = format!("{name}/weight");
+            let weight =
+                self.model
+                    .integers(&weight_name, data_type, &weights.shape, &weights.values);
+            self.model.main("MatMul", name, &[&x, &weight], vec![])
+        };
+        let integers = match &linear.bias {
+            Some(bias) => self.with("Add", name, &sum, bias, data_type, 1),
+            None => sum,
+        };
+        Value {
+            integers,
+            data_type,
+            shift: 0,
+        }
+    }
+
+    fn add(&mut self, node: &Node, add: &Add) -> Value {
+        let (name, data_type) = (node.name(), self.sum_type(node));
+        let mut operands = Vec::new();
+        for (&id, &multiplier) in node.inputs().iter().zip(&add.multipliers) {
+            let x = self.centered(id, data_type);
+            operands.push(self.with("Mul", name, &x, &[multiplier], data_type, 0));
+        }
+        let [a, b] = [&operands[0], &operands[1]];
+        Value {
+            integers: self.model.main("Add", name, &[a, b], vec![]),
+            data_type,
+            shift: 0,
+        }
+    }
+
+    fn product(&mut self, node: &Node) -> Value {
+        let data_type = self.sum_type(node);
+        let [a, b] = [0, 1].map(|i| self.centered(node.inputs()[i], data_type));
+        Value {
+            integers: self.model.main("Mul", node.name(), &[&a, &b], vec![]),
+            data_type,
+            shift: 0,
+        }
+    }
+
+    fn average(&mut self, node: &Node, pool: &AveragePool) -> Value {
+        let (name, id, data_type) = (node.name(), node.inputs()[0], self.sum_type(node));
+        let x = self.centered(id, data_type);
+        let matrices = average_matrices(pool, self.graph.tensor(id).shape());
+        let mut matrices = matrices.into_iter().rev();
+        let (rows, values) = matrices.next().expect("an image has a dimension");
+        let shape = [rows, values.len() / rows];
+        let matrix = self
+            .model
+            .integers(&format!("{name}/columns"), data_type, &shape, &values);
+        let mut value = self.model.main("MatMul", name, &[&x, &matrix], vec![]);
+        for (rows, values) in matrices {
+            let shape = [values.len() / rows, rows];
+            let values = flipped(rows, &values);
+            let matrix = self
+                .model
+                .integers(&format!("{name}/rows"), data_type, &shape, &values);
+            value = self.model.node("MatMul", name, &[&matrix, &value], vec![]);
+        }
+        Value {
+            integers: value,
+            data_type,
+            shift: 0,
+        }
+    }
+
+    fn concat(&mut self, node: &Node, concat: &Concat) -> Value {
+        let values: Vec<Value> = node.inputs().iter().map(|&id| self.value(id)).collect();
+        let form = |value: &Value| (value.data_type, value.shift);
+        let mut made = values[0].clone();
+        let alike = values.iter().all(|value| form(value) == form(&made));
+        if !alike {
+            (made.data_type, made.shift) = (DataType::Int64, 0);
+        }
+        let mut inputs = Vec::new();
+        for value in values {
+            let mut integers = value.integers;
+            if !alike {
+                let name = node.name();
+                integers = self.cast(name, &integers, DataType::Int64);
+                integers = self.with("Sub", name, &integers, &[value.shift], DataType::Int64, 0);
+            }
+            inputs.push(integers);
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let axis = vec![Attribute::Int("axis", concat.axis as i64 + 1)];
+        made.integers = self.model.main("Concat", node.name(), &inputs, axis);
+        made
+    }
+
+    fn max_pool(&mut self, node: &Node, pool: &MaxPool) -> Value {
+        let mut value = self.value(node.inputs()[0]);
+        let image = self.graph.tensor(node.inputs()[0]).shape();
+        let name = node.name();
+        if let (DataType::Uint8, Some(plain)) =
+            (value.data_type, windows::plain(&pool.windows, image))
+        {
+            let mut attributes = window_attributes(&plain.kernel, &plain.sliding);
+            attributes.push(Attribute::Ints("dilations", sizes(&plain.sliding.dilation)));
+            value.integers = self
+                .model
+                .main("MaxPool", name, &[&value.integers], attributes);
+            return value;
+        }
+        if matches!(value.data_type, DataType::Int16 | DataType::Uint16) {
+            value.integers = self.cast(name, &value.integers, DataType::Int32);
+            value.data_type = DataType::Int32;
+        }
+        let integers = max_by_gather(&mut self.model, name, &value.integers, &pool.windows, image);
+        Value { integers, ..value }
+    }
+
+    /// Rows of a table, the first of which is for `least`.
+    fn gather(
+        &mut self,
+        node: &Node,
+        least: i64,
+        numbers: Numbers,
+        shape: &[usize],
+        table: &[i64],
+    ) -> Value {
+        let name = node.name();
+        let value = self.value(node.inputs()[0]);
+        let index = self.cast(name, &value.integers, DataType::Int32);
+        let first = [least + value.shift];
+        let index = self.with("Sub", name, &index, &first, DataType::Int32, 0);
+        let (data_type, shift) = held(numbers);
+        let table: Vec<i64> = table.iter().map(|v| v + shift).collect();
+        let table = self
+            .model
+            .integers(&format!("{name}/table"), data_type, shape, &table);
+        Value {
+            integers: self.model.main("Gather", name, &[&table, &index], vec![]),
+            data_type,
+            shift,
+        }
+    }
 }

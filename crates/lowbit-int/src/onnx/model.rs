@@ -97,7 +97,8 @@ impl Model {
         } else {
             tensor.name().into()
         };
-        self.push("Identity", "", &name, &name, &[value], vec![]);
+        let node = self.unique(&format!("{name}/Identity"));
+        self.push("Identity", "", &node, &name, &[value], vec![]);
         self.graph.output.push(value_info(&name, tensor));
     }
 

@@ -148,9 +148,15 @@ impl Planned<'_> {
         let input = self.graph.tensor(self.node.inputs()[0]);
         let with = |form| compare(self.requantize, input, |c| self.arithmetic(c, form, folded));
         let agreement = with(form);
-        let fused = form == Form::Quantize && self.requantize.numbers.zero_point() != 0;
-        // Fused additions, products and averages add the zero point before they round.
-        if agreement == Agreement::Same && fused {
+        // Fused additions, products and averages add the zero point before they round; what is
+        // multiplied or moved in between is not fused.
+        let sums = source(self.graph, self.node).map(Node::operator);
+        let alone = (0..self.channels()).all(|c| self.constants(c, form, folded) == (1.0, 0.0));
+        let fused = matches!(
+            sums,
+            Some(Operator::Add(_) | Operator::Mul(_) | Operator::AveragePool(_))
+        );
+        if agreement == Agreement::Same && form == Form::Quantize && alone && fused {
             return with(Form::ZeroFirst(Rounding::HalfEven));
         }
         agreement
