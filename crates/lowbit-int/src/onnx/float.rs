@@ -452,16 +452,17 @@ impl Writer<'_> {
         }
     }
 
-    /// The weights' real numbers, with a ratio for all or for each index of `axis`. What meets floats
-    /// that no quantizer made, in a product of matrices, is not `stored`: ONNX Runtime would take
-    /// `DequantizeLinear` of weights alone for a request to quantize the floats too (`MatMulNBits`).
+    /// The weights' real numbers, with a ratio for all or for each index of `axis`. In a product
+    /// of matrices what meets other than bytes is not `quantized`: ONNX Runtime takes
+    /// `DequantizeLinear` of weights alone for a request to round the other operand to 8 bits too
+    /// (`MatMulNBits`).
     fn weights(
         &mut self,
         name: &str,
         weights: &Weights,
         ratio: &[f64],
         axis: usize,
-        stored: bool,
+        quantized: bool,
     ) -> Result<String, ExportError> {
         let (numbers, shape) = (weights.numbers, &weights.shape);
         let step = f64::from(power(steps::nearest(numbers)));
@@ -477,7 +478,7 @@ impl Writer<'_> {
         };
         let values = &weights.values;
         let value = self.model.integers(&name, data_type, shape, values);
-        if !stored {
+        if !quantized {
             let to = vec![Attribute::Int("to", DataType::Float as i64)];
             let value = self.model.node("Cast", &name, &[&value], to);
             let rank = shape.len() - axis;
@@ -580,7 +581,7 @@ impl Writer<'_> {
                     requantize,
                     exponents: &self.exponents,
                 };
-                (0..plan.ratio.len()).map(|c| planned.ratio(c)).collect()
+                (0..planned.channels()).map(|c| planned.ratio(c)).collect()
             }
             _ => vec![1.0],
         }
@@ -608,12 +609,20 @@ impl Writer<'_> {
         Ok(self.model.main(op, node.name(), &inputs, attributes))
     }
 
+    /// Whether ONNX Runtime has a product of matrices of these integers, for which it takes quantized
+    /// inputs and weights.
+    fn is_fusable(&self, input: TensorId, weights: &Weights) -> bool {
+        let (x, w) = (self.graph.tensor(input).numbers(), weights.numbers);
+        let stored = self.values[input.0].stored.is_some();
+        stored && x.bits() <= 8 && w.bits() <= 8 && (w.signed() || !x.signed())
+    }
+
     fn linear(&mut self, node: &Node, linear: &Linear) -> Result<String, ExportError> {
         let ratio = self.folded(node);
         let name = node.name();
         let input = node.inputs()[0];
         let x = self.float(input);
-        let stored = self.values[input.0].stored.is_some();
+        let stored = self.is_fusable(input, &linear.weights);
         if self.graph.tensor(input).shape().len() == 1 {
             let weight = self.weights(name, &linear.weights, &ratio, 0, stored)?;
             let mut inputs = vec![x, weight];

@@ -14,7 +14,7 @@ use super::float::{checked_output_padding, transposed, window_attributes};
 use super::model::{Attribute, Model, sizes};
 use super::plan::{EXACT, readers};
 use super::proto::{DataType, ModelProto};
-use super::requantize::{Agreement, Arithmetic, Form, compare};
+use super::requantize::{Agreement, Arithmetic, Fit, Form};
 use super::steps::{self, power};
 use super::{Dialect, ExportError, windows};
 use crate::graph::{Graph, Node, TensorId};
@@ -436,19 +436,17 @@ impl Writer<'_> {
             return false;
         }
         let sums = graph.tensor(node.output());
-        if self.agreement(requantize, sums) != Agreement::Same {
+        let fit = self.fit(requantize, sums);
+        let moved = fit.arithmetic.iter().any(|a| a.offset != 0.0);
+        if fit.agreement != Agreement::Same || moved {
             return false;
         }
         let (name, id) = (node.name(), node.inputs()[0]);
         let [from, to] = [id, reader.output()].map(|id| self.exponents[id.0]);
-        let count = requantize.multiplier.len().max(requantize.shift.len());
+        let count = fit.arithmetic.len();
         // The runtime multiplies with input scale * weight scale / output scale.
-        let scales: Vec<f32> = (0..count)
-            .map(|channel| {
-                let (multiplier, _, shift) = requantize.constants(channel);
-                (multiplier as f64 * f64::from(to - from - shift as i32).exp2()) as f32
-            })
-            .collect();
+        let unit = power(to - from);
+        let scales: Vec<f32> = fit.arithmetic.iter().map(|a| a.ratio * unit).collect();
         let shape: &[usize] = if count > 1 { &[count] } else { &[] };
         let zero = graph.tensor(id).numbers().zero_point() + value.shift;
         let (_, shift) = held(numbers);
@@ -501,10 +499,12 @@ impl Writer<'_> {
         true
     }
 
-    /// Whether `QuantizeLinear` of the sum times a float has the integers' bits.
-    fn agreement(&self, requantize: &Requantize, sums: &Tensor) -> Agreement {
+    /// `QuantizeLinear` of the sum times a float plus another.
+    fn fit(&self, requantize: &Requantize, sums: &Tensor) -> Fit {
         let numbers = requantize.numbers;
-        compare(requantize, sums, |channel| {
+        let counts = [&requantize.multiplier, &requantize.offset].map(Vec::len);
+        let count = counts[0].max(counts[1]).max(requantize.shift.len());
+        Fit::of(requantize, sums, count, true, |channel| {
             let (multiplier, offset, shift) = requantize.constants(channel);
             let unit = f64::from(-(shift as i32)).exp2();
             Arithmetic {
@@ -523,7 +523,8 @@ impl Writer<'_> {
     fn requantize(&mut self, node: &Node, requantize: &Requantize) -> Value {
         let (id, numbers) = (node.inputs()[0], requantize.numbers);
         let sums = self.graph.tensor(id);
-        if storage(numbers).is_none() || self.agreement(requantize, sums) != Agreement::Same {
+        let fit = self.fit(requantize, sums);
+        if storage(numbers).is_none() || fit.agreement != Agreement::Same {
             return self.by_integers(node, requantize);
         }
         let (name, rank) = (node.name(), sums.shape().len());
@@ -534,17 +535,9 @@ impl Writer<'_> {
         };
         let sum = self.centered(id, data_type);
         let mut value = self.cast(name, &sum, DataType::Float);
-        let count = [&requantize.multiplier, &requantize.offset].map(Vec::len);
-        let count = count[0].max(count[1]).max(requantize.shift.len());
-        let constants = |of: &dyn Fn(i64, i64) -> i64| -> Vec<f32> {
-            let channels = (0..count).map(|channel| {
-                let (multiplier, offset, shift) = requantize.constants(channel);
-                of(multiplier, offset) as f64 * f64::from(-(shift as i32)).exp2()
-            });
-            channels.map(|c| c as f32).collect()
-        };
-        let ratio = constants(&|multiplier, _| multiplier);
-        let offset = constants(&|_, offset| offset);
+        let ratio: Vec<f32> = fit.arithmetic.iter().map(|a| a.ratio).collect();
+        let offset: Vec<f32> = fit.arithmetic.iter().map(|a| a.offset).collect();
+        let count = ratio.len();
         for (op, constants, neutral) in [("Mul", ratio, 1.0), ("Add", offset, 0.0)] {
             if constants.iter().all(|&c| c == neutral) {
                 continue;

@@ -1,6 +1,6 @@
 //! How a file says a requantization, chosen before anything is written.
 
-use super::requantize::{Agreement, Arithmetic, Form, compare};
+use super::requantize::{Agreement, Arithmetic, Fit, Form};
 use super::steps::power;
 use super::{Dialect, Options, Ties};
 use crate::graph::{Graph, Node};
@@ -49,45 +49,65 @@ impl Planned<'_> {
     /// The best way to say it: as a quantizer if that has the integers' bits, else with rounding of
     /// its own.
     pub(super) fn plan(&self, options: Options) -> Plan {
-        let folded = self.folds();
         let rounding = self.requantize.rounding;
         let first = match options.dialect {
             Dialect::Qonnx if rounding == Rounding::HalfUp => Form::ZeroFirst(Rounding::HalfEven),
             Dialect::Qonnx => Form::ZeroFirst(rounding),
             _ => Form::Quantize,
         };
-        let plain = self.agreement(first, folded);
+        let explicit = Form::Explicit(rounding);
         let tolerated = options.ties == Ties::ToEven && rounding != Rounding::Floor;
-        let plain = match plain {
-            Agreement::Same => Some(plain),
-            Agreement::UnlessTie(_) if tolerated => Some(plain),
-            _ => None,
-        };
-        let (form, agreement) = match plain {
-            Some(agreement) => (first, agreement),
-            None => {
-                let form = Form::Explicit(rounding);
-                (form, self.agreement(form, folded))
+        let mut ways = vec![
+            (first, false, false),
+            (first, false, true),
+            (explicit, false, true),
+        ];
+        if self.folds() {
+            ways.insert(0, (first, true, false));
+        }
+        let mut last = None;
+        for (form, folded, nudges) in ways {
+            let plan = self.with(form, folded, nudges);
+            match plan.agreement {
+                Agreement::Same => return plan,
+                Agreement::UnlessTie(_) if tolerated => return plan,
+                _ => last = Some(plan),
             }
-        };
-        self.with_form(form, folded, agreement)
+        }
+        last.expect("there is a way")
     }
 
-    fn with_form(&self, form: Form, folded: bool, agreement: Agreement) -> Plan {
-        let channels = 0..self.channels();
-        let of = |channel| self.constants(channel, form, folded);
-        let (ratio, offset): (Vec<f32>, Vec<f32>) = channels.map(of).unzip();
+    fn with(&self, form: Form, folded: bool, nudges: bool) -> Plan {
+        let input = self.graph.tensor(self.node.inputs()[0]);
+        let fit = |form, nudges| {
+            let count = self.channels();
+            let arithmetic = |channel| self.arithmetic(channel, form, folded);
+            Fit::of(self.requantize, input, count, nudges, arithmetic)
+        };
+        let mut found = fit(form, nudges);
+        // Fused additions, products and averages add the zero point before they round; what is
+        // multiplied or moved in between is not fused.
+        let sums = source(self.graph, self.node).map(Node::operator);
+        let sums = matches!(
+            sums,
+            Some(Operator::Add(_) | Operator::Mul(_) | Operator::AveragePool(_))
+        );
+        let mut constants = found.arithmetic.iter().map(|a| (a.ratio, a.offset));
+        let alone = constants.all(|constants| constants == (1.0, 0.0));
+        if found.agreement == Agreement::Same && form == Form::Quantize && alone && sums {
+            found = fit(Form::ZeroFirst(Rounding::HalfEven), false);
+        }
         Plan {
             folded,
-            ratio,
-            offset,
+            ratio: found.arithmetic.iter().map(|a| a.ratio).collect(),
+            offset: found.arithmetic.iter().map(|a| a.offset).collect(),
             form,
-            agreement,
+            agreement: found.agreement,
         }
     }
 
     /// 1, or as many as there are channels with numbers of their own.
-    fn channels(&self) -> usize {
+    pub(super) fn channels(&self) -> usize {
         let Requantize {
             multiplier,
             offset,
@@ -141,25 +161,6 @@ impl Planned<'_> {
             least: numbers.least(),
             greatest: numbers.greatest(),
         }
-    }
-
-    /// The worst agreement of a form in all orders in which runtimes compute it.
-    fn agreement(&self, form: Form, folded: bool) -> Agreement {
-        let input = self.graph.tensor(self.node.inputs()[0]);
-        let with = |form| compare(self.requantize, input, |c| self.arithmetic(c, form, folded));
-        let agreement = with(form);
-        // Fused additions, products and averages add the zero point before they round; what is
-        // multiplied or moved in between is not fused.
-        let sums = source(self.graph, self.node).map(Node::operator);
-        let alone = (0..self.channels()).all(|c| self.constants(c, form, folded) == (1.0, 0.0));
-        let fused = matches!(
-            sums,
-            Some(Operator::Add(_) | Operator::Mul(_) | Operator::AveragePool(_))
-        );
-        if agreement == Agreement::Same && form == Form::Quantize && alone && fused {
-            return with(Form::ZeroFirst(Rounding::HalfEven));
-        }
-        agreement
     }
 
     /// Whether the weights take the ratio: the sums are read by nothing else, and stay exact.

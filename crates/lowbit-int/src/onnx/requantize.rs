@@ -91,38 +91,85 @@ const SUMS: u64 = 1 << 10;
 /// Sums on each side of a step that are tried one by one where a step is not in its place.
 const AROUND: i64 = 16;
 
-/// Compares the requantization of a tensor with `arithmetic` of each channel.
-pub(super) fn compare(
-    requantize: &Requantize,
-    input: &Tensor,
-    arithmetic: impl Fn(usize) -> Arithmetic,
-) -> Agreement {
-    let mut seen = Vec::new();
-    let mut tie = None;
-    for channel in 0..input.shape()[0] {
-        let arithmetic = arithmetic(channel);
-        let known = (input.intervals()[channel], input.residues()[channel]);
-        let key = (known, requantize.constants(channel), arithmetic);
-        if seen.contains(&key) {
-            continue;
-        }
-        seen.push(key);
-        let channel = Channel {
-            requantize,
-            channel,
-            zero_point: input.numbers().zero_point(),
-            interval: known.0,
-            residue: known.1,
-            arithmetic,
+/// Floats beside a ratio that are tried, in units of its last place.
+const NUDGES: [i32; 13] = [0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6];
+/// Fractions of the output's step that are added where half goes up: more than what is lost of numbers
+/// below 256, and less than what is between a tie and the next sum after a shift by 15, by 13, ...
+const OFFSETS: [f32; 5] = [0.0, 1.0 / 65536.0, 1.0 / 16384.0, 1.0 / 4096.0, 1.0 / 512.0];
+
+/// A requantization in floats, and how it compares with the integers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fit {
+    /// One for all channels, or one each.
+    pub(super) arithmetic: Vec<Arithmetic>,
+    pub(super) agreement: Agreement,
+}
+
+impl Fit {
+    /// The requantization of a tensor by `arithmetic` of each channel, of which `count` differ. With
+    /// `nudges` and where that has other bits, a channel's ratio and offset are moved a little: a ratio
+    /// that is no float has two neighbours, of which either may have the integers' bits, and one just
+    /// above a power of two moves ties away from zero.
+    pub(super) fn of(
+        requantize: &Requantize,
+        input: &Tensor,
+        count: usize,
+        nudges: bool,
+        arithmetic: impl Fn(usize) -> Arithmetic,
+    ) -> Self {
+        let channels = input.shape()[0];
+        let given: Vec<Arithmetic> = (0..channels).map(arithmetic).collect();
+        let mut seen: Vec<(Key, (Arithmetic, Agreement))> = Vec::new();
+        let mut fitted = |channel: usize, nudges| {
+            let channel = Channel::new(requantize, input, channel, given[channel]);
+            let key = (channel.key(), nudges);
+            if let Some((_, found)) = seen.iter().find(|(known, _)| *known == key) {
+                return found.clone();
+            }
+            let found = channel.fit(nudges);
+            seen.push((key, found.clone()));
+            found
         };
-        match channel.compare() {
-            Agreement::Same => {}
-            Agreement::UnlessTie(example) => tie = tie.or(Some(example)),
-            worse => return worse,
+        let mut all = |nudges| -> (Vec<Arithmetic>, Agreement) {
+            let mut worst = Agreement::Same;
+            let mut arithmetic = Vec::new();
+            for channel in 0..channels {
+                let (found, agreement) = fitted(channel, nudges);
+                arithmetic.push(found);
+                if agreement.rank() > worst.rank() {
+                    worst = agreement;
+                }
+            }
+            (arithmetic, worst)
+        };
+        let (mut arithmetic, mut agreement) = all(false);
+        arithmetic.truncate(count);
+        if nudges && agreement != Agreement::Same {
+            let (nudged, better) = all(true);
+            if better.rank() < agreement.rank() {
+                (arithmetic, agreement) = (nudged, better);
+            }
+        }
+        Self {
+            arithmetic,
+            agreement,
         }
     }
-    tie.map_or(Agreement::Same, Agreement::UnlessTie)
 }
+
+impl Agreement {
+    fn rank(&self) -> u32 {
+        match self {
+            Self::Same => 0,
+            Self::UnlessTie(_) => 1,
+            Self::Differs(_) => 2,
+            Self::Untried => 3,
+        }
+    }
+}
+
+/// All that a channel's agreement depends on.
+type Key = ((Interval, Residue, (i64, i64, u32), Arithmetic), bool);
 
 struct Channel<'a> {
     requantize: &'a Requantize,
@@ -133,7 +180,56 @@ struct Channel<'a> {
     arithmetic: Arithmetic,
 }
 
-impl Channel<'_> {
+impl<'a> Channel<'a> {
+    fn new(
+        requantize: &'a Requantize,
+        input: &Tensor,
+        channel: usize,
+        arithmetic: Arithmetic,
+    ) -> Self {
+        Self {
+            requantize,
+            channel,
+            zero_point: input.numbers().zero_point(),
+            interval: input.intervals()[channel],
+            residue: input.residues()[channel],
+            arithmetic,
+        }
+    }
+
+    fn key(&self) -> (Interval, Residue, (i64, i64, u32), Arithmetic) {
+        let constants = self.requantize.constants(self.channel);
+        (self.interval, self.residue, constants, self.arithmetic)
+    }
+
+    /// The arithmetic as it is, or the first beside it that has the integers' bits, if there is one.
+    fn fit(mut self, nudges: bool) -> (Arithmetic, Agreement) {
+        let given = self.arithmetic;
+        let mut best = (given, self.compare());
+        if !nudges {
+            return best;
+        }
+        let offsets = match self.requantize.rounding {
+            Rounding::HalfUp => &OFFSETS[..],
+            _ => &OFFSETS[..1],
+        };
+        for &offset in offsets {
+            for nudge in NUDGES {
+                if best.1.rank() == 0 || best.1 == Agreement::Untried {
+                    return best;
+                }
+                let bits = given.ratio.to_bits().wrapping_add_signed(nudge);
+                self.arithmetic.ratio = f32::from_bits(bits);
+                self.arithmetic.offset = given.offset + offset * given.output;
+                let agreement = self.compare();
+                if agreement.rank() < best.1.rank() {
+                    best = (self.arithmetic, agreement);
+                }
+            }
+        }
+        best
+    }
+
     fn expected(&self, x: i64) -> i64 {
         self.requantize.apply(x, self.zero_point, self.channel)
     }

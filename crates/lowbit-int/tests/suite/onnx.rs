@@ -211,6 +211,32 @@ fn networks() -> Vec<(String, Graph)> {
     networks
 }
 
+/// Requantizations one after the other, which nothing separates.
+fn chain(random: &mut Random) -> Graph {
+    let mut graph = Graph::new();
+    let numbers = Numbers::power_of_two(8, true, -4).unwrap();
+    let mut x = graph.input("x", &[3, 5], numbers).unwrap();
+    for step in 0..2 + random.below(4) {
+        let bits = 2 + random.below(9) as u32;
+        let signed = random.chance(2);
+        let grid = Numbers::power_of_two(bits, signed, 0).unwrap();
+        let zero = random.number(grid.least(), grid.greatest());
+        let numbers = Numbers::affine(bits, signed, 0.3, zero).unwrap();
+        let rounding = Rounding::ALL[random.below(4)];
+        let multiplier = random.number(1, 40);
+        let requantize = Requantize::by_multiplier(multiplier, 4, rounding, numbers);
+        let name = format!("r{step}");
+        x = graph.push(&name, requantize, &[x]).unwrap();
+        if random.chance(3) {
+            x = graph
+                .push(&format!("relu{step}"), Rectifier {}, &[x])
+                .unwrap();
+        }
+    }
+    graph.output(x).unwrap();
+    graph
+}
+
 fn tensor_json(graph: &Graph, id: TensorId, name: &str, values: &[i64]) -> Value {
     let tensor = graph.tensor(id);
     json!({
@@ -271,6 +297,9 @@ fn runtimes_have_the_same_bits() {
     std::fs::create_dir_all(&folder).unwrap();
     let mut random = Random(14);
     let mut graphs = networks();
+    for n in 0..random_graphs / 5 {
+        graphs.push((format!("chain-{n}"), chain(&mut random)));
+    }
     for n in 0..random_graphs {
         graphs.push((format!("random-{n}"), random.graph()));
     }
