@@ -6,6 +6,7 @@ use super::model::{Attribute, Model, sizes};
 use super::plan::{Plan, Planned, source};
 use super::proto::{DataType, ModelProto};
 use super::requantize::Form;
+use super::shift::shifted;
 use super::steps::{self, power};
 use super::windows;
 use super::{Dialect, ExportError, Options};
@@ -76,6 +77,12 @@ fn is_narrow(numbers: Numbers) -> bool {
 /// Steps below which ONNX Runtime takes a clip before `QuantizeLinear` for one to the whole type, and
 /// leaves it out: it compares the ends with a tolerance of 2^-23, of which this is a thousandfold.
 pub(super) const FUSED_CLIP: f32 = 1.0 / 8192.0;
+
+fn too_wide(name: &str, numbers: Numbers, dialect: Dialect) -> ExportError {
+    let bits = numbers.bits();
+    let reason = format!("{bits} bits, and {dialect} quantizes to at most 16");
+    ExportError::new(name, reason)
+}
 
 /// What has been written of a tensor.
 #[derive(Clone, Default)]
@@ -306,9 +313,7 @@ impl Writer<'_> {
     ) -> Result<(Stored, String), ExportError> {
         let numbers = target.numbers;
         let Some(data_type) = storage(numbers) else {
-            let bits = numbers.bits();
-            let reason = format!("{bits} bits, and {} quantizes to at most 16", self.dialect);
-            return Err(ExportError::new(name, reason));
+            return Err(too_wide(name, numbers, self.dialect));
         };
         let step = power(target.exponent);
         let mut value = value.to_owned();
@@ -396,6 +401,9 @@ impl Writer<'_> {
         let plan = self.plans[&id].clone();
         let rank = self.graph.tensor(id).shape().len();
         let mut value = self.float(node.inputs()[0]);
+        if plan.form == Form::Integers {
+            return self.by_integers(node, requantize, &value);
+        }
         value = self.with_constant("Mul", name, &value, &plan.ratio, rank, 1.0);
         value = self.with_constant("Add", name, &value, &plan.offset, rank, 0.0);
         let (numbers, exponent) = (requantize.numbers, self.exponents[id.0]);
@@ -430,6 +438,35 @@ impl Writer<'_> {
         };
         let (stored, _) = self.quantize(name, &value, &target, true)?;
         self.values[id.0].stored = Some(stored);
+        Ok(())
+    }
+
+    /// A requantization that no float can be trusted with.
+    fn by_integers(
+        &mut self,
+        node: &Node,
+        requantize: &Requantize,
+        value: &str,
+    ) -> Result<(), ExportError> {
+        let (name, id, numbers) = (node.name(), node.output(), requantize.numbers);
+        let Some(data_type) = storage(numbers) else {
+            return Err(too_wide(name, numbers, self.dialect));
+        };
+        let rank = self.graph.tensor(id).shape().len();
+        let steps = power(-self.exponents[node.inputs()[0].0]);
+        let whole = self.times(name, value, &[steps]);
+        let whole = self.model.cast(name, &whole, DataType::Int64);
+        let integers = shifted(&mut self.model, name, &whole, requantize, rank, 0);
+        let integers = self.model.cast(name, &integers, data_type);
+        let step = power(self.exponents[id.0]);
+        let zero = numbers.zero_point();
+        self.values[id.0].stored = Some(Stored {
+            integers,
+            scale: self.model.floats(&format!("{name}/scale"), &[], &[step]),
+            zero_point: self
+                .model
+                .integers(&format!("{name}/zero_point"), data_type, &[], &[zero]),
+        });
         Ok(())
     }
 

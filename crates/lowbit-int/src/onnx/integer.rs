@@ -15,13 +15,13 @@ use super::model::{Attribute, Model, sizes};
 use super::plan::{EXACT, readers};
 use super::proto::{DataType, ModelProto};
 use super::requantize::{Agreement, Arithmetic, Fit, Form};
+use super::shift::shifted;
 use super::steps::{self, power};
 use super::{Dialect, ExportError, windows};
 use crate::graph::{Graph, Node, TensorId};
 use crate::numbers::Numbers;
 use crate::ops::{
-    Add, AveragePool, Clamp, Concat, Convolution, Linear, MaxPool, Operator, Requantize, Rounding,
-    Weights,
+    Add, AveragePool, Clamp, Concat, Convolution, Linear, MaxPool, Operator, Requantize, Weights,
 };
 use crate::tensor::Tensor;
 
@@ -165,12 +165,9 @@ impl Writer<'_> {
     }
 
     fn cast(&mut self, name: &str, value: &str, to: DataType) -> String {
-        let to = vec![Attribute::Int("to", to as i64)];
-        self.model.node("Cast", name, &[value], to)
+        self.model.cast(name, value, to)
     }
 
-    /// An operator with constants: one for all, or one for each index of the first of `rank`
-    /// dimensions; nothing if they change nothing.
     fn with(
         &mut self,
         op: &str,
@@ -180,22 +177,8 @@ impl Writer<'_> {
         data_type: DataType,
         rank: usize,
     ) -> String {
-        let neutral = i64::from(matches!(op, "Mul" | "Div"));
-        if constants.iter().all(|&c| c == neutral) {
-            return value.into();
-        }
-        let mut shape = vec![];
-        if constants.len() > 1 {
-            shape = vec![1; rank];
-            shape[0] = constants.len();
-        }
-        let constant = self.model.integers(
-            &format!("{name}/{op}/constant"),
-            data_type,
-            &shape,
-            constants,
-        );
-        self.model.node(op, name, &[value, &constant], vec![])
+        let constants = (constants, data_type);
+        self.model.with_integers(op, name, value, constants, rank)
     }
 
     /// A tensor's `k - zero_point` in 32 or 64 bits.
@@ -569,69 +552,17 @@ impl Writer<'_> {
         }
     }
 
-    /// `floor((m x + offset + half + P) / 2^s) - P / 2^s` with `P = 2^62`, so that the division, which
-    /// rounds towards zero, rounds down; where nothing is left over the number was a tie, which even
-    /// and away take back.
     fn by_integers(&mut self, node: &Node, requantize: &Requantize) -> Value {
-        let (name, numbers) = (node.name(), requantize.numbers);
-        let rank = self.graph.tensor(node.output()).shape().len();
-        let wide = DataType::Int64;
-        let count = [requantize.multiplier.len(), requantize.offset.len()];
-        let count = count[0].max(count[1]).max(requantize.shift.len());
-        // Without a shift there is nothing to round; twice as much is shifted by one.
-        let constants = (0..count).map(|channel| match requantize.constants(channel) {
-            (multiplier, offset, 0) => [2 * multiplier, 2 * offset, 1],
-            (multiplier, offset, shift) => [multiplier, offset, i64::from(shift)],
-        });
-        let constants: Vec<[i64; 3]> = constants.collect();
-        let of = |f: fn([i64; 3]) -> i64| constants.iter().map(|&c| f(c)).collect::<Vec<i64>>();
-        let x = self.centered(node.inputs()[0], wide);
-        let x = self.with("Mul", name, &x, &of(|[m, ..]| m), wide, rank);
-        let x = self.with("Add", name, &x, &of(|[_, offset, _]| offset), wide, rank);
-        let half = match requantize.rounding {
-            Rounding::Floor => of(|_| 1 << 62),
-            _ => of(|[.., shift]| (1 << 62) + (1 << (shift - 1))),
+        let (name, rank) = (node.name(), self.graph.tensor(node.output()).shape().len());
+        let (data_type, shift) = held(requantize.numbers);
+        let x = self.centered(node.inputs()[0], DataType::Int64);
+        let integers = shifted(&mut self.model, name, &x, requantize, rank, shift);
+        let integers = match data_type {
+            DataType::Int64 => integers,
+            _ => self.cast(name, &integers, data_type),
         };
-        let raised = self.with("Add", name, &x, &half, wide, rank);
-        let unit = of(|[.., shift]| 1 << shift);
-        let quotient = self.with("Div", name, &raised, &unit, wide, rank);
-        let base = of(|[.., shift]| 1 << (62 - shift));
-        let mut y = self.with("Sub", name, &quotient, &base, wide, rank);
-        let odd_or_below = match requantize.rounding {
-            Rounding::HalfEven => Some(self.with("Mod", name, &y, &[2], wide, rank)),
-            Rounding::HalfAway => {
-                let zero = self
-                    .model
-                    .integers(&format!("{name}/zero"), wide, &[], &[0]);
-                let below = self.model.node("Less", name, &[&x, &zero], vec![]);
-                Some(self.cast(name, &below, wide))
-            }
-            Rounding::HalfUp | Rounding::Floor => None,
-        };
-        if let Some(down) = odd_or_below {
-            let rest = self.with("Mod", name, &raised, &unit, wide, rank);
-            let zero = self
-                .model
-                .integers(&format!("{name}/zero"), wide, &[], &[0]);
-            let tie = self.model.node("Equal", name, &[&rest, &zero], vec![]);
-            let tie = self.cast(name, &tie, wide);
-            let down = self.model.node("Mul", name, &[&tie, &down], vec![]);
-            y = self.model.node("Sub", name, &[&y, &down], vec![]);
-        }
-        let (data_type, shift) = held(numbers);
-        y = self.with("Add", name, &y, &[numbers.zero_point() + shift], wide, rank);
-        let value = Value {
-            integers: y,
-            data_type: wide,
-            shift,
-        };
-        let ends = [numbers.least(), numbers.greatest()].map(Some);
-        let value = self.limited(name, value, ends[0], ends[1], true);
-        if data_type == wide {
-            return value;
-        }
         Value {
-            integers: self.cast(name, &value.integers, data_type),
+            integers,
             data_type,
             shift,
         }

@@ -36,6 +36,7 @@ mod model;
 mod plan;
 pub mod proto;
 mod requantize;
+mod shift;
 mod steps;
 mod windows;
 

@@ -188,6 +188,36 @@ impl Model {
         self.constant(name, data_type, shape, bytes.collect())
     }
 
+    /// An operator with integer constants: one for all, or one for each index of the first of `rank`
+    /// dimensions; nothing if they change nothing.
+    pub(super) fn with_integers(
+        &mut self,
+        op: &str,
+        name: &str,
+        value: &str,
+        (constants, data_type): (&[i64], DataType),
+        rank: usize,
+    ) -> String {
+        let neutral = i64::from(matches!(op, "Mul" | "Div"));
+        if constants.iter().all(|&c| c == neutral) {
+            return value.into();
+        }
+        let mut shape = vec![];
+        if constants.len() > 1 {
+            shape = vec![1; rank];
+            shape[0] = constants.len();
+        }
+        let constant_name = format!("{name}/{op}/constant");
+        let constant = self.integers(&constant_name, data_type, &shape, constants);
+        self.node(op, name, &[value, &constant], vec![])
+    }
+
+    /// A conversion.
+    pub(super) fn cast(&mut self, name: &str, value: &str, to: DataType) -> String {
+        let to = vec![Attribute::Int("to", to as i64)];
+        self.node("Cast", name, &[value], to)
+    }
+
     fn constant(
         &mut self,
         name: &str,

@@ -47,7 +47,7 @@ pub(super) struct Planned<'a> {
 
 impl Planned<'_> {
     /// The best way to say it: as a quantizer if that has the integers' bits, else with rounding of
-    /// its own.
+    /// its own, else in integers, which QONNX has not.
     pub(super) fn plan(&self, options: Options) -> Plan {
         let rounding = self.requantize.rounding;
         let first = match options.dialect {
@@ -74,7 +74,16 @@ impl Planned<'_> {
                 _ => last = Some(plan),
             }
         }
-        last.expect("there is a way")
+        match last {
+            Some(plan) if options.dialect == Dialect::Qonnx => plan,
+            _ => Plan {
+                folded: false,
+                ratio: vec![1.0],
+                offset: vec![0.0],
+                form: Form::Integers,
+                agreement: Agreement::Same,
+            },
+        }
     }
 
     fn with(&self, form: Form, folded: bool, nudges: bool) -> Plan {

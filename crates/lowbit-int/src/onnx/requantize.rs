@@ -16,6 +16,8 @@ pub(super) enum Form {
     ZeroFirst(Rounding),
     /// Rounded by operators of its own before it comes to a quantizer, which finds whole steps.
     Explicit(Rounding),
+    /// By operators on integers.
+    Integers,
 }
 
 /// One channel's requantization of a sum `s`: `round(s step ratio + offset)`, each operation rounded
@@ -49,6 +51,7 @@ impl Arithmetic {
             Form::ZeroFirst(rounding) => round(rounding, (x + zero).clamp(least, greatest)),
             Form::Explicit(Rounding::HalfUp) => (x + 0.5).floor() + zero,
             Form::Explicit(rounding) => round(rounding, x) + zero,
+            Form::Integers => unreachable!("integers are no floats"),
         };
         (y as i64).clamp(self.least, self.greatest)
     }
