@@ -74,9 +74,9 @@ fn is_narrow(numbers: Numbers) -> bool {
     !matches!(numbers.bits(), 8 | 16)
 }
 
-/// Steps below which ONNX Runtime takes a clip before `QuantizeLinear` for one to the whole type, and
-/// leaves it out: it compares the ends with a tolerance of 2^-23, of which this is a thousandfold.
-pub(super) const FUSED_CLIP: f32 = 1.0 / 8192.0;
+/// Steps below which a clip is kept away from `QuantizeLinear`: ONNX Runtime leaves a clip out whose
+/// ends are within 2^-23 of its type's, which ends that differ by 64 steps are below 2^-29.
+const FUSED_CLIP: f32 = 1.0 / 1_048_576.0;
 
 fn too_wide(name: &str, numbers: Numbers, dialect: Dialect) -> ExportError {
     let bits = numbers.bits();

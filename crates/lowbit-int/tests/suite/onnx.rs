@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
+use lowbit_int::onnx::proto::{DataType, Dimension, GraphProto, ModelProto, ValueInfoProto};
 use lowbit_int::onnx::{self, Dialect, Options, Runtime, Ties, Verdict};
 use lowbit_int::ops::{
     Add, AveragePool, Convolution, Flatten, Linear, LookUp, MaxPool, Rectifier, Requantize,
     Sliding, Weights, Windows,
 };
 use lowbit_int::{Graph, Numbers, Rounding, TensorId, interpret};
+use prost::Message;
 use serde_json::{Value, json};
 
 use super::random::{Random, slices};
@@ -325,6 +327,283 @@ fn runtimes_have_the_same_bits() {
     println!("{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}", folder.display());
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+fn read(bytes: &[u8]) -> GraphProto {
+    let model = ModelProto::decode(bytes).unwrap();
+    assert_eq!(model.encode_to_vec(), bytes);
+    assert_eq!(model.ir_version, Some(10));
+    assert_eq!(model.opset_import[0].version, Some(21));
+    assert_eq!(model.producer_name.as_deref(), Some("lowbit"));
+    model.graph.unwrap()
+}
+
+fn operators(graph: &GraphProto) -> Vec<&str> {
+    graph.node.iter().map(|node| node.op_type()).collect()
+}
+
+/// One layer of 4 bits: sums in 2^-7, outputs in 2^-4.
+fn layer(rounding: Rounding, x: Numbers) -> Graph {
+    let mut graph = Graph::new();
+    let x = graph.input("x", &[3], x).unwrap();
+    let linear = Linear {
+        weights: Weights {
+            shape: vec![2, 3],
+            numbers: Numbers::power_of_two(4, true, -3).unwrap(),
+            values: vec![1, -2, 3, 7, 0, -8],
+        },
+        bias: Some(vec![4, -5]),
+    };
+    let sums = graph.push("linear", linear, &[x]).unwrap();
+    let output = Numbers::power_of_two(4, true, -4).unwrap();
+    let requantize = Requantize::by_shift(3, rounding, output);
+    let y = graph.push("y", requantize, &[sums]).unwrap();
+    graph.output(y).unwrap();
+    graph
+}
+
+fn four_bits() -> Numbers {
+    Numbers::power_of_two(4, false, -4).unwrap()
+}
+
+#[test]
+fn a_layer_between_quantizers() {
+    let graph = layer(Rounding::HalfEven, four_bits());
+    let bytes = onnx::write(&graph, Dialect::Qdq).unwrap();
+    assert_eq!(onnx::write(&graph, Dialect::Qdq).unwrap(), bytes);
+    let file = read(&bytes);
+    assert_eq!(
+        operators(&file),
+        [
+            "Clip",
+            "QuantizeLinear",
+            "DequantizeLinear",
+            "DequantizeLinear",
+            "DequantizeLinear",
+            "Gemm",
+            "Clip",
+            "QuantizeLinear",
+            "DequantizeLinear",
+            "Identity"
+        ]
+    );
+    let shape = |value: &ValueInfoProto| {
+        let tensor = value.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap();
+        assert_eq!(tensor.elem_type, Some(DataType::Float as i32));
+        let dims = tensor.shape.as_ref().unwrap().dim.iter();
+        dims.map(|d| d.value.clone().unwrap()).collect::<Vec<_>>()
+    };
+    let free = Dimension::Free("batch".into());
+    assert_eq!(file.input[0].name(), "x");
+    assert_eq!(shape(&file.input[0]), [free.clone(), Dimension::Size(3)]);
+    assert_eq!(file.output[0].name(), "y");
+    assert_eq!(shape(&file.output[0]), [free, Dimension::Size(2)]);
+    let constant = |name: &str| file.initializer.iter().find(|t| t.name() == name).unwrap();
+    let weight = constant("linear/weight");
+    assert_eq!(
+        (weight.data_type, &weight.dims),
+        (Some(DataType::Int8 as i32), &vec![2, 3])
+    );
+    assert_eq!(weight.raw_data(), [1, 254, 3, 7, 0, 248]);
+    let bias = constant("linear/bias");
+    assert_eq!(bias.data_type, Some(DataType::Int32 as i32));
+    assert_eq!(bias.raw_data(), [4, 0, 0, 0, 251, 255, 255, 255]);
+    // 2^-7 = 2^-4 2^-3.
+    assert_eq!(
+        constant("linear/bias/scale").raw_data(),
+        0.0078125f32.to_le_bytes()
+    );
+    // Seven sixteenths.
+    assert_eq!(constant("y/greatest").raw_data(), 0.4375f32.to_le_bytes());
+    let nodes = file.node.iter().map(|node| node.name().to_owned());
+    let nodes: Vec<String> = nodes.collect();
+    assert!(nodes.contains(&"linear".into()) && nodes.contains(&"y".into()));
+}
+
+#[test]
+fn a_layer_of_integers() {
+    let graph = layer(Rounding::HalfEven, four_bits());
+    let file = read(&onnx::write(&graph, Dialect::QOperator).unwrap());
+    assert_eq!(
+        operators(&file),
+        [
+            "QuantizeLinear",
+            "Clip",
+            "MatMulInteger",
+            "Add",
+            "Cast",
+            "Mul",
+            "Clip",
+            "QuantizeLinear",
+            "DequantizeLinear",
+            "Identity"
+        ]
+    );
+}
+
+#[test]
+fn a_layer_of_quant_nodes() {
+    let graph = layer(Rounding::Floor, four_bits());
+    let file = read(&onnx::write(&graph, Dialect::Qonnx).unwrap());
+    assert_eq!(
+        operators(&file),
+        ["Quant", "Quant", "Quant", "Gemm", "Quant", "Identity"]
+    );
+    let quant = &file.node[4];
+    assert_eq!(quant.domain(), "qonnx.custom_op.general");
+    let rounding = quant.attribute.iter().find(|a| a.name() == "rounding_mode");
+    assert_eq!(rounding.unwrap().s(), b"FLOOR");
+    let constant = |name: &str| file.initializer.iter().find(|t| t.name() == name).unwrap();
+    assert_eq!(constant(&quant.input[3]).raw_data(), 4.0f32.to_le_bytes());
+}
+
+/// Sums of ±1/8 steps after a shift by 3 have ties at 4 modulo 8, which half up and even round
+/// differently; a half that goes up is said in one addition.
+#[test]
+fn ties_are_said_or_named() {
+    let graph = layer(Rounding::HalfUp, four_bits());
+    let certificate = onnx::certificate(&graph, Dialect::Qdq).unwrap();
+    assert!(certificate.is_exact(), "{certificate}");
+    let file = read(&onnx::write(&graph, Dialect::Qdq).unwrap());
+    assert!(operators(&file).contains(&"Add"), "{:?}", operators(&file));
+    let options = Options {
+        dialect: Dialect::Qdq,
+        ties: Ties::ToEven,
+    };
+    let certificate = onnx::certificate(&graph, options).unwrap();
+    assert_eq!(
+        certificate.verdict(Runtime::OrtAll),
+        Some(Verdict::ExactUnlessTie)
+    );
+    let entry = &certificate.entries[1];
+    // The first channel's sums begin at -26. The tie -20 is -2 both ways, -12 is -2 to even and -1 up.
+    assert_eq!(entry.reason, "of -12 it makes -2 instead of -1");
+    let text = certificate.to_string();
+    assert!(
+        text.starts_with("node") && text.contains("EXACT UNLESS TIE"),
+        "{text}"
+    );
+    let value: Value = serde_json::from_str(&certificate.to_json()).unwrap();
+    assert_eq!(value["entries"][1]["verdicts"][0], "EXACT UNLESS TIE");
+    let file = read(&onnx::write(&graph, options).unwrap());
+    assert!(!operators(&file).contains(&"Add"), "{:?}", operators(&file));
+}
+
+#[track_caller]
+fn refused(graph: &Graph, dialect: Dialect, message: &str) {
+    let error = onnx::write(graph, dialect).unwrap_err().to_string();
+    assert_eq!(error, message);
+    assert_eq!(
+        onnx::certificate(graph, dialect).unwrap_err().to_string(),
+        message
+    );
+}
+
+#[test]
+fn what_a_dialect_cannot_say_is_refused() {
+    let wide = layer(
+        Rounding::Floor,
+        Numbers::power_of_two(17, false, -4).unwrap(),
+    );
+    refused(
+        &wide,
+        Dialect::Qdq,
+        "x: 17 bits, and onnx-qdq quantizes to at most 16",
+    );
+    refused(
+        &wide,
+        Dialect::QOperator,
+        "x: 17 bits, and onnx-qoperator quantizes to at most 16",
+    );
+    assert!(onnx::write(&wide, Dialect::Qonnx).is_ok());
+    let bit = layer(Rounding::Floor, Numbers::power_of_two(1, true, -4).unwrap());
+    refused(
+        &bit,
+        Dialect::Qonnx,
+        "x: 1 bit with sign is -1 and 1 in qonnx, and -1 and 0 here",
+    );
+    let mut fine = Graph::new();
+    let x = Numbers::power_of_two(8, true, -126).unwrap();
+    let x = fine.input("x", &[1], x).unwrap();
+    refused(&fine, Dialect::Qdq, "outputs: a file has one or more");
+    fine.output(x).unwrap();
+    assert!(onnx::write(&fine, Dialect::Qdq).is_ok());
+    let mut coarse = Graph::new();
+    let x = Numbers::power_of_two(8, true, 120).unwrap();
+    let x = coarse.input("x", &[1], x).unwrap();
+    coarse.output(x).unwrap();
+    let message = "x: 8 bits in steps of 2^120 are beyond the floats of a file";
+    for dialect in Dialect::ALL {
+        refused(&coarse, dialect, message);
+        assert_eq!(dialect.to_string().parse::<Dialect>().unwrap(), dialect);
+    }
+    let error = "onnx".parse::<Dialect>().unwrap_err();
+    assert_eq!(
+        error,
+        "dialect is \"onnx\", expected onnx-qdq, onnx-qoperator or qonnx"
+    );
+}
+
+/// Two products of 255 and 64 are 32,640, below 2^15; of 255 and 65 they are 33,150.
+#[test]
+fn pairs_of_products_that_saturate_are_named() {
+    for (weight, named) in [(64, false), (-64, false), (65, true), (-128, true)] {
+        let mut graph = Graph::new();
+        let x = Numbers::power_of_two(8, false, 0).unwrap();
+        let x = graph.input("x", &[2], x).unwrap();
+        let linear = Linear {
+            weights: Weights {
+                shape: vec![1, 2],
+                numbers: Numbers::power_of_two(8, true, 0).unwrap(),
+                values: vec![weight, 1],
+            },
+            bias: None,
+        };
+        let y = graph.push("y", linear, &[x]).unwrap();
+        graph.output(y).unwrap();
+        let certificate = onnx::certificate(&graph, Dialect::QOperator).unwrap();
+        assert_eq!(
+            certificate.saturates_without_vnni == ["y"],
+            named,
+            "{weight}"
+        );
+        assert_eq!(certificate.to_string().contains("VNNI"), named);
+    }
+}
+
+/// 2^24 + 1 is no `f32`: a sum that reaches it is certified in integers alone.
+#[test]
+fn sums_beyond_floats_are_named() {
+    let mut graph = Graph::new();
+    let x = graph
+        .input("x", &[3], Numbers::power_of_two(16, true, -8).unwrap())
+        .unwrap();
+    let linear = Linear {
+        weights: Weights {
+            shape: vec![1, 3],
+            numbers: Numbers::power_of_two(12, true, 0).unwrap(),
+            values: vec![256, 256, 1],
+        },
+        bias: None,
+    };
+    let sums = graph.push("sums", linear, &[x]).unwrap();
+    let output = Numbers::power_of_two(8, true, 9).unwrap();
+    let y = graph.push(
+        "y",
+        Requantize::by_shift(17, Rounding::HalfEven, output),
+        &[sums],
+    );
+    graph.output(y.unwrap()).unwrap();
+    // 513 times 2^15.
+    let certificate = onnx::certificate(&graph, Dialect::Qdq).unwrap();
+    let entry = &certificate.entries[0];
+    assert_eq!(entry.verdicts[0], Verdict::Differs);
+    assert_eq!(entry.reason, "sums reaches 16809984, f32 holds 2^24");
+    assert!(
+        onnx::certificate(&graph, Dialect::QOperator)
+            .unwrap()
+            .is_exact()
+    );
 }
 
 #[test]
