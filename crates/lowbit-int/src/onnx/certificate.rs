@@ -338,7 +338,7 @@ fn of_sum(graph: &Graph, node: &Node, folded: bool) -> (Verdict, String) {
     }
 }
 
-/// An output's floats say which integers they stand for up to 2^22 steps from zero, where their scale
+/// An output's floats say which integers they stand for up to 2^20 steps from zero, where their scale
 /// is no power of two; else up to 2^24.
 fn loss_at_output(graph: &Graph, node: &Node) -> Option<String> {
     if !graph.outputs().contains(&node.output()) {
@@ -348,7 +348,7 @@ fn loss_at_output(graph: &Graph, node: &Node) -> Option<String> {
     let most = if output.numbers().exponent().is_some() {
         EXACT
     } else {
-        EXACT >> 2
+        EXACT >> 4
     };
     let reach = magnitude(output);
     (reach >= most).then(|| format!("the output reaches {reach} steps, its floats hold {most}"))

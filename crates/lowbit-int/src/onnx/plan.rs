@@ -67,7 +67,7 @@ impl Planned<'_> {
         }
         let mut last = None;
         for (form, folded, nudges) in ways {
-            let plan = self.with(form, folded, nudges);
+            let plan = self.with(options, form, folded, nudges);
             match plan.agreement {
                 Agreement::Same => return plan,
                 Agreement::UnlessTie(_) if tolerated => return plan,
@@ -86,7 +86,51 @@ impl Planned<'_> {
         }
     }
 
-    fn with(&self, form: Form, folded: bool, nudges: bool) -> Plan {
+    /// Whether the sum and its quantizer may become one operator that is no product with weights.
+    fn fuses(&self) -> bool {
+        let operator = source(self.graph, self.node).map(Node::operator);
+        matches!(
+            operator,
+            Some(Operator::Add(_) | Operator::Mul(_) | Operator::AveragePool(_))
+        )
+    }
+
+    /// What a fused addition, product or average may reach, in whichever order it adds its zero points,
+    /// in steps of the sum.
+    fn reach_of_fused(&self) -> f64 {
+        let Some(source) = source(self.graph, self.node) else {
+            return 0.0;
+        };
+        let multipliers = match source.operator() {
+            Operator::Add(add) => add.multipliers,
+            _ => [1, 1],
+        };
+        let inputs = self.graph.inputs_of(source);
+        let terms = inputs.iter().zip(multipliers).map(|(input, multiplier)| {
+            let zero = input.numbers().zero_point().unsigned_abs();
+            (input.interval().magnitude() + zero) as f64 * multiplier.unsigned_abs() as f64
+        });
+        let sum = self.graph.tensor(source.output()).interval().magnitude() as f64;
+        let [from, to] = self.ends();
+        let zero = self.requantize.numbers.zero_point().unsigned_abs() as f64;
+        sum.max(terms.sum()) + zero * f64::from(to - from).exp2()
+    }
+
+    /// Whether ONNX Runtime may make the ratio a factor of a product of matrices (`FusedMatMul`), whose
+    /// long sums it multiplies part by part. A power of two is as good there.
+    fn product_takes_ratio(&self, options: Options) -> bool {
+        let Some(source) = source(self.graph, self.node) else {
+            return false;
+        };
+        let matrices = match source.operator() {
+            Operator::Linear(_) => self.graph.tensor(source.output()).shape().len() > 1,
+            Operator::AveragePool(_) => true,
+            _ => false,
+        };
+        matrices && options.dialect == Dialect::Qdq
+    }
+
+    fn with(&self, options: Options, form: Form, folded: bool, nudges: bool) -> Plan {
         let input = self.graph.tensor(self.node.inputs()[0]);
         let fit = |form, nudges| {
             let count = self.channels();
@@ -94,17 +138,19 @@ impl Planned<'_> {
             Fit::of(self.requantize, input, count, nudges, arithmetic)
         };
         let mut found = fit(form, nudges);
-        // Fused additions, products and averages add the zero point before they round; what is
-        // multiplied or moved in between is not fused.
-        let sums = source(self.graph, self.node).map(Node::operator);
-        let sums = matches!(
-            sums,
-            Some(Operator::Add(_) | Operator::Mul(_) | Operator::AveragePool(_))
-        );
         let mut constants = found.arithmetic.iter().map(|a| (a.ratio, a.offset));
         let alone = constants.all(|constants| constants == (1.0, 0.0));
-        if found.agreement == Agreement::Same && form == Form::Quantize && alone && sums {
+        // Fused additions, products and averages add the zero point before they round; what is
+        // multiplied or moved in between is not fused.
+        if found.agreement == Agreement::Same && form == Form::Quantize && alone && self.fuses() {
             found = fit(Form::ZeroFirst(Rounding::HalfEven), false);
+            if self.reach_of_fused() >= EXACT as f64 {
+                found.agreement = Agreement::Untried;
+            }
+        }
+        let mut ratios = found.arithmetic.iter().map(|a| a.ratio);
+        if self.product_takes_ratio(options) && ratios.any(|ratio| ratio.to_bits() << 9 != 0) {
+            found.agreement = Agreement::Untried;
         }
         Plan {
             folded,

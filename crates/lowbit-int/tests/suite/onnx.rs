@@ -179,6 +179,28 @@ fn residual(scheme: Scheme, seed: u64) -> Graph {
     let x = net.graph.push("flatten", Flatten {}, &[x]).unwrap();
     let logits = net.linear("fc", x, 10);
     net.graph.output(logits).unwrap();
+    let x = net.linear("head", x, 10);
+    let x = net.requantize("head.out", x, false);
+    net.graph.output(x).unwrap();
+    net.graph
+}
+
+/// Rows of features, as transformers have them.
+fn rows(scheme: Scheme, seed: u64) -> Graph {
+    let (mut net, x) = Network::new(scheme, seed, &[6, 300]);
+    let weights = net.scheme.weights(&mut net.random, &[12, 300]);
+    let linear = Linear {
+        weights,
+        bias: None,
+    };
+    let x = net.graph.push("wide", linear, &[x]).unwrap();
+    let x = net.requantize("wide.out", x, false);
+    let weights = net.scheme.weights(&mut net.random, &[7, 12]);
+    let bias = net.bias(7);
+    let linear = Linear { weights, bias };
+    let x = net.graph.push("narrow", linear, &[x]).unwrap();
+    let x = net.requantize("narrow.out", x, true);
+    net.graph.output(x).unwrap();
     net.graph
 }
 
@@ -204,6 +226,10 @@ fn networks() -> Vec<(String, Graph)> {
         networks.push((
             format!("lenet-{bits}-{kind}-{rounding:?}"),
             lenet(scheme, seed),
+        ));
+        networks.push((
+            format!("rows-{bits}-{kind}-{rounding:?}"),
+            rows(scheme, seed),
         ));
         networks.push((
             format!("residual-{bits}-{kind}-{rounding:?}"),
