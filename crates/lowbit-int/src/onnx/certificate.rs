@@ -275,7 +275,7 @@ fn of_requantization(plan: &Plan) -> (Verdict, String) {
         Agreement::Same => (Verdict::Exact, "equal at every step".into()),
         Agreement::UnlessTie(at) => (Verdict::ExactUnlessTie, example(at)),
         Agreement::Differs(at) => (Verdict::Differs, example(at)),
-        Agreement::Untried => (Verdict::Differs, "more than 2^17 outputs, not tried".into()),
+        Agreement::Untried => (Verdict::Differs, "more than 2^16 outputs, not tried".into()),
     }
 }
 

@@ -506,8 +506,11 @@ impl Writer<'_> {
     fn requantize(&mut self, node: &Node, requantize: &Requantize) -> Value {
         let (id, numbers) = (node.inputs()[0], requantize.numbers);
         let sums = self.graph.tensor(id);
+        if storage(numbers).is_none() {
+            return self.by_integers(node, requantize);
+        }
         let fit = self.fit(requantize, sums);
-        if storage(numbers).is_none() || fit.agreement != Agreement::Same {
+        if fit.agreement != Agreement::Same {
             return self.by_integers(node, requantize);
         }
         let (name, rank) = (node.name(), sums.shape().len());

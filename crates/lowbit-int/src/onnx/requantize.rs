@@ -88,7 +88,9 @@ pub(super) struct Example {
 }
 
 /// Integers of the output that are tried.
-const OUTPUTS: u64 = 1 << 17;
+const OUTPUTS: u64 = 1 << 16;
+/// Steps of the output for which ratios and offsets are moved.
+const NUDGED: usize = 1 << 12;
 /// Sums that are tried one by one.
 const SUMS: u64 = 1 << 10;
 /// Sums on each side of a step that are tried one by one where a step is not in its place.
@@ -208,8 +210,10 @@ impl<'a> Channel<'a> {
     /// The arithmetic as it is, or the first beside it that has the integers' bits, if there is one.
     fn fit(mut self, nudges: bool) -> (Arithmetic, Agreement) {
         let given = self.arithmetic;
-        let mut best = (given, self.compare());
-        if !nudges {
+        let steps = self.steps();
+        let steps = steps.as_deref();
+        let mut best = (given, self.compare(steps));
+        if !nudges || steps.is_none_or(|steps| steps.len() > NUDGED) {
             return best;
         }
         let offsets = match self.requantize.rounding {
@@ -224,7 +228,7 @@ impl<'a> Channel<'a> {
                 let bits = given.ratio.to_bits().wrapping_add_signed(nudge);
                 self.arithmetic.ratio = f32::from_bits(bits);
                 self.arithmetic.offset = given.offset + offset * given.output;
-                let agreement = self.compare();
+                let agreement = self.compare(steps);
                 if agreement.rank() < best.1.rank() {
                     best = (self.arithmetic, agreement);
                 }
@@ -241,31 +245,39 @@ impl<'a> Channel<'a> {
         self.arithmetic.apply(x - self.zero_point)
     }
 
-    fn compare(&self) -> Agreement {
+    /// The first sums of all steps of the output, and the ends: with the sums before them, all that has
+    /// to be tried. `None` if there are too many.
+    fn steps(&self) -> Option<Vec<i64>> {
         let Interval { least, greatest } = self.interval;
-        let mut tie = None;
         if greatest.abs_diff(least) < SUMS {
-            return self.try_each(least..=greatest, &mut tie);
+            return Some((least..=greatest).collect());
         }
         let (first, last) = (self.expected(least), self.expected(greatest));
         if last.abs_diff(first) > OUTPUTS {
-            return Agreement::Untried;
+            return None;
         }
         let mut steps = vec![least, greatest];
         steps.extend((first + 1..=last).map(|k| self.first_of(k)));
-        for at in steps {
+        Some(steps)
+    }
+
+    fn compare(&self, steps: Option<&[i64]>) -> Agreement {
+        let Interval { least, greatest } = self.interval;
+        let mut tie = None;
+        let Some(steps) = steps else {
+            return Agreement::Untried;
+        };
+        for &at in steps {
             if (at - 1..=at).all(|x| x < least || self.expected(x) == self.found(x)) {
                 continue;
             }
             let around = (at - AROUND).max(least)..=(at + AROUND).min(greatest);
-            for end in [*around.start(), *around.end()] {
-                let (expected, found) = (self.expected(end), self.found(end));
-                if expected != found {
-                    return Agreement::Differs(Example {
-                        sum: end,
-                        expected,
-                        found,
-                    });
+            for end in [at - AROUND, at + AROUND] {
+                if end < least || end > greatest || greatest.abs_diff(least) < SUMS {
+                    continue;
+                }
+                if let worse @ Agreement::Differs(_) = self.try_each(end..=end, &mut tie) {
+                    return worse;
                 }
             }
             if let worse @ Agreement::Differs(_) = self.try_each(around, &mut tie) {
