@@ -35,6 +35,7 @@ mod integer;
 mod model;
 mod plan;
 pub mod proto;
+mod read;
 mod requantize;
 mod shift;
 mod steps;
@@ -47,6 +48,7 @@ use prost::Message;
 use thiserror::Error;
 
 pub use certificate::{Certificate, Entry, Runtime, Verdict, certificate};
+pub use read::read;
 
 use crate::graph::Graph;
 

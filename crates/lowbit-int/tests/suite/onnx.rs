@@ -632,6 +632,73 @@ fn sums_beyond_floats_are_named() {
     );
 }
 
+/// What is read back has the integers of what was written: whole networks, and the random graphs whose
+/// files hold nothing but quantizers and plain operators.
+#[test]
+fn files_are_read_back() {
+    let mut random = Random(21);
+    let mut graphs: Vec<Graph> = (0..600).map(|_| random.graph()).collect();
+    for bits in [4, 8] {
+        let (affine, rounding) = (false, Rounding::HalfEven);
+        let scheme = Scheme {
+            bits,
+            affine,
+            rounding,
+        };
+        graphs.push(residual(scheme, 3));
+        graphs.push(layer(rounding, four_bits()));
+    }
+    let mut same = 0;
+    let networks = graphs.len() - 4;
+    for (n, graph) in graphs.iter().enumerate() {
+        let Ok(bytes) = onnx::write(graph, Dialect::Qdq) else {
+            continue;
+        };
+        let again = match onnx::read(&bytes) {
+            Ok(again) => again,
+            Err(error) => {
+                assert!(n < networks, "{error}");
+                assert!(!error.to_string().contains('\n'), "{error}");
+                continue;
+            }
+        };
+        let images = random.images(graph, 2);
+        let expected = interpret(graph, &slices(&images)).unwrap();
+        let found = interpret(&again, &slices(&images)).unwrap();
+        assert_eq!(found, expected, "{}", graph.to_json());
+        same += 1;
+    }
+    println!("{same} of {} graphs read back", graphs.len());
+    assert!(same >= 60, "{same}");
+}
+
+#[test]
+fn damaged_files_are_refused_in_one_line() {
+    let mut random = Random(22);
+    let scheme = Scheme {
+        bits: 8,
+        affine: false,
+        rounding: Rounding::HalfEven,
+    };
+    let files = [residual(scheme, 4), layer(Rounding::HalfEven, four_bits())];
+    for graph in files {
+        let bytes = onnx::write(&graph, Dialect::Qdq).unwrap();
+        for _ in 0..1_000 {
+            let mut bytes = bytes.clone();
+            for _ in 0..1 + random.below(4) {
+                let at = random.below(bytes.len());
+                bytes[at] = random.next() as u8;
+            }
+            if random.chance(4) {
+                bytes.truncate(random.below(bytes.len()));
+            }
+            if let Err(error) = onnx::read(&bytes) {
+                assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
+    }
+}
+
 #[test]
 fn networks_are_exact() {
     for (name, graph) in networks() {
