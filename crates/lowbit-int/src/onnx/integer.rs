@@ -79,7 +79,7 @@ struct Writer<'g> {
     fused: HashSet<TensorId>,
 }
 
-impl Writer<'_> {
+impl<'g> Writer<'g> {
     fn input(&mut self, id: TensorId) -> Result<(), ExportError> {
         let tensor = self.graph.tensor(id);
         let (name, numbers) = (tensor.name(), tensor.numbers());
@@ -393,43 +393,50 @@ impl Writer<'_> {
             .main(op, name, &[&value.integers, &weight, &zero], attributes)
     }
 
-    /// A convolution and the only requantization that reads it as one operator, if that has the
-    /// integers' bits. Answers whether it has.
-    fn fuse(&mut self, node: &Node, convolution: &Convolution) -> bool {
+    /// The only requantization that reads a convolution, and the factors of its sums, if one operator
+    /// for both has the integers' bits.
+    fn fusable(
+        &self,
+        node: &Node,
+        convolution: &Convolution,
+    ) -> Option<(&'g Node, Numbers, Vec<f32>)> {
         let graph = self.graph;
         let value = self.value(node.inputs()[0]);
         let (readers, is_output) = readers(graph, node);
         let [reader] = readers[..] else {
-            return false;
+            return None;
         };
         let Operator::Requantize(requantize) = reader.operator() else {
-            return false;
+            return None;
         };
         let fits = self.are_bytes(&value, &convolution.weights) && self.most(node) < 1 << 31;
-        let (numbers, no_offset) = (
-            requantize.numbers,
-            requantize.offset.iter().all(|&o| o == 0),
-        );
-        if !fits
-            || is_output
-            || convolution.transposed.is_some()
-            || numbers.bits() > 8
-            || !no_offset
-        {
-            return false;
+        let plain = convolution.transposed.is_none() && !is_output;
+        let no_offset = requantize.offset.iter().all(|&offset| offset == 0);
+        if !fits || !plain || !no_offset || requantize.numbers.bits() > 8 {
+            return None;
         }
-        let sums = graph.tensor(node.output());
-        let fit = self.fit(requantize, sums);
+        let fit = self.fit(requantize, graph.tensor(node.output()));
         let moved = fit.arithmetic.iter().any(|a| a.offset != 0.0);
         if fit.agreement != Agreement::Same || moved {
-            return false;
+            return None;
         }
-        let (name, id) = (node.name(), node.inputs()[0]);
+        let ratios = fit.arithmetic.iter().map(|a| a.ratio);
+        Some((reader, requantize.numbers, ratios.collect()))
+    }
+
+    /// A convolution and its requantization as one operator, if that has the integers' bits. Answers
+    /// whether it has.
+    fn fuse(&mut self, node: &Node, convolution: &Convolution) -> bool {
+        let Some((reader, numbers, ratios)) = self.fusable(node, convolution) else {
+            return false;
+        };
+        let (graph, name, id) = (self.graph, node.name(), node.inputs()[0]);
+        let value = self.value(id);
         let [from, to] = [id, reader.output()].map(|id| self.exponents[id.0]);
-        let count = fit.arithmetic.len();
+        let count = ratios.len();
         // The runtime multiplies with input scale * weight scale / output scale.
         let unit = power(to - from);
-        let scales: Vec<f32> = fit.arithmetic.iter().map(|a| a.ratio * unit).collect();
+        let scales: Vec<f32> = ratios.iter().map(|ratio| ratio * unit).collect();
         let shape: &[usize] = if count > 1 { &[count] } else { &[] };
         let zero = graph.tensor(id).numbers().zero_point() + value.shift;
         let (_, shift) = held(numbers);

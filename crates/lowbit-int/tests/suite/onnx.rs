@@ -323,7 +323,8 @@ fn runtimes_have_the_same_bits() {
     let random_graphs = std::env::var("LOWBIT_GRAPHS").map_or(200, |n| n.parse().unwrap());
     let folder = std::env::temp_dir().join(format!("lowbit-onnx-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let mut random = Random(14);
+    let seed = std::env::var("LOWBIT_SEED").map_or(14, |n| n.parse().unwrap());
+    let mut random = Random(seed);
     let mut graphs = networks();
     for n in 0..random_graphs / 5 {
         graphs.push((format!("chain-{n}"), chain(&mut random)));
