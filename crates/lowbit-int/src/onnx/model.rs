@@ -231,6 +231,7 @@ impl Model {
             data_type: Some(data_type as i32),
             name: Some(name.clone()),
             raw_data: Some(bytes),
+            ..TensorProto::default()
         });
         name
     }

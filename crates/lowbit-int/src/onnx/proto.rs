@@ -135,7 +135,7 @@ pub struct AttributeProto {
 }
 
 /// A constant.
-#[derive(Clone, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
     /// Its shape.
     #[prost(int64, repeated, packed = "false", tag = "1")]
@@ -143,6 +143,12 @@ pub struct TensorProto {
     /// A [`DataType`].
     #[prost(int32, optional, tag = "2")]
     pub data_type: Option<i32>,
+    /// Elements of floats, which others write here.
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
+    /// Elements of integers of at most 32 bits, which others write here.
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
     /// Its name.
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,

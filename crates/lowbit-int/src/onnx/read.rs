@@ -110,29 +110,35 @@ struct Reader {
     known: HashMap<String, Known>,
 }
 
-/// A constant's elements.
+/// A constant's elements, in one of the two places where they may be.
 fn elements(tensor: &TensorProto) -> Option<Constant> {
-    let raw = tensor.raw_data.as_ref()?;
-    let values: Vec<f64> = match tensor.data_type? {
-        1 => raw
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into())
-            .collect(),
-        2 => raw.iter().map(|&b| b.into()).collect(),
-        3 => raw.iter().map(|&b| (b as i8).into()).collect(),
-        4 => raw
-            .chunks_exact(2)
-            .map(|b| u16::from_le_bytes([b[0], b[1]]).into())
-            .collect(),
-        5 => raw
-            .chunks_exact(2)
-            .map(|b| i16::from_le_bytes([b[0], b[1]]).into())
-            .collect(),
-        6 => raw
-            .chunks_exact(4)
-            .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]).into())
-            .collect(),
-        _ => return None,
+    let float = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into();
+    let values: Vec<f64> = match (&tensor.raw_data, tensor.data_type?) {
+        (None, 1) => tensor.float_data.iter().map(|&v| v.into()).collect(),
+        (None, 2..=6) => tensor.int32_data.iter().map(|&v| v.into()).collect(),
+        (Some(raw), 1) => raw.chunks_exact(4).map(float).collect(),
+        (Some(raw), 2) => raw.iter().map(|&b| b.into()).collect(),
+        (Some(raw), 3) => raw.iter().map(|&b| (b as i8).into()).collect(),
+        (Some(raw), 4) => {
+            let pairs = raw.chunks_exact(2);
+            pairs
+                .map(|b| u16::from_le_bytes([b[0], b[1]]).into())
+                .collect()
+        }
+        (Some(raw), 5) => {
+            let pairs = raw.chunks_exact(2);
+            pairs
+                .map(|b| i16::from_le_bytes([b[0], b[1]]).into())
+                .collect()
+        }
+        (Some(raw), 6) => {
+            let words = raw.chunks_exact(4);
+            words
+                .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]).into())
+                .collect()
+        }
+        // Of other types there are lists of axes, say, which nothing here reads.
+        (_, _) => return None,
     };
     let shape: Option<Vec<usize>> = tensor
         .dims
@@ -454,14 +460,27 @@ impl Reader {
         Ok((weights, constant.scale))
     }
 
-    /// A bias in units of the sum.
-    fn bias(&self, node: &NodeProto) -> Result<Option<Vec<i64>>, String> {
+    /// A bias, whose scale is the sum's.
+    fn bias(&self, node: &NodeProto, scales: &[f64]) -> Result<Option<Vec<i64>>, String> {
         if node.input.len() < 3 {
             return Ok(None);
         }
         let constant = self.constant(node, 2)?;
         if constant.data_type != DataType::Int32 as i32 {
             return Err("a bias is of int32".into());
+        }
+        let at =
+            |values: &[f64], c: usize| values.get(if values.len() == 1 { 0 } else { c }).copied();
+        for channel in 0..constant.values.len() {
+            let (given, sum) = (at(&constant.scale, channel), at(scales, channel));
+            let (Some(given), Some(sum)) = (given, sum) else {
+                return Err("there are less scales than biases".into());
+            };
+            // Scales of others are products that were rounded to floats.
+            let distance = (given - sum).abs();
+            if distance.is_nan() || distance > 1e-6 * sum {
+                return Err(format!("a bias has scale {given}, its sum {sum}"));
+            }
         }
         Ok(Some(constant.values.iter().map(|&b| b as i64).collect()))
     }
@@ -492,7 +511,8 @@ impl Reader {
         let sliding = sliding(node, dimensions)?;
         let groups = integer(node, "group").unwrap_or(1);
         let groups = usize::try_from(groups).map_err(|_| "group is below 0")?;
-        let mut convolution = Convolution::new(weights, self.bias(node)?)
+        let sums: Vec<f64> = scales.iter().map(|scale| scale * x.scale[0]).collect();
+        let mut convolution = Convolution::new(weights, self.bias(node, &sums)?)
             .with_sliding(sliding)
             .with_groups(groups);
         if node.op_type() == "ConvTranspose" {
@@ -517,7 +537,8 @@ impl Reader {
         if !gemm || integer(node, "transB").unwrap_or(0) == 0 {
             weights = super::float::transposed(&weights);
         }
-        let bias = if gemm { self.bias(node)? } else { None };
+        let sums: Vec<f64> = scales.iter().map(|scale| scale * x.scale[0]).collect();
+        let bias = if gemm { self.bias(node, &sums)? } else { None };
         self.product(node, Linear { weights, bias }, &x, &scales)
     }
 

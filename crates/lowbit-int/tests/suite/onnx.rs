@@ -673,6 +673,43 @@ fn files_are_read_back() {
     assert!(same >= 60, "{same}");
 }
 
+/// A network that ONNX Runtime's own tool quantized, with a scale for each tensor and for each channel,
+/// read back: its scales are no powers of two, so that a number may be off by one where ONNX Runtime's
+/// float comes down on the other side of a half.
+#[test]
+fn files_of_onnx_runtime_are_read() {
+    let Ok(python) = std::env::var("LOWBIT_PYTHON") else {
+        println!("skipped: LOWBIT_PYTHON names no Python with onnx, onnxruntime and qonnx");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/onnx_quantize.py");
+    for channels in [vec![], vec!["per-channel"]] {
+        let folder = std::env::temp_dir().join(format!("lowbit-onnx-read-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut command = Command::new(&python);
+        let command = command.arg(&script).arg(&folder).args(&channels);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let graph = onnx::read(&std::fs::read(folder.join("quantized.onnx")).unwrap()).unwrap();
+        let text = std::fs::read_to_string(folder.join("images.json")).unwrap();
+        let known: Value = serde_json::from_str(&text).unwrap();
+        let integers = |key: &str| {
+            let values = known[key].as_array().unwrap().iter();
+            values.map(|k| k.as_i64().unwrap()).collect::<Vec<i64>>()
+        };
+        let found = interpret(&graph, &[&integers("images")]).unwrap();
+        let expected = integers("outputs");
+        let pairs = found[0].iter().zip(&expected);
+        let distances: Vec<i64> = pairs.map(|(a, b)| (a - b).abs()).collect();
+        let different = distances.iter().filter(|&&d| d > 0).count();
+        println!("{channels:?}: {different} of {} differ", expected.len());
+        assert!(distances.iter().all(|&d| d <= 1));
+        assert!(different * 100 <= expected.len(), "{different}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
+
 #[test]
 fn damaged_files_are_refused_in_one_line() {
     let mut random = Random(22);
