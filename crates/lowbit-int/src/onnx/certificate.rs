@@ -16,7 +16,7 @@ use super::plan::{EXACT, Plan};
 use super::requantize::{Agreement, Example, Form};
 use super::{Dialect, ExportError, Options, Ties, float, model, steps};
 use crate::graph::{Graph, Node};
-use crate::ops::{MaxPool, Operator, Windows};
+use crate::ops::{AveragePool, MaxPool, Operator, Windows};
 use crate::tensor::Tensor;
 
 /// What runs a file.
@@ -291,9 +291,18 @@ fn numpy_defect(operator: &Operator, dialect: Dialect) -> Option<&'static str> {
             Some("; numpy's QLinearConv of sequences fails where it has a bias")
         }
         Operator::MaxPool(MaxPool {
-            windows: Windows::Sliding { kernel, .. },
-        }) if kernel.len() == 1 => {
-            Some("; numpy's pools of sequences fail where they have padding")
+            windows: Windows::Sliding { sliding, .. },
+        })
+        | Operator::AveragePool(AveragePool {
+            windows: Windows::Sliding { sliding, .. },
+            ..
+        }) => {
+            let padding = sliding.padding.as_flattened();
+            let padded = padding.iter().any(|&p| p > 0);
+            let uneven = padding.iter().any(|&p| p != padding[0]);
+            let sequence = sliding.padding.len() == 1;
+            (uneven || sequence && padded)
+                .then_some("; numpy's pools fail or are others with uneven padding or of sequences")
         }
         _ => None,
     }
