@@ -19,6 +19,7 @@
 //! | [`json`] | files |
 //! | [`source`] | the same bits as source code: a Rust crate without the standard library, a file of C |
 //! | [`conformance`] | packs that say whether another program has the same bits |
+//! | [`onnx`] | files for other runtimes, with a certificate |
 //!
 //! A layer of four bits, from the weights to the proof:
 //!
@@ -64,6 +65,7 @@ pub mod graph;
 pub mod interpret;
 pub mod json;
 pub mod numbers;
+pub mod onnx;
 pub mod ops;
 pub mod proof;
 pub mod source;

@@ -274,9 +274,18 @@ impl Call<'_> {
         let operation = self.node.operator.operation();
         let bounds = operation.bounds(&inputs, &self.output().shape);
         for bound in bounds.unwrap_or_default() {
-            let (partial, product) = (bound.partial, i128::from(bound.product));
-            numbers.extend([partial.least, partial.greatest].map(i128::from));
-            numbers.extend([product, -product]);
+            let Interval { least, greatest } = bound.partial;
+            numbers.extend([least, greatest].map(i128::from));
+        }
+        // Where both inputs are one tensor, what each comes to alone is not among the partial sums.
+        if let Operator::Add(add) = &self.node.operator {
+            for (input, multiplier) in inputs.iter().zip(add.multipliers) {
+                let Interval { least, greatest } = input.interval();
+                let zero = i128::from(input.numbers.zero_point());
+                let alone =
+                    [least, greatest].map(|end| (i128::from(end) - zero) * i128::from(multiplier));
+                numbers.extend(alone);
+            }
         }
         let Interval { least, greatest } = self.output().interval();
         numbers.extend([least, greatest].map(i128::from));
@@ -285,7 +294,7 @@ impl Call<'_> {
     }
 
     fn convolution(&self, c: &Convolution) -> Result<Kind, SourceError> {
-        let geometry = c.geometry(&self.input(0).shape);
+        let geometry = c.geometry_over(&self.input(0).shape);
         let geometry = geometry.map_err(|reason| self.failed(reason))?;
         let bias = c.bias.clone().unwrap_or(vec![0]);
         let axes = geometry.axes.map(|axis| Axis {

@@ -5,6 +5,7 @@ mod engine;
 mod json;
 mod messages;
 mod networks;
+mod onnx;
 mod proofs;
 mod random;
 mod reference;

@@ -170,6 +170,12 @@ fn a_captured_model_has_the_simulations_bits() {
         "[default]
         weight = { method = \"tqt\", bits = 4 }
         input = { method = \"tqt\", bits = 6 }
+        [first]
+        weight = { method = \"tqt\", bits = 4 }
+        input = { method = \"tqt\", bits = 6 }
+        [last]
+        weight = { method = \"tqt\", bits = 4 }
+        input = { method = \"tqt\", bits = 6 }
         [[overrides]]
         type = \"Add\"
         set.input = { method = \"tqt\", bits = 8 }",
@@ -216,7 +222,7 @@ fn what_is_on_no_grid_is_named() {
             "conv1.input: is not quantized",
         ),
         (
-            format!("[first]\n{weight}input = \"e4m3\""),
+            format!("[first]\n{weight}input = {{ method = \"format\", format = \"e4m3\" }}"),
             "conv1.input: is not rounded to the nearest of a grid",
         ),
         (

@@ -1,0 +1,329 @@
+//! Requantization in `f32`, and whether it has the integers' bits.
+//!
+//! Both arithmetics do not fall with the sum. So they are the same everywhere if they are the same at
+//! the last sum before and the first sum of every step of the output, of which there are as many as
+//! the output has integers: a proof by a few hundred trials.
+
+use crate::ops::{Requantize, Rounding};
+use crate::tensor::{Interval, Residue, Tensor};
+
+/// The order in which a file rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `QuantizeLinear`: divided by the step, rounded half to even, and the zero point added.
+    Quantize,
+    /// The zero point is added before rounding: QONNX's `Quant`, and what fused operators do.
+    ZeroFirst(Rounding),
+    /// Rounded by operators of its own before it comes to a quantizer, which finds whole steps.
+    Explicit(Rounding),
+    /// By operators on integers.
+    Integers,
+}
+
+/// One channel's requantization of a sum `s`: `round(s step ratio + offset)`, each operation rounded
+/// to `f32`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Arithmetic {
+    /// What a sum of 1 is.
+    pub(super) step: f32,
+    /// What it is multiplied with.
+    pub(super) ratio: f32,
+    /// What is added.
+    pub(super) offset: f32,
+    /// The output's step; of an explicit form it is in `ratio` and `offset` already, and 1 here.
+    pub(super) output: f32,
+    pub(super) form: Form,
+    pub(super) zero_point: i64,
+    pub(super) least: i64,
+    pub(super) greatest: i64,
+}
+
+impl Arithmetic {
+    /// The integer that becomes of a sum.
+    pub(super) fn apply(&self, sum: i64) -> i64 {
+        let x = sum as f32 * self.step;
+        let x = x * self.ratio;
+        let x = (x + self.offset) / self.output;
+        let zero = self.zero_point as f32;
+        let (least, greatest) = (self.least as f32, self.greatest as f32);
+        let y = match self.form {
+            Form::Quantize => x.clamp(least - zero, greatest - zero).round_ties_even() + zero,
+            Form::ZeroFirst(rounding) => round(rounding, (x + zero).clamp(least, greatest)),
+            Form::Explicit(Rounding::HalfUp) => (x + 0.5).floor() + zero,
+            Form::Explicit(rounding) => round(rounding, x) + zero,
+            Form::Integers => unreachable!("integers are no floats"),
+        };
+        (y as i64).clamp(self.least, self.greatest)
+    }
+}
+
+/// Half up is half away from zero where it is said by a quantizer: QONNX has no other.
+fn round(rounding: Rounding, x: f32) -> f32 {
+    match rounding {
+        Rounding::HalfEven => x.round_ties_even(),
+        Rounding::HalfAway | Rounding::HalfUp => (x.abs() + 0.5).floor().copysign(x),
+        Rounding::Floor => x.floor(),
+    }
+}
+
+/// How two arithmetics compare on every sum that can be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Agreement {
+    /// Equal for all.
+    Same,
+    /// Unequal only at ties, the first of which is this.
+    UnlessTie(Example),
+    /// Unequal elsewhere.
+    Differs(Example),
+    /// The output has more integers than are tried.
+    Untried,
+}
+
+/// A sum for which they are unequal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Example {
+    pub(super) sum: i64,
+    pub(super) expected: i64,
+    pub(super) found: i64,
+}
+
+/// Integers of the output that are tried.
+const OUTPUTS: u64 = 1 << 16;
+/// Steps of the output for which ratios and offsets are moved.
+const NUDGED: usize = 1 << 12;
+/// Sums that are tried one by one.
+const SUMS: u64 = 1 << 10;
+/// Sums on each side of a step that are tried one by one where a step is not in its place.
+const AROUND: i64 = 16;
+
+/// Floats beside a ratio that are tried, in units of its last place.
+const NUDGES: [i32; 13] = [0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6];
+/// Fractions of the output's step that are added where half goes up: more than what is lost of numbers
+/// below 256, and less than what is between a tie and the next sum after a shift by 15, by 13, ...
+const OFFSETS: [f32; 5] = [0.0, 1.0 / 65536.0, 1.0 / 16384.0, 1.0 / 4096.0, 1.0 / 512.0];
+
+/// A requantization in floats, and how it compares with the integers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fit {
+    /// One for all channels, or one each.
+    pub(super) arithmetic: Vec<Arithmetic>,
+    pub(super) agreement: Agreement,
+}
+
+impl Fit {
+    /// The requantization of a tensor by `arithmetic` of each channel, of which `count` differ. With
+    /// `nudges` and where that has other bits, a channel's ratio and offset are moved a little: a ratio
+    /// that is no float has two neighbours, of which either may have the integers' bits, and one just
+    /// above a power of two moves ties away from zero.
+    pub(super) fn of(
+        requantize: &Requantize,
+        input: &Tensor,
+        count: usize,
+        nudges: bool,
+        arithmetic: impl Fn(usize) -> Arithmetic,
+    ) -> Self {
+        let channels = input.shape()[0];
+        let given: Vec<Arithmetic> = (0..channels).map(arithmetic).collect();
+        let mut seen: Vec<(Key, (Arithmetic, Agreement))> = Vec::new();
+        let mut fitted = |channel: usize, nudges| {
+            let channel = Channel::new(requantize, input, channel, given[channel]);
+            let key = (channel.key(), nudges);
+            if let Some((_, found)) = seen.iter().find(|(known, _)| *known == key) {
+                return found.clone();
+            }
+            let found = channel.fit(nudges);
+            seen.push((key, found.clone()));
+            found
+        };
+        let mut all = |nudges| -> (Vec<Arithmetic>, Agreement) {
+            let mut worst = Agreement::Same;
+            let mut arithmetic = Vec::new();
+            for channel in 0..channels {
+                let (found, agreement) = fitted(channel, nudges);
+                arithmetic.push(found);
+                if agreement.rank() > worst.rank() {
+                    worst = agreement;
+                }
+            }
+            (arithmetic, worst)
+        };
+        let (mut arithmetic, mut agreement) = all(false);
+        arithmetic.truncate(count);
+        if nudges && agreement != Agreement::Same {
+            let (nudged, better) = all(true);
+            if better.rank() < agreement.rank() {
+                (arithmetic, agreement) = (nudged, better);
+            }
+        }
+        Self {
+            arithmetic,
+            agreement,
+        }
+    }
+}
+
+impl Agreement {
+    fn rank(&self) -> u32 {
+        match self {
+            Self::Same => 0,
+            Self::UnlessTie(_) => 1,
+            Self::Differs(_) => 2,
+            Self::Untried => 3,
+        }
+    }
+}
+
+/// All that a channel's agreement depends on.
+type Key = ((Interval, Residue, (i64, i64, u32), Arithmetic), bool);
+
+struct Channel<'a> {
+    requantize: &'a Requantize,
+    channel: usize,
+    zero_point: i64,
+    interval: Interval,
+    residue: Residue,
+    arithmetic: Arithmetic,
+}
+
+impl<'a> Channel<'a> {
+    fn new(
+        requantize: &'a Requantize,
+        input: &Tensor,
+        channel: usize,
+        arithmetic: Arithmetic,
+    ) -> Self {
+        Self {
+            requantize,
+            channel,
+            zero_point: input.numbers().zero_point(),
+            interval: input.intervals()[channel],
+            residue: input.residues()[channel],
+            arithmetic,
+        }
+    }
+
+    fn key(&self) -> (Interval, Residue, (i64, i64, u32), Arithmetic) {
+        let constants = self.requantize.constants(self.channel);
+        (self.interval, self.residue, constants, self.arithmetic)
+    }
+
+    /// The arithmetic as it is, or the first beside it that has the integers' bits, if there is one.
+    fn fit(mut self, nudges: bool) -> (Arithmetic, Agreement) {
+        let given = self.arithmetic;
+        let steps = self.steps();
+        let steps = steps.as_deref();
+        let mut best = (given, self.compare(steps));
+        if !nudges || steps.is_none_or(|steps| steps.len() > NUDGED) {
+            return best;
+        }
+        let offsets = match self.requantize.rounding {
+            Rounding::HalfUp => &OFFSETS[..],
+            _ => &OFFSETS[..1],
+        };
+        for &offset in offsets {
+            for nudge in NUDGES {
+                if best.1.rank() == 0 || best.1 == Agreement::Untried {
+                    return best;
+                }
+                let bits = given.ratio.to_bits().wrapping_add_signed(nudge);
+                self.arithmetic.ratio = f32::from_bits(bits);
+                self.arithmetic.offset = given.offset + offset * given.output;
+                let agreement = self.compare(steps);
+                if agreement.rank() < best.1.rank() {
+                    best = (self.arithmetic, agreement);
+                }
+            }
+        }
+        best
+    }
+
+    fn expected(&self, x: i64) -> i64 {
+        self.requantize.apply(x, self.zero_point, self.channel)
+    }
+
+    fn found(&self, x: i64) -> i64 {
+        self.arithmetic.apply(x - self.zero_point)
+    }
+
+    /// The first sums of all steps of the output, and the ends: with the sums before them, all that has
+    /// to be tried. `None` if there are too many.
+    fn steps(&self) -> Option<Vec<i64>> {
+        let Interval { least, greatest } = self.interval;
+        if greatest.abs_diff(least) < SUMS {
+            return Some((least..=greatest).collect());
+        }
+        let (first, last) = (self.expected(least), self.expected(greatest));
+        if last.abs_diff(first) > OUTPUTS {
+            return None;
+        }
+        let mut steps = vec![least, greatest];
+        steps.extend((first + 1..=last).map(|k| self.first_of(k)));
+        Some(steps)
+    }
+
+    fn compare(&self, steps: Option<&[i64]>) -> Agreement {
+        let Interval { least, greatest } = self.interval;
+        let mut tie = None;
+        let Some(steps) = steps else {
+            return Agreement::Untried;
+        };
+        for &at in steps {
+            if (at - 1..=at).all(|x| x < least || self.expected(x) == self.found(x)) {
+                continue;
+            }
+            let around = (at - AROUND).max(least)..=(at + AROUND).min(greatest);
+            for end in [at - AROUND, at + AROUND] {
+                if end < least || end > greatest || greatest.abs_diff(least) < SUMS {
+                    continue;
+                }
+                if let worse @ Agreement::Differs(_) = self.try_each(end..=end, &mut tie) {
+                    return worse;
+                }
+            }
+            if let worse @ Agreement::Differs(_) = self.try_each(around, &mut tie) {
+                return worse;
+            }
+        }
+        tie.map_or(Agreement::Same, Agreement::UnlessTie)
+    }
+
+    /// The first sum whose output is `k` or more.
+    fn first_of(&self, k: i64) -> i64 {
+        let Interval { least, greatest } = self.interval;
+        let (mut low, mut high) = (least, greatest);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.expected(middle) >= k {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
+    }
+
+    fn try_each(
+        &self,
+        sums: std::ops::RangeInclusive<i64>,
+        tie: &mut Option<Example>,
+    ) -> Agreement {
+        for sum in sums {
+            let (expected, found) = (self.expected(sum), self.found(sum));
+            if expected == found || !self.residue.meets(62, Residue::of(sum).residue) {
+                continue;
+            }
+            let example = Example {
+                sum,
+                expected,
+                found,
+            };
+            let (_, _, shift) = self.requantize.constants(self.channel);
+            if shift > 0 && self.requantize.is_tie(sum, self.zero_point, self.channel) {
+                *tie = tie.or(Some(example));
+            } else {
+                return Agreement::Differs(example);
+            }
+        }
+        tie.map_or(Agreement::Same, Agreement::UnlessTie)
+    }
+}
