@@ -12,7 +12,7 @@ use lowbit::train::{
 };
 use lowbit_formats::new_file;
 use lowbit_int::onnx::{self, Dialect};
-use lowbit_int::{Graph, conformance, source};
+use lowbit_int::{Graph, TieFree, conformance, source};
 use serde::Serialize;
 
 use super::{DeviceArgument, Ended, load_of, print_json};
@@ -45,6 +45,10 @@ pub(crate) struct Arguments {
     /// the same bits
     #[arg(long)]
     certify: bool,
+    /// Make every rounding to the nearest the same, half to even, half up and half away from zero, by
+    /// doubled weights or by an offset in requantizations
+    #[arg(long, value_enum, value_name = "HOW")]
+    tie_free: Option<Construction>,
     /// Take the last weights instead of the best
     #[arg(long)]
     last: bool,
@@ -73,6 +77,24 @@ Examples:
   lowbit run lenet.json --data mnist
   lowbit export runs/mnist-int8 --to onnx-qdq --certify --out lenet.onnx
   lowbit export runs/mnist-int8 --to c --out lenet";
+
+/// How ties are made impossible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Construction {
+    /// Weights of at most 7 bits are doubled, and biases become odd
+    Weights,
+    /// Requantizations multiply by 2 and add 1
+    Offset,
+}
+
+impl From<Construction> for TieFree {
+    fn from(how: Construction) -> Self {
+        match how {
+            Construction::Weights => Self::DoubledWeights,
+            Construction::Offset => Self::Offset,
+        }
+    }
+}
 
 /// What a network is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -139,6 +161,15 @@ struct Report<'a> {
     accuracy: Option<f64>,
     comparison: Option<&'a Comparison>,
     random: Option<&'a Comparison>,
+    tie_free: Option<&'a Untied>,
+}
+
+/// What making ties impossible came to.
+#[derive(Serialize)]
+struct Untied {
+    /// Requantizations that could have a tie.
+    requantizations: Vec<String>,
+    accuracy: f64,
 }
 
 /// What running beside the simulation came to.
@@ -148,6 +179,17 @@ struct Checked {
     random: Option<Comparison>,
 }
 
+/// All that there is to say.
+struct Made<'a> {
+    run: &'a str,
+    network: &'a IntegerNetwork,
+    checked: Option<&'a Checked>,
+    untied: Option<&'a Untied>,
+    /// As text.
+    certificate: Option<String>,
+    out: &'a Path,
+}
+
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
         let device = self.device.open()?;
@@ -155,14 +197,28 @@ impl Arguments {
         let split = load_of(&experiment, &self.options.settings, &mut Bars::new())?;
         let (model, _) = trained_network(&folder, &experiment, &name, self.last, &split, &device)?;
         let test = &split.test;
-        let network = to_integers(&model, test, &device)?;
+        let simulated = to_integers(&model, test, &device)?;
+        let mut untied = None;
+        let network = match self.tie_free {
+            None => None,
+            Some(how) => {
+                let (network, requantizations) = simulated.tie_free(how.into())?;
+                let accuracy = integer_accuracy(&network, test)?;
+                untied = Some(Untied {
+                    requantizations,
+                    accuracy,
+                });
+                Some(network)
+            }
+        };
+        let network = network.as_ref().unwrap_or(&simulated);
         let default = || self.to.default_path(&name);
         let out = self.out.clone().unwrap_or_else(default);
         let mut files = self.to.files(network.graph(), &out)?;
         let mut certificate = None;
         if self.certify {
             certificate = self.certificate(network.graph(), &out, &mut files)?;
-            let images = first_integers(&network, test, PACKED);
+            let images = first_integers(network, test, PACKED)?;
             let images: Vec<&[i64]> = images.iter().map(Vec::as_slice).collect();
             let pack = beside(&out, "conformance");
             let packed = conformance::pack(network.graph(), &images)?.into_iter();
@@ -175,18 +231,28 @@ impl Arguments {
                     0 => None,
                     n => {
                         let seed = experiment.seed;
-                        Some(compare_random_integers(&network, &model, n, seed, &device)?)
+                        Some(compare_random_integers(
+                            &simulated, &model, n, seed, &device,
+                        )?)
                     }
                 };
                 Some(Checked {
-                    accuracy: integer_accuracy(&network, test)?,
-                    comparison: compare_integers(&network, &model, test, self.layers, &device)?,
+                    accuracy: integer_accuracy(&simulated, test)?,
+                    comparison: compare_integers(&simulated, &model, test, self.layers, &device)?,
                     random,
                 })
             }
         };
         write(&files)?;
-        self.report(&name, &network, checked.as_ref(), certificate, &out)
+        let made = Made {
+            run: &name,
+            network,
+            checked: checked.as_ref(),
+            untied: untied.as_ref(),
+            certificate,
+            out: &out,
+        };
+        self.report(&made)
     }
 
     /// The certificate of an ONNX file as text; as JSON it is one of the files.
@@ -205,14 +271,15 @@ impl Arguments {
         Ok(Some(certificate.to_string()))
     }
 
-    fn report(
-        &self,
-        run: &str,
-        network: &IntegerNetwork,
-        checked: Option<&Checked>,
-        certificate: Option<String>,
-        out: &Path,
-    ) -> Ended {
+    fn report(&self, made: &Made<'_>) -> Ended {
+        let &Made {
+            run,
+            network,
+            checked,
+            untied,
+            ref certificate,
+            out,
+        } = made;
         let comparison = checked.map(|c| &c.comparison);
         let random = checked.and_then(|c| c.random.as_ref());
         if self.json {
@@ -222,6 +289,7 @@ impl Arguments {
                 accuracy: checked.map(|c| c.accuracy),
                 comparison,
                 random,
+                tie_free: untied,
             })?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -237,6 +305,12 @@ impl Arguments {
             print(format_args!(
                 "{} of {} results on random inputs differ from the simulation\n",
                 random.different, random.items
+            ))?;
+        }
+        if let Some(untied) = untied {
+            let (count, accuracy) = (untied.requantizations.len(), 100.0 * untied.accuracy);
+            print(format_args!(
+                "{count} requantizations could have ties; without them {accuracy:.2} % are right\n"
             ))?;
         }
         if let Some(certificate) = certificate {

@@ -15,8 +15,19 @@ use burn_std::{MatmulTransformAction, MatmulTransformAnalysis, MatmulTransformPo
 
 use super::record::Recording;
 
-/// The recording with each linear layer as one operation.
+/// The recording with each linear layer as one operation, whose weight is a parameter or one that was
+/// reshaped.
 pub(crate) fn with_linear(recording: &Recording) -> Recording {
+    with_linear_of(recording, |operation| {
+        matches!(operation, OperationIr::BaseFloat(_))
+    })
+}
+
+/// The same with a weight that the operations accepted by `keeps` made of parameters.
+pub(crate) fn with_linear_of(
+    recording: &Recording,
+    keeps: impl Fn(&OperationIr) -> bool,
+) -> Recording {
     let operations = &recording.operations;
     let mut fixed: HashSet<TensorId> = recording.parameters.keys().copied().collect();
     let mut together = Vec::with_capacity(operations.len());
@@ -31,9 +42,7 @@ pub(crate) fn with_linear(recording: &Recording) -> Recording {
             None => {
                 let operation = &operations[at];
                 let mut inputs = operation.inputs();
-                if matches!(operation, OperationIr::BaseFloat(_))
-                    && inputs.all(|tensor| fixed.contains(&tensor.id))
-                {
+                if keeps(operation) && inputs.all(|tensor| fixed.contains(&tensor.id)) {
                     fixed.extend(operation.outputs().map(|tensor| tensor.id));
                 }
                 together.push(operation.clone());

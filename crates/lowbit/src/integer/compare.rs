@@ -123,7 +123,7 @@ impl IntegerNetwork {
                 graph.output(*tensor).map_err(failed)?;
             }
         }
-        let given = self.integers(input.clone());
+        let given = self.integers(input.clone())?;
         let given: Vec<&[i64]> = given.iter().map(Vec::as_slice).collect();
         outputs.extend(
             graph

@@ -51,6 +51,11 @@ impl History {
         }
     }
 
+    /// Whether nothing was done yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.operations.is_empty()
+    }
+
     /// The same with one more operation.
     pub(super) fn then(mut self, operation: &OperationIr, result: TensorId) -> Self {
         self.operations.push(operation.clone());
@@ -83,7 +88,10 @@ impl History {
             ..requantize.clone()
         };
         let at = |channel: usize, count: usize| if count == 1 { 0 } else { channel };
-        for (channel, expected) in staircase.expected.iter().enumerate() {
+        let known = [before.1.len(), requantize.multiplier.len()];
+        let count = known.into_iter().max().unwrap_or(1).max(channels);
+        for channel in 0..count {
+            let expected = &staircase.expected[at(channel, channels)];
             let own = before.1[at(channel, before.1.len())];
             let begin = (own.least - staircase.interval.least) as usize;
             let end = (own.greatest - staircase.interval.least) as usize;
@@ -102,8 +110,47 @@ impl History {
             fitted.offset.push(offset);
             fitted.shift.push(shift);
         }
+        for constants in [&mut fitted.multiplier, &mut fitted.offset] {
+            if constants.iter().all(|c| *c == constants[0]) {
+                constants.truncate(1);
+            }
+        }
+        if fitted.shift.iter().all(|s| *s == fitted.shift[0]) {
+            fitted.shift.truncate(1);
+        }
         *requantize = fitted;
         Ok(true)
+    }
+
+    /// What the simulation makes of every integer of a width; `None` if that is not the same in all
+    /// channels, or there are too many.
+    ///
+    /// # Errors
+    /// If an operation cannot be run again.
+    pub(super) fn table(
+        &self,
+        constants: &mut Constants<'_>,
+        quantized: &Quantized<'_>,
+        from: Numbers,
+        to: Numbers,
+    ) -> Result<Option<Vec<i64>>, Error> {
+        let all = Interval {
+            least: from.least(),
+            greatest: from.greatest(),
+        };
+        let found = self.staircase(constants, quantized, (from, &[all]), to)?;
+        let of_channels = found.map(|staircase| staircase.expected.into_iter());
+        let Some(mut of_channels) = of_channels else {
+            return Ok(None);
+        };
+        let first = of_channels.next();
+        Ok(first.filter(|first| of_channels.all(|other| other == *first)))
+    }
+
+    /// Whether the function may be another in each channel.
+    fn has_channels(&self) -> bool {
+        let mut reads = self.operations.iter().map(|op| op.inputs().count());
+        reads.any(|count| count > 1)
     }
 
     fn staircase(
@@ -117,7 +164,10 @@ impl History {
         let Some(interval) = all else { return Ok(None) };
         let magnitude = interval.magnitude() + from.zero_point().unsigned_abs();
         let count = (interval.greatest - interval.least) as u64 + 1;
-        let channels = self.source.shape.get(1).copied().unwrap_or(1);
+        let channels = match self.has_channels() {
+            true => self.source.shape.get(1).copied().unwrap_or(1),
+            false => 1,
+        };
         if magnitude >= EXACT || count.saturating_mul(channels as u64) > MOST {
             return Ok(None);
         }

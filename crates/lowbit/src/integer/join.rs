@@ -62,7 +62,7 @@ impl Lowering<'_> {
         let count = left.offset.len().max(right.offset.len());
         let offsets = (0..count).map(|c| left.of(c).1 + right.of(c).1);
         line.offset = offsets.collect();
-        Ok(Value::made(line, place.reader()))
+        Ok(Value::made(Kind::Line(line), place.reader()))
     }
 
     /// An operation with a constant that has one number, or one for each channel; the sum of two tensors
@@ -165,7 +165,7 @@ impl Lowering<'_> {
             _ => return Err(no_grid(&place, "is joined with zeros and other tensors")),
         };
         Ok(Value::made(
-            Line::new(tensor, first.scale[0]),
+            Kind::Line(Line::new(tensor, first.scale[0])),
             place.reader(),
         ))
     }

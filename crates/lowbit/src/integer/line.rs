@@ -33,13 +33,13 @@ pub(super) struct Value {
 
 impl Value {
     /// What a layer made, where it was told which.
-    pub(super) fn made(line: Line, layer: Option<String>) -> Self {
+    pub(super) fn made(kind: Kind, layer: Option<String>) -> Self {
         let label = layer.map(|layer| Label {
             layer,
             slot: Slot::OUTPUT.into(),
         });
         Self {
-            kind: Kind::Line(line),
+            kind,
             label,
             history: None,
         }
@@ -59,6 +59,8 @@ pub(super) enum Kind {
     Input(usize),
     /// A line of integers.
     Line(Line),
+    /// A function of each integer of a tensor, which the value's history has.
+    Function(TensorId),
 }
 
 /// `clamp(scale (k - zero_point) + offset, low, high)` of the integers `k` of a tensor; scale and offset

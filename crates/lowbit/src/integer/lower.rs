@@ -131,8 +131,18 @@ impl<'a> Lowering<'a> {
         made: &Value,
         out: &TensorIr,
     ) -> Option<History> {
-        let Kind::Line(line) = &made.kind else {
-            return None;
+        let line = match &made.kind {
+            Kind::Line(line) => line,
+            Kind::Function(_) => {
+                let read = operation.inputs().find_map(|t| self.values.get(&t.id))?;
+                let known = read.history.clone()?;
+                return Some(match operation {
+                    // To the shape that it has.
+                    OperationIr::BaseFloat(_) => known,
+                    _ => known.then(operation, out.id),
+                });
+            }
+            Kind::Input(_) => return None,
         };
         let numbers = self.graph.tensor(line.tensor).numbers();
         if numbers.exponent().is_some() && line.is_whole() && line.step() == Some(numbers.scale()) {
@@ -292,6 +302,12 @@ impl<'a> Lowering<'a> {
             OperationIr::Module(Module::AdaptiveAvgPool2d(d)) => {
                 self.pool(Pooling::AdaptiveAverage(d.output_size), &d.x)
             }
+            OperationIr::Activation(_) | OperationIr::Float(..) | OperationIr::NumericFloat(..)
+                if operation.inputs().count() == 1 && operation.outputs().count() == 1 =>
+            {
+                let input = operation.inputs().next();
+                self.function(operation, input)
+            }
             other => {
                 let read = other.inputs().find_map(|t| self.value(t));
                 let what = format!("operation {} has no integers here", name(other));
@@ -301,6 +317,26 @@ impl<'a> Lowering<'a> {
                 })
             }
         }
+    }
+
+    /// A function of each number of an exact tensor.
+    fn function(&self, operation: &OperationIr, input: Option<&TensorIr>) -> Result<Value, Error> {
+        let value = input.and_then(|x| self.value(x));
+        let Some(value) = value else {
+            return Err(Error::capture(name(operation), "reads what is not known"));
+        };
+        let tensor = match (&value.kind, &value.history) {
+            (Kind::Line(line), Some(history)) if history.is_new() => line.tensor,
+            (Kind::Function(tensor), Some(_)) => *tensor,
+            _ => {
+                let what = format!(
+                    "is not quantized before operation {}, which becomes a table",
+                    name(operation)
+                );
+                return Err(no_grid(&value, &what));
+            }
+        };
+        Ok(Value::made(Kind::Function(tensor), value.reader()))
     }
 
     /// The value of a tensor that depends on the input.
@@ -401,6 +437,7 @@ impl<'a> Lowering<'a> {
         match &value.kind {
             Kind::Line(line) => Ok(line.clone()),
             Kind::Input(_) => Err(no_grid(value, "is not quantized")),
+            Kind::Function(_) => Err(no_grid(value, "is a function, and is not quantized")),
         }
     }
 
@@ -421,7 +458,7 @@ impl<'a> Lowering<'a> {
         let factor: Vec<f64> = factor.collect();
         let more = channels().map(|c| of(beta, c) - of(mean, c) * factor[c]);
         let line = line.then(&factor, &more.collect::<Vec<_>>());
-        Ok(Value::made(line, value.reader()))
+        Ok(Value::made(Kind::Line(line), value.reader()))
     }
 
     fn pool(&mut self, pooling: Pooling, x: &TensorIr) -> Result<Value, Error> {
@@ -478,7 +515,7 @@ impl<'a> Lowering<'a> {
             }
             Pooling::Sum(_) => return Err(no_grid(&value, "is summed over windows")),
         };
-        Ok(Value::made(line, value.reader()))
+        Ok(Value::made(Kind::Line(line), value.reader()))
     }
 
     fn average(&mut self, stem: &str, pool: AveragePool, line: Line) -> Result<Line, Error> {
@@ -509,7 +546,10 @@ impl<'a> Lowering<'a> {
         }
         let tensor = self.push(&stem(&value, "flatten"), Flatten {}, &[line.tensor])?;
         let times = elements / from[0];
-        Ok(Value::made(line.repeated(tensor, times), value.reader()))
+        Ok(Value::made(
+            Kind::Line(line.repeated(tensor, times)),
+            value.reader(),
+        ))
     }
 }
 
@@ -541,7 +581,7 @@ pub(super) fn no_grid(value: &Value, reason: &str) -> Error {
     let place = match (&value.label, &value.kind) {
         (Some(label), _) => label.to_string(),
         (None, Kind::Input(_)) => "input".into(),
-        (None, Kind::Line(_)) => "a tensor between two layers".into(),
+        (None, _) => "a tensor between two layers".into(),
     };
     Error::capture(place, reason)
 }

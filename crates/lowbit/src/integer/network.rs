@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use burn::backend::TensorMetadata;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use burn_ir::OperationIr;
 use lowbit_formats::philox::Philox;
-use lowbit_int::{Engine, Graph, GraphError, TensorId};
+use lowbit_int::{Engine, Graph, GraphError, TensorId, TieFree};
 
 use super::constants::{Constants, numbers, quantized};
 use super::line::{Kind, Label};
 use super::lower::{LoweredInput, Lowering, no_grid};
 use crate::Error;
 use crate::capture::ModelInput;
-use crate::capture::linear::with_linear;
+use crate::capture::linear::with_linear_of;
 use crate::capture::record::{Recording, record};
 use crate::capture::replay::Tensors;
 use crate::capture::{State, constant, on};
@@ -58,10 +59,10 @@ pub struct IntegerNetwork {
 ///
 /// let device = Device::flex();
 /// let slots: QConfig = toml::from_str(
-///     "input = \"ufixed(4,4)\"
-///     weight = \"fixed(4,3)\"
-///     bias = \"fixed(8,7)\"
-///     output = \"fixed(8,4)\"",
+///     "input = { method = \"format\", format = \"ufixed(4,4)\" }
+///     weight = { method = \"format\", format = \"fixed(4,3)\" }
+///     bias = { method = \"format\", format = \"fixed(8,7)\" }
+///     output = { method = \"format\", format = \"fixed(8,4)\" }",
 /// )?;
 /// let linear = LinearConfig::new(3, 2).with_quantization(slots).init(&device);
 /// let x = Tensor::<2>::from_floats([[0.3, 0.7, 0.1]], &device);
@@ -76,7 +77,7 @@ pub fn lower<M: Module, I: ModelInput, const O: usize>(
     forward: impl Fn(&M, I) -> Tensor<O>,
 ) -> Result<IntegerNetwork, Error> {
     let recording = marked(model, || record(model, example, BATCH, &forward))?;
-    let recording = with_linear(&recording);
+    let recording = with_linear_of(&recording, |op| !matches!(op, OperationIr::Init(_)));
     let device = Device::flex();
     let example = example.repeated(BATCH, &device);
     let shapes = example.tensors().into_iter();
@@ -164,10 +165,45 @@ impl IntegerNetwork {
         &self.verified
     }
 
+    /// The network without ties, so that rounding half to even, half up and half away from zero agree, and
+    /// the names of the requantizations that could have one before; see
+    /// [`tie_free`](lowbit_int::tie_free()).
+    ///
+    /// # Errors
+    /// As [`tie_free`](lowbit_int::tie_free()).
+    pub fn tie_free(&self, how: TieFree) -> Result<(Self, Vec<String>), Error> {
+        let made = lowbit_int::tie_free(self.graph(), how);
+        let (graph, changed) =
+            made.map_err(|error| Error::capture("integers", error.to_string()))?;
+        let network = Self {
+            engine: Engine::new(graph),
+            inputs: self.inputs.clone(),
+            places: self.places.clone(),
+            verified: Vec::new(),
+        };
+        Ok((network, changed))
+    }
+
     /// The integers of the network's inputs, as its quantizers make them of numbers: one list for each
     /// input of the graph, the items one after the other.
-    pub fn integers(&self, input: impl ModelInput) -> Vec<Vec<i64>> {
+    ///
+    /// # Errors
+    /// If items have another shape than the network's.
+    pub fn integers(&self, input: impl ModelInput) -> Result<Vec<Vec<i64>>, Error> {
         let tensors = input.moved(&Device::flex()).tensors();
+        for (i, id) in self.graph().inputs().iter().enumerate() {
+            let tensor = self.graph().tensor(*id);
+            let of = self.inputs.get(i).map_or(i, |input| input.of);
+            let given: Option<Vec<usize>> = tensors
+                .get(of)
+                .map(|x| x.shape().iter().skip(1).copied().collect());
+            let elements = given.as_ref().map(|shape| shape.iter().product());
+            if elements != Some(tensor.elements()) {
+                let (given, expected) = (given.unwrap_or_default(), tensor.shape());
+                let message = format!("an item is {given:?}, expected {expected:?}");
+                return Err(Error::capture(tensor.name(), message));
+            }
+        }
         let inputs = self.graph().inputs().iter().enumerate();
         let of_each = inputs.map(|(i, id)| {
             let stands_for = self.graph().tensor(*id).numbers();
@@ -190,7 +226,7 @@ impl IntegerNetwork {
                 }
             }
         });
-        of_each.collect()
+        Ok(of_each.collect())
     }
 
     /// A batch of random inputs: for each input of the graph numbers that stand for integers of its
@@ -206,7 +242,7 @@ impl IntegerNetwork {
             let range = (greatest - least) as u64 + 1;
             let from = first * tensor.elements() as u64;
             let number = |i: u64| {
-                let random = u64::from(philox.word(from + i)) * range >> 32;
+                let random = (u64::from(philox.word(from + i)) * range) >> 32;
                 numbers.real(least + random as i64) as f32
             };
             let count = (items * tensor.elements()) as u64;
@@ -223,7 +259,7 @@ impl IntegerNetwork {
     /// If the input does not fit the network.
     pub fn run(&self, input: impl ModelInput) -> Result<TensorData, Error> {
         let batch = input.batch();
-        let integers = self.integers(input);
+        let integers = self.integers(input)?;
         let integers: Vec<&[i64]> = integers.iter().map(Vec::as_slice).collect();
         let outputs = self.engine.run(&integers);
         let outputs = outputs.map_err(|error| Error::capture("integers", error.to_string()))?;

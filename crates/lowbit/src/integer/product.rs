@@ -5,7 +5,7 @@ use lowbit_int::Numbers;
 use lowbit_int::ops::{Convolution, Linear, Sliding, Weights};
 
 use super::constants::Integers;
-use super::line::{Line, Value, exponent};
+use super::line::{Kind, Line, Value, exponent};
 use super::lower::{Lowering, no_grid, stem};
 use crate::Error;
 use crate::ops::{OperandQuantization, ProductKind};
@@ -33,7 +33,8 @@ impl Lowering<'_> {
         let value = self.quantize(value, &quantized)?;
         let name = stem(&value, "product");
         let line = self.line(&value)?;
-        let line = self.whole(line, &name)?;
+        let line = self.whole(line, &name);
+        let line = line.map_err(|_| no_grid(&value, "is not quantized"))?;
         let Some(step) = line.step() else {
             return Err(no_grid(&value, "is not quantized"));
         };
@@ -96,7 +97,7 @@ impl Lowering<'_> {
             line.scale = sums;
         }
         line.offset = offset;
-        Ok(Value::made(line, value.reader()))
+        Ok(Value::made(Kind::Line(line), value.reader()))
     }
 
     /// The weight, `[out, ..]`.

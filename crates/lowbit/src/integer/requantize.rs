@@ -2,13 +2,16 @@
 
 use std::cmp::Ordering;
 
-use lowbit_int::ops::{Clamp, Convolution, Requantize, Weights};
+use lowbit_int::ops::{Clamp, Convolution, LookUp, Requantize, Weights};
 use lowbit_int::{Numbers, Rounding};
 
 use super::line::{Kind, Line, Value, exponent};
-use super::lower::{LoweredInput, Lowering, Quantized, no_grid, stem};
+use super::lower::{LoweredInput, Lowering, Quantized, no_grid};
 use crate::Error;
 use crate::ops::ValueGrid;
+
+/// Bits of what a table reads, at most.
+const TABLE_BITS: u32 = 16;
 
 /// Bits of a result that is brought to a grid.
 const RESULT_BITS: u32 = 32;
@@ -46,6 +49,7 @@ impl Lowering<'_> {
         let line = match &value.kind {
             Kind::Input(of) => self.input(*of, quantized, grid, numbers, &value)?,
             Kind::Line(line) => self.requantize(line.clone(), grid, quantized, numbers, &value)?,
+            Kind::Function(tensor) => self.look_up(*tensor, grid, quantized, numbers, &value)?,
         };
         if let Some(label) = &value.label {
             self.note(label, &line);
@@ -92,6 +96,39 @@ impl Lowering<'_> {
         };
         let line = Line::new(self.graph.inputs()[known], grid.step);
         self.within(line, grid, value)
+    }
+
+    /// A function of an exact tensor as a table of what the simulation makes of each integer.
+    fn look_up(
+        &mut self,
+        tensor: lowbit_int::TensorId,
+        grid: ValueGrid,
+        quantized: &Quantized<'_>,
+        numbers: Numbers,
+        value: &Value,
+    ) -> Result<Line, Error> {
+        let before = self.graph.tensor(tensor).numbers();
+        let table = match &value.history {
+            Some(history) if before.bits() <= TABLE_BITS => {
+                history.table(&mut self.constants, quantized, before, numbers)?
+            }
+            _ => None,
+        };
+        let Some(table) = table else {
+            let bits = before.bits();
+            let text = format!(
+                "is a function of {bits} bits, or of the channel; a table has at most {TABLE_BITS}"
+            );
+            return Err(no_grid(value, &text));
+        };
+        let name = value
+            .label
+            .as_ref()
+            .map_or("table".into(), ToString::to_string);
+        let tensor = self.push(&name, LookUp { table, numbers }, &[tensor])?;
+        let name = self.graph.tensor(tensor).name();
+        self.verified.push(name.into());
+        Ok(Line::new(tensor, grid.step))
     }
 
     /// A line brought to a grid.
@@ -155,7 +192,11 @@ impl Lowering<'_> {
             least: grid.least,
             greatest: grid.greatest,
         };
-        let tensor = self.push(&stem(value, "clamp"), clamp, &[line.tensor])?;
+        let name = value
+            .label
+            .as_ref()
+            .map_or("clamp".into(), ToString::to_string);
+        let tensor = self.push(&name, clamp, &[line.tensor])?;
         Ok(Line { tensor, ..line })
     }
 

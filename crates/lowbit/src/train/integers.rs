@@ -57,7 +57,14 @@ pub fn compare_integers(
 }
 
 /// The integers of a set's first images, for each input of the graph.
-pub fn first_integers(network: &IntegerNetwork, set: &ImageSet, images: usize) -> Vec<Vec<i64>> {
+///
+/// # Errors
+/// If the images do not fit the network.
+pub fn first_integers(
+    network: &IntegerNetwork,
+    set: &ImageSet,
+    images: usize,
+) -> Result<Vec<Vec<i64>>, Error> {
     let indices: Vec<u32> = (0..images.min(set.len()) as u32).collect();
     network.integers(batch(set, &indices, None, &Device::flex()).images)
 }

@@ -8,9 +8,10 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor};
 use lowbit::calibrate::calibrate;
 use lowbit::capture::{Captured, prepare};
-use lowbit::config::{Fold, QPlan, TqtWidths};
+use lowbit::config::{Fold, QConfig, QPlan, TqtWidths};
 use lowbit::integer::lower;
 use lowbit::models::{Architecture, Classifier, Network};
+use lowbit::nn;
 use lowbit_int::proof::{Exactness, Proof};
 
 /// A network with thresholds from random images.
@@ -176,6 +177,7 @@ fn a_captured_model_has_the_simulations_bits() {
         [last]
         weight = { method = \"tqt\", bits = 4 }
         input = { method = \"tqt\", bits = 6 }
+        output = { method = \"tqt\", bits = 8 }
         [[overrides]]
         type = \"Add\"
         set.input = { method = \"tqt\", bits = 8 }",
@@ -202,6 +204,58 @@ fn a_captured_model_has_the_simulations_bits() {
     assert!(comparison.is_equal(), "{comparison:?}");
 }
 
+/// Two linear layers and functions between them.
+#[derive(Module, Debug)]
+struct Functions {
+    first: nn::Linear,
+    gelu: nn::Gelu,
+    leaky: nn::LeakyRelu,
+    last: nn::Linear,
+}
+
+/// Each is asked for every integer of eight bits, so that the table has the simulation's bits.
+#[test]
+fn functions_become_tables() {
+    let device = Device::flex();
+    let linear = |inputs, outputs, input: &str| {
+        let slot = |name: &str, format: &str| {
+            format!("{name} = {{ method = \"format\", format = \"{format}\" }}\n")
+        };
+        let slots = [
+            slot("input", input),
+            slot("weight", "fixed(6,4)"),
+            slot("bias", "fixed(12,8)"),
+            slot("output", "fixed(8,4)"),
+        ]
+        .concat();
+        let slots: QConfig = toml::from_str(&slots).unwrap();
+        nn::LinearConfig::new(inputs, outputs)
+            .with_quantization(slots)
+            .init(&device)
+    };
+    let slots = "output = { method = \"format\", format = \"fixed(8,5)\" }";
+    let slots: QConfig = toml::from_str(slots).unwrap();
+    let model = Functions {
+        first: linear(5, 4, "fixed(8,5)"),
+        gelu: nn::GeluConfig::new().with_quantization(slots).init(&device),
+        leaky: nn::LeakyReluConfig::new().init(&device),
+        last: linear(4, 3, "fixed(8,6)"),
+    };
+    let forward = |model: &Functions, x: Tensor<2>| {
+        let x = model.gelu.forward(model.first.forward(x));
+        model.last.forward(model.leaky.forward(x))
+    };
+    let x = Tensor::random([40, 5], Distribution::Uniform(-4.0, 4.0), &device);
+    let integers = lower(&model, &x, forward).unwrap_or_else(|e| panic!("{e}"));
+    let comparison = integers.compare_tensors(&model, &x, forward).unwrap();
+    assert!(comparison.is_equal(), "{comparison:?}");
+    assert_eq!(integers.verified(), ["gelu.output", "last.input"]);
+    let random = integers.random(200, 0, 5).remove(0);
+    let x = Tensor::<2>::from_data(random, &device);
+    let comparison = integers.compare_tensors(&model, &x, forward).unwrap();
+    assert!(comparison.is_equal(), "{comparison:?}");
+}
+
 #[test]
 fn what_is_on_no_grid_is_named() {
     let refused = |text: &str| {
@@ -223,11 +277,11 @@ fn what_is_on_no_grid_is_named() {
         ),
         (
             format!("[first]\n{weight}input = {{ method = \"format\", format = \"e4m3\" }}"),
-            "conv1.input: is not rounded to the nearest of a grid",
+            "conv1.input: is quantized to numbers that are on no grid",
         ),
         (
             format!("[first]\n{weight}{input}[default]\n{weight}{input}"),
-            "fc2.weight: is on no grid of integers; give it a quantizer",
+            "fc2.input: is not quantized",
         ),
     ] {
         assert_eq!(refused(&text), expected, "{text}");

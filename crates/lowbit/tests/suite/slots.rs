@@ -159,12 +159,15 @@ struct Layer {
     burn: Option<Box<dyn Fn()>>,
 }
 
+/// The gradient of each parameter, by name.
+type OfParameters = dyn Fn(&Gradients) -> BTreeMap<String, Vec<f32>>;
+
 /// What a layer of Burn makes of an input.
 struct Made<const E: usize> {
     result: Tensor<E>,
     parameters: ModuleRecord,
     /// Of its parameters.
-    gradients: Box<dyn Fn(&Gradients) -> BTreeMap<String, Vec<f32>>>,
+    gradients: Box<OfParameters>,
 }
 
 /// A layer of Burn.
