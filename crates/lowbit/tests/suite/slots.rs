@@ -160,14 +160,14 @@ struct Layer {
 }
 
 /// The gradient of each parameter, by name.
-type OfParameters = dyn Fn(&Gradients) -> BTreeMap<String, Vec<f32>>;
+type GradientsByName = dyn Fn(&Gradients) -> BTreeMap<String, Vec<f32>>;
 
 /// What a layer of Burn makes of an input.
 struct Made<const E: usize> {
     result: Tensor<E>,
     parameters: ModuleRecord,
     /// Of its parameters.
-    gradients: Box<OfParameters>,
+    gradients: Box<GradientsByName>,
 }
 
 /// A layer of Burn.
