@@ -10,7 +10,8 @@ const IMAGES: usize = 1 << 10;
 /// Steps of a requantization that are all probed.
 const STEPS: i64 = 1 << 10;
 
-/// Images for a node, each an image for every input, within what is proven of them.
+/// Images for a node, each an image for every input, within what is proven of them. An input that is
+/// read twice has one image.
 pub(crate) fn probes(graph: &Graph, node: &Node) -> Vec<Vec<Vec<i64>>> {
     let inputs = graph.inputs_of(node);
     if let Some(lists) = lists(node, inputs[0]) {
@@ -25,8 +26,16 @@ pub(crate) fn probes(graph: &Graph, node: &Node) -> Vec<Vec<Vec<i64>>> {
     }
     let mut random = 1;
     for ends in [true, true, false, false] {
-        let image = |tensor: &&Tensor| mixed(tensor, ends, &mut random);
-        images.push(inputs.iter().map(image).collect());
+        let mut image: Vec<Vec<i64>> = Vec::new();
+        for (tensor, id) in inputs.iter().zip(&node.inputs) {
+            // A tensor that is read twice is one: what each is, the other is too.
+            let before = node.inputs[..image.len()].iter().position(|i| i == id);
+            image.push(match before {
+                Some(same) => image[same].clone(),
+                None => mixed(tensor, ends, &mut random),
+            });
+        }
+        images.push(image);
     }
     images
 }

@@ -20,6 +20,11 @@ use crate::ops::{
 /// `Conv`, `ConvTranspose`, `Gemm`, `MatMul`, `Add`, `Sub`, `Mul`, `Relu`, `Clip`, `MaxPool`,
 /// `AveragePool`, `GlobalAveragePool`, `Concat`, `Flatten`, `Identity`. Quantizers round half to even; the
 /// quotient of scales is taken as it is, as a multiplier and a shift, rounded to 31 bits where it has more.
+/// A file has no step of a sum that is not quantized: `2 a + 2 b` in steps of 1 is read as `a + b` in
+/// steps of 2.
+///
+/// A clip whose ends are integers in steps of what it clips is a clamp there, and elsewhere one of what
+/// the next quantizer makes, which has to follow.
 ///
 /// # Errors
 ///
@@ -76,7 +81,15 @@ struct Real {
     id: TensorId,
     /// What 1 stands for.
     scale: Vec<f64>,
-    clip: Option<[f64; 2]>,
+    clip: Option<Clip>,
+}
+
+/// A clip that the next quantizer does.
+#[derive(Clone)]
+struct Clip {
+    /// What it is called in the file.
+    name: String,
+    ends: [f64; 2],
 }
 
 /// Constants with a scale for all, or for each output.
@@ -196,6 +209,21 @@ fn multiplier_and_shift(ratio: f64) -> Result<(i64, u32), String> {
     Ok((multiplier, shift.ok_or_else(fails)?))
 }
 
+/// The integer that a number is quantized to, before it saturates.
+fn quantized(real: f64, scale: f64, zero_point: i64) -> i64 {
+    ((real / scale).round_ties_even() as i64).saturating_add(zero_point)
+}
+
+/// The ends of one clip after another.
+fn clip_again(before: [f64; 2], ends: [f64; 2]) -> [f64; 2] {
+    before.map(|end| end.max(ends[0]).min(ends[1]))
+}
+
+/// Whether a quotient of two floats is an integer, but for the rounding of both to 24 bits.
+fn is_whole(quotient: f64) -> bool {
+    (quotient - quotient.round()).abs() <= quotient.abs() * (-23f64).exp2()
+}
+
 impl Reader {
     fn constants(&mut self, file: &GraphProto) -> Result<(), GraphError> {
         for tensor in &file.initializer {
@@ -269,12 +297,25 @@ impl Reader {
         operator: impl Into<Operator>,
         inputs: &[TensorId],
     ) -> Result<TensorId, String> {
-        let name = node.output.first().map_or("", String::as_str);
-        let name = if node.name().is_empty() || self.graph.find(node.name()).is_some() {
-            name
+        let name = self.name(node).to_owned();
+        self.push_as(&name, operator, inputs)
+    }
+
+    /// What a node of the file is called in the graph.
+    fn name<'n>(&self, node: &'n NodeProto) -> &'n str {
+        if node.name().is_empty() || self.graph.find(node.name()).is_some() {
+            node.output.first().map_or("", String::as_str)
         } else {
             node.name()
-        };
+        }
+    }
+
+    fn push_as(
+        &mut self,
+        name: &str,
+        operator: impl Into<Operator>,
+        inputs: &[TensorId],
+    ) -> Result<TensorId, String> {
         let pushed = self.graph.push(name, operator, inputs);
         pushed.map_err(|error| match error {
             GraphError::Node { reason, .. } | GraphError::File { reason, .. } => reason,
@@ -322,61 +363,80 @@ impl Reader {
         Ok((scale, self.scalar(node, 2)? as i64, zero.data_type))
     }
 
-    /// The width of numbers that a clip leaves, which is that of the type unless it is narrower.
+    /// Numbers of a quantizer's type and, if a clip before it leaves those of fewer bits, of these.
     fn clipped(
-        &self,
-        clip: Option<[f64; 2]>,
+        ends: Option<[f64; 2]>,
         (scale, zero, data_type): (f64, i64, i32),
-    ) -> Result<Numbers, String> {
+    ) -> Result<(Numbers, Option<Numbers>), String> {
         let (bits, signed) = width(data_type)?;
-        let Some(clip) = clip else {
-            return numbers(bits, signed, scale, zero);
+        let all = numbers(bits, signed, scale, zero)?;
+        let Some(ends) = ends else {
+            return Ok((all, None));
         };
-        let ends = clip.map(|end| ((end / scale).round() as i64).saturating_add(zero));
+        let ends = ends.map(|end| quantized(end, scale, zero));
         let mut widths = (1..=bits).filter(|&bits| {
             let grid = Numbers::power_of_two(bits, signed, 0);
             grid.is_ok_and(|grid| [grid.least(), grid.greatest()] == ends)
         });
-        let bits = widths
+        let narrow = widths
             .next()
-            .ok_or("a clip before a quantizer is not to a width")?;
-        numbers(bits, signed, scale, zero)
+            .map(|bits| numbers(bits, signed, scale, zero))
+            .transpose()?;
+        Ok((all, narrow))
     }
 
     fn quantize(&mut self, node: &NodeProto) -> Result<Known, String> {
         let quantizer = self.quantizer(node)?;
         match self.get(node, 0)?.clone() {
             Known::Input { name, shape, clip } => {
-                let numbers = self.clipped(clip, quantizer)?;
+                let numbers = match Self::clipped(clip, quantizer)? {
+                    (_, Some(narrow)) => narrow,
+                    (all, None) if clip.is_none() => all,
+                    _ => return Err("a clip of an input is not to a width".into()),
+                };
                 let id = self.graph.input(&name, &shape, numbers);
                 Ok(Known::Integers(id.map_err(|error| error.to_string())?))
             }
-            Known::Real(Real { id, scale, clip }) => {
-                let numbers = self.clipped(clip, quantizer)?;
-                let (zero, held) = (quantizer.1, self.graph.tensor(id).numbers());
-                let (bits, _) = width(quantizer.2)?;
-                // Integers that are quantized once more as they are.
-                if clip.is_none()
-                    && scale.iter().all(|&s| s == quantizer.0)
-                    && (held.zero_point(), held.signed()) == (zero, numbers.signed())
-                    && held.bits() <= bits
-                {
-                    return Ok(Known::Integers(id));
-                }
-                let constants = scale.iter().map(|s| multiplier_and_shift(s / quantizer.0));
-                let constants: Result<Vec<(i64, u32)>, String> = constants.collect();
-                let (multiplier, shift) = constants?.into_iter().unzip();
-                let requantize = Requantize {
-                    multiplier,
-                    offset: vec![0],
-                    shift,
-                    rounding: Rounding::HalfEven,
-                    numbers,
-                };
-                Ok(Known::Integers(self.push(node, requantize, &[id])?))
-            }
+            Known::Real(real) => self.requantize(node, &real, quantizer),
             _ => Err(format!("{} is not to be quantized", node.input[0])),
         }
+    }
+
+    fn requantize(
+        &mut self,
+        node: &NodeProto,
+        Real { id, scale, clip }: &Real,
+        quantizer: (f64, i64, i32),
+    ) -> Result<Known, String> {
+        let (to, zero, data_type) = quantizer;
+        let (all, narrow) = Self::clipped(clip.as_ref().map(|clip| clip.ends), quantizer)?;
+        let (bits, held) = (width(data_type)?.0, self.graph.tensor(*id).numbers());
+        // Integers that are quantized once more as they are.
+        if clip.is_none()
+            && scale.iter().all(|&s| s == to)
+            && (held.zero_point(), held.signed()) == (zero, all.signed())
+            && held.bits() <= bits
+        {
+            return Ok(Known::Integers(*id));
+        }
+        let constants = scale.iter().map(|s| multiplier_and_shift(s / to));
+        let constants: Result<Vec<(i64, u32)>, String> = constants.collect();
+        let (multiplier, shift) = constants?.into_iter().unzip();
+        let requantize = Requantize {
+            multiplier,
+            offset: vec![0],
+            shift,
+            rounding: Rounding::HalfEven,
+            numbers: narrow.unwrap_or(all),
+        };
+        let mut made = self.push(node, requantize, &[*id])?;
+        if let (Some(clip), None) = (clip, narrow) {
+            // A quantizer does not fall: the clip's ends may be quantized instead of what is clipped.
+            let end = |end: f64| quantized(end, to, zero).clamp(all.least(), all.greatest());
+            let [least, greatest] = clip.ends.map(end);
+            made = self.push_as(&clip.name, Clamp { least, greatest }, &[made])?;
+        }
+        Ok(Known::Integers(made))
     }
 
     fn dequantize(&mut self, node: &NodeProto) -> Result<Known, String> {
@@ -413,33 +473,48 @@ impl Reader {
 
     fn clip(&mut self, node: &NodeProto) -> Result<Known, String> {
         let ends = [self.scalar(node, 1)?, self.scalar(node, 2)?];
+        if ends.iter().any(|end| end.is_nan()) || ends[0] > ends[1] {
+            let [least, greatest] = ends;
+            return Err(format!("a clip is from {least} to {greatest}"));
+        }
         match self.get(node, 0)?.clone() {
-            Known::Input { name, shape, .. } => {
-                let clip = Some(ends);
+            Known::Input { name, shape, clip } => {
+                let clip = Some(clip.map_or(ends, |before| clip_again(before, ends)));
                 Ok(Known::Input { name, shape, clip })
             }
-            Known::Real(Real { id, scale, .. }) => {
-                let held = self.graph.tensor(id).numbers();
-                if held.bits() > 16 || scale.len() > 1 || scale[0] != held.scale() {
-                    let clip = Some(ends);
+            Known::Real(Real { id, scale, clip }) => {
+                if let (None, Some(limits)) = (&clip, self.limits(id, &scale, ends)) {
+                    let id = self.push(node, limits, &[id])?;
                     return Ok(Known::Real(Real { id, scale, clip }));
                 }
-                let zero = held.zero_point();
-                let [least, greatest] =
-                    ends.map(|end| ((end / scale[0]).round() as i64).saturating_add(zero));
-                let limits = Clamp {
-                    least: least.max(held.least()),
-                    greatest: greatest.min(held.greatest()),
-                };
-                let id = self.push(node, limits, &[id])?;
-                Ok(Known::Real(Real {
-                    id,
-                    scale,
-                    clip: None,
-                }))
+                let ends = clip.map_or(ends, |before| clip_again(before.ends, ends));
+                let name = self.name(node).to_owned();
+                let clip = Some(Clip { name, ends });
+                Ok(Known::Real(Real { id, scale, clip }))
             }
             _ => Err(format!("{} is not quantized", node.input[0])),
         }
+    }
+
+    /// A clip in a tensor's integers, if its ends are integers there, or beyond all that there are.
+    fn limits(&self, id: TensorId, scale: &[f64], ends: [f64; 2]) -> Option<Clamp> {
+        let tensor = self.graph.tensor(id);
+        let (held, known) = (tensor.numbers(), tensor.interval());
+        if held.bits() > 16 || scale.len() > 1 || scale[0] != held.scale() {
+            return None;
+        }
+        let zero = held.zero_point();
+        let [low, high] = ends.map(|end| end / scale[0]);
+        let above_least = low > (known.least - zero) as f64;
+        let below_greatest = high < (known.greatest - zero) as f64;
+        if above_least && !is_whole(low) || below_greatest && !is_whole(high) {
+            return None;
+        }
+        let [least, greatest] = [low, high].map(|end| (end.round() as i64).saturating_add(zero));
+        Some(Clamp {
+            least: least.max(held.least()),
+            greatest: greatest.min(held.greatest()),
+        })
     }
 
     /// The weight's integers; their step is the scale, or the first one.

@@ -135,8 +135,34 @@ fn sabotage(graph: &Graph, random: &mut Random) -> Option<(String, &'static str,
     (changed != *graph).then_some((name, what, changed))
 }
 
+/// Whether two functions that do not fall have the same values from `least` to `greatest`. Where both
+/// ends have one value, so has all that is between them; else each half is looked at.
+fn are_alike(functions: [&dyn Fn(i64) -> i64; 2], least: i64, greatest: i64) -> bool {
+    let [low, high] = [least, greatest].map(|x| functions.map(|f| f(x)));
+    if low[0] != low[1] || high[0] != high[1] {
+        return false;
+    }
+    let middle = least + (greatest - least) / 2;
+    let halves = || are_alike(functions, least, middle) && are_alike(functions, middle, greatest);
+    low == high || middle == least || halves()
+}
+
+/// Steps at 1 and 10^12, and at 1 and 10^12 - 1: they differ for one number.
+#[test]
+fn functions_are_alike_by_hand() {
+    const FAR: i64 = 1_000_000_000_000;
+    let steps = |x: i64, last: i64| i64::from(x >= 1) + i64::from(x >= last);
+    let [old, new] = [FAR, FAR - 1].map(|last| move |x| steps(x, last));
+    assert!(are_alike([&old, &old], -FAR, 2 * FAR));
+    assert!(!are_alike([&old, &new], -FAR, 2 * FAR));
+    assert!(are_alike([&old, &new], -FAR, FAR - 2));
+    assert!(are_alike([&old, &new], FAR, 2 * FAR));
+    assert!(!are_alike([&old, &new], FAR - 1, FAR - 1));
+}
+
 /// Whether a change alters no integer of any input that is proven possible: of a requantization every
-/// number of the interval is tried; of a sum, every element of the input.
+/// number of the interval is tried, or both sides of every step if there are many; of a sum, every
+/// element of the input.
 fn alters_nothing(old: &Graph, new: &Graph, name: &str) -> bool {
     let node = |graph: &Graph| -> Node {
         graph
@@ -153,7 +179,6 @@ fn alters_nothing(old: &Graph, new: &Graph, name: &str) -> bool {
             let of = |list: &[i64], channel: usize| list[channel.min(list.len() - 1)];
             input.intervals().iter().enumerate().all(|(c, known)| {
                 let Interval { least, greatest } = *known;
-                assert!(greatest - least < 1 << 24);
                 let output = |r: &lowbit_int::ops::Requantize, x: i64| {
                     let shift = r.shift[c.min(r.shift.len() - 1)];
                     let scaled = of(&r.multiplier, c) * (x - zero) + of(&r.offset, c);
@@ -161,7 +186,10 @@ fn alters_nothing(old: &Graph, new: &Graph, name: &str) -> bool {
                     let numbers = r.numbers;
                     (rounded + numbers.zero_point()).clamp(numbers.least(), numbers.greatest())
                 };
-                (least..=greatest).all(|x| output(old, x) == output(new, x))
+                if greatest - least < 1 << 24 {
+                    return (least..=greatest).all(|x| output(old, x) == output(new, x));
+                }
+                are_alike([&|x| output(old, x), &|x| output(new, x)], least, greatest)
             })
         }
         (Operator::Convolution(_) | Operator::Linear(_), _) => {
@@ -213,7 +241,7 @@ fn is_at_fault(graph: &Graph, node: &str, name: &str, what: &str) -> bool {
     node == name || what == "zero point" && reads()
 }
 
-/// A hundred changed graphs. First the checksum is made to fit, as if another program computed so: the
+/// Changed graphs, until the integers have told of a hundred. First the checksum is made to fit, as if another program computed so: the
 /// integers have to tell, and name the node that was changed, or there is no input that could. Then the
 /// checksum is as it was recorded, and every change is noticed.
 #[test]
@@ -230,7 +258,7 @@ fn a_hundred_sabotages_are_noticed() {
     let total = |counts: &BTreeMap<&str, [usize; 2]>, which: usize| -> usize {
         counts.values().map(|count| count[which]).sum()
     };
-    while total(&counts, 0) + total(&counts, 1) < 100 {
+    while total(&counts, 0) < 100 {
         let graph = match random.below(4) {
             3 => random.graph(),
             network => small[network].clone(),
@@ -263,7 +291,6 @@ fn a_hundred_sabotages_are_noticed() {
         assert!(check(&folder.0).is_err());
     }
     println!("by their integers, by the checksum alone: {counts:?}");
-    assert!(total(&counts, 0) >= 80);
 }
 
 /// A changed or missing file, of every kind, is refused in one line.
