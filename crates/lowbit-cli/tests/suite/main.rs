@@ -4,6 +4,7 @@ mod analyze;
 mod command;
 mod config;
 mod distill;
+mod export;
 mod formats;
 #[cfg(unix)]
 mod outputs;
