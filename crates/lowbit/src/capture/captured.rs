@@ -17,6 +17,7 @@ use super::batch::{BatchOperation, SIZES, operations};
 use super::layers::{Layers, layers, planned};
 use super::linear::with_linear;
 use super::norm::{Norms, SetStatistics, Statistics};
+use super::rank::of_any_rank;
 use super::record::{ModelInput, Recording, record};
 use super::replay::{NotReplayed, Tensors};
 use crate::Error;
@@ -302,28 +303,6 @@ impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
     }
 }
 
-/// A function of a tensor of some rank, of one whose rank is not known while compiling.
-macro_rules! of_any_rank {
-    ($x:ident, $body:expr) => {{
-        macro_rules! of_rank {
-            ($rank:literal) => {{
-                let $x = Tensor::<$rank>::from_dispatch($x);
-                $body.into_dispatch()
-            }};
-        }
-        use burn::backend::TensorMetadata;
-        match $x.shape().len() {
-            1 => of_rank!(1),
-            2 => of_rank!(2),
-            3 => of_rank!(3),
-            4 => of_rank!(4),
-            5 => of_rank!(5),
-            6 => of_rank!(6),
-            rank => panic!("a tensor has {rank} dimensions, expected at most 6"),
-        }
-    }};
-}
-
 pub(crate) fn constant(data: &TensorData, device: &Device) -> DispatchTensor {
     macro_rules! of_rank {
         ($kind:ty, $($rank:literal)*) => {
@@ -342,23 +321,26 @@ pub(crate) fn constant(data: &TensorData, device: &Device) -> DispatchTensor {
 }
 
 pub(crate) fn on(device: &Device, x: DispatchTensor) -> DispatchTensor {
-    of_any_rank!(x, x.to_device(device))
+    of_any_rank!(x, x.to_device(device).into_dispatch())
 }
 
 pub(super) fn reshaped(x: DispatchTensor, count: usize) -> DispatchTensor {
-    of_any_rank!(x, x.reshape([count]))
+    of_any_rank!(x, x.reshape([count]).into_dispatch())
 }
 
 fn activation(quantizers: &Quantizers, slot: &str, x: DispatchTensor) -> DispatchTensor {
-    of_any_rank!(x, quantizers.activation(slot, x).quantized())
+    of_any_rank!(
+        x,
+        quantizers.activation(slot, x).quantized().into_dispatch()
+    )
 }
 
 pub(super) fn parameter(quantizers: &Quantizers, slot: &str, x: DispatchTensor) -> DispatchTensor {
-    of_any_rank!(x, quantizers.parameter(slot, x).quantized())
+    of_any_rank!(x, quantizers.parameter(slot, x).quantized().into_dispatch())
 }
 
 fn output(quantizers: &Quantizers, y: DispatchTensor) -> DispatchTensor {
-    of_any_rank!(y, quantizers.output(y))
+    of_any_rank!(y, quantizers.output(y).into_dispatch())
 }
 
 /// The parameters and flags of the model now, by path.

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn_ir::{OperationIr, TensorId, TensorIr};
 
 use crate::Error;
+use crate::capture::of_any_rank;
 use crate::capture::replay::{NotReplayed, Tensors};
 use crate::ops::{Meaning, OperandQuantization, ValueGrid};
 
@@ -32,27 +33,6 @@ pub(super) struct Constants<'a> {
     /// For each number of a constant the index of its step.
     of_step: HashMap<TensorId, DispatchTensor>,
     steps: Vec<f64>,
-}
-
-/// A function of a tensor of some rank, of one whose rank is not known while compiling.
-macro_rules! of_any_rank {
-    ($x:ident, $body:expr) => {{
-        macro_rules! of_rank {
-            ($rank:literal) => {{
-                let $x = Tensor::<$rank>::from_dispatch($x);
-                $body
-            }};
-        }
-        match $x.shape().len() {
-            1 => of_rank!(1),
-            2 => of_rank!(2),
-            3 => of_rank!(3),
-            4 => of_rank!(4),
-            5 => of_rank!(5),
-            6 => of_rank!(6),
-            rank => panic!("a tensor has {rank} dimensions, expected at most 6"),
-        }
-    }};
 }
 
 /// A tensor's numbers.
