@@ -6,7 +6,9 @@
 //! requantization's constants are chosen so that it is the same for each.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use burn_ir::{OperationIr, TensorId, TensorIr};
+use burn_ir::{
+    ActivationOperationIr, FloatOperationIr, NumericOperationIr, OperationIr, TensorId, TensorIr,
+};
 use lowbit_int::ops::Requantize;
 use lowbit_int::{Interval, Numbers};
 
@@ -198,6 +200,60 @@ impl History {
             interval,
             expected: (0..channels).map(of_channel).collect(),
         }))
+    }
+}
+
+/// Whether an operation makes each number of its result from the number at the same place of one tensor.
+pub(super) fn is_of_each_number(operation: &OperationIr) -> bool {
+    use ActivationOperationIr as Activation;
+    use FloatOperationIr as Float;
+    use NumericOperationIr as Number;
+    match operation {
+        OperationIr::Activation(op) => matches!(
+            op,
+            Activation::Relu(_)
+                | Activation::LeakyRelu(_)
+                | Activation::Gelu(_)
+                | Activation::Sigmoid(_)
+                | Activation::HardSigmoid(_)
+                | Activation::LogSigmoid(_)
+        ),
+        OperationIr::Float(_, op) => matches!(
+            op,
+            Float::Exp(_)
+                | Float::Log(_)
+                | Float::Log1p(_)
+                | Float::Erf(_)
+                | Float::PowfScalar(_)
+                | Float::Sqrt(_)
+                | Float::Cos(_)
+                | Float::Cosh(_)
+                | Float::Sin(_)
+                | Float::Sinh(_)
+                | Float::Tan(_)
+                | Float::Tanh(_)
+                | Float::ArcTan(_)
+                | Float::Round(_)
+                | Float::Floor(_)
+                | Float::Ceil(_)
+                | Float::Trunc(_)
+                | Float::Recip(_)
+        ),
+        OperationIr::NumericFloat(_, op) => matches!(
+            op,
+            Number::AddScalar(_)
+                | Number::SubScalar(_)
+                | Number::MulScalar(_)
+                | Number::DivScalar(_)
+                | Number::PowiScalar(_)
+                | Number::Abs(_)
+                | Number::Neg(_)
+                | Number::Sign(_)
+                | Number::Clamp(_)
+                | Number::ClampMin(_)
+                | Number::ClampMax(_)
+        ),
+        _ => false,
     }
 }
 

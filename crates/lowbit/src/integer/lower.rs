@@ -10,7 +10,7 @@ use lowbit_int::ops::{AveragePool, Clamp, Flatten, MaxPool, Rectifier, Sliding, 
 use lowbit_int::{Graph, Numbers, Operator};
 
 use super::constants::Constants;
-use super::exhaustive::History;
+use super::exhaustive::{History, is_of_each_number};
 use super::join::Arithmetic;
 use super::line::{Kind, Label, Line, Value};
 use crate::Error;
@@ -302,9 +302,7 @@ impl<'a> Lowering<'a> {
             OperationIr::Module(Module::AdaptiveAvgPool2d(d)) => {
                 self.pool(Pooling::AdaptiveAverage(d.output_size), &d.x)
             }
-            OperationIr::Activation(_) | OperationIr::Float(..) | OperationIr::NumericFloat(..)
-                if operation.inputs().count() == 1 && operation.outputs().count() == 1 =>
-            {
+            operation if is_of_each_number(operation) => {
                 let input = operation.inputs().next();
                 self.function(operation, input)
             }
@@ -424,6 +422,10 @@ impl<'a> Lowering<'a> {
             Activation::Relu => (0.0, f64::INFINITY),
             Activation::Relu6 => (0.0, 6.0),
         };
+        // Of a function its history is told.
+        if let Kind::Function(_) = value.kind {
+            return Ok(value);
+        }
         let mut line = self.line(&value)?;
         (line.low, line.high) = (line.low.clamp(low, high), line.high.clamp(low, high));
         Ok(Value {

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Distribution, Tensor};
 use lowbit::calibrate::calibrate;
 use lowbit::capture::{Captured, prepare};
@@ -254,6 +254,21 @@ fn functions_become_tables() {
     let x = Tensor::<2>::from_data(random, &device);
     let comparison = integers.compare_tensors(&model, &x, forward).unwrap();
     assert!(comparison.is_equal(), "{comparison:?}");
+}
+
+/// A softmax looks at more than one number.
+#[test]
+fn what_is_no_function_of_one_number_is_refused() {
+    let device = Device::flex();
+    let (network, _) = calibrated("lenet", &QPlan::tqt_integer(TqtWidths::default()));
+    let images = Tensor::zeros([2, 1, 28, 28], &device);
+    let refused = lower(&network, &images, |network: &Network, images| {
+        softmax(network.forward(images), 1)
+    });
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "fc2.output: operation Softmax has no integers here"
+    );
 }
 
 #[test]
