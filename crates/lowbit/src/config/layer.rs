@@ -141,7 +141,7 @@ impl Description {
         let Some(slot) = config.share.iter().find(alone) else {
             return Ok(());
         };
-        let message = format!("a {} has a scale of its own for {slot}", self.name);
+        let message = format!("{} has a scale of its own for {slot}", self.name);
         Err(Error::config(Slot::SHARE, message).within(path))
     }
 }

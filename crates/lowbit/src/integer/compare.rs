@@ -1,11 +1,9 @@
 //! A network of integers beside the simulation that it was made of.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
-use lowbit_int::Engine;
+use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 
 use super::network::IntegerNetwork;
@@ -39,6 +37,21 @@ impl Comparison {
     /// Whether everything was the same.
     pub fn is_equal(&self) -> bool {
         self.different == 0 && self.tensors.iter().all(|t| t.different == 0)
+    }
+
+    /// Of the results of a batch alone.
+    fn of(simulated: &TensorData, integers: &TensorData, batch: usize) -> Self {
+        let numbers = |data: &TensorData| data.iter::<f32>().collect::<Vec<_>>();
+        let (simulated, integers) = (numbers(simulated), numbers(integers));
+        let each = (simulated.len() / batch.max(1)).max(1);
+        let items = simulated.chunks(each).zip(integers.chunks(each));
+        // Minus zero is zero.
+        let different = items.filter(|(a, b)| a != b).count();
+        Self {
+            items: batch as u64,
+            different: different as u64,
+            tensors: Vec::new(),
+        }
     }
 
     /// Adds another one, of other items.
@@ -90,18 +103,11 @@ impl IntegerNetwork {
     ) -> Result<Comparison, Error> {
         let simulated = forward(model, input.clone()).into_data();
         let integers = self.run(input.clone())?;
-        Ok(Comparison {
-            items: input.batch() as u64,
-            different: different_items(
-                &simulated.try_to_vec(),
-                &integers.try_to_vec(),
-                input.batch(),
-            ),
-            tensors: Vec::new(),
-        })
+        Ok(Comparison::of(&simulated, &integers, input.batch()))
     }
 
-    /// The same, and compares the integers in every slot.
+    /// The same, and compares the integers in every slot. The forward runs once more for these, since
+    /// layers that are one pass are several for those who watch.
     ///
     /// # Errors
     /// As [`compare`](Self::compare).
@@ -111,40 +117,28 @@ impl IntegerNetwork {
         input: &I,
         forward: impl Fn(&M, I) -> Tensor<O>,
     ) -> Result<Comparison, Error> {
-        let mut comparison = self.compare(model, input, &forward)?;
+        let simulated = forward(model, input.clone()).into_data();
         let taps = Taps::attach(model, Selection::all());
         forward(model, input.clone());
         let seen = taps.detach();
-        let failed = |error: lowbit_int::GraphError| Error::capture("integers", error.to_string());
-        let mut graph = self.graph().clone();
-        let mut outputs = HashMap::new();
-        for (_, tensor) in &self.places {
-            if !graph.outputs().contains(tensor) && !graph.inputs().contains(tensor) {
-                graph.output(*tensor).map_err(failed)?;
-            }
-        }
+        let watching = self.watching();
         let given = self.integers(input.clone())?;
         let given: Vec<&[i64]> = given.iter().map(Vec::as_slice).collect();
-        outputs.extend(
-            graph
-                .inputs()
-                .iter()
-                .copied()
-                .zip(given.iter().map(|g| g.to_vec())),
-        );
-        let ids = graph.outputs().to_vec();
-        let made = Engine::new(graph).run(&given).map_err(failed)?;
-        outputs.extend(ids.into_iter().zip(made));
-        for (label, tensor) in &self.places {
-            let place = label.to_string();
-            let tapped = seen.iter().filter(|t| t.path() == place);
+        let made = watching.run(&given);
+        let made = made.map_err(|error| Error::capture("integers", error.to_string()))?;
+        let result = self.result(&made[0], input.batch());
+        let mut comparison = Comparison::of(&simulated, &result, input.batch());
+        let outputs = watching.graph().outputs();
+        for (place, tensor) in &self.places {
+            let at = outputs.iter().position(|output| output == tensor);
+            let integers = &made[at.expect("every place is watched")];
             let numbers = self.graph().tensor(*tensor).numbers();
-            let integers = &outputs[tensor];
+            let tapped = seen.iter().filter(|t| t.place == *place);
             // A layer that is used twice has two tensors in a slot; one of them is this one.
             let best = tapped.map(|t| differences(t, integers, numbers)).min();
             if let Some(different) = best {
                 comparison.tensors.push(TensorComparison {
-                    place,
+                    place: place.to_string(),
                     numbers: integers.len() as u64,
                     different,
                 });
@@ -174,22 +168,4 @@ fn differences(tapped: &Tapped, integers: &[i64], numbers: lowbit_int::Numbers) 
     };
     let pairs = simulated.iter().zip(integers);
     pairs.filter(|pair| !same(*pair)).count() as u64
-}
-
-/// Items in which some number has other bits.
-fn different_items<E>(
-    simulated: &Result<Vec<f32>, E>,
-    integers: &Result<Vec<f32>, E>,
-    batch: usize,
-) -> u64 {
-    let (Ok(simulated), Ok(integers)) = (simulated, integers) else {
-        return batch as u64;
-    };
-    let each = simulated.len() / batch.max(1);
-    let items = simulated
-        .chunks(each.max(1))
-        .zip(integers.chunks(each.max(1)));
-    // Minus zero is zero.
-    let differs = |(a, b): &(&[f32], &[f32])| a.iter().zip(*b).any(|(a, b)| a != b);
-    items.filter(differs).count() as u64
 }

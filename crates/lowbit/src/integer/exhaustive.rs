@@ -13,6 +13,7 @@ use lowbit_int::ops::Requantize;
 use lowbit_int::{Interval, Numbers};
 
 use super::constants::{Constants, numbers, quantized};
+use super::line::one_if_alike;
 use super::lower::Quantized;
 use crate::Error;
 
@@ -64,8 +65,8 @@ impl History {
         Self { result, ..self }
     }
 
-    /// Sets the constants of a requantization so that it makes of every integer what the simulation
-    /// makes of it. Says whether it does; where there are too many integers, or no constants of this
+    /// Sets the constants of a requantization so that it, and a clamp to `ends` after it, make of every
+    /// integer what the simulation makes of it. Says whether it does; where there are too many integers, or no constants of this
     /// kind are right for all, nothing changes.
     ///
     /// # Errors
@@ -76,6 +77,7 @@ impl History {
         quantized: &Quantized<'_>,
         before: (Numbers, &[Interval]),
         requantize: &mut Requantize,
+        ends: [i64; 2],
     ) -> Result<bool, Error> {
         let Some(staircase) = self.staircase(constants, quantized, before, requantize.numbers)?
         else {
@@ -103,7 +105,8 @@ impl History {
             let steps = Steps {
                 least: own.least - zero_point,
                 expected: &expected[begin..=end],
-                numbers: requantize.numbers,
+                zero_point: requantize.numbers.zero_point(),
+                ends,
             };
             let Some([multiplier, offset]) = steps.constants(multiplier, offset, shift) else {
                 return Ok(false);
@@ -112,15 +115,12 @@ impl History {
             fitted.offset.push(offset);
             fitted.shift.push(shift);
         }
-        for constants in [&mut fitted.multiplier, &mut fitted.offset] {
-            if constants.iter().all(|c| *c == constants[0]) {
-                constants.truncate(1);
-            }
-        }
-        if fitted.shift.iter().all(|s| *s == fitted.shift[0]) {
-            fitted.shift.truncate(1);
-        }
-        *requantize = fitted;
+        *requantize = Requantize {
+            multiplier: one_if_alike(fitted.multiplier),
+            offset: one_if_alike(fitted.offset),
+            shift: one_if_alike(fitted.shift),
+            ..fitted
+        };
         Ok(true)
     }
 
@@ -279,7 +279,10 @@ fn of_rank(
 struct Steps<'a> {
     least: i64,
     expected: &'a [i64],
-    numbers: Numbers,
+    /// The zero point of the output.
+    zero_point: i64,
+    /// What the output is held to.
+    ends: [i64; 2],
 }
 
 impl Steps<'_> {
@@ -296,12 +299,11 @@ impl Steps<'_> {
     /// The offset nearest to the one given with which the multiplier is right for all:
     /// `e - 1/2 < (m k + offset) / 2^shift < e + 1/2`, but at the ends of the output's integers.
     fn offset(&self, multiplier: i64, offset: i64, shift: u32) -> Option<i64> {
-        let zero_point = self.numbers.zero_point();
-        let (least, greatest) = (self.numbers.least(), self.numbers.greatest());
+        let [least, greatest] = self.ends;
         let (mut low, mut high) = (i128::MIN, i128::MAX);
         for (i, &expected) in self.expected.iter().enumerate() {
             let scaled = i128::from(multiplier) * i128::from(self.least + i as i64);
-            let twice = 2 * i128::from(expected - zero_point);
+            let twice = 2 * i128::from(expected - self.zero_point);
             let edge = |twice: i128| match shift {
                 // Every integer is its own.
                 0 => twice.div_euclid(2),
@@ -327,13 +329,14 @@ mod tests {
     /// what the tie has to become, an offset is found that moves it there and no other.
     #[test]
     fn an_offset_decides_ties() {
-        let numbers = Numbers::power_of_two(8, true, 0).unwrap();
+        let ends = [-128, 127];
         for (low, high) in [(-2, 2), (-1, 2), (-2, 1)] {
             let expected = [low, -1, -1, 0, 0, 0, 1, 1, high];
             let steps = Steps {
                 least: -4,
                 expected: &expected,
-                numbers,
+                zero_point: 0,
+                ends,
             };
             let [multiplier, offset] = steps.constants(3 << 20, 0, 23).unwrap();
             for (i, &e) in expected.iter().enumerate() {
@@ -347,8 +350,17 @@ mod tests {
         let falling = Steps {
             least: 0,
             expected: &[1, 0],
-            numbers,
+            zero_point: 0,
+            ends,
         };
         assert_eq!(falling.constants(1, 0, 0), None);
+        // Held to 0 and above, as after a rectifier, what is below says nothing.
+        let rectified = Steps {
+            least: -3,
+            expected: &[0, 0, 0, 0, 1, 2],
+            zero_point: 0,
+            ends: [0, 127],
+        };
+        assert_eq!(rectified.constants(1, 0, 0), Some([1, 0]));
     }
 }

@@ -6,6 +6,7 @@ use lowbit_int::ops::{Add, Concat, Convolution, Weights};
 
 use super::line::{Kind, Line, Value, exponent};
 use super::lower::{Lowering, no_grid, stem};
+use super::product::FLOAT;
 use crate::Error;
 use crate::ops::OperandQuantization;
 
@@ -27,19 +28,19 @@ impl Lowering<'_> {
     ) -> Result<Value, Error> {
         let (of_left, of_right) = inputs[2..].split_at(quantizations[0].parameters());
         let mut lines = Vec::new();
-        let mut label = None;
+        let mut place = None;
         for (i, parameters) in [of_left, of_right].into_iter().enumerate() {
             let value = self.data(&inputs[i])?;
             let quantized = self.quantized(&quantizations[i], parameters, &value)?;
             let value = self.quantize(value, &quantized)?;
             let line = self.line(&value)?;
             lines.push(self.whole(line, &stem(&value, "add"))?);
-            label = label.or(value.label);
+            place = place.or(value.place);
         }
         let kind = Kind::Line(lines[0].clone());
         let place = Value {
             kind,
-            label,
+            place,
             history: None,
         };
         let [left, right] = [&lines[0], &lines[1]];
@@ -78,8 +79,7 @@ impl Lowering<'_> {
             [false, true] => (left, right),
             [true, false] => (right, left),
             _ if operation == Arithmetic::Add => {
-                let float = [OperandQuantization::Float, OperandQuantization::Float];
-                return self.add(&float, &[left.clone(), right.clone()]);
+                return self.add(&FLOAT, &[left.clone(), right.clone()]);
             }
             _ => {
                 let value = self.data(left)?;
@@ -128,7 +128,8 @@ impl Lowering<'_> {
 
     /// Branches and constant zeros side by side in the channels.
     pub(super) fn concat(&mut self, tensors: &[TensorIr], dim: usize) -> Result<Value, Error> {
-        let values: Vec<Value> = tensors.iter().filter_map(|t| self.value(t)).collect();
+        let of_input = tensors.iter().filter(|t| !self.constants.has(t.id));
+        let values: Vec<Value> = of_input.map(|t| self.data(t)).collect::<Result<_, _>>()?;
         let place = values[0].clone();
         if dim != 1 {
             let text = format!("is joined along dimension {dim}, expected 1");

@@ -3,52 +3,42 @@
 use lowbit_int::TensorId;
 
 use super::exhaustive::History;
-use crate::quantizers::Slot;
-
-/// Where a tensor passes a layer: `conv1.input`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Label {
-    pub(super) layer: String,
-    pub(super) slot: String,
-}
-
-impl std::fmt::Display for Label {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.layer.as_str() {
-            "" => f.write_str(&self.slot),
-            layer => write!(f, "{layer}.{}", self.slot),
-        }
-    }
-}
+use crate::quantizers::{Place, Slot};
 
 /// A tensor of the forward that depends on its input.
 #[derive(Debug, Clone)]
 pub(super) struct Value {
     pub(super) kind: Kind,
     /// The slot that it was last seen to go through.
-    pub(super) label: Option<Label>,
+    pub(super) place: Option<Place>,
     /// How it follows from an exact tensor, one number at a time.
     pub(super) history: Option<History>,
 }
 
 impl Value {
-    /// What a layer made, where it was told which.
-    pub(super) fn made(kind: Kind, layer: Option<String>) -> Self {
-        let label = layer.map(|layer| Label {
-            layer,
+    /// What the layer that reads a tensor made of it.
+    pub(super) fn made(kind: Kind, reader: Option<Place>) -> Self {
+        let place = reader.map(|place| Place {
             slot: Slot::OUTPUT.into(),
+            ..place
         });
         Self {
             kind,
-            label,
+            place,
             history: None,
         }
     }
 
-    /// The layer that reads it.
-    pub(super) fn reader(&self) -> Option<String> {
-        let label = self.label.as_ref().filter(|l| l.slot != Slot::OUTPUT);
-        label.map(|label| label.layer.clone())
+    /// Where it was last seen, if that was on its way into a layer.
+    pub(super) fn reader(&self) -> Option<Place> {
+        let place = self.place.as_ref().filter(|p| p.slot != Slot::OUTPUT);
+        place.cloned()
+    }
+
+    /// The name of what makes it for its slot.
+    pub(super) fn name(&self, otherwise: &str) -> String {
+        let place = self.place.as_ref().map(ToString::to_string);
+        place.unwrap_or_else(|| otherwise.into())
     }
 }
 
@@ -89,6 +79,11 @@ impl Line {
     /// Whether no number is cut off.
     pub(super) fn is_whole(&self) -> bool {
         self.low == f64::NEG_INFINITY && self.high == f64::INFINITY
+    }
+
+    /// Whether it rises with its integers in all channels.
+    pub(super) fn rises(&self) -> bool {
+        self.scale.iter().all(|&s| s > 0.0)
     }
 
     /// The one scale, where there is one and nothing is added.
@@ -132,11 +127,12 @@ impl Line {
     }
 }
 
-fn one_if_alike(all: Vec<f64>) -> Vec<f64> {
-    match all[..] {
-        [first, ref others @ ..] if others.iter().all(|&x| x == first) => vec![first],
-        _ => all,
+/// One for all, where that says the same.
+pub(super) fn one_if_alike<T: PartialEq>(mut all: Vec<T>) -> Vec<T> {
+    if all.iter().all(|x| *x == all[0]) {
+        all.truncate(1);
     }
+    all
 }
 
 /// The exponent of a power of two.

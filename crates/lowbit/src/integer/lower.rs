@@ -6,19 +6,20 @@ use burn_ir::{
     ActivationOperationIr, BaseOperationIr, ModuleOperationIr, NumericOperationIr, OperationIr,
     TensorId, TensorIr,
 };
-use lowbit_int::ops::{AveragePool, Clamp, Flatten, MaxPool, Rectifier, Sliding, Windows};
+use lowbit_int::ops::{Clamp, Flatten, Rectifier};
 use lowbit_int::{Graph, Numbers, Operator};
 
 use super::constants::Constants;
 use super::exhaustive::{History, is_of_each_number};
 use super::join::Arithmetic;
-use super::line::{Kind, Label, Line, Value};
+use super::line::{Kind, Line, Value};
 use crate::Error;
 use crate::capture::replay::name;
 use crate::ops::{
-    self, Activation, Meaning, OperandQuantization, Pooling, RecordedOperator, recorded_index,
+    self, Activation, Meaning, OperandQuantization, Pooling, ProductKind, RecordedOperator,
+    recorded_index,
 };
-use crate::quantizers::Slot;
+use crate::quantizers::{Place, Slot};
 
 /// An input of the network, as a quantizer takes it.
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ pub(super) struct Lowering<'a> {
     /// Nodes whose requantization was held against the simulation for every integer.
     pub(super) verified: Vec<String>,
     /// Each slot whose tensor is in the graph.
-    pub(super) places: Vec<(Label, lowbit_int::TensorId)>,
+    pub(super) places: Vec<(Place, lowbit_int::TensorId)>,
     /// The shape of each of the model's inputs, without the batch.
     pub(super) input_shapes: Vec<Vec<usize>>,
     own_operators: &'a [RecordedOperator],
@@ -65,7 +66,7 @@ impl<'a> Lowering<'a> {
             let kind = Kind::Input(i);
             let value = Value {
                 kind,
-                label: None,
+                place: None,
                 history: None,
             };
             (*id, value)
@@ -113,7 +114,7 @@ impl<'a> Lowering<'a> {
             return self.constants.run(operation, meaning.as_ref());
         }
         let mut made = match (operation, &meaning) {
-            (OperationIr::Custom(d), Some(meaning)) => self.own(meaning, &d.inputs, &d.outputs),
+            (OperationIr::Custom(d), Some(meaning)) => self.own(meaning, &d.inputs),
             _ => self.burn(operation),
         }?;
         if let Some(out) = operation.outputs().next() {
@@ -151,9 +152,11 @@ impl<'a> Lowering<'a> {
         let read = operation.inputs().find_map(|t| self.values.get(&t.id))?;
         let known = read.history.clone()?;
         match (meaning, operation) {
-            // The greatest of several is one of them.
+            // The greatest of several is one of them; where the line falls, other integers are pooled.
             (Some(Meaning::Pool(Pooling::Max(_))), _)
-            | (_, OperationIr::Module(ModuleOperationIr::MaxPool2d(_))) => Some(known),
+            | (_, OperationIr::Module(ModuleOperationIr::MaxPool2d(_))) => {
+                matches!(&read.kind, Kind::Line(line) if line.rises()).then_some(known)
+            }
             (
                 Some(
                     Meaning::Same
@@ -169,6 +172,10 @@ impl<'a> Lowering<'a> {
                 | OperationIr::Module(ModuleOperationIr::BatchNorm(_))
                 | OperationIr::NumericFloat(..),
             ) => Some(known.then(operation, out.id)),
+            // To the shape that it has.
+            (_, OperationIr::BaseFloat(_)) if matches!(&read.kind, Kind::Line(before) if before.tensor == line.tensor) => {
+                Some(known)
+            }
             _ => None,
         }
     }
@@ -181,24 +188,19 @@ impl<'a> Lowering<'a> {
     }
 
     /// One of our own operators.
-    fn own(
-        &mut self,
-        meaning: &Meaning,
-        inputs: &[TensorIr],
-        outputs: &[TensorIr],
-    ) -> Result<Value, Error> {
+    fn own(&mut self, meaning: &Meaning, inputs: &[TensorIr]) -> Result<Value, Error> {
         match meaning {
             Meaning::Same => self.data(&inputs[0]),
             Meaning::Mark(mark) => {
-                let label = Label {
-                    layer: mark.layer.clone(),
-                    slot: mark.slot.clone(),
-                };
                 let mut value = self.data(&inputs[0])?;
-                if let (Kind::Line(line), true) = (&value.kind, label.slot == Slot::OUTPUT) {
-                    self.note(&label, line);
+                value.place = Some(Place {
+                    layer: mark.layer.clone(),
+                    layer_type: mark.layer_type.clone(),
+                    slot: mark.slot.clone(),
+                });
+                if mark.slot == Slot::OUTPUT {
+                    self.note(&value);
                 }
-                value.label = Some(label);
                 Ok(value)
             }
             Meaning::Quantized(quantization) => {
@@ -223,10 +225,9 @@ impl<'a> Lowering<'a> {
             }
             Meaning::DorefaWeight(_) => {
                 let value = self.data(&inputs[0])?;
-                let shape = outputs.first().map(|t| t.shape.clone());
                 Err(no_grid(
                     &value,
-                    &format!("are weights of {shape:?} made of an input"),
+                    "is quantized as a weight, expected a parameter",
                 ))
             }
         }
@@ -263,19 +264,11 @@ impl<'a> Lowering<'a> {
                 self.activation(Activation::Relu, &d.input)
             }
             OperationIr::Module(Module::Conv2d(d)) => {
-                let options = d.options.clone().into();
-                let kind = ops::ProductKind::Conv2d(options);
-                let mut inputs = vec![d.x.clone(), d.weight.clone()];
-                inputs.extend(d.bias.clone());
-                let float = [OperandQuantization::Float, OperandQuantization::Float];
-                self.product(&kind, &float, d.bias.is_some(), &inputs)
+                let kind = ProductKind::Conv2d(d.options.clone().into());
+                self.product_of(&kind, [&d.x, &d.weight], d.bias.as_ref())
             }
             OperationIr::Module(Module::Linear(d)) => {
-                let mut inputs = vec![d.x.clone(), d.weight.clone()];
-                inputs.extend(d.bias.clone());
-                let float = [OperandQuantization::Float, OperandQuantization::Float];
-                let kind = ops::ProductKind::Linear;
-                self.product(&kind, &float, d.bias.is_some(), &inputs)
+                self.product_of(&ProductKind::Linear, [&d.x, &d.weight], d.bias.as_ref())
             }
             OperationIr::Module(Module::BatchNorm(d)) => {
                 let inputs = [&d.x, &d.gamma, &d.beta, &d.mean, &d.variance].map(Clone::clone);
@@ -358,10 +351,14 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    /// Remembers that a tensor of the graph is that in a slot.
-    pub(super) fn note(&mut self, label: &Label, line: &Line) {
-        if line.is_whole() && line.step().is_some() {
-            self.places.push((label.clone(), line.tensor));
+    /// Remembers that a tensor of the graph is that in the slot where the value is.
+    pub(super) fn note(&mut self, value: &Value) {
+        let (Some(place), Kind::Line(line)) = (&value.place, &value.kind) else {
+            return;
+        };
+        let known = |(p, tensor): &(Place, _)| p == place && *tensor == line.tensor;
+        if line.is_whole() && line.step().is_some() && !self.places.iter().any(known) {
+            self.places.push((place.clone(), line.tensor));
         }
     }
 
@@ -463,75 +460,6 @@ impl<'a> Lowering<'a> {
         Ok(Value::made(Kind::Line(line), value.reader()))
     }
 
-    fn pool(&mut self, pooling: Pooling, x: &TensorIr) -> Result<Value, Error> {
-        let value = self.data(x)?;
-        let stem = stem(&value, "pool");
-        let line = self.line(&value)?;
-        let sliding = |s: ops::Sliding| Windows::Sliding {
-            kernel: s.size.to_vec(),
-            sliding: Sliding {
-                stride: s.stride.to_vec(),
-                padding: s.padding.map(|p| [p, p]).to_vec(),
-                dilation: s.dilation.to_vec(),
-            },
-        };
-        let line = match pooling {
-            Pooling::Max(s) => {
-                let line = self.rising(line, &stem)?;
-                let windows = sliding(s);
-                let tensor = self.push(&stem, MaxPool { windows }, &[line.tensor])?;
-                Line { tensor, ..line }
-            }
-            Pooling::Average(s, include_padding) => {
-                let line = self.whole(line, &stem)?;
-                if include_padding && s.padding != [0, 0] && line.offset.iter().any(|&o| o != 0.0) {
-                    return Err(no_grid(
-                        &value,
-                        "is padded by zeros after a sum with no grid",
-                    ));
-                }
-                let windows = sliding(s);
-                self.average(
-                    &stem,
-                    AveragePool {
-                        windows,
-                        include_padding,
-                    },
-                    line,
-                )?
-            }
-            Pooling::AdaptiveAverage(size) => {
-                let line = self.whole(line, &stem)?;
-                let windows = Windows::Adaptive {
-                    output: size.to_vec(),
-                };
-                let include_padding = false;
-                self.average(
-                    &stem,
-                    AveragePool {
-                        windows,
-                        include_padding,
-                    },
-                    line,
-                )?
-            }
-            Pooling::Sum(_) => return Err(no_grid(&value, "is summed over windows")),
-        };
-        Ok(Value::made(Kind::Line(line), value.reader()))
-    }
-
-    fn average(&mut self, stem: &str, pool: AveragePool, line: Line) -> Result<Line, Error> {
-        let before = self.graph.tensor(line.tensor).numbers().scale();
-        let tensor = self.push(stem, pool, &[line.tensor])?;
-        let after = self.graph.tensor(tensor).numbers().scale();
-        let scale = line.scale.iter().map(|s| s * (after / before));
-        Ok(Line {
-            scale: scale.collect(),
-            tensor,
-            ..line
-        })
-    }
-
     fn reshape(&mut self, x: &TensorIr, out: &TensorIr) -> Result<Value, Error> {
         let value = self.data(x)?;
         let (Some(from), Some(to)) = (x.shape.get(1..), out.shape.get(1..)) else {
@@ -574,16 +502,16 @@ fn clamp(line: &Line, step: f64, numbers: Numbers) -> Option<Operator> {
 
 /// The name that nodes of a value's layer have.
 pub(super) fn stem(value: &Value, otherwise: &str) -> String {
-    let layer = value.reader().filter(|layer| !layer.is_empty());
+    let layer = value.reader().map(|place| place.layer);
+    let layer = layer.filter(|layer| !layer.is_empty());
     layer.unwrap_or_else(|| otherwise.into())
 }
 
 /// That a value is on no grid.
 pub(super) fn no_grid(value: &Value, reason: &str) -> Error {
-    let place = match (&value.label, &value.kind) {
-        (Some(label), _) => label.to_string(),
-        (None, Kind::Input(_)) => "input".into(),
-        (None, _) => "a tensor between two layers".into(),
+    let otherwise = match value.kind {
+        Kind::Input(_) => "input",
+        Kind::Line(_) | Kind::Function(_) => "a tensor between two layers",
     };
-    Error::capture(place, reason)
+    Error::capture(value.name(otherwise), reason)
 }

@@ -12,6 +12,7 @@ mod join;
 mod line;
 mod lower;
 mod network;
+mod pool;
 mod product;
 mod requantize;
 

@@ -1,6 +1,7 @@
 //! A network that was lowered to integers.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use burn::backend::TensorMetadata;
 use burn::module::Module;
@@ -10,7 +11,7 @@ use lowbit_formats::philox::Philox;
 use lowbit_int::{Engine, Graph, GraphError, TensorId, TieFree};
 
 use super::constants::{Constants, numbers, quantized};
-use super::line::{Kind, Label};
+use super::line::Kind;
 use super::lower::{LoweredInput, Lowering, no_grid};
 use crate::Error;
 use crate::capture::ModelInput;
@@ -18,7 +19,7 @@ use crate::capture::linear::with_linear_of;
 use crate::capture::record::{Recording, record};
 use crate::capture::replay::Tensors;
 use crate::capture::{State, constant, on};
-use crate::quantizers::marked;
+use crate::quantizers::{Place, marked};
 
 /// Items of a batch in the recording.
 const BATCH: usize = 2;
@@ -29,8 +30,10 @@ pub struct IntegerNetwork {
     engine: Engine,
     /// How numbers become the integers of each input of the graph; none where the grid says all.
     inputs: Vec<LoweredInput>,
-    pub(super) places: Vec<(Label, TensorId)>,
+    pub(super) places: Vec<(Place, TensorId)>,
     verified: Vec<String>,
+    /// The same network with the tensor in each place as an output, once it was asked for.
+    watching: OnceLock<Engine>,
 }
 
 /// Makes integers of a network whose slots are set to grids: `forward` of `model`, which is one of ours or
@@ -85,7 +88,7 @@ pub fn lower<M: Module, I: ModelInput, const O: usize>(
     let inputs: Vec<_> = recording.inputs.iter().copied().zip(shapes).collect();
     let model = model.valid();
     let mut known = Vec::new();
-    let lowering = loop {
+    let mut lowering = loop {
         let constants = constants(&model, &recording, &device);
         let mut lowering = Lowering::new(constants, &recording.own_operators, &inputs);
         for input in std::mem::take(&mut known) {
@@ -98,7 +101,6 @@ pub fn lower<M: Module, I: ModelInput, const O: usize>(
             Ok(()) => break lowering,
         }
     };
-    let mut lowering = lowering;
     let value = lowering.result(recording.output);
     let value = value
         .ok_or_else(|| Error::capture("the model", "has a result that depends on no input"))?;
@@ -115,6 +117,7 @@ pub fn lower<M: Module, I: ModelInput, const O: usize>(
         inputs: lowering.inputs,
         places: lowering.places,
         verified: lowering.verified,
+        watching: OnceLock::new(),
     })
 }
 
@@ -150,6 +153,7 @@ impl IntegerNetwork {
             inputs: Vec::new(),
             places: Vec::new(),
             verified: Vec::new(),
+            watching: OnceLock::new(),
         })
     }
 
@@ -180,6 +184,7 @@ impl IntegerNetwork {
             inputs: self.inputs.clone(),
             places: self.places.clone(),
             verified: Vec::new(),
+            watching: OnceLock::new(),
         };
         Ok((network, changed))
     }
@@ -266,8 +271,21 @@ impl IntegerNetwork {
         Ok(self.result(&outputs[0], batch))
     }
 
+    /// The network with the tensor in each place among its outputs, the result first.
+    pub(super) fn watching(&self) -> &Engine {
+        self.watching.get_or_init(|| {
+            let mut graph = self.graph().clone();
+            for (_, tensor) in &self.places {
+                if !graph.outputs().contains(tensor) {
+                    graph.output(*tensor).expect("a tensor of the graph");
+                }
+            }
+            Engine::new(graph)
+        })
+    }
+
     /// The numbers that integers of the result stand for.
-    fn result(&self, integers: &[i64], batch: usize) -> TensorData {
+    pub(super) fn result(&self, integers: &[i64], batch: usize) -> TensorData {
         let tensor = self.graph().tensor(self.graph().outputs()[0]);
         let numbers = integers.iter().map(|&k| tensor.numbers().real(k) as f32);
         let mut shape = vec![batch];

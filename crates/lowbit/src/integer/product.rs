@@ -9,6 +9,7 @@ use super::line::{Kind, Line, Value, exponent};
 use super::lower::{Lowering, no_grid, stem};
 use crate::Error;
 use crate::ops::{OperandQuantization, ProductKind};
+use crate::quantizers::{Place, Slot};
 
 /// A weight with the steps of its output channels.
 struct Weight {
@@ -18,7 +19,23 @@ struct Weight {
     steps: Vec<f64>,
 }
 
+/// Operands of Burn's operations are quantized before.
+pub(super) const FLOAT: [OperandQuantization; 2] =
+    [OperandQuantization::Float, OperandQuantization::Float];
+
 impl Lowering<'_> {
+    /// A product of Burn's.
+    pub(super) fn product_of(
+        &mut self,
+        kind: &ProductKind,
+        operands: [&TensorIr; 2],
+        bias: Option<&TensorIr>,
+    ) -> Result<Value, Error> {
+        let inputs: Vec<TensorIr> = operands.into_iter().chain(bias).cloned().collect();
+        self.product(kind, &FLOAT, bias.is_some(), &inputs)
+    }
+
+    /// The product of a quantized input and a weight, and the bias added.
     pub(super) fn product(
         &mut self,
         kind: &ProductKind,
@@ -38,9 +55,12 @@ impl Lowering<'_> {
         let Some(step) = line.step() else {
             return Err(no_grid(&value, "is not quantized"));
         };
-        if let Some(label) = &value.label {
-            self.note(label, &line);
-        }
+        let kind_of = Kind::Line(line.clone());
+        let value = Value {
+            kind: kind_of,
+            ..value
+        };
+        self.note(&value);
         let of_weight = self.quantized(&quantizations[1], of_weight, &value)?;
         let weight = self.weight(
             kind,
@@ -49,14 +69,12 @@ impl Lowering<'_> {
             of_weight.quantization,
         );
         let weight = weight.ok_or_else(|| {
-            let layer = value
-                .label
-                .as_ref()
-                .map_or("", |label| label.layer.as_str());
-            Error::capture(
-                format!("{layer}.weight").trim_start_matches('.'),
-                "is on no grid of integers; give it a quantizer",
-            )
+            let weight = value.place.clone().map(|place| Place {
+                slot: Slot::WEIGHT.into(),
+                ..place
+            });
+            let weight = weight.map_or(Slot::WEIGHT.into(), |place| place.to_string());
+            Error::capture(weight, "is on no grid of integers; give it a quantizer")
         })?;
         let sums: Vec<f64> = weight.steps.iter().map(|s| s * step).collect();
         let bias = match has_bias {

@@ -49,15 +49,23 @@ impl Lowering<'_> {
         let line = match &value.kind {
             Kind::Input(of) => self.input(*of, quantized, grid, numbers, &value)?,
             Kind::Line(line) => self.requantize(line.clone(), grid, quantized, numbers, &value)?,
-            Kind::Function(tensor) => self.look_up(*tensor, grid, quantized, numbers, &value)?,
+            Kind::Function(tensor) => {
+                let made = self.look_up(*tensor, grid, quantized, numbers, &value)?;
+                made.ok_or_else(|| {
+                    let text = format!(
+                        "is a function of more than {TABLE_BITS} bits, or of the channel, which no \
+                         table holds"
+                    );
+                    no_grid(&value, &text)
+                })?
+            }
         };
-        if let Some(label) = &value.label {
-            self.note(label, &line);
-        }
-        Ok(Value {
+        let value = Value {
             kind: Kind::Line(line),
             ..value
-        })
+        };
+        self.note(&value);
+        Ok(value)
     }
 
     /// An input of the graph.
@@ -77,9 +85,8 @@ impl Lowering<'_> {
         let known = match known {
             Some(known) => known,
             None => {
-                let label = value.label.as_ref().map(ToString::to_string);
                 let input = LoweredInput {
-                    name: self.free(&label.unwrap_or_else(|| "input".into())),
+                    name: self.free(&value.name("input")),
                     of,
                     quantization: quantized.quantization.clone(),
                     parameters: quantized.parameters.clone(),
@@ -98,7 +105,8 @@ impl Lowering<'_> {
         self.within(line, grid, value)
     }
 
-    /// A function of an exact tensor as a table of what the simulation makes of each integer.
+    /// A function of an exact tensor as a table of what the simulation makes of each integer; `None` where
+    /// there are too many of them, or the function is not the same in all channels.
     fn look_up(
         &mut self,
         tensor: lowbit_int::TensorId,
@@ -106,7 +114,7 @@ impl Lowering<'_> {
         quantized: &Quantized<'_>,
         numbers: Numbers,
         value: &Value,
-    ) -> Result<Line, Error> {
+    ) -> Result<Option<Line>, Error> {
         let before = self.graph.tensor(tensor).numbers();
         let table = match &value.history {
             Some(history) if before.bits() <= TABLE_BITS => {
@@ -115,20 +123,18 @@ impl Lowering<'_> {
             _ => None,
         };
         let Some(table) = table else {
-            let bits = before.bits();
-            let text = format!(
-                "is a function of {bits} bits, or of the channel; a table has at most {TABLE_BITS}"
-            );
-            return Err(no_grid(value, &text));
+            return Ok(None);
         };
-        let name = value
-            .label
-            .as_ref()
-            .map_or("table".into(), ToString::to_string);
+        let name = value.name("table");
         let tensor = self.push(&name, LookUp { table, numbers }, &[tensor])?;
+        self.verify(tensor);
+        Ok(Some(Line::new(tensor, grid.step)))
+    }
+
+    /// Takes note that a node was held against the simulation for every integer.
+    fn verify(&mut self, tensor: lowbit_int::TensorId) {
         let name = self.graph.tensor(tensor).name();
         self.verified.push(name.into());
-        Ok(Line::new(tensor, grid.step))
     }
 
     /// A line brought to a grid.
@@ -140,10 +146,12 @@ impl Lowering<'_> {
         numbers: Numbers,
         value: &Value,
     ) -> Result<Line, Error> {
-        let stem = match &value.label {
-            Some(label) => label.to_string(),
-            None => "requantize".into(),
-        };
+        let stem = value.name("requantize");
+        if !line.rises()
+            && let Some(made) = self.look_up(line.tensor, grid, quantized, numbers, value)?
+        {
+            return Ok(made);
+        }
         let original = line.tensor;
         let line = self.rising(line, &stem)?;
         let before = self.graph.tensor(line.tensor);
@@ -156,19 +164,6 @@ impl Lowering<'_> {
         {
             return Ok(line);
         }
-        let mut requantize = constants(&line, &grid, numbers);
-        let history = value.history.as_ref().filter(|_| line.tensor == original);
-        let mut verified = false;
-        if let Some(history) = history.filter(|_| !is_shift(&line, &requantize)) {
-            let before = (before.numbers(), before.intervals());
-            let all = &mut self.constants;
-            verified = history.fit(all, quantized, before, &mut requantize)?;
-        }
-        let tensor = self.push(&stem, requantize, &[line.tensor])?;
-        if verified {
-            let name = self.graph.tensor(tensor).name();
-            self.verified.push(name.into());
-        }
         // What was cut off before is cut off after, since rounding keeps the order.
         let end = |end: f64, open: i64| match end.is_infinite() {
             true => open,
@@ -179,6 +174,31 @@ impl Lowering<'_> {
             greatest: grid.greatest.min(end(line.high, grid.greatest)),
             ..grid
         };
+        let mut requantize = constants(&line, &grid, numbers);
+        let history = value.history.as_ref().filter(|_| line.tensor == original);
+        let mut verified = false;
+        if let Some(history) = history.filter(|_| !is_shift(&line, &requantize)) {
+            let before = (before.numbers(), before.intervals());
+            let all = &mut self.constants;
+            let ends = [ends.least, ends.greatest];
+            verified = history.fit(all, quantized, before, &mut requantize, ends)?;
+            // What ties become may follow no line, but a table has it.
+            if !verified
+                && let Some(made) = self.look_up(line.tensor, grid, quantized, numbers, value)?
+            {
+                return Ok(made);
+            }
+        }
+        let before = self.graph.tensor(line.tensor);
+        if line.step() != Some(before.numbers().scale()) && requantize.multiplier.len() == 1 {
+            // A factor is not what the exponents say; one for each channel is not held against them.
+            let channels = before.shape()[0];
+            requantize.multiplier = vec![requantize.multiplier[0]; channels];
+        }
+        let tensor = self.push(&stem, requantize, &[line.tensor])?;
+        if verified {
+            self.verify(tensor);
+        }
         self.within(Line::new(tensor, grid.step), ends, value)
     }
 
@@ -192,10 +212,7 @@ impl Lowering<'_> {
             least: grid.least,
             greatest: grid.greatest,
         };
-        let name = value
-            .label
-            .as_ref()
-            .map_or("clamp".into(), ToString::to_string);
+        let name = value.name("clamp");
         let tensor = self.push(&name, clamp, &[line.tensor])?;
         Ok(Line { tensor, ..line })
     }
@@ -232,7 +249,7 @@ impl Lowering<'_> {
     /// The same line with scales above zero: channels in which it falls, or is the same for all
     /// integers, are multiplied by -1 or 0 first.
     pub(super) fn rising(&mut self, line: Line, stem: &str) -> Result<Line, Error> {
-        if line.scale.iter().all(|&s| s > 0.0) {
+        if line.rises() {
             return Ok(line);
         }
         let tensor = self.graph.tensor(line.tensor);

@@ -33,7 +33,9 @@ pub(super) fn sizes(node: &Node, name: &str, least: usize) -> Result<Vec<usize>,
     let fits = |n: &f64| n.fract() == 0.0 && (least as f64..=LARGEST).contains(n);
     match found.iter().all(fits) {
         true => Ok(found.into_iter().map(|n| n as usize).collect()),
-        false => Err(format!("{name} is {found:?}, expected at least {least}")),
+        false => Err(format!(
+            "{name} is {found:?}, expected whole numbers from {least} to {LARGEST}"
+        )),
     }
 }
 

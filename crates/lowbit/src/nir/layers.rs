@@ -204,6 +204,10 @@ impl Neurons {
         if let Some(min) = dynamics.neuron.min_potential {
             return refused(format!("has min_v {min}, which no field says"));
         }
+        let on_grid = dynamics.quantizers.get(Slot::STATE).is_some();
+        if on_grid && !dynamics.on_grid.is_usual() {
+            return refused("has a leak or overflow of its own, which no field says".into());
+        }
         let firing = dynamics.neuron.firing;
         let parameters = dynamics.parameters(&Device::flex());
         Ok(Self {

@@ -23,7 +23,7 @@ mod sum;
 mod update;
 
 pub(crate) use backend::capture::{RecordedOperator, has_way_back, recorded_index, take_recorded};
-pub(crate) use backend::mark::mark;
+pub(crate) use backend::mark::{Mark, mark};
 pub use backend::profile::{Spent, profile};
 pub use backend::watch::{GradientSink, watch_gradient};
 pub use cross_entropy::{cross_entropy, smoothed_cross_entropy};

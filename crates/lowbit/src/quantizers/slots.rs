@@ -41,7 +41,8 @@ struct LayerSums {
 }
 
 /// Weight and bias of a layer that makes several sums with them in one pass: the weight is quantized
-/// once, and of each it is the whole gradient that is quantized, not each sum's part.
+/// once, and of each the slot `gradient` quantizes the whole gradient, not each sum's part. The bias is
+/// rounded for each sum, whose step may be another.
 #[derive(Debug)]
 pub(crate) struct Parameters<const W: usize> {
     /// How the weight is quantized tells the step of the sums.

@@ -411,7 +411,7 @@ mod tests {
     use crate::data::digits;
     use crate::models::Architecture;
 
-    /// As many at once as it likes, the spikes of an image are the same.
+    /// As many at once as it likes, the spikes of an image are the same where its pixels are the input.
     #[test]
     fn activity_is_counted_in_batches() {
         let device = Device::flex();

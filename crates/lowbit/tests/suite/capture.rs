@@ -19,6 +19,8 @@ use lowbit::config::{Override, QConfig, QPlan};
 use lowbit::ops::{GradientHook, GradientQuantization, quantize_gradient};
 use lowbit::quantizers::{DorefaWeightConfig, FormatQuantizerConfig, QuantizerConfig};
 
+use crate::numbers::numbers;
+
 /// Convolution, normalization and rectifier with a shortcut around them.
 #[derive(Module, Debug)]
 struct Block {
@@ -133,18 +135,6 @@ impl Recurrent {
         let (_, state) = self.lstm.forward(x, None);
         self.fc.forward(state.hidden)
     }
-}
-
-/// Numbers that look random. The backend's generator is the whole process's: a seed here would reach into
-/// networks that other tests draw.
-fn numbers<const D: usize>(shape: [usize; D], first: f32, device: &Device) -> Tensor<D> {
-    let count: usize = shape.iter().product();
-    let number = |i: usize| {
-        let x = (first + 12.9898 * i as f32).sin() * 43_758.547;
-        4.0 * (x - x.floor()) - 2.0
-    };
-    let numbers: Vec<f32> = (0..count).map(number).collect();
-    Tensor::from_data(TensorData::new(numbers, shape), device)
 }
 
 fn images(count: usize, device: &Device) -> Tensor<4> {

@@ -347,13 +347,13 @@ fn a_layer_shares_what_it_says_or_is_refused() {
     let lif = lif.with_quantization(sharing(["weight", "threshold"]));
     assert_eq!(
         refused(&lif),
-        "Lif.share: a Lif has a scale of its own for weight"
+        "Lif.share: Lif has a scale of its own for weight"
     );
     let both = || sharing(["weight", "bias"]);
     let embedding = EmbeddingConfig::new(4, 3).with_quantization(both());
     assert_eq!(
         refused(&embedding),
-        "Embedding.share: a Embedding has a scale of its own for weight"
+        "Embedding.share: Embedding has a scale of its own for weight"
     );
     for bias in [true, false] {
         let linear = LinearConfig::new(2, 2).with_bias(bias);
@@ -394,7 +394,7 @@ fn a_plan_shares_where_the_layer_does() {
     let plan = QPlan::from_toml(&text).unwrap();
     let mut planner = Planner::new(&plan).unwrap();
     let refused = planner.layer("fc", LinearConfig::new(2, 2)).unwrap_err();
-    let message = "fc.share: a Linear has a scale of its own for threshold";
+    let message = "fc.share: Linear has a scale of its own for threshold";
     assert_eq!(refused.to_string(), message);
     let float = QPlan::float();
     let mut layers = Planner::new(&float).unwrap();

@@ -1,11 +1,11 @@
 //! Networks as integers against the simulation that they are made of.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::{relu, softmax};
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Tensor};
 use lowbit::calibrate::calibrate;
 use lowbit::capture::{Captured, prepare};
 use lowbit::config::{Fold, QConfig, QPlan, TqtWidths};
@@ -13,6 +13,8 @@ use lowbit::integer::lower;
 use lowbit::models::{Architecture, Classifier, Network};
 use lowbit::nn;
 use lowbit_int::proof::{Exactness, Proof};
+
+use crate::numbers::numbers;
 
 /// A network with thresholds from random images.
 fn calibrated(name: &str, plan: &QPlan) -> (Network, Tensor<4>) {
@@ -22,11 +24,7 @@ fn calibrated(name: &str, plan: &QPlan) -> (Network, Tensor<4>) {
     let network = architecture
         .init([channels, height, width], classes, plan, 7, &device)
         .unwrap();
-    let images = Tensor::random(
-        [6, channels, height, width],
-        Distribution::Uniform(-1.0, 1.0),
-        &device,
-    );
+    let images = numbers([6, channels, height, width], 0.5, &device) * 0.5;
     let run = |network: &Network| {
         network.forward(images.clone());
     };
@@ -45,13 +43,6 @@ fn assert_equal(name: &str, plan: &QPlan) {
     let comparison = integers
         .compare_tensors(&network, &images, forward)
         .unwrap();
-    for node in integers.graph().nodes() {
-        println!(
-            "  {} {:?}",
-            node.name(),
-            integers.graph().tensor(node.output()).shape()
-        );
-    }
     assert!(comparison.is_equal(), "{name}: {comparison:?}");
     assert!(comparison.tensors.len() > 5, "{comparison:?}");
     let proof = Proof::of(integers.graph());
@@ -183,7 +174,7 @@ fn a_captured_model_has_the_simulations_bits() {
         set.input = { method = \"tqt\", bits = 8 }",
     )
     .unwrap();
-    let x = Tensor::random([6, 2, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
+    let x = numbers([6, 2, 8, 8], 0.25, &device) * 0.5;
     let run = |model: &Stock, x: Tensor<4>| model.forward(x);
     let captured = prepare(model, &plan, &x, run).unwrap();
     let calibration = x.clone();
@@ -204,6 +195,113 @@ fn a_captured_model_has_the_simulations_bits() {
     assert!(comparison.is_equal(), "{comparison:?}");
 }
 
+/// Slots with formats.
+fn slots(formats: &[(&str, &str)]) -> QConfig {
+    let slot = |(name, format): &(&str, &str)| {
+        format!("{name} = {{ method = \"format\", format = \"{format}\" }}\n")
+    };
+    let text: String = formats.iter().map(slot).collect();
+    toml::from_str(&text).unwrap()
+}
+
+/// A normalization that falls, or is the same for all, before a pooling.
+#[derive(Module, Debug)]
+struct Falling {
+    conv: nn::Conv2d,
+    bn: nn::BatchNorm,
+    relu: nn::Relu,
+    pool: nn::MaxPool2d,
+}
+
+impl Falling {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = self.bn.forward(self.conv.forward(x));
+        self.pool.forward(self.relu.forward(x))
+    }
+}
+
+/// Beyond the greatest value for small integers and below zero for large ones, with both signs, with none,
+/// and with the same sign in all channels.
+#[test]
+fn normalizations_that_fall_have_the_simulations_bits() {
+    let device = Device::flex();
+    for gamma in [[-0.1, -0.2, -0.3], [0.1, -0.2, 0.0], [0.2, 0.3, 0.1]] {
+        let conv = slots(&[
+            ("input", "ufixed(4,0)"),
+            ("weight", "fixed(6,0)"),
+            ("output", "ufixed(8,0)"),
+        ]);
+        let mut model = Falling {
+            conv: nn::Conv2dConfig::new([2, 3], [1, 1])
+                .with_bias(false)
+                .with_quantization(conv)
+                .init(&device),
+            bn: nn::BatchNormConfig::new(3).init(&device),
+            relu: nn::ReluConfig::new().init(&device),
+            pool: nn::MaxPool2dConfig::new([2, 2])
+                .with_quantization(slots(&[("output", "fixed(8,3)")]))
+                .init(&device),
+        };
+        let weight = [[9.0, 11.0], [17.0, -4.0], [3.0, 8.0]];
+        let weight = Tensor::<2>::from_floats(weight, &device).reshape([3, 2, 1, 1]);
+        model.conv.weight = Param::from_tensor(weight);
+        model.bn.gamma = Param::from_tensor(Tensor::from_floats(gamma, &device));
+        model.bn.beta = Param::from_tensor(Tensor::from_floats([20.0, 20.0, 2.0], &device));
+        let forward = |model: &Falling, x: Tensor<4>| model.forward(x);
+        let example = Tensor::zeros([1, 2, 6, 6], &device);
+        let integers = lower(&model, &example, forward).unwrap_or_else(|e| panic!("{e}"));
+        let random = integers.random(100, 0, 9).remove(0);
+        let x = Tensor::<4>::from_data(random, &device);
+        let comparison = integers.compare_tensors(&model, &x, forward).unwrap();
+        assert!(comparison.is_equal(), "{gamma:?}: {comparison:?}");
+        let numbers: u64 = comparison.tensors.iter().map(|t| t.numbers).sum();
+        // Input, the convolution's result, and the pooling's, each once.
+        assert_eq!(numbers, 100 * (2 * 36 + 3 * 36 + 3 * 9));
+        let verified = integers.verified();
+        assert_eq!(verified.len(), usize::from(gamma[1] > 0.0), "{verified:?}");
+    }
+}
+
+/// A factor between two grids of powers of two.
+#[derive(Module, Debug)]
+struct Scaled {
+    first: nn::Linear,
+    last: nn::Linear,
+}
+
+#[test]
+fn factors_between_grids_have_the_simulations_bits() {
+    let device = Device::flex();
+    let linear = |inputs, outputs, input| {
+        let formats = [
+            ("input", input),
+            ("weight", "fixed(6,4)"),
+            ("output", "fixed(8,4)"),
+        ];
+        nn::LinearConfig::new(inputs, outputs)
+            .with_bias(false)
+            .with_quantization(slots(&formats))
+            .init(&device)
+    };
+    let model = Scaled {
+        first: linear(5, 4, "fixed(8,5)"),
+        last: linear(4, 3, "fixed(6,3)"),
+    };
+    for factor in [0.5, 4.0, -0.25, 0.3] {
+        let forward =
+            move |model: &Scaled, x: Tensor<2>| model.last.forward(model.first.forward(x) * factor);
+        let example = Tensor::zeros([1, 5], &device);
+        let integers = lower(&model, &example, forward).unwrap_or_else(|e| panic!("{factor}: {e}"));
+        // What falls, and 0.3, whose ties go where its float says, are tables.
+        let verified = usize::from(factor == 0.3 || factor < 0.0);
+        assert_eq!(integers.verified().len(), verified, "{factor}");
+        let random = integers.random(200, 0, 4).remove(0);
+        let x = Tensor::<2>::from_data(random, &device);
+        let comparison = integers.compare_tensors(&model, &x, forward).unwrap();
+        assert!(comparison.is_equal(), "{factor}: {comparison:?}");
+    }
+}
+
 /// Two linear layers and functions between them.
 #[derive(Module, Debug)]
 struct Functions {
@@ -218,26 +316,21 @@ struct Functions {
 fn functions_become_tables() {
     let device = Device::flex();
     let linear = |inputs, outputs, input: &str| {
-        let slot = |name: &str, format: &str| {
-            format!("{name} = {{ method = \"format\", format = \"{format}\" }}\n")
-        };
-        let slots = [
-            slot("input", input),
-            slot("weight", "fixed(6,4)"),
-            slot("bias", "fixed(12,8)"),
-            slot("output", "fixed(8,4)"),
-        ]
-        .concat();
-        let slots: QConfig = toml::from_str(&slots).unwrap();
+        let slots = slots(&[
+            ("input", input),
+            ("weight", "fixed(6,4)"),
+            ("bias", "fixed(12,8)"),
+            ("output", "fixed(8,4)"),
+        ]);
         nn::LinearConfig::new(inputs, outputs)
             .with_quantization(slots)
             .init(&device)
     };
-    let slots = "output = { method = \"format\", format = \"fixed(8,5)\" }";
-    let slots: QConfig = toml::from_str(slots).unwrap();
     let model = Functions {
         first: linear(5, 4, "fixed(8,5)"),
-        gelu: nn::GeluConfig::new().with_quantization(slots).init(&device),
+        gelu: nn::GeluConfig::new()
+            .with_quantization(slots(&[("output", "fixed(8,5)")]))
+            .init(&device),
         leaky: nn::LeakyReluConfig::new().init(&device),
         last: linear(4, 3, "fixed(8,6)"),
     };
@@ -245,7 +338,7 @@ fn functions_become_tables() {
         let x = model.gelu.forward(model.first.forward(x));
         model.last.forward(model.leaky.forward(x))
     };
-    let x = Tensor::random([40, 5], Distribution::Uniform(-4.0, 4.0), &device);
+    let x = numbers([40, 5], 0.75, &device) * 2.0;
     let integers = lower(&model, &x, forward).unwrap_or_else(|e| panic!("{e}"));
     let comparison = integers.compare_tensors(&model, &x, forward).unwrap();
     assert!(comparison.is_equal(), "{comparison:?}");
@@ -293,6 +386,13 @@ fn what_is_on_no_grid_is_named() {
         (
             format!("[first]\n{weight}input = {{ method = \"format\", format = \"e4m3\" }}"),
             "conv1.input: is quantized to numbers that are on no grid",
+        ),
+        (
+            format!(
+                "[first]\n{weight}input = {{ method = \"format\", format = \"unit(4)\", \
+                 rounding = \"toward-zero\" }}"
+            ),
+            "conv1.input: is not rounded to the nearest of a grid",
         ),
         (
             format!("[first]\n{weight}{input}[default]\n{weight}{input}"),

@@ -11,7 +11,7 @@ use lowbit::nn::{
     Conv2dConfig, CubaLifConfig, DecayConfig, ExpLeakConfig, FiringThresholdConfig, IafConfig,
     LifConfig, LinearConfig,
 };
-use lowbit::ops::Reset;
+use lowbit::ops::{Leak, Overflow, Reset};
 use lowbit::quantizers::{FormatQuantizerConfig, QuantizerConfig, TrainedThresholdConfig};
 use serde::Deserialize;
 
@@ -320,6 +320,16 @@ fn what_no_node_has_is_named() {
         lif(LifConfig::new(half()).with_min_v(Some(-1.0))),
         "Lif: has min_v -1, which no field says"
     );
+    let state = toml::from_str("state = { method = \"format\", format = \"fixed(16,8)\" }");
+    let on_grid = LifConfig::new(half()).with_quantization(state.unwrap());
+    assert_eq!(
+        lif(on_grid.clone().with_leak(Leak::ShiftToZero)),
+        "Lif: has a leak or overflow of its own, which no field says"
+    );
+    assert_eq!(
+        lif(on_grid.with_overflow(Overflow::Wrap)),
+        "Lif: has a leak or overflow of its own, which no field says"
+    );
     assert_eq!(
         lif(LifConfig::new(half().with_neurons(Some(2)))),
         "Lif: mem has 2 numbers for 3 neurons"
@@ -472,7 +482,11 @@ fn nodes_that_do_not_fit_are_named() {
             grouped(3),
             "a weight of shape [4, 1, 3] reads an input of shape [3, 4] in 3 groups",
         ),
-        (&[3, 4], grouped(0), "groups is [0.0], expected at least 1"),
+        (
+            &[3, 4],
+            grouped(0),
+            "groups is [0.0], expected whole numbers from 1 to 16777216",
+        ),
         (
             &[1, 4],
             convolution("Conv1d", &[4, 1, 0]),
@@ -501,7 +515,7 @@ fn nodes_that_do_not_fit_are_named() {
         (
             &[1, 4, 4],
             convolution("Conv2d", &[4, 1, 3, 3]).with("stride", Array::integer(0)),
-            "stride is [0.0], expected at least 1",
+            "stride is [0.0], expected whole numbers from 1 to 16777216",
         ),
         (
             &[1, 4, 4],
@@ -511,7 +525,7 @@ fn nodes_that_do_not_fit_are_named() {
         (
             &[1, 4, 4],
             convolution("Conv2d", &[4, 1, 3, 3]).with("padding", Array::integer(-1)),
-            "padding is [-1.0], expected at least 0",
+            "padding is [-1.0], expected whole numbers from 0 to 16777216",
         ),
         (&[1, 4, 2], sum, "windows that reach over 3 do not fit 2"),
         (&[4, 4], flat(2), "end_dim is 2, of 2 dimensions"),
@@ -587,11 +601,11 @@ fn graphs_that_do_not_fit_are_named() {
     };
     assert_eq!(
         refused(&chain(&[0])),
-        "input: shape is [0.0], expected at least 1"
+        "input: shape is [0.0], expected whole numbers from 1 to 16777216"
     );
     assert_eq!(
         changed(&|graph| input(graph, Array::vector(vec![1.5]))),
-        "input: shape is [1.5], expected at least 1"
+        "input: shape is [1.5], expected whole numbers from 1 to 16777216"
     );
     assert_eq!(
         changed(&|graph| input(graph, Array::integers(vec![1 << 20; 4]))),

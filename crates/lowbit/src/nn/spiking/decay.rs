@@ -120,8 +120,10 @@ impl Decay {
         let tau = self.tau.as_ref().expect("a decay has one of both");
         let tau = quantizers.parameter(Slot::TAU, tau.val()).quantized();
         // So short a time constant leaves nothing, as one that was rounded to zero, whose reciprocal has
-        // no gradient.
-        let tau = tau.clamp_min(self.dt * LEAST_TAU);
+        // no gradient; in Euler's step nothing is left by one of `dt`.
+        let short = tau.clone().lower_elem(self.dt * LEAST_TAU);
+        let nothing = if self.euler { 1.0 } else { LEAST_TAU };
+        let tau = tau.mask_fill(short, self.dt * nothing);
         let rate = tau.recip() * self.dt;
         let alpha = if self.euler {
             1.0 - rate

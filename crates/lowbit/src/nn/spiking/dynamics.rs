@@ -9,14 +9,14 @@ use super::threshold::FiringThresholdConfig;
 use crate::Error;
 use crate::config::Description;
 use crate::ops::{
-    self, Firing, Grid, Leak, Neuron, NeuronParameters, Overflow, Reset, Surrogate, spiking,
-    spiking_with_state,
+    self, Firing, Grid, Leak, LeakRounding, Neuron, NeuronParameters, Overflow, Reset, Surrogate,
+    spiking, spiking_with_state,
 };
 use crate::quantizers::{Channels, Quantizer, Quantizers, Slot, Taps, is_measuring, is_observing};
 
 /// How a state goes on on a grid: what the slot `state` does not say.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OnGrid {
+pub(crate) struct OnGrid {
     leak: Leak,
     overflow: Overflow,
 }
@@ -24,6 +24,12 @@ pub(super) struct OnGrid {
 impl OnGrid {
     pub(super) fn new(leak: Leak, overflow: Overflow) -> Self {
         Self { leak, overflow }
+    }
+
+    /// Whether it is that of a layer that was not told.
+    pub(crate) fn is_usual(self) -> bool {
+        let leak = Leak::Product(LeakRounding::Nearest);
+        (self.leak, self.overflow) == (leak, Overflow::Saturate)
     }
 }
 
@@ -191,7 +197,7 @@ pub(super) fn recurrent_weight(
 /// A layer's neurons on their way through time.
 pub(crate) struct Dynamics<'a> {
     pub(crate) neuron: Neuron,
-    pub(super) on_grid: OnGrid,
+    pub(crate) on_grid: OnGrid,
     /// A membrane without one keeps all.
     pub(super) mem: Option<&'a Decay>,
     pub(super) syn: Option<&'a Decay>,
@@ -199,7 +205,7 @@ pub(crate) struct Dynamics<'a> {
     pub(super) threshold: Option<&'a Param<Tensor<1>>>,
     /// `[neurons, neurons]`, from the spikes of the step before.
     pub(crate) weight: Option<&'a Param<Tensor<2>>>,
-    pub(super) quantizers: &'a Quantizers,
+    pub(crate) quantizers: &'a Quantizers,
 }
 
 impl Dynamics<'_> {

@@ -467,17 +467,20 @@ fn a_state_learns_its_step() {
 #[test]
 fn a_time_constant_of_zero_keeps_nothing() {
     let device = Device::flex().autodiff();
-    let config = LifConfig::new(DecayConfig::tau(0.3).with_trained(true)).with_norm_input(false);
-    let slots = QConfig::new().with("tau", format("fixed(8,0)"));
-    let layer = config.with_quantization(slots).init(&device);
-    let x = Tensor::<3>::from_data(wave(SHAPE), &device);
-    let made = layer.forward(x.clone());
-    let fires = |x: f32| f32::from(u8::from(x >= 1.0));
-    let expected: Vec<f32> = numbers(x).into_iter().map(fires).collect();
-    assert_eq!(numbers(made.clone()), expected);
-    let grads = made.sum().backward();
-    let tau = layer.mem.tau.as_ref().unwrap().val();
-    assert!(numbers(tau.grad(&grads).unwrap())[0].is_finite());
+    for euler in [false, true] {
+        let decay = DecayConfig::tau(0.3).with_trained(true).with_euler(euler);
+        let config = LifConfig::new(decay).with_norm_input(false);
+        let slots = QConfig::new().with("tau", format("fixed(8,0)"));
+        let layer = config.with_quantization(slots).init(&device);
+        let x = Tensor::<3>::from_data(wave(SHAPE), &device);
+        let made = layer.forward(x.clone());
+        let fires = |x: f32| f32::from(u8::from(x >= 1.0));
+        let expected: Vec<f32> = numbers(x).into_iter().map(fires).collect();
+        assert_eq!(numbers(made.clone()), expected);
+        let grads = made.sum().backward();
+        let tau = layer.mem.tau.as_ref().unwrap().val();
+        assert!(numbers(tau.grad(&grads).unwrap())[0].is_finite());
+    }
 }
 
 /// A state in a format that is no grid is rounded after each step.

@@ -6,20 +6,17 @@ use burn::tensor::Tensor;
 
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator};
 
-/// `x` itself, of which a recording says that it is the tensor in `slot` of the layer at the path
-/// `layer`. Any shape.
-pub(crate) fn mark<const D: usize>(x: Tensor<D>, layer: &str, slot: &str) -> Tensor<D> {
-    let mark = Mark {
-        layer: layer.into(),
-        slot: slot.into(),
-    };
+/// `x` itself, of which a recording says where it passes. Any shape.
+pub(crate) fn mark<const D: usize>(x: Tensor<D>, mark: Mark) -> Tensor<D> {
     operator::run(mark, vec![x.into_dispatch()])
 }
 
-/// The operator behind [`mark()`].
+/// The operator behind [`mark()`]: the tensor is that in a slot of a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
+    /// The layer's path.
     pub(crate) layer: String,
+    pub(crate) layer_type: String,
     pub(crate) slot: String,
 }
 

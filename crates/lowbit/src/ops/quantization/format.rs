@@ -70,6 +70,16 @@ pub fn fake_quantize<const D: usize>(
     quantize.apply(x, Vec::new())
 }
 
+/// Whether a format's values are all the integers of its range times a step, and what is beyond them
+/// becomes the nearer end.
+pub(crate) fn has_all_integers(format: &Format) -> bool {
+    match format {
+        Format::Fixed(fixed) => fixed.overflow() == Overflow::Clamp,
+        Format::Integer(_) => true,
+        _ => false,
+    }
+}
+
 /// The same format before it clamps, where that is another.
 fn before_clamping(format: &Format) -> Option<Format> {
     match format {
@@ -229,23 +239,22 @@ impl Pointwise for FakeQuantize {
     }
 
     fn grids(&self, _parameters: &[Vec<f32>]) -> Option<(Vec<ValueGrid>, usize)> {
-        if let Format::Unit(unit) = &self.format {
-            let steps = unit.steps();
-            let grid = ValueGrid::new(1.0 / f64::from(steps), [0, steps.into()]);
-            return Some((vec![grid], 0));
-        }
-        let IntegerRange { exponent, min, max } = self.format.integer_range()?;
-        let all = match &self.format {
-            Format::Fixed(fixed) => fixed.overflow() == Overflow::Clamp,
-            Format::Integer(_) => true,
-            _ => false,
+        let nearest = self.rounding == Rounding::NearestEven;
+        let (grid, all) = match &self.format {
+            Format::Unit(unit) => {
+                let steps = unit.steps();
+                let step = 1.0 / f64::from(steps);
+                (ValueGrid::new(step, [0, steps.into()]), true)
+            }
+            format => {
+                let IntegerRange { exponent, min, max } = format.integer_range()?;
+                let integers = [i64::try_from(min).ok()?, i64::try_from(max).ok()?];
+                let step = f64::from(exponent).exp2();
+                (ValueGrid::new(step, integers), has_all_integers(format))
+            }
         };
-        let integers = [i64::try_from(min).ok()?, i64::try_from(max).ok()?];
-        let grid = ValueGrid {
-            nearest: all && self.rounding == Rounding::NearestEven,
-            ..ValueGrid::new(f64::from(exponent).exp2(), integers)
-        };
-        Some((vec![grid], 0))
+        let nearest = all && nearest;
+        Some((vec![ValueGrid { nearest, ..grid }], 0))
     }
 
     fn prepare(&self, _parameters: &[FlexTensor]) -> PreparedFormat {

@@ -37,6 +37,7 @@ use threshold::TrainedThreshold;
 pub use affine::affine;
 pub use clip::learned_clip;
 pub use dorefa::{DorefaReading, dorefa_weight, dorefa_weight_as};
+pub(crate) use format::has_all_integers;
 pub use format::{ClampedGradient, fake_quantize};
 pub use gradient::{
     GradientFunction, GradientHook, GradientQuantization, GradientRange, TwoWay, quantize_gradient,

@@ -13,7 +13,9 @@ use lowbit_formats::{Codebook, Format, Rounding};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::ops::{ClampedGradient, GradientHook, GradientQuantization, Operand, Quantization};
+use crate::ops::{
+    ClampedGradient, GradientHook, GradientQuantization, Operand, Quantization, has_all_integers,
+};
 use crate::quantizers::integers::Integers;
 use crate::quantizers::methods::method::{Channels, Method, TensorKind};
 use crate::quantizers::number::Number;
@@ -268,12 +270,13 @@ impl FormatQuantizer {
         }
     }
 
-    /// The integers that a kernel may round to itself: those of a format that rounds to the nearest, where
-    /// it rounds now.
+    /// The integers that a kernel may round to itself: those of a format that has all of a range, clamps and
+    /// rounds to the nearest, where it rounds now.
     pub(crate) fn nearest_integers(&self) -> Option<Integers> {
         let now = self.switch.is_on() && !is_observing();
         let nearest = self.config.rounding == Rounding::default();
-        (now && nearest).then(|| self.integers()).flatten()
+        let all = has_all_integers(&self.config.format);
+        (now && nearest && all).then(|| self.integers()).flatten()
     }
 
     fn hooks(&self) -> Vec<GradientHook> {

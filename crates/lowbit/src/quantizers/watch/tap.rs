@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::ops::{GradientSink, Operand, mark, watch_gradient};
+use crate::ops::{GradientSink, Mark, Operand, mark, watch_gradient};
 use crate::quantizers::watch::{ModulePath, Place, Selection};
 
 /// A tensor of a layer, as it passed by.
@@ -142,9 +142,15 @@ impl Drop for Taps {
 /// What the taps on this thread make of a tensor of the layer `id`: the tensor itself, to be used
 /// in its place.
 pub(crate) fn pass<const D: usize>(id: ParamId, slot: &str, x: Tensor<D>) -> Tensor<D> {
-    let marked = MARKS.with_borrow(|layers| Some(layers.as_ref()?.get(&id)?.0.clone()));
-    if let Some(layer) = marked {
-        return mark(x, &layer, slot);
+    let marked = MARKS.with_borrow(|layers| layers.as_ref()?.get(&id).cloned());
+    if let Some((layer, layer_type)) = marked {
+        let slot = slot.into();
+        let at = Mark {
+            layer,
+            layer_type,
+            slot,
+        };
+        return mark(x, at);
     }
     TAPS.with_borrow_mut(|taps| {
         let Some(taps) = taps else { return x };
