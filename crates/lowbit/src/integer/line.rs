@@ -45,8 +45,9 @@ impl Value {
 /// What it is.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
-    /// One of the network's inputs, which are in float until they are quantized.
-    Input(usize),
+    /// One of the network's inputs, which are in float until they are quantized, and whether it was made
+    /// one dimension.
+    Input { of: usize, flat: bool },
     /// A line of integers.
     Line(Line),
     /// A function of each integer of a tensor, which the value's history has.

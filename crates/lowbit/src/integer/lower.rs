@@ -13,10 +13,11 @@ use super::constants::Constants;
 use super::exhaustive::{History, is_of_each_number};
 use super::join::Arithmetic;
 use super::line::{Kind, Line, Value};
+use super::pool::{adaptive, sliding};
 use crate::Error;
 use crate::capture::replay::name;
 use crate::ops::{
-    self, Activation, Meaning, OperandQuantization, Pooling, ProductKind, RecordedOperator,
+    Activation, Meaning, OperandQuantization, Pooling, ProductKind, RecordedOperator,
     recorded_index,
 };
 use crate::quantizers::{Place, Slot};
@@ -63,7 +64,7 @@ impl<'a> Lowering<'a> {
         inputs: &[(TensorId, Vec<usize>)],
     ) -> Self {
         let input = |(i, (id, _)): (usize, &(TensorId, _))| {
-            let kind = Kind::Input(i);
+            let kind = Kind::Input { of: i, flat: false };
             let value = Value {
                 kind,
                 place: None,
@@ -143,7 +144,7 @@ impl<'a> Lowering<'a> {
                     _ => known.then(operation, out.id),
                 });
             }
-            Kind::Input(_) => return None,
+            Kind::Input { .. } => return None,
         };
         let numbers = self.graph.tensor(line.tensor).numbers();
         if numbers.exponent().is_some() && line.is_whole() && line.step() == Some(numbers.scale()) {
@@ -154,9 +155,12 @@ impl<'a> Lowering<'a> {
         match (meaning, operation) {
             // The greatest of several is one of them; where the line falls, other integers are pooled.
             (Some(Meaning::Pool(Pooling::Max(_))), _)
-            | (_, OperationIr::Module(ModuleOperationIr::MaxPool2d(_))) => {
-                matches!(&read.kind, Kind::Line(line) if line.rises()).then_some(known)
-            }
+            | (
+                _,
+                OperationIr::Module(
+                    ModuleOperationIr::MaxPool1d(_) | ModuleOperationIr::MaxPool2d(_),
+                ),
+            ) => matches!(&read.kind, Kind::Line(line) if line.rises()).then_some(known),
             (
                 Some(
                     Meaning::Same
@@ -173,8 +177,9 @@ impl<'a> Lowering<'a> {
                 | OperationIr::NumericFloat(..),
             ) => Some(known.then(operation, out.id)),
             // To the shape that it has.
-            (_, OperationIr::BaseFloat(_)) if matches!(&read.kind, Kind::Line(before) if before.tensor == line.tensor) => {
-                Some(known)
+            (_, OperationIr::BaseFloat(_)) => {
+                let same = matches!(&read.kind, Kind::Line(before) if before.tensor == line.tensor);
+                (same && known.source.shape.len() == out.shape.len()).then_some(known)
             }
             _ => None,
         }
@@ -263,8 +268,20 @@ impl<'a> Lowering<'a> {
             OperationIr::Activation(ActivationOperationIr::Relu(d)) => {
                 self.activation(Activation::Relu, &d.input)
             }
+            OperationIr::Module(Module::Conv1d(d)) => {
+                let kind = ProductKind::Conv1d(d.options.clone().into());
+                self.product_of(&kind, [&d.x, &d.weight], d.bias.as_ref())
+            }
             OperationIr::Module(Module::Conv2d(d)) => {
                 let kind = ProductKind::Conv2d(d.options.clone().into());
+                self.product_of(&kind, [&d.x, &d.weight], d.bias.as_ref())
+            }
+            OperationIr::Module(Module::ConvTranspose1d(d)) => {
+                let kind = ProductKind::ConvTranspose1d(d.options.clone().into());
+                self.product_of(&kind, [&d.x, &d.weight], d.bias.as_ref())
+            }
+            OperationIr::Module(Module::ConvTranspose2d(d)) => {
+                let kind = ProductKind::ConvTranspose2d(d.options.clone().into());
                 self.product_of(&kind, [&d.x, &d.weight], d.bias.as_ref())
             }
             OperationIr::Module(Module::Linear(d)) => {
@@ -274,26 +291,27 @@ impl<'a> Lowering<'a> {
                 let inputs = [&d.x, &d.gamma, &d.beta, &d.mean, &d.variance].map(Clone::clone);
                 self.norm(&inputs, d.epsilon.elem())
             }
+            OperationIr::Module(Module::MaxPool1d(d)) if !d.ceil_mode => {
+                let windows = sliding([d.kernel_size], [d.stride], [d.padding], [d.dilation]);
+                self.max_pool(windows, &d.x)
+            }
             OperationIr::Module(Module::MaxPool2d(d)) if !d.ceil_mode => {
-                let pooling = Pooling::Max(ops::Sliding {
-                    size: d.kernel_size,
-                    stride: d.stride,
-                    padding: d.padding,
-                    dilation: d.dilation,
-                });
-                self.pool(pooling, &d.x)
+                let windows = sliding(d.kernel_size, d.stride, d.padding, d.dilation);
+                self.max_pool(windows, &d.x)
+            }
+            OperationIr::Module(Module::AvgPool1d(d)) if !d.ceil_mode => {
+                let windows = sliding([d.kernel_size], [d.stride], [d.padding], [1]);
+                self.average_pool(windows, d.count_include_pad, &d.x)
             }
             OperationIr::Module(Module::AvgPool2d(d)) if !d.ceil_mode => {
-                let sliding = ops::Sliding {
-                    size: d.kernel_size,
-                    stride: d.stride,
-                    padding: d.padding,
-                    dilation: [1, 1],
-                };
-                self.pool(Pooling::Average(sliding, d.count_include_pad), &d.x)
+                let windows = sliding(d.kernel_size, d.stride, d.padding, [1, 1]);
+                self.average_pool(windows, d.count_include_pad, &d.x)
+            }
+            OperationIr::Module(Module::AdaptiveAvgPool1d(d)) => {
+                self.average_pool(adaptive([d.output_size]), false, &d.x)
             }
             OperationIr::Module(Module::AdaptiveAvgPool2d(d)) => {
-                self.pool(Pooling::AdaptiveAverage(d.output_size), &d.x)
+                self.average_pool(adaptive(d.output_size), false, &d.x)
             }
             operation if is_of_each_number(operation) => {
                 let input = operation.inputs().next();
@@ -357,7 +375,10 @@ impl<'a> Lowering<'a> {
             return;
         };
         let known = |(p, tensor): &(Place, _)| p == place && *tensor == line.tensor;
-        if line.is_whole() && line.step().is_some() && !self.places.iter().any(known) {
+        // A factor alone, such as that of a fresh normalization, is told where it is quantized.
+        let scale = self.graph.tensor(line.tensor).numbers().scale();
+        let as_it_is = line.is_whole() && line.step() == Some(scale);
+        if as_it_is && !self.places.iter().any(known) {
             self.places.push((place.clone(), line.tensor));
         }
     }
@@ -435,7 +456,7 @@ impl<'a> Lowering<'a> {
     pub(super) fn line(&self, value: &Value) -> Result<Line, Error> {
         match &value.kind {
             Kind::Line(line) => Ok(line.clone()),
-            Kind::Input(_) => Err(no_grid(value, "is not quantized")),
+            Kind::Input { .. } => Err(no_grid(value, "is not quantized")),
             Kind::Function(_) => Err(no_grid(value, "is a function, and is not quantized")),
         }
     }
@@ -465,15 +486,25 @@ impl<'a> Lowering<'a> {
         let (Some(from), Some(to)) = (x.shape.get(1..), out.shape.get(1..)) else {
             return Err(no_grid(&value, "is reshaped over the batch"));
         };
-        if from == to && x.shape[0] == out.shape[0] {
+        let in_graph = match &value.kind {
+            Kind::Input { of, .. } => &self.input_shapes[*of],
+            Kind::Line(line) => self.graph.tensor(line.tensor).shape(),
+            Kind::Function(_) => from,
+        };
+        let elements: usize = from.iter().product();
+        let same_batch = x.shape[0] == out.shape[0];
+        if same_batch && (from == to || is_row_of(in_graph, from, to)) {
             return Ok(value);
         }
-        let line = self.line(&value)?;
-        let elements: usize = from.iter().product();
-        if to != [elements] || x.shape[0] != out.shape[0] {
+        if to != [elements] || !same_batch {
             let text = format!("is reshaped from {from:?} to {to:?}, expected one dimension");
             return Err(no_grid(&value, &text));
         }
+        if let Kind::Input { of, .. } = value.kind {
+            let kind = Kind::Input { of, flat: true };
+            return Ok(Value { kind, ..value });
+        }
+        let line = self.line(&value)?;
         let tensor = self.push(&stem(&value, "flatten"), Flatten {}, &[line.tensor])?;
         let times = elements / from[0];
         Ok(Value::made(
@@ -481,6 +512,16 @@ impl<'a> Lowering<'a> {
             value.reader(),
         ))
     }
+}
+
+/// Whether a reshaping makes an image of one row of a sequence, or the sequence of it again, as a
+/// convolution of one dimension does that is made by one of two. The graph has the sequence.
+fn is_row_of(sequence: &[usize], from: &[usize], to: &[usize]) -> bool {
+    let [channels, length] = *sequence else {
+        return false;
+    };
+    let row = [channels, 1, length];
+    (from == sequence && to == row) || (from == row && to == sequence)
 }
 
 /// The clamp of a line's integers, where its ends are integers.
@@ -510,7 +551,7 @@ pub(super) fn stem(value: &Value, otherwise: &str) -> String {
 /// That a value is on no grid.
 pub(super) fn no_grid(value: &Value, reason: &str) -> Error {
     let otherwise = match value.kind {
-        Kind::Input(_) => "input",
+        Kind::Input { .. } => "input",
         Kind::Line(_) | Kind::Function(_) => "a tensor between two layers",
     };
     Error::capture(value.name(otherwise), reason)

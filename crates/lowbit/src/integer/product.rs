@@ -1,8 +1,9 @@
 //! Convolutions and linear layers.
 
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn_ir::TensorIr;
-use lowbit_int::Numbers;
 use lowbit_int::ops::{Convolution, Linear, Sliding, Weights};
+use lowbit_int::{Numbers, Operator};
 
 use super::constants::Integers;
 use super::line::{Kind, Line, Value, exponent};
@@ -85,27 +86,18 @@ impl Lowering<'_> {
             return Err(no_grid(&value, "gets a bias that depends on the input"));
         }
         let (bias, offset) = split_bias(bias, &sums);
-        let channels = weight.shape[0];
         let weights = weight
             .weights()
             .map_err(|reason| Error::capture(&name, reason))?;
         let unit = weights.numbers.scale();
-        let tensor = match kind {
-            ProductKind::Linear => self.push(&name, Linear { weights, bias }, &[line.tensor]),
-            ProductKind::Conv2d(options) => {
-                let sliding = Sliding {
-                    stride: options.stride.to_vec(),
-                    padding: options.padding.map(|(a, b)| [a, b]).to_vec(),
-                    dilation: options.dilation.to_vec(),
-                };
-                let convolution = Convolution::new(weights, bias);
-                let convolution = convolution
-                    .with_sliding(sliding)
-                    .with_groups(options.groups);
-                self.push(&name, convolution, &[line.tensor])
+        let operator = match kind.convolution() {
+            Some(moves) => {
+                let is_sequence = self.graph.tensor(line.tensor).shape().len() == 2;
+                moves.operator(weights, bias, is_sequence).into()
             }
-        }?;
-        debug_assert_eq!(channels, self.graph.tensor(tensor).shape()[0]);
+            None => Operator::from(Linear { weights, bias }),
+        };
+        let tensor = self.push(&name, operator, &[line.tensor])?;
         let scale = match sums[..] {
             [_] => unit * step,
             _ => 1.0,
@@ -118,7 +110,7 @@ impl Lowering<'_> {
         Ok(Value::made(Kind::Line(line), value.reader()))
     }
 
-    /// The weight, `[out, ..]`.
+    /// The weight, as the operator of the graph has it.
     fn weight(
         &self,
         kind: &ProductKind,
@@ -127,11 +119,120 @@ impl Lowering<'_> {
         quantization: &OperandQuantization,
     ) -> Option<Weight> {
         let integers = self.constants.integers(tensor, quantization, parameters)?;
-        let integers = match kind {
-            ProductKind::Linear => transposed(integers),
-            ProductKind::Conv2d(_) => integers,
-        };
-        Weight::of(integers)
+        match kind.convolution() {
+            None => Weight::of(transposed(integers), Outputs::first),
+            Some(moves) if moves.output_padding.is_some() => {
+                Weight::of(integers, |shape| Outputs::second(shape, moves.groups))
+            }
+            Some(_) => Weight::of(integers, Outputs::first),
+        }
+    }
+}
+
+/// How the window of a convolution moves.
+struct Moves {
+    sliding: Sliding,
+    groups: usize,
+    /// Of a transposed one.
+    output_padding: Option<Vec<usize>>,
+}
+
+impl ProductKind {
+    /// How the window moves, of a convolution.
+    fn convolution(&self) -> Option<Moves> {
+        fn plain<const D: usize>(options: &ConvOptions<D>) -> Moves {
+            Moves {
+                sliding: Sliding {
+                    stride: options.stride.to_vec(),
+                    padding: options.padding.map(|(a, b)| [a, b]).to_vec(),
+                    dilation: options.dilation.to_vec(),
+                },
+                groups: options.groups,
+                output_padding: None,
+            }
+        }
+        fn transposed<const D: usize>(options: &ConvTransposeOptions<D>) -> Moves {
+            Moves {
+                sliding: Sliding {
+                    stride: options.stride.to_vec(),
+                    padding: options.padding.map(|p| [p, p]).to_vec(),
+                    dilation: options.dilation.to_vec(),
+                },
+                groups: options.groups,
+                output_padding: Some(options.padding_out.to_vec()),
+            }
+        }
+        match self {
+            Self::Conv1d(options) => Some(plain(options)),
+            Self::Conv2d(options) => Some(plain(options)),
+            Self::ConvTranspose1d(options) => Some(transposed(options)),
+            Self::ConvTranspose2d(options) => Some(transposed(options)),
+            Self::Linear => None,
+        }
+    }
+}
+
+impl Moves {
+    /// The operator. Over a sequence a convolution of images of one row is one of sequences.
+    fn operator(
+        mut self,
+        mut weights: Weights,
+        bias: Option<Vec<i64>>,
+        is_sequence: bool,
+    ) -> Convolution {
+        if is_sequence && weights.shape.len() == 4 {
+            weights.shape.remove(2);
+            let sliding = &mut self.sliding;
+            (sliding.stride, sliding.dilation) =
+                (sliding.stride.split_off(1), sliding.dilation.split_off(1));
+            sliding.padding = sliding.padding.split_off(1);
+        }
+        let convolution = Convolution::new(weights, bias);
+        let convolution = convolution
+            .with_sliding(self.sliding)
+            .with_groups(self.groups);
+        match self.output_padding {
+            Some(padding) => convolution.with_transposed(padding),
+            None => convolution,
+        }
+    }
+}
+
+/// Where the output channels lie in a weight.
+struct Outputs {
+    count: usize,
+    /// How many numbers of a channel lie beside each other, and of how many inputs.
+    beside: usize,
+    inputs: usize,
+    /// Output channels that share their inputs.
+    of_group: usize,
+}
+
+impl Outputs {
+    /// `[out, ..]`
+    fn first(shape: &[usize]) -> Self {
+        Self {
+            count: shape[0],
+            beside: shape[1..].iter().product(),
+            inputs: 1,
+            of_group: 1,
+        }
+    }
+
+    /// `[in, out / groups, ..]`
+    fn second(shape: &[usize], groups: usize) -> Self {
+        Self {
+            count: shape[1] * groups,
+            beside: shape[2..].iter().product(),
+            inputs: shape[0] / groups,
+            of_group: shape[1],
+        }
+    }
+
+    /// The channel of a number of the weight.
+    fn channel(&self, place: usize) -> usize {
+        let row = place / self.beside;
+        row / (self.inputs * self.of_group) * self.of_group + row % self.of_group
     }
 }
 
@@ -149,14 +250,16 @@ fn transposed(x: Integers) -> Integers {
 
 impl Weight {
     /// The weight, if each channel has one step. Powers of two become the finest of them for all.
-    fn of(x: Integers) -> Option<Self> {
-        let channels = x.shape[0];
-        let inner = x.integers.len() / channels;
-        let steps = x.steps.chunks(inner).map(|steps| {
-            let alike = steps.iter().all(|&s| s == steps[0]);
-            (alike && steps[0] > 0.0).then_some(steps[0])
-        });
-        let steps: Vec<f64> = steps.collect::<Option<_>>()?;
+    fn of(x: Integers, outputs: impl FnOnce(&[usize]) -> Outputs) -> Option<Self> {
+        let outputs = outputs(&x.shape);
+        let mut steps = vec![None; outputs.count];
+        for (place, &step) in x.steps.iter().enumerate() {
+            let known = steps[outputs.channel(place)].get_or_insert(step);
+            if *known != step || step.is_nan() || step <= 0.0 {
+                return None;
+            }
+        }
+        let steps: Vec<f64> = steps.into_iter().collect::<Option<_>>()?;
         let (shape, mut integers) = (x.shape, x.integers);
         if steps.iter().all(|&s| s == steps[0]) {
             let steps = vec![steps[0]];
@@ -171,8 +274,8 @@ impl Weight {
             .iter()
             .map(|s| exponent(s / finest).filter(|&e| e < 24));
         if let (Some(_), Some(shifts)) = (exponent(finest), shifts.collect::<Option<Vec<_>>>()) {
-            for (channel, shift) in integers.chunks_mut(inner).zip(shifts) {
-                channel.iter_mut().for_each(|k| *k <<= shift);
+            for (place, k) in integers.iter_mut().enumerate() {
+                *k <<= shifts[outputs.channel(place)];
             }
             let steps = vec![finest];
             return Some(Self {

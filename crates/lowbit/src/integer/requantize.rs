@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use lowbit_int::ops::{Clamp, Convolution, LookUp, Requantize, Weights};
+use lowbit_int::ops::{Clamp, Convolution, Flatten, LookUp, Requantize, Weights};
 use lowbit_int::{Numbers, Rounding};
 
 use super::line::{Kind, Line, Value, exponent};
@@ -47,7 +47,13 @@ impl Lowering<'_> {
         }
         let numbers = numbers(&grid).map_err(|reason| no_grid(&value, &reason))?;
         let line = match &value.kind {
-            Kind::Input(of) => self.input(*of, quantized, grid, numbers, &value)?,
+            Kind::Input { of, flat } => {
+                let line = self.input(*of, quantized, grid, numbers, &value)?;
+                match *flat && self.graph.tensor(line.tensor).shape().len() > 1 {
+                    true => self.flattened(line)?,
+                    false => line,
+                }
+            }
             Kind::Line(line) => self.requantize(line.clone(), grid, quantized, numbers, &value)?,
             Kind::Function(tensor) => {
                 let made = self.look_up(*tensor, grid, quantized, numbers, &value)?;
@@ -103,6 +109,12 @@ impl Lowering<'_> {
         };
         let line = Line::new(self.graph.inputs()[known], grid.step);
         self.within(line, grid, value)
+    }
+
+    /// An input in one dimension.
+    fn flattened(&mut self, line: Line) -> Result<Line, Error> {
+        let tensor = self.push("flatten", Flatten {}, &[line.tensor])?;
+        Ok(Line { tensor, ..line })
     }
 
     /// A function of an exact tensor as a table of what the simulation makes of each integer; `None` where

@@ -1,6 +1,6 @@
 //! What a recorded operator of ours computes, for those who read a recording instead of running it.
 
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 
 use crate::ops::backend::capture::RecordedOperator;
 use crate::ops::backend::mark::Mark;
@@ -46,7 +46,10 @@ pub(crate) enum Meaning {
 /// Which product it is.
 #[derive(Debug, Clone)]
 pub(crate) enum ProductKind {
+    Conv1d(ConvOptions<1>),
     Conv2d(ConvOptions<2>),
+    ConvTranspose1d(ConvTransposeOptions<1>),
+    ConvTranspose2d(ConvTransposeOptions<2>),
     Linear,
 }
 

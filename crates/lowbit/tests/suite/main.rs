@@ -18,6 +18,7 @@ mod gradients;
 mod hold_out;
 mod image_folder;
 mod integer;
+mod integer_shapes;
 mod layers;
 mod methods;
 mod models;
