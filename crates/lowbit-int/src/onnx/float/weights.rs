@@ -148,7 +148,9 @@ impl Writer<'_> {
                     requantize,
                     exponents: &self.exponents,
                 };
-                (0..planned.channels()).map(|c| planned.ratio(c)).collect()
+                (0..requantize.channels())
+                    .map(|c| planned.ratio(c))
+                    .collect()
             }
             _ => vec![1.0],
         }
