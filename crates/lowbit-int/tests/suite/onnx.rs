@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lowbit_int::onnx::proto::{
-    DataType, Dimension, GraphProto, ModelProto, TensorProto, ValueInfoProto,
+    AttributeProto, DataType, Dimension, GraphProto, ModelProto, TensorProto, ValueInfoProto,
 };
 use lowbit_int::onnx::{self, Dialect, Options, Runtime, Ties, Verdict};
 use lowbit_int::ops::{
@@ -809,6 +809,70 @@ fn damaged_files_are_refused_in_one_line() {
                 assert!(!error.to_string().contains('\n'), "{error}");
             }
         }
+    }
+}
+
+/// An attribute as a number, and as lists of that number.
+fn attributes(name: &str, value: i64) -> Vec<AttributeProto> {
+    let list = |count: usize| AttributeProto {
+        name: Some(name.into()),
+        ints: vec![value; count],
+        ..AttributeProto::default()
+    };
+    let mut all: Vec<AttributeProto> = (0..=4).map(list).collect();
+    all[0].i = Some(value);
+    all
+}
+
+/// Files of which one attribute or the shape of one constant is another: they are read, or refused in one
+/// line.
+#[test]
+fn altered_files_are_read_or_refused() {
+    let names = "axis block_size output_dtype group transA transB count_include_pad strides pads dilations \
+                 kernel_shape";
+    let scheme = Scheme {
+        bits: 8,
+        affine: false,
+        rounding: Rounding::HalfEven,
+    };
+    for graph in [residual(scheme, 4), layer(Rounding::HalfEven, four_bits())] {
+        let file = read(&onnx::write(&graph, Dialect::Qdq).unwrap());
+        let values = [i64::MIN, -1, 0, 1, 2, i64::MAX];
+        let named = |name: &str| values.map(|value| attributes(name, value)).concat();
+        let attributes: Vec<AttributeProto> = names.split(' ').flat_map(named).collect();
+        for at in 0..file.node.len() {
+            for attribute in &attributes {
+                let mut file = file.clone();
+                let given = &mut file.node[at].attribute;
+                given.retain(|a| a.name() != attribute.name());
+                given.push(attribute.clone());
+                read_or_refused(file);
+            }
+        }
+        for at in 0..file.initializer.len() {
+            let known = &file.initializer[at];
+            let reversed = known.dims.iter().rev().copied().collect();
+            let longer = [&[1; 5][..], &known.dims].concat();
+            for dims in [vec![], vec![0], vec![0, 10], vec![10, 0], longer, reversed] {
+                let mut file = file.clone();
+                let constant = &mut file.initializer[at];
+                if dims.contains(&0) {
+                    constant.raw_data = Some(vec![]);
+                }
+                constant.dims = dims;
+                read_or_refused(file);
+            }
+        }
+    }
+}
+
+fn read_or_refused(graph: GraphProto) {
+    let model = ModelProto {
+        graph: Some(graph),
+        ..ModelProto::default()
+    };
+    if let Err(error) = onnx::read(&model.encode_to_vec()) {
+        assert!(!error.to_string().contains('\n'), "{error}");
     }
 }
 
