@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use super::float::{average_matrices, convolution_attributes, flipped, max_by_gather, storage};
 use super::float::{checked_output_padding, transposed, window_attributes};
 use super::model::{Attribute, Model, sizes};
-use super::plan::{EXACT, readers};
+use super::plan::{EXACT, magnitude, readers};
 use super::proto::{DataType, ModelProto};
 use super::requantize::{Agreement, Arithmetic, Fit, Form};
 use super::shift::shifted;
@@ -63,9 +63,7 @@ fn held(numbers: Numbers) -> (DataType, i64) {
 
 /// The greatest magnitude of a tensor's integers, and of those counted from its zero point.
 fn reach(tensor: &Tensor) -> u64 {
-    let (interval, zero) = (tensor.interval(), tensor.numbers().zero_point());
-    let centered = interval.map(|x| x - zero);
-    interval.magnitude().max(centered.magnitude())
+    tensor.interval().magnitude().max(magnitude(tensor))
 }
 
 struct Writer<'g> {

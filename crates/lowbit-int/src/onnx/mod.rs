@@ -147,14 +147,18 @@ impl ExportError {
 ///
 /// One line with the node's name: an operator or a width that the dialect cannot say.
 pub fn write(graph: &Graph, options: impl Into<Options>) -> Result<Vec<u8>, ExportError> {
-    Ok(model(graph, options.into())?.encode_to_vec())
+    let (model, _) = model(graph, options.into())?;
+    Ok(model.encode_to_vec())
 }
 
-/// The file before it is bytes.
-fn model(graph: &Graph, options: Options) -> Result<proto::ModelProto, ExportError> {
+/// The file before it is bytes, and how one of floats says requantizations.
+fn model(
+    graph: &Graph,
+    options: Options,
+) -> Result<(proto::ModelProto, float::Plans), ExportError> {
     check(graph)?;
     match options.dialect {
-        Dialect::QOperator => integer::write(graph),
+        Dialect::QOperator => Ok((integer::write(graph)?, float::Plans::new())),
         Dialect::Qdq | Dialect::Qonnx => float::write(graph, options),
     }
 }

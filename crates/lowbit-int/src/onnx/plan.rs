@@ -5,9 +5,16 @@ use super::steps::{self, power};
 use super::{Dialect, Options, Ties};
 use crate::graph::{Graph, Node};
 use crate::ops::{Operator, Requantize, Rounding};
+use crate::tensor::Tensor;
 
 /// Magnitudes that are exact in `f32` in every order of a sum.
 pub(super) const EXACT: u64 = 1 << 24;
+
+/// The greatest magnitude of a tensor's integers, counted from its zero point.
+pub(super) fn magnitude(tensor: &Tensor) -> u64 {
+    let zero = tensor.numbers().zero_point();
+    tensor.interval().map(|x| x - zero).magnitude()
+}
 
 /// A requantization in floats.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,6 @@
 //! ONNX files: their structure, and the integers that runtimes make of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -840,7 +841,9 @@ fn altered_files_are_read_or_refused() {
         let values = [i64::MIN, -1, 0, 1, 2, i64::MAX];
         let named = |name: &str| values.map(|value| attributes(name, value)).concat();
         let attributes: Vec<AttributeProto> = names.split(' ').flat_map(named).collect();
-        for at in 0..file.node.len() {
+        let mut seen = BTreeSet::new();
+        let first = |&at: &usize| seen.insert(file.node[at].op_type().to_owned());
+        for at in (0..file.node.len()).filter(first) {
             for attribute in &attributes {
                 let mut file = file.clone();
                 let given = &mut file.node[at].attribute;
