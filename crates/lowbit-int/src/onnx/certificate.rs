@@ -12,12 +12,11 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::plan::{EXACT, Plan};
+use super::plan::{EXACT, Plan, magnitude};
 use super::requantize::{Agreement, Example, Form};
-use super::{Dialect, ExportError, Options, Ties, float, model, steps};
+use super::{Dialect, ExportError, Options, float, model};
 use crate::graph::{Graph, Node};
 use crate::ops::{AveragePool, MaxPool, Operator, Windows};
-use crate::tensor::Tensor;
 
 /// What runs a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -177,18 +176,8 @@ impl fmt::Display for Certificate {
 /// As of [`write`](super::write).
 pub fn certificate(graph: &Graph, options: impl Into<Options>) -> Result<Certificate, ExportError> {
     let options = options.into();
-    model(graph, options)?;
+    let (_, plans) = model(graph, options)?;
     let runtimes = Runtime::of(options.dialect).to_vec();
-    let exponents = steps::exponents(graph);
-    let planned = Options {
-        ties: if options.dialect == Dialect::QOperator {
-            Ties::Exact
-        } else {
-            options.ties
-        },
-        ..options
-    };
-    let plans = float::plans(graph, &exponents, planned);
     let entries = graph.nodes().iter().map(|node| {
         let (mut verdict, mut reason) = if options.dialect == Dialect::QOperator {
             (
@@ -306,12 +295,6 @@ fn numpy_defect(operator: &Operator, dialect: Dialect) -> Option<&'static str> {
         }
         _ => None,
     }
-}
-
-/// The greatest magnitude of a tensor's integers, counted from its zero point.
-fn magnitude(tensor: &Tensor) -> u64 {
-    let zero = tensor.numbers().zero_point();
-    tensor.interval().map(|x| x - zero).magnitude()
 }
 
 /// Rule 1.

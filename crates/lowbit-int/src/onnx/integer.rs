@@ -12,11 +12,10 @@ use std::collections::HashSet;
 use super::float::{average_matrices, convolution_attributes, flipped, max_by_gather, storage};
 use super::float::{checked_output_padding, transposed, window_attributes};
 use super::model::{Attribute, Model, sizes};
-use super::plan::{EXACT, readers};
+use super::plan::{EXACT, magnitude, readers};
 use super::proto::{DataType, ModelProto};
 use super::requantize::{Agreement, Arithmetic, Fit, Form};
 use super::shift::shifted;
-use super::steps::{self, power};
 use super::{Dialect, ExportError, windows};
 use crate::graph::{Graph, Node, TensorId};
 use crate::numbers::Numbers;
@@ -29,7 +28,6 @@ use crate::tensor::Tensor;
 pub(super) fn write(graph: &Graph) -> Result<ModelProto, ExportError> {
     let mut writer = Writer {
         graph,
-        exponents: steps::exponents(graph),
         model: Model::new(graph),
         values: vec![None; graph.tensors().len()],
         fused: HashSet::new(),
@@ -65,14 +63,11 @@ fn held(numbers: Numbers) -> (DataType, i64) {
 
 /// The greatest magnitude of a tensor's integers, and of those counted from its zero point.
 fn reach(tensor: &Tensor) -> u64 {
-    let (interval, zero) = (tensor.interval(), tensor.numbers().zero_point());
-    let centered = interval.map(|x| x - zero);
-    interval.magnitude().max(centered.magnitude())
+    tensor.interval().magnitude().max(magnitude(tensor))
 }
 
 struct Writer<'g> {
     graph: &'g Graph,
-    exponents: Vec<i32>,
     model: Model,
     values: Vec<Option<Value>>,
     /// Requantizations that are part of a `QLinearConv`.
@@ -432,11 +427,7 @@ impl<'g> Writer<'g> {
         };
         let (graph, name, id) = (self.graph, node.name(), node.inputs()[0]);
         let value = self.value(id);
-        let [from, to] = [id, reader.output()].map(|id| self.exponents[id.0]);
         let count = ratios.len();
-        // The runtime multiplies with input scale * weight scale / output scale.
-        let unit = power(to - from);
-        let scales: Vec<f32> = ratios.iter().map(|ratio| ratio * unit).collect();
         let shape: &[usize] = if count > 1 { &[count] } else { &[] };
         let zero = graph.tensor(id).numbers().zero_point() + value.shift;
         let (_, shift) = held(numbers);
@@ -458,10 +449,12 @@ impl<'g> Writer<'g> {
                 DataType::Uint8,
             ),
         ];
+        // The runtime multiplies with input scale * weight scale / output scale. The tensors' steps may be
+        // so far apart that a weight's scale would be lost; so there is the ratio alone.
         let scales = [
-            model.floats(&format!("{name}/input_scale"), &[], &[power(from)]),
-            model.floats(&format!("{name}/weight_scale"), shape, &scales),
-            model.floats(&format!("{name}/output_scale"), &[], &[power(to)]),
+            model.floats(&format!("{name}/input_scale"), &[], &[1.0]),
+            model.floats(&format!("{name}/weight_scale"), shape, &ratios),
+            model.floats(&format!("{name}/output_scale"), &[], &[1.0]),
         ];
         let weight = self.weights(name, &convolution.weights);
         let mut inputs = vec![value.integers, scales[0].clone(), zeros[0].clone(), weight];
@@ -492,9 +485,7 @@ impl<'g> Writer<'g> {
     /// `QuantizeLinear` of the sum times a float plus another.
     fn fit(&self, requantize: &Requantize, sums: &Tensor) -> Fit {
         let numbers = requantize.numbers;
-        let counts = [&requantize.multiplier, &requantize.offset].map(Vec::len);
-        let count = counts[0].max(counts[1]).max(requantize.shift.len());
-        Fit::of(requantize, sums, count, true, |channel| {
+        Fit::of(requantize, sums, requantize.channels(), true, |channel| {
             let (multiplier, offset, shift) = requantize.constants(channel);
             let unit = f64::from(-(shift as i32)).exp2();
             Arithmetic {

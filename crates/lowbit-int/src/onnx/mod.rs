@@ -147,30 +147,46 @@ impl ExportError {
 ///
 /// One line with the node's name: an operator or a width that the dialect cannot say.
 pub fn write(graph: &Graph, options: impl Into<Options>) -> Result<Vec<u8>, ExportError> {
-    Ok(model(graph, options.into())?.encode_to_vec())
+    let (model, _) = model(graph, options.into())?;
+    Ok(model.encode_to_vec())
 }
 
-/// The file before it is bytes.
-fn model(graph: &Graph, options: Options) -> Result<proto::ModelProto, ExportError> {
+/// The file before it is bytes, and how one of floats says requantizations.
+fn model(
+    graph: &Graph,
+    options: Options,
+) -> Result<(proto::ModelProto, float::Plans), ExportError> {
     check(graph)?;
     match options.dialect {
-        Dialect::QOperator => integer::write(graph),
+        Dialect::QOperator => Ok((integer::write(graph)?, float::Plans::new())),
         Dialect::Qdq | Dialect::Qonnx => float::write(graph, options),
     }
 }
 
-/// Checks that there is an output, and that floats hold every step.
+/// Checks that there is an output, and that floats hold every step of tensors and weights.
 fn check(graph: &Graph) -> Result<(), ExportError> {
     if graph.outputs().is_empty() {
         return Err(ExportError::new("outputs", "a file has one or more"));
     }
     let exponents = steps::exponents(graph);
+    let beyond = |bits: u32, exponent: i32| {
+        let fits = exponent >= -126 && exponent + bits as i32 <= 126;
+        (!fits).then(|| {
+            format!("{bits} bits in steps of 2^{exponent} are beyond the floats of a file")
+        })
+    };
     for ((_, tensor), exponent) in graph.tensors().zip(exponents) {
-        let bits = tensor.numbers().bits() as i32;
-        if exponent < -126 || exponent + bits > 126 {
+        if let Some(reason) = beyond(tensor.numbers().bits(), exponent) {
+            return Err(ExportError::new(tensor.name(), reason));
+        }
+    }
+    for node in graph.nodes() {
+        let numbers = node.operator().weights().map(|weights| weights.numbers);
+        let found = numbers.and_then(|numbers| beyond(numbers.bits(), steps::nearest(numbers)));
+        if let Some(reason) = found {
             return Err(ExportError::new(
-                tensor.name(),
-                format!("{bits} bits in steps of 2^{exponent} are beyond the floats of a file"),
+                node.name(),
+                format!("weights of {reason}"),
             ));
         }
     }

@@ -123,9 +123,7 @@ impl Model {
         inputs: &[&str],
         attributes: Vec<Attribute>,
     ) -> String {
-        let value = self.unique(&format!("{name}/{op}"));
-        self.push(op, "", &value, &value, inputs, attributes);
-        value
+        self.beside(op, "", name, inputs, attributes)
     }
 
     /// A node of QONNX.
@@ -136,8 +134,20 @@ impl Model {
         inputs: &[&str],
         attributes: Vec<Attribute>,
     ) -> String {
+        self.beside(op, QONNX_DOMAIN, name, inputs, attributes)
+    }
+
+    /// A node that is called as its value.
+    fn beside(
+        &mut self,
+        op: &str,
+        domain: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: Vec<Attribute>,
+    ) -> String {
         let value = self.unique(&format!("{name}/{op}"));
-        self.push(op, QONNX_DOMAIN, &value, &value, inputs, attributes);
+        self.push(op, domain, &value, &value, inputs, attributes);
         value
     }
 

@@ -1,13 +1,20 @@
 //! How a file says a requantization, chosen before anything is written.
 
 use super::requantize::{Agreement, Arithmetic, Fit, Form};
-use super::steps::power;
+use super::steps::{self, power};
 use super::{Dialect, Options, Ties};
 use crate::graph::{Graph, Node};
 use crate::ops::{Operator, Requantize, Rounding};
+use crate::tensor::Tensor;
 
 /// Magnitudes that are exact in `f32` in every order of a sum.
 pub(super) const EXACT: u64 = 1 << 24;
+
+/// The greatest magnitude of a tensor's integers, counted from its zero point.
+pub(super) fn magnitude(tensor: &Tensor) -> u64 {
+    let zero = tensor.numbers().zero_point();
+    tensor.interval().map(|x| x - zero).magnitude()
+}
 
 /// A requantization in floats.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,7 +140,7 @@ impl Planned<'_> {
     fn with(&self, options: Options, form: Form, folded: bool, nudges: bool) -> Plan {
         let input = self.graph.tensor(self.node.inputs()[0]);
         let fit = |form, nudges| {
-            let count = self.channels();
+            let count = self.requantize.channels();
             let arithmetic = |channel| self.arithmetic(channel, form, folded);
             Fit::of(self.requantize, input, count, nudges, arithmetic)
         };
@@ -159,17 +166,6 @@ impl Planned<'_> {
             form,
             agreement: found.agreement,
         }
-    }
-
-    /// 1, or as many as there are channels with numbers of their own.
-    pub(super) fn channels(&self) -> usize {
-        let Requantize {
-            multiplier,
-            offset,
-            shift,
-            ..
-        } = self.requantize;
-        multiplier.len().max(offset.len()).max(shift.len())
     }
 
     /// What a channel's sum is multiplied with to be in the output's step, if nothing is folded.
@@ -229,11 +225,14 @@ impl Planned<'_> {
             Operator::Convolution(convolution) if convolution.transposed.is_none() => {
                 &convolution.weights
             }
-            Operator::Linear(linear) if !rows || self.channels() == 1 => &linear.weights,
+            Operator::Linear(linear) if !rows || self.requantize.channels() == 1 => &linear.weights,
             _ => return false,
         };
         let (readers, is_output) = readers(self.graph, source);
-        if readers.len() > 1 || is_output || (0..self.channels()).all(|c| self.ratio(c) == 1.0) {
+        if readers.len() > 1
+            || is_output
+            || (0..self.requantize.channels()).all(|c| self.ratio(c) == 1.0)
+        {
             return false;
         }
         let inputs = self.graph.inputs_of(source);
@@ -247,7 +246,17 @@ impl Planned<'_> {
             let (multiplier, ..) = self.requantize.constants(channel);
             let odd = (multiplier >> multiplier.trailing_zeros()).unsigned_abs();
             let most = bound.partial.magnitude().max(weight.unwrap_or(0));
-            most.saturating_mul(odd) < EXACT
+            let exponents = [steps::nearest(weights.numbers), self.ends()[0]];
+            let holds = |exponent| self.scaled_fits(channel, exponent, most);
+            most.saturating_mul(odd) < EXACT && exponents.into_iter().all(holds)
         })
+    }
+
+    /// Whether floats hold integers up to `most` in steps of a power of two times a channel's ratio: the
+    /// ends of a requantization may be so far apart that its ratio is none.
+    fn scaled_fits(&self, channel: usize, exponent: i32, most: u64) -> bool {
+        let step = self.ratio(channel) * f64::from(exponent).exp2();
+        let greatest = step * most.max(1) as f64;
+        step >= f64::from(f32::MIN_POSITIVE) && greatest < 127f64.exp2()
     }
 }

@@ -1,6 +1,7 @@
 //! Files with quantizers between floats, read back as integers.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use prost::Message;
 
@@ -30,22 +31,7 @@ use crate::ops::{
 ///
 /// One line: if the bytes are no ONNX file, or with the node's name, what is not such a network.
 pub fn read(bytes: &[u8]) -> Result<Graph, GraphError> {
-    // A file's names may hold anything; an error is one line all the same.
-    let line = |text: String| text.replace(char::is_control, "?");
-    graph_of(bytes).map_err(|error| match error {
-        GraphError::Node { node, reason } => GraphError::node(line(node), line(reason)),
-        GraphError::File { path, reason } => GraphError::File {
-            path,
-            reason: line(reason),
-        },
-    })
-}
-
-fn graph_of(bytes: &[u8]) -> Result<Graph, GraphError> {
-    let failed = |reason: &str| GraphError::File {
-        path: "ONNX".into(),
-        reason: reason.into(),
-    };
+    let failed = |reason: &str| GraphError::file(Path::new("ONNX"), reason);
     let model = ModelProto::decode(bytes).map_err(|error| failed(&error.to_string()))?;
     let file = model.graph.ok_or_else(|| failed("holds no graph"))?;
     let mut reader = Reader::default();
@@ -92,13 +78,27 @@ struct Clip {
     ends: [f64; 2],
 }
 
-/// Constants with a scale for all, or for each output.
+/// Constants with a scale for all, or for each index of an axis.
 #[derive(Clone)]
 struct Constant {
     data_type: i32,
     shape: Vec<usize>,
     values: Vec<f64>,
     scale: Vec<f64>,
+    axis: usize,
+}
+
+impl Constant {
+    /// What the integers stand for.
+    fn reals(&self) -> Vec<f64> {
+        let inner: usize = self.shape.iter().skip(self.axis + 1).product();
+        let scale = |at: usize| match self.scale[..] {
+            [scale] => scale,
+            _ => self.scale[at / inner % self.scale.len()],
+        };
+        let values = self.values.iter().enumerate();
+        values.map(|(at, value)| value * scale(at)).collect()
+    }
 }
 
 /// What is known of a value.
@@ -165,6 +165,7 @@ fn elements(tensor: &TensorProto) -> Option<Constant> {
         shape,
         values,
         scale: vec![1.0],
+        axis: 0,
     })
 }
 
@@ -281,10 +282,9 @@ impl Reader {
         }
     }
 
-    /// A scalar constant.
+    /// What a scalar constant stands for.
     fn scalar(&self, node: &NodeProto, at: usize) -> Result<f64, String> {
-        let constant = self.constant(node, at)?;
-        match constant.values[..] {
+        match self.constant(node, at)?.reals()[..] {
             [value] => Ok(value),
             _ => Err(format!("{} has more than one element", node.input[at])),
         }
@@ -357,7 +357,10 @@ impl Reader {
     fn quantizer(&self, node: &NodeProto) -> Result<(f64, i64, i32), String> {
         let scale = self.scalar(node, 1)?;
         if node.input.len() < 3 {
-            return Ok((scale, 0, DataType::Uint8 as i32));
+            let given = integer(node, "output_dtype").filter(|&data_type| data_type != 0);
+            let data_type = given.unwrap_or(DataType::Uint8 as i64);
+            let data_type = i32::try_from(data_type);
+            return Ok((scale, 0, data_type.map_err(|_| "output_dtype is no type")?));
         }
         let zero = self.constant(node, 2)?;
         Ok((scale, self.scalar(node, 2)? as i64, zero.data_type))
@@ -386,6 +389,7 @@ impl Reader {
     }
 
     fn quantize(&mut self, node: &NodeProto) -> Result<Known, String> {
+        check_blocks(node)?;
         let quantizer = self.quantizer(node)?;
         match self.get(node, 0)?.clone() {
             Known::Input { name, shape, clip } => {
@@ -440,6 +444,7 @@ impl Reader {
     }
 
     fn dequantize(&mut self, node: &NodeProto) -> Result<Known, String> {
+        check_blocks(node)?;
         match self.get(node, 0)?.clone() {
             Known::Integers(id) => {
                 let scale = self.scalar(node, 1)?;
@@ -464,7 +469,10 @@ impl Reader {
                 {
                     return Err("constants have zero point 0".into());
                 }
-                constant.scale = self.constant(node, 1)?.values;
+                constant.scale = self.constant(node, 1)?.reals();
+                if constant.scale.len() != 1 {
+                    constant.axis = axis(node, &constant.shape, constant.scale.len())?;
+                }
                 Ok(Known::Constant(constant))
             }
             _ => Err(format!("{} is not quantized", node.input[0])),
@@ -517,9 +525,15 @@ impl Reader {
         })
     }
 
-    /// The weight's integers; their step is the scale, or the first one.
-    fn weights(&self, node: &NodeProto) -> Result<(Weights, Vec<f64>), String> {
+    /// The weight's integers, whose outputs are an axis; their step is the scale, or the first one.
+    fn weights(&self, node: &NodeProto, outputs: usize) -> Result<(Weights, Vec<f64>), String> {
         let constant = self.constant(node, 1)?;
+        let axis = constant.axis;
+        if constant.scale.len() != 1 && axis != outputs {
+            return Err(format!(
+                "weights have scales of axis {axis}, expected {outputs}"
+            ));
+        }
         let (bits, signed) = width(constant.data_type)?;
         let step = *constant.scale.first().ok_or("a weight has no scale")?;
         // With a scale for each output none of them is the sum's step, which is not compared then.
@@ -581,7 +595,8 @@ impl Reader {
 
     fn convolution(&mut self, node: &NodeProto) -> Result<Known, String> {
         let x = self.real(node, 0)?;
-        let (weights, scales) = self.weights(node)?;
+        let is_transposed = node.op_type() == "ConvTranspose";
+        let (weights, scales) = self.weights(node, usize::from(is_transposed))?;
         let dimensions = weights.shape.len().saturating_sub(2);
         let sliding = sliding(node, dimensions)?;
         let groups = integer(node, "group").unwrap_or(1);
@@ -590,7 +605,7 @@ impl Reader {
         let mut convolution = Convolution::new(weights, self.bias(node, &sums)?)
             .with_sliding(sliding)
             .with_groups(groups);
-        if node.op_type() == "ConvTranspose" {
+        if is_transposed {
             let padding = sizes(node, "output_padding")?.unwrap_or(vec![0; dimensions]);
             convolution = convolution.with_transposed(padding);
         }
@@ -599,8 +614,9 @@ impl Reader {
 
     fn linear(&mut self, node: &NodeProto) -> Result<Known, String> {
         let x = self.real(node, 0)?;
-        let (mut weights, scales) = self.weights(node)?;
         let gemm = node.op_type() == "Gemm";
+        let by_rows = gemm && integer(node, "transB").unwrap_or(0) != 0;
+        let (mut weights, scales) = self.weights(node, usize::from(!by_rows))?;
         let factors = ["alpha", "beta"];
         let mut attributes = node.attribute.iter();
         if attributes.any(|a| factors.contains(&a.name()) && a.f() != 1.0) {
@@ -609,7 +625,11 @@ impl Reader {
         if weights.shape.len() != 2 || gemm && integer(node, "transA").unwrap_or(0) != 0 {
             return Err("weights are a matrix, and transA is 0".into());
         }
-        if !gemm || integer(node, "transB").unwrap_or(0) == 0 {
+        if scales.len() > 1 && self.graph.tensor(x.id).shape().len() > 1 {
+            return Err("rows of sums have one scale".into());
+        }
+        if !by_rows {
+            weights.check(2)?;
             weights = super::float::transposed(&weights);
         }
         let sums: Vec<f64> = scales.iter().map(|scale| scale * x.scale[0]).collect();
@@ -644,16 +664,22 @@ impl Reader {
     fn mul(&mut self, node: &NodeProto) -> Result<Known, String> {
         let mut a = self.real(node, 0)?;
         if let Ok(factors) = self.constant(node, 1) {
-            let count = a.scale.len().max(factors.values.len());
-            if factors.values.iter().any(|&f| !(f > 0.0 && f.is_finite())) {
+            let (shape, factors) = (&factors.shape, factors.reals());
+            if factors.iter().any(|&f| !(f > 0.0 && f.is_finite())) {
                 return Err("a factor is not above 0".into());
             }
-            let lengths = [a.scale.len(), factors.values.len()];
+            if !is_of_channels(shape, self.graph.tensor(a.id).shape()) {
+                return Err(format!(
+                    "factors of shape {shape:?}, expected one for all or for each channel"
+                ));
+            }
+            let count = a.scale.len().max(factors.len());
+            let lengths = [a.scale.len(), factors.len()];
             if lengths.iter().any(|&n| n != 1 && n != count) {
                 return Err(format!("{lengths:?} factors do not fit each other"));
             }
             let at = |values: &[f64], c: usize| values[if values.len() == 1 { 0 } else { c }];
-            let scale = (0..count).map(|c| at(&a.scale, c) * at(&factors.values, c));
+            let scale = (0..count).map(|c| at(&a.scale, c) * at(&factors, c));
             a.scale = scale.collect();
             return Ok(Known::Real(a));
         }
@@ -710,12 +736,46 @@ impl Reader {
         if inputs.iter().any(|input| input.scale != first.scale) || first.scale.len() > 1 {
             return Err("inputs have different scales".into());
         }
-        let axis = integer(node, "axis").unwrap_or(0) - 1;
-        let axis = usize::try_from(axis).map_err(|_| "the batch is not joined")?;
+        let axis = integer(node, "axis").unwrap_or(0).checked_sub(1);
+        let axis = axis.and_then(|axis| usize::try_from(axis).ok());
+        let axis = axis.ok_or("the batch is not joined")?;
         let ids: Vec<TensorId> = inputs.iter().map(|input| input.id).collect();
         let id = self.push(node, Concat { axis }, &ids)?;
         Ok(Known::Real(Real { id, ..first }))
     }
+}
+
+fn check_blocks(node: &NodeProto) -> Result<(), String> {
+    match integer(node, "block_size") {
+        None | Some(0) => Ok(()),
+        Some(_) => Err("block_size is not read".into()),
+    }
+}
+
+/// The axis of a constant's scales, of which there are so many; a negative one is counted from the end.
+fn axis(node: &NodeProto, shape: &[usize], scales: usize) -> Result<usize, String> {
+    let given = integer(node, "axis").unwrap_or(1);
+    let rank = if given < 0 { shape.len() as i64 } else { 0 };
+    let axis = usize::try_from(given + rank).ok();
+    let axis = axis.filter(|&axis| shape.get(axis) == Some(&scales));
+    axis.ok_or_else(|| {
+        format!("{scales} scales, expected one for each index of axis {given} of {shape:?}")
+    })
+}
+
+/// Whether factors are one for all, or one for each index of a tensor's first dimension but the batch:
+/// ONNX aligns shapes at their ends.
+fn is_of_channels(factors: &[usize], tensor: &[usize]) -> bool {
+    let rank = tensor.len();
+    let inner = match factors.strip_prefix(&[1]) {
+        Some(inner) if inner.len() == rank => inner,
+        _ => factors,
+    };
+    let alike = |expected: usize| {
+        inner.first() == Some(&expected) && inner[1..].iter().all(|&size| size == 1)
+    };
+    let for_all = inner.len() <= rank && inner.iter().all(|&size| size == 1);
+    for_all || inner.len() == rank && alike(tensor[0])
 }
 
 fn integer(node: &NodeProto, name: &str) -> Option<i64> {

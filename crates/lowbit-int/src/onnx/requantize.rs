@@ -1,8 +1,10 @@
 //! Requantization in `f32`, and whether it has the integers' bits.
 //!
-//! Both arithmetics do not fall with the sum. So they are the same everywhere if they are the same at
-//! the last sum before and the first sum of every step of the output, of which there are as many as
-//! the output has integers: a proof by a few hundred trials.
+//! Both arithmetics do not fall with the sum. So they are the same everywhere if every step of the output,
+//! of which there are as many as it has integers, has the same first sum in both: a proof by a few hundred
+//! trials. Where a step has two first sums, those between them are the sums for which it is not the same.
+
+use std::ops::Range;
 
 use crate::ops::{Requantize, Rounding};
 use crate::tensor::{Interval, Residue, Tensor};
@@ -93,8 +95,6 @@ const OUTPUTS: u64 = 1 << 16;
 const NUDGED: usize = 1 << 12;
 /// Sums that are tried one by one.
 const SUMS: u64 = 1 << 10;
-/// Sums on each side of a step that are tried one by one where a step is not in its place.
-const AROUND: i64 = 16;
 
 /// Floats beside a ratio that are tried, in units of its last place.
 const NUDGES: [i32; 13] = [0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6];
@@ -176,6 +176,17 @@ impl Agreement {
 /// All that a channel's agreement depends on.
 type Key = ((Interval, Residue, (i64, i64, u32), Arithmetic), bool);
 
+/// What has to be tried of a channel.
+enum Trials {
+    /// All sums, which are few.
+    Sums,
+    /// The first sum of every step of the output, from that of this integer on: of the first the least
+    /// sum, and beyond the last integer one more than the greatest.
+    Steps(i64, Vec<i64>),
+    /// The output has more integers than are tried.
+    TooMany,
+}
+
 struct Channel<'a> {
     requantize: &'a Requantize,
     channel: usize,
@@ -210,10 +221,10 @@ impl<'a> Channel<'a> {
     /// The arithmetic as it is, or the first beside it that has the integers' bits, if there is one.
     fn fit(mut self, nudges: bool) -> (Arithmetic, Agreement) {
         let given = self.arithmetic;
-        let steps = self.steps();
-        let steps = steps.as_deref();
-        let mut best = (given, self.compare(steps));
-        if !nudges || steps.is_none_or(|steps| steps.len() > NUDGED) {
+        let trials = self.trials();
+        let mut best = (given, self.compare(&trials));
+        let many = matches!(&trials, Trials::Steps(_, sums) if sums.len() > NUDGED);
+        if !nudges || many || matches!(trials, Trials::TooMany) {
             return best;
         }
         let offsets = match self.requantize.rounding {
@@ -228,7 +239,7 @@ impl<'a> Channel<'a> {
                 let bits = given.ratio.to_bits().wrapping_add_signed(nudge);
                 self.arithmetic.ratio = f32::from_bits(bits);
                 self.arithmetic.offset = given.offset + offset * given.output;
-                let agreement = self.compare(steps);
+                let agreement = self.compare(&trials);
                 if agreement.rank() < best.1.rank() {
                     best = (self.arithmetic, agreement);
                 }
@@ -245,55 +256,69 @@ impl<'a> Channel<'a> {
         self.arithmetic.apply(x - self.zero_point)
     }
 
-    /// The first sums of all steps of the output, and the ends: with the sums before them, all that has
-    /// to be tried. `None` if there are too many.
-    fn steps(&self) -> Option<Vec<i64>> {
+    /// What has to be tried.
+    fn trials(&self) -> Trials {
         let Interval { least, greatest } = self.interval;
         if greatest.abs_diff(least) < SUMS {
-            return Some((least..=greatest).collect());
+            return Trials::Sums;
         }
         let (first, last) = (self.expected(least), self.expected(greatest));
         if last.abs_diff(first) > OUTPUTS {
-            return None;
+            return Trials::TooMany;
         }
-        let mut steps = vec![least, greatest];
-        steps.extend((first + 1..=last).map(|k| self.first_of(k)));
-        Some(steps)
+        let sums = (first..=last + 1).map(|k| self.first(k, |x| self.expected(x)));
+        Trials::Steps(first, sums.collect())
     }
 
-    fn compare(&self, steps: Option<&[i64]>) -> Agreement {
+    fn compare(&self, trials: &Trials) -> Agreement {
         let Interval { least, greatest } = self.interval;
-        let mut tie = None;
-        let Some(steps) = steps else {
+        let Arithmetic {
+            step,
+            ratio,
+            offset,
+            ..
+        } = self.arithmetic;
+        // Floats that are no numbers fall.
+        if ![step, ratio, offset].iter().all(|value| value.is_finite()) {
             return Agreement::Untried;
+        }
+        let mut tie = None;
+        let (first, sums) = match trials {
+            Trials::Sums => return self.try_each(least..greatest + 1, &mut tie),
+            Trials::Steps(first, sums) => (*first, sums),
+            Trials::TooMany => return Agreement::Untried,
         };
-        for &at in steps {
-            if (at - 1..=at).all(|x| x < least || self.expected(x) == self.found(x)) {
-                continue;
-            }
-            let around = (at - AROUND).max(least)..=(at + AROUND).min(greatest);
-            for end in [at - AROUND, at + AROUND] {
-                if end < least || end > greatest || greatest.abs_diff(least) < SUMS {
-                    continue;
-                }
-                if let worse @ Agreement::Differs(_) = self.try_each(end..=end, &mut tie) {
-                    return worse;
-                }
-            }
-            if let worse @ Agreement::Differs(_) = self.try_each(around, &mut tie) {
+        let mut tried = least;
+        for (k, &at) in (first..).zip(sums) {
+            let found = self.found_first(k, at);
+            let between = tried.max(at.min(found))..at.max(found);
+            tried = tried.max(between.end);
+            if let worse @ Agreement::Differs(_) = self.try_each(between, &mut tie) {
                 return worse;
             }
         }
         tie.map_or(Agreement::Same, Agreement::UnlessTie)
     }
 
-    /// The first sum whose output is `k` or more.
-    fn first_of(&self, k: i64) -> i64 {
+    /// The first sum of which the floats make `k` or more, which is `at` in integers.
+    fn found_first(&self, k: i64, at: i64) -> i64 {
         let Interval { least, greatest } = self.interval;
-        let (mut low, mut high) = (least, greatest);
+        let is_below = at == least || self.found(at - 1) < k;
+        if is_below && (at > greatest || self.found(at) >= k) {
+            at
+        } else {
+            self.first(k, |x| self.found(x))
+        }
+    }
+
+    /// The first sum of which a function that does not fall makes `k` or more; one more than the
+    /// greatest sum if there is none.
+    fn first(&self, k: i64, f: impl Fn(i64) -> i64) -> i64 {
+        let Interval { least, greatest } = self.interval;
+        let (mut low, mut high) = (least, greatest + 1);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.expected(middle) >= k {
+            if f(middle) >= k {
                 high = middle;
             } else {
                 low = middle + 1;
@@ -302,14 +327,16 @@ impl<'a> Channel<'a> {
         low
     }
 
-    fn try_each(
-        &self,
-        sums: std::ops::RangeInclusive<i64>,
-        tie: &mut Option<Example>,
-    ) -> Agreement {
-        for sum in sums {
+    /// Of all sums of a range that can be, by what is known of their last bits.
+    fn try_each(&self, sums: Range<i64>, tie: &mut Option<Example>) -> Agreement {
+        let Residue { bits, residue } = self.residue;
+        let period = 1i64 << bits;
+        let mut next = sums.start + ((residue - sums.start) & (period - 1));
+        while next < sums.end {
+            let sum = next;
+            next += period;
             let (expected, found) = (self.expected(sum), self.found(sum));
-            if expected == found || !self.residue.meets(62, Residue::of(sum).residue) {
+            if expected == found {
                 continue;
             }
             let example = Example {
@@ -317,8 +344,7 @@ impl<'a> Channel<'a> {
                 expected,
                 found,
             };
-            let (_, _, shift) = self.requantize.constants(self.channel);
-            if shift > 0 && self.requantize.is_tie(sum, self.zero_point, self.channel) {
+            if self.requantize.is_tie(sum, self.zero_point, self.channel) {
                 *tie = tie.or(Some(example));
             } else {
                 return Agreement::Differs(example);

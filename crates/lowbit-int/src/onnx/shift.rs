@@ -16,11 +16,10 @@ pub(super) fn shifted(
     raised: i64,
 ) -> String {
     let numbers = requantize.numbers;
-    let counts = [&requantize.multiplier, &requantize.offset].map(Vec::len);
-    let count = counts[0].max(counts[1]).max(requantize.shift.len());
-    // Without a shift there is nothing to round; twice as much is shifted by one.
-    let constants = (0..count).map(|channel| match requantize.constants(channel) {
-        (multiplier, offset, 0) => [2 * multiplier, 2 * offset, 1],
+    // Without a shift there is nothing to round; twice as much is shifted by one. A multiplier of 2^62 or
+    // more has no sums but 0, of which any other makes the same.
+    let constants = (0..requantize.channels()).map(|channel| match requantize.constants(channel) {
+        (multiplier, offset, 0) => [multiplier.saturating_mul(2), 2 * offset, 1],
         (multiplier, offset, shift) => [multiplier, offset, i64::from(shift)],
     });
     let constants: Vec<[i64; 3]> = constants.collect();

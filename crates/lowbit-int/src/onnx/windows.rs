@@ -1,32 +1,6 @@
 //! Windows of pools as lists of elements, which every kind of window is.
 
-use crate::ops::{Sliding, Windows};
-
-/// How windows are divided into dimensions: for each dimension, for each window, its elements.
-pub(super) fn elements(windows: &Windows, image: &[usize]) -> Vec<Vec<Vec<usize>>> {
-    let dimensions = image[1..].iter().enumerate();
-    let of_dimension = |(d, &size): (usize, &usize)| match windows {
-        Windows::Sliding { kernel, sliding } => sliding_elements(sliding, kernel[d], d, size),
-        Windows::Adaptive { output } => (0..output[d])
-            .map(|o| (o * size / output[d]..((o + 1) * size).div_ceil(output[d])).collect())
-            .collect(),
-    };
-    dimensions.map(of_dimension).collect()
-}
-
-fn sliding_elements(sliding: &Sliding, kernel: usize, d: usize, size: usize) -> Vec<Vec<usize>> {
-    let [before, after] = sliding.padding[d];
-    let (stride, dilation) = (sliding.stride[d], sliding.dilation[d]);
-    let reach = dilation * (kernel - 1) + 1;
-    let outputs = (size + before + after - reach) / stride + 1;
-    let element = |o: usize, k: usize| {
-        let at = (o * stride + k * dilation).checked_sub(before)?;
-        (at < size).then_some(at)
-    };
-    (0..outputs)
-        .map(|o| (0..kernel).filter_map(|k| element(o, k)).collect())
-        .collect()
-}
+use crate::ops::{Sliding, Windows, greatest_common_divisor};
 
 /// The matrix `[inputs, outputs]` with which the elements of one dimension become averages: `L /
 /// count` for each element of a window, with `L` the least common multiple of all counts.
@@ -38,7 +12,7 @@ pub(super) fn average_matrix(
     let counts = || {
         elements
             .iter()
-            .map(|window| count.unwrap_or(window.len()) as i64)
+            .map(|window| count.unwrap_or(window.len()) as u64)
     };
     let common = counts().fold(1, |common, count| {
         common / greatest_common_divisor(common, count) * count
@@ -46,18 +20,10 @@ pub(super) fn average_matrix(
     let mut matrix = vec![0; size * elements.len()];
     for (o, (window, count)) in elements.iter().zip(counts()).enumerate() {
         for &i in window {
-            matrix[i * elements.len() + o] = common / count;
+            matrix[i * elements.len() + o] = (common / count) as i64;
         }
     }
     matrix
-}
-
-fn greatest_common_divisor(a: i64, b: i64) -> i64 {
-    if b == 0 {
-        a
-    } else {
-        greatest_common_divisor(b, a % b)
-    }
 }
 
 /// The elements of the windows of one dimension, each repeated until all have as many: for the

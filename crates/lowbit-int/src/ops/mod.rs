@@ -27,10 +27,12 @@ pub use linear::Linear;
 pub use look_up::LookUp;
 pub use mul::Mul;
 pub use pool::{AveragePool, MaxPool, Windows};
+pub(crate) use requantize::of_channel;
 pub use requantize::{Requantize, Rounding};
 pub use sum::SumBound;
 pub use weights::Weights;
 pub use window::Sliding;
+pub(crate) use window::greatest_common_divisor;
 
 use crate::tensor::Tensor;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::sum::LinearSum;
-use super::window::{Axis, Sliding};
+use super::window::{Axis, Sliding, greatest_common_divisor};
 use super::{Operation, Values, one};
 use crate::numbers::Step;
 use crate::tensor::Tensor;
@@ -79,6 +79,17 @@ impl Windows {
             .expect("checked when the node was added")
     }
 
+    /// The windows over an image that was checked when the node was added: for each dimension, for each
+    /// window, its elements.
+    pub(crate) fn elements(&self, image: &[usize]) -> Vec<Vec<Vec<usize>>> {
+        let sides = self.over(image).expect("checked when the node was added");
+        let of = |side: &Side| {
+            let windows = 0..side.outputs();
+            windows.map(|o| side.elements(o).collect()).collect()
+        };
+        sides[3 - image.len()..].iter().map(of).collect()
+    }
+
     /// The shape of the output; every window has an element.
     fn shape(&self, image: &[usize]) -> Result<Vec<usize>, String> {
         let sides = self.over(image)?;
@@ -135,14 +146,6 @@ impl Side {
     /// How many they are.
     fn count(&self, o: usize) -> usize {
         self.elements(o).len()
-    }
-}
-
-fn greatest_common_divisor(a: u64, b: u64) -> u64 {
-    if b == 0 {
-        a
-    } else {
-        greatest_common_divisor(b, a % b)
     }
 }
 

@@ -96,11 +96,9 @@ impl Requantize {
 
     /// Multiplier, offset and shift of a channel.
     pub(crate) fn constants(&self, channel: usize) -> (i64, i64, u32) {
-        fn of<T: Copy>(all: &[T], channel: usize) -> T {
-            all[if all.len() == 1 { 0 } else { channel }]
-        }
-        let (multiplier, offset) = (of(&self.multiplier, channel), of(&self.offset, channel));
-        (multiplier, offset, of(&self.shift, channel))
+        let [multiplier, offset] =
+            [&self.multiplier, &self.offset].map(|all| of_channel(all, channel));
+        (multiplier, offset, of_channel(&self.shift, channel))
     }
 
     /// One integer of a channel.
@@ -213,6 +211,11 @@ impl Operation for Requantize {
             .map(|(e, &x)| self.apply(x, zero, output.channel(e)))
             .collect()
     }
+}
+
+/// A channel's number, of one for all or one each.
+pub(crate) fn of_channel<T: Copy>(all: &[T], channel: usize) -> T {
+    all[if all.len() == 1 { 0 } else { channel }]
 }
 
 #[cfg(test)]

@@ -227,11 +227,8 @@ impl Axis {
     /// Elements of a window that are so many apart meet the input or the zeros between its elements
     /// alike.
     fn period(&self) -> usize {
-        let (mut a, mut b) = (self.stride, self.dilation);
-        while b > 0 {
-            (a, b) = (b, a % b);
-        }
-        self.stride / a
+        let [stride, dilation] = [self.stride, self.dilation].map(|size| size as u64);
+        (stride / greatest_common_divisor(stride, dilation)) as usize
     }
 
     /// Of a transposed convolution, the first element of a window at each place modulo the stride that
@@ -253,6 +250,14 @@ impl Axis {
         let new = |&output: &usize| seen.insert(self.ends(output, &classes));
         (0..self.output).filter(new).collect()
     }
+}
+
+/// The greatest number that divides both.
+pub(crate) fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::storage::{Int, Storage};
 use crate::graph::{Graph, Node, TensorId};
-use crate::ops::{Clamp, Operator, Requantize, Rounding};
+use crate::ops::{Clamp, Operator, Requantize, Rounding, of_channel};
 use crate::tensor::{Interval, Tensor};
 
 /// `clamp(round((multiplier (clamp(value) - zero) + offset) / 2^shift) + to)`, on values and outputs
@@ -109,18 +109,15 @@ impl Finish {
     /// The type that holds every number on the way: all of them rise with the value, so that those of
     /// the least and of the greatest bound the others.
     fn width(&self, tensor: &Tensor, base: i64) -> Int {
-        fn of<T: Copy>(all: &[T], channel: usize) -> T {
-            all[if all.len() == 1 { 0 } else { channel }]
-        }
         let ends = |interval: Interval| [interval.least, interval.greatest].map(i128::from);
         let (zero, to, base) = (i128::from(self.zero), i128::from(self.to), i128::from(base));
         let [low, high] = ends(self.values);
         let mut numbers = vec![low, high, zero, to];
         numbers.extend(ends(self.limits));
         for (channel, &interval) in tensor.intervals.iter().enumerate() {
-            let shift = of(&self.shift, channel);
-            let multiplier = i128::from(of(&self.multiplier, channel));
-            let offset = i128::from(of(&self.offset, channel));
+            let shift = of_channel(&self.shift, channel);
+            let multiplier = i128::from(of_channel(&self.multiplier, channel));
+            let offset = i128::from(of_channel(&self.offset, channel));
             // A half is a power of two one below the shift.
             numbers.extend([multiplier, offset, 1 << shift]);
             for end in ends(interval) {

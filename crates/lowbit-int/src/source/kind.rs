@@ -277,16 +277,6 @@ impl Call<'_> {
             let Interval { least, greatest } = bound.partial;
             numbers.extend([least, greatest].map(i128::from));
         }
-        // Where both inputs are one tensor, what each comes to alone is not among the partial sums.
-        if let Operator::Add(add) = &self.node.operator {
-            for (input, multiplier) in inputs.iter().zip(add.multipliers) {
-                let Interval { least, greatest } = input.interval();
-                let zero = i128::from(input.numbers.zero_point());
-                let alone =
-                    [least, greatest].map(|end| (i128::from(end) - zero) * i128::from(multiplier));
-                numbers.extend(alone);
-            }
-        }
         let Interval { least, greatest } = self.output().interval();
         numbers.extend([least, greatest].map(i128::from));
         let read = self.read.iter().map(|place| place.storage.int.widened());

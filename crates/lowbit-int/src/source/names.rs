@@ -61,8 +61,8 @@ pub(crate) fn printable(name: &str) -> String {
         .collect()
 }
 
-/// Words that name a crate or a prefix of functions badly.
-const TAKEN: [&str; 15] = [
+/// Words that name a crate, a prefix of functions or a header badly.
+const TAKEN: [&str; 16] = [
     "alloc",
     "core",
     "std",
@@ -78,6 +78,7 @@ const TAKEN: [&str; 15] = [
     "abstract",
     "gen",
     "main",
+    "stdint",
 ];
 
 /// Keywords of Rust and C that are written as a name is.

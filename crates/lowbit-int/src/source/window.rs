@@ -1,6 +1,6 @@
 //! Windows over one dimension, as generated code has them.
 
-use crate::ops::Windows;
+use crate::ops::{Windows, greatest_common_divisor};
 
 /// The longest side that windows may share without a common size: products of two sides have 32 bits.
 const LONGEST: usize = 65_535;
@@ -79,15 +79,15 @@ pub(crate) fn of_pool(windows: &Windows, image: &[usize]) -> Result<[Axis; 2], S
 /// The least common multiple of the sizes of all windows, or 0 where all are of one size or padding
 /// counts.
 pub(crate) fn common(axes: &[Axis; 2], include_padding: bool) -> u64 {
-    fn divisor(a: u64, b: u64) -> u64 {
-        if b == 0 { a } else { divisor(b, a % b) }
-    }
     let counts = |axis: &Axis| -> Vec<u64> { (0..axis.output).map(|o| axis.count(o)).collect() };
     let counts = axes.each_ref().map(counts);
     let alike = |counts: &Vec<u64>| counts.iter().all(|&n| n == counts[0]);
     if include_padding || counts.iter().all(alike) {
         return 0;
     }
-    let multiple = |counts: &Vec<u64>| counts.iter().fold(1, |m, &n| m / divisor(m, n) * n);
+    let multiple = |counts: &Vec<u64>| {
+        let counts = counts.iter();
+        counts.fold(1, |m, &n| m / greatest_common_divisor(m, n) * n)
+    };
     counts.iter().map(multiple).product()
 }

@@ -6,6 +6,7 @@ mod json;
 mod messages;
 mod networks;
 mod onnx;
+mod onnx_read;
 mod proofs;
 mod random;
 mod reference;

@@ -1,15 +1,18 @@
 //! ONNX files: their structure, and the integers that runtimes make of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use lowbit_int::onnx::proto::{DataType, Dimension, GraphProto, ModelProto, ValueInfoProto};
+use lowbit_int::onnx::proto::{
+    AttributeProto, DataType, Dimension, GraphProto, ModelProto, TensorProto, ValueInfoProto,
+};
 use lowbit_int::onnx::{self, Dialect, Options, Runtime, Ties, Verdict};
 use lowbit_int::ops::{
     Add, AveragePool, Convolution, Flatten, Linear, LookUp, MaxPool, Rectifier, Requantize,
     Sliding, Weights, Windows,
 };
-use lowbit_int::{Graph, Node, Numbers, Operator, Rounding, TensorId, interpret};
+use lowbit_int::{Graph, Interval, Node, Numbers, Operator, Rounding, TensorId, interpret};
 use prost::Message;
 use serde_json::{Value, json};
 
@@ -288,7 +291,10 @@ fn case(
     let certificate = onnx::certificate(graph, options).unwrap();
     let file = format!("{name}.{}.{:?}.onnx", options.dialect, options.ties);
     std::fs::write(folder.join(&file), bytes).unwrap();
-    let images = random.images(graph, 3);
+    let mut images = random.images(graph, 3);
+    if name == "sparse-sums" {
+        images[0][..2].copy_from_slice(&[210, 61_060]);
+    }
     let outputs = interpret(graph, &slices(&images)).unwrap();
     let input = |(&id, values): (&TensorId, &Vec<i64>)| {
         tensor_json(graph, id, graph.tensor(id).name(), values)
@@ -326,6 +332,10 @@ fn runtimes_have_the_same_bits() {
     let seed = std::env::var("LOWBIT_SEED").map_or(14, |n| n.parse().unwrap());
     let mut random = Random(seed);
     let mut graphs = networks();
+    graphs.push(("sparse-sums".into(), sparse_sums()));
+    for (n, graph) in distant_steps().into_iter().enumerate() {
+        graphs.push((format!("distant-steps-{n}"), graph));
+    }
     for n in 0..random_graphs / 5 {
         graphs.push((format!("chain-{n}"), chain(&mut random)));
     }
@@ -803,8 +813,76 @@ fn damaged_files_are_refused_in_one_line() {
     }
 }
 
+/// An attribute as a number, and as lists of that number.
+fn attributes(name: &str, value: i64) -> Vec<AttributeProto> {
+    let list = |count: usize| AttributeProto {
+        name: Some(name.into()),
+        ints: vec![value; count],
+        ..AttributeProto::default()
+    };
+    let mut all: Vec<AttributeProto> = (0..=4).map(list).collect();
+    all[0].i = Some(value);
+    all
+}
+
+/// Files of which one attribute or the shape of one constant is another: they are read, or refused in one
+/// line.
+#[test]
+fn altered_files_are_read_or_refused() {
+    let names = "axis block_size output_dtype group transA transB count_include_pad strides pads dilations \
+                 kernel_shape";
+    let scheme = Scheme {
+        bits: 8,
+        affine: false,
+        rounding: Rounding::HalfEven,
+    };
+    for graph in [residual(scheme, 4), layer(Rounding::HalfEven, four_bits())] {
+        let file = read(&onnx::write(&graph, Dialect::Qdq).unwrap());
+        let values = [i64::MIN, -1, 0, 1, 2, i64::MAX];
+        let named = |name: &str| values.map(|value| attributes(name, value)).concat();
+        let attributes: Vec<AttributeProto> = names.split(' ').flat_map(named).collect();
+        let mut seen = BTreeSet::new();
+        let first = |&at: &usize| seen.insert(file.node[at].op_type().to_owned());
+        for at in (0..file.node.len()).filter(first) {
+            for attribute in &attributes {
+                let mut file = file.clone();
+                let given = &mut file.node[at].attribute;
+                given.retain(|a| a.name() != attribute.name());
+                given.push(attribute.clone());
+                read_or_refused(file);
+            }
+        }
+        for at in 0..file.initializer.len() {
+            let known = &file.initializer[at];
+            let reversed = known.dims.iter().rev().copied().collect();
+            let longer = [&[1; 5][..], &known.dims].concat();
+            for dims in [vec![], vec![0], vec![0, 10], vec![10, 0], longer, reversed] {
+                let mut file = file.clone();
+                let constant = &mut file.initializer[at];
+                if dims.contains(&0) {
+                    constant.raw_data = Some(vec![]);
+                }
+                constant.dims = dims;
+                read_or_refused(file);
+            }
+        }
+    }
+}
+
+fn read_or_refused(graph: GraphProto) {
+    let model = ModelProto {
+        graph: Some(graph),
+        ..ModelProto::default()
+    };
+    if let Err(error) = onnx::read(&model.encode_to_vec()) {
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
 #[test]
 fn networks_are_exact() {
+    let mut random = Random(23);
+    let mut floats = 0;
     for (name, graph) in networks() {
         for dialect in [Dialect::Qdq, Dialect::QOperator] {
             let certificate = match onnx::certificate(&graph, dialect) {
@@ -819,5 +897,211 @@ fn networks_are_exact() {
                 );
             }
         }
+        let file = read(&onnx::write(&graph, Dialect::QOperator).unwrap());
+        for node in graph.nodes() {
+            floats += usize::from(is_requantized(&mut random, &graph, &file, node));
+        }
+    }
+    println!("{floats} requantizations in floats");
+    assert!(floats >= 40, "{floats}");
+}
+
+/// The floats of a constant, of which there is none if it changes nothing.
+fn constant_floats(file: &GraphProto, name: &str, neutral: f32) -> Vec<f32> {
+    let found = file.initializer.iter().find(|t| t.name() == name);
+    let Some(found) = found else {
+        return vec![neutral];
+    };
+    let raw = found.raw_data().chunks_exact(4);
+    raw.map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect()
+}
+
+/// Whether a file of operators on integers requantizes in floats, which then have the integers of the
+/// definition, `round((multiplier s + offset) / 2^shift)`, on sums drawn at random and at the ends.
+fn is_requantized(random: &mut Random, graph: &Graph, file: &GraphProto, node: &Node) -> bool {
+    let Operator::Requantize(requantize) = node.operator() else {
+        return false;
+    };
+    let of = |node: &Node| file.node.iter().find(|n| n.name() == node.name());
+    let made = |n: &&Node| n.output() == node.inputs()[0];
+    let (ratio, offset) = match (of(node), graph.nodes().iter().find(made).and_then(of)) {
+        (Some(own), _) if own.op_type() == "QuantizeLinear" => (
+            constant_floats(file, &format!("{}/Mul/constant", node.name()), 1.0),
+            constant_floats(file, &format!("{}/Add/constant", node.name()), 0.0),
+        ),
+        (_, Some(fused)) if fused.op_type() == "QLinearConv" => {
+            let [x, w, y] = [1, 4, 6].map(|at| constant_floats(file, &fused.input[at], 1.0));
+            (w.iter().map(|w| x[0] * w / y[0]).collect(), vec![0.0])
+        }
+        _ => return false,
+    };
+    fn at<T: Copy>(all: &[T], channel: usize) -> T {
+        all[if all.len() == 1 { 0 } else { channel }]
+    }
+    let (sums, numbers) = (graph.tensor(node.inputs()[0]), requantize.numbers);
+    for (c, ends) in sums.intervals().iter().enumerate() {
+        let drawn = (0..500).map(|_| random.number(ends.least, ends.greatest));
+        for x in drawn.chain([ends.least, ends.greatest]) {
+            let sum = x - sums.numbers().zero_point();
+            let scaled = at(&requantize.multiplier, c) * sum + at(&requantize.offset, c);
+            let rounded = requantize.rounding.shift(scaled, at(&requantize.shift, c));
+            let found = (sum as f32 * at(&ratio, c) + at(&offset, c)).round_ties_even() as i64;
+            let limited =
+                |k: i64| (k + numbers.zero_point()).clamp(numbers.least(), numbers.greatest());
+            let name = node.name();
+            assert_eq!(limited(found), limited(rounded), "{name}: {sum}");
+        }
+    }
+    true
+}
+
+/// A multiplier of 2^62 fits sums that are 0: twice as much is no `i64`, and is not written as a number
+/// below zero.
+#[test]
+fn multipliers_without_a_double_are_written() {
+    let mut graph = Graph::new();
+    let bits = Numbers::power_of_two(8, true, 0).unwrap();
+    let x = graph.input("x", &[1], bits).unwrap();
+    let zero = Interval {
+        least: 0,
+        greatest: 0,
+    };
+    graph.limit(x, zero).unwrap();
+    let numbers = Numbers::affine(32, true, 1.0, 0).unwrap();
+    let requantize = Requantize {
+        multiplier: vec![1 << 62],
+        offset: vec![5],
+        shift: vec![0],
+        rounding: Rounding::HalfEven,
+        numbers,
+    };
+    let y = graph.push("y", requantize, &[x]).unwrap();
+    graph.output(y).unwrap();
+    assert_eq!(interpret(&graph, &[&[0]]).unwrap(), [[5]]);
+    let file = read(&onnx::write(&graph, Dialect::QOperator).unwrap());
+    let constants = file.initializer.iter();
+    let mut constants = constants.filter(|t| t.name().starts_with("y/Mul/constant"));
+    let constant = constants.next().unwrap().raw_data();
+    assert_eq!(constant, i64::MAX.to_le_bytes());
+}
+
+/// All sums `64 (a + 255 b)` of numbers of 16 bits, which are all multiples of 64 up to the greatest: a
+/// float's step is displaced by more than 16 sums, of which none but multiples of 64 can be.
+fn sparse_sums() -> Graph {
+    let mut graph = Graph::new();
+    let x = Numbers::power_of_two(16, false, 0).unwrap();
+    let x = graph.input("x", &[2], x).unwrap();
+    let linear = Linear {
+        weights: Weights {
+            shape: vec![1, 2],
+            numbers: Numbers::power_of_two(16, true, 0).unwrap(),
+            values: vec![64, 16_320],
+        },
+        bias: None,
+    };
+    let sums = graph.push("sums", linear, &[x]).unwrap();
+    let output = Numbers::power_of_two(8, false, 0).unwrap();
+    let requantize = Requantize::by_multiplier(2_024_673_345, 59, Rounding::HalfEven, output);
+    let y = graph.push("y", requantize, &[sums]).unwrap();
+    graph.output(y).unwrap();
+    graph
+}
+
+#[test]
+fn sums_that_are_far_apart_are_tried() {
+    let graph = sparse_sums();
+    assert_eq!(interpret(&graph, &[&[210, 61_060]]).unwrap(), [[3]]);
+    let file = read(&onnx::write(&graph, Dialect::QOperator).unwrap());
+    if operators(&file).contains(&"Div") {
+        return;
+    }
+    let constant = |name: &str| file.initializer.iter().find(|t| t.name() == name);
+    assert!(constant("y/Add/constant").is_none());
+    let ratio = constant("y/Mul/constant").unwrap().raw_data();
+    let ratio = f32::from_le_bytes(ratio.try_into().unwrap());
+    for sum in (0..=256 * 65_535).map(|k: i64| 64 * k) {
+        let (scaled, half) = (2_024_673_345 * sum, 1i64 << 58);
+        let (floor, rest) = (scaled >> 59, scaled & ((1 << 59) - 1));
+        let expected = floor + i64::from(rest > half || rest == half && floor % 2 == 1);
+        let found = (sum as f32 * ratio).round_ties_even() as i64;
+        assert_eq!(found, expected, "{sum}");
+    }
+}
+
+/// A convolution of one pixel whose sums are halved: input, weight and output in the steps given.
+fn halved(input: Numbers, weight: Numbers, output: Numbers) -> Graph {
+    let mut graph = Graph::new();
+    let x = graph.input("x", &[1, 1, 1], input).unwrap();
+    let weights = Weights {
+        shape: vec![1, 1, 1, 1],
+        numbers: weight,
+        values: vec![1],
+    };
+    let sums = graph
+        .push("sums", Convolution::new(weights, None), &[x])
+        .unwrap();
+    let requantize = Requantize::by_shift(1, Rounding::HalfEven, output);
+    let y = graph.push("y", requantize, &[sums]).unwrap();
+    graph.output(y).unwrap();
+    graph
+}
+
+/// A step of 10^30 becomes one of 10^-30, or of 2^100 one of 10^-30 by weights in steps of 2^-120.
+fn distant_steps() -> [Graph; 2] {
+    let byte = |scale| Numbers::affine(8, false, scale, 0).unwrap();
+    let power = |exponent| Numbers::power_of_two(8, true, exponent).unwrap();
+    [
+        halved(byte(1e30), power(0), byte(1e-30)),
+        halved(byte(1e30), power(-120), byte(1e-30)),
+    ]
+}
+
+/// All scales are numbers that are not lost, and that of a fused convolution is a half.
+#[test]
+fn steps_far_from_each_other_are_no_zeros() {
+    for graph in distant_steps() {
+        for dialect in [Dialect::Qdq, Dialect::QOperator] {
+            let file = read(&onnx::write(&graph, dialect).unwrap());
+            let scale = |name: &str| {
+                let tensor = file.initializer.iter().find(|t| t.name() == name).unwrap();
+                f32::from_le_bytes(tensor.raw_data().try_into().unwrap())
+            };
+            let is_factor = |t: &&TensorProto| {
+                ["scale", "factor"]
+                    .iter()
+                    .any(|end| t.name().ends_with(end))
+            };
+            for tensor in file.initializer.iter().filter(is_factor) {
+                let value = scale(tensor.name());
+                assert!(value.is_normal(), "{dialect} {}: {value}", tensor.name());
+            }
+            let mut nodes = file.node.iter();
+            if let Some(fused) = nodes.find(|n| n.op_type() == "QLinearConv") {
+                let [x, w, y] = [1, 4, 6].map(|at| scale(&fused.input[at]));
+                assert_eq!(x * w / y, 0.5);
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_beyond_floats_are_refused() {
+    let power = |bits, exponent| Numbers::power_of_two(bits, true, exponent).unwrap();
+    let whole = Numbers::affine(8, true, 1.0, 0).unwrap();
+    let tiny = Numbers::affine(4, true, 1e-60, 0).unwrap();
+    let coarse = halved(power(8, -26), power(4, 126), whole);
+    let fine = halved(power(8, 100), tiny, whole);
+    for dialect in Dialect::ALL {
+        refused(
+            &coarse,
+            dialect,
+            "sums: weights of 4 bits in steps of 2^126 are beyond the floats of a file",
+        );
+        refused(
+            &fine,
+            dialect,
+            "sums: weights of 4 bits in steps of 2^-199 are beyond the floats of a file",
+        );
     }
 }

@@ -431,7 +431,7 @@ fn code_has_no_floating_point_and_no_memory_of_its_own() {
 fn what_cannot_be_written_is_refused_in_one_line() {
     let graph = networks::digits();
     for name in [
-        "", "Net", "1st", "a-b", "fn", "double", "core", "uint8", "a b", "é",
+        "", "Net", "1st", "a-b", "fn", "double", "core", "uint8", "stdint", "a b", "é",
     ] {
         let error = source::rust(&graph, name).unwrap_err().to_string();
         assert_eq!(error.lines().count(), 1);

@@ -23,11 +23,14 @@ pub(super) use linear::{flipped, transposed};
 pub(super) use pool::{average_matrices, max_by_gather};
 pub(super) use quantizer::storage;
 use quantizer::{FUSED_CLIP, Target, is_narrow};
-pub(super) use requantize::plans;
+use requantize::plans;
 pub(super) use weights::is_folded;
 
-/// The file of a graph.
-pub(super) fn write(graph: &Graph, options: Options) -> Result<ModelProto, ExportError> {
+/// The plan of every requantization, by the tensor it makes.
+pub(super) type Plans = HashMap<TensorId, Plan>;
+
+/// The file of a graph, and how it says requantizations.
+pub(super) fn write(graph: &Graph, options: Options) -> Result<(ModelProto, Plans), ExportError> {
     let exponents = steps::exponents(graph);
     let mut writer = Writer {
         graph,
@@ -46,7 +49,7 @@ pub(super) fn write(graph: &Graph, options: Options) -> Result<ModelProto, Expor
     for &id in graph.outputs() {
         writer.output(id);
     }
-    Ok(writer.model.finish(options.dialect))
+    Ok((writer.model.finish(options.dialect), writer.plans))
 }
 
 /// What has been written of a tensor.
@@ -68,7 +71,7 @@ struct Writer<'g> {
     graph: &'g Graph,
     dialect: Dialect,
     exponents: Vec<i32>,
-    plans: HashMap<TensorId, Plan>,
+    plans: Plans,
     model: Model,
     values: Vec<Value>,
 }

@@ -70,7 +70,7 @@ pub(in crate::onnx) fn average_matrices(
     pool: &AveragePool,
     image: &[usize],
 ) -> Vec<(usize, Vec<i64>)> {
-    let elements = windows::elements(&pool.windows, image);
+    let elements = pool.windows.elements(image);
     let dimensions = elements.iter().enumerate();
     let matrix = |(d, elements): (usize, &Vec<Vec<usize>>)| {
         let count = match &pool.windows {
@@ -91,7 +91,7 @@ pub(in crate::onnx) fn max_by_gather(
     windows: &Windows,
     image: &[usize],
 ) -> String {
-    let elements = windows::elements(windows, image);
+    let elements = windows.elements(image);
     let mut value = x.to_owned();
     for (d, elements) in elements.iter().enumerate() {
         let (indices, most) = windows::repeated(elements);

@@ -1,11 +1,9 @@
 //! Sums brought to fewer bits: a ratio, a rounding, a quantizer.
 
-use std::collections::HashMap;
-
 use super::quantizer::{FUSED_CLIP, Target, is_narrow, storage, too_wide};
-use super::{Stored, Writer};
-use crate::graph::{Graph, Node, TensorId};
-use crate::onnx::plan::{Plan, Planned};
+use super::{Plans, Stored, Writer};
+use crate::graph::{Graph, Node};
+use crate::onnx::plan::Planned;
 use crate::onnx::proto::DataType;
 use crate::onnx::requantize::Form;
 use crate::onnx::shift::shifted;
@@ -13,12 +11,8 @@ use crate::onnx::steps::power;
 use crate::onnx::{Dialect, ExportError, Options};
 use crate::ops::{Operator, Requantize, Rounding};
 
-/// The plan of every requantization, by the tensor it makes.
-pub(in crate::onnx) fn plans(
-    graph: &Graph,
-    exponents: &[i32],
-    options: Options,
-) -> HashMap<TensorId, Plan> {
+/// A plan for every requantization.
+pub(super) fn plans(graph: &Graph, exponents: &[i32], options: Options) -> Plans {
     let nodes = graph.nodes().iter();
     let plans = nodes.filter_map(|node| match node.operator() {
         Operator::Requantize(requantize) => {

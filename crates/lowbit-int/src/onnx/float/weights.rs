@@ -1,13 +1,11 @@
 //! Weights and biases, with the ratio of the requantization that reads their sum.
 
-use std::collections::HashMap;
-
-use super::Writer;
 use super::quantizer::storage;
-use crate::graph::{Graph, Node, TensorId};
+use super::{Plans, Writer};
+use crate::graph::{Graph, Node};
 use crate::numbers::Numbers;
 use crate::onnx::model::Attribute;
-use crate::onnx::plan::{Plan, Planned, source};
+use crate::onnx::plan::{Planned, source};
 use crate::onnx::proto::DataType;
 use crate::onnx::steps::{self, power};
 use crate::onnx::{Dialect, ExportError};
@@ -148,7 +146,9 @@ impl Writer<'_> {
                     requantize,
                     exponents: &self.exponents,
                 };
-                (0..planned.channels()).map(|c| planned.ratio(c)).collect()
+                (0..requantize.channels())
+                    .map(|c| planned.ratio(c))
+                    .collect()
             }
             _ => vec![1.0],
         }
@@ -156,11 +156,7 @@ impl Writer<'_> {
 }
 
 /// Whether a requantization reads a sum whose weights it scales.
-pub(in crate::onnx) fn is_folded(
-    graph: &Graph,
-    node: &Node,
-    plans: &HashMap<TensorId, Plan>,
-) -> bool {
+pub(in crate::onnx) fn is_folded(graph: &Graph, node: &Node, plans: &Plans) -> bool {
     let of_source = |source: &Node| source.output() == node.output();
     let mut nodes = graph.nodes().iter();
     nodes.any(|reader| {

@@ -13,14 +13,14 @@ static void convolve_$x_$w_$s_$r_$y(const convolution *c, const $W *weights, con
                 for (i = 0; i < c->inputs; i++) {
                     for (k = 0; k < rows.count; k++) {
                         const uint32_t from = rows.at + k * c->rows.dilation;
-                        const $X *values =
-                            x + ((plane + i) * c->rows.input + from) * c->columns.input + columns.at;
+                        const uint32_t at =
+                            ((plane + i) * c->rows.input + from) * c->columns.input + columns.at;
                         const uint32_t kernel =
                             (channel * c->inputs + i) * c->rows.kernel + rows.first + k;
                         const uint32_t weight = kernel * c->columns.kernel + columns.first;
                         for (l = 0; l < columns.count; l++) {
                             sum += ($S)weight_$w(weights, weight + l) *
-                                   (($S)values[l * c->columns.dilation] - zero);
+                                   (($S)x[at + l * c->columns.dilation] - zero);
                         }
                     }
                 }
