@@ -17,6 +17,7 @@
 //! | [`proof`] | how wide each sum is, with a witness; where `f32` has the same bits |
 //! | [`tie_free`](mod@tie_free) | networks in which every rounding to the nearest is the same |
 //! | [`json`] | files |
+//! | [`parameters`] | integers and fraction lengths as text, and as safetensors |
 //! | [`source`] | the same bits as source code: a Rust crate without the standard library, a file of C |
 //! | [`conformance`] | packs that say whether another program has the same bits |
 //! | [`onnx`] | files for other runtimes, with a certificate |
@@ -67,6 +68,7 @@ pub mod json;
 pub mod numbers;
 pub mod onnx;
 pub mod ops;
+pub mod parameters;
 pub mod proof;
 pub mod source;
 pub mod tensor;

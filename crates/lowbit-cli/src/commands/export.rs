@@ -111,6 +111,10 @@ enum Target {
     C,
     /// A crate of Rust without std, alloc and floats
     Rust,
+    /// The integers of weights and biases, with what those of every tensor stand for
+    Safetensors,
+    /// The same as text: integers and fraction lengths
+    Text,
 }
 
 impl Target {
@@ -119,7 +123,7 @@ impl Target {
             Self::OnnxQdq => Some(Dialect::Qdq),
             Self::OnnxQoperator => Some(Dialect::QOperator),
             Self::Qonnx => Some(Dialect::Qonnx),
-            Self::Json | Self::C | Self::Rust => None,
+            _ => None,
         }
     }
 
@@ -127,6 +131,8 @@ impl Target {
         match self {
             Self::Json => format!("{name}.json").into(),
             Self::C | Self::Rust => name.into(),
+            Self::Safetensors => format!("{name}.safetensors").into(),
+            Self::Text => format!("{name}.txt").into(),
             _ => format!("{name}.onnx").into(),
         }
     }
@@ -141,12 +147,17 @@ impl Target {
             let files = files.map(|(path, text)| (out.join(path), text.into_bytes()));
             files.collect()
         };
-        Ok(match self.dialect() {
-            Some(dialect) => vec![(out.to_path_buf(), onnx::write(graph, dialect)?)],
-            None if self == Self::C => within(source::c(graph, &name)?),
-            None if self == Self::Rust => within(source::rust(graph, &name)?),
-            None => vec![(out.to_path_buf(), graph.to_json().into_bytes())],
-        })
+        let bytes = match self {
+            Self::C => return Ok(within(source::c(graph, &name)?)),
+            Self::Rust => return Ok(within(source::rust(graph, &name)?)),
+            Self::OnnxQdq => onnx::write(graph, Dialect::Qdq)?,
+            Self::OnnxQoperator => onnx::write(graph, Dialect::QOperator)?,
+            Self::Qonnx => onnx::write(graph, Dialect::Qonnx)?,
+            Self::Json => graph.to_json().into_bytes(),
+            Self::Safetensors => graph.to_safetensors(),
+            Self::Text => graph.to_text().into_bytes(),
+        };
+        Ok(vec![(out.to_path_buf(), bytes)])
     }
 }
 

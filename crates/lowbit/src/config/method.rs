@@ -11,9 +11,10 @@ use super::{QConfig, QPlan, TqtPlan};
 use crate::Error;
 use crate::error::one_of;
 use crate::quantizers::{
-    ApotConfig, BinaryConfig, DorefaConfig, DorefaWeightConfig, LearnedWidthConfig, LsqConfig,
-    LsqPlusConfig, PactConfig, QuantizerConfig, RangeLinearConfig, RangeSource, SawbConfig, Scheme,
-    TrainedThresholdConfig, TtqConfig, TwnConfig, WrpnClip, WrpnConfig, XnorConfig,
+    A2qConfig, ApotConfig, BinaryConfig, DorefaConfig, DorefaWeightConfig, LearnedWidthConfig,
+    LsqConfig, LsqPlusConfig, PactConfig, QuantizerConfig, RangeLinearConfig, RangeSource,
+    SawbConfig, Scheme, TrainedThresholdConfig, TtqConfig, TwnConfig, WrpnClip, WrpnConfig,
+    XnorConfig,
 };
 
 /// What `--method NAME --wbits W --abits A` quantizes: a line of [`ALL`](Self::ALL).
@@ -210,6 +211,15 @@ impl Method {
             },
         }),
         Self(&Preset {
+            name: "a2q",
+            what: "weights whose sums fit 16 bits, or 8 more than the activations have, which are as LSQ's; \
+                   8 bits in the first and the last layer",
+            source: "arXiv 2401.10432",
+            usual_bits: [8; 2],
+            bits: Some([A2qConfig::BITS, LsqConfig::BITS]),
+            plan: accumulator_aware,
+        }),
+        Self(&Preset {
             name: "learned-width",
             what: "fixed point of learned bits, which start from those given and shrink under a \
                    --bit-budget",
@@ -372,6 +382,28 @@ fn not_the_ends(
     }
 }
 
+/// A2Q+ beside LSQ's activations, the first and the last layer with 8 bits.
+fn accumulator_aware(weight_bits: u32, input_bits: u32) -> QPlan {
+    let layer = |at_least: u32| {
+        let input_bits = input_bits.max(at_least);
+        let mut layer = QConfig::of_operands(FLOAT, lsq, input_bits, lsq);
+        if weight_bits != FLOAT {
+            let config = A2qConfig::new(weight_bits.max(at_least));
+            let known = input_bits.min(*A2qConfig::INPUT_BITS.end());
+            let sums = (known + 8).max(16);
+            let config = config.with_input_bits(known).with_accumulator_bits(sums);
+            layer = layer.with("weight", QuantizerConfig::A2q(config));
+        }
+        layer
+    };
+    QPlan {
+        default: layer(0),
+        first: layer(8),
+        last: layer(8),
+        ..QPlan::default()
+    }
+}
+
 fn lsq(bits: u32) -> QuantizerConfig {
     QuantizerConfig::Lsq(LsqConfig::new(bits))
 }
@@ -454,7 +486,7 @@ mod tests {
         assert_eq!(
             "magic".parse::<Method>().unwrap_err().to_string(),
             "unknown method `magic`, expected float, dorefa, tqt, lsq, lsq-plus, pact, sawb, wrpn, \
-             range-linear, apot, binary, xnor, twn, ttq or learned-width"
+             range-linear, apot, binary, xnor, twn, ttq, a2q or learned-width"
         );
     }
 

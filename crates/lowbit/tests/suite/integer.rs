@@ -8,10 +8,11 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor};
 use lowbit::calibrate::calibrate;
 use lowbit::capture::{Captured, prepare};
-use lowbit::config::{Fold, QConfig, QPlan, TqtWidths};
+use lowbit::config::{Fold, Method, QConfig, QPlan, TqtWidths};
 use lowbit::integer::lower;
 use lowbit::models::{Architecture, Classifier, Network};
 use lowbit::nn;
+use lowbit_int::Operator;
 use lowbit_int::proof::{Exactness, Proof};
 
 use crate::numbers::numbers;
@@ -193,6 +194,38 @@ fn a_captured_model_has_the_simulations_bits() {
     let x = Tensor::<4>::from_data(random, &device);
     let comparison = integers.compare_tensors(&captured, &x, run).unwrap();
     assert!(comparison.is_equal(), "{comparison:?}");
+}
+
+/// The method's bound holds for the integers that come of it: from the weights' own sums, no product needs
+/// more than 16 bits, where without it others do.
+#[test]
+fn accumulator_aware_weights_have_sums_of_16_bits() {
+    let widths = |method: &str| {
+        let method: Method = method.parse().unwrap();
+        let (network, images) = calibrated("lenet", &method.plan(8, 8));
+        let integers = lower(&network, &images, forward).unwrap_or_else(|e| panic!("{e}"));
+        let comparison = integers.compare_tensors(&network, &images, forward);
+        let comparison = comparison.unwrap();
+        // The result is a sum in floats, which no quantizer brings to integers.
+        let slots = &comparison.tensors;
+        assert!(
+            slots.len() == 4 && slots.iter().all(|slot| slot.different == 0),
+            "{comparison:?}"
+        );
+        let proof = Proof::of(integers.graph());
+        let products = integers.graph().nodes().iter().zip(proof.nodes());
+        let products = products.filter(|(node, _)| {
+            matches!(
+                node.operator(),
+                Operator::Convolution(_) | Operator::Linear(_)
+            )
+        });
+        products.map(|(_, proof)| proof.bits).collect::<Vec<_>>()
+    };
+    let (with, without) = (widths("a2q"), widths("lsq"));
+    assert_eq!((with.len(), without.len()), (4, 4));
+    assert!(with.iter().all(|&bits| bits <= 16), "{with:?}");
+    assert!(without.iter().any(|&bits| bits > 16), "{without:?}");
 }
 
 /// Slots with formats.

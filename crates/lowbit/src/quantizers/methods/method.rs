@@ -36,6 +36,8 @@ pub enum Role {
     Clip,
     /// A value that numbers become, without its sign.
     Value,
+    /// The sum of the magnitudes of the weights of a channel.
+    Norm,
     /// An end of the range of values.
     End,
     /// Bits before or after the point.
@@ -52,6 +54,7 @@ impl Role {
             Self::Offset => "offset",
             Self::Clip => "clip",
             Self::Value => "value",
+            Self::Norm => "norm",
             Self::End => "end",
             Self::Bits => "width",
         }

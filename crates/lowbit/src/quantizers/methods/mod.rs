@@ -1,5 +1,6 @@
 //! The quantization methods, one a file, and the two enums over all of them.
 
+mod a2q;
 mod accumulator;
 mod apot;
 mod binary;
@@ -23,6 +24,7 @@ use burn::module::{Module, ParamId};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use a2q::{A2q, A2qConfig};
 pub use accumulator::{Accumulator, AccumulatorConfig, Sums, Term};
 pub use apot::{ApotActivation, ApotConfig, ApotWeight};
 pub use binary::{Binary, BinaryConfig, XnorConfig, XnorGradient, XnorWeight};
@@ -322,6 +324,8 @@ methods! {
     ApotWeight(ApotConfig) => ApotWeight(ApotWeight),
     /// The same for an activation.
     ApotActivation(ApotConfig) => ApotActivation(ApotActivation),
+    /// Integers whose sums fit an accumulator, for a weight.
+    A2q(A2qConfig) => A2q(A2q),
     /// Fixed point of a learned width.
     LearnedWidth(LearnedWidthConfig) => LearnedWidth(LearnedWidth),
     /// Time constants that are powers of two.
