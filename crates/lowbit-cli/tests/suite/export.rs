@@ -59,6 +59,26 @@ fn a_quantized_run_is_written_compared_and_run() {
     );
     text(folder, "export int --unchecked --to rust --out digits");
     assert!(folder.join("digits/Cargo.toml").is_file());
+
+    // The integers alone: those of a weight of 4 bits, in the narrowest type.
+    text(folder, "export int --unchecked --to text --out net.txt");
+    let integers = fs::read_to_string(folder.join("net.txt")).unwrap();
+    let weight = integers
+        .lines()
+        .skip_while(|line| !line.starts_with("conv2.weight"));
+    let weight: Vec<&str> = weight.take(2).collect();
+    assert!(weight[0].contains("4 bits signed, fraction"), "{weight:?}");
+    let row = weight[1]
+        .split_whitespace()
+        .map(|k| k.parse::<i64>().unwrap());
+    assert!(row.into_iter().all(|k| (-8..8).contains(&k)), "{weight:?}");
+    text(
+        folder,
+        "export int --unchecked --to safetensors --out net.safetensors",
+    );
+    let stored = fs::read(folder.join("net.safetensors")).unwrap();
+    let stored = String::from_utf8_lossy(&stored);
+    assert!(stored.contains("\"conv1.weight\":{\"dtype\":\"I8\""));
 }
 
 #[test]
