@@ -10,6 +10,19 @@ pub(super) fn min_exponent(format: &Float) -> i32 {
     (format.min_normal().to_bits() >> 23) as i32 - 127
 }
 
+/// Beyond the exponents of every format.
+const BEYOND: i32 = 1000;
+
+/// An exponent that no exact product goes beyond, if the operands are finite.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn highest_product([left, right]: [Extent; 2]) -> i32 {
+    if left.finite() && right.finite() {
+        left.highest + right.highest + 2
+    } else {
+        BEYOND
+    }
+}
+
 /// An exponent that no partial sum of so many products goes beyond, nor what it is compensated with:
 /// each addition rounds up by at most one part in `2^mantissa`, less than 1.45 `2^-mantissa` as an
 /// exponent. Rounded products that become NaN stay NaN, and infinite ones infinite. Beyond every format
@@ -20,7 +33,6 @@ pub(super) fn highest(
     product: Option<&Float>,
     longest: usize,
 ) -> i32 {
-    const BEYOND: i32 = 1000;
     let exponent = |x: f32| (x.to_bits() >> 23) as i32 - 127;
     let infinite = |format: &Float| format.specials() == Specials::Ieee && !format.saturates();
     let mut of_product = left.highest + right.highest + 2;

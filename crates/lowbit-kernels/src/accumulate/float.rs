@@ -3,7 +3,11 @@
 use lowbit_formats::accumulate::{Order, Partial};
 use lowbit_formats::{Accumulation, Float, Format, Grid, Pass, Rounding, ScalarFormat};
 
+#[cfg(target_arch = "x86_64")]
+use crate::accumulate::avx512;
 use crate::accumulate::blocks::{Product, Steps, add_sums};
+#[cfg(target_arch = "x86_64")]
+use crate::accumulate::bounds::highest_product;
 use crate::accumulate::bounds::{highest, min_exponent};
 use crate::accumulate::nearest::{Bounded, Narrow, Nearest, Wide};
 use crate::accumulate::odd::{add_double_to_odd, add_to_odd};
@@ -242,6 +246,14 @@ struct Bits {
 }
 
 impl Bits {
+    /// Whether products, and whether sums, may be added to the nearest f32 before they are rounded.
+    #[cfg(target_arch = "x86_64")]
+    fn plain(self, rounded: bool) -> [bool; 2] {
+        let sums = self.sum <= INNOCUOUS;
+        let products = (self.exact || rounded) && self.product <= self.sum;
+        [sums && products, sums]
+    }
+
     fn way(self) -> u8 {
         match self.exact {
             true if self.product <= self.sum && self.sum <= INNOCUOUS => way::PLAIN,
@@ -429,8 +441,24 @@ pub(super) fn product(
     let finite = left.finite() && right.finite();
     let highest = highest([left, right], inner, product, work.longest());
     // Multiples of the smallest number are not rounded below the smallest normal one.
-    let step = min_exponent(inner) - i32::from(inner.mantissa());
-    let plain = product.is_none() && bits.way() == way::PLAIN && left.lowest + right.lowest >= step;
+    let step = |format: &Float| min_exponent(format) - i32::from(format.mantissa());
+    let multiples = product.map_or(left.lowest + right.lowest, step) >= step(inner);
+    #[cfg(target_arch = "x86_64")]
+    {
+        let work = avx512::Work {
+            order: accumulation.order(),
+            formats: (inner, outer, product),
+            shape,
+            operands,
+            highest: [highest_product([left, right]), highest],
+            multiples,
+            plain: bits.plain(product.is_some()),
+        };
+        if work.run(output) {
+            return true;
+        }
+    }
+    let plain = multiples && product.is_none() && bits.way() == way::PLAIN;
     let done = match (Narrow::new(inner), Wide::new(inner)) {
         (Some(narrow), _) => match (narrow.bounded::<false>(highest), narrow.bounded(highest)) {
             (Some(grid), _) if plain => {

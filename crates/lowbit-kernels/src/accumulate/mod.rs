@@ -14,12 +14,15 @@
 //!   SIGNUM Newsletter 30(3), 1995);
 //! - f32 rounded to odd, for `p` up to 22 and products that f32 holds, and f64 rounded to odd for
 //!   other products (Boldo and Melquiond, IEEE Transactions on Computers 57(4), 2008);
+//! - with AVX-512, whose instructions round down and up, f32 rounded to odd for every product;
 //! - the fused instruction for fp32 itself;
 //! - i32 and i64 where the operands are whole numbers of steps and the products' step is the unit;
 //! - for the matrix units of chips, f32 or f64 and whole numbers, see `tensor_core`;
 //! - f64 rounded to odd, with random words, where the rounding is stochastic, see `stochastic`;
 //! - otherwise, and for other formats and roundings, one sum at a time.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod blocks;
 mod bounds;
 mod float;
