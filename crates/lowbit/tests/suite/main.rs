@@ -22,6 +22,7 @@ mod layers;
 mod methods;
 mod models;
 mod nir;
+mod nir_nodes;
 mod numbers;
 mod operators;
 mod operators_pytorch;
