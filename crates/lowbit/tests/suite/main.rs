@@ -7,6 +7,7 @@ mod averaging;
 mod calibration;
 mod calibration_of_layers;
 mod capture;
+mod capture_outputs;
 mod chain;
 mod config;
 mod convolutions;
