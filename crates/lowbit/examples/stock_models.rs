@@ -182,7 +182,7 @@ fn compare<M: Module>(
     let some: Vec<u32> = (0..256).collect();
     let images = train::batch(&digits.train, &some, None, &Device::flex()).images;
     let captured = prepare(model, &plan, &images, forward)?;
-    let run = |model: &Captured<M, _, 2>| drop(model.forward(images.clone()));
+    let run = |model: &Captured<M, _, Tensor<2>>| drop(model.forward(images.clone()));
     let (captured, calibrated) = calibrate(captured, |_| true, run)?;
     let captured = trained(captured, digits, 4, 5e-4, Captured::forward);
     let quantized = accuracy(digits, |images| captured.valid().forward(images));

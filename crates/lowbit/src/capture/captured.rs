@@ -17,6 +17,7 @@ use super::batch::{BatchOperation, SIZES, operations};
 use super::layers::{Layers, layers, planned};
 use super::linear::with_linear;
 use super::norm::{Norms, SetStatistics, Statistics};
+use super::output::{ModelOutput, OutputParts};
 use super::rank::of_any_rank;
 use super::record::{ModelInput, Recording, record};
 use super::replay::{NotReplayed, Tensors};
@@ -30,7 +31,9 @@ use crate::quantizers::{ModulePath, Quantizers};
 pub(super) struct Graph {
     pub(super) operations: Vec<BatchOperation>,
     pub(super) inputs: Vec<TensorId>,
-    pub(super) output: TensorId,
+    /// Tensors of the result, and the length of each `Vec` in it.
+    outputs: Vec<TensorId>,
+    lengths: Vec<usize>,
     /// Paths of the parameters that it reads.
     pub(super) parameters: BTreeMap<TensorId, String>,
     constants: BTreeMap<TensorId, TensorData>,
@@ -74,16 +77,19 @@ impl Graph {
 /// and checkpoints take it like those. In training, `BatchNorm` normalizes by the batch and updates the
 /// model's running statistics; `Dropout` and noise are not recorded, and do nothing.
 #[derive(Clone)]
-pub struct Captured<M, I, const O: usize> {
+pub struct Captured<M, I, O> {
     model: M,
     pub(super) quantizers: Vec<Quantizers>,
     layers: Vec<Layer>,
     pub(super) graph: Arc<Graph>,
     norms: Norms,
-    input: PhantomData<fn(I)>,
+    of: PhantomData<fn(I) -> O>,
 }
 
 /// Records `forward` of `model` on the first item of `example`, and quantizes it as `plan` says.
+///
+/// The result of the forward may be one tensor or several: tuples, arrays and `Vec`s of tensors, which
+/// [`Captured::forward`] returns in the same way.
 ///
 /// The plan's paths and types are those of the model's modules; its `first` and `last` layer with a
 /// weight are so in the order of the forward. Layers that have no parameters, such as sums of two
@@ -109,15 +115,16 @@ pub struct Captured<M, I, const O: usize> {
 /// assert_eq!(float.layers()[0].description.name, "Linear");
 /// # Ok::<(), lowbit::Error>(())
 /// ```
-pub fn prepare<M: Module, I: ModelInput, const O: usize>(
+pub fn prepare<M: Module, I: ModelInput, O: ModelOutput>(
     model: M,
     plan: &QPlan,
     example: &I,
-    forward: impl Fn(&M, I) -> Tensor<O>,
+    forward: impl Fn(&M, I) -> O,
 ) -> Result<Captured<M, I, O>, Error> {
     let of_size = |size| record(&model, example, size, &forward);
     let [a, b, c] = SIZES.map(of_size);
     let recorded = [a?, b?, c?];
+    check_outputs(&recorded)?;
     let together = recorded.each_ref().map(with_linear);
     let (operations, recordings) = match operations(&together) {
         Ok(operations) => (operations, together),
@@ -140,11 +147,28 @@ pub fn prepare<M: Module, I: ModelInput, const O: usize>(
         norms: Norms::default(),
         graph,
         model,
-        input: PhantomData,
+        of: PhantomData,
     };
     captured.check(example)?;
     captured.norms = Norms::measured(&captured, example, &forward)?;
     Ok(captured)
+}
+
+/// Whether there are as many results for every size of the batch.
+fn check_outputs([first, others @ ..]: &[Recording; SIZES.len()]) -> Result<(), Error> {
+    let different = |other: &&Recording| {
+        (other.outputs.len(), &other.lengths) != (first.outputs.len(), &first.lengths)
+    };
+    match others.iter().find(different) {
+        Some(other) => {
+            let (a, b) = (first.outputs.len(), other.outputs.len());
+            let message = format!(
+                "has {a} results for one size of the batch and {b} for another, expected as many"
+            );
+            Err(Error::capture("the model", message))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Graph {
@@ -154,7 +178,8 @@ impl Graph {
         Self {
             operations,
             inputs: recording.inputs,
-            output: recording.output,
+            outputs: recording.outputs,
+            lengths: recording.lengths,
             parameters: parameters.map(|(id, p)| (id, p.key)).collect(),
             constants: recording.constants,
             own_operators: recording.own_operators,
@@ -165,12 +190,12 @@ impl Graph {
     }
 }
 
-impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
+impl<M: Module, I: ModelInput, O: ModelOutput> Captured<M, I, O> {
     /// Applies the model.
     ///
     /// # Panics
     /// As the model itself, where shapes do not fit.
-    pub fn forward(&self, input: I) -> Tensor<O> {
+    pub fn forward(&self, input: I) -> O {
         match self.run(input, &self.quantizers) {
             Ok(output) => output,
             Err(error) => panic!("{error}"),
@@ -227,7 +252,7 @@ impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
             .map(|_| ())
     }
 
-    pub(super) fn run(&self, input: I, quantizers: &[Quantizers]) -> Result<Tensor<O>, Error> {
+    pub(super) fn run(&self, input: I, quantizers: &[Quantizers]) -> Result<O, Error> {
         let state = State::of(&self.model);
         let (output, statistics) = self.run_with(input, quantizers, &self.norms, &state)?;
         if !statistics.is_empty() {
@@ -244,7 +269,7 @@ impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
         quantizers: &[Quantizers],
         norms: &Norms,
         state: &State,
-    ) -> Result<(Tensor<O>, Statistics), Error> {
+    ) -> Result<(O, Statistics), Error> {
         let graph = &self.graph;
         let device = input.device();
         let operations = graph.operations(input.batch());
@@ -271,9 +296,12 @@ impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
                 tensors.change(id, |y| output(&quantizers[layer], y));
             }
         }
-        let output = tensors.get(graph.output).cloned();
-        let output = Tensor::from_dispatch(output.expect("the forward made its result"));
-        Ok((output, statistics))
+        let outputs = graph.outputs.iter().map(|id| {
+            let output = tensors.get(*id).cloned();
+            output.expect("the forward made its results")
+        });
+        let mut parts = OutputParts::new(outputs, &graph.lengths);
+        Ok((O::put_together(&mut parts), statistics))
     }
 
     /// The tensors that a forward begins with.
@@ -427,7 +455,7 @@ fn way(layer: &Layer) -> Vec<(String, String)> {
     steps.chain([(QUANTIZERS.to_string(), container)]).collect()
 }
 
-impl<M: Module, I: ModelInput + 'static, const O: usize> Captured<M, I, O> {
+impl<M: Module, I: ModelInput + 'static, O: ModelOutput + 'static> Captured<M, I, O> {
     fn each(
         self,
         model: impl FnOnce(M) -> M,
@@ -441,7 +469,7 @@ impl<M: Module, I: ModelInput + 'static, const O: usize> Captured<M, I, O> {
     }
 }
 
-impl<M: Module, I: ModelInput + 'static, const O: usize> Module for Captured<M, I, O> {
+impl<M: Module, I: ModelInput + 'static, O: ModelOutput + 'static> Module for Captured<M, I, O> {
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
         self.model.visit(visitor);
         for (layer, quantizers) in self.layers.iter().zip(&self.quantizers) {
@@ -505,16 +533,16 @@ impl<M: Module, I: ModelInput + 'static, const O: usize> Module for Captured<M, 
     }
 }
 
-impl<M: ModuleDisplay, I, const O: usize> ModuleDisplayDefault for Captured<M, I, O> {
+impl<M: ModuleDisplay, I, O> ModuleDisplayDefault for Captured<M, I, O> {
     fn content(&self, content: Content) -> Option<Content> {
         let content = content.set_top_level_type("Captured");
         content.add("model", &self.model).optional()
     }
 }
 
-impl<M: ModuleDisplay, I, const O: usize> ModuleDisplay for Captured<M, I, O> {}
+impl<M: ModuleDisplay, I, O> ModuleDisplay for Captured<M, I, O> {}
 
-impl<M: Module, I, const O: usize> fmt::Debug for Captured<M, I, O> {
+impl<M: Module, I, O> fmt::Debug for Captured<M, I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Captured")
             .field("model", &self.model)
@@ -523,7 +551,9 @@ impl<M: Module, I, const O: usize> fmt::Debug for Captured<M, I, O> {
     }
 }
 
-impl<M: ModuleDisplay, I: ModelInput + 'static, const O: usize> fmt::Display for Captured<M, I, O> {
+impl<M: ModuleDisplay, I: ModelInput + 'static, O: ModelOutput + 'static> fmt::Display
+    for Captured<M, I, O>
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.format(Default::default()))
     }

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::captured::{Captured, State, parameter};
+use super::output::ModelOutput;
 use super::record::ModelInput;
 use crate::Error;
 use crate::quantizers::Channels;
@@ -106,7 +107,7 @@ fn step(values: impl Iterator<Item = f32>) -> Option<f64> {
     })
 }
 
-impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
+impl<M: Module, I: ModelInput, O: ModelOutput> Captured<M, I, O> {
     /// Each quantized parameter as integers and scales.
     ///
     /// # Errors

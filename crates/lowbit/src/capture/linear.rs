@@ -6,6 +6,7 @@
 //! them, which chooses anew.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use burn_ir::{
     BaseOperationIr, BinaryOpIr, FloatOperationIr, LinearOpIr, MatmulOpIr, ModuleOperationIr,
@@ -33,7 +34,9 @@ pub(crate) fn with_linear_of(
     let mut together = Vec::with_capacity(operations.len());
     let mut at = 0;
     while at < operations.len() {
-        match linear(&operations[at..], &fixed) {
+        let layer = linear(&operations[at..], &fixed)
+            .filter(|(_, count)| !is_read_on_its_way(recording, at..at + count));
+        match layer {
             Some((linear, count)) => {
                 let linear = ModuleOperationIr::Linear(linear);
                 together.push(OperationIr::Module(linear));
@@ -55,6 +58,21 @@ pub(crate) fn with_linear_of(
         ..recording.clone()
     };
     recording.numbered()
+}
+
+/// Whether anything that these operations make, but for the last of it, is read by others or is a result.
+fn is_read_on_its_way(recording: &Recording, layer: Range<usize>) -> bool {
+    let operations = &recording.operations;
+    let within = &operations[layer.start..layer.end - 1];
+    let made: HashSet<TensorId> = within
+        .iter()
+        .flat_map(|operation| operation.outputs().map(|tensor| tensor.id))
+        .collect();
+    let mut later = operations[layer.end..]
+        .iter()
+        .flat_map(|operation| operation.inputs());
+    later.any(|tensor| made.contains(&tensor.id))
+        || recording.outputs.iter().any(|id| made.contains(id))
 }
 
 /// The linear layer that the first operations are, and how many they are.

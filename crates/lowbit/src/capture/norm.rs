@@ -11,6 +11,7 @@ use burn_ir::{BatchNormOpIr, ModuleOperationIr, OperationIr, TensorId};
 
 use super::batch::SIZES;
 use super::captured::{Captured, State};
+use super::output::ModelOutput;
 use super::record::ModelInput;
 use super::replay::Tensors;
 use crate::Error;
@@ -67,10 +68,10 @@ impl Norms {
     ///
     /// # Errors
     /// If one is applied more than once in a forward.
-    pub(super) fn measured<M: Module, I: ModelInput, const O: usize>(
+    pub(super) fn measured<M: Module, I: ModelInput, O: ModelOutput>(
         captured: &Captured<M, I, O>,
         example: &I,
-        forward: &impl Fn(&M, I) -> Tensor<O>,
+        forward: &impl Fn(&M, I) -> O,
     ) -> Result<Self, Error> {
         let paths = captured.statistics()?;
         if paths.is_empty() {
@@ -169,7 +170,7 @@ fn numbers(x: Tensor<1>) -> Vec<f32> {
     data.try_to_vec().expect("converted to f32")
 }
 
-impl<M: Module, I: ModelInput, const O: usize> Captured<M, I, O> {
+impl<M: Module, I: ModelInput, O: ModelOutput> Captured<M, I, O> {
     /// Paths of running mean and variance of each normalization.
     fn statistics(&self) -> Result<Vec<[String; 2]>, Error> {
         let mut all: Vec<[String; 2]> = Vec::new();

@@ -10,6 +10,7 @@ use burn::tensor::kind::Basic;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_ir::{IrVisitorMut, OperationIr, TensorId, TensorIr};
 
+use super::output::{ModelOutput, OutputParts};
 use super::replay::name;
 use crate::Error;
 use crate::ops::{RecordedOperator, take_recorded};
@@ -114,7 +115,10 @@ impl Parameter {
 pub(crate) struct Recording {
     pub(crate) operations: Vec<OperationIr>,
     pub(crate) inputs: Vec<TensorId>,
-    pub(crate) output: TensorId,
+    /// Tensors of the result, in order.
+    pub(crate) outputs: Vec<TensorId>,
+    /// Of each `Vec` of the result.
+    pub(crate) lengths: Vec<usize>,
     pub(crate) parameters: BTreeMap<TensorId, Parameter>,
     pub(crate) constants: BTreeMap<TensorId, TensorData>,
     /// Those of our own, in order.
@@ -125,14 +129,15 @@ pub(crate) struct Recording {
 ///
 /// # Errors
 /// If it cannot be recorded, with the operation and the layer before the place.
-pub(crate) fn record<M: Module, I: ModelInput, const O: usize>(
+pub(crate) fn record<M: Module, I: ModelInput, O: ModelOutput>(
     model: &M,
     input: &I,
     batch: usize,
-    forward: &impl Fn(&M, I) -> Tensor<O>,
+    forward: &impl Fn(&M, I) -> O,
 ) -> Result<Recording, Error> {
     let device = Device::capture();
     let mut parameters = Parameters::default();
+    let mut outputs = Outputs::default();
     let mut stopped = None;
     let captured = device.capture_scope(|scope| {
         // A copy of its own, since moving a model moves the running statistics of all its clones.
@@ -141,10 +146,14 @@ pub(crate) fn record<M: Module, I: ModelInput, const O: usize>(
         let input = input.repeated(batch, &device);
         let inputs: Vec<_> = input.clone().tensors().iter().map(id).collect();
         take_recorded();
-        let run = || id(&forward(&model, input).into_dispatch());
+        let run = || OutputParts::of(forward(&model, input));
         match catch_unwind(AssertUnwindSafe(run)) {
             // Parameters are declared, too, so that what stands for one is found under any name.
-            Ok(output) => scope.complete(inputs.into_iter().chain(parameters.ids()), [output]),
+            Ok(parts) => {
+                outputs = Outputs::of(&parts);
+                let inputs = inputs.into_iter().chain(parameters.ids());
+                scope.complete(inputs, outputs.different.clone())
+            }
             Err(panic) => {
                 stopped = Some(message(panic.as_ref()));
                 scope.complete(parameters.ids(), [])
@@ -164,7 +173,8 @@ pub(crate) fn record<M: Module, I: ModelInput, const O: usize>(
     let recording = Recording {
         operations: captured.graph.operations,
         inputs: inputs.to_vec(),
-        output: captured.graph.outputs[0],
+        outputs: outputs.named(&captured.graph.outputs),
+        lengths: outputs.lengths,
         parameters,
         constants: captured.values,
         own_operators: take_recorded(),
@@ -203,6 +213,40 @@ fn id(tensor: &DispatchTensor) -> TensorId {
         }
         DispatchTensorKind::Capture(BackendTensor::Int(t) | BackendTensor::Bool(t)) => t.id(),
         _ => panic!("a tensor left the device of the model's input"),
+    }
+}
+
+/// The tensors of a result.
+#[derive(Default)]
+struct Outputs {
+    /// Each once.
+    different: Vec<TensorId>,
+    /// Which of these each is.
+    places: Vec<usize>,
+    lengths: Vec<usize>,
+}
+
+impl Outputs {
+    fn of(parts: &OutputParts) -> Self {
+        let mut outputs = Self {
+            lengths: parts.lengths(),
+            ..Self::default()
+        };
+        for id in parts.tensors().map(id) {
+            let known = outputs.different.iter().position(|other| *other == id);
+            outputs
+                .places
+                .push(known.unwrap_or(outputs.different.len()));
+            if known.is_none() {
+                outputs.different.push(id);
+            }
+        }
+        outputs
+    }
+
+    /// Them, by the names that a graph has for those that differ.
+    fn named(&self, names: &[TensorId]) -> Vec<TensorId> {
+        self.places.iter().map(|&place| names[place]).collect()
     }
 }
 
@@ -249,7 +293,7 @@ impl Recording {
         for operation in &mut self.operations {
             operation.visit_mut(&mut numbers);
         }
-        numbers.rename(&mut self.output);
+        self.outputs.iter_mut().for_each(|id| numbers.rename(id));
         let constants = std::mem::take(&mut self.constants);
         let named = constants.into_iter().filter_map(|(id, value)| {
             let id = numbers.new.get(&id).copied()?;

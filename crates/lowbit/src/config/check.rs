@@ -339,9 +339,10 @@ fn quantized(config: &QConfig, slot: &str) -> Option<String> {
             let shares = config.share.iter().any(|name| name.name() == slot);
             let others = config.share.iter().map(Slot::name);
             let others: Vec<&str> = others.filter(|&other| other != slot).collect();
-            Some(match shares {
-                true => format!("{line}, scale shared with {}", others.join(" ")),
-                false => line,
+            Some(match (shares, others.is_empty()) {
+                (true, true) => format!("{line}, scale shared with what its neurons read"),
+                (true, false) => format!("{line}, scale shared with {}", others.join(" ")),
+                (false, _) => line,
             })
         }
     }

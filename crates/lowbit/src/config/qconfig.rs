@@ -36,8 +36,9 @@ pub struct QConfig {
     pub accumulator: Option<AccumulatorConfig>,
     /// How every sum of its products is made, forward and backward, where that is not in float.
     pub accumulate: Option<Accumulation>,
-    /// Parameters that share one scale, none or at least two of them; see
-    /// [`Quantizers::share`]. In TOML, `share = ["weight", "bias"]`.
+    /// Parameters that share one scale, none or at least two of them, or the threshold of neurons alone,
+    /// which shares that of what they read; see [`Quantizers::share`]. In TOML,
+    /// `share = ["weight", "bias"]`.
     pub share: Vec<Slot>,
 }
 
@@ -208,9 +209,15 @@ impl QConfig {
         Ok(())
     }
 
+    /// Whether there is nothing to share a scale with: a threshold alone has that of the sums that its
+    /// neurons read.
+    fn shares_alone(&self) -> bool {
+        matches!(&self.share[..], [slot] if slot.name() != Slot::THRESHOLD)
+    }
+
     /// Whether what shares a scale can.
     fn check_share(&self) -> Result<(), Error> {
-        if self.share.len() == 1 {
+        if self.shares_alone() {
             let message = "names one slot, expected at least two";
             return Err(Error::config(Slot::SHARE, message));
         }
@@ -281,7 +288,7 @@ impl QConfig {
         self.accumulator = self.accumulator.filter(|_| has(Slot::ACCUMULATOR));
         self.accumulate = self.accumulate.filter(|_| has(Slot::ACCUMULATE));
         self.share.retain(|slot| has(slot.name()));
-        if self.share.len() == 1 {
+        if self.shares_alone() {
             self.share.clear();
         }
         self.slots.retain(has);

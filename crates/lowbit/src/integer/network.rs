@@ -101,7 +101,7 @@ pub fn lower<M: Module, I: ModelInput, const O: usize>(
             Ok(()) => break lowering,
         }
     };
-    let value = lowering.result(recording.output);
+    let value = lowering.result(recording.outputs[0]);
     let value = value
         .ok_or_else(|| Error::capture("the model", "has a result that depends on no input"))?;
     let Kind::Line(line) = &value.kind else {

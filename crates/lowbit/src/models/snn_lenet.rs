@@ -1,6 +1,6 @@
 //! LeNet-5 of spiking neurons.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::classifier::impl_steps;
@@ -11,6 +11,7 @@ use super::{Classifier, Width};
 use crate::Error;
 use crate::config::{Layer, Planner, QPlan};
 use crate::nn::{Conv2d, Conv2dConfig, Lif, Linear, LinearConfig, SumPool2d, SumPool2dConfig};
+use crate::quantizers::SharedScale;
 
 /// Configuration of a [`SnnLeNet`].
 #[derive(Debug, Clone)]
@@ -111,9 +112,26 @@ impl Classifier for SnnLeNet {
 }
 
 impl SnnLeNet {
+    /// Gives the weights and biases of each layer and the thresholds of the neurons that read it one
+    /// scale, where the plan says so.
+    fn share_scales(&self) -> [Option<[SharedScale; 2]>; 3] {
+        let conv = |conv: &Conv2d, lif: &Lif| {
+            let bias = conv.bias.as_ref().map(Param::val);
+            lif.share_scale(&conv.quantizers, &conv.weight.val(), bias.as_ref())
+        };
+        let (fc1, bias) = (&self.fc1, self.fc1.bias.as_ref().map(Param::val));
+        [
+            conv(&self.conv1, &self.lif1),
+            conv(&self.conv2, &self.lif2),
+            self.lif3
+                .share_scale(&fc1.quantizers, &fc1.weight.val(), bias.as_ref()),
+        ]
+    }
+
     /// The scores; `counter` sees the spikes.
     fn through(&self, images: Tensor<4>, mut counter: Option<&mut Counter>) -> Tensor<2> {
         let steps = self.time.steps;
+        let _shared = self.share_scales();
         let x = self
             .time
             .first(images, &mut counter, &self.conv1, |x| self.conv1.forward(x));

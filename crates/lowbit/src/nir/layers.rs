@@ -5,11 +5,12 @@
 
 use burn::tensor::{Device, Tensor};
 
+use super::formats::with_formats;
 use super::graph::{Array, Node};
 use crate::Error;
 use crate::nn::{Conv2d, CubaLif, Dynamics, ExpLeak, Iaf, Lif, Linear, SumPool2d};
 use crate::ops::{Gain, Reset};
-use crate::quantizers::{Quantizer, Quantizers, Slot, Sums};
+use crate::quantizers::{Quantizers, Slot, Sums};
 
 /// A tensor's numbers and shape.
 fn array<const D: usize>(x: Tensor<D>) -> Array {
@@ -58,6 +59,30 @@ impl TryFrom<&SumPool2d> for Node {
 }
 
 impl Node {
+    /// A `Flatten` of all dimensions of an input of that shape, without batch and time.
+    pub fn flatten(shape: &[usize]) -> Self {
+        let shape = shape.iter().map(|&n| n as i64).collect();
+        Self::new("Flatten")
+            .with("start_dim", Array::integer(0))
+            .with("end_dim", Array::integer(-1))
+            .with("input_type", Array::integers(shape))
+    }
+
+    /// The same with neurons of that shape, such as `[channels, height, width]` after a convolution. It
+    /// is all one to a [`Network`](super::Network); Python's `nir` compares the shapes of neighbours.
+    ///
+    /// # Panics
+    /// If it has another number of neurons.
+    pub fn with_neurons(mut self, shape: &[usize]) -> Self {
+        let count: usize = shape.iter().product();
+        for (name, array) in &mut self.fields {
+            let found: usize = array.shape.iter().product();
+            assert_eq!(found, count, "neurons of {name} in the shape {shape:?}");
+            array.shape = shape.to_vec();
+        }
+        self
+    }
+
     /// A `Conv2d` whose input has that height and width.
     ///
     /// # Errors
@@ -125,14 +150,29 @@ impl Node {
         with_formats(neurons.firing(node)?, "CubaLif", &layer.quantizers)
     }
 
-    /// A `LI` in the same way.
+    /// A `LI` in the same way, or a `CubaLI` where there is a synapse.
     ///
     /// # Errors
-    /// As of [`lif`](Self::lif).
+    /// As of [`lif`](Self::lif), but for a synapse, which may be there where no state is quantized: the
+    /// layer rounds a current after it decays, a `CubaLI` before.
     pub fn exp_leak(layer: &ExpLeak, count: usize, dt: f64) -> Result<Self, Error> {
         let neurons = Neurons::new("ExpLeak", &layer.dynamics(), count, dt)?;
-        neurons.without_synapse()?;
-        let node = neurons.leaky(Self::new("LI"), "tau")?;
+        let node = match &neurons.syn {
+            None => neurons.leaky(Self::new("LI"), "tau")?,
+            Some(_) if layer.quantizers.get(Slot::STATE).is_some() => {
+                let message = "has a synapse whose state is quantized, which no field says";
+                return Err(Error::config("ExpLeak", message));
+            }
+            Some(syn) => {
+                // What decays at once, `s (i + x)`, takes `s` of the input.
+                let syn = neurons.tau("syn", Some(syn))?;
+                let gains = syn.iter().map(|tau| tau / dt - 1.0).collect();
+                neurons
+                    .leaky(Self::new("CubaLI"), "tau_mem")?
+                    .with("w_in", Array::vector(gains))
+                    .with("tau_syn", Array::vector(syn))
+            }
+        };
         with_formats(node, "ExpLeak", &layer.quantizers)
     }
 }
@@ -152,27 +192,6 @@ fn quantized<const D: usize>(
         read.0.clone()
     });
     read
-}
-
-/// The node with the formats for which it has no field.
-fn with_formats(mut node: Node, layer: &str, quantizers: &Quantizers) -> Result<Node, Error> {
-    let refused = |what: &str| {
-        let message = format!("{what}, which neither fields nor metadata say");
-        Err(Error::config(layer, message))
-    };
-    if quantizers.accumulator.is_some() || quantizers.sums().is_some() {
-        return refused("its sums are quantized");
-    }
-    for slot in [Slot::INPUT, Slot::OUTPUT, Slot::STATE] {
-        node = match quantizers.get(slot) {
-            None => node,
-            Some(Quantizer::Format(format)) => {
-                node.with_metadata(&format!("lowbit.{slot}"), format.number().to_string())
-            }
-            Some(_) => return refused(&format!("{slot} has more than a format")),
-        };
-    }
-    Ok(node)
 }
 
 /// Neurons of a layer, with their numbers as their slots quantize them.

@@ -8,9 +8,11 @@
 mod convention;
 mod fields;
 mod file;
+mod formats;
 mod graph;
 mod layers;
 mod network;
+mod neurons;
 mod order;
 
 pub use convention::Convention;

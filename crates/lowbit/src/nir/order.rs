@@ -17,7 +17,7 @@ pub(super) struct Place<'a> {
 
 /// Whether nodes of that type keep a state.
 fn is_neuron(kind: &str) -> bool {
-    ["IF", "LIF", "LI", "CubaLIF", "CubaLI"].contains(&kind)
+    ["I", "IF", "LI", "LIF", "CubaLI", "CubaLIF"].contains(&kind)
 }
 
 /// Nodes and edges of a graph and all graphs within it.

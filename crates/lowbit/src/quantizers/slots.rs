@@ -199,7 +199,7 @@ impl Quantizers {
     }
 
     /// Whether a slot shares a scale that is not known yet.
-    fn awaits_scale(&self, slot: &str) -> bool {
+    pub(crate) fn awaits_scale(&self, slot: &str) -> bool {
         self.shares(slot) && SharedScale::of(self.identity.id).is_none()
     }
 

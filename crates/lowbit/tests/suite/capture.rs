@@ -191,7 +191,7 @@ fn same_bits<M: Module, I: ModelInput + 'static>(
     let device = plain.clone().autodiff();
     let model = model(&device);
     let example = input(4, &plain);
-    let captured: Captured<M, I, 2> =
+    let captured: Captured<M, I, Tensor<2>> =
         prepare(model.clone(), &QPlan::float(), &example, &forward).unwrap();
     for batch in [1, 3, 7] {
         let x = || input(batch, &plain);
@@ -228,7 +228,7 @@ fn an_lstm_has_the_same_bits() {
     same_bits(Recurrent::new, steps, Recurrent::forward);
 }
 
-fn captured_resnet(plan: &QPlan) -> Captured<ResNet, Tensor<4>, 2> {
+fn captured_resnet(plan: &QPlan) -> Captured<ResNet, Tensor<4>, Tensor<2>> {
     let device = Device::flex().autodiff();
     let model = ResNet::new(&device);
     prepare(model, plan, &images(4, &Device::flex()), ResNet::forward).unwrap()
@@ -411,7 +411,7 @@ fn thresholds_of_a_captured_model_are_calibrated_and_trained() {
     let device = Device::flex();
     let captured = captured_resnet(&QPlan::tqt(4, 4));
     let x = images(16, &device);
-    let run = |model: &Captured<ResNet, _, 2>| drop(model.forward(x.clone()));
+    let run = |model: &Captured<ResNet, _, Tensor<2>>| drop(model.forward(x.clone()));
     let (captured, calibrated) = calibrate(captured, |_| true, run).unwrap();
     let paths = calibrated.iter().map(|c| c.path.as_str());
     assert!(
@@ -608,7 +608,7 @@ fn a_captured_model_is_saved_and_loaded_with_the_models_own_keys() {
     let plan = QPlan::tqt(4, 4);
     let device = Device::flex();
     let x = images(4, &device);
-    let run = |model: &Captured<ResNet, _, 2>| drop(model.forward(x.clone()));
+    let run = |model: &Captured<ResNet, _, Tensor<2>>| drop(model.forward(x.clone()));
     let (saved, _) = calibrate(captured_resnet(&plan).valid(), |_| true, run).unwrap();
     let other = captured_resnet(&plan).valid();
     assert_ne!(

@@ -344,10 +344,14 @@ fn a_layer_shares_what_it_says_or_is_refused() {
     };
     let refused = |config: &dyn Describe| config.check().unwrap_err().to_string();
     let lif = LifConfig::new(DecayConfig::tau(20.0)).with_recurrent(Some(3));
-    let lif = lif.with_quantization(sharing(["weight", "threshold"]));
+    let both = lif
+        .clone()
+        .with_quantization(sharing(["weight", "threshold"]));
+    assert!(both.check().is_ok());
+    let lif = lif.with_quantization(sharing(["weight", "tau"]));
     assert_eq!(
         refused(&lif),
-        "Lif.share: Lif has a scale of its own for weight"
+        "Lif.share: Lif has a scale of its own for tau"
     );
     let both = || sharing(["weight", "bias"]);
     let embedding = EmbeddingConfig::new(4, 3).with_quantization(both());

@@ -179,10 +179,10 @@ fn a_captured_model_has_the_simulations_bits() {
     let run = |model: &Stock, x: Tensor<4>| model.forward(x);
     let captured = prepare(model, &plan, &x, run).unwrap();
     let calibration = x.clone();
-    let see = |model: &Captured<Stock, Tensor<4>, 2>| drop(model.forward(calibration));
+    let see = |model: &Captured<Stock, Tensor<4>, Tensor<2>>| drop(model.forward(calibration));
     let (captured, _) = calibrate(captured, |_| true, see).unwrap();
     let captured = captured.valid();
-    let run = |model: &Captured<Stock, Tensor<4>, 2>, x: Tensor<4>| model.forward(x);
+    let run = |model: &Captured<Stock, Tensor<4>, Tensor<2>>, x: Tensor<4>| model.forward(x);
     let integers = lower(&captured, &x, run).unwrap_or_else(|e| panic!("{e}"));
     let comparison = integers.compare_tensors(&captured, &x, run).unwrap();
     assert_eq!(comparison.different, 0, "{comparison:?}");

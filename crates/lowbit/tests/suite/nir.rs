@@ -106,9 +106,11 @@ fn our_layers_are_nodes() {
         [0.1, 0.2, -0.1, 0.0],
         &device,
     )));
+    let state = "state = { method = \"format\", format = \"fixed(16,12)\" }";
     let lif = LifConfig::new(DecayConfig::alpha(0.75))
         .with_norm_input(false)
         .with_threshold(FiringThresholdConfig::new(0.25))
+        .with_quantization(toml::from_str(state).unwrap())
         .init(&device);
     let mut second = LinearConfig::new(4, 2).with_bias(false).init(&device);
     second.weight = weight([4, 2]);
@@ -119,12 +121,7 @@ fn our_layers_are_nodes() {
     let dt = 1e-3;
     let nodes = [
         ("linear", Node::try_from(&linear).unwrap()),
-        (
-            "lif",
-            Node::lif(&lif, 4, dt)
-                .unwrap()
-                .with_metadata("lowbit.state", "fixed(16,12)"),
-        ),
+        ("lif", Node::lif(&lif, 4, dt).unwrap()),
         ("second", Node::try_from(&second).unwrap()),
         ("cuba", Node::cuba_lif(&cuba, 2, dt).unwrap()),
     ];
@@ -376,10 +373,25 @@ fn what_no_layer_has_is_named() {
         "here: is a Delay, which no layer is"
     );
     assert_eq!(refused(Node::new("Affine")), "here: has no weight");
-    let leaks = Node::new("LI")
-        .with("tau", Array::vector(vec![1.0]))
-        .with("v_leak", Array::vector(vec![0.5]));
-    assert_eq!(refused(leaks), "here: v_leak is not 0, which no layer has");
+    // Both the spikes that come back and `v_leak` would be currents, on two sides of the synapse.
+    let vector = |x: f64| Array::vector(vec![x; 2]);
+    let cuba = Node::new("CubaLIF")
+        .with("tau_mem", vector(1.0))
+        .with("tau_syn", vector(1.0))
+        .with("r", vector(1.0))
+        .with("v_leak", vector(0.5))
+        .with("v_threshold", vector(1.0));
+    let weights = Node::new("Linear").with("weight", floats(&[2, 2]));
+    let mut graph = Graph::chain(&[2], [("here".to_string(), cuba)], &[2]);
+    graph.nodes.insert("back".into(), weights);
+    for (from, to) in [("here", "back"), ("back", "here")] {
+        graph.edges.push((from.into(), to.into()));
+    }
+    let network = Network::new(&graph, &Convention::nir(1e-3), &Device::flex());
+    assert_eq!(
+        network.unwrap_err().to_string(),
+        "here: reads itself and has a v_leak, which no layer with a synapse does"
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("no.nir");
     std::fs::write(&path, b"text").unwrap();

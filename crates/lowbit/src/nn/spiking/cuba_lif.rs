@@ -5,13 +5,15 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::decay::{Decay, DecayConfig};
-use super::dynamics::{Dynamics, Fields, OnGrid, describe, recurrent_weight, through_time};
+use super::dynamics::{
+    Dynamics, Fields, OnGrid, describe, recurrent_weight, share_scale, through_time,
+};
 use super::state::NeuronState;
 use super::threshold::FiringThresholdConfig;
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::ops::{Firing, Gain, Leak, LeakRounding, Neuron, Overflow};
-use crate::quantizers::{Quantizers, Slot};
+use crate::quantizers::{Quantizers, SharedScale, Slot};
 
 /// Configuration of a [`CubaLif`].
 #[derive(Config, Debug)]
@@ -143,6 +145,7 @@ impl Describe for CubaLifConfig {
 }
 
 through_time!(CubaLif, "spikes");
+share_scale!(CubaLif);
 
 impl CubaLif {
     pub(crate) fn dynamics(&self) -> Dynamics<'_> {

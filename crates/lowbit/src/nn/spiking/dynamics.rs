@@ -12,7 +12,9 @@ use crate::ops::{
     self, Firing, Grid, Leak, LeakRounding, Neuron, NeuronParameters, Overflow, Reset, Surrogate,
     spiking, spiking_with_state,
 };
-use crate::quantizers::{Channels, Quantizer, Quantizers, Slot, Taps, is_measuring, is_observing};
+use crate::quantizers::{
+    Channels, Quantizer, Quantizers, SharedScale, Slot, Taps, is_measuring, is_observing,
+};
 
 /// How a state goes on on a grid: what the slot `state` does not say.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,9 @@ pub(super) fn describe(
     }
     description.slots.push(Slot::OUTPUT);
     description.slots.extend(slots);
+    let shares = |slot: &&str| [Slot::WEIGHT, Slot::THRESHOLD].contains(slot);
+    let shared = description.slots.iter().copied().filter(shares).collect();
+    description.shares = shared;
     let all = [Slot::STATE, Slot::ERROR, Slot::GRADIENT];
     description.slots.extend(all);
     description
@@ -184,6 +189,27 @@ macro_rules! through_time {
 }
 pub(super) use through_time;
 
+/// What the neurons of a layer, whose `dynamics` say what these do, have in common with the layer before.
+macro_rules! share_scale {
+    ($Layer:ident) => {
+        impl $Layer {
+            /// Gives weight and bias of the layer that these neurons read, their threshold and their
+            /// recurrent weight one scale, until what is returned is dropped, so that the ratio of sums
+            /// and threshold survives: the largest that one of them would have alone. Each takes part
+            /// whose slot is in its layer's `share`; of the neurons, the threshold must.
+            pub fn share_scale<const D: usize>(
+                &self,
+                before: &Quantizers,
+                weight: &Tensor<D>,
+                bias: Option<&Tensor<1>>,
+            ) -> Option<[SharedScale; 2]> {
+                self.dynamics().share_scale(before, weight, bias)
+            }
+        }
+    };
+}
+pub(super) use share_scale;
+
 /// Weights from all neurons to all, uniform within `1 / sqrt(neurons)`.
 pub(super) fn recurrent_weight(
     neurons: Option<usize>,
@@ -223,6 +249,7 @@ impl Dynamics<'_> {
         time: usize,
     ) -> Tensor<D> {
         let input = self.quantizers.input(input).quantized();
+        let _shared = self.shared();
         let parameters = self.parameters(&input.device());
         let neuron = self.on_its_grid();
         let output = if self.goes_step_by_step(&neuron) {
@@ -242,6 +269,7 @@ impl Dynamics<'_> {
         let (dims, time) = (input.dims(), input.dims()[1]);
         let rows: Tensor<2> = input.reshape([(dims[0] * time) as i32, -1]);
         let input = self.quantizers.input(rows).quantized();
+        let _shared = self.shared();
         let parameters = self.parameters(&input.device());
         let neuron = self.on_its_grid();
         let (output, state) = if self.goes_step_by_step(&neuron) {
@@ -253,6 +281,39 @@ impl Dynamics<'_> {
             (output, NeuronState { tensor, spikes })
         };
         (self.quantizers.output(output.reshape(dims)), state)
+    }
+
+    pub(super) fn share_scale<const D: usize>(
+        &self,
+        before: &Quantizers,
+        weight: &Tensor<D>,
+        bias: Option<&Tensor<1>>,
+    ) -> Option<[SharedScale; 2]> {
+        let [threshold, recurrent] = self.own_scales();
+        let of_bias = bias.and_then(|bias| before.own_scale(Slot::BIAS, bias));
+        let of_weight = before.own_scale(Slot::WEIGHT, weight);
+        let scales = [Some(threshold?), recurrent, of_weight, of_bias];
+        let both = [before.share(scales)?, self.quantizers.share(scales)?];
+        Some(both)
+    }
+
+    /// The scales that threshold and recurrent weight would have alone.
+    fn own_scales(&self) -> [Option<f32>; 2] {
+        let own = |slot, x: Tensor<1>| self.quantizers.own_scale(slot, &x);
+        let threshold = self.threshold.map(|threshold| threshold.val());
+        let weight = self.weight.map(|weight| weight.val().flatten(0, 1));
+        [
+            threshold.and_then(|threshold| own(Slot::THRESHOLD, threshold)),
+            weight.and_then(|weight| own(Slot::WEIGHT, weight)),
+        ]
+    }
+
+    /// Gives both one scale, where they share one that is not known yet.
+    fn shared(&self) -> Option<SharedScale> {
+        let awaits = self.quantizers.awaits_scale(Slot::THRESHOLD);
+        awaits
+            .then(|| self.quantizers.share(self.own_scales()))
+            .flatten()
     }
 
     /// Decays and thresholds through their slots.

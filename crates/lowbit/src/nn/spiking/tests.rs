@@ -1,14 +1,16 @@
 //! Layers: their equations are the operator's, whose tests compare it with a plain recursion; here is
 //! what a layer makes of its fields and slots.
 
+use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::*;
 use crate::config::{Describe, QConfig};
+use crate::nn::LinearConfig;
 use crate::ops::{Firing, Leak, LeakRounding, Reset, Surrogate};
 use crate::quantizers::{
-    FormatQuantizerConfig, Quantizer, QuantizerConfig, Selection, Taps, TrainedThresholdConfig,
-    observe,
+    FormatQuantizerConfig, Quantizer, QuantizerConfig, Selection, Tapped, Taps,
+    TrainedThresholdConfig, observe,
 };
 
 const SHAPE: [usize; 3] = [2, 12, 5];
@@ -320,6 +322,95 @@ fn a_recurrent_weight_goes_through_its_slot() {
     assert_ne!(rounded, exact);
     let slot = QConfig::new().with("weight", format("fixed(8,0)"));
     assert_eq!(found(slot), rounded);
+}
+
+/// Slots of so many bits with one scale: `share`, and then bits of each.
+fn sharing(share: &str, slots: &[(&str, u32)]) -> QConfig {
+    let slot = |(name, bits): &(&str, u32)| {
+        format!("{name} = {{ method = \"range-linear\", bits = {bits}, scheme = \"symmetric\" }}\n")
+    };
+    let slots: String = slots.iter().map(slot).collect();
+    toml::from_str(&format!("share = [{share}]\n{slots}")).unwrap()
+}
+
+/// What taps see of a slot's parameter as it is read.
+fn read_of(taps: &[Tapped], slot: &str) -> Vec<f32> {
+    let seen = taps.iter().find(|tapped| tapped.place.slot == slot);
+    seen.unwrap().read.iter::<f32>().collect()
+}
+
+/// A recurrent weight up to 1.5 in 3 bits has steps of 1.5 / 3, a threshold of 2.2 in 8 bits of 2.2 / 127:
+/// shared, both have 0.5.
+#[test]
+fn recurrent_weight_and_threshold_share_a_scale() {
+    let slots = sharing(
+        "\"weight\", \"threshold\"",
+        &[("weight", 3), ("threshold", 8)],
+    );
+    let device = Device::flex();
+    let mut layer = lif()
+        .with_threshold(FiringThresholdConfig::new(2.2))
+        .with_recurrent(Some(2))
+        .with_quantization(slots)
+        .init(&device);
+    let weight = Tensor::from_floats([[1.5, -0.6], [0.2, 0.3]], &device);
+    layer.weight = Some(Param::from_tensor(weight));
+    for state in [false, true] {
+        let taps = Taps::attach(&layer, Selection::all());
+        let x = Tensor::<3>::ones([1, 2, 2], &device);
+        match state {
+            false => drop(layer.forward(x)),
+            true => drop(layer.forward_with_state(x, None)),
+        }
+        let taps = taps.detach();
+        assert_eq!(read_of(&taps, "weight"), [1.5, -0.5, 0.0, 0.5]);
+        assert_eq!(read_of(&taps, "threshold"), [2.0]);
+    }
+}
+
+/// The same of a linear layer and the neurons behind it, until the scale is dropped. Alone, 2.2 is
+/// 2.2, and a bias of 0.7 in 3 bits, whose step is 0.7 / 3 alone, is 0.5 beside 1.5 / 3.
+#[test]
+fn a_threshold_shares_the_scale_of_the_layer_before() {
+    let device = Device::flex();
+    let slots = sharing("\"weight\", \"bias\"", &[("weight", 3), ("bias", 3)]);
+    let config = LinearConfig::new(2, 1).with_quantization(slots);
+    let mut linear = config.init(&device);
+    linear.weight = Param::from_tensor(Tensor::from_floats([[1.5], [-0.6]], &device));
+    let bias = Tensor::from_floats([0.7], &device);
+    linear.bias = Some(Param::from_tensor(bias.clone()));
+    let neurons = lif()
+        .with_threshold(FiringThresholdConfig::new(2.2))
+        .with_quantization(sharing("\"threshold\"", &[("threshold", 8)]));
+    let neurons = neurons.init(&device);
+    let pair = (linear, neurons);
+    let run = || {
+        let taps = Taps::attach(&pair, Selection::all());
+        let x = Tensor::<3>::ones([1, 2, 2], &device);
+        pair.1.forward(pair.0.forward(x));
+        let taps = taps.detach();
+        ["weight", "bias", "threshold"].map(|slot| read_of(&taps, slot))
+    };
+    let alone = run();
+    assert_eq!(alone[..2], [vec![1.5, -0.5], vec![0.5]]);
+    assert!((alone[2][0] - 2.2).abs() < 1e-6, "{alone:?}");
+    let weight = pair.0.weight.val();
+    let shared = pair.1.share_scale(&pair.0.quantizers, &weight, Some(&bias));
+    assert_eq!(run(), [vec![1.5, -0.5], vec![0.5], vec![2.0]]);
+    drop(shared);
+    assert_eq!(run(), alone);
+    // The threshold's scale, where it is the largest: 254 / 127 is 2, and 1.5 is nearer to 2.
+    let (linear, mut neurons) = pair;
+    neurons.threshold = Param::from_tensor(Tensor::from_floats([254.0], &device));
+    let shared = neurons.share_scale(&linear.quantizers, &weight, Some(&bias));
+    let read = numbers(linear.quantizers.weight(weight).quantized());
+    assert_eq!(read, [2.0, 0.0]);
+    drop(shared);
+    // Neurons that share nothing leave it to the layer.
+    let neurons = lif().init(&device);
+    let weight = linear.weight.val();
+    let none = neurons.share_scale(&linear.quantizers, &weight, Some(&bias));
+    assert!(none.is_none());
 }
 
 /// Cut anywhere, it is the whole: the spikes before the cut are kept.
