@@ -16,15 +16,22 @@
 // slices whose lengths are checked first.
 #![allow(unsafe_code)]
 
+pub mod binary;
+mod finish;
 mod narrow;
+mod output;
 mod quads;
+mod sums;
 mod tile;
 
+pub use finish::{Finish, LEVELS};
 pub use narrow::Narrow;
 
 use crate::peak;
 use crate::vector::{self, Isa};
-use quads::{LANES, WEIGHTS};
+use output::{Finished, Kept, Output};
+use quads::WEIGHTS;
+use sums::LANES;
 use tile::Group;
 
 /// A convolution's shape over an image that has its padding: rows, columns, and channels in fours.
@@ -68,6 +75,27 @@ impl Shape {
     /// Sums of a pixel: the output channels, up to whole vectors.
     pub fn sums(&self) -> usize {
         self.outputs.next_multiple_of(LANES)
+    }
+
+    /// Bits of a window, each input one.
+    fn window_bits(&self) -> usize {
+        self.inputs / self.groups * self.kernel[0] * self.kernel[1]
+    }
+
+    /// # Panics
+    ///
+    /// If a size is zero, the window does not fit the image, the image, the weights or a row of sums
+    /// would have more bytes than memory can, or the channels do not fall into the groups.
+    fn check(&self) {
+        let sizes = [self.image, self.kernel, self.stride, self.dilation];
+        assert!(sizes.as_flattened().iter().all(|&size| size > 0));
+        assert!(self.inputs > 0 && self.outputs > 0);
+        assert!(
+            self.fits(),
+            "the window does not fit the image, or the image no memory"
+        );
+        let divides = |n: usize| self.groups > 0 && n.is_multiple_of(self.groups);
+        assert!(divides(self.inputs) && divides(self.outputs));
     }
 
     /// Whether the window fits the image, and the bytes of the image, of the weights, of the sums of a
@@ -121,15 +149,7 @@ impl Convolution {
         bias: &[i32],
     ) -> Self {
         assert_eq!(bias.len(), shape.outputs);
-        let sizes = [shape.image, shape.kernel, shape.stride, shape.dilation];
-        assert!(sizes.as_flattened().iter().all(|&size| size > 0));
-        assert!(shape.inputs > 0 && shape.outputs > 0);
-        assert!(
-            shape.fits(),
-            "the window does not fit the image, or the image no memory"
-        );
-        let divides = |n: usize| shape.groups > 0 && n.is_multiple_of(shape.groups);
-        assert!(divides(shape.inputs) && divides(shape.outputs));
+        shape.check();
         let [inputs, outputs] = [shape.inputs, shape.outputs].map(|n| n / shape.groups);
         let groups = tile::groups(&shape);
         let packed = |output: usize, channel: usize, ky: usize, kx: usize| {
@@ -179,10 +199,57 @@ impl Convolution {
     /// The same with instructions that the CPU has.
     fn row_by(&self, kind: Kind, image: &[u8], row: usize, sums: &mut [i32]) {
         let shape = &self.shape;
+        assert_eq!(sums.len(), shape.output()[1] * shape.sums());
+        let output = Kept {
+            sums: sums.as_mut_ptr(),
+            step: shape.sums(),
+        };
+        // SAFETY: the caller says that the CPU has the instructions, and the sums are as many as those
+        // of a row.
+        unsafe { self.put_row(kind, image, row, output) }
+    }
+
+    /// The bytes of one row of the output, as many for each of its pixels as there are outputs, and
+    /// bytes in the same order that are added to them; none if nothing is added.
+    ///
+    /// # Panics
+    ///
+    /// If the image has not [`Shape::bytes`] bytes, the output no such row, `bytes` or `other` another
+    /// length, or there are not thresholds for [`Shape::sums`] channels.
+    pub fn finished_row(
+        &self,
+        image: &[u8],
+        row: usize,
+        finish: &Finish,
+        other: &[u8],
+        bytes: &mut [u8],
+    ) {
+        self.finished_row_by(kind(), image, row, (finish, other), bytes);
+    }
+
+    /// The same with instructions that the CPU has.
+    fn finished_row_by(
+        &self,
+        kind: Kind,
+        image: &[u8],
+        row: usize,
+        (finish, other): (&Finish, &[u8]),
+        bytes: &mut [u8],
+    ) {
+        let output = Finished::of(&self.shape, finish, other, bytes);
+        // SAFETY: the caller says that the CPU has the instructions, and `Finished::of` has compared
+        // the slices' lengths with the shape's row.
+        unsafe { self.put_row(kind, image, row, output) }
+    }
+
+    /// # Safety
+    ///
+    /// The CPU has the instructions, and the output reaches as far as a row of the shape's.
+    unsafe fn put_row<O: Output>(&self, kind: Kind, image: &[u8], row: usize, output: O) {
+        let shape = &self.shape;
         let [rows, columns] = shape.output();
         assert_eq!(image.len(), shape.bytes());
         assert!(row < rows);
-        assert_eq!(sums.len(), columns * shape.sums());
         assert_eq!(self.bias.len(), shape.sums());
         let vectors = self
             .groups
@@ -197,20 +264,18 @@ impl Convolution {
             groups: &self.groups,
             weights: self.weights.as_ptr(),
             bias: self.bias.as_ptr(),
-            sums: sums.as_mut_ptr(),
-            sums_step: shape.sums(),
         };
-        // SAFETY: the caller says that the CPU has the instructions. `new` has checked that the window
-        // fits the image and that no product of the shape's sizes wraps; nobody changes the shape
-        // after. Lengths of image, weights, bias and sums have been compared with those products,
-        // and the row with the output's rows, so that every window of it lies in the image.
+        // SAFETY: the caller's. `new` has checked that the window fits the image and that no product
+        // of the shape's sizes wraps; nobody changes the shape after. Lengths of image, weights and
+        // bias have been compared with those products, and the row with the output's rows, so that
+        // every window of it lies in the image.
         unsafe {
             match kind {
                 #[cfg(target_arch = "x86_64")]
-                Kind::Vnni => tile::row_vnni(row),
+                Kind::Vnni => tile::row_vnni(row, output),
                 #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 => tile::row_avx2(row),
-                Kind::Portable => tile::row_portable(row),
+                Kind::Avx2 => tile::row_avx2(row, output),
+                Kind::Portable => tile::row_portable(row, output),
             }
         }
     }
@@ -317,6 +382,36 @@ mod tests {
             (self.0 >> 33) as usize % n
         }
 
+        /// A rounding of each kind that is not away from zero.
+        fn narrow(&mut self, shift: u32) -> Narrow {
+            let (half, nearest) = if shift == 0 {
+                (0, 0)
+            } else {
+                (1 << (shift - 1), 1)
+            };
+            let (add, even) = [(0, 0), (half, 0), (half - nearest, nearest)][self.below(3)];
+            let least = self.below(50) as i32 * 2 - 50;
+            Narrow {
+                shift,
+                add,
+                even,
+                away: 0,
+                zero: self.below(20) as i32 * 2,
+                least,
+                greatest: least + self.below(256) as i32,
+            }
+        }
+
+        fn thresholds(&mut self, shape: &Shape) -> Vec<Vec<i32>> {
+            let levels = 0..1 + self.below(LEVELS);
+            let mut level = || {
+                (0..shape.sums())
+                    .map(|_| self.below(9_000) as i32 - 4_500)
+                    .collect()
+            };
+            levels.map(|_| level()).collect()
+        }
+
         /// Every size of tile, distance of pixels, and rest.
         fn shape(&mut self) -> Shape {
             let kernel = [0; 2].map(|_| 1 + self.below(3));
@@ -376,6 +471,76 @@ mod tests {
                 let lines = sums.chunks(shape.sums());
                 let sums = lines.flat_map(|line| &line[..shape.outputs]);
                 assert!(sums.eq(&expected), "{kind:?} {shape:?}");
+            }
+        }
+    }
+
+    /// Against [`Narrow`] of the sums: shifts, thresholds, and other bytes added to both.
+    #[test]
+    fn finished_rows_are_narrowed_sums() {
+        let mut random = Random(15);
+        for case in 0..300 {
+            let shape = random.shape();
+            let inputs = shape.inputs / shape.groups;
+            let image: Vec<u8> = (0..shape.bytes())
+                .map(|_| random.below(256) as u8)
+                .collect();
+            let few = (0..997).map(|_| random.below(256) as u8 as i8);
+            let few: Vec<i8> = few.collect();
+            let weight = |o: usize, i: usize, y: usize, x: usize| {
+                few[(((o * inputs + i) * shape.kernel[0] + y) * shape.kernel[1] + x) % few.len()]
+            };
+            let [rows, columns] = shape.output();
+            let row = random.below(rows);
+            let shift = random.below(14) as u32;
+            let narrow = random.narrow(shift);
+            let reach = 1 << 24;
+            let (finish, added) = Finish::shift(&narrow, reach).unwrap();
+            let finish = match case % 3 {
+                0 => Finish::levels(&random.thresholds(&shape)),
+                _ => finish,
+            };
+            let added = if case % 3 == 0 { 0 } else { added };
+            let packed = Convolution::new(shape, weight, &vec![added; shape.outputs]);
+            let shift = random.below(6) as u32;
+            let second = random.narrow(shift);
+            let m = [0; 3].map(|_| random.below(80) as i32 - 40);
+            let finish = match (case % 2, finish.clone().plus(m, 255, &second)) {
+                (0, Some(finish)) => finish,
+                _ => finish,
+            };
+            let count = columns * shape.outputs;
+            let others = if finish.adds() { count } else { 0 };
+            let other: Vec<u8> = (0..others).map(|_| random.below(256) as u8).collect();
+            for kind in kinds() {
+                let mut sums = vec![0; columns * shape.sums()];
+                packed.row_by(kind, &image, row, &mut sums);
+                let lines = sums.chunks(shape.sums());
+                let sums: Vec<i32> = lines
+                    .flat_map(|line| &line[..shape.outputs])
+                    .copied()
+                    .collect();
+                let expected = sums.iter().enumerate().map(|(i, &sum)| {
+                    let byte = match &finish.first {
+                        finish::First::Shift(_) => narrow.apply(sum - added),
+                        finish::First::Levels(thresholds) => {
+                            let channel = i % shape.outputs;
+                            let levels = thresholds.chunks(shape.sums());
+                            levels.filter(|level| sum >= level[channel]).count() as u8
+                        }
+                    };
+                    match other.get(i) {
+                        Some(&b) => {
+                            let sum = i32::from(byte) * m[0] + i32::from(b) * m[1] + m[2];
+                            second.apply(sum)
+                        }
+                        None => byte,
+                    }
+                });
+                let expected: Vec<u8> = expected.collect();
+                let mut bytes = vec![0; count];
+                packed.finished_row_by(kind, &image, row, (&finish, &other), &mut bytes);
+                assert!(bytes == expected, "{kind:?} {shape:?} {finish:?}");
             }
         }
     }

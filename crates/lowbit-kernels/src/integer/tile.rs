@@ -9,9 +9,11 @@
 use super::Shape;
 use std::ops::Range;
 
+use super::output::{Output, Place};
+use super::quads::{Quads, WEIGHTS};
 #[cfg(target_arch = "x86_64")]
-use super::quads::{Avx2, Vnni};
-use super::quads::{LANES, Portable, Quads, WEIGHTS};
+use super::sums::{Avx2, Avx512};
+use super::sums::{LANES, Portable};
 
 /// Fours of bytes that lie one after the other.
 #[derive(Debug, Clone, Copy)]
@@ -52,9 +54,6 @@ pub(super) struct Row<'a> {
     /// Group after group, `[quads][vectors][64]`.
     pub(super) weights: *const i8,
     pub(super) bias: *const i32,
-    pub(super) sums: *mut i32,
-    /// From one pixel to the next.
-    pub(super) sums_step: usize,
 }
 
 /// The runs of a window, of some of its channels: its rows, or its elements where those lie apart.
@@ -117,18 +116,22 @@ struct Vectors<'a> {
     runs: &'a [Run],
     weights: *const i8,
     bias: *const i32,
-    sums: *mut i32,
+    /// The first of them.
+    first: usize,
 }
 
 /// The sums of `P` pixels from `x` on, `V` vectors of each; pixels lie `STEP` bytes apart, or as the
 /// row says where that is 0.
 ///
 /// # Safety
-/// - The contract of [`Quads`].
-/// - The windows of the pixels lie in the image, and `weights`, `bias` and `sums` reach as far as the
-///   row says.
+/// - The contract of [`Quads`] and of [`Output`].
+/// - The windows of the pixels lie in the image, and `weights` and `bias` reach as far as the row says.
 #[inline(always)]
-unsafe fn tile<T: Quads, const P: usize, const V: usize, const STEP: usize>(t: &Vectors, x: usize) {
+unsafe fn tile<T: Quads, O: Output, const P: usize, const V: usize, const STEP: usize>(
+    t: &Vectors,
+    output: O,
+    x: usize,
+) {
     // SAFETY: the caller's.
     unsafe {
         let step = if STEP == 0 { t.row.step } else { STEP };
@@ -158,12 +161,12 @@ unsafe fn tile<T: Quads, const P: usize, const V: usize, const STEP: usize>(t: &
                 input = input.add(4);
             }
         }
-        for (p, sums) in sums.iter().enumerate() {
-            let output = t.sums.add((x + p) * t.row.sums_step);
-            for (v, sum) in sums.iter().enumerate() {
-                sum.store(output.add(v * LANES));
-            }
-        }
+        let place = Place {
+            x,
+            pixels: P,
+            vector: t.first,
+        };
+        output.put(&sums, place);
     }
 }
 
@@ -172,15 +175,15 @@ unsafe fn tile<T: Quads, const P: usize, const V: usize, const STEP: usize>(t: &
 /// # Safety
 /// As of [`tile`].
 #[inline(always)]
-unsafe fn pixels<T: Quads, const P: usize, const V: usize>(t: &Vectors) {
+unsafe fn pixels<T: Quads, O: Output, const P: usize, const V: usize>(t: &Vectors, output: O) {
     // SAFETY: the caller's.
     unsafe {
         match t.row.step {
-            4 => stepped::<T, P, V, 4>(t),
-            16 => stepped::<T, P, V, 16>(t),
-            32 => stepped::<T, P, V, 32>(t),
-            64 => stepped::<T, P, V, 64>(t),
-            _ => stepped::<T, P, V, 0>(t),
+            4 => stepped::<T, O, P, V, 4>(t, output),
+            16 => stepped::<T, O, P, V, 16>(t, output),
+            32 => stepped::<T, O, P, V, 32>(t, output),
+            64 => stepped::<T, O, P, V, 64>(t, output),
+            _ => stepped::<T, O, P, V, 0>(t, output),
         }
     }
 }
@@ -188,16 +191,19 @@ unsafe fn pixels<T: Quads, const P: usize, const V: usize>(t: &Vectors) {
 /// # Safety
 /// As of [`tile`].
 #[inline(always)]
-unsafe fn stepped<T: Quads, const P: usize, const V: usize, const STEP: usize>(t: &Vectors) {
+unsafe fn stepped<T: Quads, O: Output, const P: usize, const V: usize, const STEP: usize>(
+    t: &Vectors,
+    output: O,
+) {
     let mut x = 0;
     // SAFETY: the caller's; no pixel beyond the row's is made.
     unsafe {
         while x + P <= t.row.columns {
-            tile::<T, P, V, STEP>(t, x);
+            tile::<T, O, P, V, STEP>(t, output, x);
             x += P;
         }
         while x < t.row.columns {
-            tile::<T, 1, V, STEP>(t, x);
+            tile::<T, O, 1, V, STEP>(t, output, x);
             x += 1;
         }
     }
@@ -206,25 +212,25 @@ unsafe fn stepped<T: Quads, const P: usize, const V: usize, const STEP: usize>(t
 /// # Safety
 /// As of [`tile`].
 #[inline(always)]
-unsafe fn row<T: Quads>(row: Row) {
+unsafe fn row<T: Quads, O: Output>(row: Row, output: O) {
     let mut weights = row.weights;
     for group in row.groups {
-        // SAFETY: the caller's: groups follow each other in the weights, the bias and the sums.
+        // SAFETY: the caller's: groups follow each other in the weights and the bias.
         unsafe {
             let t = &Vectors {
                 row,
                 runs: &group.runs,
                 weights,
                 bias: row.bias.add(group.first * LANES),
-                sums: row.sums.add(group.first * LANES),
+                first: group.first,
             };
             match (group.vectors, T::WIDE) {
-                (4, true) => pixels::<T, 4, 4>(t),
-                (2, true) => pixels::<T, 8, 2>(t),
-                (_, true) => pixels::<T, 16, 1>(t),
-                (4, false) => pixels::<T, 1, 4>(t),
-                (2, false) => pixels::<T, 2, 2>(t),
-                (_, false) => pixels::<T, 4, 1>(t),
+                (4, true) => pixels::<T, O, 4, 4>(t, output),
+                (2, true) => pixels::<T, O, 8, 2>(t, output),
+                (_, true) => pixels::<T, O, 16, 1>(t, output),
+                (4, false) => pixels::<T, O, 1, 4>(t, output),
+                (2, false) => pixels::<T, O, 2, 2>(t, output),
+                (_, false) => pixels::<T, O, 4, 1>(t, output),
             }
             weights = weights.add(group.quads() * group.vectors * WEIGHTS);
         }
@@ -262,15 +268,15 @@ unsafe fn peak<T: Quads>(rounds: usize) -> i32 {
 /// The row and the peak, compiled for one instruction set. They may only be called where the CPU has
 /// it.
 macro_rules! compiled {
-    ($row:ident, $peak:ident, $quads:ty $(, $features:literal)?) => {
-        $(#[cfg(target_arch = "x86_64")]
+    ($row:ident, $peak:ident, $quads:ty $(, $arch:literal, $features:literal)?) => {
+        $(#[cfg(target_arch = $arch)]
         #[target_feature(enable = $features)])?
-        pub(super) unsafe fn $row(t: Row) {
+        pub(super) unsafe fn $row<O: Output>(t: Row, output: O) {
             // SAFETY: the caller's, and this function is compiled for the instructions.
-            unsafe { row::<$quads>(t) }
+            unsafe { row::<$quads, O>(t, output) }
         }
 
-        $(#[cfg(target_arch = "x86_64")]
+        $(#[cfg(target_arch = $arch)]
         #[target_feature(enable = $features)])?
         pub(super) unsafe fn $peak(rounds: usize) -> i32 {
             // SAFETY: the caller's, and this function is compiled for the instructions.
@@ -279,6 +285,12 @@ macro_rules! compiled {
     };
 }
 
-compiled!(row_vnni, peak_vnni, Vnni, "avx512f,avx512bw,avx512vnni");
-compiled!(row_avx2, peak_avx2, Avx2, "avx2");
+compiled!(
+    row_vnni,
+    peak_vnni,
+    Avx512,
+    "x86_64",
+    "avx512f,avx512bw,avx512vnni"
+);
+compiled!(row_avx2, peak_avx2, Avx2, "x86_64", "avx2");
 compiled!(row_portable, peak_portable, Portable);
