@@ -40,7 +40,7 @@ pub struct IntegerNetwork {
 /// [captured](crate::capture), recorded in evaluation on the first item of `example`.
 ///
 /// - A quantizer whose results are all the integers of a range times a step, and which rounds to the
-///   nearest, half to even, is a requantization. Between powers of two that is a shift, and exact; for
+///   nearest, half to even or away from zero, or down, is a requantization. Between powers of two that is a shift, and exact; for
 ///   any other ratio of scales it is a multiplier of 31 bits and a shift. Where it follows from integers
 ///   times a power of two, one number at a time, and there are not too many of them, the simulation is
 ///   asked for each, and multiplier and offset are such that all are the same.

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use lowbit_formats as formats;
 use lowbit_int::ops::{Clamp, Convolution, Flatten, LookUp, Requantize, Weights};
 use lowbit_int::{Numbers, Rounding};
 
@@ -42,8 +43,15 @@ impl Lowering<'_> {
                 "has a scale for each channel, expected one",
             ));
         };
-        if !grid.nearest || grid.step.partial_cmp(&0.0) != Some(Ordering::Greater) {
-            return Err(no_grid(&value, "is not rounded to the nearest of a grid"));
+        let (Some(rounding), Some(Ordering::Greater)) =
+            (grid.rounding, grid.step.partial_cmp(&0.0))
+        else {
+            return Err(no_grid(&value, "is not rounded to all integers of a grid"));
+        };
+        if of_integers(rounding).is_none() {
+            let text =
+                format!("is rounded {rounding}, expected nearest-even, nearest-away or down");
+            return Err(no_grid(&value, &text));
         }
         let numbers = numbers(&grid).map_err(|reason| no_grid(&value, &reason))?;
         let line = match &value.kind {
@@ -179,7 +187,7 @@ impl Lowering<'_> {
         // What was cut off before is cut off after, since rounding keeps the order.
         let end = |end: f64, open: i64| match end.is_infinite() {
             true => open,
-            false => (end / grid.step).round_ties_even() as i64 + grid.zero_point,
+            false => rounded(end / grid.step, &grid) as i64 + grid.zero_point,
         };
         let ends = ValueGrid {
             least: grid.least.max(end(line.low, grid.least)),
@@ -193,7 +201,8 @@ impl Lowering<'_> {
             let before = (before.numbers(), before.intervals());
             let all = &mut self.constants;
             let ends = [ends.least, ends.greatest];
-            verified = history.fit(all, quantized, before, &mut requantize, ends)?;
+            verified = requantize.rounding != Rounding::Floor
+                && history.fit(all, quantized, before, &mut requantize, ends)?;
             // What ties become may follow no line, but a table has it.
             if !verified
                 && let Some(made) = self.look_up(line.tensor, grid, quantized, numbers, value)?
@@ -303,6 +312,25 @@ impl Lowering<'_> {
     }
 }
 
+/// The rounding of integers that is that of the simulation.
+fn of_integers(rounding: formats::Rounding) -> Option<Rounding> {
+    match rounding {
+        formats::Rounding::NearestEven => Some(Rounding::HalfEven),
+        formats::Rounding::NearestAway => Some(Rounding::HalfAway),
+        formats::Rounding::Down => Some(Rounding::Floor),
+        _ => None,
+    }
+}
+
+/// A number in steps of a grid, rounded as the grid's are.
+fn rounded(x: f64, grid: &ValueGrid) -> f64 {
+    match grid.rounding {
+        Some(formats::Rounding::NearestAway) => x.round(),
+        Some(formats::Rounding::Down) => x.floor(),
+        _ => x.round_ties_even(),
+    }
+}
+
 /// Whether a requantization is exact by itself.
 fn is_shift(line: &Line, requantize: &Requantize) -> bool {
     line.step().is_some_and(|step| exponent(step).is_some())
@@ -329,7 +357,10 @@ fn constants(line: &Line, grid: &ValueGrid, numbers: Numbers) -> Requantize {
         multiplier: Vec::with_capacity(channels),
         offset: Vec::with_capacity(channels),
         shift: Vec::with_capacity(channels),
-        rounding: Rounding::HalfEven,
+        rounding: grid
+            .rounding
+            .and_then(of_integers)
+            .unwrap_or(Rounding::HalfEven),
         numbers,
     };
     for channel in 0..channels {

@@ -12,8 +12,8 @@ use lowbit::config::{Fold, Method, QConfig, QPlan, TqtWidths};
 use lowbit::integer::lower;
 use lowbit::models::{Architecture, Classifier, Network};
 use lowbit::nn;
-use lowbit_int::Operator;
 use lowbit_int::proof::{Exactness, Proof};
+use lowbit_int::{Operator, Rounding};
 
 use crate::numbers::numbers;
 
@@ -335,6 +335,63 @@ fn factors_between_grids_have_the_simulations_bits() {
     }
 }
 
+/// The simulation rounds as the integers' hardware does, to the bit.
+#[test]
+fn other_roundings_have_the_simulations_bits() {
+    let device = Device::flex();
+    let rounded = |rounding: &str| {
+        let slot = |name: &str, format: &str, rounding: &str| {
+            format!(
+                "{name} = {{ method = \"format\", format = \"{format}\", rounding = \"{rounding}\" }}\n"
+            )
+        };
+        let text = [
+            slot("input", "fixed(6,3)", rounding),
+            slot("weight", "fixed(6,4)", "nearest-even"),
+            slot("bias", "fixed(12,7)", "nearest-even"),
+            slot("output", "fixed(8,4)", rounding),
+        ];
+        toml::from_str::<QConfig>(&text.concat()).unwrap()
+    };
+    let linear = |inputs, outputs, rounding: &str| {
+        let config = nn::LinearConfig::new(inputs, outputs);
+        config.with_quantization(rounded(rounding)).init(&device)
+    };
+    let model = |rounding: &str| Scaled {
+        first: linear(5, 4, rounding),
+        last: linear(4, 3, rounding),
+    };
+    // Halves between the layers, so that each third number or so is a tie.
+    let forward =
+        |model: &Scaled, x: Tensor<2>| model.last.forward(relu(model.first.forward(x)) * 0.5);
+    let x = numbers([300, 5], 0.75, &device) * 2.0;
+    let of = |rounding: &str| {
+        let model = model(rounding);
+        let integers = lower(&model, &x, forward);
+        integers.map(|integers| (integers.compare_tensors(&model, &x, forward), integers))
+    };
+    for (rounding, expected) in [
+        ("nearest-even", Rounding::HalfEven),
+        ("nearest-away", Rounding::HalfAway),
+        ("down", Rounding::Floor),
+    ] {
+        let (comparison, integers) = of(rounding).unwrap_or_else(|e| panic!("{rounding}: {e}"));
+        let comparison = comparison.unwrap();
+        assert!(comparison.is_equal(), "{rounding}: {comparison:?}");
+        let nodes = integers.graph().nodes().iter().map(|node| node.operator());
+        let roundings = nodes.filter_map(|operator| match operator {
+            Operator::Requantize(requantize) => Some(requantize.rounding),
+            _ => None,
+        });
+        let roundings: Vec<Rounding> = roundings.collect();
+        assert!(roundings.len() >= 2, "{rounding}");
+        assert!(roundings.iter().all(|&r| r == expected), "{rounding}");
+    }
+    let told = of("toward-zero").map(|_| ()).unwrap_err().to_string();
+    let expected = "is rounded toward-zero, expected nearest-even, nearest-away or down";
+    assert!(told.ends_with(expected), "{told}");
+}
+
 /// Two linear layers and functions between them.
 #[derive(Module, Debug)]
 struct Functions {
@@ -425,7 +482,7 @@ fn what_is_on_no_grid_is_named() {
                 "[first]\n{weight}input = {{ method = \"format\", format = \"unit(4)\", \
                  rounding = \"toward-zero\" }}"
             ),
-            "conv1.input: is not rounded to the nearest of a grid",
+            "conv1.input: is rounded toward-zero, expected nearest-even, nearest-away or down",
         ),
         (
             format!("[first]\n{weight}{input}[default]\n{weight}{input}"),

@@ -187,10 +187,10 @@ fn captured_sequences_have_the_simulations_bits() {
     let run = |model: &Stock, x: Tensor<3>| model.forward(x);
     let captured = prepare(model, &plan, &x, run).unwrap_or_else(|e| panic!("{e}"));
     let calibration = x.clone();
-    let see = |model: &Captured<Stock, Tensor<3>, 2>| drop(model.forward(calibration));
+    let see = |model: &Captured<Stock, Tensor<3>, Tensor<2>>| drop(model.forward(calibration));
     let (captured, _) = calibrate(captured, |_| true, see).unwrap();
     let captured = captured.valid();
-    let run = |model: &Captured<Stock, Tensor<3>, 2>, x: Tensor<3>| model.forward(x);
+    let run = |model: &Captured<Stock, Tensor<3>, Tensor<2>>, x: Tensor<3>| model.forward(x);
     let network = lower(&captured, &x, run).unwrap_or_else(|e| panic!("{e}"));
     // 2 of 14; 4 of 6; the last one's 4 of 6 and 3.
     assert_equal(&network, &captured, run, 2 * 14 + 4 * 6 + 4 * 6 + 3);

@@ -239,7 +239,6 @@ impl Pointwise for FakeQuantize {
     }
 
     fn grids(&self, _parameters: &[Vec<f32>]) -> Option<(Vec<ValueGrid>, usize)> {
-        let nearest = self.rounding == Rounding::NearestEven;
         let (grid, all) = match &self.format {
             Format::Unit(unit) => {
                 let steps = unit.steps();
@@ -253,8 +252,8 @@ impl Pointwise for FakeQuantize {
                 (ValueGrid::new(step, integers), has_all_integers(format))
             }
         };
-        let nearest = all && nearest;
-        Some((vec![ValueGrid { nearest, ..grid }], 0))
+        let rounding = all.then_some(self.rounding);
+        Some((vec![ValueGrid { rounding, ..grid }], 0))
     }
 
     fn prepare(&self, _parameters: &[FlexTensor]) -> PreparedFormat {

@@ -1,5 +1,7 @@
 //! The grid that a quantization's results lie on, for those who make integers of them.
 
+use lowbit_formats::Rounding;
+
 /// Values `(k - zero_point) step` for integers `k` from `least` to `greatest`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ValueGrid {
@@ -8,27 +10,27 @@ pub(crate) struct ValueGrid {
     pub(crate) zero_point: i64,
     pub(crate) least: i64,
     pub(crate) greatest: i64,
-    /// Whether a number becomes the nearest of all these values, ties to the even integer. Otherwise
-    /// only some of them are values, or others are nearest.
-    pub(crate) nearest: bool,
+    /// How a number is brought to one of all these values; `None` where only some of them are values, or
+    /// it is brought to others.
+    pub(crate) rounding: Option<Rounding>,
 }
 
 impl ValueGrid {
-    /// All multiples of a step from one to another.
+    /// All multiples of a step from one to another, to the nearest, ties to the even integer.
     pub(crate) fn new(step: f64, [least, greatest]: [i64; 2]) -> Self {
         Self {
             step,
             zero_point: 0,
             least,
             greatest,
-            nearest: true,
+            rounding: Some(Rounding::NearestEven),
         }
     }
 
     /// Some of the multiples of a step.
     pub(crate) fn some(step: f64, integers: [i64; 2]) -> Self {
         Self {
-            nearest: false,
+            rounding: None,
             ..Self::new(step, integers)
         }
     }
