@@ -376,7 +376,9 @@ fn constants(line: &Line, grid: &ValueGrid, numbers: Numbers) -> Requantize {
             Some((exponent, shift, scaled)) => (1 << exponent.max(0), shift, scaled),
             None => {
                 let shift = MULTIPLIER_BITS - 1 - ratio.log2().floor() as i32;
-                let shift = shift.clamp(0, 62);
+                // What is added has to fit, too, beside a factor that is next to nothing.
+                let room = 60 - offset.abs().max(1.0).log2().ceil() as i32;
+                let shift = shift.clamp(0, room.max(0));
                 let unit = f64::from(shift).exp2();
                 let multiplier = (ratio * unit).round().max(1.0) as i64;
                 (multiplier, shift, (offset * unit).round())

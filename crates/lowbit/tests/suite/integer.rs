@@ -258,7 +258,13 @@ impl Falling {
 #[test]
 fn normalizations_that_fall_have_the_simulations_bits() {
     let device = Device::flex();
-    for gamma in [[-0.1, -0.2, -0.3], [0.1, -0.2, 0.0], [0.2, 0.3, 0.1]] {
+    // The last: a channel next to nothing beside what is added to it.
+    for gamma in [
+        [-0.1, -0.2, -0.3],
+        [0.1, -0.2, 0.0],
+        [0.2, 0.3, 0.1],
+        [0.2, 1e-30, 0.1],
+    ] {
         let conv = slots(&[
             ("input", "ufixed(4,0)"),
             ("weight", "fixed(6,0)"),

@@ -35,7 +35,7 @@ use crate::quantizers::watch::{Histogram, Observed, Switch};
 ///
 /// On the way back truncation passes the gradient, and zero is passed where `u` is clipped; the step's is
 /// scaled by `1 / sqrt(N Q_p)` of the channel, as LSQ's. A norm above `s L` has the gradient that it would
-/// have below. Step and norm themselves are learned, where the papers learn their logarithms and add a
+/// have below. Step and norm themselves are learned, by their magnitude, where the papers learn their logarithms and add a
 /// penalty; weights are not projected before training.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,7 +154,7 @@ impl A2q {
 
     /// The rounding to multiples of the step, which the weights are by then.
     fn to_steps(&self) -> Quantization {
-        let step = self.step.val().detach();
+        let step = self.step.val().detach().abs();
         Quantization::LearnedStep {
             signed: Tensor::ones([1], &step.device()),
             step,
@@ -248,12 +248,14 @@ impl Method for A2q {
         let greatest = self.config.greatest();
         let numbers: usize = inner.iter().map(|&d| x.dims()[d]).product();
         let scale = 1.0 / (numbers as f64 * f64::from(greatest)).sqrt();
-        let step = scaled_gradient(self.step.val(), scale).clamp_min(f32::MIN_POSITIVE);
+        // Training may carry either below zero, where its magnitude counts.
+        let step = scaled_gradient(self.step.val(), scale).abs();
+        let step = step.clamp_min(f32::MIN_POSITIVE);
         let most = step.clone() * (self.config.norm_limit() * SHARE);
-        let norm = self.norm.val();
+        let norm = self.norm.val().abs();
         let beyond = norm.clone().greater(most.clone()).float();
         let passed = (norm.clone() - norm.clone().detach()) * beyond;
-        let norm = norm.min_pair(most).clamp_min(0.0) + passed;
+        let norm = norm.min_pair(most) + passed;
         let centered = match self.config.centered {
             true => x.clone() - x.clone().mean_dims(&inner),
             false => x.clone(),
@@ -408,6 +410,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_sign_of_step_and_norm_does_not_count() {
+        let config = A2qConfig::new(4);
+        let v = Tensor::<2>::from_floats([[3.0, -2.0, 1.0, 2.0]], &Device::flex().autodiff());
+        let of = |step, norm| {
+            numbers(
+                quantizer(&config, 1, step, norm)
+                    .composed(&v, None)
+                    .unwrap(),
+            )
+        };
+        assert_eq!(of(-0.5, -5.0), of(0.5, 5.0));
     }
 
     /// Truncation passes the gradient, so that the weight's is that of `n (v - mean) / sum |v - mean|`
