@@ -10,27 +10,29 @@ use lowbit_formats::kernel::isa::dispatch_on;
 use lowbit_formats::{Accumulation, Float, Format, Rounding};
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use crate::accumulate::avx512;
 use crate::accumulate::odd::double_sum_to_odd as add_to_odd;
 use crate::accumulate::operands::Extent;
 use crate::accumulate::{Shape, one_nan};
 
 /// Columns whose sums are made together.
-const LINE: usize = 32;
+pub(super) const LINE: usize = 32;
 
 const FRACTION: u64 = (1 << 52) - 1;
 const LOW: u64 = 0xFFFF_FFFF;
 
 /// Rounding to a format at random.
 #[derive(Debug, Clone, Copy)]
-struct Grid {
-    mantissa: i32,
+pub(super) struct Grid {
+    pub(super) mantissa: i32,
     /// The exponent of the smallest normal number.
-    least: i32,
-    max: f32,
+    pub(super) least: i32,
+    pub(super) max: f32,
     /// What a larger magnitude becomes.
     overflow: f32,
     /// The random bits that count.
-    kept: u32,
+    pub(super) kept: u32,
 }
 
 impl Grid {
@@ -153,11 +155,11 @@ impl Draws {
 
 /// How sums are made.
 #[derive(Clone, Copy)]
-struct Steps {
-    grid: Grid,
+pub(super) struct Steps {
+    pub(super) grid: Grid,
     /// Products of a chunk and the rounding of the sums of chunks.
-    chunks: Option<(usize, Grid)>,
-    seed: u64,
+    pub(super) chunks: Option<(usize, Grid)>,
+    pub(super) seed: u64,
 }
 
 impl Steps {
@@ -192,6 +194,25 @@ impl Steps {
         }
         *sums = made;
     }
+}
+
+/// The sums of a row with the columns of a line, of which the first output has this place.
+fn line_of_sums(steps: Steps, row: &[f32], columns: &[[f32; LINE]], place: u64) -> [f32; LINE] {
+    let mut sums = [0.0; LINE];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if avx512::stochastic_sums(steps, (row, columns), place, &mut sums) {
+            return sums;
+        }
+        sums = [0.0; LINE];
+    }
+    dispatch_on(
+        (steps, row, columns, place),
+        &mut sums,
+        #[inline(always)]
+        |(steps, row, columns, place), sums| steps.sums(row, columns, place, sums),
+    );
+    sums
 }
 
 /// Columns of the right matrix, line after line, with zeros beyond the last.
@@ -249,13 +270,7 @@ pub(super) fn product(
         let outputs = output.chunks_mut(LINE).enumerate();
         for ((line, output), columns) in outputs.zip(lines.chunks_exact(shape.inner)) {
             let place = (at * shape.columns + line * LINE) as u64;
-            let mut sums = [0.0; LINE];
-            dispatch_on(
-                (steps, row, columns, place),
-                &mut sums,
-                #[inline(always)]
-                |(steps, row, columns, place), sums| steps.sums(row, columns, place, sums),
-            );
+            let sums = line_of_sums(steps, row, columns, place);
             for (output, sum) in output.iter_mut().zip(sums) {
                 *output = one_nan(sum);
             }

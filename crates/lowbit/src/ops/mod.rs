@@ -46,8 +46,9 @@ pub use pool::{
 pub(crate) use power::power;
 pub use product::{
     AdderOptions, ProductSums, adder2d, conv_transpose1d, conv_transpose1d_with_sums,
-    conv_transpose2d, conv_transpose2d_with_sums, conv_transpose3d, conv1d, conv1d_with_sums,
-    conv2d, conv2d_with_sums, conv3d, linear, linear_with_sums,
+    conv_transpose2d, conv_transpose2d_with_sums, conv_transpose3d, conv_transpose3d_with_sums,
+    conv1d, conv1d_with_sums, conv2d, conv2d_with_sums, conv3d, conv3d_with_sums, linear,
+    linear_with_sums,
 };
 pub(crate) use quantization::OperandQuantization;
 pub(crate) use quantization::grid::ValueGrid;

@@ -7,6 +7,7 @@
 
 mod nearest;
 mod steps;
+mod stochastic;
 
 use std::arch::x86_64::{
     __m512, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
@@ -22,6 +23,7 @@ use crate::accumulate::{Shape, one_nan};
 use crate::vector::{Isa, LANES, isa};
 use nearest::{Nearest, case};
 use steps::{Steps, way};
+pub(super) use stochastic::stochastic_sums;
 
 /// Rows whose sums are in registers together: a vector of the right matrix is read once for all.
 const ROWS: usize = 4;
@@ -104,6 +106,10 @@ impl Work<'_> {
         let watched = Nearest::<{ case::WATCHED }>::new(format, highest).filter(|_| sure);
         let small = Nearest::<SMALL>::new(format, highest).filter(|_| sure);
         let always = any.map(|grid| (grid, None));
+        let product_alone = matches!(self.order, Order::Kahan) && !self.multiples;
+        if product_alone && self.with_small_products(watched, always, output) {
+            return true;
+        }
         match (within, watched, small, any) {
             (Some(grid), ..) if self.multiples => {
                 self.with_grid::<_, 0, 0>(grid, None, None, output);
@@ -115,6 +121,29 @@ impl Work<'_> {
             (.., Some(grid)) => self.with_grid::<_, 0, 0>(grid, None, None, output),
             _ => return false,
         }
+        true
+    }
+
+    /// Makes compensated sums where only products are no multiples of the smallest number. Zeros need no
+    /// sign: a sum begins as plus zero, and what is added to it leaves none that is minus zero.
+    fn with_small_products(
+        self,
+        watched: Option<Nearest<{ case::WATCHED }>>,
+        always: Option<Always>,
+        output: &mut [f32],
+    ) -> bool {
+        const SMALL: u8 = case::SMALL;
+        const WATCHED: u8 = case::SMALL | case::WATCHED;
+        let (format, highest) = (self.formats.0, self.highest[1]);
+        let small = Nearest::<SMALL>::new(format, highest);
+        if let Some(grids) = small.zip(Nearest::<0>::new(format, highest)) {
+            self.with_grids::<_, _, 0, 0>(grids, None, None, output);
+            return true;
+        }
+        let Some(grids) = Nearest::<WATCHED>::new(format, highest).zip(watched) else {
+            return false;
+        };
+        self.with_grids::<_, _, 0, 0>(grids, None, always, output);
         true
     }
 
@@ -155,12 +184,31 @@ impl Work<'_> {
         always: Option<Always>,
         output: &mut [f32],
     ) {
+        self.with_grids::<_, _, _, ALWAYS>((grid, grid), product, always, output);
+    }
+
+    fn with_grids<const SUMS: u8, const ADDS: u8, const PRODUCTS: u8, const ALWAYS: u8>(
+        self,
+        (grid, adds): (Nearest<SUMS>, Nearest<ADDS>),
+        product: Option<Nearest<PRODUCTS>>,
+        always: Option<Always>,
+        output: &mut [f32],
+    ) {
         macro_rules! run {
             ($way:expr) => {{
-                let steps = Steps::<{ $way }, _, _> { grid, product };
+                let steps = Steps::<{ $way }, _, _, _> {
+                    grid,
+                    adds,
+                    product,
+                };
                 let always = always.map(|(grid, product)| {
                     let product = product.map(Nearest::with_cases);
-                    Steps::<{ $way }, _, ALWAYS> { grid, product }
+                    let adds = grid;
+                    Steps::<{ $way }, _, _, ALWAYS> {
+                        grid,
+                        adds,
+                        product,
+                    }
                 });
                 self.with_steps(steps, always, output)
             }};
@@ -173,10 +221,16 @@ impl Work<'_> {
     }
 
     /// Makes the products with some steps, and again with others where a sum went beyond the format.
-    fn with_steps<const WAY: u8, const SUMS: u8, const PRODUCTS: u8, const ALWAYS: u8>(
+    fn with_steps<
+        const WAY: u8,
+        const SUMS: u8,
+        const ADDS: u8,
+        const PRODUCTS: u8,
+        const ALWAYS: u8,
+    >(
         self,
-        steps: Steps<WAY, SUMS, PRODUCTS>,
-        always: Option<Steps<WAY, { case::ANY }, ALWAYS>>,
+        steps: Steps<WAY, SUMS, ADDS, PRODUCTS>,
+        always: Option<Steps<WAY, { case::ANY }, { case::ANY }, ALWAYS>>,
         output: &mut [f32],
     ) {
         let Shape { inner, columns, .. } = *self.shape;
@@ -204,9 +258,9 @@ impl Work<'_> {
     }
 
     /// The sums of some rows with the columns of a panel, and whether one went beyond the format.
-    fn sums<const WAY: u8, const SUMS: u8, const PRODUCTS: u8>(
+    fn sums<const WAY: u8, const SUMS: u8, const ADDS: u8, const PRODUCTS: u8>(
         self,
-        steps: Steps<WAY, SUMS, PRODUCTS>,
+        steps: Steps<WAY, SUMS, ADDS, PRODUCTS>,
         rows: [&[f32]; ROWS],
         panel: &[Line],
     ) -> (Numbers, bool) {
@@ -282,8 +336,8 @@ fn stored(sums: &Sums) -> Numbers {
 
 /// Products one after another.
 #[target_feature(enable = "avx512f,avx512dq")]
-fn sequential<const WAY: u8, const SUMS: u8, const PRODUCTS: u8>(
-    steps: Steps<WAY, SUMS, PRODUCTS>,
+fn sequential<const WAY: u8, const SUMS: u8, const ADDS: u8, const PRODUCTS: u8>(
+    steps: Steps<WAY, SUMS, ADDS, PRODUCTS>,
     rows: [&[f32]; ROWS],
     panel: &[Line],
 ) -> (Numbers, bool) {
@@ -304,8 +358,8 @@ fn sequential<const WAY: u8, const SUMS: u8, const PRODUCTS: u8>(
 
 /// Products one after another, compensated.
 #[target_feature(enable = "avx512f,avx512dq")]
-fn kahan<const WAY: u8, const SUMS: u8, const PRODUCTS: u8>(
-    steps: Steps<WAY, SUMS, PRODUCTS>,
+fn kahan<const WAY: u8, const SUMS: u8, const ADDS: u8, const PRODUCTS: u8>(
+    steps: Steps<WAY, SUMS, ADDS, PRODUCTS>,
     rows: [&[f32]; ROWS],
     panel: &[Line],
 ) -> (Numbers, bool) {
@@ -348,8 +402,8 @@ fn kahan<const WAY: u8, const SUMS: u8, const PRODUCTS: u8>(
 /// Products in pairs: neighbours are added as soon as both are there, after product `k + 1` as often as
 /// that number is even. What is left over at last goes from the smaller sums to the larger.
 #[target_feature(enable = "avx512f,avx512dq")]
-fn pairwise<const WAY: u8, const SUMS: u8, const PRODUCTS: u8>(
-    steps: Steps<WAY, SUMS, PRODUCTS>,
+fn pairwise<const WAY: u8, const SUMS: u8, const ADDS: u8, const PRODUCTS: u8>(
+    steps: Steps<WAY, SUMS, ADDS, PRODUCTS>,
     rows: [&[f32]; ROWS],
     panel: &[Line],
 ) -> (Numbers, bool) {

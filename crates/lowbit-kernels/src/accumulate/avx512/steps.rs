@@ -25,8 +25,10 @@ pub(super) mod way {
 /// Sums rounded to the numbers of a grid, of products that are rounded to those of another if
 /// `PRODUCTS` has any cases.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Steps<const WAY: u8, const SUMS: u8, const PRODUCTS: u8> {
+pub(super) struct Steps<const WAY: u8, const SUMS: u8, const ADDS: u8, const PRODUCTS: u8> {
     pub(super) grid: Nearest<SUMS>,
+    /// For what is added to a sum beside products.
+    pub(super) adds: Nearest<ADDS>,
     pub(super) product: Option<Nearest<PRODUCTS>>,
 }
 
@@ -64,7 +66,9 @@ fn multiply_add_to_odd(a: __m512, b: __m512, sum: __m512) -> __m512 {
     _mm512_mask_mov_ps(down, even(down), up)
 }
 
-impl<const WAY: u8, const SUMS: u8, const PRODUCTS: u8> Steps<WAY, SUMS, PRODUCTS> {
+impl<const WAY: u8, const SUMS: u8, const ADDS: u8, const PRODUCTS: u8>
+    Steps<WAY, SUMS, ADDS, PRODUCTS>
+{
     /// `R(sum + a b)`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq")]
@@ -93,7 +97,7 @@ impl<const WAY: u8, const SUMS: u8, const PRODUCTS: u8> Steps<WAY, SUMS, PRODUCT
             way::ODD => add_to_odd(sum, other),
             _ => _mm512_add_ps(sum, other),
         };
-        self.grid.round(sum, peak)
+        self.adds.round(sum, peak)
     }
 
     /// `R(sum - other)`.
@@ -104,7 +108,7 @@ impl<const WAY: u8, const SUMS: u8, const PRODUCTS: u8> Steps<WAY, SUMS, PRODUCT
             way::ODD => add_to_odd(sum, _mm512_xor_ps(other, _mm512_set1_ps(-0.0))),
             _ => _mm512_sub_ps(sum, other),
         };
-        self.grid.round(sum, peak)
+        self.adds.round(sum, peak)
     }
 
     /// Whether a sum went beyond the format, where that is watched.

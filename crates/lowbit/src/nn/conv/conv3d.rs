@@ -121,7 +121,7 @@ impl Conv3dConfig {
 
 impl Describe for Conv3dConfig {
     fn describe(&self) -> Description {
-        self.parts().describe("Conv3d", self.bias)
+        self.parts().describe("Conv3d", self.bias).accumulating()
     }
 
     fn quantization(&self) -> &QConfig {
@@ -157,6 +157,10 @@ impl Conv3d {
             self.bias.as_ref().map(|bias| bias.val()),
             parts.sums(),
             |input, weight, bias| {
+                if let Some(sums) = self.quantizers.sums() {
+                    let options = parts.options(size);
+                    return ops::conv3d_with_sums(input, weight, bias, options, sums);
+                }
                 let input = match apart {
                     Some(padding) => input
                         .quantized()

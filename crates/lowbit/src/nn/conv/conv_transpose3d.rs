@@ -129,7 +129,9 @@ impl ConvTranspose3dConfig {
 
 impl Describe for ConvTranspose3dConfig {
     fn describe(&self) -> Description {
-        self.parts().describe("ConvTranspose3d", self.bias)
+        self.parts()
+            .describe("ConvTranspose3d", self.bias)
+            .accumulating()
     }
 
     fn quantization(&self) -> &QConfig {
@@ -160,7 +162,10 @@ impl ConvTranspose3d {
             self.quantizers.weight(self.weight.val()),
             self.bias.as_ref().map(|bias| bias.val()),
             parts.sums(),
-            |input, weight, bias| ops::conv_transpose3d(input, weight, bias, options),
+            |input, weight, bias| match self.quantizers.sums() {
+                None => ops::conv_transpose3d(input, weight, bias, options),
+                Some(sums) => ops::conv_transpose3d_with_sums(input, weight, bias, options, sums),
+            },
         );
         self.quantizers.output(output)
     }

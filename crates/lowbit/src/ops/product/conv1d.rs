@@ -45,10 +45,7 @@ pub fn conv1d_with_sums(
     sums: impl Into<ProductSums>,
 ) -> Tensor<3> {
     let [input, weight] = [input, weight].map(one_pixel_high);
-    let convolution = accumulated::Conv2d {
-        options: one_row(options),
-        sums: sums.into(),
-    };
+    let convolution = accumulated::Convolution::new(options, sums);
     product::product(convolution, input, weight, bias).squeeze_dim(2)
 }
 

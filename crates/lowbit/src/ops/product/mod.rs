@@ -9,8 +9,8 @@ mod conv_transpose;
 mod linear;
 
 pub use accumulated::{
-    ProductSums, conv_transpose1d_with_sums, conv_transpose2d_with_sums, conv2d_with_sums,
-    linear_with_sums,
+    ProductSums, conv_transpose1d_with_sums, conv_transpose2d_with_sums,
+    conv_transpose3d_with_sums, conv2d_with_sums, conv3d_with_sums, linear_with_sums,
 };
 pub use adder::{AdderOptions, adder2d};
 pub use conv_transpose::{conv_transpose1d, conv_transpose2d, conv_transpose3d};

@@ -43,16 +43,18 @@ use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, read_sync};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Shape, Tensor, TensorData};
 use lowbit_formats::Accumulation;
 use lowbit_formats::philox::Philox;
-use lowbit_kernels::accumulate::{self, Shape};
+use lowbit_kernels::accumulate;
 
 use crate::ops::product::linear::rows_product;
 use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
 use crate::ops::quantization::{Operand, PreparedQuantization};
-pub use transposed::{conv_transpose1d_with_sums, conv_transpose2d_with_sums};
-use windows::Geometry;
+pub use transposed::{
+    conv_transpose1d_with_sums, conv_transpose2d_with_sums, conv_transpose3d_with_sums,
+};
+use windows::{Geometry, SPACE, in_space};
 
 /// How the sums of an operator are made, and where stochastic roundings among them draw from.
 ///
@@ -99,7 +101,7 @@ impl ProductSums {
         [rows, inner, columns]: [usize; 3],
     ) -> Vec<f32> {
         let mut output = vec![0.0; rows * columns];
-        let shape = Shape {
+        let shape = accumulate::Shape {
             rows,
             inner,
             columns,
@@ -149,8 +151,23 @@ pub fn conv2d_with_sums(
     sums: impl Into<ProductSums>,
 ) -> Tensor<4> {
     let (input, weight) = (input.into_parts(), weight.into_parts());
-    let sums = sums.into();
-    product::product(Conv2d { options, sums }, input, weight, bias)
+    product::product(Convolution::new(options, sums), input, weight, bias)
+}
+
+/// [`conv3d`](crate::ops::conv3d()) whose sums are made as `sums` says, as [`conv2d_with_sums`] makes
+/// them: places of the kernel and of the result go by depth, rows and columns.
+///
+/// # Shapes
+/// As [`conv3d`](crate::ops::conv3d()).
+pub fn conv3d_with_sums(
+    input: Operand<5>,
+    weight: Operand<5>,
+    bias: Option<Operand<1>>,
+    options: ConvOptions<3>,
+    sums: impl Into<ProductSums>,
+) -> Tensor<5> {
+    let (input, weight) = (input.into_parts(), weight.into_parts());
+    product::product(Convolution::new(options, sums), input, weight, bias)
 }
 
 fn transposed(matrix: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
@@ -159,16 +176,15 @@ fn transposed(matrix: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
 }
 
 /// A tensor's shape and its numbers, in row-major order, on the host.
-fn read<B: Backend, const D: usize>(x: FloatTensor<B>) -> ([usize; D], Vec<f32>) {
+fn read<B: Backend>(x: FloatTensor<B>) -> (Shape, Vec<f32>) {
     let data = read_sync(B::float_into_data(x)).expect("a tensor's data can be read");
-    let shape = std::array::from_fn(|d| data.shape()[d]);
-    (shape, data.iter::<f32>().collect())
+    (data.shape().clone(), data.iter::<f32>().collect())
 }
 
 /// The numbers as a tensor beside `like`.
-fn write<B: Backend, const D: usize>(
+fn write<B: Backend>(
     values: Vec<f32>,
-    shape: [usize; D],
+    shape: impl Into<Shape>,
     like: &FloatTensor<B>,
 ) -> FloatTensor<B> {
     let data = TensorData::new(values, shape).convert_dtype(like.dtype());
@@ -178,7 +194,7 @@ fn write<B: Backend, const D: usize>(
 /// Adds the bias of each channel, of which a sample has `inner` numbers after one another.
 fn add_bias<B: Backend>(output: &mut [f32], bias: Option<FloatTensor<B>>, inner: usize) {
     let Some(bias) = bias else { return };
-    let (_, bias) = read::<B, 1>(bias);
+    let (_, bias) = read::<B>(bias);
     for (row, bias) in output.chunks_mut(inner).zip(bias.iter().cycle()) {
         row.iter_mut().for_each(|y| *y += bias);
     }
@@ -197,12 +213,13 @@ impl ComposedProduct for Linear {
         bias: Option<FloatTensor<B>>,
     ) -> FloatTensor<B> {
         let like = input.clone();
-        let ([rows, inner], x) = read::<B, 2>(input);
-        let ([_, columns], w) = read::<B, 2>(weight);
+        let (x_shape, x) = read::<B>(input);
+        let (w_shape, w) = read::<B>(weight);
+        let [rows, inner, columns] = [x_shape[0], x_shape[1], w_shape[1]];
         let shape = [rows, inner, columns];
         let mut output = self.0.multiply((Pass::Result, 0), &x, &w, shape);
         add_bias::<B>(&mut output, bias, 1);
-        write::<B, 2>(output, [rows, columns], &like)
+        write::<B>(output, [rows, columns], &like)
     }
 
     fn gradients<B: Backend>(
@@ -213,38 +230,52 @@ impl ComposedProduct for Linear {
         [to_input, to_weight, to_bias]: [bool; 3],
     ) -> ToOperands<B> {
         let (sums, like) = (&self.0, grad.clone());
-        let ([rows, inner], x) = read::<B, 2>(input);
-        let ([_, columns], w) = read::<B, 2>(weight);
-        let (_, g) = read::<B, 2>(grad);
+        let (x_shape, x) = read::<B>(input);
+        let (w_shape, w) = read::<B>(weight);
+        let [rows, inner, columns] = [x_shape[0], x_shape[1], w_shape[1]];
+        let (_, g) = read::<B>(grad);
         let of_input = to_input.then(|| {
             let w = transposed(&w, [inner, columns]);
             let shape = [rows, columns, inner];
             let of_input = sums.multiply((Pass::ToInput, 0), &g, &w, shape);
-            write::<B, 2>(of_input, [rows, inner], &like)
+            write::<B>(of_input, [rows, inner], &like)
         });
         let of_weight = to_weight.then(|| {
             let x = transposed(&x, [rows, inner]);
             let shape = [inner, rows, columns];
             let of_weight = sums.multiply((Pass::ToWeight, 0), &x, &g, shape);
-            write::<B, 2>(of_weight, [inner, columns], &like)
+            write::<B>(of_weight, [inner, columns], &like)
         });
         let of_bias = to_bias.then(|| {
             let g = transposed(&g, [rows, columns]);
-            write::<B, 1>(sums.row_sums(&g, [columns, rows]), [columns], &like)
+            write::<B>(sums.row_sums(&g, [columns, rows]), [columns], &like)
         });
         [of_input, of_weight, of_bias]
     }
 }
 
+/// A convolution over one to three dimensions.
 #[derive(Debug, Clone)]
-pub(super) struct Conv2d {
-    pub(super) options: ConvOptions<2>,
-    pub(super) sums: ProductSums,
+pub(super) struct Convolution {
+    options: ConvOptions<SPACE>,
+    sums: ProductSums,
 }
 
-composed_on_flex!(Conv2d);
+impl Convolution {
+    pub(super) fn new<const N: usize>(
+        options: ConvOptions<N>,
+        sums: impl Into<ProductSums>,
+    ) -> Self {
+        Self {
+            options: in_space(options),
+            sums: sums.into(),
+        }
+    }
+}
 
-impl ComposedProduct for Conv2d {
+composed_on_flex!(Convolution);
+
+impl ComposedProduct for Convolution {
     fn product<B: Backend>(
         &self,
         input: FloatTensor<B>,
@@ -252,13 +283,12 @@ impl ComposedProduct for Conv2d {
         bias: Option<FloatTensor<B>>,
     ) -> FloatTensor<B> {
         let like = input.clone();
-        let (x_shape, x) = read::<B, 4>(input);
-        let (w_shape, w) = read::<B, 4>(weight);
-        let at = Geometry::new(x_shape, w_shape, &self.options);
+        let (x_shape, x) = read::<B>(input);
+        let (w_shape, w) = read::<B>(weight);
+        let at = Geometry::new(&x_shape, &w_shape, &self.options);
         let mut output = self.sums.result(&at, &x, &w);
         add_bias::<B>(&mut output, bias, at.places());
-        let [height, width] = at.out;
-        write::<B, 4>(output, [at.batch, at.channels[1], height, width], &like)
+        write::<B>(output, at.result_shape(&x_shape), &like)
     }
 
     fn gradients<B: Backend>(
@@ -269,19 +299,19 @@ impl ComposedProduct for Conv2d {
         [to_input, to_weight, to_bias]: [bool; 3],
     ) -> ToOperands<B> {
         let like = grad.clone();
-        let (x_shape, x) = read::<B, 4>(input);
-        let (w_shape, w) = read::<B, 4>(weight);
-        let (_, g) = read::<B, 4>(grad);
-        let at = Geometry::new(x_shape, w_shape, &self.options);
+        let (x_shape, x) = read::<B>(input);
+        let (w_shape, w) = read::<B>(weight);
+        let (_, g) = read::<B>(grad);
+        let at = Geometry::new(&x_shape, &w_shape, &self.options);
         let of_input =
-            to_input.then(|| write::<B, 4>(self.sums.to_input(&at, &w, &g), x_shape, &like));
+            to_input.then(|| write::<B>(self.sums.to_input(&at, &w, &g), x_shape, &like));
         let of_weight =
-            to_weight.then(|| write::<B, 4>(self.sums.to_weight(&at, &x, &g), w_shape, &like));
+            to_weight.then(|| write::<B>(self.sums.to_weight(&at, &x, &g), w_shape, &like));
         let of_bias = to_bias.then(|| {
             let count = at.batch * at.places();
             let g = at.by_channel(&g);
             let sums = self.sums.row_sums(&g, [at.channels[1], count]);
-            write::<B, 1>(sums, [at.channels[1]], &like)
+            write::<B>(sums, [at.channels[1]], &like)
         });
         [of_input, of_weight, of_bias]
     }

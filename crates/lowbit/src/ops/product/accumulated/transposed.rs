@@ -8,7 +8,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvTransposeOptions;
 
-use super::windows::Geometry;
+use super::windows::{Geometry, SPACE, transposed_in_space};
 use super::{ProductSums, add_bias, read, transposed, write};
 use crate::ops::product::conv1d::one_pixel_high;
 use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
@@ -29,9 +29,34 @@ pub fn conv_transpose2d_with_sums(
     options: ConvTransposeOptions<2>,
     sums: impl Into<ProductSums>,
 ) -> Tensor<4> {
-    let sums = sums.into();
     let (input, weight) = (input.into_parts(), weight.into_parts());
-    product::product(ConvTranspose2d { options, sums }, input, weight, bias)
+    product::product(
+        TransposedConvolution::new(options, sums),
+        input,
+        weight,
+        bias,
+    )
+}
+
+/// [`conv_transpose3d`](crate::ops::conv_transpose3d()) whose sums are made as `sums` says, as
+/// [`conv_transpose2d_with_sums`] makes them: places go by depth, rows and columns.
+///
+/// # Shapes
+/// As [`conv_transpose3d`](crate::ops::conv_transpose3d()).
+pub fn conv_transpose3d_with_sums(
+    input: Operand<5>,
+    weight: Operand<5>,
+    bias: Option<Operand<1>>,
+    options: ConvTransposeOptions<3>,
+    sums: impl Into<ProductSums>,
+) -> Tensor<5> {
+    let (input, weight) = (input.into_parts(), weight.into_parts());
+    product::product(
+        TransposedConvolution::new(options, sums),
+        input,
+        weight,
+        bias,
+    )
 }
 
 /// [`conv_transpose1d`](crate::ops::conv_transpose1d()) whose sums are made as `sums` says, as
@@ -47,27 +72,30 @@ pub fn conv_transpose1d_with_sums(
     sums: impl Into<ProductSums>,
 ) -> Tensor<3> {
     let [input, weight] = [input, weight].map(one_pixel_high);
-    let options = ConvTransposeOptions::new(
-        [1, options.stride[0]],
-        [0, options.padding[0]],
-        [0, options.padding_out[0]],
-        [1, options.dilation[0]],
-        options.groups,
-    );
-    let sums = sums.into();
-    product::product(ConvTranspose2d { options, sums }, input, weight, bias).squeeze_dim(2)
+    let convolution = TransposedConvolution::new(options, sums);
+    product::product(convolution, input, weight, bias).squeeze_dim(2)
 }
 
+/// A transposed convolution over one to three dimensions.
 #[derive(Debug, Clone)]
-struct ConvTranspose2d {
-    options: ConvTransposeOptions<2>,
+struct TransposedConvolution {
+    options: ConvTransposeOptions<SPACE>,
     sums: ProductSums,
 }
 
-composed_on_flex!(ConvTranspose2d);
+impl TransposedConvolution {
+    fn new<const N: usize>(options: ConvTransposeOptions<N>, sums: impl Into<ProductSums>) -> Self {
+        Self {
+            options: transposed_in_space(options),
+            sums: sums.into(),
+        }
+    }
+}
+
+composed_on_flex!(TransposedConvolution);
 
 /// What a convolution does forward, this does backward, and the other way round.
-impl ComposedProduct for ConvTranspose2d {
+impl ComposedProduct for TransposedConvolution {
     fn product<B: Backend>(
         &self,
         input: FloatTensor<B>,
@@ -75,13 +103,12 @@ impl ComposedProduct for ConvTranspose2d {
         bias: Option<FloatTensor<B>>,
     ) -> FloatTensor<B> {
         let like = input.clone();
-        let (x_shape, x) = read::<B, 4>(input);
-        let (w_shape, w) = read::<B, 4>(weight);
-        let at = Geometry::transposed(x_shape, w_shape, &self.options);
+        let (x_shape, x) = read::<B>(input);
+        let (w_shape, w) = read::<B>(weight);
+        let at = Geometry::transposed(&x_shape, &w_shape, &self.options);
         let mut output = self.sums.to_input(&at, &w, &x);
-        let [height, width] = at.size;
-        add_bias::<B>(&mut output, bias, height * width);
-        write::<B, 4>(output, [at.batch, at.channels[0], height, width], &like)
+        add_bias::<B>(&mut output, bias, at.size.iter().product());
+        write::<B>(output, at.input_shape(&x_shape), &like)
     }
 
     fn gradients<B: Backend>(
@@ -92,16 +119,15 @@ impl ComposedProduct for ConvTranspose2d {
         [to_input, to_weight, to_bias]: [bool; 3],
     ) -> ToOperands<B> {
         let like = grad.clone();
-        let (x_shape, x) = read::<B, 4>(input);
-        let (w_shape, w) = read::<B, 4>(weight);
-        let (_, g) = read::<B, 4>(grad);
-        let at = Geometry::transposed(x_shape, w_shape, &self.options);
-        let of_input =
-            to_input.then(|| write::<B, 4>(self.sums.result(&at, &g, &w), x_shape, &like));
+        let (x_shape, x) = read::<B>(input);
+        let (w_shape, w) = read::<B>(weight);
+        let (_, g) = read::<B>(grad);
+        let at = Geometry::transposed(&x_shape, &w_shape, &self.options);
+        let of_input = to_input.then(|| write::<B>(self.sums.result(&at, &g, &w), x_shape, &like));
         let of_weight =
-            to_weight.then(|| write::<B, 4>(self.sums.to_weight(&at, &g, &x), w_shape, &like));
+            to_weight.then(|| write::<B>(self.sums.to_weight(&at, &g, &x), w_shape, &like));
         let of_bias = to_bias.then(|| {
-            let (channels, places) = (at.channels[0], at.size[0] * at.size[1]);
+            let (channels, places) = (at.channels[0], at.size.iter().product());
             let images = at.images(&g, channels, at.size);
             // Pixels of all images, each with its channels.
             let pixels: Vec<f32> = images
@@ -109,7 +135,7 @@ impl ComposedProduct for ConvTranspose2d {
                 .collect();
             let count = at.batch * places;
             let g = transposed(&pixels, [count, channels]);
-            write::<B, 1>(self.sums.row_sums(&g, [channels, count]), [channels], &like)
+            write::<B>(self.sums.row_sums(&g, [channels, count]), [channels], &like)
         });
         [of_input, of_weight, of_bias]
     }

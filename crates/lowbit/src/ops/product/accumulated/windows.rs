@@ -2,39 +2,86 @@
 
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 
-/// The sizes of a convolution. Images are `[channels][height][width]`.
+/// Dimensions of an image; missing ones have one place.
+pub(super) const SPACE: usize = 3;
+
+/// Options of so many dimensions for images whose first dimensions have one place.
+pub(super) fn in_space<const N: usize>(options: ConvOptions<N>) -> ConvOptions<SPACE> {
+    let ConvOptions {
+        stride,
+        padding,
+        dilation,
+        groups,
+    } = options;
+    ConvOptions {
+        stride: last(stride, 1),
+        padding: last(padding, (0, 0)),
+        dilation: last(dilation, 1),
+        groups,
+    }
+}
+
+/// The same of a transposed convolution.
+pub(super) fn transposed_in_space<const N: usize>(
+    options: ConvTransposeOptions<N>,
+) -> ConvTransposeOptions<SPACE> {
+    let ConvTransposeOptions {
+        stride,
+        padding,
+        padding_out,
+        dilation,
+        groups,
+    } = options;
+    ConvTransposeOptions {
+        stride: last(stride, 1),
+        padding: last(padding, 0),
+        padding_out: last(padding_out, 0),
+        dilation: last(dilation, 1),
+        groups,
+    }
+}
+
+/// The sizes of an image or a kernel, the third and further ones of a tensor.
+fn space(shape: &[usize]) -> [usize; SPACE] {
+    let missing = SPACE + 2 - shape.len();
+    std::array::from_fn(|d| d.checked_sub(missing).map_or(1, |d| shape[2 + d]))
+}
+
+/// The values of the last dimensions, and before them `missing`.
+fn last<T: Copy, const N: usize>(values: [T; N], missing: T) -> [T; SPACE] {
+    std::array::from_fn(|d| d.checked_sub(SPACE - N).map_or(missing, |d| values[d]))
+}
+
+/// The sizes of a convolution. Images are `[channels][depth][height][width]`.
 pub(super) struct Geometry {
     pub(super) batch: usize,
     /// Channels in and out, of all groups.
     pub(super) channels: [usize; 2],
     pub(super) groups: usize,
-    /// Height and width of the input.
-    pub(super) size: [usize; 2],
-    /// Height and width of the result.
-    pub(super) out: [usize; 2],
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    /// Zeros before the first row and column.
-    padding: [usize; 2],
+    /// Depth, height and width of the input.
+    pub(super) size: [usize; SPACE],
+    /// Depth, height and width of the result.
+    pub(super) out: [usize; SPACE],
+    kernel: [usize; SPACE],
+    stride: [usize; SPACE],
+    dilation: [usize; SPACE],
+    /// Zeros before the first place.
+    padding: [usize; SPACE],
 }
 
 impl Geometry {
-    pub(super) fn new(
-        [batch, channels_in, height, width]: [usize; 4],
-        [channels_out, _, kernel_height, kernel_width]: [usize; 4],
-        options: &ConvOptions<2>,
-    ) -> Self {
-        let (size, kernel) = ([height, width], [kernel_height, kernel_width]);
-        let out = [0, 1].map(|d| {
+    /// Of tensors of these shapes, with one to three dimensions after batch and channels.
+    pub(super) fn new(input: &[usize], weight: &[usize], options: &ConvOptions<SPACE>) -> Self {
+        let (size, kernel) = (space(input), space(weight));
+        let out = std::array::from_fn(|d| {
             let (before, after) = options.padding[d];
             let reach = options.dilation[d] * kernel[d].saturating_sub(1) + 1;
             let rest = (size[d] + before + after).checked_sub(reach);
             rest.map_or(0, |rest| rest / options.stride[d] + 1)
         });
         Self {
-            batch,
-            channels: [channels_in, channels_out],
+            batch: input[0],
+            channels: [input[1], weight[0]],
             groups: options.groups,
             size,
             out,
@@ -48,18 +95,18 @@ impl Geometry {
     /// The convolution whose input's gradient a transposed one computes: its input is the transposed
     /// one's result.
     pub(super) fn transposed(
-        [batch, channels_in, height, width]: [usize; 4],
-        [_, group_out, kernel_height, kernel_width]: [usize; 4],
-        options: &ConvTransposeOptions<2>,
+        input: &[usize],
+        weight: &[usize],
+        options: &ConvTransposeOptions<SPACE>,
     ) -> Self {
-        let (out, kernel) = ([height, width], [kernel_height, kernel_width]);
-        let size = [0, 1].map(|d| {
+        let (out, kernel) = (space(input), space(weight));
+        let size = std::array::from_fn(|d| {
             let reach = options.dilation[d] * (kernel[d] - 1) + options.padding_out[d] + 1;
             (out[d] - 1) * options.stride[d] + reach - 2 * options.padding[d]
         });
         Self {
-            batch,
-            channels: [group_out * options.groups, channels_in],
+            batch: input[0],
+            channels: [weight[1] * options.groups, input[1]],
             groups: options.groups,
             size,
             out,
@@ -68,6 +115,21 @@ impl Geometry {
             dilation: options.dilation,
             padding: options.padding,
         }
+    }
+
+    /// The shape of a tensor with as many dimensions as `like`, of the result.
+    pub(super) fn result_shape(&self, like: &[usize]) -> Vec<usize> {
+        self.shape(like, self.channels[1], self.out)
+    }
+
+    /// The same of the input.
+    pub(super) fn input_shape(&self, like: &[usize]) -> Vec<usize> {
+        self.shape(like, self.channels[0], self.size)
+    }
+
+    fn shape(&self, like: &[usize], channels: usize, size: [usize; SPACE]) -> Vec<usize> {
+        let size = &size[SPACE + 2 - like.len()..];
+        [&[self.batch, channels], size].concat()
     }
 
     pub(super) fn group_in(&self) -> usize {
@@ -92,9 +154,9 @@ impl Geometry {
         &self,
         batch: &'a [f32],
         channels: usize,
-        size: [usize; 2],
+        size: [usize; SPACE],
     ) -> impl Iterator<Item = &'a [f32]> + use<'a> {
-        let length = channels * size[0] * size[1];
+        let length = channels * size.iter().product::<usize>();
         let count = self.batch;
         (0..count).map(move |i| &batch[i * length..][..length])
     }
@@ -105,9 +167,9 @@ impl Geometry {
         image: &'a [f32],
         group: usize,
         channels: usize,
-        size: [usize; 2],
+        size: [usize; SPACE],
     ) -> &'a [f32] {
-        let length = channels * size[0] * size[1];
+        let length = channels * size.iter().product::<usize>();
         &image[group * length..][..length]
     }
 
@@ -167,22 +229,25 @@ impl Geometry {
     fn gather(
         &self,
         source: &[f32],
-        size: [usize; 2],
-        places: [usize; 2],
+        size: [usize; SPACE],
+        places: [usize; SPACE],
         place: impl Fn(usize, usize, usize) -> Option<usize>,
     ) -> Vec<f32> {
-        let channels = source.chunks_exact(size[0] * size[1]);
-        let mut gathered = Vec::with_capacity(channels.len() * self.kernel_places() * places[0]);
+        let channels = source.chunks_exact(size.iter().product());
+        let of_channel = self.kernel_places() * places.iter().product::<usize>();
+        let mut gathered = Vec::with_capacity(channels.len() * of_channel);
+        let [depth, height, width] = self.kernel;
+        let kernel = |k: usize| [k / width / height, k / width % height, k % width];
+        let rows = |row: usize| [row / places[1], row % places[1]];
         for channel in channels {
-            for ky in 0..self.kernel[0] {
-                for kx in 0..self.kernel[1] {
-                    for y in 0..places[0] {
-                        let row = place(0, y, ky).map(|row| &channel[row * size[1]..]);
-                        gathered.extend((0..places[1]).map(|x| {
-                            let column = place(1, x, kx);
-                            row.zip(column).map_or(0.0, |(row, column)| row[column])
-                        }));
-                    }
+            for [kz, ky, kx] in (0..depth * height * width).map(kernel) {
+                for [z, y] in (0..places[0] * places[1]).map(rows) {
+                    let row = place(0, z, kz).zip(place(1, y, ky));
+                    let row = row.map(|(z, y)| &channel[(z * size[1] + y) * size[2]..]);
+                    gathered.extend((0..places[2]).map(|x| {
+                        let column = place(2, x, kx);
+                        row.zip(column).map_or(0.0, |(row, column)| row[column])
+                    }));
                 }
             }
         }
