@@ -1,5 +1,6 @@
 //! Passes over pairs of numbers, of which one is replaced.
 
+use lowbit_formats::kernel::isa::dispatch_on;
 use rayon::prelude::*;
 
 use crate::vector::{Kernel, LANES, dispatch};
@@ -8,7 +9,16 @@ use crate::vector::{Kernel, LANES, dispatch};
 const CHUNK: usize = 1 << 14;
 
 /// Numbers whose sum is kept in f32 before it goes to f64.
-const PART: usize = 1 << 10;
+pub const PART: usize = 1 << 10;
+
+/// Numbers that are made before they replace others.
+const BLOCK: usize = 1 << 6;
+
+/// Numbers that begin with a cache line. Vectors that are stored across two lines, and read again
+/// before they are in the cache, take three times as long.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Aligned<const COUNT: usize>([f32; COUNT]);
 
 /// `y[i] = f(x[i], y[i])`, on all threads.
 pub fn update_all(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
@@ -18,19 +28,25 @@ pub fn update_all(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy +
 }
 
 /// `y[i] = f(x[i], y[i])`, on the calling thread. Mark `f` `#[inline(always)]`.
+///
+/// The numbers are made somewhere else first. Where some stay what they are, the compiler would
+/// write the others alone, which AVX2 is slow at.
 pub fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
-    struct Update<'a, F>(&'a [f32], &'a mut [f32], F);
-    impl<F: Fn(f32, f32) -> f32> Kernel for Update<'_, F> {
-        type Output = ();
-
+    let mut made = Aligned([0.0; 4 * BLOCK]);
+    dispatch_on(
+        (x, y),
+        &mut made.0,
         #[inline(always)]
-        fn run(self) {
-            for (&x, y) in self.0.iter().zip(self.1) {
-                *y = (self.2)(x, *y);
+        move |(x, y), made| {
+            for (x, y) in x.chunks(made.len()).zip(y.chunks_mut(made.len())) {
+                let made = &mut made[..x.len()];
+                for ((made, &x), &y) in made.iter_mut().zip(x).zip(&*y) {
+                    *made = f(x, y);
+                }
+                y.copy_from_slice(made);
             }
-        }
-    }
-    dispatch(Update(x, y, f));
+        },
+    );
 }
 
 /// `(y[i], s[i]) = f(x[i], y[i])`, on all threads; returns the sums of the `s`, which do not depend
@@ -49,26 +65,52 @@ pub fn update_and_sum_all<const N: usize>(
 }
 
 /// `(y[i], s[i]) = f(x[i], y[i])`, on the calling thread; returns the sum of each number of the
-/// `s`: in f32 over parts of a fixed length, by lane, and in f64 over the parts. Mark `f`
+/// `s`: in f32 over parts of [`PART`] numbers, by lane, and in f64 over the parts. Mark `f`
 /// `#[inline(always)]`.
 pub fn update_and_sum<const N: usize>(
     x: &[f32],
     y: &mut [f32],
     f: impl Fn(f32, f32) -> (f32, [f32; N]),
 ) -> [f64; N] {
-    struct UpdateAndSum<'a, F>(&'a [f32], &'a mut [f32], F);
-    impl<F: Fn(f32, f32) -> (f32, [f32; N]), const N: usize> Kernel for UpdateAndSum<'_, F> {
+    if N == 0 {
+        update(
+            x,
+            y,
+            #[inline(always)]
+            |x, y| f(x, y).0,
+        );
+        return [0.0; N];
+    }
+    update_with_and_sum(
+        [x],
+        y,
+        #[inline(always)]
+        move |[x], y| f(x, y),
+    )
+}
+
+/// `(y[i], s[i]) = f([x[0][i], x[1][i], ...], y[i])`; otherwise as [`update_and_sum`].
+///
+/// # Panics
+/// If one of the `x` is shorter than `y`.
+pub fn update_with_and_sum<const K: usize, const N: usize>(
+    x: [&[f32]; K],
+    y: &mut [f32],
+    f: impl Fn([f32; K], f32) -> (f32, [f32; N]),
+) -> [f64; N] {
+    struct UpdateAndSum<'a, F, const K: usize>([&'a [f32]; K], &'a mut [f32], F);
+    impl<F, const K: usize, const N: usize> Kernel for UpdateAndSum<'_, F, K>
+    where
+        F: Fn([f32; K], f32) -> (f32, [f32; N]),
+    {
         type Output = [f64; N];
 
         #[inline(always)]
         fn run(self) -> [f64; N] {
             let Self(x, y, f) = self;
-            if N == 0 {
-                x.iter().zip(y).for_each(|(&x, y)| *y = f(x, *y).0);
-                return [0.0; N];
-            }
             let mut totals = [0.0; N];
-            for (x, y) in x.chunks(PART).zip(y.chunks_mut(PART)) {
+            for (part, y) in y.chunks_mut(PART).enumerate() {
+                let x = x.map(|x| &x[part * PART..][..y.len()]);
                 for (total, sum) in totals.iter_mut().zip(lanes_sums(x, y, &f)) {
                     *total += sum;
                 }
@@ -79,40 +121,45 @@ pub fn update_and_sum<const N: usize>(
     dispatch(UpdateAndSum(x, y, f))
 }
 
-/// `(y[i], s[i]) = f(x[i], y[i])`; the sums of the `s`: number `i` goes to the lane `i % LANES`.
+/// `(y[i], s[i]) = f(x[..][i], y[i])`; the sums of the `s`: number `i` goes to the lane `i % LANES`.
 #[inline(always)]
-fn lanes_sums<const N: usize>(
-    x: &[f32],
+fn lanes_sums<const K: usize, const N: usize>(
+    x: [&[f32]; K],
     y: &mut [f32],
-    f: &impl Fn(f32, f32) -> (f32, [f32; N]),
+    f: &impl Fn([f32; K], f32) -> (f32, [f32; N]),
 ) -> [f64; N] {
-    let mut sums = [[0.0f32; LANES]; N];
-    let (xs, x_rest) = x.as_chunks::<LANES>();
-    let (ys, y_rest) = y.as_chunks_mut::<LANES>();
-    for (x, y) in xs.iter().zip(ys) {
-        // Made before they are added, so that each of the loops becomes vector code.
-        let mut made = [[0.0f32; LANES]; N];
-        for lane in 0..LANES {
-            let (new, parts) = f(x[lane], y[lane]);
-            y[lane] = new;
+    let mut sums = [Aligned([0.0; LANES]); N];
+    let x = x.map(|x| x.as_chunks::<BLOCK>());
+    let (ys, y_rest) = y.as_chunks_mut::<BLOCK>();
+    for (block, y) in ys.iter_mut().enumerate() {
+        let x = x.map(|(x, _)| &x[block]);
+        // Made before they are written and added, so that each of the loops becomes vector code.
+        let mut new = Aligned([0.0; BLOCK]);
+        let mut made = [Aligned([0.0; BLOCK]); N];
+        for i in 0..BLOCK {
+            let (number, parts) = f(x.map(|x| x[i]), y[i]);
+            new.0[i] = number;
             for (made, part) in made.iter_mut().zip(parts) {
-                made[lane] = part;
+                made.0[i] = part;
             }
         }
+        *y = new.0;
         for (sums, made) in sums.iter_mut().zip(&made) {
-            for (sum, made) in sums.iter_mut().zip(made) {
-                *sum += made;
+            for made in made.0.as_chunks::<LANES>().0 {
+                for (sum, made) in sums.0.iter_mut().zip(made) {
+                    *sum += made;
+                }
             }
         }
     }
-    for (lane, (&x, y)) in x_rest.iter().zip(y_rest).enumerate() {
-        let (new, parts) = f(x, *y);
-        *y = new;
+    for (i, y) in y_rest.iter_mut().enumerate() {
+        let (number, parts) = f(x.map(|(_, rest)| rest[i]), *y);
+        *y = number;
         for (sums, part) in sums.iter_mut().zip(parts) {
-            sums[lane] += part;
+            sums.0[i % LANES] += part;
         }
     }
-    sums.map(|sums| sums.into_iter().map(f64::from).sum())
+    sums.map(|sums| sums.0.into_iter().map(f64::from).sum())
 }
 
 #[cfg(test)]
@@ -132,6 +179,9 @@ mod tests {
             assert_eq!((all, both), (sum, [2.0 * length as f64, sum]));
             assert_eq!(y, z);
             assert!(y.iter().zip(&x).all(|(y, x)| *y == 2.0 * x));
+            let [of_two] =
+                update_with_and_sum([&x, &z], &mut y.clone(), |[x, z], y| (y, [x + z - z]));
+            assert_eq!(of_two, sum);
             let expected: usize = (0..length).map(|i| i % 7).sum();
             assert_eq!(sum, expected as f64);
             update(&x, &mut y, |x, y| y - x);

@@ -4,7 +4,8 @@
 //! tiles and round their operands as they pack them ([`packing`]); products in the sums of
 //! low-precision hardware ([`accumulate`]) are loops over outputs; normalization with the activation
 //! that follows it ([`norm`], [`activation`]), pooling ([`pool`]) and passes over pairs of numbers
-//! ([`elementwise`]) are plain loops, compiled for each instruction set ([`vector`]). Convolutions
+//! ([`elementwise`]) are plain loops, compiled for each instruction set ([`vector`]). Few levels
+//! ([`levels`]) are found in registers. Convolutions
 //! of bytes ([`integer`]) have register tiles of their own.
 //!
 //! Images are stored channels last, `[batch][height][width][channels]`, so that the channels of a
@@ -20,6 +21,7 @@ pub mod activation;
 pub mod conv;
 pub mod elementwise;
 pub mod integer;
+pub mod levels;
 pub mod linear;
 pub mod norm;
 pub mod packing;

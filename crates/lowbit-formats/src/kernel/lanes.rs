@@ -135,6 +135,36 @@ fn fold_inline<A: Copy, F: Fn(A, f32) -> A>(input: &[f32], identity: A, f: F) ->
     lanes
 }
 
+/// The smallest and the largest element of each lane. All of one lie together, and all of the other:
+/// in pairs they would have to change places before each comparison.
+pub(crate) fn min_max(input: &[f32]) -> [(f32, f32); LANES] {
+    isa::dispatch_on(
+        input,
+        (),
+        #[inline(always)]
+        |input, ()| min_max_inline(input),
+    )
+}
+
+#[inline(always)]
+fn min_max_inline(input: &[f32]) -> [(f32, f32); LANES] {
+    let (mut min, mut max) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    let (blocks, rest) = input.as_chunks::<LANES>();
+    for block in blocks {
+        for (min, &x) in min.iter_mut().zip(block) {
+            *min = if x < *min { x } else { *min };
+        }
+        for (max, &x) in max.iter_mut().zip(block) {
+            *max = if x > *max { x } else { *max };
+        }
+    }
+    for ((min, max), &x) in min.iter_mut().zip(&mut max).zip(rest) {
+        *min = if x < *min { x } else { *min };
+        *max = if x > *max { x } else { *max };
+    }
+    std::array::from_fn(|lane| (min[lane], max[lane]))
+}
+
 pub(crate) fn zip_fold<A: Copy, F: Fn(A, f32, f32) -> (f32, A)>(
     left: &[f32],
     right: &[f32],

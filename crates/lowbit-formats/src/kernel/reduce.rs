@@ -17,7 +17,23 @@ pub fn fold<A: Copy + Send + Sync>(
     f: impl Fn(A, f32) -> A + Sync + Send + Copy,
     combine: impl Fn(A, A) -> A + Sync + Send + Copy,
 ) -> A {
-    let chunk = |input: &[f32]| join_lanes(lanes::fold(input, identity, f), combine);
+    each_chunk(
+        input,
+        identity,
+        |input| lanes::fold(input, identity, f),
+        combine,
+    )
+}
+
+/// Reduces each chunk to accumulators, and combines them as [`fold`] does.
+#[inline]
+fn each_chunk<A: Copy + Send + Sync>(
+    input: &[f32],
+    identity: A,
+    reduce: impl Fn(&[f32]) -> [A; lanes::LANES] + Sync + Send + Copy,
+    combine: impl Fn(A, A) -> A + Sync + Send + Copy,
+) -> A {
+    let chunk = |input: &[f32]| join_lanes(reduce(input), combine);
     if input.len() < PARALLEL {
         return input.chunks(CHUNK).map(chunk).fold(identity, combine);
     }
@@ -80,10 +96,10 @@ pub fn max_abs(input: &[f32]) -> f32 {
 /// The smallest and the largest element; `(inf, -inf)` for an empty slice, NaN elements are passed
 /// over.
 pub fn min_max(input: &[f32]) -> (f32, f32) {
-    fold(
+    each_chunk(
         input,
         (f32::INFINITY, f32::NEG_INFINITY),
-        |(min, max), x| (if x < min { x } else { min }, if x > max { x } else { max }),
+        lanes::min_max,
         |(min, max), (other_min, other_max)| (min.min(other_min), max.max(other_max)),
     )
 }

@@ -18,8 +18,12 @@ use crate::ops::backend::{composed, flex};
 use crate::ops::quantization::format::ClampedGradient;
 use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{
-    self, OneByOne, PARENTS, Pointwise, Prepared, Steps, Sums, numbers, positive,
+    PARENTS, Pointwise, Prepared, Steps, Sums, numbers, positive,
 };
+use lowbit_kernels::elementwise::{PART, update_with_and_sum};
+use lowbit_kernels::levels::{Brought, Levels};
+use lowbit_kernels::scratch;
+use lowbit_kernels::vector::LANES;
 
 /// Rounds `x` to the values of a format times a learned scale.
 ///
@@ -99,9 +103,7 @@ impl ScaledFormat {
         let values = self.format.values().unwrap_or_default();
         let magnitudes: Vec<f32> = values.into_iter().filter(|&value| value >= 0.0).collect();
         match magnitudes.len() {
-            1..=4 => AtScale::Four(OneByOne(Few::new(unit, scale, &magnitudes))),
-            5..=8 => AtScale::Eight(OneByOne(Few::new(unit, scale, &magnitudes))),
-            9..=16 => AtScale::Sixteen(OneByOne(Few::new(unit, scale, &magnitudes))),
+            1..=LANES => AtScale::Few(Few::new(unit, scale, &magnitudes)),
             _ => AtScale::Many(Many {
                 unit,
                 scale,
@@ -113,27 +115,21 @@ impl ScaledFormat {
 
 /// The format at one scale, by how many magnitudes it has.
 pub(crate) enum AtScale {
-    Four(OneByOne<Few<4>, 1>),
-    Eight(OneByOne<Few<8>, 1>),
-    Sixteen(OneByOne<Few<16>, 1>),
+    Few(Few),
     Many(Many),
 }
 
 impl Prepared for AtScale {
     fn round(&self, x: &[f32], output: &mut [f32]) {
         match self {
-            Self::Four(few) => few.round(x, output),
-            Self::Eight(few) => few.round(x, output),
-            Self::Sixteen(few) => few.round(x, output),
+            Self::Few(few) => few.round(x, output),
             Self::Many(many) => many.round(x, output),
         }
     }
 
     fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
         match self {
-            Self::Four(few) => few.round_backward(x, grad),
-            Self::Eight(few) => few.round_backward(x, grad),
-            Self::Sixteen(few) => few.round_backward(x, grad),
+            Self::Few(few) => few.round_backward(x, grad),
             Self::Many(many) => many.round_backward(x, grad),
         }
     }
@@ -156,88 +152,85 @@ impl Unit {
         (x - self.mean) * self.inverse
     }
 
+    /// The same for a kernel.
+    fn brought(self) -> Brought {
+        Brought {
+            mean: self.mean,
+            factor: self.inverse,
+        }
+    }
+
     /// The gradient to `x`, and its part of that to the scale, where the number `v` is rounded to `q`.
     #[inline(always)]
     fn gradients(self, v: f32, q: f32, grad: f32) -> (f32, f32) {
         let (low, high) = (v < self.least, v > 1.0);
-        let slope = if high {
-            1.0
-        } else if low {
-            self.least
-        } else {
-            q - v
-        };
-        let inside = self.passes || !(low || high);
+        let slope = if low { self.least } else { q - v };
+        let slope = if high { 1.0 } else { slope };
+        let inside = self.passes | !(low | high);
         (if inside { grad * self.gain } else { 0.0 }, grad * slope)
     }
 }
 
-/// A format of at most `N` magnitudes, found by comparing with each.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Few<const N: usize> {
+/// A format of few magnitudes, found in registers.
+pub(crate) struct Few {
     unit: Unit,
-    scale: f32,
-    /// The magnitudes but the first, which is zero; the last one again where there are fewer.
-    levels: [f32; N],
-    /// Where each takes the place of the one below it: the least number that is rounded to it.
-    bounds: [f32; N],
+    levels: Levels,
+    /// The levels times the scale.
+    scaled: Levels,
 }
 
-impl<const N: usize> Few<N> {
+impl Few {
     fn new(unit: Unit, scale: f32, magnitudes: &[f32]) -> Self {
-        let level = |i: usize| magnitudes[i.min(magnitudes.len() - 1)];
-        let bound = |i: usize| {
-            if i >= magnitudes.len() {
-                return f32::INFINITY;
-            }
-            let middle = 0.5 * (f64::from(level(i - 1)) + f64::from(level(i)));
-            // A tie goes to the level of even index.
-            let goes_up = |x: f32| {
-                let distance = f64::from(x) - middle;
-                distance > 0.0 || distance == 0.0 && i.is_multiple_of(2)
-            };
-            let mut bound = (middle as f32).next_down();
-            while !goes_up(bound) {
-                bound = bound.next_up();
-            }
-            bound
-        };
+        let levels = Levels::new(magnitudes, &bounds(magnitudes), unit.least != 0.0);
         Self {
             unit,
-            scale,
-            levels: std::array::from_fn(|i| level(i + 1)),
-            bounds: std::array::from_fn(|i| bound(i + 1)),
+            scaled: levels.scaled(scale),
+            levels,
         }
     }
 
-    /// The value of the format for a number that is brought to its range.
-    #[inline(always)]
-    fn nearest(&self, v: f32) -> f32 {
-        let magnitude = if self.unit.least == 0.0 { v } else { v.abs() };
-        let mut q = 0.0;
-        for (&level, &bound) in self.levels.iter().zip(&self.bounds) {
-            q = if magnitude >= bound { level } else { q };
+    fn round(&self, x: &[f32], output: &mut [f32]) {
+        self.scaled.round(self.unit.brought(), x, output);
+    }
+
+    fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
+        let unit = self.unit;
+        let mut rounded = scratch::take(PART);
+        let mut total = 0.0;
+        for (x, grad) in x.chunks(PART).zip(grad.chunks_mut(PART)) {
+            let rounded = &mut rounded[..x.len()];
+            self.levels.round(unit.brought(), x, rounded);
+            let [sum] = update_with_and_sum(
+                [x, rounded],
+                grad,
+                #[inline(always)]
+                move |[x, q], grad| {
+                    let (to_x, to_scale) = unit.gradients(unit.of(x), q, grad);
+                    (to_x, [to_scale])
+                },
+            );
+            total += sum;
         }
-        if self.unit.least == 0.0 {
-            q
-        } else {
-            q.copysign(v)
-        }
+        [total, 0.0]
     }
 }
 
-impl<const N: usize> pointwise::Rounding<1> for Few<N> {
-    #[inline(always)]
-    fn round(self, x: f32) -> f32 {
-        self.nearest(self.unit.of(x)) * self.scale
-    }
-
-    #[inline(always)]
-    fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 1]) {
-        let v = self.unit.of(x);
-        let (to_x, to_scale) = self.unit.gradients(v, self.nearest(v), grad);
-        (to_x, [to_scale])
-    }
+/// Where each magnitude but the first takes the place of the one below it: the least number that is
+/// nearer to it. A tie goes to the magnitude of even index.
+fn bounds(magnitudes: &[f32]) -> Vec<f32> {
+    let bound = |(i, pair): (usize, &[f32])| {
+        let middle = 0.5 * (f64::from(pair[0]) + f64::from(pair[1]));
+        let goes_up = |x: f32| {
+            let distance = f64::from(x) - middle;
+            distance > 0.0 || distance == 0.0 && (i + 1).is_multiple_of(2)
+        };
+        let mut bound = (middle as f32).next_down();
+        while !goes_up(bound) {
+            bound = bound.next_up();
+        }
+        bound
+    };
+    magnitudes.windows(2).enumerate().map(bound).collect()
 }
 
 /// A format of more magnitudes, rounded by its own passes.
