@@ -15,6 +15,7 @@
 //! | [`interpret`](mod@interpret) | the reference: every operator by its definition |
 //! | [`engine`] | the same bits, fast |
 //! | [`proof`] | how wide each sum is, with a witness; where `f32` has the same bits |
+//! | [`target`] | the arithmetic of other runtimes and chips, as graphs |
 //! | [`tie_free`](mod@tie_free) | networks in which every rounding to the nearest is the same |
 //! | [`json`] | files |
 //! | [`parameters`] | integers and fraction lengths as text, and as safetensors |
@@ -71,6 +72,7 @@ pub mod ops;
 pub mod parameters;
 pub mod proof;
 pub mod source;
+pub mod target;
 pub mod tensor;
 pub mod tie_free;
 
@@ -81,5 +83,6 @@ pub use interpret::{Trace, interpret, trace};
 pub use numbers::Numbers;
 pub use ops::{Operator, Rounding};
 pub use proof::Proof;
+pub use target::{Target, for_target};
 pub use tensor::{Interval, Residue, Tensor};
 pub use tie_free::{TieFree, tie_free};

@@ -14,4 +14,5 @@ mod reference;
 mod resnet20;
 mod sizes;
 mod source;
+mod targets;
 mod tie_free;
