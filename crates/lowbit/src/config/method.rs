@@ -212,8 +212,8 @@ impl Method {
         }),
         Self(&Preset {
             name: "a2q",
-            what: "weights whose sums fit 16 bits, or 8 more than the activations have, which are as LSQ's; \
-                   8 bits in the first and the last layer",
+            what: "weights whose sums fit 16 bits, or 8 more than the activations have, which are as LSQ's, \
+                   what is added and averaged as TQT's; 8 bits in the first and the last layer",
             source: "arXiv 2401.10432",
             usual_bits: [8; 2],
             bits: Some([A2qConfig::BITS, LsqConfig::BITS]),
@@ -382,7 +382,8 @@ fn not_the_ends(
     }
 }
 
-/// A2Q+ beside LSQ's activations, the first and the last layer with 8 bits.
+/// A2Q+ beside LSQ's activations, the first and the last layer with 8 bits. What is averaged and added
+/// has trained powers of two, so that all of it can be made integers.
 fn accumulator_aware(weight_bits: u32, input_bits: u32) -> QPlan {
     let layer = |at_least: u32| {
         let input_bits = input_bits.max(at_least);
@@ -400,6 +401,14 @@ fn accumulator_aware(weight_bits: u32, input_bits: u32) -> QPlan {
         default: layer(0),
         first: layer(8),
         last: layer(8),
+        unweighted: match input_bits {
+            FLOAT => QConfig::new(),
+            bits => {
+                let bits = bits.max(8);
+                let threshold = QuantizerConfig::Tqt(TrainedThresholdConfig::new(bits));
+                QConfig::new().with("input", threshold)
+            }
+        },
         ..QPlan::default()
     }
 }
