@@ -224,4 +224,18 @@ mod tests {
             .init(&device);
         conv.forward(Tensor::zeros([1, 1, 1, 1, 2], &device));
     }
+
+    /// 16 + 1 is in the middle of 16 and 18 in e4m3, of which 16 is even.
+    #[test]
+    fn sums_are_made_in_low_precision() {
+        let device = Device::flex();
+        let conv = ConvTranspose3dConfig::new([1, 1], [1, 1, 2])
+            .with_bias(false)
+            .with_initializer(Initializer::Constant { value: 1.0 })
+            .with_quantization(toml::from_str("accumulate = \"e4m3\"").unwrap())
+            .init(&device);
+        let x = Tensor::<1>::from_floats([16.0, 1.0], &device).reshape([1, 1, 1, 1, 2]);
+        let y = conv.forward(x).into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(y, [16.0, 16.0, 1.0]);
+    }
 }
