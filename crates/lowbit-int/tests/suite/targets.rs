@@ -54,7 +54,7 @@ fn compare(lines: &str) -> (usize, usize, usize) {
     (cases, numbers, others)
 }
 
-/// `tests/reference/targets.py 14 270`.
+/// `tests/reference/targets.py 15 270`.
 #[test]
 fn kernels_have_the_integers_of_cmsis_nn_and_tflite() {
     let (cases, numbers, others) = compare(include_str!("../reference/targets.jsonl"));
@@ -375,155 +375,148 @@ fn pointwise(bits: u32, weight: i64, bias: i64) -> Convolution {
     Convolution::new(weights, Some(vec![bias; 2]))
 }
 
-#[test]
-fn what_a_target_cannot_do_is_said() {
-    use Target::{CmsisNn, Esp32P4, Esp32S3, Finn, Tflite};
-    let byte = power(8, true, -4);
-    let y = |shift: u32| floor(shift, shift as i32 - 7);
-    let offset = Requantize {
-        offset: vec![1],
-        ..y(4)
-    };
-    let each = Requantize {
-        multiplier: vec![1, 1],
-        shift: vec![4, 5],
-        ..y(4)
-    };
-    let affine = Numbers::affine(8, true, 0.1, 3).unwrap();
-    let any = Requantize::by_multiplier(3, 9, Rounding::HalfUp, byte);
-    let wide = Requantize::by_shift(4, Rounding::HalfUp, power(12, true, -3));
-    let ordinary = || pointwise(8, 1, 0);
-    let average = || AveragePool {
+fn byte() -> Numbers {
+    power(8, true, -4)
+}
+
+/// Sums in 2^-7, shifted.
+fn shift(shift: u32) -> Requantize {
+    floor(shift, shift as i32 - 7)
+}
+
+fn affine() -> Numbers {
+    Numbers::affine(8, true, 0.1, 3).unwrap()
+}
+
+fn add(a: i64, b: i64) -> Add {
+    Add {
+        multipliers: [a, b],
+    }
+}
+
+fn average() -> AveragePool {
+    AveragePool {
         windows: Windows::global(2),
         include_padding: false,
+    }
+}
+
+/// A ninth, of which two channels have one each.
+fn ninth(channels: usize) -> Requantize {
+    Requantize {
+        multiplier: vec![57; channels],
+        shift: vec![9; channels],
+        ..Requantize::by_multiplier(57, 9, Rounding::HalfUp, byte())
+    }
+}
+
+#[test]
+fn what_kernels_cannot_do_is_said() {
+    let error = |operator: Operator, end| error(Target::Tflite, byte(), operator, end);
+    let point = |bits, weight, bias| Operator::from(pointwise(bits, weight, bias));
+    let offset = Requantize {
+        offset: vec![1],
+        ..shift(4)
     };
-    let nine = Requantize::by_multiplier(57, 9, Rounding::HalfUp, byte);
+    let wide = Requantize::by_shift(4, Rounding::HalfUp, power(12, true, -3));
+    let most = i64::from(i32::MAX);
+    let table = LookUp::of(byte(), byte(), f64::tanh).unwrap();
     for (found, expected) in [
         (
-            error(Tflite, byte, ordinary(), offset),
+            error(point(8, 1, 0), offset),
             "y: tflite adds nothing before it rounds, here 1",
         ),
         (
-            error(Tflite, byte, ordinary(), wide),
+            error(point(8, 1, 0), wide),
             "y: has 12 bits with sign, tflite has 8 or fewer",
         ),
         (
-            error(CmsisNn, byte, pointwise(9, 200, 0), y(4)),
-            "sums: cmsis-nn has weights of 8 bits with sign, one is 200",
+            error(point(9, 200, 0), shift(4)),
+            "sums: tflite has weights of 8 bits with sign, one is 200",
         ),
         (
-            error(CmsisNn, byte, pointwise(8, 1, 1 << 31), y(30)),
-            "sums: cmsis-nn has biases of 32 bits, one is 2147483648",
+            error(point(8, 1, most + 1), shift(30)),
+            "sums: tflite has biases of 32 bits, one is 2147483648",
         ),
         (
-            error(Tflite, byte, pointwise(8, 127, i64::from(i32::MAX)), y(30)),
+            error(point(8, 127, most), shift(30)),
             "sums: tflite has sums of 32 bits, here of 33",
         ),
         (
-            error(Esp32S3, byte, pointwise(8, 127, 500_000), y(13)),
-            "sums: esp32-s3 has sums of 20 bits, here of 21",
-        ),
-        (
-            error(Esp32S3, byte, ordinary(), each.clone()),
-            "y: esp32-s3 has one shift for all channels",
-        ),
-        (
-            error(
-                Tflite,
-                byte,
-                average(),
-                Requantize {
-                    multiplier: vec![57, 57],
-                    shift: vec![9, 9],
-                    ..nine.clone()
-                },
-            ),
+            error(average().into(), ninth(2)),
             "y: tflite has one multiplier and shift here",
         ),
         (
-            error(Esp32P4, byte, ordinary(), any.clone()),
-            "y: esp32-p4 shifts by 0 to 31 here, not by 3 / 2^9",
-        ),
-        (
-            error(Esp32P4, affine, ordinary(), any),
-            "x: has no power of two as scale, esp32-p4 has nothing else",
-        ),
-        (
-            error(Esp32P4, power(8, false, -4), ordinary(), y(4)),
-            "x: has 8 bits without sign, esp32-p4 has 8 with sign or, of those, the 7 from zero on",
-        ),
-        (
-            error(Esp32P4, byte, average(), nine),
-            "sums: esp32-p4 averages in floats, 9 elements are no power of two",
-        ),
-        (
-            error(
-                Esp32P4,
-                byte,
-                Add {
-                    multipliers: [1, 1],
-                },
-                floor(1, -3),
-            ),
-            "y: esp32-p4 shifts by 0 to 0 here, not by 1 / 2^1",
-        ),
-        (
-            error(
-                Esp32P4,
-                byte,
-                Add {
-                    multipliers: [2, 2],
-                },
-                floor(1, -4),
-            ),
-            "sums: esp32-p4 adds tensors of one step",
-        ),
-        (
-            error(
-                Tflite,
-                byte,
-                Add {
-                    multipliers: [1, -1],
-                },
-                floor(1, -3),
-            ),
+            error(add(1, -1).into(), floor(1, -3)),
             "sums: tflite has no differences here",
         ),
         (
-            error(
-                Tflite,
-                byte,
-                LookUp::of(byte, byte, f64::tanh).unwrap(),
-                floor(0, -4),
-            ),
+            error(table.into(), floor(0, -4)),
             "sums: tflite has no tables",
-        ),
-        (
-            error(
-                Finn,
-                affine,
-                Rectifier {},
-                Requantize::by_multiplier(3, 2, Rounding::Floor, byte),
-            ),
-            "x: zero_point is 3, expected 0",
         ),
     ] {
         assert_eq!(found, expected);
     }
-    let kind = pointwise(8, 1, 0).with_groups(2);
-    let kind = Convolution {
-        weights: Weights {
-            shape: vec![4, 1, 1, 1],
-            ..kind.weights.clone()
-        },
-        bias: None,
-        ..kind
+}
+
+#[test]
+fn what_chips_cannot_do_is_said() {
+    let error = |numbers, operator: Operator, end| error(Target::Esp32P4, numbers, operator, end);
+    let point = || Operator::from(pointwise(8, 1, 0));
+    let any = || Requantize::by_multiplier(3, 9, Rounding::HalfUp, byte());
+    let mut groups = pointwise(8, 1, 0).with_groups(2);
+    groups.weights.shape = vec![4, 1, 1, 1];
+    groups.bias = None;
+    for (found, expected) in [
+        (
+            error(byte(), point(), any()),
+            "y: esp32-p4 shifts by 0 to 31 here, not by 3 / 2^9",
+        ),
+        (
+            error(affine(), point(), any()),
+            "x: has no power of two as scale, esp32-p4 has nothing else",
+        ),
+        (
+            error(power(8, false, -4), point(), shift(4)),
+            "x: has 8 bits without sign, esp32-p4 has 8 with sign or, of those, the 7 from zero on",
+        ),
+        (
+            error(byte(), average().into(), ninth(1)),
+            "sums: esp32-p4 averages in floats, 9 elements are no power of two",
+        ),
+        (
+            error(byte(), add(1, 1).into(), floor(1, -3)),
+            "y: esp32-p4 shifts by 0 to 0 here, not by 1 / 2^1",
+        ),
+        (
+            error(byte(), add(2, 2).into(), floor(1, -4)),
+            "sums: esp32-p4 adds tensors of one step",
+        ),
+        (
+            error(byte(), groups.into(), shift(4)),
+            "sums: esp32-p4 has one group, or one for each channel",
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+}
+
+/// Of the ESP32-S3 beside what both chips cannot do, and of FINN.
+#[test]
+fn what_others_cannot_do_is_said() {
+    let each = Requantize {
+        multiplier: vec![1, 1],
+        shift: vec![4, 5],
+        ..shift(4)
     };
-    let found = error(Esp32P4, byte, kind, y(4));
-    assert_eq!(
-        found,
-        "sums: esp32-p4 has one group, or one for each channel"
-    );
+    let sums = pointwise(8, 127, 500_000);
+    let found = error(Target::Esp32S3, byte(), sums, shift(13));
+    assert_eq!(found, "sums: esp32-s3 has sums of 20 bits, here of 21");
+    let found = error(Target::Esp32S3, byte(), pointwise(8, 1, 0), each);
+    assert_eq!(found, "y: esp32-s3 has one shift for all channels");
+    let any = Requantize::by_multiplier(3, 2, Rounding::Floor, byte());
+    let found = error(Target::Finn, affine(), Rectifier {}, any);
+    assert_eq!(found, "x: zero_point is 3, expected 0");
 }
 
 /// Sums that are not requantized, or twice, have no tensor on such a target.
