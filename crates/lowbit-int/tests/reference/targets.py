@@ -179,6 +179,18 @@ def linear():
     return network, [values], line, outputs
 
 
+def cancelled():
+    """An addition whose inputs nearly cancel, in fine steps: each rounding of an input is seen."""
+    count, most = 24, 2**20 + R.randint(0, 2**20)
+    p, q = R.randint(1, 9), R.randint(10, 20)
+    m = [round(most * p / q) + R.randint(-40, 40), most]
+    byte = Numbers(narrow=False)
+    byte.bits, byte.signed, byte.least, byte.greatest, byte.zero, byte.below = 8, True, -128, 127, 0, 0
+    multiplier, shift = R.randrange(2**13, 2**15, 2) + 1, 17 + R.randint(0, 3)
+    steps = [R.randint(-6, 6) for _ in range(count)]
+    return m, byte, multiplier, shift, [q * s for s in steps], [-p * s for s in steps]
+
+
 def two_inputs(kind):
     count, powers = R.randint(1, 40), R.random() < 0.5
     if kind == "mul":
@@ -203,6 +215,11 @@ def two_inputs(kind):
         layer = {"name": "sums", "inputs": ["a", "b"], "op": "add", "multipliers": m}
         ratio = multiplier, shift
     first, second = a.values(count), b.values(count)
+    if kind == "add" and R.random() < 0.3:
+        m, a, *ratio, first, second = cancelled()
+        b, count = a, len(first)
+        y = Numbers()
+        layer["multipliers"] = m
     tensors = [{"name": n, "shape": [count], "numbers": t.json()} for n, t in (("a", a), ("b", b))]
     network = graph(tensors, [layer, requantize([ratio[0]], [ratio[1]], y)])
     offsets, of_output = [a.below - a.zero, b.below - b.zero], y.zero - y.below
