@@ -12,7 +12,7 @@ use lowbit::train::{
 };
 use lowbit_formats::new_file;
 use lowbit_int::onnx::{self, Dialect};
-use lowbit_int::{Graph, TieFree, conformance, source};
+use lowbit_int::{Graph, Target, TieFree, conformance, source};
 use serde::Serialize;
 
 use super::{DeviceArgument, Ended, load_of, print_json};
@@ -36,8 +36,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "RUN")]
     run: PathBuf,
     /// What is written
-    #[arg(long, value_enum, value_name = "FORM", default_value_t = Target::Json)]
-    to: Target,
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Form::Json)]
+    to: Form,
     /// The file, or the folder of c and rust [default: the run's name]
     #[arg(long, short, value_name = "PATH")]
     out: Option<PathBuf>,
@@ -49,6 +49,10 @@ pub(crate) struct Arguments {
     /// doubled weights or by an offset in requantizations
     #[arg(long, value_enum, value_name = "HOW")]
     tie_free: Option<Construction>,
+    /// Compute as that runtime or chip does, and say what it changes: ort-x86, tflite, tflite-single,
+    /// cmsis-nn, cmsis-nn-single, esp32-p4, esp32-s3 or finn
+    #[arg(long, value_name = "TARGET")]
+    target: Option<Target>,
     /// Take the last weights instead of the best
     #[arg(long)]
     last: bool,
@@ -76,7 +80,8 @@ Examples:
   lowbit export runs/mnist-int8 --out lenet.json
   lowbit run lenet.json --data mnist
   lowbit export runs/mnist-int8 --to onnx-qdq --certify --out lenet.onnx
-  lowbit export runs/mnist-int8 --to c --out lenet";
+  lowbit export runs/mnist-int8 --to c --out lenet
+  lowbit export runs/mnist-int8 --target cmsis-nn --to c --out lenet";
 
 /// How ties are made impossible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,7 +103,7 @@ impl From<Construction> for TieFree {
 
 /// What a network is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Target {
+enum Form {
     /// Integers as JSON, which `lowbit run` reads
     Json,
     /// ONNX: floats between quantizers, which runtimes fuse
@@ -117,7 +122,7 @@ enum Target {
     Text,
 }
 
-impl Target {
+impl Form {
     fn dialect(self) -> Option<Dialect> {
         match self {
             Self::OnnxQdq => Some(Dialect::Qdq),
@@ -173,6 +178,7 @@ struct Report<'a> {
     comparison: Option<&'a Comparison>,
     random: Option<&'a Comparison>,
     tie_free: Option<&'a Untied>,
+    target: Option<&'a Retargeted>,
 }
 
 /// What making ties impossible came to.
@@ -181,6 +187,18 @@ struct Untied {
     /// Requantizations that could have a tie.
     requantizations: Vec<String>,
     accuracy: f64,
+}
+
+/// What the arithmetic of a target came to.
+#[derive(Serialize)]
+struct Retargeted {
+    target: String,
+    /// What it does.
+    arithmetic: &'static str,
+    /// Nodes whose integers may differ.
+    nodes: Vec<String>,
+    accuracy: f64,
+    comparison: Comparison,
 }
 
 /// What running beside the simulation came to.
@@ -196,6 +214,7 @@ struct Made<'a> {
     network: &'a IntegerNetwork,
     checked: Option<&'a Checked>,
     untied: Option<&'a Untied>,
+    retargeted: Option<&'a Retargeted>,
     /// As text.
     certificate: Option<String>,
     out: &'a Path,
@@ -210,18 +229,28 @@ impl Arguments {
         let test = &split.test;
         let simulated = to_integers(&model, test, &device)?;
         let mut untied = None;
-        let network = match self.tie_free {
-            None => None,
-            Some(how) => {
-                let (network, requantizations) = simulated.tie_free(how.into())?;
-                let accuracy = integer_accuracy(&network, test)?;
-                untied = Some(Untied {
-                    requantizations,
-                    accuracy,
-                });
-                Some(network)
-            }
-        };
+        let mut network = None;
+        if let Some(how) = self.tie_free {
+            let (made, requantizations) = simulated.tie_free(how.into())?;
+            let accuracy = integer_accuracy(&made, test)?;
+            untied = Some(Untied {
+                requantizations,
+                accuracy,
+            });
+            network = Some(made);
+        }
+        let mut retargeted = None;
+        if let Some(target) = self.target {
+            let (made, nodes) = network.as_ref().unwrap_or(&simulated).for_target(target)?;
+            retargeted = Some(Retargeted {
+                target: target.to_string(),
+                arithmetic: target.facts(),
+                nodes,
+                accuracy: integer_accuracy(&made, test)?,
+                comparison: compare_integers(&made, &model, test, 0, &device)?,
+            });
+            network = Some(made);
+        }
         let network = network.as_ref().unwrap_or(&simulated);
         let default = || self.to.default_path(&name);
         let out = self.out.clone().unwrap_or_else(default);
@@ -260,6 +289,7 @@ impl Arguments {
             network,
             checked: checked.as_ref(),
             untied: untied.as_ref(),
+            retargeted: retargeted.as_ref(),
             certificate,
             out: &out,
         };
@@ -288,6 +318,7 @@ impl Arguments {
             network,
             checked,
             untied,
+            retargeted,
             ref certificate,
             out,
         } = made;
@@ -301,6 +332,7 @@ impl Arguments {
                 comparison,
                 random,
                 tie_free: untied,
+                target: retargeted,
             })?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -322,6 +354,20 @@ impl Arguments {
             let (count, accuracy) = (untied.requantizations.len(), 100.0 * untied.accuracy);
             print(format_args!(
                 "{count} requantizations could have ties; without them {accuracy:.2} % are right\n"
+            ))?;
+        }
+        if let Some(made) = retargeted {
+            let Retargeted {
+                target,
+                arithmetic,
+                comparison,
+                ..
+            } = made;
+            let (nodes, accuracy) = (made.nodes.len(), 100.0 * made.accuracy);
+            print(format_args!(
+                "\n{target}: {arithmetic}\n{nodes} nodes may have other integers, {} of {} results differ \
+                 from the simulation, accuracy {accuracy:.2} %\n",
+                comparison.different, comparison.items
             ))?;
         }
         if let Some(certificate) = certificate {

@@ -39,6 +39,21 @@ fn a_quantized_run_is_written_compared_and_run() {
     );
     assert!(table.contains("requantizations could have ties"), "{table}");
 
+    // As a chip rounds: half up, which is half to even but for ties.
+    let table = text(
+        folder,
+        "export int --target tflite-single --layers 0 --out chip.json",
+    );
+    assert!(
+        table.contains("of 359 results differ from the simulation, accuracy"),
+        "{table}"
+    );
+    let told = error(folder, "export int --target abacus --out chip.json");
+    assert!(
+        told.contains("cmsis-nn") && told.contains("abacus"),
+        "{told}"
+    );
+
     // Other programs' files, with what they are certified to compute.
     let table = text(
         folder,

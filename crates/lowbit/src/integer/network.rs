@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_ir::OperationIr;
 use lowbit_formats::philox::Philox;
-use lowbit_int::{Engine, Graph, GraphError, TensorId, TieFree};
+use lowbit_int::{Engine, Graph, GraphError, Target, TensorId, TieFree};
 
 use super::constants::{Constants, numbers, quantized};
 use super::line::Kind;
@@ -177,12 +177,33 @@ impl IntegerNetwork {
     /// As [`tie_free`](lowbit_int::tie_free()).
     pub fn tie_free(&self, how: TieFree) -> Result<(Self, Vec<String>), Error> {
         let made = lowbit_int::tie_free(self.graph(), how);
+        self.rebuilt(made)
+    }
+
+    /// The network with the arithmetic of a runtime or a chip, and the names of the nodes whose integers may
+    /// differ from before; see [`for_target`](lowbit_int::for_target()).
+    ///
+    /// # Errors
+    /// As [`for_target`](lowbit_int::for_target()): what the target cannot do, by its node.
+    pub fn for_target(&self, target: Target) -> Result<(Self, Vec<String>), Error> {
+        self.rebuilt(lowbit_int::for_target(self.graph(), target))
+    }
+
+    /// The network with another graph, whose tensors have the names that they had.
+    fn rebuilt(
+        &self,
+        made: Result<(Graph, Vec<String>), GraphError>,
+    ) -> Result<(Self, Vec<String>), Error> {
         let (graph, changed) =
             made.map_err(|error| Error::capture("integers", error.to_string()))?;
+        let there = |(place, id): &(Place, TensorId)| {
+            let id = graph.find(self.graph().tensor(*id).name())?;
+            Some((place.clone(), id))
+        };
         let network = Self {
-            engine: Engine::new(graph),
             inputs: self.inputs.clone(),
-            places: self.places.clone(),
+            places: self.places.iter().filter_map(there).collect(),
+            engine: Engine::new(graph),
             verified: Vec::new(),
             watching: OnceLock::new(),
         };
