@@ -35,11 +35,7 @@ struct Tried {
 
 impl Tried {
     /// A network on every instruction set.
-    fn engine(&mut self, random: &mut Random) -> Graph {
-        let graph = match random.chance(2) {
-            true => random.graph(),
-            false => binary::graph(random),
-        };
+    fn engine(&mut self, random: &mut Random, graph: Graph) -> Graph {
         let batch = random.below(4);
         let images = random.images(&graph, batch);
         let expected = interpret(&graph, &slices(&images)).expect("images fit");
@@ -128,9 +124,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let mut random = Random(seed.wrapping_shl(32).wrapping_add(trial));
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let graph = tried.engine(&mut random);
+            let graph = binary::graph(&mut random);
+            let graph = tried.engine(&mut random, graph);
+            tried.json(&mut random, &graph);
+            let graph = random.graph();
+            let graph = tried.engine(&mut random, graph);
             for _ in 0..4 {
                 tried.json(&mut random, &graph);
+                // Of these alone, since multipliers of wide sums take the writer seconds to fit.
                 tried.onnx(&mut random, &graph);
             }
         }));
