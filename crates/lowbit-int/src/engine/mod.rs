@@ -3,13 +3,16 @@
 //!
 //! A network becomes a list of steps. Tensors of at most 8 bits are kept as bytes, channels last,
 //! each with its least integer stored as 0; a convolution or linear layer of bytes and the
-//! requantization that follows it are one step, whose sums never leave the cache, and so are an
-//! addition, or the average of a whole image, and its requantization. What is a function of one byte
-//! is a table. Everything else runs as the interpreter has it.
+//! requantization that follows it are one step, with the addition that follows that, whose sums become
+//! bytes before they leave the registers; so are an addition, or the average of a whole image, and its
+//! requantization. Products of weights of one magnitude with numbers of one or two bits are counts of
+//! bits ([`lowbit_kernels::integer::binary`]). What is a function of one byte is a table. Everything
+//! else runs as the interpreter has it.
 //!
 //! A thread owns an image from the first step to the last. It works in buffers that are kept from call
 //! to call.
 
+mod codes;
 mod convolve;
 mod plan;
 mod requantize;
@@ -39,6 +42,8 @@ pub(crate) struct Workspace {
     /// Of each convolution, the image with its padding.
     padded: Vec<Vec<u8>>,
     sums: Vec<i32>,
+    /// Bits of a row's windows.
+    windows: Vec<u32>,
 }
 
 /// A tensor of one image.
@@ -67,6 +72,12 @@ impl Workspace {
     pub(crate) fn reserve_sums(&mut self, count: usize) {
         let length = self.sums.len().max(count);
         self.sums.resize(length, 0);
+    }
+
+    /// Has room for at least so many words of windows.
+    pub(crate) fn reserve_windows(&mut self, count: usize) {
+        let length = self.windows.len().max(count);
+        self.windows.resize(length, 0);
     }
 }
 
@@ -152,6 +163,15 @@ impl Engine {
             Step::Plain(node) => Some(self.graph.nodes()[*node].name()),
             _ => None,
         })
+    }
+
+    /// The names of the nodes whose products are counted as bits.
+    pub fn binary_nodes(&self) -> impl Iterator<Item = &str> {
+        let counted = self.steps.iter().filter_map(|step| match step {
+            Step::Convolve(convolve) => convolve.counted(),
+            _ => None,
+        });
+        counted.map(|id| self.graph.tensor(id).name())
     }
 
     /// Runs the network on a batch: of each input the images one after the other, on the threads of
@@ -240,6 +260,7 @@ impl Engine {
                 tensors: vec![Stored::Nowhere; self.graph.tensors().len()],
                 padded: Vec::new(),
                 sums: Vec::new(),
+                windows: Vec::new(),
             };
             for &input in self.graph.inputs() {
                 workspace.tensors[input.0] = Stored::of(self.graph.tensor(input));

@@ -12,6 +12,10 @@ use crate::tensor::Tensor;
 pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut done = vec![false; graph.nodes().len()];
+    let mut made = vec![false; graph.tensors().len()];
+    for input in graph.inputs() {
+        made[input.0] = true;
+    }
     let mut padded = 0;
     for (index, node) in graph.nodes().iter().enumerate() {
         if done[index] {
@@ -27,22 +31,47 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
             done[next] = true;
         }
         let alone = || table(graph, node).or_else(|| flatten(graph, node));
-        steps.push(joined.or_else(alone).unwrap_or(Step::Plain(index)));
+        let mut step = joined.or_else(alone).unwrap_or(Step::Plain(index));
+        if let Step::Convolve(convolve) = &mut step
+            && let Some(taken) = take_addition(graph, convolve, &made)
+        {
+            taken.into_iter().for_each(|node| done[node] = true);
+        }
+        made[step.output(graph).0] = true;
+        steps.push(step);
     }
     steps
+}
+
+/// Makes the addition of what a convolution makes, and of a tensor made before, part of it: returns the
+/// addition's node and its requantization's.
+fn take_addition(graph: &Graph, convolve: &mut Convolve, made: &[bool]) -> Option<[usize; 2]> {
+    let (index, node) = only_reader(graph, convolve.output())?;
+    let (next, requantize, output) = narrowed_by(graph, node)?;
+    let add = add(graph, node, Some((requantize, output)))?;
+    // What it makes itself is not made yet, so that it is not added to itself.
+    let [a, b] = add.inputs;
+    let other = if a == convolve.output() { b } else { a };
+    (made[other.0] && convolve.take(graph, &add)).then_some([index, next])
+}
+
+/// The one node that reads a tensor, which is no output.
+fn only_reader(graph: &Graph, id: TensorId) -> Option<(usize, &Node)> {
+    if graph.outputs().contains(&id) {
+        return None;
+    }
+    let reads = |(_, other): &(usize, &Node)| other.inputs.contains(&id);
+    let mut readers = graph.nodes().iter().enumerate().filter(reads);
+    match (readers.next(), readers.next()) {
+        (Some(reader), None) => Some(reader),
+        _ => None,
+    }
 }
 
 /// The requantization to bytes that is all that reads a node's output: its place, itself, and what it
 /// makes.
 fn narrowed_by<'a>(graph: &'a Graph, node: &Node) -> Option<(usize, &'a Requantize, TensorId)> {
-    if graph.outputs().contains(&node.output) {
-        return None;
-    }
-    let reads = |(_, other): &(usize, &Node)| other.inputs.contains(&node.output);
-    let mut readers = graph.nodes().iter().enumerate().filter(reads);
-    let ((index, reader), None) = (readers.next()?, readers.next()) else {
-        return None;
-    };
+    let (index, reader) = only_reader(graph, node.output)?;
     let Operator::Requantize(requantize) = &reader.operator else {
         return None;
     };

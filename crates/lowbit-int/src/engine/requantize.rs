@@ -1,9 +1,10 @@
 //! Requantizations of 32-bit sums to bytes, with their constants prepared.
 
+use lowbit_formats::kernel::isa::dispatch_on;
 use lowbit_kernels::integer::Narrow;
 
 use crate::ops::{Requantize, Rounding};
-use crate::tensor::Interval;
+use crate::tensor::{Interval, Tensor};
 
 /// Rounding without a branch: `(x + add + (even & (x >> shift)) - (away & sign of x)) >> shift`, as
 /// [`Narrow`] has it.
@@ -36,7 +37,7 @@ impl Shift {
     }
 
     /// Of a number below 2^62 in magnitude.
-    #[inline]
+    #[inline(always)]
     fn apply(&self, x: i64) -> i64 {
         let (even, away) = (self.even & (x >> self.shift), self.away & (x >> 63));
         (x + self.add + even - away) >> self.shift
@@ -69,15 +70,58 @@ pub(crate) fn narrow(requantize: &Requantize, sums: Interval) -> Option<(Narrow,
     Some((narrow, offset as i32))
 }
 
+/// The least sum of each channel that becomes the least integer plus 1, 2 and so on, level after level;
+/// beyond all sums where none does. Sums lie in what is proven of their channel, and what a sum becomes
+/// does not fall as it rises. Channels are `padded` up to whole vectors.
+pub(crate) fn thresholds(requantize: &Requantize, sums: &Tensor, padded: usize) -> Vec<Vec<i32>> {
+    let numbers = requantize.numbers;
+    let zero = sums.numbers.zero_point();
+    let levels = numbers.least() + 1..=numbers.greatest();
+    let levels = levels.map(|level| {
+        let thresholds = sums
+            .intervals
+            .iter()
+            .enumerate()
+            .map(|(channel, interval)| {
+                let reaches = |sum: i64| requantize.apply(sum, zero, channel) >= level;
+                let Interval { least, greatest } = *interval;
+                if !reaches(greatest) {
+                    return i32::MAX;
+                }
+                let (mut low, mut high) = (least, greatest);
+                while low < high {
+                    let middle = low + (high - low) / 2;
+                    (low, high) = if reaches(middle) {
+                        (low, middle)
+                    } else {
+                        (middle + 1, high)
+                    };
+                }
+                low as i32
+            });
+        let mut thresholds: Vec<i32> = thresholds.collect();
+        thresholds.resize(padded, i32::MAX);
+        thresholds
+    });
+    levels.collect()
+}
+
 /// A multiplier, an offset and a shift for each channel; what is left is a byte, the least integer
 /// stored as 0.
 #[derive(Debug, Clone)]
 pub(crate) struct PerChannel {
-    channels: Vec<(i64, i64, Shift)>,
+    channels: Vec<Channel>,
     /// What is added after the shift.
     zero: i64,
     /// The greatest byte.
     greatest: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Channel {
+    multiplier: i64,
+    offset: i64,
+    shift: Shift,
 }
 
 impl PerChannel {
@@ -86,7 +130,11 @@ impl PerChannel {
         let channels = (0..channels).map(|channel| {
             let (multiplier, offset, shift) = requantize.constants(channel);
             let shift = Shift::of(shift, requantize.rounding);
-            (multiplier, offset, shift)
+            Channel {
+                multiplier,
+                offset,
+                shift,
+            }
         });
         let numbers = requantize.numbers;
         Self {
@@ -96,12 +144,28 @@ impl PerChannel {
         }
     }
 
-    /// The bytes of one pixel; of the sums as many are read as there are channels.
-    #[inline]
-    pub(crate) fn pixel(&self, sums: &[i32], bytes: &mut [u8]) {
+    /// The bytes of some pixels, whose sums lie in lines of `line`, of which as many are read as there
+    /// are channels.
+    pub(crate) fn lines(&self, sums: &[i32], line: usize, bytes: &mut [u8]) {
+        dispatch_on(
+            (self, sums),
+            bytes,
+            #[inline(always)]
+            |(this, sums): (&Self, &[i32]), bytes: &mut [u8]| {
+                let pixels = bytes.chunks_exact_mut(this.channels.len());
+                for (bytes, sums) in pixels.zip(sums.chunks_exact(line)) {
+                    this.pixel(sums, bytes);
+                }
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn pixel(&self, sums: &[i32], bytes: &mut [u8]) {
         let pairs = bytes.iter_mut().zip(sums).zip(&self.channels);
-        for ((byte, &sum), (multiplier, offset, shift)) in pairs {
-            let rounded = shift.apply(multiplier * i64::from(sum) + offset);
+        for ((byte, &sum), channel) in pairs {
+            let scaled = channel.multiplier * i64::from(sum) + channel.offset;
+            let rounded = channel.shift.apply(scaled);
             *byte = (rounded + self.zero).max(0).min(self.greatest) as u8;
         }
     }
@@ -127,7 +191,7 @@ mod tests {
             let prepared = PerChannel::of(&requantize, 4);
             for sum in -300..300 {
                 let mut bytes = [0; 4];
-                prepared.pixel(&[sum; 4], &mut bytes);
+                prepared.lines(&[sum; 16], 16, &mut bytes);
                 let expected = [0, 1, 2, 3].map(|channel| {
                     (requantize.apply(sum.into(), 0, channel) - numbers.least()) as u8
                 });

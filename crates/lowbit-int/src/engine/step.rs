@@ -54,7 +54,7 @@ pub(crate) struct Table {
 
 impl Step {
     /// What it makes.
-    fn output(&self, graph: &Graph) -> TensorId {
+    pub(crate) fn output(&self, graph: &Graph) -> TensorId {
         match self {
             Self::Convolve(convolve) => convolve.output(),
             Self::Add(add) => add.output,

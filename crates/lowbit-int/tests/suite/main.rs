@@ -1,5 +1,6 @@
 //! Graphs of integers, as other crates use them.
 
+mod binary;
 mod conformance;
 mod engine;
 mod json;

@@ -7,6 +7,7 @@
 //!
 //! - AVX-512 VNNI: `vpdpbusd`, 64 products an instruction;
 //! - AVX2: bytes widened to 16 bits and `vpmaddwd`, since `vpmaddubsw` saturates;
+//! - NEON: `sdot` where the CPU has it, with inputs counted from 128; else bytes widened to 16 bits;
 //! - elsewhere plain loops.
 //!
 //! Bytes are stored channels last and in fours, so that four channels of a pixel are one number to
@@ -129,9 +130,14 @@ impl Shape {
 #[derive(Debug, Clone)]
 pub struct Convolution {
     shape: Shape,
+    /// Rows and columns of the output.
+    output: [usize; 2],
     groups: Vec<Group>,
     weights: Vec<i8>,
+    /// Of inputs as they are.
     bias: Vec<i32>,
+    /// Of inputs that are counted from 128.
+    bias_from_128: Vec<i32>,
 }
 
 impl Convolution {
@@ -174,11 +180,24 @@ impl Convolution {
         }
         let mut padded = bias.to_vec();
         padded.resize(shape.sums(), 0);
+        let of_128 = bias.iter().enumerate().map(|(output, &bias)| {
+            let weights = taps(shape.kernel).flat_map(|(ky, kx)| {
+                let weight = &weight;
+                (0..inputs).map(move |i| i32::from(weight(output, i, ky, kx)))
+            });
+            weights.fold(bias, |sum, weight| {
+                sum.wrapping_add(weight.wrapping_mul(128))
+            })
+        });
+        let mut bias_from_128: Vec<i32> = of_128.collect();
+        bias_from_128.resize(shape.sums(), 0);
         Self {
             shape,
+            output: shape.output(),
             groups,
             weights,
             bias: padded,
+            bias_from_128,
         }
     }
 
@@ -199,7 +218,7 @@ impl Convolution {
     /// The same with instructions that the CPU has.
     fn row_by(&self, kind: Kind, image: &[u8], row: usize, sums: &mut [i32]) {
         let shape = &self.shape;
-        assert_eq!(sums.len(), shape.output()[1] * shape.sums());
+        assert_eq!(sums.len(), self.output[1] * shape.sums());
         let output = Kept {
             sums: sums.as_mut_ptr(),
             step: shape.sums(),
@@ -236,7 +255,7 @@ impl Convolution {
         (finish, other): (&Finish, &[u8]),
         bytes: &mut [u8],
     ) {
-        let output = Finished::of(&self.shape, finish, other, bytes);
+        let output = Finished::of(&self.shape, self.output[1], (finish, other), bytes);
         // SAFETY: the caller says that the CPU has the instructions, and `Finished::of` has compared
         // the slices' lengths with the shape's row.
         unsafe { self.put_row(kind, image, row, output) }
@@ -247,10 +266,15 @@ impl Convolution {
     /// The CPU has the instructions, and the output reaches as far as a row of the shape's.
     unsafe fn put_row<O: Output>(&self, kind: Kind, image: &[u8], row: usize, output: O) {
         let shape = &self.shape;
-        let [rows, columns] = shape.output();
+        let [rows, columns] = self.output;
         assert_eq!(image.len(), shape.bytes());
         assert!(row < rows);
-        assert_eq!(self.bias.len(), shape.sums());
+        let bias = if kind.from() == 0 {
+            &self.bias
+        } else {
+            &self.bias_from_128
+        };
+        assert_eq!(bias.len(), shape.sums());
         let vectors = self
             .groups
             .iter()
@@ -263,7 +287,7 @@ impl Convolution {
             columns,
             groups: &self.groups,
             weights: self.weights.as_ptr(),
-            bias: self.bias.as_ptr(),
+            bias: bias.as_ptr(),
         };
         // SAFETY: the caller's. `new` has checked that the window fits the image and that no product
         // of the shape's sizes wraps; nobody changes the shape after. Lengths of image, weights and
@@ -275,6 +299,11 @@ impl Convolution {
                 Kind::Vnni => tile::row_vnni(row, output),
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx2 => tile::row_avx2(row, output),
+                #[cfg(target_arch = "aarch64")]
+                Kind::Dot => tile::row_dot(row, output),
+                #[cfg(target_arch = "aarch64")]
+                Kind::Neon => tile::row_neon(row, output),
+                #[cfg(not(target_arch = "aarch64"))]
                 Kind::Portable => tile::row_portable(row, output),
             }
         }
@@ -295,8 +324,26 @@ pub enum Kind {
     /// `vpmaddwd` of AVX2.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// `sdot` of NEON.
+    #[cfg(target_arch = "aarch64")]
+    Dot,
+    /// `smull` of NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// Plain loops.
+    #[cfg(not(target_arch = "aarch64"))]
     Portable,
+}
+
+impl Kind {
+    /// What is taken from each input before it is multiplied.
+    fn from(self) -> u8 {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Self::Dot => 128,
+            _ => 0,
+        }
+    }
 }
 
 /// Those in use: the widest that the CPU has, within the instruction set in use.
@@ -311,7 +358,12 @@ fn kind_of(isa: Isa) -> Kind {
         Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => Kind::Vnni,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Avx2 => Kind::Avx2,
-        _ => Kind::Portable,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => Kind::Dot,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => Kind::Neon,
+        #[cfg(not(target_arch = "aarch64"))]
+        Isa::Portable => Kind::Portable,
     }
 }
 
@@ -328,6 +380,11 @@ pub fn products_per_second() -> f64 {
             Kind::Vnni => tile::peak_vnni(ROUNDS),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => tile::peak_avx2(ROUNDS),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Dot => tile::peak_dot(ROUNDS),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => tile::peak_neon(ROUNDS),
+            #[cfg(not(target_arch = "aarch64"))]
             Kind::Portable => tile::peak_portable(ROUNDS),
         }
     })
@@ -367,6 +424,8 @@ mod tests {
     fn kinds() -> Vec<Kind> {
         let sets = Isa::ALL.iter().filter(|&&set| set <= Isa::detected());
         let mut kinds: Vec<Kind> = sets.map(|&set| kind_of(set)).collect();
+        #[cfg(target_arch = "aarch64")]
+        kinds.push(Kind::Neon);
         // AVX-512 without VNNI is AVX2 here.
         kinds.dedup();
         kinds

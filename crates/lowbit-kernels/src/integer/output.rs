@@ -61,7 +61,7 @@ pub(super) struct Finished<'a> {
 }
 
 impl<'a> Finished<'a> {
-    /// Of one row of a shape's.
+    /// Of one row of a shape's output, of so many columns.
     ///
     /// # Panics
     ///
@@ -69,11 +69,11 @@ impl<'a> Finished<'a> {
     /// each channel up to whole vectors.
     pub(super) fn of(
         shape: &Shape,
-        finish: &'a Finish,
-        other: &'a [u8],
+        columns: usize,
+        (finish, other): (&'a Finish, &'a [u8]),
         bytes: &'a mut [u8],
     ) -> Self {
-        assert_eq!(bytes.len(), shape.output()[1] * shape.outputs);
+        assert_eq!(bytes.len(), columns * shape.outputs);
         let others = if finish.adds() { bytes.len() } else { 0 };
         assert_eq!(other.len(), others);
         if let First::Levels(thresholds) = &finish.first {
@@ -121,29 +121,31 @@ impl Finished<'_> {
         }
         let pixels = of_four.min(at.pixels - first);
         let channel = at.vector * LANES;
-        let channels = (self.outputs - channel).min(V * LANES);
+        let of_pixel = (self.outputs - channel).min(V * LANES);
         let place = (at.x + first) * self.outputs + channel;
-        let whole = channels * pixels == BYTES && (pixels == 1 || channels == self.outputs);
+        let whole = of_pixel * pixels == BYTES && (pixels == 1 || of_pixel == self.outputs);
         // SAFETY: the caller's; of a tile with fewer vectors than four, the last is taken again.
         unsafe {
-            let vectors = [0, 1, 2, 3].map(|i| (4 * I + i).min(P * V - 1));
-            let bytes = self.bytes::<T>(
-                vectors.map(|i| sums[i / V][i % V]),
-                vectors.map(|i| channel + i % V * LANES),
-            );
+            let mut four = [sums[0][0]; 4];
+            let mut channels = [channel; 4];
+            for (i, (sums_of, channel)) in four.iter_mut().zip(&mut channels).enumerate() {
+                let vector = (4 * I + i).min(P * V - 1);
+                *sums_of = sums[vector / V][vector % V];
+                *channel += vector % V * LANES;
+            }
+            let bytes = self.bytes::<T>(four, channels);
             let (bytes_at, other_at) = (self.bytes.add(place), self.other.wrapping_add(place));
             if whole {
                 T::store_bytes(self.added::<T>(bytes, other_at), bytes_at);
                 return;
             }
-            let line = |from: usize, to: usize| [from, to, channels];
             let mut buffer = [0; BYTES];
             if self.finish.adds() {
                 copy(
                     other_at,
                     buffer.as_mut_ptr(),
                     pixels,
-                    line(self.outputs, V * LANES),
+                    [self.outputs, V * LANES, of_pixel],
                 );
             }
             T::store_bytes(self.added::<T>(bytes, buffer.as_ptr()), buffer.as_mut_ptr());
@@ -151,7 +153,7 @@ impl Finished<'_> {
                 buffer.as_ptr(),
                 bytes_at,
                 pixels,
-                line(V * LANES, self.outputs),
+                [V * LANES, self.outputs, of_pixel],
             );
         }
     }
@@ -169,7 +171,9 @@ impl Finished<'_> {
                     let count = thresholds.len() / self.padded;
                     for (level, vectors) in levels.iter_mut().enumerate().take(count) {
                         let thresholds = thresholds.as_ptr().add(level * self.padded);
-                        *vectors = channels.map(|channel| T::load(thresholds.add(channel)));
+                        for (vector, channel) in vectors.iter_mut().zip(channels) {
+                            *vector = T::load(thresholds.add(channel));
+                        }
                     }
                     T::levels(sums, &levels[..count])
                 }

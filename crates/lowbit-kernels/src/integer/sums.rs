@@ -51,9 +51,11 @@ pub(crate) trait Sums: Copy {
 }
 
 /// An array that the compiler spreads over the registers it has.
+#[cfg(not(target_arch = "aarch64"))]
 #[derive(Clone, Copy)]
 pub(crate) struct Portable(pub(crate) [i32; LANES]);
 
+#[cfg(not(target_arch = "aarch64"))]
 impl Sums for Portable {
     type Bytes = [u8; BYTES];
     const WIDE: bool = false;
@@ -256,31 +258,27 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn shift(sums: [Self; 4], shift: &Shift) -> Self::Bytes {
+        unsafe fn shift([a, b, c, d]: [Self; 4], shift: &Shift) -> Self::Bytes {
             unsafe {
-                let count = count(shift.shift);
-                let (low, keep) = (_mm512_set1_epi32(shift.low), _mm512_set1_epi32(shift.keep));
-                let rounded = sums.map(|Self(sum)| {
-                    let up = _mm512_sra_epi32(sum, count);
-                    if shift.keep == -1 {
-                        return up;
-                    }
-                    let tie = _mm512_testn_epi32_mask(sum, low);
-                    _mm512_mask_and_epi32(up, tie, up, keep)
-                });
-                let bytes = pack(rounded);
-                _mm512_min_epu8(bytes, _mm512_set1_epi8(shift.most as i8))
+                let rounded = [
+                    rounded(a, shift),
+                    rounded(b, shift),
+                    rounded(c, shift),
+                    rounded(d, shift),
+                ];
+                _mm512_min_epu8(pack(rounded), _mm512_set1_epi8(shift.most as i8))
             }
         }
 
         #[inline(always)]
-        unsafe fn levels(sums: [Self; 4], thresholds: &[[Self; 4]]) -> Self::Bytes {
+        unsafe fn levels([a, b, c, d]: [Self; 4], thresholds: &[[Self; 4]]) -> Self::Bytes {
             unsafe {
                 let mut bytes = _mm512_setzero_si512();
                 for level in thresholds {
-                    let [a, b, c, d] = [0, 1, 2, 3]
-                        .map(|i| u64::from(_mm512_cmpge_epi32_mask(sums[i].0, level[i].0)));
-                    let reached = a | b << 16 | c << 32 | d << 48;
+                    let mut reached = u64::from(_mm512_cmpge_epi32_mask(a.0, level[0].0));
+                    reached |= u64::from(_mm512_cmpge_epi32_mask(b.0, level[1].0)) << 16;
+                    reached |= u64::from(_mm512_cmpge_epi32_mask(c.0, level[2].0)) << 32;
+                    reached |= u64::from(_mm512_cmpge_epi32_mask(d.0, level[3].0)) << 48;
                     bytes = _mm512_add_epi8(bytes, _mm512_maskz_set1_epi8(reached, 1));
                 }
                 bytes
@@ -290,28 +288,45 @@ mod x86 {
         #[inline(always)]
         unsafe fn add(a: Self::Bytes, b: Self::Bytes, addition: &Addition) -> Self::Bytes {
             unsafe {
-                let [m, n] = addition.multipliers.map(|m| i16::from(m as u8));
-                let multipliers = _mm512_set1_epi16(m | n << 8);
-                let constant = _mm512_set1_epi16(addition.constant);
-                let (low, keep) = (
-                    _mm512_set1_epi16(addition.low),
-                    _mm512_set1_epi16(addition.keep),
-                );
-                let count = count(addition.shift);
-                let halves = [_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b)];
-                let [first, second] = halves.map(|pairs| {
-                    let sum = _mm512_maddubs_epi16(pairs, multipliers);
-                    let sum = _mm512_add_epi16(sum, constant);
-                    let up = _mm512_sra_epi16(sum, count);
-                    if addition.keep == -1 {
-                        return up;
-                    }
-                    let tie = _mm512_testn_epi16_mask(sum, low);
-                    _mm512_mask_blend_epi16(tie, up, _mm512_and_si512(up, keep))
-                });
+                let first = added(_mm512_unpacklo_epi8(a, b), addition);
+                let second = added(_mm512_unpackhi_epi8(a, b), addition);
                 let bytes = _mm512_packus_epi16(first, second);
                 _mm512_min_epu8(bytes, _mm512_set1_epi8(addition.most as i8))
             }
+        }
+    }
+
+    // Functions, not closures, that are always inlined: what is not inlined is not compiled for the
+    // instructions of the function that calls it.
+
+    /// A shift of sums, without its limits.
+    #[inline(always)]
+    unsafe fn rounded(Avx512(sum): Avx512, shift: &Shift) -> __m512i {
+        unsafe {
+            let up = _mm512_sra_epi32(sum, count(shift.shift));
+            if shift.keep == -1 {
+                return up;
+            }
+            let tie = _mm512_testn_epi32_mask(sum, _mm512_set1_epi32(shift.low));
+            _mm512_mask_and_epi32(up, tie, up, _mm512_set1_epi32(shift.keep))
+        }
+    }
+
+    /// An addition of pairs of bytes, without its limits.
+    #[inline(always)]
+    unsafe fn added(pairs: __m512i, addition: &Addition) -> __m512i {
+        unsafe {
+            let [m, n] = addition.multipliers;
+            let multipliers = _mm512_set1_epi16(i16::from_le_bytes([m as u8, n as u8]));
+            let sum = _mm512_maddubs_epi16(pairs, multipliers);
+            let sum = _mm512_add_epi16(sum, _mm512_set1_epi16(addition.constant));
+            let up = _mm512_sra_epi16(sum, count(addition.shift));
+            if addition.keep == -1 {
+                return up;
+            }
+            let tie = _mm512_testn_epi16_mask(sum, _mm512_set1_epi16(addition.low));
+            let kept = _mm512_and_si512(up, _mm512_set1_epi16(addition.keep));
+            _mm512_mask_blend_epi16(tie, up, kept)
         }
     }
 
@@ -330,7 +345,13 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn load(p: *const i32) -> Self {
-            unsafe { Self([0, LANES / 2].map(|i| _mm256_loadu_si256(p.add(i).cast()))) }
+            unsafe {
+                let second = p.add(LANES / 2);
+                Self([
+                    _mm256_loadu_si256(p.cast()),
+                    _mm256_loadu_si256(second.cast()),
+                ])
+            }
         }
 
         #[inline(always)]
@@ -343,12 +364,85 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn plus(self, other: Self) -> Self {
-            unsafe { Self([0, 1].map(|i| _mm256_add_epi32(self.0[i], other.0[i]))) }
+            let ([a, b], [c, d]) = (self.0, other.0);
+            unsafe { Self([_mm256_add_epi32(a, c), _mm256_add_epi32(b, d)]) }
         }
 
         #[inline(always)]
         unsafe fn times(self, other: Self) -> Self {
-            unsafe { Self([0, 1].map(|i| _mm256_mullo_epi32(self.0[i], other.0[i]))) }
+            let ([a, b], [c, d]) = (self.0, other.0);
+            unsafe { Self([_mm256_mullo_epi32(a, c), _mm256_mullo_epi32(b, d)]) }
+        }
+
+        #[inline(always)]
+        unsafe fn bytes(p: *const u8) -> Self::Bytes {
+            unsafe { p.cast::<Self::Bytes>().read() }
+        }
+
+        #[inline(always)]
+        unsafe fn store_bytes(bytes: Self::Bytes, p: *mut u8) {
+            unsafe { p.cast::<Self::Bytes>().write(bytes) }
+        }
+
+        #[inline(always)]
+        unsafe fn shift(sums: [Self; 4], shift: &Shift) -> Self::Bytes {
+            unsafe { plain::shift(sums, shift) }
+        }
+
+        #[inline(always)]
+        unsafe fn levels(sums: [Self; 4], thresholds: &[[Self; 4]]) -> Self::Bytes {
+            unsafe { plain::levels(sums, thresholds) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self::Bytes, b: Self::Bytes, addition: &Addition) -> Self::Bytes {
+            plain::add(&a, &b, addition)
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::{int32x4_t, vaddq_s32, vdupq_n_s32, vld1q_s32, vmulq_s32, vst1q_s32};
+
+    use super::{Addition, BYTES, Shift, Sums, plain};
+
+    /// Four registers of NEON. `DOT` says whether products are made by `sdot`, which not every CPU has.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon<const DOT: bool>(pub(crate) [int32x4_t; 4]);
+
+    impl<const DOT: bool> Sums for Neon<DOT> {
+        type Bytes = [u8; BYTES];
+        const WIDE: bool = false;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { Self([vdupq_n_s32(0); 4]) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(p: *const i32) -> Self {
+            unsafe { Self([0, 4, 8, 12].map(|i| vld1q_s32(p.add(i)))) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, p: *mut i32) {
+            for (i, sums) in self.0.into_iter().enumerate() {
+                unsafe { vst1q_s32(p.add(4 * i), sums) }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn plus(self, other: Self) -> Self {
+            unsafe { Self([0, 1, 2, 3].map(|i| vaddq_s32(self.0[i], other.0[i]))) }
+        }
+
+        #[inline(always)]
+        unsafe fn times(self, other: Self) -> Self {
+            unsafe { Self([0, 1, 2, 3].map(|i| vmulq_s32(self.0[i], other.0[i]))) }
         }
 
         #[inline(always)]

@@ -11,9 +11,13 @@ use std::ops::Range;
 
 use super::output::{Output, Place};
 use super::quads::{Quads, WEIGHTS};
+use super::sums::LANES;
+#[cfg(target_arch = "aarch64")]
+use super::sums::Neon;
+#[cfg(not(target_arch = "aarch64"))]
+use super::sums::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::sums::{Avx2, Avx512};
-use super::sums::{LANES, Portable};
 
 /// Fours of bytes that lie one after the other.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +57,7 @@ pub(super) struct Row<'a> {
     pub(super) groups: &'a [Group],
     /// Group after group, `[quads][vectors][64]`.
     pub(super) weights: *const i8,
+    /// Of inputs that are counted as the instructions take them.
     pub(super) bias: *const i32,
 }
 
@@ -293,4 +298,7 @@ compiled!(
     "avx512f,avx512bw,avx512vnni"
 );
 compiled!(row_avx2, peak_avx2, Avx2, "x86_64", "avx2");
+#[cfg(not(target_arch = "aarch64"))]
 compiled!(row_portable, peak_portable, Portable);
+compiled!(row_neon, peak_neon, Neon<false>, "aarch64", "neon");
+compiled!(row_dot, peak_dot, Neon<true>, "aarch64", "neon,dotprod");

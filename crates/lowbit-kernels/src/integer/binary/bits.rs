@@ -9,14 +9,25 @@ use crate::integer::{Shape, taps};
 /// Bytes behind the last plane.
 const BEHIND: usize = 8;
 
-/// Bits of a window that lie one after the other in the image: `(word at byte >> right) & mask`, of a
-/// little-endian word of 64 bits.
+/// Bits of a window, channels of one pixel, and where they go in its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
     /// Counted from the window's first byte.
     pub(super) byte: usize,
+    /// Bits of the byte before the first.
     pub(super) right: u32,
     pub(super) bits: u32,
+    /// The word that has the first of them, and the bits of it before that.
+    pub(super) word: usize,
+    pub(super) left: u32,
+}
+
+/// The bits of all windows, one piece after the other.
+#[derive(Debug, Clone)]
+pub(super) struct Pieces {
+    /// Bytes of every piece, 1, 2 or 4, if all are whole integers of that size at multiples of it; else 0.
+    pub(super) size: usize,
+    pub(super) pieces: Vec<Piece>,
 }
 
 /// Bytes of a pixel of a plane.
@@ -49,37 +60,36 @@ pub(super) fn order(shape: &Shape) -> impl Iterator<Item = [usize; 3]> {
 }
 
 /// Where the bits of a window are, for one group of the channels.
-pub(super) fn pieces(shape: &Shape, group: usize) -> Vec<Piece> {
+pub(super) fn pieces(shape: &Shape, group: usize) -> Pieces {
     let (pixel, inputs) = (pixel(shape), shape.inputs / shape.groups);
-    let at = |ky: usize, kx: usize| {
-        let [y, x] = [ky * shape.dilation[0], kx * shape.dilation[1]];
-        (y * shape.image[1] + x) * pixel * 8 + group * inputs
-    };
-    let together = shape.dilation[1] == 1 && inputs == pixel * 8;
-    let runs: Vec<(usize, usize)> = if together {
-        let bits = shape.kernel[1] * inputs;
-        (0..shape.kernel[0]).map(|ky| (at(ky, 0), bits)).collect()
-    } else {
-        let taps = taps(shape.kernel);
-        taps.map(|(ky, kx)| (at(ky, kx), inputs)).collect()
-    };
-    // Words where all bits are of whole ones; as many as fit a read elsewhere.
-    let words = runs.iter().all(|(at, bits)| at % 8 == 0 && bits % 32 == 0);
+    let of_32 = |size: &usize| (inputs * shape.groups).is_multiple_of(8 * size);
+    let size = [4, 2, 1]
+        .into_iter()
+        .find(|size| of_32(size) && inputs.is_multiple_of(8 * size));
     let mut pieces = Vec::new();
-    for (mut at, mut left) in runs {
-        while left > 0 {
-            let right = at % 8;
-            let bits = left.min(if words { 32 } else { 64 - right });
+    let mut done = 0;
+    for (ky, kx) in taps(shape.kernel) {
+        let [y, x] = [ky * shape.dilation[0], kx * shape.dilation[1]];
+        let first = (y * shape.image[1] + x) * pixel * 8 + group * inputs;
+        let mut taken = 0;
+        while taken < inputs {
+            let at = first + taken;
+            // As many as fit the integer that is read; or a word and what is read of it.
+            let most = size.map_or(32 - at % 8, |size| 8 * size);
+            let bits = (inputs - taken).min(most);
             pieces.push(Piece {
                 byte: at / 8,
-                right: right as u32,
+                right: (at % 8) as u32,
                 bits: bits as u32,
+                word: done / 32,
+                left: (done % 32) as u32,
             });
-            at += bits;
-            left -= bits;
+            taken += bits;
+            done += bits;
         }
     }
-    pieces
+    let size = size.unwrap_or(0);
+    Pieces { size, pieces }
 }
 
 /// An image whose padding is zero.

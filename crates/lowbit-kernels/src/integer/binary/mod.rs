@@ -64,7 +64,7 @@ impl Image {
 #[derive(Debug, Clone)]
 struct Part {
     /// Where a window's bits are.
-    pieces: Vec<bits::Piece>,
+    pieces: bits::Pieces,
     /// Vectors of outputs that a tile makes together, the widest first.
     groups: Vec<Group>,
 }
@@ -80,6 +80,8 @@ struct Group {
 #[derive(Debug, Clone)]
 pub struct BinaryConvolution {
     shape: Shape,
+    /// Rows and columns of the output.
+    output: [usize; 2],
     image: Image,
     /// Words of 32 bits of a window.
     words: usize,
@@ -138,6 +140,7 @@ impl BinaryConvolution {
         let words = shape.window_bits().div_ceil(32);
         let mut packed = Self {
             shape,
+            output: shape.output(),
             image,
             words,
             weights: Vec::new(),
@@ -179,7 +182,7 @@ impl BinaryConvolution {
 
     /// Words of 32 bits that a row's windows need.
     pub fn scratch(&self) -> usize {
-        self.shape.output()[1] * self.words * self.image.codes.bits
+        self.output[1] * self.words * self.image.codes.bits
     }
 
     /// An image of bits that has its padding, to be filled by [`pack`](Self::pack).
@@ -209,7 +212,7 @@ impl BinaryConvolution {
 
     fn row_by(&self, kind: Kind, image: &[u8], row: usize, scratch: &mut [u32], sums: &mut [i32]) {
         let shape = &self.shape;
-        assert_eq!(sums.len(), shape.output()[1] * shape.sums());
+        assert_eq!(sums.len(), self.output[1] * shape.sums());
         let output = Kept {
             sums: sums.as_mut_ptr(),
             step: shape.sums(),
@@ -233,7 +236,7 @@ impl BinaryConvolution {
         (finish, other): (&Finish, &[u8]),
         bytes: &mut [u8],
     ) {
-        let output = Finished::of(&self.shape, finish, other, bytes);
+        let output = Finished::of(&self.shape, self.output[1], (finish, other), bytes);
         // SAFETY: the CPU has the instructions of `kind`, and `Finished::of` has compared the slices'
         // lengths with the shape's row.
         unsafe { self.put_row(kind(), image, row, scratch, output) }
@@ -250,8 +253,7 @@ impl BinaryConvolution {
         scratch: &mut [u32],
         output: O,
     ) {
-        let [rows, _] = self.shape.output();
-        assert!(row < rows);
+        assert!(row < self.output[0]);
         assert_eq!(image.len(), bits::bytes(&self.shape, &self.image));
         assert_eq!(scratch.len(), self.scratch());
         // SAFETY: the caller's. Every window of the row lies in the image, whose length has been
@@ -271,6 +273,19 @@ impl BinaryConvolution {
             }
         }
     }
+}
+
+/// Whether counting bits is faster than multiplying bytes, in cycles of a vector of sixteen sums: two
+/// for each word of each plane, and half of one for each piece of a window that is gathered for all
+/// vectors together, two where pieces are no whole bytes; one for each product of four bytes.
+pub fn pays(shape: &Shape, bits: usize) -> bool {
+    let words = shape.window_bits().div_ceil(32);
+    let pieces = bits::pieces(shape, 0);
+    let halves = pieces.pieces.len() * if pieces.size == 0 { 4 } else { 1 };
+    let vectors = (shape.outputs / shape.groups).div_ceil(LANES);
+    let inputs = (shape.inputs / shape.groups).next_multiple_of(4);
+    let quads = shape.kernel[0] * shape.kernel[1] * inputs / 4;
+    bits * (2 * words + halves.div_ceil(2 * vectors)) < quads
 }
 
 /// The magnitude of each output's weights, if all of one are the same and above zero.

@@ -1,10 +1,11 @@
 //! The register tile: some pixels' windows by some vectors of outputs.
 //!
-//! The bits of a row's windows are gathered first, tile after tile: `[plane][word][pixel]`, so that a
-//! word of weights meets the same word of all pixels at offsets that the compiler knows. What is
-//! gathered once serves all outputs.
+//! The bits of a row's windows are gathered first: `[plane][word][column]`, so that a word of weights
+//! meets the same word of neighbouring pixels. What is gathered once serves all outputs.
 
-use super::bits::{self, Piece};
+use super::bits::{self, Piece, Pieces};
+#[cfg(target_arch = "aarch64")]
+use super::count::Cnt;
 use super::count::Count;
 #[cfg(not(target_arch = "aarch64"))]
 use super::count::Ones;
@@ -18,6 +19,8 @@ use crate::integer::sums::{LANES, Sums};
 struct Row<'a> {
     convolution: &'a BinaryConvolution,
     groups: &'a [Group],
+    /// Pixels of the row.
+    columns: usize,
     /// Of the first group.
     weights: *const u32,
     /// Of the row's class.
@@ -25,7 +28,7 @@ struct Row<'a> {
     windows: &'a [u32],
 }
 
-/// Gathers the windows of a row in tiles of `pixels`, what is left one by one.
+/// Gathers the windows of a row.
 ///
 /// # Safety
 /// The windows, `step` bytes apart from `image` on, lie in each of the planes, behind the last of which
@@ -33,103 +36,114 @@ struct Row<'a> {
 #[inline(always)]
 unsafe fn gather(
     convolution: &BinaryConvolution,
-    pieces: &[Piece],
+    Pieces { size, pieces }: &Pieces,
     image: *const u8,
-    pixels: usize,
-    windows: &mut [u32],
-) {
-    let columns = convolution.shape.output()[1];
-    let whole = columns / pixels * pixels;
-    // SAFETY: the caller's.
-    unsafe {
-        for first in (0..whole).step_by(pixels) {
-            gather_tile(convolution, pieces, image, [first, pixels], windows);
-        }
-        for first in whole..columns {
-            gather_tile(convolution, pieces, image, [first, 1], windows);
-        }
-    }
-}
-
-/// The windows of `pixels` pixels from `first` on.
-///
-/// # Safety
-/// As of [`gather`].
-#[inline(always)]
-unsafe fn gather_tile(
-    convolution: &BinaryConvolution,
-    pieces: &[Piece],
-    image: *const u8,
-    [first, pixels]: [usize; 2],
     windows: &mut [u32],
 ) {
     let [step, _, plane] = bits::steps(&convolution.shape);
-    let (words, planes) = (convolution.words, convolution.image.codes.bits);
-    let are_words = pieces[0].bits == 32 && pieces[0].right == 0 && words == pieces.len();
-    let tile = &mut windows[first * planes * words..][..pixels * planes * words];
-    for (p, to) in tile.chunks_exact_mut(pixels * words).enumerate() {
-        for i in 0..pixels {
-            // SAFETY: the caller's.
-            unsafe {
-                let window = image.add(p * plane + (first + i) * step);
-                if are_words {
-                    whole_words(pieces, window, to, [i, pixels]);
-                } else {
-                    any_bits(pieces, window, to, [i, pixels]);
+    let columns = convolution.output[1];
+    for (p, to) in windows
+        .chunks_exact_mut(convolution.words * columns)
+        .enumerate()
+    {
+        // SAFETY: the caller's.
+        unsafe {
+            let image = image.add(p * plane);
+            for piece in pieces {
+                let to = &mut to[piece.word * columns..];
+                match *size {
+                    4 => integers::<u32, 4>(piece, image, step, &mut to[..columns]),
+                    2 => integers::<u16, 2>(piece, image, step, &mut to[..columns]),
+                    1 => integers::<u8, 1>(piece, image, step, &mut to[..columns]),
+                    _ => any_bits(piece, image, step, (to, columns)),
                 }
             }
         }
     }
 }
 
-/// Words as they are.
+/// Whole integers, one of each window; the first of a word is there before the others.
 ///
 /// # Safety
 /// As of [`gather`].
 #[inline(always)]
-unsafe fn whole_words(pieces: &[Piece], window: *const u8, to: &mut [u32], [x, wide]: [usize; 2]) {
-    for (piece, to) in pieces.iter().zip(to.chunks_exact_mut(wide)) {
-        // SAFETY: the caller's.
-        let word = unsafe { window.add(piece.byte).cast::<u32>().read_unaligned() };
-        to[x] = u32::from_le(word);
+unsafe fn integers<T: Into<u32>, const SIZE: usize>(
+    piece: &Piece,
+    image: *const u8,
+    step: usize,
+    to: &mut [u32],
+) {
+    let left = piece.left;
+    // SAFETY: the caller's.
+    unsafe {
+        let from = image.add(piece.byte);
+        // Neighbours, which the compiler reads many at a time, or integers further apart.
+        match (step == SIZE, left == 0) {
+            (true, true) => each(to, |x, _| read::<T>(from.add(x * SIZE))),
+            (true, false) => each(to, |x, word| word | read::<T>(from.add(x * SIZE)) << left),
+            (false, true) => each(to, |x, _| read::<T>(from.add(x * step))),
+            (false, false) => each(to, |x, word| word | read::<T>(from.add(x * step)) << left),
+        }
     }
 }
 
-/// Bits of any number, one piece after the other.
+#[inline(always)]
+fn each(words: &mut [u32], f: impl Fn(usize, u32) -> u32) {
+    for (x, word) in words.iter_mut().enumerate() {
+        *word = f(x, *word);
+    }
+}
+
+/// A little-endian integer.
+///
+/// # Safety
+/// It may be read.
+#[inline(always)]
+unsafe fn read<T: Into<u32>>(p: *const u8) -> u32 {
+    // SAFETY: the caller's.
+    let integer: u32 = unsafe { p.cast::<T>().read_unaligned() }.into();
+    // The high bytes are zero.
+    if cfg!(target_endian = "big") {
+        integer.swap_bytes() >> (32 - 8 * size_of::<T>())
+    } else {
+        integer
+    }
+}
+
+/// Bits of any number, which may reach into the next word.
 ///
 /// # Safety
 /// As of [`gather`].
 #[inline(always)]
-unsafe fn any_bits(pieces: &[Piece], window: *const u8, to: &mut [u32], [x, wide]: [usize; 2]) {
-    let mut words = to.chunks_exact_mut(wide);
-    // Fewer than 32 bits that have not been written.
-    let (mut kept, mut filled) = (0u64, 0);
-    for piece in pieces {
+unsafe fn any_bits(
+    piece: &Piece,
+    image: *const u8,
+    step: usize,
+    (to, columns): (&mut [u32], usize),
+) {
+    let (low, high) = to.split_at_mut(columns);
+    let mask = !0u64 >> (64 - piece.bits);
+    for (x, word) in low.iter_mut().enumerate() {
         // SAFETY: the caller's.
-        let word = unsafe { window.add(piece.byte).cast::<u64>().read_unaligned() };
-        let mut bits = u64::from_le(word) >> piece.right & (!0 >> (64 - piece.bits));
-        let mut left = piece.bits;
-        while filled + left >= 32 {
-            if let Some(word) = words.next() {
-                word[x] = (kept | bits << filled) as u32;
-            }
-            let taken = 32 - filled;
-            bits >>= taken;
-            left -= taken;
-            (kept, filled) = (0, 0);
+        let read = unsafe {
+            image
+                .add(piece.byte + x * step)
+                .cast::<u64>()
+                .read_unaligned()
+        };
+        let bits = (u64::from_le(read) >> piece.right & mask) << piece.left;
+        *word = bits as u32 | if piece.left == 0 { 0 } else { *word };
+        if piece.left + piece.bits > 32 {
+            high[x] = (bits >> 32) as u32;
         }
-        kept |= bits << filled;
-        filled += left;
-    }
-    if let (Some(word), true) = (words.next(), filled > 0) {
-        word[x] = kept as u32;
     }
 }
 
 /// The sums of `P` pixels from `x` on, `V` vectors of each.
 ///
 /// # Safety
-/// The contract of [`Count`] and of [`Output`]; weights and bias reach as far as the convolution says.
+/// The contract of [`Count`] and of [`Output`]; the row has the pixels, and weights, windows and bias
+/// reach as far as the convolution says.
 #[inline(always)]
 unsafe fn tile<C: Count, O: Output, const P: usize, const V: usize>(
     row: &Row,
@@ -137,34 +151,32 @@ unsafe fn tile<C: Count, O: Output, const P: usize, const V: usize>(
     output: O,
     x: usize,
 ) {
-    let convolution = row.convolution;
+    let (convolution, columns) = (row.convolution, row.columns);
     let (words, planes) = (convolution.words, convolution.image.codes.bits);
-    let windows = &row.windows[x * planes * words..][..P * planes * words];
+    let first = group.first * LANES;
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [[C::Sums::zero(); V]; P];
         for plane in (0..planes).rev() {
-            let windows = windows.as_ptr().add(plane * words * P);
-            add_plane::<C, P, V>(&mut sums, words, windows, weights);
+            if plane == 0 && convolution.factors.is_none() {
+                add_bias::<C, P, V>(&mut sums, row, first, x);
+            }
+            let windows = row.windows.as_ptr().add(plane * words * columns + x);
+            add_plane::<C, P, V>(&mut sums, words, (windows, columns), weights);
             if plane > 0 {
-                sums = sums.map(|sums| sums.map(|sum| sum.plus(sum)));
+                for sum in sums.as_flattened_mut() {
+                    *sum = sum.plus(*sum);
+                }
             }
         }
-        let first = group.first * LANES;
         if let Some(factors) = &convolution.factors {
-            for (v, factors) in (0..V).map(|v| (v, factors.as_ptr().add(first + v * LANES))) {
-                let factors = C::Sums::load(factors);
+            for v in 0..V {
+                let factors = C::Sums::load(factors.as_ptr().add(first + v * LANES));
                 for sums in &mut sums {
                     sums[v] = sums[v].times(factors);
                 }
             }
-        }
-        for (p, sums) in sums.iter_mut().enumerate() {
-            let class = convolution.classes[1].as_ptr().add(x + p).read();
-            let bias = row.bias.add(class * convolution.shape.sums() + first);
-            for (v, sum) in sums.iter_mut().enumerate() {
-                *sum = sum.plus(C::Sums::load(bias.add(v * LANES)));
-            }
+            add_bias::<C, P, V>(&mut sums, row, first, x);
         }
         let place = Place {
             x,
@@ -175,15 +187,49 @@ unsafe fn tile<C: Count, O: Output, const P: usize, const V: usize>(
     }
 }
 
+/// Adds the biases of `V` vectors from output `first` on.
+///
+/// # Safety
+/// As of [`tile`].
+#[inline(always)]
+unsafe fn add_bias<C: Count, const P: usize, const V: usize>(
+    sums: &mut [[C::Sums; V]; P],
+    row: &Row,
+    first: usize,
+    x: usize,
+) {
+    let convolution = row.convolution;
+    // SAFETY: the caller's.
+    unsafe {
+        if convolution.column_classes == 1 {
+            for v in 0..V {
+                let bias = C::Sums::load(row.bias.add(first + v * LANES));
+                for sums in &mut *sums {
+                    sums[v] = sums[v].plus(bias);
+                }
+            }
+            return;
+        }
+        for (p, sums) in sums.iter_mut().enumerate() {
+            let class = convolution.classes[1].as_ptr().add(x + p).read();
+            let bias = row.bias.add(class * convolution.shape.sums() + first);
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.plus(C::Sums::load(bias.add(v * LANES)));
+            }
+        }
+    }
+}
+
 /// Adds what one plane's windows count.
 ///
 /// # Safety
-/// The contract of [`Count`]; windows of `P` pixels and weights of `V` vectors have so many words.
+/// The contract of [`Count`]; windows of `P` pixels and weights of `V` vectors have so many words, the
+/// windows' so far apart.
 #[inline(always)]
 unsafe fn add_plane<C: Count, const P: usize, const V: usize>(
     sums: &mut [[C::Sums; V]; P],
     words: usize,
-    windows: *const u32,
+    (windows, columns): (*const u32, usize),
     weights: *const u32,
 ) {
     let mut done = 0;
@@ -202,7 +248,7 @@ unsafe fn add_plane<C: Count, const P: usize, const V: usize>(
                     *w = C::words(weights.add((k * V + v) * LANES));
                 }
                 for p in 0..P {
-                    let x = windows.add(k * P + p).read();
+                    let x = windows.add(k * columns + p).read();
                     for v in 0..V {
                         if C::MOST == usize::MAX {
                             sums[p][v] = C::add(sums[p][v], x, w[v]);
@@ -234,7 +280,7 @@ unsafe fn pixels<C: Count, O: Output, const P: usize, const V: usize>(
     group: (&Group, *const u32),
     output: O,
 ) {
-    let columns = row.convolution.shape.output()[1];
+    let columns = row.columns;
     let mut x = 0;
     // SAFETY: the caller's; no pixel beyond the row's is made.
     unsafe {
@@ -309,10 +355,11 @@ unsafe fn row<C: Count, O: Output>(
         // SAFETY: the caller's.
         unsafe {
             let image = image.as_ptr().add(row * row_step);
-            gather(convolution, &part.pieces, image, pixels_of_tile, windows);
+            gather(convolution, &part.pieces, image, windows);
             let row = &Row {
                 convolution,
                 groups: &part.groups,
+                columns: convolution.output[1],
                 weights,
                 bias: convolution.bias.as_ptr().add(class * shape.sums()),
                 windows,
@@ -352,3 +399,4 @@ compiled!(row_avx512, Nibbles512, "x86_64", "avx512f,avx512bw");
 compiled!(row_avx2, Nibbles256, "x86_64", "avx2");
 #[cfg(not(target_arch = "aarch64"))]
 compiled!(row_portable, Ones);
+compiled!(row_neon, Cnt, "aarch64", "neon");
