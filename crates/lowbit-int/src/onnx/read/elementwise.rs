@@ -211,18 +211,24 @@ impl Reader<'_> {
         }
     }
 
-    /// Whole numbers in steps of more than 1 as multiples of 1.
+    /// Whole numbers in steps of more than 1 as multiples of 1, and zeros in any step.
     fn in_steps_of_one(&mut self, node: &NodeProto, held: Held) -> Result<Held, String> {
         let [step] = held.scale[..] else {
             return Ok(held);
         };
-        let is_whole = step.fract() == 0.0 && (2.0..f64::from(1 << 30)).contains(&step);
-        if !is_whole || !held.steps.is_empty() || held.shift != 0 || !held.is_exact {
+        if !held.steps.is_empty() || held.shift != 0 || !held.is_exact {
             return Ok(held);
         }
         let tensor = self.graph.tensor(held.id);
         let zero = tensor.numbers().zero_point();
         let interval = tensor.interval();
+        if interval.map(|x| x - zero).magnitude() == 0 {
+            let scale = vec![1.0];
+            return Ok(Held { scale, ..held });
+        }
+        if step.fract() != 0.0 || !(2.0..f64::from(1 << 30)).contains(&step) {
+            return Ok(held);
+        }
         let all = interval.map(|x| (x - zero).saturating_mul(step as i64));
         let numbers = Numbers::affine(all.bits(), true, 1.0, 0)?;
         let name = self.unique(&format!("{}/steps", self.name(node)));
