@@ -126,10 +126,13 @@ pub struct AttributeProto {
     /// A text.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
+    /// A constant.
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<TensorProto>,
     /// Integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Which of them: 1 is a float, 2 an integer, 3 a text, 7 integers.
+    /// Which of them: 1 is a float, 2 an integer, 3 a text, 4 a constant, 7 integers.
     #[prost(int32, optional, tag = "20")]
     pub r#type: Option<i32>,
 }
@@ -149,6 +152,9 @@ pub struct TensorProto {
     /// Elements of integers of at most 32 bits, which others write here.
     #[prost(int32, repeated, tag = "5")]
     pub int32_data: Vec<i32>,
+    /// Elements of integers of 64 bits, which others write here.
+    #[prost(int64, repeated, tag = "7")]
+    pub int64_data: Vec<i64>,
     /// Its name.
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,

@@ -8,6 +8,7 @@ mod messages;
 mod networks;
 mod onnx;
 mod onnx_read;
+mod onnx_round_trip;
 mod proofs;
 mod random;
 mod reference;

@@ -256,12 +256,52 @@ fn scales_are_of_the_outputs() {
     }
 }
 
+/// Of the batch and two features, the axes are 0 and 1, or -2 and -1.
 #[test]
 fn the_batch_is_not_joined() {
-    for axis in [i64::MIN, -1, 0] {
+    let of = |axis: i64| {
         let nodes = vec![node("Concat", &["real", "real"], "sum", &[("axis", axis)])];
-        Written::new(&[2], vec![], nodes).refused("sum: the batch is not joined");
+        Written::new(&[2], vec![], nodes)
+    };
+    for axis in [i64::MIN, -3, -2, 0] {
+        of(axis).refused("sum: the batch is not joined");
     }
+    for axis in [-1, 1] {
+        of(axis).makes(&[3, -4], &[3, -4, 3, -4]);
+    }
+    of(2).refused("sum: axis is 1, expected below 1");
+}
+
+/// Scales of 2 and of 3 of the same integers are two constants; those of a constant that has a scale
+/// already are none.
+#[test]
+fn constants_are_dequantized_once() {
+    let constants = vec![
+        bytes("w", &[], &[5]),
+        floats("two", &[], &[2.0]),
+        floats("three", &[], &[3.0]),
+    ];
+    let nodes = vec![
+        node("DequantizeLinear", &["w", "two"], "ten", &[]),
+        node("DequantizeLinear", &["w", "three"], "fifteen", &[]),
+        node("Mul", &["real", "ten"], "first", &[]),
+        node("Mul", &["real", "fifteen"], "second", &[]),
+        node("Sub", &["second", "first"], "sum", &[]),
+    ];
+    Written::new(&[2], constants.clone(), nodes).makes(&[1, -3], &[5, -15]);
+    let nodes = vec![
+        node("DequantizeLinear", &["w", "two"], "ten", &[]),
+        node("DequantizeLinear", &["ten", "three"], "thirty", &[]),
+        node("Mul", &["real", "thirty"], "sum", &[]),
+    ];
+    let twice = Written::new(&[2], constants.clone(), nodes);
+    twice.refused("thirty: ten is dequantized already");
+    let nodes = vec![
+        node("DequantizeLinear", &["two", "three"], "six", &[]),
+        node("Mul", &["real", "six"], "sum", &[]),
+    ];
+    let float = Written::new(&[2], constants, nodes);
+    float.refused("six: two is dequantized already");
 }
 
 /// `QuantizeLinear` without a zero point says in an attribute what it makes.
