@@ -108,9 +108,9 @@ def seconds(run, x):
 
 def ours(program):
     text = subprocess.run([program, str(BATCH)], capture_output=True, text=True, check=True).stdout
-    one = re.search(r"batch 1, one thread.*?([\d.]+) us an image", text).group(1)
-    many = re.search(r"batch, all threads.*?(\d+) images/s, .*?([\d.]+) of the peak", text)
-    return float(many.group(1)), float(one), many.group(2)
+    line = r"%d images at a time.*?8 bits: (\d+) images/s, ([\d.]+) us an image, ([\d.]+) of the peak"
+    one, many = (re.search(line % n, text, re.DOTALL) for n in (1, BATCH))
+    return float(many.group(1)), float(one.group(2)), many.group(3)
 
 
 folder = tempfile.mkdtemp()
