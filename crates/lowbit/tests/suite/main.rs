@@ -34,4 +34,5 @@ mod recipes;
 mod shift_adder;
 mod slots;
 mod spiking_chips;
+mod spiking_scales;
 mod training;
