@@ -37,6 +37,7 @@ mod plan;
 pub mod proto;
 mod read;
 mod requantize;
+mod rust_runtimes;
 mod shift;
 mod steps;
 mod windows;
