@@ -14,7 +14,6 @@ use serde::{Serialize, Serializer};
 
 use super::plan::{EXACT, Plan, magnitude};
 use super::requantize::{Agreement, Example, Form};
-use super::rust_runtimes::Nodes;
 use super::{Dialect, ExportError, Options, float, model};
 use crate::graph::{Graph, Node};
 use crate::ops::{AveragePool, MaxPool, Operator, Windows};
@@ -34,17 +33,10 @@ pub enum Runtime {
     Numpy,
     /// The `qonnx` package's executor.
     Qonnx,
-    /// tract, with its optimizations.
-    Tract,
-    /// rten.
-    Rten,
 }
 
 impl Runtime {
-    /// Runtimes that a certificate judges beside those that a dialect is written for.
-    pub const OTHERS: &'static [Self] = &[Self::Tract, Self::Rten];
-
-    /// The runtimes that a dialect is written for.
+    /// The runtimes that take a dialect.
     pub fn of(dialect: Dialect) -> &'static [Self] {
         match dialect {
             Dialect::Qonnx => &[Self::Qonnx],
@@ -68,8 +60,6 @@ impl fmt::Display for Runtime {
             Self::OrtAll => "ort-all",
             Self::Numpy => "numpy",
             Self::Qonnx => "qonnx",
-            Self::Tract => "tract",
-            Self::Rten => "rten",
         })
     }
 }
@@ -92,9 +82,6 @@ pub enum Verdict {
     /// Not the same for every input, or not proven to be.
     #[serde(rename = "DIFFERS")]
     Differs,
-    /// The runtime has no such operator, or not for these types, and takes no file with it.
-    #[serde(rename = "CANNOT RUN")]
-    CannotRun,
 }
 
 impl fmt::Display for Verdict {
@@ -103,7 +90,6 @@ impl fmt::Display for Verdict {
             Self::Exact => "EXACT",
             Self::ExactUnlessTie => "EXACT UNLESS TIE",
             Self::Differs => "DIFFERS",
-            Self::CannotRun => "CANNOT RUN",
         })
     }
 }
@@ -146,10 +132,9 @@ impl Certificate {
         Some(verdicts.max().unwrap_or(Verdict::Exact))
     }
 
-    /// Whether every runtime that the dialect is written for has the integers' bits on every input.
+    /// Whether every runtime has the integers' bits on every input.
     pub fn is_exact(&self) -> bool {
-        let runtimes = self.runtimes.iter();
-        let mut runtimes = runtimes.filter(|r| !Runtime::OTHERS.contains(r));
+        let mut runtimes = self.runtimes.iter();
         runtimes.all(|&runtime| self.verdict(runtime) == Some(Verdict::Exact))
     }
 
@@ -191,67 +176,32 @@ impl fmt::Display for Certificate {
 /// As of [`write`](super::write).
 pub fn certificate(graph: &Graph, options: impl Into<Options>) -> Result<Certificate, ExportError> {
     let options = options.into();
-    let (file, plans) = model(graph, options)?;
-    let file = file.graph.unwrap_or_default();
-    let runtimes = [Runtime::of(options.dialect), Runtime::OTHERS].concat();
-    let judge = Judge {
-        graph,
-        options,
-        plans: &plans,
-        nodes: Nodes::new(graph, &file),
-        runtimes: &runtimes,
-    };
-    let entries = graph.nodes().iter().map(|node| judge.entry(node)).collect();
-    let nodes = graph.nodes().iter();
-    let saturating = nodes.filter(|node| {
-        options.dialect != Dialect::Qonnx && pairs_reach_beyond_16_bits(graph, node)
-    });
-    Ok(Certificate {
-        dialect: options.dialect.to_string(),
-        saturates_without_vnni: saturating.map(|node| node.name().into()).collect(),
-        entries,
-        runtimes,
-    })
-}
-
-/// What the verdicts of a file's operators follow from.
-struct Judge<'a> {
-    graph: &'a Graph,
-    options: Options,
-    plans: &'a float::Plans,
-    nodes: Nodes<'a>,
-    runtimes: &'a [Runtime],
-}
-
-impl Judge<'_> {
-    fn entry(&self, node: &Node) -> Entry {
-        let Self {
-            graph,
-            options,
-            plans,
-            ..
-        } = *self;
-        let (mut verdict, mut reason) = match plans.get(&node.output()) {
-            _ if options.dialect == Dialect::QOperator => {
-                let reason = "integers, rounded where all sums agree";
-                (Verdict::Exact, reason.to_owned())
+    let (_, plans) = model(graph, options)?;
+    let runtimes = Runtime::of(options.dialect).to_vec();
+    let entries = graph.nodes().iter().map(|node| {
+        let (mut verdict, mut reason) = if options.dialect == Dialect::QOperator {
+            (
+                Verdict::Exact,
+                "integers, rounded where all sums agree".into(),
+            )
+        } else {
+            match plans.get(&node.output()) {
+                Some(plan) => of_requantization(plan),
+                None => of_sum(graph, node, float::is_folded(graph, node, &plans)),
             }
-            Some(plan) => of_requantization(plan),
-            None => of_sum(graph, node, float::is_folded(graph, node, plans)),
         };
         if let Some(loss) = loss_at_output(graph, node) {
             (verdict, reason) = (Verdict::Differs, loss);
         }
-        let mut verdicts = vec![verdict; self.runtimes.len()];
-        for (place, &runtime) in self.runtimes.iter().enumerate() {
-            let found = match runtime {
-                Runtime::Numpy => numpy_defect(node.operator(), options.dialect)
-                    .map(|defect| (Verdict::Differs, defect)),
-                _ => self.nodes.judge(graph, node, runtime),
-            };
-            if let Some((found, why)) = found {
-                verdicts[place] = verdict.max(found);
-                reason = reason + "; " + why;
+        let mut verdicts = vec![verdict; runtimes.len()];
+        if let Some(defect) = numpy_defect(node.operator(), options.dialect) {
+            for (verdict, _) in verdicts
+                .iter_mut()
+                .zip(&runtimes)
+                .filter(|(_, r)| **r == Runtime::Numpy)
+            {
+                *verdict = Verdict::Differs;
+                reason += defect;
             }
         }
         Entry {
@@ -260,7 +210,17 @@ impl Judge<'_> {
             verdicts,
             reason,
         }
-    }
+    });
+    let nodes = graph.nodes().iter();
+    let saturating = nodes.filter(|node| {
+        options.dialect != Dialect::Qonnx && pairs_reach_beyond_16_bits(graph, node)
+    });
+    Ok(Certificate {
+        dialect: options.dialect.to_string(),
+        saturates_without_vnni: saturating.map(|node| node.name().into()).collect(),
+        entries: entries.collect(),
+        runtimes,
+    })
 }
 
 fn operator_name(operator: &Operator) -> String {
@@ -312,12 +272,12 @@ fn of_requantization(plan: &Plan) -> (Verdict, String) {
 fn numpy_defect(operator: &Operator, dialect: Dialect) -> Option<&'static str> {
     match operator {
         Operator::Convolution(convolution) if convolution.transposed.is_some() => {
-            Some("numpy's transposed convolutions are others where they have groups or padding")
+            Some("; numpy's transposed convolutions are others where they have groups or padding")
         }
         Operator::Convolution(convolution)
             if dialect == Dialect::QOperator && convolution.weights.shape.len() == 3 =>
         {
-            Some("numpy's QLinearConv of sequences fails where it has a bias")
+            Some("; numpy's QLinearConv of sequences fails where it has a bias")
         }
         Operator::MaxPool(MaxPool {
             windows: Windows::Sliding { sliding, .. },
@@ -331,7 +291,7 @@ fn numpy_defect(operator: &Operator, dialect: Dialect) -> Option<&'static str> {
             let uneven = padding.iter().any(|&p| p != padding[0]);
             let sequence = sliding.padding.len() == 1;
             (uneven || sequence && padded)
-                .then_some("numpy's pools fail or are others with uneven padding or of sequences")
+                .then_some("; numpy's pools fail or are others with uneven padding or of sequences")
         }
         _ => None,
     }

@@ -37,7 +37,6 @@ mod plan;
 pub mod proto;
 mod read;
 mod requantize;
-mod rust_runtimes;
 mod shift;
 mod steps;
 mod windows;

@@ -67,9 +67,6 @@ def by_qonnx(path, feeds, names):
 
 def runs(case, path, feeds, names):
     for runtime in case["certificate"]["runtimes"]:
-        if runtime in ("tract", "rten"):
-            # benches/peers/onnx_rust runs these.
-            continue
         if runtime == "numpy":
             yield runtime, lambda: by_numpy(path, feeds, names)
         elif runtime == "qonnx":

@@ -279,12 +279,6 @@ fn tensor_json(graph: &Graph, id: TensorId, name: &str, values: &[i64]) -> Value
     })
 }
 
-/// A node's name and those of what it reads.
-fn reads(graph: &Graph, node: &Node) -> Value {
-    let names = node.inputs().iter().map(|&id| graph.tensor(id).name());
-    json!({"name": node.name(), "inputs": names.collect::<Vec<&str>>()})
-}
-
 /// Writes a graph's file beside images and the interpreter's integers. Answers the line that says so.
 fn case(
     folder: &Path,
@@ -320,7 +314,6 @@ fn case(
         "ties": format!("{:?}", options.ties),
         "inputs": inputs,
         "outputs": outputs,
-        "nodes": graph.nodes().iter().map(|node| reads(graph, node)).collect::<Vec<Value>>(),
         "certificate": serde_json::to_value(&certificate).unwrap(),
     }))
 }
@@ -334,7 +327,7 @@ fn runtimes_have_the_same_bits() {
         return;
     };
     let folder = std::env::temp_dir().join(format!("lowbit-onnx-{}", std::process::id()));
-    write_cases(&folder, false);
+    write_cases(&folder);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/onnx_runtimes.py");
     let mut command = Command::new(python);
     let output = command.arg(script).arg(&folder).output().unwrap();
@@ -344,19 +337,18 @@ fn runtimes_have_the_same_bits() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// The same files with every tensor an output, for runtimes that are no part of the tests:
-/// `benches/peers/onnx_rust` runs them.
+/// The same files for runtimes that are no part of the tests: `benches/peers/onnx_rust` runs them.
 #[test]
 fn cases_are_written() {
     match std::env::var("LOWBIT_CASES") {
-        Ok(folder) => write_cases(Path::new(&folder), true),
+        Ok(folder) => write_cases(Path::new(&folder)),
         Err(_) => println!("skipped: LOWBIT_CASES names no folder to write files to"),
     }
 }
 
 /// Writes the files of networks and of random graphs into a folder, with images and the interpreter's
-/// integers of each output, or of all tensors.
-fn write_cases(folder: &Path, all: bool) {
+/// integers.
+fn write_cases(folder: &Path) {
     let random_graphs = std::env::var("LOWBIT_GRAPHS").map_or(200, |n| n.parse().unwrap());
     std::fs::create_dir_all(folder).unwrap();
     let seed = std::env::var("LOWBIT_SEED").map_or(14, |n| n.parse().unwrap());
@@ -373,12 +365,7 @@ fn write_cases(folder: &Path, all: bool) {
         graphs.push((format!("random-{n}"), random.graph()));
     }
     let mut lines = String::new();
-    for (name, graph) in &mut graphs {
-        let tensors: Vec<TensorId> = graph.tensors().map(|(id, _)| id).collect();
-        for id in tensors.into_iter().filter(|_| all) {
-            // Those that are outputs stay so.
-            let _ = graph.output(id);
-        }
+    for (name, graph) in &graphs {
         for dialect in Dialect::ALL {
             for ties in [Ties::Exact, Ties::ToEven] {
                 if (dialect, ties) == (Dialect::QOperator, Ties::ToEven) {
