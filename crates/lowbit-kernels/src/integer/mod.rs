@@ -534,6 +534,12 @@ mod tests {
         }
     }
 
+    /// How many of a channel's thresholds a sum is not below.
+    fn reached(thresholds: &[i32], shape: &Shape, channel: usize, sum: i32) -> u8 {
+        let levels = thresholds.chunks(shape.sums());
+        levels.filter(|level| sum >= level[channel]).count() as u8
+    }
+
     /// Against [`Narrow`] of the sums: shifts, thresholds, and other bytes added to both.
     #[test]
     fn finished_rows_are_narrowed_sums() {
@@ -582,19 +588,11 @@ mod tests {
                 let expected = sums.iter().enumerate().map(|(i, &sum)| {
                     let byte = match &finish.first {
                         finish::First::Shift(_) => narrow.apply(sum - added),
-                        finish::First::Levels(thresholds) => {
-                            let channel = i % shape.outputs;
-                            let levels = thresholds.chunks(shape.sums());
-                            levels.filter(|level| sum >= level[channel]).count() as u8
-                        }
+                        finish::First::Levels(all) => reached(all, &shape, i % shape.outputs, sum),
                     };
-                    match other.get(i) {
-                        Some(&b) => {
-                            let sum = i32::from(byte) * m[0] + i32::from(b) * m[1] + m[2];
-                            second.apply(sum)
-                        }
-                        None => byte,
-                    }
+                    other.get(i).map_or(byte, |&b| {
+                        second.apply(i32::from(byte) * m[0] + i32::from(b) * m[1] + m[2])
+                    })
                 });
                 let expected: Vec<u8> = expected.collect();
                 let mut bytes = vec![0; count];

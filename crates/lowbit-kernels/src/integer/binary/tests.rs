@@ -79,6 +79,19 @@ impl Random {
     }
 }
 
+/// The image as the convolution of bytes has it, counted from `least`.
+fn padded(shape: &Shape, image: &Image, bytes: &[u8], least: i32) -> Vec<u8> {
+    let mut padded = vec![(image.zero - least) as u8; shape.bytes()];
+    for (pixel, from) in bytes.chunks(shape.inputs).enumerate() {
+        let [y, x] = [pixel / image.size[1], pixel % image.size[1]];
+        let at = (y + image.before[0]) * shape.image[1] + x + image.before[1];
+        for (to, from) in padded[at * shape.pixel()..].iter_mut().zip(from) {
+            *to = (i32::from(*from) - least) as u8;
+        }
+    }
+    padded
+}
+
 /// The convolution of bytes has the same sums; its own test compares it with plain loops. What lies in
 /// the padding is multiplied with zero there, by an image whose bytes are counted from zero.
 #[test]
@@ -111,14 +124,7 @@ fn rows_are_those_of_bytes() {
             .collect();
         // Counted from the least of all numbers, zero included.
         let least = image.zero.min(codes.least.into());
-        let mut padded = vec![(image.zero - least) as u8; shape.bytes()];
-        for (pixel, from) in bytes.chunks(shape.inputs).enumerate() {
-            let [y, x] = [pixel / image.size[1], pixel % image.size[1]];
-            let at = (y + image.before[0]) * shape.image[1] + x + image.before[1];
-            for (to, from) in padded[at * shape.pixel()..].iter_mut().zip(from) {
-                *to = (i32::from(*from) - least) as u8;
-            }
-        }
+        let padded = padded(&shape, &image, &bytes, least);
         let zero = image.zero - least;
         let from_zero = (0..shape.outputs).map(|o| {
             let weights = (0..inputs).flat_map(|i| taps(shape.kernel).map(move |k| (i, k)));
