@@ -6,7 +6,6 @@
 use std::fmt::Write;
 
 use safetensors::tensor::{Dtype, TensorView};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::graph::{Graph, Node};
@@ -14,7 +13,7 @@ use crate::numbers::Numbers;
 use crate::ops::Operator;
 
 /// Integers that a node brings along.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
     /// The node's name and what they are to it: `conv1.weight`.
     pub name: String,
@@ -29,22 +28,26 @@ pub struct Parameter {
 impl Parameter {
     /// The type that holds them: the narrowest with a sign.
     fn bytes(&self) -> (Dtype, Vec<u8>) {
-        let least = self.values.iter().copied().min().unwrap_or(0);
-        let greatest = self.values.iter().copied().max().unwrap_or(0);
-        let fits = |bits: u32| least >> (bits - 1) >= -1 && greatest >> (bits - 1) <= 0;
         let each = |bytes: usize| {
             let of_each = self.values.iter();
             of_each
                 .flat_map(|v| v.to_le_bytes().into_iter().take(bytes))
                 .collect()
         };
-        match () {
-            () if fits(8) => (Dtype::I8, each(1)),
-            () if fits(16) => (Dtype::I16, each(2)),
-            () if fits(32) => (Dtype::I32, each(4)),
-            () => (Dtype::I64, each(8)),
+        match bits(&self.values) {
+            ..=8 => (Dtype::I8, each(1)),
+            9..=16 => (Dtype::I16, each(2)),
+            17..=32 => (Dtype::I32, each(4)),
+            _ => (Dtype::I64, each(8)),
         }
     }
+}
+
+/// Bits that integers need, sign included.
+fn bits(values: &[i64]) -> u32 {
+    let least = values.iter().copied().min().unwrap_or(0).min(-1);
+    let greatest = values.iter().copied().max().unwrap_or(0);
+    lowbit_formats::bits_of(least.into(), greatest.into())
 }
 
 impl Graph {
@@ -70,15 +73,15 @@ impl Graph {
                 &weights.values,
             ));
         }
+        let bias = match node.operator() {
+            Operator::Convolution(convolution) => convolution.bias.as_deref(),
+            Operator::Linear(linear) => linear.bias.as_deref(),
+            _ => None,
+        };
+        // In the sums' step, in as many bits as it needs.
+        let step = self.tensor(node.output()).numbers().step();
+        made.extend(bias.map(|b| parameter("bias", &[b.len()], step.numbers(bits(b)).ok(), b)));
         match node.operator() {
-            Operator::Convolution(convolution) => {
-                let bias = convolution.bias.as_deref();
-                made.extend(bias.map(|b| parameter("bias", &[b.len()], self.sums(node, b), b)));
-            }
-            Operator::Linear(linear) => {
-                let bias = linear.bias.as_deref();
-                made.extend(bias.map(|b| parameter("bias", &[b.len()], self.sums(node, b), b)));
-            }
             Operator::Requantize(requantize) => {
                 let shifts: Vec<i64> = requantize.shift.iter().map(|&s| s.into()).collect();
                 let parts = [
@@ -99,15 +102,6 @@ impl Graph {
             _ => {}
         }
         made
-    }
-
-    /// What a bias stands for: the sums' step, in as many bits as it needs.
-    fn sums(&self, node: &Node, bias: &[i64]) -> Option<Numbers> {
-        let least = bias.iter().copied().min().unwrap_or(0).min(-1);
-        let greatest = bias.iter().copied().max().unwrap_or(0);
-        let bits = lowbit_formats::bits_of(least.into(), greatest.into());
-        let step = self.tensor(node.output()).numbers().step();
-        step.numbers(bits).ok()
     }
 
     /// Integers and fraction lengths as text, a line for each tensor, and below it those that a node

@@ -193,6 +193,7 @@ impl QConfig {
         }
         self.check_share()?;
         self.check_operands()?;
+        self.check_accumulator_aware()?;
         let Some(accumulator) = &self.accumulator else {
             return Ok(());
         };
@@ -234,6 +235,21 @@ impl QConfig {
             return Err(Error::config(Slot::SHARE, message));
         }
         Ok(())
+    }
+
+    /// Whether a weight whose sums fit an accumulator was told of inputs as wide as they are.
+    fn check_accumulator_aware(&self) -> Result<(), Error> {
+        let (Some(QuantizerConfig::A2q(weight)), Some(input)) =
+            (self.get(Slot::WEIGHT), self.get(Slot::INPUT))
+        else {
+            return Ok(());
+        };
+        let (told, bits) = (weight.input_bits, input.bits());
+        if bits <= told {
+            return Ok(());
+        }
+        let message = format!("input_bits is {told}, beside an input of {bits} bits");
+        Err(Error::config(Slot::WEIGHT, message))
     }
 
     /// Whether the sums can be made of what weight and input are rounded to.
@@ -439,6 +455,21 @@ clamped = "pass"
 method = "dorefa-activation"
 bits = 2
 "#;
+
+    #[test]
+    fn a_bound_on_sums_knows_the_width_of_inputs() {
+        let checked = |bits: u32| {
+            let text = format!(
+                "weight = {{ method = \"a2q\", bits = 6, input_bits = 4 }}
+                input = {{ method = \"lsq\", bits = {bits} }}"
+            );
+            let config: QConfig = toml::from_str(&text).unwrap();
+            config.check().map_err(|error| error.to_string())
+        };
+        assert!(checked(3).is_ok() && checked(4).is_ok());
+        let told = checked(5).unwrap_err();
+        assert_eq!(told, "weight: input_bits is 4, beside an input of 5 bits");
+    }
 
     #[test]
     fn toml_has_a_table_per_slot_in_the_order_of_the_fields() {

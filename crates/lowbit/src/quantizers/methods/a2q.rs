@@ -350,7 +350,8 @@ mod tests {
             numbers(wide.composed(&v, None).unwrap()),
             [3.5, -3.5, 0.0, 2.0]
         );
-        // A norm of 4 in steps of 0.5 is 8: 8/6 of the distances, 2.67, -4, 0, 1.33.
+        // A norm of 4 in steps of 0.5 is 8: 8/6 of the distances, 2.67, -4, 0, 1.33. What is 4 but for
+        // the last bit is cut to 3.
         let narrow = quantizer(&config, 1, 0.5, 4.0);
         let found = numbers(narrow.composed(&v, None).unwrap());
         assert!((found[1] + 2.0).abs() <= 0.5, "{found:?}");
