@@ -27,6 +27,9 @@ const PACKED: usize = 128;
 /// Features of the input that a thread takes at a time, backward: four register tiles.
 const FEATURES: usize = 48;
 
+/// Numbers of the gradient that a thread rounds at a time.
+const ROUNDED: usize = 1 << 12;
+
 /// Rows whose input and gradient stay in the first cache while the weight is differentiated.
 const STRIP: usize = 128;
 
@@ -203,14 +206,15 @@ pub struct Wanted<'a> {
 }
 
 /// The gradients of [`forward`], given `gradient`, that of its output, `[rows][out]`. Returns the
-/// sums of what the two `rounding_backwards` returned, for the input and for the weight.
+/// sums of what the two `rounding_backwards` returned, for the input and for the weight. `roundings` are
+/// those of the input, the weight and `gradient`.
 ///
 /// # Panics
 /// Where a slice is not as long as `shape` says.
 pub fn backward(
     shape: &Shape,
     [input, weight, gradient]: [&[f32]; 3],
-    roundings: [Option<RoundSlice>; 2],
+    roundings: [Option<RoundSlice>; 3],
     rounding_backwards: [Option<RoundingBackward>; 2],
     wanted: Wanted,
 ) -> [Learned; 2] {
@@ -218,6 +222,8 @@ pub fn backward(
     assert_eq!(input.len(), shape.rows * inputs);
     assert_eq!(weight.len(), inputs * outputs);
     assert_eq!(gradient.len(), shape.rows * outputs);
+    let rounded = roundings[2].map(|round| rounded(gradient, round));
+    let gradient = rounded.as_deref().unwrap_or(gradient);
     if let Some(bias) = wanted.bias {
         add_rows(gradient, bias);
     }
@@ -234,7 +240,7 @@ pub fn backward(
     let strips = Strips {
         shape,
         input,
-        roundings,
+        roundings: [roundings[0], roundings[1]],
         of_weight: rounding_backwards[1],
         exchanged: wanted.input.is_some().then(|| Exchanged {
             panels: row_panels(gradient, outputs),
@@ -252,6 +258,16 @@ pub fn backward(
     };
     let to_input = exchange(shape, &by_feature, input, rounding_backwards[0], to_input);
     [to_input, to_weight]
+}
+
+/// The numbers rounded, in another place.
+fn rounded(numbers: &[f32], round: RoundSlice) -> Scratch {
+    let mut rounded = scratch::take(numbers.len());
+    let parts = rounded
+        .par_chunks_mut(ROUNDED)
+        .zip(numbers.par_chunks(ROUNDED));
+    parts.for_each(|(rounded, numbers)| round(numbers, rounded));
+    rounded
 }
 
 /// The sum of the rows.

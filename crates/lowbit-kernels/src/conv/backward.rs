@@ -33,7 +33,8 @@ pub struct Wanted<'a> {
 
 /// The gradients of [`forward`](super::forward), given `gradient`, that of its output: of the weight
 /// (as the weight is stored), of the bias (both empty where not wanted), and the sums of what the two
-/// `rounding_backwards` returned, for the input and for the weight.
+/// `rounding_backwards` returned, for the input and for the weight. `roundings` are those of the input,
+/// the weight and `gradient`, each made as the numbers are read.
 ///
 /// # Panics
 /// Where the shape is not [supported](Shape::is_supported), or a slice is not as long as it says.
@@ -42,7 +43,7 @@ pub fn backward(
     input: &[f32],
     weight: &[f32],
     gradient: &[f32],
-    roundings: [Option<RoundSlice>; 2],
+    roundings: [Option<RoundSlice>; 3],
     rounding_backwards: [Option<RoundingBackward>; 2],
     wanted: Wanted,
 ) -> (Vec<f32>, Vec<f32>, [Learned; 2]) {
@@ -98,7 +99,8 @@ struct Groups<'a> {
     shape: &'a Shape,
     forward: Forward,
     transposed: Transposed,
-    roundings: [Option<RoundSlice<'a>>; 2],
+    /// Of the input, the weight and the gradient.
+    roundings: [Option<RoundSlice<'a>>; 3],
     /// Of the input.
     of_input: Option<RoundingBackward<'a>>,
     sums_tiles: SumsTiles,
@@ -113,7 +115,7 @@ impl<'a> Groups<'a> {
     fn new(
         shape: &'a Shape,
         weight: &[f32],
-        roundings: [Option<RoundSlice<'a>>; 2],
+        roundings: [Option<RoundSlice<'a>>; 3],
         of_input: Option<RoundingBackward<'a>>,
     ) -> Self {
         let forward = Forward::new(shape);
@@ -180,10 +182,20 @@ impl<'a> Groups<'a> {
         let mut total = Learned::default();
         let mut packed_gradients = scratch::take(self.stack * self.transposed.packing.len());
         let mut packed = scratch::take(self.stack * self.forward.packing.len());
+        let rounding = self.roundings[2];
+        let mut rounded = rounding.map(|_| scratch::take(self.stack * shape.output_image()));
         let inputs = input.chunks(self.stack * shape.input_image());
         let gradients = gradient.chunks(self.stack * shape.output_image());
         for (index, (input, gradient)) in inputs.zip(gradients).enumerate() {
             let images = input.len() / shape.input_image();
+            let gradient = match (rounding, &mut rounded) {
+                (Some(round), Some(rounded)) => {
+                    let rounded = &mut rounded[..gradient.len()];
+                    round(gradient, rounded);
+                    &*rounded
+                }
+                _ => gradient,
+            };
             let packed_gradients = &mut packed_gradients[..images * self.transposed.packing.len()];
             // It is packed for the sums over it; without them, it can be read where it is.
             let as_it_is = match to.input {

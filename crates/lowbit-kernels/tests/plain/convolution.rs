@@ -74,10 +74,11 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
     let weight = random.numbers(shape.channels[1] * filter);
     let bias = random.chance().then(|| random.numbers(shape.channels[1]));
     let grad = random.numbers(pixels(shape.output) * shape.channels[1]);
-    let rounded = [random.chance(), random.chance()];
+    let rounded = [random.chance(), random.chance(), random.chance()];
     let case = format!("{shape:?}, rounded {rounded:?}");
     let roundings = rounded.map(|rounded| rounded.then_some(&round_slice as RoundSlice));
-    let backwards = rounded.map(|rounded| rounded.then_some(&round_backward as RoundingBackward));
+    let backwards = [rounded[0], rounded[1]]
+        .map(|rounded| rounded.then_some(&round_backward as RoundingBackward));
     let read = |numbers: &[f32], rounded: bool| match rounded {
         true => numbers.iter().copied().map(round).collect(),
         false => numbers.to_vec(),
@@ -95,10 +96,17 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
     let mut expected: Vec<f64> = (0..grad.len()).map(bias_of).collect();
     each(shape, |i, w, o| expected[o] += read_x[i] * read_weight[w]);
     let mut output = vec![f32::NAN; grad.len()];
-    conv::forward(shape, &x, &weight, bias.as_deref(), roundings, &mut output);
+    conv::forward(
+        shape,
+        &x,
+        &weight,
+        bias.as_deref(),
+        [roundings[0], roundings[1]],
+        &mut output,
+    );
     assert_eq!(output, narrow(expected), "output of {case}");
 
-    let g = wide(&grad);
+    let g = wide(&read(&grad, rounded[2]));
     let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
     each(shape, |i, w, o| {
         dx[i] += g[o] * read_weight[w];

@@ -22,17 +22,25 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
     let weight = random.numbers(inputs * outputs);
     let bias = random.chance().then(|| random.numbers(outputs));
     let grad = random.numbers(shape.rows * outputs);
-    let rounded = [random.chance(), random.chance()];
+    let rounded = [random.chance(), random.chance(), random.chance()];
     let case = format!("{shape:?}, rounded {rounded:?}");
     let roundings = rounded.map(|rounded| rounded.then_some(&round_slice as RoundSlice));
-    let backwards = rounded.map(|rounded| rounded.then_some(&round_backward as RoundingBackward));
+    let backwards = [rounded[0], rounded[1]]
+        .map(|rounded| rounded.then_some(&round_backward as RoundingBackward));
     let read = |x: f32, rounded: bool| f64::from(if rounded { round(x) } else { x });
     let read_x = |row: usize, i: usize| read(x[row * inputs + i], rounded[0]);
     let read_weight = |i: usize, o: usize| read(weight[i * outputs + o], rounded[1]);
-    let g = |row: usize, o: usize| f64::from(grad[row * outputs + o]);
+    let g = |row: usize, o: usize| read(grad[row * outputs + o], rounded[2]);
 
     let mut output = vec![f32::NAN; grad.len()];
-    linear::forward(shape, &x, &weight, bias.as_deref(), roundings, &mut output);
+    linear::forward(
+        shape,
+        &x,
+        &weight,
+        bias.as_deref(),
+        [roundings[0], roundings[1]],
+        &mut output,
+    );
     for (at, made) in output.iter().enumerate() {
         let (row, o) = (at / outputs, at % outputs);
         let products = (0..inputs).map(|i| read_x(row, i) * read_weight(i, o));

@@ -6,7 +6,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
 use crate::config::{Describe, Description, QConfig};
-use crate::ops::{self, Operand};
+use crate::ops;
 use crate::quantizers::{Channels, Parameters, Quantizers, Sums};
 
 /// Configuration of a [`Linear`]; the fields of `burn::nn::LinearConfig` (row layout), and what is
@@ -99,14 +99,13 @@ impl Linear {
     /// - `input`: `[..., d_input]`
     /// - result: `[..., d_output]`
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let output = self.quantizers.accumulate(
+        self.quantizers.product(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias.as_ref().map(|bias| bias.val()),
             self.sums(D - 1),
-            |input, weight, bias| self.product(input, weight, bias),
-        );
-        self.quantizers.output(output)
+            |operands| ops::linear_of(operands, self.quantizers.sums()),
+        )
     }
 
     /// Weight and bias, for [`forward_with`](Self::forward_with).
@@ -121,30 +120,17 @@ impl Linear {
         input: Tensor<D>,
         parameters: &Parameters<2>,
     ) -> Tensor<D> {
-        let output = self.quantizers.accumulate_with(
+        self.quantizers.product_with(
             self.quantizers.input(input),
             parameters,
             self.sums(D - 1),
-            |input, weight, bias| self.product(input, weight, bias),
-        );
-        self.quantizers.output(output)
+            |operands| ops::linear_of(operands, self.quantizers.sums()),
+        )
     }
 
     fn sums(&self, axis: usize) -> Sums {
         let [d_input, _] = self.weight.dims();
         Sums::new(d_input, axis)
-    }
-
-    fn product<const D: usize>(
-        &self,
-        input: Operand<D>,
-        weight: Operand<2>,
-        bias: Option<Operand<1>>,
-    ) -> Tensor<D> {
-        match self.quantizers.sums() {
-            None => ops::linear(input, weight, bias),
-            Some(sums) => ops::linear_with_sums(input, weight, bias, sums),
-        }
     }
 }
 

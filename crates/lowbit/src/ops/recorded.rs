@@ -72,6 +72,7 @@ impl Meaning {
             product: Conv2d(options),
             quantizations,
             has_bias,
+            ..
         }) = operator.get()
         {
             let kind = ProductKind::Conv2d(options);
@@ -85,6 +86,7 @@ impl Meaning {
             product: Linear,
             quantizations,
             has_bias,
+            ..
         }) = operator.get()
         {
             let kind = ProductKind::Linear;

@@ -1,5 +1,9 @@
 //! The quantizers of one layer.
 
+mod products;
+
+pub(crate) use products::Parameters;
+
 use std::fmt;
 
 use burn::module::{
@@ -9,12 +13,12 @@ use burn::module::{
 use burn::tensor::{Device, Tensor};
 use lowbit_formats::{Accumulation, Rounding};
 
-use crate::ops::{Operand, ProductSums};
+use crate::ops::{GradientQuantization, Operand, ProductSums, quantize_gradient};
 use crate::quantizers::lower::with_pending;
-use crate::quantizers::methods::{Accumulator, Draws, Of, Quantizer, Sums};
+use crate::quantizers::methods::{Accumulator, Draws, Of, Quantizer};
 use crate::quantizers::shared_scale::SharedScale;
 use crate::quantizers::slot::{PerSlot, Slot};
-use crate::quantizers::watch::{Signs, is_measuring, observe, tap};
+use crate::quantizers::watch::{Signs, observe, tap};
 
 /// The quantizers of a layer, by slot. A slot without one costs nothing.
 ///
@@ -38,20 +42,6 @@ pub struct Quantizers {
 struct LayerSums {
     accumulation: Accumulation,
     draws: Draws,
-}
-
-/// Weight and bias of a layer that makes several sums with them in one pass: the weight is quantized
-/// once, and of each the slot `gradient` quantizes the whole gradient, not each sum's part. The bias is
-/// rounded for each sum, whose step may be another.
-#[derive(Debug)]
-pub(crate) struct Parameters<const W: usize> {
-    /// How the weight is quantized tells the step of the sums.
-    weight: Operand<W>,
-    quantized: Tensor<W>,
-    /// What it is rounded to may depend on the input.
-    bias: Option<Tensor<1>>,
-    /// While it is there, the bias has the scale that it shares.
-    _scale: Option<SharedScale>,
 }
 
 impl Default for Quantizers {
@@ -132,8 +122,9 @@ impl Quantizers {
 
     /// A parameter of the layer, as an operand.
     pub fn parameter<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Operand<D> {
-        let x = self.on_the_way_back(Slot::GRADIENT, x);
-        self.seen_operand(slot, x, Of::Parameter(None))
+        let gradient = self.gradient(Slot::GRADIENT, &x.device());
+        let operand = self.seen_operand(slot, x, Of::Parameter(None));
+        operand.with_own_gradient(gradient)
     }
 
     /// The layer's input, as an operand.
@@ -146,8 +137,8 @@ impl Quantizers {
         if !self.awaits_scale(Slot::WEIGHT) {
             return self.parameter(Slot::WEIGHT, weight);
         }
-        let weight = self.on_the_way_back(Slot::GRADIENT, weight);
-        self.tap(Slot::WEIGHT, weight).into()
+        let gradient = self.gradient(Slot::GRADIENT, &weight.device());
+        Operand::from(self.tap(Slot::WEIGHT, weight)).with_own_gradient(gradient)
     }
 
     /// The scale that a parameter alone would have, `max |x| / (2^(bits - 1) - 1)`, if its slot is one
@@ -208,130 +199,30 @@ impl Quantizers {
         self.parameter(Slot::BIAS, bias)
     }
 
-    /// The layer's result: the sum that `sum` computes from the operands, saturated to
-    /// the accumulator's width, plus bias. Without an accumulator that can saturate, `sum` adds the
-    /// bias itself.
-    ///
-    /// Where weight and input are integers times powers of two, a bias with a trained threshold is
-    /// rounded to no finer a step than `s_input s_weight`, the sum's, so that sum and bias together
-    /// are an integer of the accumulator (Jain et al., arXiv 1903.08066, section 4.3).
-    pub fn accumulate<const I: usize, const W: usize, const O: usize>(
-        &self,
-        input: Operand<I>,
-        weight: Operand<W>,
-        bias: Option<Tensor<1>>,
-        sums: Sums,
-        sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
-    ) -> Tensor<O> {
-        let (weight, _scale) = self.sharing(weight, bias.as_ref());
-        let bias = bias.map(|bias| self.on_the_way_back(Slot::GRADIENT, bias));
-        self.sum_of(input, weight, bias, sums, sum)
-    }
-
-    /// Weight and bias, for several sums of one pass.
-    pub(crate) fn parameters<const W: usize>(
-        &self,
-        weight: Tensor<W>,
-        bias: Option<Tensor<1>>,
-    ) -> Parameters<W> {
-        let (weight, scale) = self.sharing(self.weight(weight), bias.as_ref());
-        Parameters {
-            quantized: weight.clone().quantized(),
-            weight,
-            bias: bias.map(|bias| self.on_the_way_back(Slot::GRADIENT, bias)),
-            _scale: scale,
-        }
-    }
-
-    /// [`accumulate`](Self::accumulate) with such a weight and bias.
-    pub(crate) fn accumulate_with<const I: usize, const W: usize, const O: usize>(
-        &self,
-        input: Operand<I>,
-        parameters: &Parameters<W>,
-        sums: Sums,
-        sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
-    ) -> Tensor<O> {
-        let (weight, bias) = (parameters.weight.clone(), parameters.bias.clone());
-        let quantized = parameters.quantized.clone();
-        let of_quantized = |input, _: Operand<W>, bias| sum(input, quantized.into(), bias);
-        self.sum_of(input, weight, bias, sums, of_quantized)
-    }
-
-    /// The sum of an input's products with a weight whose scale is known, and a bias whose gradient is
-    /// quantized.
-    fn sum_of<const I: usize, const W: usize, const O: usize>(
-        &self,
-        input: Operand<I>,
-        weight: Operand<W>,
-        bias: Option<Tensor<1>>,
-        sums: Sums,
-        sum: impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O>,
-    ) -> Tensor<O> {
-        let counted = self.accumulator.is_some() || self.slots.get(Slot::BIAS).is_some();
-        let step = counted.then(|| sums.step(&input, &weight)).flatten();
-        let bias =
-            bias.map(|bias| self.seen_operand(Slot::BIAS, bias, Of::Parameter(step.as_ref())));
-        let Some((accumulator, step)) = self.accumulator.as_ref().zip(step) else {
-            return sum(input, weight, bias);
-        };
-        let measured = is_measuring() && accumulator.switch.is_on();
-        let saturation = accumulator.saturation(&step);
-        if saturation.is_none() && !measured {
-            return sum(input, weight, bias);
-        }
-        let sum = sum(input, weight, None);
-        let whole = measured.then(|| sum.clone());
-        let saturated = match saturation {
-            Some(saturation) => saturation.apply(sum, sums.axis),
-            None => sum,
-        };
-        if let Some(whole) = whole {
-            accumulator.measure(&step, sums.axis, &whole, &saturated);
-        }
-        match bias.map(Operand::quantized) {
-            Some(bias) => {
-                let mut shape = [1; O];
-                shape[sums.axis] = bias.dims()[0];
-                saturated + bias.reshape(shape)
-            }
-            None => saturated,
-        }
-    }
-
-    /// The weight with the scale that it shares, and what gives the bias the same; the operand as it is
-    /// where they share none, or one that is known.
-    fn sharing<const D: usize>(
-        &self,
-        weight: Operand<D>,
-        bias: Option<&Tensor<1>>,
-    ) -> (Operand<D>, Option<SharedScale>) {
-        if !self.awaits_scale(Slot::WEIGHT) {
-            return (weight, None);
-        }
-        let weight = weight.quantized();
-        let of_bias = bias.and_then(|bias| self.own_scale(Slot::BIAS, bias));
-        let scale = self.share([self.own_scale(Slot::WEIGHT, &weight), of_bias]);
-        let weight = self.operand(Slot::WEIGHT, weight, Of::Parameter(None));
-        // It was seen when it came, before anything was known of its scale.
-        tap::read(self.identity.id, Slot::WEIGHT, &weight);
-        (weight, scale)
-    }
-
     /// The layer's output, quantized; on the way back, the error that reaches it.
     pub fn output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
+        let y = self.quantized_output(y);
+        self.on_the_way_back(Slot::ERROR, y)
+    }
+
+    fn quantized_output<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
         let never_negative = observe::makes(self.identity.id, self.signs, &y);
         let quantized = self.operand(Slot::OUTPUT, y, Of::Batch { never_negative });
-        let quantized = quantized.quantized();
-        let output = self.tap(Slot::OUTPUT, quantized);
-        self.on_the_way_back(Slot::ERROR, output)
+        self.tap(Slot::OUTPUT, quantized.quantized())
     }
 
     /// The tensor; the quantizer in that slot quantizes its gradient on the way back.
     pub(crate) fn on_the_way_back<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Tensor<D> {
-        match self.slots.get(slot) {
-            Some(quantizer) => quantizer.on_the_way_back(x),
-            None => x,
-        }
+        let gradient = self.gradient(slot, &x.device());
+        quantize_gradient(x, gradient)
+    }
+
+    /// What the quantizer in that slot does to the gradient of a tensor there.
+    fn gradient(&self, slot: &str, device: &Device) -> GradientQuantization {
+        let quantizer = self.slots.get(slot);
+        quantizer.map_or_else(GradientQuantization::default, |quantizer| {
+            quantizer.on_the_way_back(device)
+        })
     }
 
     fn tap<const D: usize>(&self, slot: &str, x: Tensor<D>) -> Tensor<D> {

@@ -158,6 +158,45 @@ fn every_layer_rounds_the_error_that_reaches_it_and_its_gradients() {
     );
 }
 
+/// The products round error and gradients themselves, where operands are quantized with a way back of
+/// their own and where they are not; groups have no kernels of ours, and what is rounded after the sum
+/// or at random is a pass of its own.
+#[test]
+fn products_round_the_error_and_the_gradients_of_quantized_operands() {
+    let device = &Device::flex().autodiff();
+    let both_ways = |format: &str| {
+        QuantizerConfig::Format(FormatQuantizerConfig {
+            backward: Some("e4m3".parse().unwrap()),
+            ..quantizer(format)
+        })
+    };
+    let operands = QConfig::new()
+        .with("input", both_ways("fixed(6,3)"))
+        .with("weight", both_ways("fixed(5,4)"))
+        .with("bias", slot("fixed(8,6)"));
+    let with_output = operands.clone().with("output", slot("fixed(8,4)"));
+    let blocks = operands.clone().with("weight", slot("bfp(6)"));
+    for quantization in [operands, with_output, blocks] {
+        macro_rules! check {
+            ($config:expr, $shape:expr) => {
+                check(
+                    $config.with_quantization(quantization.clone()),
+                    |c| c.init(device),
+                    |l, x| l.forward(x),
+                    $shape,
+                )
+            };
+        }
+        check!(nn::LinearConfig::new(37, 21), [19, 37]);
+        check!(nn::Conv1dConfig::new(2, 4, 3), [2, 2, 7]);
+        check!(nn::Conv2dConfig::new([3, 20], [3, 3]), [5, 3, 9, 8]);
+        check!(nn::Conv2dConfig::new([20, 5], [1, 1]), [3, 20, 6, 5]);
+        let strided = nn::Conv2dConfig::new([4, 6], [3, 3]).with_stride([2, 2]);
+        check!(strided.clone(), [3, 4, 9, 8]);
+        check!(strided.with_groups(2), [3, 4, 9, 8]);
+    }
+}
+
 /// A normalization and its rectifier are two layers where the error between them is rounded.
 #[test]
 fn the_error_between_a_normalization_and_its_rectifier_is_rounded() {

@@ -150,17 +150,13 @@ impl Conv1d {
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
         let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
         let options = parts.options(size);
-        let output = self.quantizers.accumulate(
+        self.quantizers.product(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias.as_ref().map(|bias| bias.val()),
             parts.sums(),
-            |input, weight, bias| match self.quantizers.sums() {
-                None => ops::conv1d(input, weight, bias, options),
-                Some(sums) => ops::conv1d_with_sums(input, weight, bias, options, sums),
-            },
-        );
-        self.quantizers.output(output)
+            |operands| ops::conv1d_of(operands, options, self.quantizers.sums()),
+        )
     }
 
     fn parts(&self) -> ConvParts<1> {

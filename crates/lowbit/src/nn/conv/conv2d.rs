@@ -3,14 +3,13 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::conv::parts::ConvParts;
 use crate::nn::window::{Padding, Window};
-use crate::ops::{self, Operand};
+use crate::ops;
 use crate::quantizers::Quantizers;
 
 /// Configuration of a [`Conv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
@@ -136,20 +135,6 @@ impl Describe for Conv2dConfig {
     }
 }
 
-/// The convolution with the sums that its layer makes.
-pub(crate) fn convolve(
-    quantizers: &Quantizers,
-    input: Operand<4>,
-    weight: Operand<4>,
-    bias: Option<Operand<1>>,
-    options: ConvOptions<2>,
-) -> Tensor<4> {
-    match quantizers.sums() {
-        None => ops::conv2d(input, weight, bias, options),
-        Some(sums) => ops::conv2d_with_sums(input, weight, bias, options, sums),
-    }
-}
-
 impl Conv2d {
     /// Applies the layer.
     ///
@@ -159,14 +144,13 @@ impl Conv2d {
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
         let options = parts.options(size);
-        let output = self.quantizers.accumulate(
+        self.quantizers.product(
             self.quantizers.input(input),
             self.quantizers.weight(self.weight.val()),
             self.bias.as_ref().map(|bias| bias.val()),
             parts.sums(),
-            |input, weight, bias| convolve(&self.quantizers, input, weight, bias, options),
-        );
-        self.quantizers.output(output)
+            |operands| ops::conv2d_of(operands, options, self.quantizers.sums()),
+        )
     }
 
     pub(crate) fn parts(&self) -> ConvParts<2> {

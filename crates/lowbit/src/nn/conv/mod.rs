@@ -11,8 +11,6 @@ mod parts;
 mod shift_adder2d;
 mod shift_conv2d;
 
-pub(crate) use conv2d::convolve;
-
 pub use adder2d::{Adder2d, Adder2dConfig};
 pub use conv_transpose1d::{ConvTranspose1d, ConvTranspose1dConfig};
 pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dConfig};

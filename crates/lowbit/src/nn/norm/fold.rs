@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::config::Fold;
 use crate::nn::activation::Relu;
-use crate::nn::conv::{Conv2d, convolve};
+use crate::nn::conv::Conv2d;
 use crate::nn::norm::BatchNorm;
 use crate::ops;
 
@@ -108,14 +108,13 @@ fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
         norm.running(&device)
     };
     let (weight, bias) = normalization.fold(weight, bias);
-    let output = conv.quantizers.accumulate(
+    conv.quantizers.product(
         x,
         conv.quantizers.weight(weight),
         Some(bias),
         parts.sums(),
-        |x, weight, bias| convolve(&conv.quantizers, x, weight, bias, options),
-    );
-    conv.quantizers.output(output)
+        |operands| ops::conv2d_of(operands, options, conv.quantizers.sums()),
+    )
 }
 
 #[cfg(test)]

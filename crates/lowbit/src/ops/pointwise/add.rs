@@ -10,7 +10,7 @@ use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, padded};
 use crate::ops::backend::profile::timed;
-use crate::ops::quantization::operand::{OperandGradients, QuantizedOperand};
+use crate::ops::quantization::operand::{GradientRoundings, OperandGradients, QuantizedOperand};
 use crate::ops::quantization::pointwise::Sums;
 use crate::ops::quantization::{Operand, OperandQuantization, PreparedQuantization};
 use lowbit_kernels::elementwise::update;
@@ -110,6 +110,7 @@ impl Add {
                 tensor: operands[i].take()?,
                 quantization,
                 parameters: parameters.by_ref().take(count).collect(),
+                gradients: GradientRoundings::default(),
             })
         })
     }

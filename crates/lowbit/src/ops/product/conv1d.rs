@@ -8,9 +8,8 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
 use super::conv2d::Conv2d;
-use crate::ops::product::{self, ProductSums, accumulated};
+use crate::ops::product::{self, Operands, Parts, ProductSums, accumulated};
 use crate::ops::quantization::Operand;
-use crate::ops::quantization::operand::OperandParts;
 
 /// One-dimensional convolution (cross-correlation) of quantized operands.
 ///
@@ -28,8 +27,7 @@ pub fn conv1d(
     bias: Option<Operand<1>>,
     options: ConvOptions<1>,
 ) -> Tensor<3> {
-    let [input, weight] = [input, weight].map(one_pixel_high);
-    product::product(Conv2d(one_row(options)), input, weight, bias).squeeze_dim(2)
+    conv1d_of(Operands::new(input, weight, bias), options, None)
 }
 
 /// [`conv1d`] whose sums are made as `sums` says, as
@@ -44,9 +42,25 @@ pub fn conv1d_with_sums(
     options: ConvOptions<1>,
     sums: impl Into<ProductSums>,
 ) -> Tensor<3> {
-    let [input, weight] = [input, weight].map(one_pixel_high);
-    let convolution = accumulated::Convolution::new(options, sums);
-    product::product(convolution, input, weight, bias).squeeze_dim(2)
+    conv1d_of(
+        Operands::new(input, weight, bias),
+        options,
+        Some(sums.into()),
+    )
+}
+
+/// The convolution of operands, with sums as they are said or in float.
+pub(crate) fn conv1d_of(
+    operands: Operands<3, 3>,
+    options: ConvOptions<1>,
+    sums: Option<ProductSums>,
+) -> Tensor<3> {
+    let parts = one_pixel_high(operands.into_parts());
+    let output = match sums {
+        None => product::product(Conv2d(one_row(options)), parts),
+        Some(sums) => product::product(accumulated::Convolution::new(options, sums), parts),
+    };
+    output.squeeze_dim(2)
 }
 
 /// The options of images of one row.
@@ -59,17 +73,13 @@ fn one_row(options: ConvOptions<1>) -> ConvOptions<2> {
     }
 }
 
-/// The operand with a height of one. What looks at dimensions or at several numbers at a time
-/// quantizes before that.
-pub(super) fn one_pixel_high(operand: Operand<3>) -> OperandParts<4> {
-    let OperandParts {
-        tensor,
-        quantization,
-        parameters,
-    } = operand.into_parts();
-    OperandParts {
-        tensor: tensor.unsqueeze_dim(2),
-        quantization,
-        parameters,
+/// The operands with a height of one. What looks at dimensions or at several numbers at a time was done
+/// before that.
+pub(super) fn one_pixel_high(parts: Parts<3, 3>) -> Parts<4, 4> {
+    Parts {
+        input: parts.input.with(|input| input.unsqueeze_dim(2)),
+        weight: parts.weight.with(|weight| weight.unsqueeze_dim(2)),
+        bias: parts.bias,
+        error: parts.error,
     }
 }

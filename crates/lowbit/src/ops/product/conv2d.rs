@@ -9,8 +9,10 @@ use burn::tensor::{DType, Shape, Tensor};
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::profile::counted;
-use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
-use crate::ops::quantization::{Operand, PreparedQuantization};
+use crate::ops::product::{
+    self, ComposedProduct, FlexProduct, Operands, Passes, ProductSums, ToOperands, accumulated,
+};
+use crate::ops::quantization::Operand;
 use lowbit_kernels::conv as kernel;
 use lowbit_kernels::packing::Learned;
 
@@ -30,8 +32,20 @@ pub fn conv2d(
     bias: Option<Operand<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
-    let (input, weight) = (input.into_parts(), weight.into_parts());
-    product::product(Conv2d(options), input, weight, bias)
+    conv2d_of(Operands::new(input, weight, bias), options, None)
+}
+
+/// The convolution of operands, with sums as they are said or in float.
+pub(crate) fn conv2d_of(
+    operands: Operands<4, 4>,
+    options: ConvOptions<2>,
+    sums: Option<ProductSums>,
+) -> Tensor<4> {
+    let parts = operands.into_parts();
+    match sums {
+        None => product::product(Conv2d(options), parts),
+        Some(sums) => product::product(accumulated::Convolution::new(options, sums), parts),
+    }
 }
 
 /// The product, with its options.
@@ -113,7 +127,7 @@ impl FlexProduct for Conv2d {
         &self,
         shape: kernel::Shape,
         [input, weight]: [FlexTensor; 2],
-        prepared: &[PreparedQuantization; 2],
+        passes: &Passes,
         bias: Option<FlexTensor>,
     ) -> FlexTensor {
         let x = flex::channels_last(input);
@@ -128,13 +142,13 @@ impl FlexProduct for Conv2d {
         let layout = flex::channels_last_layout(&output);
         let mut output = Buffer::new(layout.num_elements());
         counted("conv2d", shape.operations(), || {
-            product::with_passes(prepared, |roundings, _| {
+            passes.run(|[of_input, of_weight, _], _| {
                 kernel::forward(
                     &shape,
                     x.storage(),
                     weight.storage(),
                     bias.as_deref(),
-                    roundings,
+                    [of_input, of_weight],
                     &mut output,
                 );
             });
@@ -146,7 +160,7 @@ impl FlexProduct for Conv2d {
         &self,
         shape: kernel::Shape,
         [input, weight]: [FlexTensor; 2],
-        prepared: &[PreparedQuantization; 2],
+        passes: &Passes,
         grad: FlexTensor,
         [of_input, of_weight, of_bias]: [bool; 3],
     ) -> (ToOperands<Flex>, [Learned; 2]) {
@@ -157,7 +171,7 @@ impl FlexProduct for Conv2d {
         let gradients = usize::from(of_input) + usize::from(of_weight);
         let operations = gradients as f64 * shape.operations();
         let (weights, bias, sums) = counted("conv2d backward", operations, || {
-            product::with_passes(prepared, |roundings, unroundings| {
+            passes.run(|roundings, unroundings| {
                 kernel::backward(
                     &shape,
                     x.storage(),

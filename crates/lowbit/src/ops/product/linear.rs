@@ -8,9 +8,11 @@ use burn::tensor::{DType, Shape, Tensor};
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::profile::counted;
-use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
-use crate::ops::quantization::operand::OperandParts;
-use crate::ops::quantization::{Operand, PreparedQuantization};
+use crate::ops::product::{
+    self, ComposedProduct, FlexProduct, Operands, Parts, Passes, ProductSums, ToOperands,
+    accumulated,
+};
+use crate::ops::quantization::Operand;
 use lowbit_kernels::linear as kernel;
 use lowbit_kernels::packing::Learned;
 
@@ -29,26 +31,29 @@ pub fn linear<const D: usize>(
     weight: Operand<2>,
     bias: Option<Operand<1>>,
 ) -> Tensor<D> {
-    rows_product(Linear, input, weight, bias)
+    linear_of(Operands::new(input, weight, bias), None)
 }
 
-/// The product of a matrix with each row of an input of any rank.
-pub(super) fn rows_product<const D: usize>(
-    of_matrices: impl FlexProduct,
-    input: Operand<D>,
-    weight: Operand<2>,
-    bias: Option<Operand<1>>,
+/// The product of operands, with sums as they are said or in float: of the weight with each row of an
+/// input of any rank.
+pub(crate) fn linear_of<const D: usize>(
+    operands: Operands<D, 2>,
+    sums: Option<ProductSums>,
 ) -> Tensor<D> {
-    let (input, weight) = (input.into_parts(), weight.into_parts());
-    let mut dims = input.tensor.dims();
-    let [d_input, d_output] = weight.tensor.dims();
+    let parts = operands.into_parts();
+    let mut dims = parts.input.tensor.dims();
+    let [d_input, d_output] = parts.weight.tensor.dims();
     let rows: usize = dims[..D - 1].iter().product();
-    let input = OperandParts::<2> {
-        tensor: input.tensor.reshape([rows, d_input]),
-        quantization: input.quantization,
-        parameters: input.parameters,
+    let parts = Parts {
+        input: parts.input.with(|input| input.reshape([rows, d_input])),
+        weight: parts.weight,
+        bias: parts.bias,
+        error: parts.error,
     };
-    let output = product::product(of_matrices, input, weight, bias);
+    let output = match sums {
+        None => product::product(Linear, parts),
+        Some(sums) => product::product(accumulated::Linear(sums), parts),
+    };
     dims[D - 1] = d_output;
     output.reshape(dims)
 }
@@ -108,7 +113,7 @@ impl FlexProduct for Linear {
         &self,
         shape: kernel::Shape,
         [input, weight]: [FlexTensor; 2],
-        prepared: &[PreparedQuantization; 2],
+        passes: &Passes,
         bias: Option<FlexTensor>,
     ) -> FlexTensor {
         let (x, weight) = (flex::contiguous(input), flex::contiguous(weight));
@@ -116,13 +121,13 @@ impl FlexProduct for Linear {
         let layout = Layout::contiguous(Shape::new([shape.rows, shape.features[1]]));
         let mut output = Buffer::new(layout.num_elements());
         counted("linear", shape.operations(), || {
-            product::with_passes(prepared, |roundings, _| {
+            passes.run(|[of_input, of_weight, _], _| {
                 kernel::forward(
                     &shape,
                     x.storage(),
                     weight.storage(),
                     bias.as_deref(),
-                    roundings,
+                    [of_input, of_weight],
                     &mut output,
                 );
             });
@@ -134,7 +139,7 @@ impl FlexProduct for Linear {
         &self,
         shape: kernel::Shape,
         [input, weight]: [FlexTensor; 2],
-        prepared: &[PreparedQuantization; 2],
+        passes: &Passes,
         grad: FlexTensor,
         [of_input, of_weight, of_bias]: [bool; 3],
     ) -> (ToOperands<Flex>, [Learned; 2]) {
@@ -148,7 +153,7 @@ impl FlexProduct for Linear {
         let gradients = [&input, &weights].into_iter().flatten().count();
         let operations = gradients as f64 * shape.operations();
         let sums = counted("linear backward", operations, || {
-            product::with_passes(prepared, |roundings, unroundings| {
+            passes.run(|roundings, unroundings| {
                 kernel::backward(
                     &shape,
                     [x.storage(), weight.storage(), grad.storage()],

@@ -14,12 +14,13 @@ pub use accumulated::{
 };
 pub use adder::{AdderOptions, adder2d};
 pub use conv_transpose::{conv_transpose1d, conv_transpose2d, conv_transpose3d};
+pub(crate) use conv1d::conv1d_of;
 pub use conv1d::{conv1d, conv1d_with_sums};
-pub(crate) use conv2d::Conv2d;
 pub use conv2d::conv2d;
+pub(crate) use conv2d::{Conv2d, conv2d_of};
 pub use conv3d::conv3d;
-pub(crate) use linear::Linear;
 pub use linear::linear;
+pub(crate) use linear::{Linear, linear_of};
 
 use std::fmt::Debug;
 
@@ -30,8 +31,12 @@ use burn::tensor::Tensor;
 
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, padded};
-use crate::ops::quantization::operand::{OperandGradients, OperandParts, QuantizedOperand};
-use crate::ops::quantization::{Operand, OperandQuantization, PreparedQuantization};
+use crate::ops::quantization::operand::{
+    GradientRoundings, OperandGradients, OperandParts, PreparedOperand, QuantizedOperand,
+    round_gradient,
+};
+use crate::ops::quantization::pointwise::Prepared;
+use crate::ops::quantization::{FakeQuantize, Operand, OperandQuantization, PreparedFormat};
 use lowbit_kernels::packing::{Learned, RoundSlice, RoundingBackward};
 
 /// The tensors that may get gradients: input, weight and bias, and what input and weight learn with
@@ -75,7 +80,7 @@ pub(crate) trait FlexProduct: ComposedProduct {
         &self,
         shape: Self::Shape,
         operands: [FlexTensor; 2],
-        prepared: &[PreparedQuantization; 2],
+        passes: &Passes,
         bias: Option<FlexTensor>,
     ) -> FlexTensor;
 
@@ -84,19 +89,62 @@ pub(crate) trait FlexProduct: ComposedProduct {
         &self,
         shape: Self::Shape,
         operands: [FlexTensor; 2],
-        prepared: &[PreparedQuantization; 2],
+        passes: &Passes,
         grad: FlexTensor,
         wanted: [bool; 3],
     ) -> (ToOperands<Flex>, [Learned; 2]);
 }
 
+/// The operands of a product, and the rounding of the gradient of its result, one number at a time,
+/// as the product reads it.
+#[derive(Debug)]
+pub(crate) struct Operands<const I: usize, const W: usize> {
+    pub(crate) input: Operand<I>,
+    pub(crate) weight: Operand<W>,
+    pub(crate) bias: Option<Operand<1>>,
+    pub(crate) error: Option<FakeQuantize>,
+}
+
+/// The same in parts. What is not done one number at a time is done already.
+pub(crate) struct Parts<const I: usize, const W: usize> {
+    pub(crate) input: OperandParts<I>,
+    pub(crate) weight: OperandParts<W>,
+    pub(crate) bias: Option<Operand<1>>,
+    pub(crate) error: Option<FakeQuantize>,
+}
+
+impl<const I: usize, const W: usize> Operands<I, W> {
+    /// Whose result's gradient stays as it is.
+    pub(crate) fn new(input: Operand<I>, weight: Operand<W>, bias: Option<Operand<1>>) -> Self {
+        Self {
+            input,
+            weight,
+            bias,
+            error: None,
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> Parts<I, W> {
+        Parts {
+            input: self.input.into_product_parts(),
+            weight: self.weight.into_product_parts(),
+            bias: self.bias,
+            error: self.error,
+        }
+    }
+}
+
 /// The product of quantized operands.
 pub(crate) fn product<const D: usize, const E: usize>(
     product: impl FlexProduct,
-    input: OperandParts<D>,
-    weight: OperandParts<E>,
-    bias: Option<Operand<1>>,
+    parts: Parts<D, E>,
 ) -> Tensor<D> {
+    let Parts {
+        input,
+        weight,
+        bias,
+        error,
+    } = parts;
     let mut tensors = vec![input.tensor.into_dispatch(), weight.tensor.into_dispatch()];
     let has_bias = bias.is_some();
     tensors.extend(bias.map(|bias| bias.quantized().into_dispatch()));
@@ -106,6 +154,8 @@ pub(crate) fn product<const D: usize, const E: usize>(
         product,
         quantizations: [input.quantization, weight.quantization],
         has_bias,
+        gradients: [input.gradients, weight.gradients],
+        error,
     };
     operator::run(product, tensors)
 }
@@ -117,6 +167,10 @@ pub(crate) struct Product<P> {
     pub(crate) product: P,
     pub(crate) quantizations: [OperandQuantization; 2],
     pub(crate) has_bias: bool,
+    /// What is rounded of the gradients to input and weight.
+    gradients: [GradientRoundings; 2],
+    /// The rounding of the gradient of the result.
+    error: Option<FakeQuantize>,
 }
 
 impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
@@ -137,9 +191,8 @@ impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
         let (operands, _) = self.operands::<B>(incoming.inputs, false);
         let [input, weight] = operands.clone().map(QuantizedOperand::rounded);
         let wanted = self.made_for(incoming.wanted);
-        let [input, weight, bias] =
-            self.product
-                .gradients::<B>(input, weight, incoming.grad, wanted);
+        let grad = round_gradient::<B>(&self.error, incoming.grad);
+        let [input, weight, bias] = self.product.gradients::<B>(input, weight, grad, wanted);
         let [of_input, of_weight] = operands;
         let input = input.map(|grad| of_input.gradients(grad));
         let weight = weight.map(|grad| of_weight.gradients(grad));
@@ -151,10 +204,10 @@ impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
             return self.forward::<Flex>(inputs);
         };
         let (operands, bias) = self.operands::<Flex>(inputs.tensors, self.has_bias);
-        let prepared = operands.each_ref().map(QuantizedOperand::prepare);
+        let passes = self.passes(&operands);
         let operands = operands.map(|operand| operand.tensor);
         let product = &self.product;
-        vec![product.kernel_forward(shape, operands, &prepared, bias)]
+        vec![product.kernel_forward(shape, operands, &passes, bias)]
     }
 
     fn flex_backward(&self, incoming: Incoming<Flex, PARENTS>) -> Gradients<Flex, PARENTS> {
@@ -162,12 +215,12 @@ impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
             return self.backward::<Flex>(incoming);
         };
         let (operands, _) = self.operands::<Flex>(incoming.inputs, false);
-        let prepared = operands.each_ref().map(QuantizedOperand::prepare);
+        let passes = self.passes(&operands);
         let operands = operands.map(|operand| operand.tensor);
         let wanted = self.made_for(incoming.wanted);
         let ([input, weight, bias], sums) =
             self.product
-                .kernel_backward(shape, operands, &prepared, incoming.grad, wanted);
+                .kernel_backward(shape, operands, &passes, incoming.grad, wanted);
         let with_learned = |i: usize, gradient| {
             let learned = sums[i].iter().take(self.quantizations[i].learned());
             let learned = learned.map(|&sum| Some(flex::from_slice(&[sum as f32])));
@@ -196,14 +249,25 @@ impl<P: FlexProduct> Product<P> {
             tensor,
             quantization: OperandQuantization::Float,
             parameters: Vec::new(),
+            gradients: GradientRoundings::default(),
         });
         let bias = has_bias.then(|| tensors.next()).flatten();
-        for (operand, quantization) in operands.iter_mut().zip(&self.quantizations) {
+        let quantizations = self.quantizations.iter().zip(&self.gradients);
+        for (operand, (quantization, gradients)) in operands.iter_mut().zip(quantizations) {
+            operand.gradients = gradients.clone();
             operand.quantization = quantization.clone();
             let parameters = tensors.by_ref().take(quantization.parameters());
             operand.parameters.extend(parameters);
         }
         (operands, bias)
+    }
+
+    /// What the kernels round.
+    fn passes(&self, operands: &[QuantizedOperand<Flex>; 2]) -> Passes {
+        Passes {
+            operands: operands.each_ref().map(QuantizedOperand::prepare_both_ways),
+            error: self.error.as_ref().map(FakeQuantize::prepared),
+        }
     }
 
     /// Which gradients must be made, to input, weight and bias: a parameter's comes with that of its
@@ -239,22 +303,36 @@ impl<P: FlexProduct> Product<P> {
     }
 }
 
-/// Runs `kernel` with the roundings of the operands and with their backward passes, those that do
-/// something.
-pub(crate) fn with_passes<T>(
-    prepared: &[PreparedQuantization; 2],
-    kernel: impl FnOnce([Option<RoundSlice>; 2], [Option<RoundingBackward>; 2]) -> T,
-) -> T {
-    let round = prepared
-        .each_ref()
-        .map(|prepared| move |numbers: &[f32], output: &mut [f32]| prepared.round(numbers, output));
-    let round_backward = prepared
-        .each_ref()
-        .map(|prepared| move |x: &[f32], grad: &mut [f32]| prepared.round_backward(x, grad));
-    let roundings: [Option<RoundSlice>; 2] =
-        [0, 1].map(|i| (!prepared[i].is_float()).then_some(&round[i] as RoundSlice));
-    let unroundings: [Option<RoundingBackward>; 2] = [0, 1].map(|i| {
-        (!prepared[i].passes_gradients()).then_some(&round_backward[i] as RoundingBackward)
-    });
-    kernel(roundings, unroundings)
+/// What the kernels of a product round.
+pub(crate) struct Passes {
+    operands: [PreparedOperand; 2],
+    /// Of the gradient of the result.
+    error: Option<PreparedFormat>,
+}
+
+impl Passes {
+    /// Runs `kernel` with the roundings of input, weight and the result's gradient, and with the
+    /// backward passes of the first two, those that do something.
+    pub(crate) fn run<T>(
+        &self,
+        kernel: impl FnOnce([Option<RoundSlice>; 3], [Option<RoundingBackward>; 2]) -> T,
+    ) -> T {
+        let operands = self.operands.each_ref();
+        let [input, weight] = operands.map(|operand| {
+            move |x: &[f32], output: &mut [f32]| operand.quantization.round(x, output)
+        });
+        let backward = operands
+            .map(|operand| move |x: &[f32], grad: &mut [f32]| operand.round_backward(x, grad));
+        let error = self.error.as_ref();
+        let error = error.map(|error| move |x: &[f32], to: &mut [f32]| error.round(x, to));
+        let rounds = operands.map(|operand| !operand.quantization.is_float());
+        let roundings: [Option<RoundSlice>; 3] = [
+            rounds[0].then_some(&input),
+            rounds[1].then_some(&weight),
+            error.as_ref().map(|error| error as RoundSlice),
+        ];
+        let unroundings: [Option<RoundingBackward>; 2] = [0, 1]
+            .map(|i| (!operands[i].passes_gradients()).then_some(&backward[i] as RoundingBackward));
+        kernel(roundings, unroundings)
+    }
 }

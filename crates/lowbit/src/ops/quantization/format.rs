@@ -100,11 +100,30 @@ pub(crate) struct FakeQuantize {
 }
 
 impl FakeQuantize {
+    /// That of a gradient, which has no gradient of its own.
+    pub(crate) fn of_gradient((format, rounding): (Format, Rounding)) -> Self {
+        Self {
+            format,
+            rounding,
+            clamped: ClampedGradient::Pass,
+        }
+    }
+
     /// Whether it looks at one number at a time: a block format shares a scale, and a stochastic
     /// rounding counts the tensor's elements.
-    fn is_pointwise(&self) -> bool {
+    pub(crate) fn is_pointwise(&self) -> bool {
         !matches!(self.format, Format::Block(_))
             && !matches!(self.rounding, Rounding::Stochastic { .. })
+    }
+
+    /// The rounding as the passes of a kernel use it.
+    pub(crate) fn prepared(&self) -> PreparedFormat {
+        PreparedFormat {
+            format: self.format.clone(),
+            rounding: self.rounding,
+            limits: self.limits(),
+            before_limits: self.before_limits().map(|rounding| rounding.format),
+        }
     }
 
     /// The limits outside which the gradient is zero.
@@ -257,12 +276,7 @@ impl Pointwise for FakeQuantize {
     }
 
     fn prepare(&self, _parameters: &[FlexTensor]) -> PreparedFormat {
-        PreparedFormat {
-            format: self.format.clone(),
-            rounding: self.rounding,
-            limits: self.limits(),
-            before_limits: self.before_limits().map(|rounding| rounding.format),
-        }
+        self.prepared()
     }
 }
 
@@ -274,6 +288,14 @@ pub(crate) struct PreparedFormat {
     limits: Option<(f32, f32)>,
     /// What a number is rounded to before it is held against them.
     before_limits: Option<Format>,
+}
+
+impl PreparedFormat {
+    /// Rounds numbers where they are, on this thread if they are few.
+    pub(crate) fn round_in_place(&self, x: &mut [f32]) {
+        let made = self.format.quantize_in_place(x, self.rounding);
+        made.expect(CHECKED);
+    }
 }
 
 impl Prepared for PreparedFormat {

@@ -108,6 +108,33 @@ impl GradientQuantization {
     pub fn is_identity(&self) -> bool {
         self.hooks.is_empty() && self.rounding.is_none()
     }
+
+    /// Whether it looks at one number at a time, if it does anything.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        let rounding = self.rounding.clone().map(FakeQuantize::of_gradient);
+        self.hooks.is_empty()
+            && self.range == GradientRange::Own
+            && rounding.is_none_or(|rounding| rounding.is_pointwise())
+    }
+
+    /// The tensor, and the rounding of its gradient for the operator that reads it; what does not look
+    /// at one number at a time is a pass of its own.
+    pub(crate) fn fused<const D: usize>(self, x: Tensor<D>) -> (Tensor<D>, Option<FakeQuantize>) {
+        match self.is_pointwise() {
+            true => (x, self.rounding.map(FakeQuantize::of_gradient)),
+            false => (quantize_gradient(x, self), None),
+        }
+    }
+}
+
+impl From<Option<FakeQuantize>> for GradientQuantization {
+    fn from(rounding: Option<FakeQuantize>) -> Self {
+        let rounding = rounding.map(|rounding| (rounding.format, rounding.rounding));
+        Self {
+            rounding,
+            ..Self::default()
+        }
+    }
 }
 
 /// How a tensor is quantized on its way forward and its gradient on its way back: each where given,
@@ -179,12 +206,7 @@ pub(crate) struct QuantizeGradient(GradientQuantization);
 
 impl QuantizeGradient {
     fn rounding(self) -> Option<FakeQuantize> {
-        let (format, rounding) = self.0.rounding?;
-        Some(FakeQuantize {
-            format,
-            rounding,
-            clamped: ClampedGradient::Pass,
-        })
+        self.0.rounding.map(FakeQuantize::of_gradient)
     }
 }
 

@@ -27,7 +27,6 @@ use lowbit_formats::{Format, Rounding};
 use crate::ops::backend::capture::RecordedOperator;
 use crate::ops::backend::operator::Kernels;
 pub(crate) use dorefa::DorefaWeight;
-use format::FakeQuantize;
 pub(crate) use gradient::QuantizeGradient;
 use grid::ValueGrid;
 use operand::{OperandGradients, operand_quantizations};
@@ -37,8 +36,8 @@ use threshold::TrainedThreshold;
 pub use affine::affine;
 pub use clip::learned_clip;
 pub use dorefa::{DorefaReading, dorefa_weight, dorefa_weight_as};
-pub(crate) use format::has_all_integers;
 pub use format::{ClampedGradient, fake_quantize};
+pub(crate) use format::{FakeQuantize, PreparedFormat, has_all_integers};
 pub use gradient::{
     GradientFunction, GradientHook, GradientQuantization, GradientRange, TwoWay, quantize_gradient,
     quantize_two_ways,

@@ -3,13 +3,13 @@
 use burn::backend::Backend;
 use burn::backend::flex::Flex;
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use crate::ops::backend::operator::{Incoming, Inputs, Kernels};
-use crate::ops::quantization::pointwise::Pointwise;
+use crate::ops::quantization::pointwise::{Pointwise, Sums};
 use crate::ops::quantization::{
-    GradientQuantization, OperandQuantization, PreparedQuantization, Quantization,
-    quantize_gradient,
+    FakeQuantize, GradientQuantization, OperandQuantization, PreparedFormat, PreparedQuantization,
+    Quantization, quantize_gradient,
 };
 
 /// A tensor and how the operator that reads it quantizes it, if at all.
@@ -19,6 +19,8 @@ pub struct Operand<const D: usize> {
     quantization: Option<Quantization>,
     /// What becomes of the gradient of the quantized tensor.
     gradient: GradientQuantization,
+    /// What becomes of the gradient of the tensor itself.
+    own_gradient: GradientQuantization,
 }
 
 impl<const D: usize> Operand<D> {
@@ -28,12 +30,27 @@ impl<const D: usize> Operand<D> {
             tensor,
             quantization,
             gradient: GradientQuantization::default(),
+            own_gradient: GradientQuantization::default(),
         }
     }
 
     /// The same, with what becomes of the gradient of the quantized tensor on its way back.
     pub fn with_gradient(self, gradient: GradientQuantization) -> Self {
         Self { gradient, ..self }
+    }
+
+    /// The same, with what becomes of the tensor's own gradient, when that of the quantized tensor went
+    /// back through the quantization.
+    pub fn with_own_gradient(self, own_gradient: GradientQuantization) -> Self {
+        Self {
+            own_gradient,
+            ..self
+        }
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.tensor.device()
     }
 
     /// How it is quantized, if at all.
@@ -43,40 +60,63 @@ impl<const D: usize> Operand<D> {
 
     /// The tensor as the operator sees it.
     pub fn quantized(self) -> Tensor<D> {
+        let tensor = quantize_gradient(self.tensor, self.own_gradient);
         let quantized = match self.quantization {
-            Some(quantization) => quantization.apply(self.tensor),
-            None => self.tensor,
+            Some(quantization) => quantization.apply(tensor),
+            None => tensor,
         };
         quantize_gradient(quantized, self.gradient)
     }
 
     /// The parts for an operator that quantizes one number at a time. Any other quantization is done
-    /// already.
+    /// already, and so are those of gradients.
     pub(crate) fn into_parts(self) -> OperandParts<D> {
         if !self.gradient.is_identity() {
             return Self::new(self.quantized(), None).into_parts();
         }
+        let tensor = quantize_gradient(self.tensor, self.own_gradient);
+        Self::new(tensor, self.quantization).into_product_parts()
+    }
+
+    /// The parts for a product, which rounds gradients one number at a time, too.
+    pub(crate) fn into_product_parts(self) -> OperandParts<D> {
         let Self {
             tensor,
             quantization,
-            ..
+            gradient,
+            own_gradient,
         } = self;
-        let float = |tensor| OperandParts {
-            tensor,
-            quantization: OperandQuantization::Float,
-            parameters: Vec::new(),
-        };
-        match quantization.map(Quantization::parts) {
-            None => float(tensor),
-            Some(Err(of_weights)) => float(of_weights.apply(tensor)),
-            Some(Ok((quantization, parameters))) if quantization.fits_operators(&parameters) => {
+        let (tensor, own) = own_gradient.fused(tensor);
+        let as_it_is = || Ok((OperandQuantization::Float, Vec::new()));
+        match quantization.map_or_else(as_it_is, Quantization::parts) {
+            Ok((quantization, parameters))
+                if gradient.is_pointwise() && quantization.fits_operators(&parameters) =>
+            {
+                let (tensor, quantized) = gradient.fused(tensor);
                 OperandParts {
                     tensor,
                     quantization,
                     parameters,
+                    gradients: GradientRoundings { quantized, own },
                 }
             }
-            Some(Ok((quantization, parameters))) => float(quantization.apply(tensor, parameters)),
+            parts => {
+                let tensor = quantize_gradient(tensor, own.into());
+                let tensor = match parts {
+                    Ok((quantization, parameters)) => quantization.apply(tensor, parameters),
+                    Err(of_weights) => of_weights.apply(tensor),
+                };
+                let (tensor, quantized) = gradient.fused(tensor);
+                OperandParts {
+                    tensor,
+                    quantization: OperandQuantization::Float,
+                    parameters: Vec::new(),
+                    gradients: GradientRoundings {
+                        quantized,
+                        own: None,
+                    },
+                }
+            }
         }
     }
 }
@@ -92,6 +132,32 @@ pub(crate) struct OperandParts<const D: usize> {
     pub(crate) tensor: Tensor<D>,
     pub(crate) quantization: OperandQuantization,
     pub(crate) parameters: Vec<Tensor<1>>,
+    pub(crate) gradients: GradientRoundings,
+}
+
+impl<const D: usize> OperandParts<D> {
+    /// The same with another form of the tensor: a form of other dimensions changes nothing of what is
+    /// done one number at a time.
+    pub(crate) fn with<const E: usize>(
+        self,
+        form: impl FnOnce(Tensor<D>) -> Tensor<E>,
+    ) -> OperandParts<E> {
+        OperandParts {
+            tensor: form(self.tensor),
+            quantization: self.quantization,
+            parameters: self.parameters,
+            gradients: self.gradients,
+        }
+    }
+}
+
+/// What an operator rounds, one number at a time, of the gradients that it makes of an operand.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GradientRoundings {
+    /// That of the quantized tensor.
+    quantized: Option<FakeQuantize>,
+    /// That of the tensor, when the other went back through the quantization.
+    own: Option<FakeQuantize>,
 }
 
 /// The same on a backend.
@@ -100,6 +166,7 @@ pub(crate) struct QuantizedOperand<B: Backend> {
     pub(crate) tensor: FloatTensor<B>,
     pub(crate) quantization: OperandQuantization,
     pub(crate) parameters: Vec<FloatTensor<B>>,
+    pub(crate) gradients: GradientRoundings,
 }
 
 /// The gradient of an operand, and those of its parameters as far as there are any.
@@ -117,8 +184,22 @@ impl<B: Kernels> QuantizedOperand<B> {
             tensor,
             quantization,
             parameters,
+            gradients,
         } = self;
-        quantization.round_backward::<B>(tensor, parameters, grad)
+        let grad = round_gradient::<B>(&gradients.quantized, grad);
+        let (grad, learned) = quantization.round_backward::<B>(tensor, parameters, grad);
+        (round_gradient::<B>(&gradients.own, grad), learned)
+    }
+}
+
+/// The gradient rounded, where it is, as a pass of its own.
+pub(crate) fn round_gradient<B: Kernels>(
+    rounding: &Option<FakeQuantize>,
+    grad: FloatTensor<B>,
+) -> FloatTensor<B> {
+    match rounding {
+        Some(rounding) => B::forward(rounding, Inputs::new(vec![grad])).swap_remove(0),
+        None => grad,
     }
 }
 
@@ -126,6 +207,45 @@ impl QuantizedOperand<Flex> {
     /// The rounding as the passes of a kernel use it.
     pub(crate) fn prepare(&self) -> PreparedQuantization {
         self.quantization.prepare(&self.parameters)
+    }
+
+    /// The same with what is rounded on the way back.
+    pub(crate) fn prepare_both_ways(&self) -> PreparedOperand {
+        let GradientRoundings { quantized, own } = &self.gradients;
+        let [quantized, own] = [quantized, own].map(|r| r.as_ref().map(FakeQuantize::prepared));
+        PreparedOperand {
+            quantization: self.prepare(),
+            quantized,
+            own,
+        }
+    }
+}
+
+/// What the kernels of a product round of an operand, forward and backward.
+pub(crate) struct PreparedOperand {
+    pub(crate) quantization: PreparedQuantization,
+    quantized: Option<PreparedFormat>,
+    own: Option<PreparedFormat>,
+}
+
+impl PreparedOperand {
+    /// Whether the gradient of the rounded numbers is that of the numbers.
+    pub(crate) fn passes_gradients(&self) -> bool {
+        let rounded = self.quantized.is_some() || self.own.is_some();
+        !rounded && self.quantization.passes_gradients()
+    }
+
+    /// Turns the gradient of the rounded `x` into that of `x`, in place, on this thread; returns
+    /// those of the learned parameters.
+    pub(crate) fn round_backward(&self, x: &[f32], grad: &mut [f32]) -> Sums {
+        if let Some(rounding) = &self.quantized {
+            rounding.round_in_place(grad);
+        }
+        let learned = self.quantization.round_backward(x, grad);
+        if let Some(rounding) = &self.own {
+            rounding.round_in_place(grad);
+        }
+        learned
     }
 }
 

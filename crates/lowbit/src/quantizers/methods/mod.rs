@@ -48,9 +48,7 @@ pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
 pub use wrpn::{WrpnClip, WrpnConfig, WrpnWeight};
 
 use crate::Error;
-use crate::ops::{
-    GradientQuantization, Operand, Quantization, SumStep, has_way_back, quantize_gradient,
-};
+use crate::ops::{GradientQuantization, Operand, Quantization, SumStep, has_way_back};
 use crate::quantizers::integers::Integers;
 use crate::quantizers::slot::Slot;
 use crate::quantizers::watch::{Grids, Observed, Switch, is_measuring, is_observing};
@@ -441,11 +439,11 @@ impl Quantizer {
         Operand::new(x, quantization).with_gradient(gradient.unwrap_or_default())
     }
 
-    /// The tensor; its gradient is quantized on the way back.
-    pub(super) fn on_the_way_back<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        if !has_way_back(&x.device()) || is_observing() || !self.switch().is_on() {
-            return x;
+    /// What becomes of the gradient of a tensor on that device on its way back.
+    pub(super) fn on_the_way_back(&self, device: &Device) -> GradientQuantization {
+        if !has_way_back(device) || is_observing() || !self.switch().is_on() {
+            return GradientQuantization::default();
         }
-        quantize_gradient(x, self.of_gradient())
+        self.of_gradient()
     }
 }

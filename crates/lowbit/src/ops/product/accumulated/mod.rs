@@ -14,7 +14,7 @@ macro_rules! composed_on_flex {
                 &self,
                 shape: Infallible,
                 _: [FlexTensor; 2],
-                _: &[PreparedQuantization; 2],
+                _: &Passes,
                 _: Option<FlexTensor>,
             ) -> FlexTensor {
                 match shape {}
@@ -24,7 +24,7 @@ macro_rules! composed_on_flex {
                 &self,
                 shape: Infallible,
                 _: [FlexTensor; 2],
-                _: &[PreparedQuantization; 2],
+                _: &Passes,
                 _: FlexTensor,
                 _: [bool; 3],
             ) -> (ToOperands<Flex>, [lowbit_kernels::packing::Learned; 2]) {
@@ -48,9 +48,10 @@ use lowbit_formats::Accumulation;
 use lowbit_formats::philox::Philox;
 use lowbit_kernels::accumulate;
 
-use crate::ops::product::linear::rows_product;
-use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
-use crate::ops::quantization::{Operand, PreparedQuantization};
+use crate::ops::product::{
+    self, ComposedProduct, FlexProduct, Operands, Passes, ToOperands, conv2d_of, linear_of,
+};
+use crate::ops::quantization::Operand;
 pub use transposed::{
     conv_transpose1d_with_sums, conv_transpose2d_with_sums, conv_transpose3d_with_sums,
 };
@@ -132,7 +133,7 @@ pub fn linear_with_sums<const D: usize>(
     bias: Option<Operand<1>>,
     sums: impl Into<ProductSums>,
 ) -> Tensor<D> {
-    rows_product(Linear(sums.into()), input, weight, bias)
+    linear_of(Operands::new(input, weight, bias), Some(sums.into()))
 }
 
 /// [`conv2d`](crate::ops::conv2d()) whose sums are made as `sums` says, each from the first product
@@ -150,8 +151,11 @@ pub fn conv2d_with_sums(
     options: ConvOptions<2>,
     sums: impl Into<ProductSums>,
 ) -> Tensor<4> {
-    let (input, weight) = (input.into_parts(), weight.into_parts());
-    product::product(Convolution::new(options, sums), input, weight, bias)
+    conv2d_of(
+        Operands::new(input, weight, bias),
+        options,
+        Some(sums.into()),
+    )
 }
 
 /// [`conv3d`](crate::ops::conv3d()) whose sums are made as `sums` says, as [`conv2d_with_sums`] makes
@@ -166,8 +170,8 @@ pub fn conv3d_with_sums(
     options: ConvOptions<3>,
     sums: impl Into<ProductSums>,
 ) -> Tensor<5> {
-    let (input, weight) = (input.into_parts(), weight.into_parts());
-    product::product(Convolution::new(options, sums), input, weight, bias)
+    let parts = Operands::new(input, weight, bias).into_parts();
+    product::product(Convolution::new(options, sums), parts)
 }
 
 fn transposed(matrix: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
@@ -201,7 +205,7 @@ fn add_bias<B: Backend>(output: &mut [f32], bias: Option<FloatTensor<B>>, inner:
 }
 
 #[derive(Debug, Clone)]
-struct Linear(ProductSums);
+pub(super) struct Linear(pub(super) ProductSums);
 
 composed_on_flex!(Linear);
 

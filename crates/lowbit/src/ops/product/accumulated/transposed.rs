@@ -11,8 +11,8 @@ use burn::tensor::ops::ConvTransposeOptions;
 use super::windows::{Geometry, SPACE, transposed_in_space};
 use super::{ProductSums, add_bias, read, transposed, write};
 use crate::ops::product::conv1d::one_pixel_high;
-use crate::ops::product::{self, ComposedProduct, FlexProduct, ToOperands};
-use crate::ops::quantization::{Operand, PreparedQuantization};
+use crate::ops::product::{self, ComposedProduct, FlexProduct, Operands, Passes, ToOperands};
+use crate::ops::quantization::Operand;
 
 /// [`conv_transpose2d`](crate::ops::conv_transpose2d()) whose sums are made as `sums` says, each from
 /// the first product to the last: those of the result over channels in, rows and columns of the kernel;
@@ -29,13 +29,8 @@ pub fn conv_transpose2d_with_sums(
     options: ConvTransposeOptions<2>,
     sums: impl Into<ProductSums>,
 ) -> Tensor<4> {
-    let (input, weight) = (input.into_parts(), weight.into_parts());
-    product::product(
-        TransposedConvolution::new(options, sums),
-        input,
-        weight,
-        bias,
-    )
+    let parts = Operands::new(input, weight, bias).into_parts();
+    product::product(TransposedConvolution::new(options, sums), parts)
 }
 
 /// [`conv_transpose3d`](crate::ops::conv_transpose3d()) whose sums are made as `sums` says, as
@@ -50,13 +45,8 @@ pub fn conv_transpose3d_with_sums(
     options: ConvTransposeOptions<3>,
     sums: impl Into<ProductSums>,
 ) -> Tensor<5> {
-    let (input, weight) = (input.into_parts(), weight.into_parts());
-    product::product(
-        TransposedConvolution::new(options, sums),
-        input,
-        weight,
-        bias,
-    )
+    let parts = Operands::new(input, weight, bias).into_parts();
+    product::product(TransposedConvolution::new(options, sums), parts)
 }
 
 /// [`conv_transpose1d`](crate::ops::conv_transpose1d()) whose sums are made as `sums` says, as
@@ -71,9 +61,8 @@ pub fn conv_transpose1d_with_sums(
     options: ConvTransposeOptions<1>,
     sums: impl Into<ProductSums>,
 ) -> Tensor<3> {
-    let [input, weight] = [input, weight].map(one_pixel_high);
-    let convolution = TransposedConvolution::new(options, sums);
-    product::product(convolution, input, weight, bias).squeeze_dim(2)
+    let parts = one_pixel_high(Operands::new(input, weight, bias).into_parts());
+    product::product(TransposedConvolution::new(options, sums), parts).squeeze_dim(2)
 }
 
 /// A transposed convolution over one to three dimensions.
