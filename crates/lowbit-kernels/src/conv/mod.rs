@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 mod backward;
+mod integers;
 mod taps;
 mod to_image;
 mod to_input;
@@ -17,6 +18,7 @@ mod to_weight;
 use rayon::prelude::*;
 
 pub use backward::{Wanted, backward};
+pub use integers::{Integers, forward_in_integers};
 use taps::Taps;
 
 use crate::packing::{Packing, RoundSlice};

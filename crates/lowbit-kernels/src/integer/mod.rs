@@ -351,6 +351,17 @@ pub fn kind() -> Kind {
     kind_of(vector::isa())
 }
 
+/// Whether they multiply bytes faster than floats are multiplied.
+pub fn is_faster_than_floats() -> bool {
+    match kind() {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Vnni => true,
+        #[cfg(target_arch = "aarch64")]
+        Kind::Dot => true,
+        _ => false,
+    }
+}
+
 /// Those of an instruction set that the CPU has.
 fn kind_of(isa: Isa) -> Kind {
     match isa {

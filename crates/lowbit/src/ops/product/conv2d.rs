@@ -143,6 +143,21 @@ impl FlexProduct for Conv2d {
         let mut output = Buffer::new(layout.num_elements());
         counted("conv2d", shape.operations(), || {
             passes.run(|[of_input, of_weight, _], _| {
+                let grids = passes.integers();
+                let in_integers = grids.is_some_and(|grids| {
+                    kernel::forward_in_integers(
+                        &shape,
+                        x.storage(),
+                        weight.storage(),
+                        bias.as_deref(),
+                        [of_input, of_weight],
+                        grids,
+                        &mut output,
+                    )
+                });
+                if in_integers {
+                    return;
+                }
                 kernel::forward(
                     &shape,
                     x.storage(),

@@ -37,6 +37,7 @@ use crate::ops::quantization::operand::{
 };
 use crate::ops::quantization::pointwise::Prepared;
 use crate::ops::quantization::{FakeQuantize, Operand, OperandQuantization, PreparedFormat};
+use lowbit_kernels::conv::Integers;
 use lowbit_kernels::packing::{Learned, RoundSlice, RoundingBackward};
 
 /// The tensors that may get gradients: input, weight and bias, and what input and weight learn with
@@ -266,6 +267,7 @@ impl<P: FlexProduct> Product<P> {
     fn passes(&self, operands: &[QuantizedOperand<Flex>; 2]) -> Passes {
         Passes {
             operands: operands.each_ref().map(QuantizedOperand::prepare_both_ways),
+            integers: operands.each_ref().map(QuantizedOperand::integers),
             error: self.error.as_ref().map(FakeQuantize::prepared),
         }
     }
@@ -306,11 +308,19 @@ impl<P: FlexProduct> Product<P> {
 /// What the kernels of a product round.
 pub(crate) struct Passes {
     operands: [PreparedOperand; 2],
+    /// What the operands are rounded to, where these are integers times a step.
+    integers: [Option<Integers>; 2],
     /// Of the gradient of the result.
     error: Option<PreparedFormat>,
 }
 
 impl Passes {
+    /// The grids of both operands, where each has one.
+    pub(crate) fn integers(&self) -> Option<[Integers; 2]> {
+        let [input, weight] = self.integers;
+        Some([input?, weight?])
+    }
+
     /// Runs `kernel` with the roundings of input, weight and the result's gradient, and with the
     /// backward passes of the first two, those that do something.
     pub(crate) fn run<T>(

@@ -1,0 +1,135 @@
+//! Convolutions in integers against the same in floats, bit for bit.
+
+use lowbit_kernels::conv::{Integers, Shape, forward, forward_in_integers};
+use lowbit_kernels::integer::is_faster_than_floats;
+
+use crate::plain::{Random, convolution};
+
+/// Multiples of a step, and one that is none of them before it is rounded.
+fn numbers(random: &mut Random, count: usize, grid: Integers) -> Vec<f32> {
+    let width = (grid.greatest - grid.least) as usize;
+    let number = |_| {
+        let k = grid.least + random.between(0, width) as i32;
+        (k as f32 + 0.25) * grid.step
+    };
+    (0..count).map(number).collect()
+}
+
+fn round(grid: Integers) -> impl Fn(&[f32], &mut [f32]) + Sync {
+    move |x: &[f32], rounded: &mut [f32]| {
+        for (x, rounded) in x.iter().zip(rounded) {
+            *rounded = (x / grid.step).round_ties_even() * grid.step;
+        }
+    }
+}
+
+fn grid(exponent: i32, [least, greatest]: [i32; 2]) -> Integers {
+    Integers {
+        step: 2f32.powi(exponent),
+        least,
+        greatest,
+    }
+}
+
+/// Both ways; `None` where integers refuse.
+fn both(
+    shape: &Shape,
+    [x, weight]: [&[f32]; 2],
+    bias: Option<&[f32]>,
+    grids: [Integers; 2],
+) -> (Vec<f32>, Option<Vec<f32>>) {
+    let [of_x, of_weight] = grids.map(round);
+    let pixels = shape.batch * shape.output[0] * shape.output[1];
+    let mut floats = vec![f32::NAN; pixels * shape.channels[1]];
+    let mut integers = floats.clone();
+    let roundings = || [Some(&of_x as _), Some(&of_weight as _)];
+    forward(shape, x, weight, bias, roundings(), &mut floats);
+    let made = forward_in_integers(shape, x, weight, bias, roundings(), grids, &mut integers);
+    (floats, made.then_some(integers))
+}
+
+#[test]
+fn in_integers_the_bits_are_those_of_floats() {
+    let mut random = Random(14);
+    let ranges = [[0, 255], [-128, 127], [-8, 7], [0, 15], [0, 1], [-200, 0]];
+    let of_weights = [[-127, 127], [-128, 127], [-7, 7], [-1, 1]];
+    let (mut checked, mut made) = (0, 0);
+    while checked < 5_000 {
+        let Some(shape) = convolution::shape(&mut random) else {
+            continue;
+        };
+        let mut exponent = || random.between(0, 20) as i32 - 12;
+        let exponents = [exponent(), exponent()];
+        let grids = [
+            grid(exponents[0], random.of(&ranges)),
+            grid(exponents[1], random.of(&of_weights)),
+        ];
+        let filter = shape.channels[0] * shape.kernel[0] * shape.kernel[1];
+        let inputs = shape.batch * shape.input[0] * shape.input[1] * shape.channels[0];
+        let x = numbers(&mut random, inputs, grids[0]);
+        let weight = numbers(&mut random, shape.channels[1] * filter, grids[1]);
+        let step = grids[0].step * grids[1].step;
+        let bias = random.chance().then(|| {
+            let mut number = |_| (random.between(1, 1 << 16) as f32 - 32_768.5).floor() * step;
+            (0..shape.channels[1]).map(&mut number).collect::<Vec<_>>()
+        });
+        let (floats, integers) = both(&shape, [&x, &weight], bias.as_deref(), grids);
+        if let Some(integers) = integers {
+            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&integers), bits(&floats), "{shape:?} {grids:?}");
+            made += 1;
+        }
+        checked += 1;
+    }
+    if !is_faster_than_floats() {
+        println!("this CPU has no fast products of bytes: nothing was compared");
+        return;
+    }
+    assert!(made > 4_500, "{made} of {checked}");
+}
+
+/// Eight inputs, one output, one pixel: the sums of one filter.
+fn one_sum() -> Shape {
+    Shape {
+        batch: 1,
+        channels: [8, 1],
+        input: [1, 1],
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+        dilation: [1, 1],
+        output: [1, 1],
+    }
+}
+
+/// 8 * 255 * 127 = 259,080 of 2^24 units are there; a bias of 2^24 - 259,080 makes it 2^24.
+#[test]
+fn what_is_not_exact_or_on_no_grid_is_left_to_floats() {
+    if !is_faster_than_floats() {
+        println!("this CPU has no fast products of bytes: nothing was refused");
+        return;
+    }
+    let grids = [grid(-3, [0, 255]), grid(-5, [-127, 127])];
+    let (x, weight) = ([255.0 / 8.0; 8], [127.0 / 32.0; 8]);
+    let made = |x: &[f32], bias: f32, grids| {
+        let (_, integers) = both(&one_sum(), [x, &weight], Some(&[bias]), grids);
+        integers.is_some()
+    };
+    let unit = 1.0 / 256.0;
+    let most = (1 << 24) - 259_080;
+    assert!(made(&x, (most - 1) as f32 * unit, grids));
+    assert!(!made(&x, most as f32 * unit, grids));
+    assert!(!made(&x, 0.5 * unit, grids), "a bias between two integers");
+    assert!(!made(&x, -0.0, grids), "a zero with a sign");
+    let with_nan = std::array::from_fn::<f32, 8, _>(|i| if i == 3 { f32::NAN } else { 1.0 });
+    assert!(!made(&with_nan, 0.0, grids));
+    let third = Integers {
+        step: 1.0 / 3.0,
+        ..grids[0]
+    };
+    assert!(!made(&x, 0.0, [third, grids[1]]));
+    assert!(!made(&x, 0.0, [grid(-3, [0, 256]), grids[1]]));
+    assert!(!made(&x, 0.0, [grid(-3, [1, 255]), grids[1]]), "no zero");
+    assert!(!made(&x, 0.0, [grids[0], grid(-5, [-129, 127])]));
+    assert!(!made(&x, 0.0, [grids[0], grid(-60, [-127, 127])]));
+}
