@@ -6,7 +6,9 @@ use burn::nn::{PaddingConfig1d, PaddingConfig3d};
 use burn::tensor::{Device, Distribution, Tensor, TensorData, Tolerance};
 use lowbit::config::QConfig;
 use lowbit::nn;
-use lowbit::quantizers::{QuantizerConfig, TrainedThresholdConfig};
+use lowbit::quantizers::{FormatQuantizerConfig, QuantizerConfig, TrainedThresholdConfig};
+
+use crate::numbers::numbers;
 
 fn noise<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
@@ -362,4 +364,47 @@ fn conv3d_pads_one_end_more_than_the_other() {
     let y = ours.forward(x);
     assert_eq!(y.dims(), [1, 3, 2, 5, 4]);
     assert_same(burn.forward(padded), y);
+}
+
+/// On grids of 8 bits the layer runs in integers, where the CPU is faster so; of numbers that are rounded
+/// before, which no operand tells to be integers, in floats.
+#[test]
+fn a_convolution_in_integers_has_the_bits_of_floats() {
+    let device = Device::flex();
+    let format =
+        |text: &str| QuantizerConfig::Format(FormatQuantizerConfig::new(text.parse().unwrap()));
+    let tqt = || QuantizerConfig::Tqt(TrainedThresholdConfig::new(8));
+    for [input, weight] in [
+        [format("fixed(8,5)"), format("fixed(8,7)")],
+        [tqt(), tqt()],
+        [format("fixed(4,2)"), tqt()],
+    ] {
+        let config = QConfig::new()
+            .with("input", input)
+            .with("weight", weight)
+            .with("bias", format("fixed(12,6)"));
+        let mut layer = nn::Conv2dConfig::new([5, 18], [3, 3])
+            .with_stride([2, 1])
+            .with_quantization(config)
+            .init(&device);
+        layer.weight = Param::from_tensor(numbers([18, 5, 3, 3], 0.5, &device) * 0.4);
+        layer.bias = Some(Param::from_tensor(numbers([18], 0.7, &device)));
+        let x = numbers([3, 5, 13, 9], 0.1, &device);
+        let mut floats = nn::Conv2dConfig::new([5, 18], [3, 3])
+            .with_stride([2, 1])
+            .init(&device);
+        let quantizers = &layer.quantizers;
+        let weight = quantizers.weight(layer.weight.val()).quantized();
+        floats.weight = Param::from_tensor(weight);
+        floats.bias = layer
+            .bias
+            .as_ref()
+            .map(|bias| Param::from_tensor(quantizers.bias(bias.val()).quantized()));
+        let bits = |y: Tensor<4>| -> Vec<u32> {
+            let numbers = y.into_data();
+            numbers.iter::<f32>().map(f32::to_bits).collect()
+        };
+        let rounded = quantizers.input(x.clone()).quantized();
+        assert_eq!(bits(layer.forward(x)), bits(floats.forward(rounded)));
+    }
 }
