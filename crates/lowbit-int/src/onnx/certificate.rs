@@ -12,6 +12,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::others::Others;
 use super::plan::{EXACT, Plan, magnitude};
 use super::requantize::{Agreement, Example, Form};
 use super::{Dialect, ExportError, Options, float, model};
@@ -33,10 +34,17 @@ pub enum Runtime {
     Numpy,
     /// The `qonnx` package's executor.
     Qonnx,
+    /// tract, with its optimizations.
+    Tract,
+    /// rten, with its optimizations.
+    Rten,
 }
 
 impl Runtime {
-    /// The runtimes that take a dialect.
+    /// Runtimes that no dialect is written for. Which operators they have, a certificate says beside.
+    pub const OTHERS: [Self; 2] = [Self::Tract, Self::Rten];
+
+    /// The runtimes that a dialect is written for.
     pub fn of(dialect: Dialect) -> &'static [Self] {
         match dialect {
             Dialect::Qonnx => &[Self::Qonnx],
@@ -60,6 +68,8 @@ impl fmt::Display for Runtime {
             Self::OrtAll => "ort-all",
             Self::Numpy => "numpy",
             Self::Qonnx => "qonnx",
+            Self::Tract => "tract",
+            Self::Rten => "rten",
         })
     }
 }
@@ -82,6 +92,9 @@ pub enum Verdict {
     /// Not the same for every input, or not proven to be.
     #[serde(rename = "DIFFERS")]
     Differs,
+    /// The runtime has no such operator, or not of these types, and takes no file with it.
+    #[serde(rename = "CANNOT RUN")]
+    CannotRun,
 }
 
 impl fmt::Display for Verdict {
@@ -90,6 +103,7 @@ impl fmt::Display for Verdict {
             Self::Exact => "EXACT",
             Self::ExactUnlessTie => "EXACT UNLESS TIE",
             Self::Differs => "DIFFERS",
+            Self::CannotRun => "CANNOT RUN",
         })
     }
 }
@@ -105,6 +119,19 @@ pub struct Entry {
     pub verdicts: Vec<Verdict>,
     /// Why.
     pub reason: String,
+    /// What holds in the runtimes that no dialect is written for.
+    pub others: Vec<Elsewhere>,
+}
+
+/// What holds of an operator in a runtime that no dialect is written for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Elsewhere {
+    /// One of [`Runtime::OTHERS`].
+    pub runtime: Runtime,
+    /// What holds.
+    pub verdict: Verdict,
+    /// Why, if it is not for the entry's reason.
+    pub reason: String,
 }
 
 /// What holds of a file.
@@ -112,7 +139,7 @@ pub struct Entry {
 pub struct Certificate {
     /// The dialect's name.
     pub dialect: String,
-    /// The runtimes that are judged.
+    /// The runtimes that the dialect is written for.
     pub runtimes: Vec<Runtime>,
     /// The operators, in the order in which they run.
     pub entries: Vec<Entry>,
@@ -127,12 +154,21 @@ impl Certificate {
     /// The worst verdict of a runtime: what holds of the network. `None` of a runtime that is not
     /// judged.
     pub fn verdict(&self, runtime: Runtime) -> Option<Verdict> {
-        let place = self.runtimes.iter().position(|&r| r == runtime)?;
-        let verdicts = self.entries.iter().map(|entry| entry.verdicts[place]);
+        let place = self.runtimes.iter().position(|&r| r == runtime);
+        if place.is_none() && !Runtime::OTHERS.contains(&runtime) {
+            return None;
+        }
+        let verdicts = self.entries.iter().filter_map(|entry| match place {
+            Some(place) => Some(entry.verdicts[place]),
+            None => {
+                let found = entry.others.iter().find(|other| other.runtime == runtime);
+                found.map(|other| other.verdict)
+            }
+        });
         Some(verdicts.max().unwrap_or(Verdict::Exact))
     }
 
-    /// Whether every runtime has the integers' bits on every input.
+    /// Whether every runtime that the dialect is written for has the integers' bits on every input.
     pub fn is_exact(&self) -> bool {
         let mut runtimes = self.runtimes.iter();
         runtimes.all(|&runtime| self.verdict(runtime) == Some(Verdict::Exact))
@@ -150,16 +186,21 @@ impl fmt::Display for Certificate {
         let width = self.entries.iter().map(|entry| entry.node.chars().count());
         let width = width.max().unwrap_or(0).max(4);
         write!(f, "{:width$}", "node")?;
-        for runtime in &self.runtimes {
+        for runtime in self.runtimes.iter().chain(&Runtime::OTHERS) {
             write!(f, "  {runtime:16}")?;
         }
         writeln!(f, "  reason")?;
         for entry in &self.entries {
             write!(f, "{:width$}", entry.node)?;
-            for verdict in &entry.verdicts {
+            let others = entry.others.iter().map(|other| &other.verdict);
+            for verdict in entry.verdicts.iter().chain(others) {
                 write!(f, "  {verdict:16}")?;
             }
-            writeln!(f, "  {}", entry.reason)?;
+            write!(f, "  {}", entry.reason)?;
+            for other in entry.others.iter().filter(|o| !o.reason.is_empty()) {
+                write!(f, "; {}", other.reason)?;
+            }
+            writeln!(f)?;
         }
         if !self.saturates_without_vnni.is_empty() {
             let nodes = self.saturates_without_vnni.join(", ");
@@ -176,39 +217,26 @@ impl fmt::Display for Certificate {
 /// As of [`write`](super::write).
 pub fn certificate(graph: &Graph, options: impl Into<Options>) -> Result<Certificate, ExportError> {
     let options = options.into();
-    let (_, plans) = model(graph, options)?;
-    let runtimes = Runtime::of(options.dialect).to_vec();
+    let (file, plans) = model(graph, options)?;
+    let file = file.graph.unwrap_or_default();
+    let others = Others::new(graph, &file);
+    let runtimes = Runtime::of(options.dialect);
     let entries = graph.nodes().iter().map(|node| {
-        let (mut verdict, mut reason) = if options.dialect == Dialect::QOperator {
-            (
-                Verdict::Exact,
-                "integers, rounded where all sums agree".into(),
-            )
-        } else {
-            match plans.get(&node.output()) {
-                Some(plan) => of_requantization(plan),
-                None => of_sum(graph, node, float::is_folded(graph, node, &plans)),
-            }
-        };
-        if let Some(loss) = loss_at_output(graph, node) {
-            (verdict, reason) = (Verdict::Differs, loss);
-        }
+        let (verdict, mut reason) = of_node(graph, node, options, &plans);
         let mut verdicts = vec![verdict; runtimes.len()];
-        if let Some(defect) = numpy_defect(node.operator(), options.dialect) {
-            for (verdict, _) in verdicts
-                .iter_mut()
-                .zip(&runtimes)
-                .filter(|(_, r)| **r == Runtime::Numpy)
-            {
-                *verdict = Verdict::Differs;
-                reason += defect;
-            }
+        let others = others.judge(node, verdict);
+        let numpy = runtimes.iter().position(|&r| r == Runtime::Numpy);
+        if let (Some(place), Some(defect)) = (numpy, numpy_defect(node.operator(), options.dialect))
+        {
+            verdicts[place] = Verdict::Differs;
+            reason += defect;
         }
         Entry {
             node: node.name().into(),
             operator: operator_name(node.operator()),
             verdicts,
             reason,
+            others,
         }
     });
     let nodes = graph.nodes().iter();
@@ -219,8 +247,28 @@ pub fn certificate(graph: &Graph, options: impl Into<Options>) -> Result<Certifi
         dialect: options.dialect.to_string(),
         saturates_without_vnni: saturating.map(|node| node.name().into()).collect(),
         entries: entries.collect(),
-        runtimes,
+        runtimes: runtimes.to_vec(),
     })
+}
+
+/// What holds of a node in runtimes without defects.
+fn of_node(
+    graph: &Graph,
+    node: &Node,
+    options: Options,
+    plans: &float::Plans,
+) -> (Verdict, String) {
+    if let Some(loss) = loss_at_output(graph, node) {
+        return (Verdict::Differs, loss);
+    }
+    match plans.get(&node.output()) {
+        _ if options.dialect == Dialect::QOperator => {
+            let reason = "integers, rounded where all sums agree";
+            (Verdict::Exact, reason.into())
+        }
+        Some(plan) => of_requantization(plan),
+        None => of_sum(graph, node, float::is_folded(graph, node, plans)),
+    }
 }
 
 fn operator_name(operator: &Operator) -> String {
@@ -251,6 +299,14 @@ fn pairs_reach_beyond_16_bits(graph: &Graph, node: &Node) -> bool {
 
 /// Rule 2.
 fn of_requantization(plan: &Plan) -> (Verdict, String) {
+    match plan.form {
+        Form::Integers => (Verdict::Exact, "in integers".into()),
+        _ => of_agreement(&plan.agreement),
+    }
+}
+
+/// What an agreement says.
+pub(super) fn of_agreement(agreement: &Agreement) -> (Verdict, String) {
     let example = |example: &Example| {
         let Example {
             sum,
@@ -259,8 +315,7 @@ fn of_requantization(plan: &Plan) -> (Verdict, String) {
         } = example;
         format!("of {sum} it makes {found} instead of {expected}")
     };
-    match &plan.agreement {
-        Agreement::Same if plan.form == Form::Integers => (Verdict::Exact, "in integers".into()),
+    match agreement {
         Agreement::Same => (Verdict::Exact, "equal at every step".into()),
         Agreement::UnlessTie(at) => (Verdict::ExactUnlessTie, example(at)),
         Agreement::Differs(at) => (Verdict::Differs, example(at)),

@@ -33,6 +33,7 @@ mod certificate;
 mod float;
 mod integer;
 mod model;
+mod others;
 mod plan;
 pub mod proto;
 mod read;
@@ -47,7 +48,7 @@ use std::str::FromStr;
 use prost::Message;
 use thiserror::Error;
 
-pub use certificate::{Certificate, Entry, Runtime, Verdict, certificate};
+pub use certificate::{Certificate, Elsewhere, Entry, Runtime, Verdict, certificate};
 pub use read::read;
 
 use crate::graph::Graph;

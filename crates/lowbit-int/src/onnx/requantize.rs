@@ -18,6 +18,8 @@ pub(super) enum Form {
     ZeroFirst(Rounding),
     /// Rounded by operators of its own before it comes to a quantizer, which finds whole steps.
     Explicit(Rounding),
+    /// A sum of integers times the ratio, which is not rounded before it is rounded half to even.
+    Product,
     /// By operators on integers.
     Integers,
 }
@@ -43,6 +45,11 @@ pub(super) struct Arithmetic {
 impl Arithmetic {
     /// The integer that becomes of a sum.
     pub(super) fn apply(&self, sum: i64) -> i64 {
+        if self.form == Form::Product {
+            let product = half_even_product(sum, self.ratio);
+            let moved = product.saturating_add(self.zero_point);
+            return moved.clamp(self.least, self.greatest);
+        }
         let x = sum as f32 * self.step;
         let x = x * self.ratio;
         let x = (x + self.offset) / self.output;
@@ -53,10 +60,29 @@ impl Arithmetic {
             Form::ZeroFirst(rounding) => round(rounding, (x + zero).clamp(least, greatest)),
             Form::Explicit(Rounding::HalfUp) => (x + 0.5).floor() + zero,
             Form::Explicit(rounding) => round(rounding, x) + zero,
-            Form::Integers => unreachable!("integers are no floats"),
+            Form::Product | Form::Integers => unreachable!("integers are no floats"),
         };
         (y as i64).clamp(self.least, self.greatest)
     }
+}
+
+/// A sum times a float above zero, rounded half to even once.
+fn half_even_product(sum: i64, ratio: f32) -> i64 {
+    // 24 bits and an exponent.
+    let bits = ratio.to_bits();
+    let mantissa = i128::from(bits & 0x7f_ffff | 0x80_0000);
+    let exponent = (bits >> 23) as i32 - 150;
+    let product = i128::from(sum) * mantissa;
+    let rounded = if exponent >= 0 {
+        product.saturating_mul(1 << exponent.min(100))
+    } else {
+        // The product is below 2^87.
+        let shift = exponent.unsigned_abs().min(100);
+        let (floor, half) = (product >> shift, 1i128 << (shift - 1));
+        let rest = product - (floor << shift);
+        floor + i128::from(rest > half || rest == half && floor & 1 == 1)
+    };
+    rounded.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// Half up is half away from zero where it is said by a quantizer: QONNX has no other.
@@ -351,5 +377,26 @@ impl<'a> Channel<'a> {
             }
         }
         tie.map_or(Agreement::Same, Agreement::UnlessTie)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::half_even_product;
+
+    /// A half goes to the even integer, and the product is not rounded before: the float nearest to 1/6 is
+    /// above it, so that three of it are above a half, and as a float a half.
+    #[test]
+    fn products_are_rounded_once() {
+        let halves = [(3, 2), (5, 2), (7, 4), (-3, -2), (-5, -2), (-1, 0), (4, 2)];
+        for (sum, expected) in halves {
+            assert_eq!(half_even_product(sum, 0.5), expected, "{sum}");
+        }
+        let sixth = 1.0f32 / 6.0;
+        assert_eq!((3.0 * sixth).round_ties_even(), 0.0);
+        assert_eq!(half_even_product(3, sixth), 1);
+        assert_eq!(half_even_product(-3, sixth), -1);
+        assert_eq!(half_even_product(1 << 40, 3.0), 3 << 40);
+        assert_eq!(half_even_product(i64::MAX, 1e-30), 0);
     }
 }

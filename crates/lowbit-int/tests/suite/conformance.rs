@@ -1,7 +1,6 @@
 //! Conformance packs: what is whole is the same, and what is changed is noticed.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -13,6 +12,7 @@ use serde_json::Value;
 use super::networks;
 use super::random::{Random, slices};
 use super::source::Folder;
+use super::variable;
 
 /// Writes a pack of two random images.
 fn write(folder: &Path, graph: &Graph, random: &mut Random) {
@@ -23,8 +23,8 @@ fn write(folder: &Path, graph: &Graph, random: &mut Random) {
 }
 
 /// The Python of the variable `LOWBIT_PYTHON`, if it has NumPy; else says that its part is skipped.
-fn python() -> Option<OsString> {
-    let Some(python) = std::env::var_os("LOWBIT_PYTHON") else {
+fn python() -> Option<String> {
+    let Some(python) = variable("LOWBIT_PYTHON") else {
         eprintln!("SKIPPED: LOWBIT_PYTHON names no Python");
         return None;
     };
@@ -37,7 +37,7 @@ fn python() -> Option<OsString> {
 }
 
 /// What the pack's own program says.
-fn run_py(python: &OsStr, folder: &Path) -> Output {
+fn run_py(python: &str, folder: &Path) -> Output {
     let mut command = Command::new(python);
     command.arg(folder.join("run.py")).output().unwrap()
 }

@@ -18,3 +18,8 @@ mod sizes;
 mod source;
 mod targets;
 mod tie_free;
+
+/// What an environment variable says; an empty one says nothing.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -17,6 +17,7 @@ use prost::Message;
 use serde_json::{Value, json};
 
 use super::random::{Random, slices};
+use super::variable;
 
 /// How a network of the tests is quantized.
 #[derive(Clone, Copy)]
@@ -279,6 +280,12 @@ fn tensor_json(graph: &Graph, id: TensorId, name: &str, values: &[i64]) -> Value
     })
 }
 
+/// A node's name and those of what it reads.
+fn reads(graph: &Graph, node: &Node) -> Value {
+    let names = node.inputs().iter().map(|&id| graph.tensor(id).name());
+    json!({"name": node.name(), "inputs": names.collect::<Vec<&str>>()})
+}
+
 /// Writes a graph's file beside images and the interpreter's integers. Answers the line that says so.
 fn case(
     folder: &Path,
@@ -314,6 +321,7 @@ fn case(
         "ties": format!("{:?}", options.ties),
         "inputs": inputs,
         "outputs": outputs,
+        "nodes": graph.nodes().iter().map(|node| reads(graph, node)).collect::<Vec<Value>>(),
         "certificate": serde_json::to_value(&certificate).unwrap(),
     }))
 }
@@ -322,12 +330,12 @@ fn case(
 /// executor: nothing that is certified as exact may differ.
 #[test]
 fn runtimes_have_the_same_bits() {
-    let Ok(python) = std::env::var("LOWBIT_PYTHON") else {
+    let Some(python) = variable("LOWBIT_PYTHON") else {
         println!("skipped: LOWBIT_PYTHON names no Python with onnx, onnxruntime and qonnx");
         return;
     };
     let folder = std::env::temp_dir().join(format!("lowbit-onnx-{}", std::process::id()));
-    write_cases(&folder);
+    write_cases(&folder, false);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/onnx_runtimes.py");
     let mut command = Command::new(python);
     let output = command.arg(script).arg(&folder).output().unwrap();
@@ -337,32 +345,53 @@ fn runtimes_have_the_same_bits() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// The same files for runtimes that are no part of the tests: `benches/peers/onnx_rust` runs them.
+/// The same files, and once more with every tensor an output, for runtimes that are no part of the
+/// tests: `benches/peers/onnx_rust` runs them.
 #[test]
 fn cases_are_written() {
-    match std::env::var("LOWBIT_CASES") {
-        Ok(folder) => write_cases(Path::new(&folder)),
-        Err(_) => println!("skipped: LOWBIT_CASES names no folder to write files to"),
+    match variable("LOWBIT_CASES") {
+        Some(folder) => write_cases(Path::new(&folder), true),
+        None => println!("skipped: LOWBIT_CASES names no folder to write files to"),
     }
 }
 
-/// Writes the files of networks and of random graphs into a folder, with images and the interpreter's
-/// integers.
-fn write_cases(folder: &Path) {
-    let random_graphs = std::env::var("LOWBIT_GRAPHS").map_or(200, |n| n.parse().unwrap());
-    std::fs::create_dir_all(folder).unwrap();
-    let seed = std::env::var("LOWBIT_SEED").map_or(14, |n| n.parse().unwrap());
-    let mut random = Random(seed);
+/// Graphs to write: networks, those with one rare thing, chains and random ones.
+fn written_graphs(random: &mut Random) -> Vec<(String, Graph)> {
+    let random_graphs = variable("LOWBIT_GRAPHS").map_or(200, |n| n.parse().unwrap());
     let mut graphs = networks();
     graphs.push(("sparse-sums".into(), sparse_sums()));
+    graphs.push(("long-sums".into(), long_sums()));
     for (n, graph) in distant_steps().into_iter().enumerate() {
         graphs.push((format!("distant-steps-{n}"), graph));
     }
     for n in 0..random_graphs / 5 {
-        graphs.push((format!("chain-{n}"), chain(&mut random)));
+        graphs.push((format!("chain-{n}"), chain(random)));
     }
     for n in 0..random_graphs {
         graphs.push((format!("random-{n}"), random.graph()));
+    }
+    graphs
+}
+
+/// Writes the files of graphs into a folder, with images and the interpreter's integers of each output;
+/// `twice` also files with all tensors as outputs.
+fn write_cases(folder: &Path, twice: bool) {
+    std::fs::create_dir_all(folder).unwrap();
+    let seed = variable("LOWBIT_SEED").map_or(14, |n| n.parse().unwrap());
+    let mut random = Random(seed);
+    let mut graphs = written_graphs(&mut random);
+    if twice {
+        let every = graphs.iter().map(|(name, graph)| {
+            let mut graph = graph.clone();
+            let tensors: Vec<TensorId> = graph.tensors().map(|(id, _)| id).collect();
+            for id in tensors {
+                // Those that are outputs stay so.
+                let _ = graph.output(id);
+            }
+            (format!("{name}-every"), graph)
+        });
+        let every: Vec<(String, Graph)> = every.collect();
+        graphs.extend(every);
     }
     let mut lines = String::new();
     for (name, graph) in &graphs {
@@ -539,6 +568,85 @@ fn ties_are_said_or_named() {
     assert_eq!(value["entries"][1]["verdicts"][0], "EXACT UNLESS TIE");
     let file = read(&onnx::write(&graph, options).unwrap());
     assert!(!operators(&file).contains(&"Add"), "{:?}", operators(&file));
+}
+
+/// tract and rten have no `Quant`, and rten no `QLinearConv`, which counts for nothing that is asked of the
+/// certificate as a whole.
+#[test]
+fn other_runtimes_are_judged_beside() {
+    for (name, graph) in networks() {
+        let certificate = onnx::certificate(&graph, Dialect::QOperator).unwrap();
+        assert!(certificate.is_exact(), "{name}");
+        let file = read(&onnx::write(&graph, Dialect::QOperator).unwrap());
+        let verdict = certificate.verdict(Runtime::Rten);
+        if operators(&file).contains(&"QLinearConv") {
+            assert_eq!(verdict, Some(Verdict::CannotRun), "{name}");
+            let text = certificate.to_string();
+            assert!(text.contains("rten has no QLinearConv"), "{text}");
+        }
+        assert_eq!(certificate.verdict(Runtime::Qonnx), None);
+        let Ok(certificate) = onnx::certificate(&graph, Dialect::Qonnx) else {
+            continue;
+        };
+        for runtime in Runtime::OTHERS {
+            assert_eq!(certificate.verdict(runtime), Some(Verdict::CannotRun));
+        }
+        let value: Value = serde_json::from_str(&certificate.to_json()).unwrap();
+        let others: Vec<&Value> = value["entries"][0]["others"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .collect();
+        let runtimes: Vec<&str> = others
+            .iter()
+            .map(|o| o["runtime"].as_str().unwrap())
+            .collect();
+        assert_eq!(runtimes, ["tract", "rten"]);
+    }
+}
+
+/// A sum of a third is a half in floats, 3 (1/6) = 0.5, and a little more than that as a product of a
+/// third's neighbour: tract, which multiplies in integers, makes 1 of it and not 0.
+#[test]
+fn products_that_are_rounded_once_are_judged() {
+    // The `f32` that is nearest to 1/6 is 11184811 / 2^26, and 3 times that 33554433 / 2^26.
+    let (mut judged, mut exact) = (0, 0);
+    for rounding in [Rounding::HalfEven, Rounding::HalfUp] {
+        let mut graph = Graph::new();
+        let byte = Numbers::power_of_two(8, false, 0).unwrap();
+        let x = graph.input("x", &[1, 1, 1], byte).unwrap();
+        let weights = Weights {
+            shape: vec![1, 1, 1, 1],
+            numbers: Numbers::power_of_two(8, true, 0).unwrap(),
+            values: vec![1],
+        };
+        let sums = graph.push("sums", Convolution::new(weights, None), &[x]);
+        let numbers = Numbers::affine(8, false, 1.0, 0).unwrap();
+        let requantize = Requantize::by_multiplier(11_184_811, 26, rounding, numbers);
+        let y = graph.push("y", requantize, &[sums.unwrap()]).unwrap();
+        graph.output(y).unwrap();
+        let file = read(&onnx::write(&graph, Dialect::QOperator).unwrap());
+        let certificate = onnx::certificate(&graph, Dialect::QOperator).unwrap();
+        assert!(certificate.is_exact());
+        let Some(fused) = file.node.iter().find(|n| n.op_type() == "QLinearConv") else {
+            continue;
+        };
+        let ratio = constant_floats(&file, &fused.input[4], 1.0)[0];
+        let product = |sum: i64| {
+            // 24 bits of the ratio are an integer of 2^-26.
+            let scaled = (f64::from(ratio) * 67_108_864.0) as i64 * sum;
+            let (floor, rest) = (scaled >> 26, scaled & 0x3ff_ffff);
+            floor + i64::from(rest > 0x200_0000 || rest == 0x200_0000 && floor & 1 == 1)
+        };
+        let expected = |sum| interpret(&graph, &[&[sum]]).unwrap()[0][0];
+        let same = (0..256).all(|sum| product(sum) == expected(sum));
+        let found = &certificate.entries[0].others[0];
+        assert_eq!(found.verdict == Verdict::Exact, same, "{ratio} {found:?}");
+        judged += 1;
+        exact += usize::from(same);
+    }
+    println!("{judged} fused, {exact} exact in tract");
+    assert!(judged > 0);
 }
 
 #[track_caller]
@@ -770,7 +878,7 @@ fn files_are_read_back() {
 /// float comes down on the other side of a half.
 #[test]
 fn files_of_onnx_runtime_are_read() {
-    let Ok(python) = std::env::var("LOWBIT_PYTHON") else {
+    let Some(python) = variable("LOWBIT_PYTHON") else {
         println!("skipped: LOWBIT_PYTHON names no Python with onnx, onnxruntime and qonnx");
         return;
     };
@@ -1021,6 +1129,25 @@ fn sparse_sums() -> Graph {
     let output = Numbers::power_of_two(8, false, 0).unwrap();
     let requantize = Requantize::by_multiplier(2_024_673_345, 59, Rounding::HalfEven, output);
     let y = graph.push("y", requantize, &[sums]).unwrap();
+    graph.output(y).unwrap();
+    graph
+}
+
+/// 1,152 products of bytes, of which half are beyond 2^24 together, and are no floats then.
+fn long_sums() -> Graph {
+    let mut random = Random(3);
+    let mut graph = Graph::new();
+    let x = Numbers::power_of_two(8, false, 0).unwrap();
+    let x = graph.input("x", &[128, 3, 3], x).unwrap();
+    let weights = Weights {
+        shape: vec![4, 128, 3, 3],
+        numbers: Numbers::power_of_two(8, true, 0).unwrap(),
+        values: (0..4 * 1_152).map(|_| random.number(97, 127)).collect(),
+    };
+    let sums = graph.push("sums", Convolution::new(weights, None), &[x]);
+    let output = Numbers::affine(8, false, 1.0, 0).unwrap();
+    let requantize = Requantize::by_multiplier(5, 19, Rounding::HalfEven, output);
+    let y = graph.push("y", requantize, &[sums.unwrap()]).unwrap();
     graph.output(y).unwrap();
     graph
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::onnx::{chain, networks};
 use super::random::{Random, slices};
+use super::variable;
 
 /// Networks, chains of requantizations, and graphs of all operators.
 fn graphs(seed: u64, count: usize) -> Vec<(String, Graph)> {
@@ -159,9 +160,9 @@ fn quant_nodes_are_read_back() {
 
 /// Runs a script of the reference folder with the Python that a variable names; it writes lines of JSON
 /// and files into a folder. Nothing if there is none.
-fn cases(variable: &str, script: &str, packages: &str) -> Option<(PathBuf, Vec<Value>)> {
-    let Ok(python) = std::env::var(variable) else {
-        println!("skipped: {variable} names no Python with {packages}");
+fn cases(name: &str, script: &str, packages: &str) -> Option<(PathBuf, Vec<Value>)> {
+    let Some(python) = variable(name) else {
+        println!("skipped: {name} names no Python with {packages}");
         return None;
     };
     let folder = std::env::temp_dir().join(format!("lowbit-{script}-{}", std::process::id()));
@@ -247,4 +248,22 @@ fn networks_of_brevitas_are_read() {
         assert!(different * 50 <= found.len());
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// `BipolarQuant` of weights, of sums and of quantized sums, many of which are 0, has qonnx's outputs:
+/// `tests/reference/qonnx_bipolar.py` wrote files and outputs.
+#[test]
+fn signs_are_read() {
+    let files = [
+        &include_bytes!("../reference/bipolar-sums.onnx")[..],
+        &include_bytes!("../reference/bipolar-integers.onnx")[..],
+    ];
+    let lines = include_str!("../reference/bipolar.jsonl").lines();
+    for (bytes, line) in files.into_iter().zip(lines) {
+        let case: Value = serde_json::from_str(line).unwrap();
+        assert!(case["zeros"].as_u64().unwrap() > 50);
+        let graph = onnx::read(bytes).unwrap();
+        let found = output(&graph, &integers(&case["images"]));
+        assert_eq!(found, integers(&case["outputs"]), "{}", case["file"]);
+    }
 }

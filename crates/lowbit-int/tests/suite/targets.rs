@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::networks;
 use super::random::{Random, slices};
+use super::variable;
 
 /// A line that `tests/reference/targets.py` wrote.
 #[derive(Deserialize)]
@@ -66,7 +67,7 @@ fn kernels_have_the_integers_of_cmsis_nn_and_tflite() {
 /// More of them, from a file that the same script wrote.
 #[test]
 fn kernels_of_a_file_have_the_same_integers() {
-    let Ok(path) = std::env::var("LOWBIT_TARGETS") else {
+    let Some(path) = variable("LOWBIT_TARGETS") else {
         eprintln!("skipped: LOWBIT_TARGETS names no file of targets.py");
         return;
     };

@@ -1,16 +1,23 @@
 //! Files of quantized networks, read back as integers.
 
+mod add;
+mod bias;
+mod clip;
+mod concat;
 mod constant;
+mod dequantize;
 mod elementwise;
 mod fit;
 mod held;
+mod mul;
 mod pairs;
 mod pool;
+mod product;
 mod qlinear;
 mod qonnx;
+mod quantize;
 mod quantizer;
 mod state;
-mod sum;
 mod table;
 
 use std::collections::{HashMap, HashSet};

@@ -2,12 +2,13 @@
 //!
 //! What each computes was measured; `docs/onnx.md` has the formulas.
 
+use super::concat::concat_axis;
 use super::constant::{Constant, integer, is_of_channels, windows};
 use super::held::{Held, Kind, Step};
 use super::pairs::{FloatSum, Pairs};
+use super::product::{by_outputs, convolution, outputs};
 use super::quantizer::Quantizer;
 use super::state::{Line, requantize};
-use super::sum::{by_outputs, convolution, outputs};
 use super::{Known, Reader};
 use crate::graph::TensorId;
 use crate::numbers::Numbers;
@@ -434,7 +435,7 @@ impl Reader<'_> {
     fn concat_of(&mut self, node: &NodeProto, inputs: &[Held]) -> Result<Known, String> {
         let first = inputs.first().ok_or("has no inputs")?;
         let rank = self.graph.tensor(first.id).shape().len();
-        let axis = super::sum::concat_axis(node, rank)?;
+        let axis = concat_axis(node, rank)?;
         self.concat_integers(node, axis, inputs, 1.0)
     }
 }

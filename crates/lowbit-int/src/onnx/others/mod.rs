@@ -1,0 +1,105 @@
+//! What tract 0.23 and rten 0.27 have of a file's operators, which no dialect is written for.
+//!
+//! The rules are those of the programs' sources, which each rule names; `benches/peers/onnx_rust` runs
+//! both programs and holds these verdicts against them. What neither the dialect's verdict nor a rule
+//! says otherwise is exact there for the dialect's reasons: both quantize by the reciprocal of a step,
+//! which is a power of two, round half to even and add the zero point then.
+
+mod file;
+mod rten;
+mod tract;
+
+use super::certificate::{Elsewhere, Runtime, Verdict};
+use super::plan::magnitude;
+use super::proto::GraphProto;
+use crate::graph::{Graph, Node};
+use crate::ops::{Operator, Requantize};
+use crate::tensor::Tensor;
+use file::File;
+
+/// What holds of an operator, and why.
+type Found = Option<(Verdict, String)>;
+
+/// Judges the operators of a file.
+pub(super) struct Others<'a> {
+    graph: &'a Graph,
+    file: File<'a>,
+}
+
+impl<'a> Others<'a> {
+    pub(super) fn new(graph: &'a Graph, file: &'a GraphProto) -> Self {
+        Self {
+            graph,
+            file: File::new(graph, file),
+        }
+    }
+
+    /// What holds of a node, and of the quantizers of inputs that it reads, where runtimes without
+    /// defects have the `verdict`.
+    pub(super) fn judge(&self, node: &Node, verdict: Verdict) -> Vec<Elsewhere> {
+        let judged = Runtime::OTHERS.map(|runtime| match self.found(node, runtime) {
+            Some((found, reason)) if found > verdict => Elsewhere {
+                runtime,
+                verdict: found,
+                reason,
+            },
+            _ => Elsewhere {
+                runtime,
+                verdict,
+                reason: String::new(),
+            },
+        });
+        judged.into()
+    }
+
+    fn found(&self, node: &Node, runtime: Runtime) -> Found {
+        let graph = self.graph;
+        let inputs = node.inputs().iter();
+        let inputs = inputs.filter(|id| graph.inputs().contains(id));
+        let names = inputs.map(|&id| graph.tensor(id).name());
+        let names = names.chain([node.name()]);
+        let of_file = names
+            .flat_map(|name| self.file.of(name))
+            .map(|file_node| match runtime {
+                Runtime::Tract => tract::judge(graph, node, &self.file, file_node),
+                Runtime::Rten => rten::judge(graph, node, &self.file, file_node),
+                _ => None,
+            });
+        let found = of_file.chain([beyond_32_bits(graph, node)]).flatten();
+        found.reduce(|worst, found| if found.0 > worst.0 { found } else { worst })
+    }
+}
+
+/// Both quantizers make an `int32` of the rounded quotient before they add the zero point and saturate
+/// (`tract-core/src/ops/quant.rs`, `rten-vecmath/src/quantize.rs`).
+fn beyond_32_bits(graph: &Graph, node: &Node) -> Found {
+    let Operator::Requantize(requantize) = node.operator() else {
+        return None;
+    };
+    let reach = quotients(requantize, graph.tensor(node.inputs()[0]));
+    let fits = reach < (1 << 31) - (1 << 17);
+    let reason = || format!("numbers of {reach} steps saturate after they are int32");
+    (!fits).then(|| (Verdict::Differs, reason()))
+}
+
+/// The greatest magnitude of what a requantization makes before it saturates.
+fn quotients(requantize: &Requantize, sums: &Tensor) -> u128 {
+    let zero = sums.numbers().zero_point();
+    let channels = sums.intervals().iter().enumerate();
+    let reach = channels.map(|(channel, ends)| {
+        let (multiplier, offset, shift) = requantize.constants(channel);
+        let scaled = |x: i64| {
+            let scaled = i128::from(multiplier) * i128::from(x - zero) + i128::from(offset);
+            (scaled.unsigned_abs() >> shift) + 1
+        };
+        scaled(ends.least).max(scaled(ends.greatest))
+    });
+    reach.max().unwrap_or(0)
+}
+
+/// Whether a node reads or makes integers that are beyond 32 bits.
+fn is_wide(graph: &Graph, node: &Node) -> bool {
+    let inputs = graph.inputs_of(node);
+    let mut tensors = inputs.into_iter().chain([graph.tensor(node.output())]);
+    tensors.any(|tensor| tensor.interval().magnitude().max(magnitude(tensor)) >= 1 << 31)
+}
