@@ -1,8 +1,8 @@
 //! What does not change over time, in every step.
 
+use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::TensorMetadata;
 use burn::tensor::{Shape, Tensor};
 use rayon::prelude::*;
 
