@@ -154,7 +154,13 @@ impl Kernel for Backward<'_> {
     #[inline(always)]
     fn run(self) -> Sums {
         match self.pass.neuron.plain() {
-            Some(plain) => self.through(&plain),
+            Some(plain) => match plain.grid {
+                None => self.through(&Neuron {
+                    grid: None,
+                    ..plain
+                }),
+                grid => self.through(&Neuron { grid, ..plain }),
+            },
             None => {
                 let pass = self.pass;
                 self.through(pass.neuron)

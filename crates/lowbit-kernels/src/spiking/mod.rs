@@ -130,8 +130,8 @@ impl Neuron {
         1 + usize::from(self.synapse.is_some()) + usize::from(self.adaptation.is_some())
     }
 
-    /// The same neuron, if it is the usual one: a membrane in `f32` alone, and a spike of the step, which
-    /// is subtracted. What it does not have is a constant where this is inlined: loops that ask for it are
+    /// The same neuron, if it is the usual one: a membrane alone, and a spike of the step, which is
+    /// subtracted. What it does not have is a constant where this is inlined: loops that ask for it are
     /// not compiled, which takes a fourth off the way back.
     #[inline(always)]
     fn plain(&self) -> Option<Self> {
@@ -148,7 +148,7 @@ impl Neuron {
                 ..Firing::default()
             }),
             min_potential: None,
-            grid: None,
+            grid: self.grid,
         };
         (plain == *self).then_some(plain)
     }
