@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::step::{BLOCK, Block, Constants, State, block, load, store};
+use super::step::{BLOCK, Block, Constants, State, block, expect_next, load, store};
 use super::{Extent, Gradients, Neuron, Pass, Reset};
 use crate::scratch;
 use crate::vector::{Kernel, dispatch};
@@ -153,8 +153,27 @@ impl Kernel for Backward<'_> {
 
     #[inline(always)]
     fn run(self) -> Sums {
+        match self.pass.neuron.plain() {
+            Some(plain) => match plain.grid {
+                None => self.through(&Neuron {
+                    grid: None,
+                    ..plain
+                }),
+                grid => self.through(&Neuron { grid, ..plain }),
+            },
+            None => {
+                let pass = self.pass;
+                self.through(pass.neuron)
+            }
+        }
+    }
+}
+
+impl Backward<'_> {
+    /// Goes back through time, as `neuron` says.
+    #[inline(always)]
+    fn through(self, neuron: &Neuron) -> Sums {
         let Extent { time, neurons, .. } = self.pass.extent;
-        let neuron = self.pass.neuron;
         let mut sums = Sums {
             parameters: std::array::from_fn(|_| vec![0.0; neurons]),
             start: vec![0.0; neuron.states() * neurons],
@@ -171,7 +190,10 @@ impl Kernel for Backward<'_> {
             let first = neuron.start(&constants, start, at, width);
             let mut tape = Tape::new(neuron, time, &mut memory);
             record(neuron, &constants, first.clone(), &mut tape, |t| {
-                load(&x[t * neurons..][..neurons], at, width, 0.0)
+                let row = t * neurons..(t + 1) * neurons;
+                expect_next(&x[row.clone()], at);
+                expect_next(&self.dy[row.clone()], at);
+                load(&x[row], at, width, 0.0)
             });
             let mut flow = Flow::new(self.dend, neuron, at, width);
             for t in (0..time).rev() {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::step::{BLOCK, Constants, load, store};
+use super::step::{BLOCK, Constants, expect_next, load, store};
 use super::{Extent, Pass};
 use crate::vector::{Kernel, dispatch};
 
@@ -81,6 +81,7 @@ impl Kernel for Forward<'_> {
             let constants = Constants::new(neuron, &pass.parameters, at, width);
             let mut state = neuron.start(&constants, start, at, width);
             for (x, y) in x.chunks_exact(neurons).zip(y.chunks_exact_mut(neurons)) {
+                expect_next(x, at);
                 let x = load(x, at, width, 0.0);
                 let u = neuron.integrate(&constants, &mut state, &x);
                 let threshold = neuron.thresholds(&constants, &state.adaptation);

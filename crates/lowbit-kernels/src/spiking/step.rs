@@ -4,6 +4,7 @@
 //! asked once a loop and not once a number. A block's state stays in the first cache.
 
 use super::{Gain, Neuron, Parameters, Reset};
+use crate::vector::expect_load;
 
 /// Neurons that go through time together: four of the widest registers.
 pub(super) const BLOCK: usize = 64;
@@ -21,6 +22,15 @@ pub(super) fn load(row: &[f32], at: usize, width: usize, pad: f32) -> Block {
             block[..width].copy_from_slice(&row[at..at + width]);
             block
         }
+    }
+}
+
+/// Says that the block behind that at `at` will be read soon: one row after the other is too far for the
+/// CPU to guess.
+#[inline(always)]
+pub(super) fn expect_next(row: &[f32], at: usize) {
+    if let Some(next) = row.get(at + BLOCK..at + 2 * BLOCK) {
+        expect_load(next);
     }
 }
 

@@ -142,7 +142,9 @@ fn exp(x: f32) -> f32 {
     let p = p * r + 0.5;
     let p = p * r + 1.0;
     let p = p * r + 1.0;
-    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
+    // The sum with 1.5 2^23 has the integer n + 127 in its last bits, of which the shift leaves the
+    // exponent of 2^n: a cast, which saturates, would be made number by number.
+    p * f32::from_bits((n + (12_582_912.0 + 127.0)).to_bits() << 23)
 }
 
 #[cfg(test)]

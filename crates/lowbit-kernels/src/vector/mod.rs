@@ -73,3 +73,16 @@ pub(crate) trait Vector: Copy {
     #[inline(always)]
     unsafe fn expect_store(_p: *const f32) {}
 }
+
+/// Says that `numbers` will be read soon.
+#[inline(always)]
+pub(crate) fn expect_load(numbers: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in numbers.chunks(LANES) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: it takes any address, and every CPU of the target has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
+}

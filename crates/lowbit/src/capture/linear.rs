@@ -5,7 +5,7 @@
 //! one size of the batch does not hold for another. Put together again, the layer is `linear` for all of
 //! them, which chooses anew.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use burn_ir::{
@@ -31,11 +31,12 @@ pub(crate) fn with_linear_of(
 ) -> Recording {
     let operations = &recording.operations;
     let mut fixed: HashSet<TensorId> = recording.parameters.keys().copied().collect();
+    let read_last = read_last(recording);
     let mut together = Vec::with_capacity(operations.len());
     let mut at = 0;
     while at < operations.len() {
         let layer = linear(&operations[at..], &fixed)
-            .filter(|(_, count)| !is_read_on_its_way(recording, at..at + count));
+            .filter(|(_, count)| !is_read_on_its_way(operations, at..at + count, &read_last));
         match layer {
             Some((linear, count)) => {
                 let linear = ModuleOperationIr::Linear(linear);
@@ -60,19 +61,28 @@ pub(crate) fn with_linear_of(
     recording.numbered()
 }
 
+/// The last operation that reads each tensor; one beyond all for what is a result.
+fn read_last(recording: &Recording) -> HashMap<TensorId, usize> {
+    let operations = recording.operations.iter().enumerate();
+    let reads = operations.flat_map(|(at, operation)| {
+        let inputs = operation.inputs();
+        inputs.map(move |tensor| (tensor.id, at))
+    });
+    let end = recording.operations.len();
+    let results = recording.outputs.iter().map(|&id| (id, end));
+    // Of several of a tensor, the last one stays.
+    reads.chain(results).collect()
+}
+
 /// Whether anything that these operations make, but for the last of it, is read by others or is a result.
-fn is_read_on_its_way(recording: &Recording, layer: Range<usize>) -> bool {
-    let operations = &recording.operations;
+fn is_read_on_its_way(
+    operations: &[OperationIr],
+    layer: Range<usize>,
+    read_last: &HashMap<TensorId, usize>,
+) -> bool {
     let within = &operations[layer.start..layer.end - 1];
-    let made: HashSet<TensorId> = within
-        .iter()
-        .flat_map(|operation| operation.outputs().map(|tensor| tensor.id))
-        .collect();
-    let mut later = operations[layer.end..]
-        .iter()
-        .flat_map(|operation| operation.inputs());
-    later.any(|tensor| made.contains(&tensor.id))
-        || recording.outputs.iter().any(|id| made.contains(id))
+    let mut made = within.iter().flat_map(OperationIr::outputs);
+    made.any(|tensor| read_last.get(&tensor.id).is_some_and(|&at| at >= layer.end))
 }
 
 /// The linear layer that the first operations are, and how many they are.

@@ -63,7 +63,7 @@ impl SpikeTime {
         layer: impl FnOnce(Tensor<4>) -> Tensor<4>,
     ) -> Tensor<4> {
         if self.coding == Coding::Direct {
-            return repeated(layer(images), self.steps);
+            return ops::repeated(layer(images), self.steps);
         }
         let spikes = self.encode(images);
         if let Some(counter) = counter {
@@ -82,14 +82,6 @@ impl SpikeTime {
         let scores: Tensor<3> = scores.reshape([rows / self.steps, self.steps, classes]);
         scores.mean_dim(1).squeeze_dim(1)
     }
-}
-
-/// Each row `steps` times, one after the other.
-fn repeated<const D: usize>(x: Tensor<D>, steps: usize) -> Tensor<D> {
-    let mut dims = x.dims();
-    let rows: Tensor<3> = x.reshape([dims[0] as i32, 1, -1]);
-    dims[0] *= steps;
-    rows.repeat_dim(1, steps).reshape(dims)
 }
 
 /// What a spiking network does for an image.

@@ -3,12 +3,13 @@
 //! Parameters are written as their slots quantize them. A format of a layer's input, output or state,
 //! for which NIR has no field, is kept in the metadata: `lowbit.state`, `fixed(16,12)`.
 
+use burn::nn::PaddingConfig2d;
 use burn::tensor::{Device, Tensor};
 
 use super::formats::with_formats;
 use super::graph::{Array, Node};
 use crate::Error;
-use crate::nn::{Conv2d, CubaLif, Dynamics, ExpLeak, Iaf, Lif, Linear, SumPool2d};
+use crate::nn::{AvgPool2d, Conv2d, CubaLif, Dynamics, ExpLeak, Iaf, Lif, Linear, SumPool2d};
 use crate::ops::{Gain, Reset};
 use crate::quantizers::{Quantizers, Slot, Sums};
 
@@ -53,8 +54,39 @@ impl TryFrom<&SumPool2d> for Node {
         let node = Self::new("SumPool2d")
             .with("kernel_size", pair(layer.kernel_size))
             .with("stride", pair(layer.stride))
-            .with("padding", pair([0, 0]));
+            .with("padding", pair(layer.padding));
         with_formats(node, "SumPool2d", &layer.quantizers)
+    }
+}
+
+/// # Errors
+/// If its padding differs before and after or does not count in the mean, if a window that does not fit
+/// counts, or something is quantized that the metadata does not say.
+impl TryFrom<&AvgPool2d> for Node {
+    type Error = Error;
+
+    fn try_from(layer: &AvgPool2d) -> Result<Self, Error> {
+        let refused = |message: &str| Err(Error::config("AvgPool2d", message));
+        let padding = match layer.padding {
+            PaddingConfig2d::Valid => [0, 0],
+            PaddingConfig2d::Explicit(top, left, bottom, right)
+                if top == bottom && left == right =>
+            {
+                [top, left]
+            }
+            _ => return refused("pads before otherwise than after, which no field says"),
+        };
+        if layer.ceil_mode {
+            return refused("counts windows that do not fit, which no field says");
+        }
+        if padding != [0, 0] && !layer.count_include_pad {
+            return refused("has a mean without its padding, which no field says");
+        }
+        let node = Self::new("AvgPool2d")
+            .with("kernel_size", pair(layer.kernel_size))
+            .with("stride", pair(layer.stride))
+            .with("padding", pair(padding));
+        with_formats(node, "AvgPool2d", &layer.quantizers)
     }
 }
 
@@ -68,7 +100,13 @@ impl Node {
             .with("input_type", Array::integers(shape))
     }
 
-    /// The same with neurons of that shape, such as `[channels, height, width]` after a convolution. It
+    /// A `Delay` of each feature by its steps of `dt`.
+    pub fn delay(steps: &[usize], dt: f64) -> Self {
+        let delays = steps.iter().map(|&steps| steps as f64 * dt);
+        Self::new("Delay").with("delay", Array::vector(delays.collect()))
+    }
+
+    /// A node with neurons of that shape, such as `[channels, height, width]` after a convolution. It
     /// is all one to a [`Network`](super::Network); Python's `nir` compares the shapes of neighbours.
     ///
     /// # Panics

@@ -6,6 +6,7 @@
 //! different steps of them: a [`Convention`] says which.
 
 mod convention;
+mod delay;
 mod fields;
 mod file;
 mod formats;

@@ -6,6 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::convention::Convention;
+use super::delay::Delay;
 use super::fields::{
     bias, count, field, flattened, groups, padded, reached, shapes, sizes, weight, whole,
 };
@@ -62,6 +63,7 @@ pub(super) enum Layer {
     Conv2d(Conv2d),
     SumPool2d(SumPool2d),
     AvgPool2d(AvgPool2d),
+    Delay(Delay),
     Iaf(Iaf),
     Lif(Lif),
     CubaLif(CubaLif),
@@ -179,6 +181,7 @@ impl Stage {
             Some(Layer::Conv2d(layer)) => layer.forward(image(x)).flatten(1, 3),
             Some(Layer::SumPool2d(layer)) => layer.forward(image(x)).flatten(1, 3),
             Some(Layer::AvgPool2d(layer)) => layer.forward(image(x)).flatten(1, 3),
+            Some(Layer::Delay(layer)) => layer.forward_folded(x, time),
             Some(Layer::Iaf(layer)) => layer.forward_folded(x, time),
             Some(Layer::Lif(layer)) => layer.forward_folded(x, time),
             Some(Layer::CubaLif(layer)) => layer.forward_folded(x, time),
@@ -241,7 +244,7 @@ impl Builder<'_> {
 
     fn build(&self, input: Vec<usize>) -> Result<Built, String> {
         let node = self.place.node;
-        if ["Input", "Output", "Flatten", "Scale"].contains(&node.kind.as_str()) {
+        if ["Input", "Output", "Flatten", "Scale", "Delay"].contains(&node.kind.as_str()) {
             without_formats(node)?;
         }
         match node.kind.as_str() {
@@ -256,6 +259,11 @@ impl Builder<'_> {
             "Conv1d" => self.conv1d(&input),
             "Conv2d" => self.conv2d(&input),
             "SumPool2d" | "AvgPool2d" => self.pool(&input),
+            "Delay" => {
+                let delays = self.each("delay", count(&input)?)?;
+                let delay = Delay::new(&delays, self.convention.dt)?;
+                Ok(Built::new(Some(Layer::Delay(delay)), input))
+            }
             "Scale" => {
                 let scale = self.each("scale", count(&input)?)?;
                 Ok(Built {
@@ -350,25 +358,27 @@ impl Builder<'_> {
         let size: [usize; 2] = whole(node, "kernel_size", 1)?;
         let stride: [usize; 2] = whole(node, "stride", 1)?;
         let padding: [usize; 2] = whole(node, "padding", 0)?;
-        if padding != [0, 0] {
-            return Err(format!("padding is {padding:?}, expected none"));
-        }
         let formats = formats(node)?;
         let layer = match node.kind.as_str() {
             "SumPool2d" => {
-                let config = SumPool2dConfig::new(size).with_strides(stride);
-                let config = config.with_quantization(formats);
+                let config = SumPool2dConfig::new(size)
+                    .with_strides(stride)
+                    .with_padding(padding)
+                    .with_quantization(formats);
                 checked(&config)?;
                 Layer::SumPool2d(config.init(self.device))
             }
             _ => {
-                let config = AvgPool2dConfig::new(size).with_strides(stride);
-                let config = config.with_quantization(formats);
+                let [top, left] = padding;
+                let config = AvgPool2dConfig::new(size)
+                    .with_strides(stride)
+                    .with_padding(burn::nn::PaddingConfig2d::Explicit(top, left, top, left))
+                    .with_quantization(formats);
                 checked(&config)?;
                 Layer::AvgPool2d(config.init(self.device))
             }
         };
-        let side = |n, d: usize| reached(n, 0, size[d], stride[d]);
+        let side = |n, d: usize| reached(n, padding[d], size[d], stride[d]);
         let shape = vec![channels, side(height, 0)?, side(width, 1)?];
         Ok(Built::new(Some(layer), shape))
     }

@@ -57,6 +57,7 @@ pub(crate) use quantization::grid::ValueGrid;
 pub use quantization::*;
 pub(crate) use recorded::{Meaning, ProductKind};
 pub use softmax::{quiet_softmax, softmax};
+pub(crate) use spiking::repeated;
 pub use spiking::{
     Adaptation, Firing, Gain, Grid, Leak, LeakRounding, Neuron, NeuronParameters, Overflow, Reset,
     Surrogate, spiking, spiking_with_state,

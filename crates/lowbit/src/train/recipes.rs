@@ -44,6 +44,7 @@ impl NamedRecipe {
         "mxfp8"
         "nvfp4"
         "spiking-digits"
+        "spiking-mnist"
     };
 
     /// The recipe of that name.

@@ -97,11 +97,31 @@ def write(name, node, shape, x, y):
     return json.dumps({"name": name, "dt": DT, "x": flat(x), "y": flat(y)})
 
 
+def later(delays, x):
+    """Each feature so many units of time later."""
+    made = np.zeros_like(x)
+    for feature, delay in enumerate(delays):
+        steps = min(round(delay / DT), len(x))
+        made[steps:, feature] = x[: len(x) - steps, feature]
+    return made
+
+
+def padded():
+    pool = {"kernel_size": (2, 4), "stride": (2, 1), "padding": (1, 2)}
+    fields = {k: np.array(v) for k, v in pool.items()}
+    mean = lambda x: F.avg_pool2d(x, **pool)
+    yield "avg-pool-padded", nir.AvgPool2d(**fields), (2, 5, 6), mean
+    yield "sum-pool-padded", nir.SumPool2d(**fields), (2, 5, 6), lambda x: 8 * mean(x)
+    delays = vector(0.25, 0.0, 0.5, 0.25, 1.0)
+    made = lambda x: torch.tensor(later(delays, x.numpy()))
+    yield "delay", nir.Delay(delay=delays), (5,), made
+
+
 lines = []
 for name, node in neurons():
     x = random.integers(-4, 13, (STEPS, 3)) / 8
     lines.append(write(name, node, (3,), x, euler(node, x)))
-for name, node, shape, made in layers():
+for name, node, shape, made in [*layers(), *padded()]:
     x = eighths(5, *shape)
     lines.append(write(name, node, shape, x, made(torch.tensor(x)).numpy()))
 (folder.parent / "nir_nodes.jsonl").write_text("\n".join(lines) + "\n")

@@ -369,8 +369,8 @@ fn what_no_layer_has_is_named() {
         network.unwrap_err().to_string()
     };
     assert_eq!(
-        refused(Node::new("Delay")),
-        "here: is a Delay, which no layer is"
+        refused(Node::new("Gru")),
+        "here: is a Gru, which no layer is"
     );
     assert_eq!(refused(Node::new("Affine")), "here: has no weight");
     // Both the spikes that come back and `v_leak` would be currents, on two sides of the synapse.

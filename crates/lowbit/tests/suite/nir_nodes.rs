@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::Param;
+use burn::nn::PaddingConfig2d;
 use burn::tensor::{Device, Tensor, TensorData};
 use lowbit::config::QConfig;
 use lowbit::nir::{self, Array, Convention, Graph, Network, Node};
 use lowbit::nn::{
-    Conv2dConfig, CubaLifConfig, DecayConfig, ExpLeakConfig, FiringThresholdConfig, IafConfig,
-    LifConfig, LinearConfig, SumPool2dConfig,
+    AvgPool2dConfig, Conv2dConfig, CubaLifConfig, DecayConfig, ExpLeakConfig,
+    FiringThresholdConfig, IafConfig, LifConfig, LinearConfig, SumPool2dConfig,
 };
 use lowbit::ops::{Firing, Reset};
 use lowbit::quantizers::{FormatQuantizerConfig, Number, QuantizerConfig};
@@ -73,6 +74,64 @@ fn nodes_are_what_their_equations_say() {
         let made = rows(network.forward(sequence(&reference.x)));
         assert_close(&made, &reference.y, &reference.name);
     }
+}
+
+/// Layers that pad, and a delay, are written as the nodes that they are read from.
+#[test]
+fn padded_pools_and_delays_are_written() {
+    let pair = |values: [i64; 2]| Array::integers(values.to_vec());
+    let written = |node: &Node, name: &str| {
+        let read = nir::read(&file(name)).unwrap();
+        let expected = &read.nodes["node"];
+        assert_eq!(node.kind, expected.kind);
+        for (field, array) in &node.fields {
+            assert_eq!(array.numbers(), expected.fields[field].numbers(), "{field}");
+        }
+    };
+    let sums = SumPool2dConfig::new([2, 4])
+        .with_strides([2, 1])
+        .with_padding([1, 2]);
+    let sums = sums.init(&Device::flex());
+    written(&Node::try_from(&sums).unwrap(), "sum-pool-padded");
+    let means = AvgPool2dConfig::new([2, 4])
+        .with_strides([2, 1])
+        .with_padding(PaddingConfig2d::Explicit(1, 2, 1, 2));
+    let layer = means.init(&Device::flex());
+    written(&Node::try_from(&layer).unwrap(), "avg-pool-padded");
+    written(&Node::delay(&[2, 0, 4, 2, 8], DT), "delay");
+    let refused = |config: AvgPool2dConfig| {
+        let layer = config.init(&Device::flex());
+        Node::try_from(&layer).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(means.clone().with_count_include_pad(false)),
+        "AvgPool2d: has a mean without its padding, which no field says"
+    );
+    assert_eq!(
+        refused(means.clone().with_ceil_mode(true)),
+        "AvgPool2d: counts windows that do not fit, which no field says"
+    );
+    assert_eq!(
+        refused(means.with_padding(PaddingConfig2d::Explicit(1, 1, 0, 1))),
+        "AvgPool2d: pads before otherwise than after, which no field says"
+    );
+    let read = |node: Node| {
+        let graph = Graph::chain(&[1, 5, 6], [("here".to_string(), node)], &[1, 5, 6]);
+        let network = Network::new(&graph, &Convention::nir(DT), &Device::flex());
+        network.unwrap_err().to_string()
+    };
+    assert_eq!(
+        read(Node::new("Delay").with("delay", Array::vector(vec![0.3]))),
+        "here: delay is 0.3, expected whole steps of 0.125"
+    );
+    let wide = Node::new("SumPool2d")
+        .with("kernel_size", pair([2, 2]))
+        .with("stride", pair([2, 2]))
+        .with("padding", pair([2, 0]));
+    assert_eq!(
+        read(wide),
+        "here: SumPool2d.padding: is 2, expected less than the window's reach, 2"
+    );
 }
 
 /// With exponential decays, a membrane that reads nothing ends at `v_leak`: from 0, it is

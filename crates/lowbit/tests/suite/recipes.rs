@@ -15,7 +15,9 @@ fn small(recipe: &NamedRecipe) -> Experiment {
     let mut experiment = file.complete(Settings::default()).unwrap();
     if experiment.data != DataSet::Digits {
         experiment.data = DataSet::Digits;
-        experiment.model = "cnn".parse().unwrap();
+        let spikes = experiment.steps.is_some();
+        let model = if spikes { "snn-cnn" } else { "cnn" };
+        experiment.model = model.parse().unwrap();
     }
     experiment.augment = false;
     experiment.batch = 16;

@@ -1,10 +1,14 @@
 //! Networks in the integers of chips: Xylo's against Rockpool's simulation of it
 //! (`reference/xylo.jsonl`, which `reference/xylo.py` makes) and against a plain program of integers,
-//! Speck's and Loihi's against such programs.
+//! Speck's and Loihi's against such programs, sinabs (`reference/speck.py`) and lava-dl
+//! (`reference/loihi.py`).
 
 use burn::module::Param;
+use burn::nn::PaddingConfig2d;
 use burn::tensor::{Device, Tensor, TensorData};
-use lowbit::nn::{Chip, DecayConfig, Lif, Linear, LinearConfig};
+use lowbit::config::QConfig;
+use lowbit::nn::{Chip, Conv2dConfig, DecayConfig, Lif, Linear, LinearConfig};
+use lowbit::ops::Firing;
 use serde::Deserialize;
 
 /// A network as Xylo has it: one hidden population that reads itself, and a readout.
@@ -71,7 +75,7 @@ fn neurons(dashes: [&[u32]; 2], threshold: &[i32], w_rec: Option<&[Vec<i32>]>) -
 
 fn weights(w: &[Vec<i32>]) -> Linear {
     let config = LinearConfig::new(w.len(), w[0].len()).with_bias(false);
-    let quantization = lowbit::config::QConfig::new().with("weight", Chip::Xylo.weight(0));
+    let quantization = QConfig::new().with("weight", Chip::Xylo.weight(0));
     let mut layer = config.with_quantization(quantization).init(&Device::flex());
     layer.weight = Param::from_tensor(matrix(w));
     layer
@@ -287,4 +291,106 @@ fn speck_and_loihi_are_programs_of_integers() {
             .collect();
         assert_eq!(rows(loihi.forward(currents)).concat(), expected);
     }
+}
+
+/// Integers of four dimensions.
+type Images = Vec<Vec<Vec<Vec<i32>>>>;
+
+fn images(x: &Images) -> Tensor<4> {
+    let shape = [x.len(), x[0].len(), x[0][0].len(), x[0][0][0].len()];
+    let numbers = x.iter().flatten().flatten().flatten().map(|&x| x as f32);
+    let data = TensorData::new(numbers.collect::<Vec<_>>(), shape);
+    Tensor::from_data(data, &Device::flex())
+}
+
+#[test]
+fn speck_is_that_of_sinabs() {
+    #[derive(Deserialize)]
+    struct Layer {
+        weight: Images,
+        bias: Vec<i32>,
+        stride: usize,
+        padding: usize,
+        threshold: i32,
+        min_v: i32,
+        spikes: Images,
+    }
+    #[derive(Deserialize)]
+    struct Reference {
+        x: Images,
+        /// Whether a step may have several spikes.
+        several: bool,
+        layers: Vec<Layer>,
+    }
+    let mut fired = 0.0;
+    for (line, text) in include_str!("../reference/speck.jsonl").lines().enumerate() {
+        let reference: Reference = serde_json::from_str(text).unwrap();
+        let mut x = images(&reference.x);
+        for (at, layer) in reference.layers.iter().enumerate() {
+            let channels = [layer.weight[0].len(), layer.weight.len()];
+            let p = layer.padding;
+            let config = Conv2dConfig::new(channels, [3, 3])
+                .with_stride([layer.stride; 2])
+                .with_padding(PaddingConfig2d::Explicit(p, p, p, p))
+                .with_quantization(QConfig::new().with("weight", Chip::Speck.weight(0)));
+            let mut conv = config.init(&Device::flex());
+            conv.weight = Param::from_tensor(images(&layer.weight));
+            conv.bias = Some(vector(layer.bias.iter().map(|&b| b as f32)));
+            let firing = Firing {
+                most_spikes: if reference.several { u32::MAX } else { 1 },
+                ..Firing::default()
+            };
+            let config = Chip::speck(0)
+                .with_firing(firing)
+                .with_min_v(Some(layer.min_v as f32));
+            let mut neurons = config.init(&Device::flex());
+            neurons.threshold = vector([layer.threshold as f32]);
+            x = neurons.forward_folded(conv.forward(x), reference.x.len());
+            let (made, expected) = (x.to_data(), images(&layer.spikes).into_data());
+            assert_eq!(made, expected, "layer {at} of network {line}");
+            fired += made.iter::<f32>().sum::<f32>();
+        }
+    }
+    assert!(fired > 1000.0, "{fired}");
+}
+
+/// Weights of 8 bits are times 64 in the chip's currents and potentials.
+#[test]
+fn loihi_is_that_of_lava() {
+    #[derive(Deserialize)]
+    struct Reference {
+        weight: Vec<Vec<i32>>,
+        x: Vec<Vec<i32>>,
+        current_decay: i32,
+        voltage_decay: i32,
+        threshold: i32,
+        spikes: Vec<Vec<i32>>,
+        potentials: Vec<i32>,
+    }
+    let mut fired = 0;
+    for (line, text) in include_str!("../reference/loihi.jsonl").lines().enumerate() {
+        let reference: Reference = serde_json::from_str(text).unwrap();
+        let (w, x) = (&reference.weight, &reference.x);
+        let config = LinearConfig::new(w.len(), w[0].len()).with_bias(false);
+        let quantization = QConfig::new().with("weight", Chip::Loihi.weight(-6));
+        let mut linear = config.with_quantization(quantization).init(&Device::flex());
+        linear.weight = Param::from_tensor(matrix(w) * 64.0);
+        let decay = |lost: i32| DecayConfig::alpha(f64::from(4096 - lost) / 4096.0);
+        let decays = [reference.current_decay, reference.voltage_decay].map(decay);
+        let [syn, mem] = decays;
+        let mut neurons = Chip::loihi(syn, mem, 0).init(&Device::flex());
+        neurons.threshold = vector([reference.threshold as f32 * 64.0]);
+        let currents = linear.forward(matrix(x).unsqueeze_dim::<3>(0));
+        let (spikes, state) = neurons.forward_with_state(currents, None);
+        let spikes = rows(spikes);
+        assert_eq!(spikes, reference.spikes, "layer {line}");
+        fired += spikes.iter().flatten().sum::<i32>();
+        // A potential that fires is zero after its step.
+        let expected = reference.potentials.iter().zip(&spikes[x.len() - 1]);
+        let expected = expected.map(|(v, spike)| if *spike > 0 { 0 } else { *v });
+        let potentials = state.membrane().into_data();
+        let potentials = potentials.iter::<f32>().map(|v| v as i32);
+        assert!(potentials.eq(expected), "layer {line}");
+    }
+    assert!(fired > 1000, "{fired}");
 }

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
-use crate::nn::window::at_least_one;
+use crate::nn::window::{Padding, Window};
 use crate::ops;
 use crate::quantizers::{Quantizers, Signs};
 
@@ -18,6 +18,9 @@ pub struct SumPool2dConfig {
     /// Step of the window; the window's size unless given.
     #[config(default = "kernel_size")]
     pub strides: [usize; 2],
+    /// Zeros above and below, and left and right.
+    #[config(default = "[0, 0]")]
+    pub padding: [usize; 2],
     /// What is quantized; the slots are `input` and `output`.
     #[config(default = "QConfig::default()")]
     pub quantization: QConfig,
@@ -41,6 +44,9 @@ pub struct SumPool2d {
     pub kernel_size: [usize; 2],
     /// Step of the window.
     pub stride: [usize; 2],
+    /// Zeros above and below, and left and right.
+    #[module(skip)]
+    pub padding: [usize; 2],
     /// The layer's quantizers.
     pub quantizers: Quantizers,
 }
@@ -54,6 +60,7 @@ impl SumPool2dConfig {
         SumPool2d {
             kernel_size: self.kernel_size,
             stride: self.strides,
+            padding: self.padding,
             quantizers: self.init_quantizers(device),
         }
     }
@@ -75,8 +82,13 @@ impl Describe for SumPool2dConfig {
     }
 
     fn check_fields(&self) -> Result<(), Error> {
-        at_least_one("kernel_size", &self.kernel_size)?;
-        at_least_one("strides", &self.strides)
+        let window = Window {
+            kernel_size: self.kernel_size,
+            stride: self.strides,
+            dilation: [1, 1],
+            padding: Padding::Explicit(self.padding.map(|zeros| (zeros, zeros))),
+        };
+        window.check_pooling("strides")
     }
 }
 
@@ -88,7 +100,7 @@ impl SumPool2d {
     /// - result: `[batch, channels, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let input = self.quantizers.input(input).quantized();
-        let output = ops::sum_pool2d(input, self.kernel_size, self.stride);
+        let output = ops::sum_pool2d(input, self.kernel_size, self.stride, self.padding);
         self.quantizers.output(output)
     }
 }

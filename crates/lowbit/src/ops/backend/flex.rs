@@ -75,6 +75,23 @@ pub(crate) fn dense(x: FlexTensor) -> FlexTensor {
     if is_dense(&x) { x } else { x.to_contiguous() }
 }
 
+/// Whether the rows of a tensor's first dimension lie one after the other.
+pub(crate) fn is_row_after_row(x: &FlexTensor) -> bool {
+    let layout = x.layout();
+    let rows = layout.shape().as_slice()[0];
+    let row = layout.num_elements() / rows.max(1);
+    rows <= 1 || layout.strides()[0] == row as isize
+}
+
+/// A dense tensor whose rows lie one after the other; one that is not becomes row-major.
+pub(crate) fn row_after_row(x: FlexTensor) -> FlexTensor {
+    if is_dense(&x) && is_row_after_row(&x) {
+        x
+    } else {
+        contiguous(x)
+    }
+}
+
 /// The layout of `[batch, channels, ...]` whose channels lie together, pixel after pixel.
 pub(crate) fn channels_last_layout(shape: &Shape) -> Layout {
     let dims = shape.as_slice();

@@ -46,12 +46,18 @@ pub fn avg_pool2d(x: Tensor<4>, options: AvgPoolOptions<2>) -> Tensor<4> {
     pool(x, Pooling::Average(sliding, options.count_include_pad))
 }
 
-/// The sum under each window. `[batch, channels, height, width]` in and out.
-pub fn sum_pool2d(x: Tensor<4>, size: [usize; 2], stride: [usize; 2]) -> Tensor<4> {
+/// The sum under each window, with so many zeros above and below, and left and right.
+/// `[batch, channels, height, width]` in and out.
+pub fn sum_pool2d(
+    x: Tensor<4>,
+    size: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+) -> Tensor<4> {
     let sliding = Sliding {
         size,
         stride,
-        padding: [0, 0],
+        padding,
         dilation: [1, 1],
     };
     pool(x, Pooling::Sum(sliding))

@@ -1,6 +1,7 @@
 //! Spiking neurons over time.
 
 mod neurons;
+mod repeated;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ pub use lowbit_kernels::spiking::{
 
 use crate::ops::backend::operator;
 use neurons::Neurons;
+pub(crate) use repeated::repeated;
 
 /// Decays and thresholds of neurons: each `[1]`, shared, or one per neuron of a sample, `[neurons]`.
 #[derive(Debug, Clone)]

@@ -259,8 +259,10 @@ impl Neurons {
     /// The tensor with its samples one after the other: where all neurons are alike in any order of
     /// these, else row-major.
     fn ordered(&self, x: FlexTensor, numbers: &Numbers) -> FlexTensor {
-        let any = numbers.is_shared() && !self.ends && flex::is_dense(&x) && samples_are_apart(&x);
-        if any { x } else { flex::contiguous(x) }
+        match numbers.is_shared() && !self.ends {
+            true => flex::row_after_row(x),
+            false => flex::contiguous(x),
+        }
     }
 
     /// Both in one order.
@@ -274,19 +276,11 @@ impl Neurons {
             return (x, flex::contiguous(grad));
         }
         let (x, grad) = flex::aligned(x, grad);
-        if samples_are_apart(&x) {
+        if flex::is_row_after_row(&x) {
             return (x, grad);
         }
         (flex::contiguous(x), flex::contiguous(grad))
     }
-}
-
-/// Whether the rows of the first dimension lie one after the other.
-fn samples_are_apart(x: &FlexTensor) -> bool {
-    let layout = x.layout();
-    let rows = layout.shape().as_slice()[0];
-    let row = layout.num_elements() / rows.max(1);
-    rows <= 1 || layout.strides()[0] == row as isize
 }
 
 /// The gradients at the places of the parents; there are empty ones for those that are not there.
