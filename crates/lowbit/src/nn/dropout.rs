@@ -117,30 +117,41 @@ impl Dropout {
 
     /// `m / (1 - prob)` of as many elements.
     fn factors(&self, elements: usize) -> Vec<f32> {
-        let drawn = self.draws.rounding(Rounding::Stochastic {
-            seed: SEED,
-            stream: 0,
-            bits: 32,
-        });
-        let Rounding::Stochastic { seed, stream, .. } = drawn else {
-            unreachable!("it stays stochastic");
-        };
-        let words = Philox::new(seed, stream);
         let kept = (1.0 / (1.0 - self.prob)) as f32;
         // Words below this are dropped, prob of all 2^32.
         let limit = (self.prob * 2f64.powi(32)).round() as u64;
-        let mut factors = vec![0.0; elements];
-        let chunks = factors.par_chunks_mut(CHUNK).enumerate();
-        chunks.for_each(|(i, chunk)| {
-            for (j, group) in chunk.chunks_mut(GROUP).enumerate() {
-                let words = words.group((i * CHUNK / GROUP + j) as u64);
-                for (factor, word) in group.iter_mut().zip(words) {
-                    *factor = if u64::from(word) < limit { 0.0 } else { kept };
-                }
-            }
-        });
-        factors
+        let factor = |word: u32| if u64::from(word) < limit { 0.0 } else { kept };
+        factors(&self.draws, SEED, elements, factor)
     }
+}
+
+/// Numbers made of random words, those of the next random tensor of the step.
+pub(super) fn factors(
+    draws: &Draws,
+    seed: u64,
+    elements: usize,
+    factor: impl Fn(u32) -> f32 + Sync,
+) -> Vec<f32> {
+    let drawn = draws.rounding(Rounding::Stochastic {
+        seed,
+        stream: 0,
+        bits: 32,
+    });
+    let Rounding::Stochastic { seed, stream, .. } = drawn else {
+        unreachable!("it stays stochastic");
+    };
+    let words = Philox::new(seed, stream);
+    let mut factors = vec![0.0; elements];
+    let chunks = factors.par_chunks_mut(CHUNK).enumerate();
+    chunks.for_each(|(i, chunk)| {
+        for (j, group) in chunk.chunks_mut(GROUP).enumerate() {
+            let words = words.group((i * CHUNK / GROUP + j) as u64);
+            for (number, word) in group.iter_mut().zip(words) {
+                *number = factor(word);
+            }
+        }
+    });
+    factors
 }
 
 impl ModuleDisplay for Dropout {

@@ -18,21 +18,24 @@ mod transformer;
 mod window;
 
 pub use activation::{
-    Activation, Celu, CeluConfig, Elu, EluConfig, Gelu, GeluConfig, HardShrink, HardShrinkConfig,
-    HardSigmoid, HardSigmoidConfig, HardSwish, HardSwishConfig, Hardtanh, HardtanhConfig,
-    LeakyRelu, LeakyReluConfig, LogSigmoid, LogSigmoidConfig, Mish, MishConfig, PRelu, PReluConfig,
-    Relu, Relu6, Relu6Config, ReluConfig, Selu, SeluConfig, Shrink, ShrinkConfig, Sigmoid,
-    SigmoidConfig, Silu, SiluConfig, SoftShrink, SoftShrinkConfig, Softmax, SoftmaxConfig,
-    Softplus, SoftplusConfig, Softsign, SoftsignConfig, SwiGlu, SwiGluConfig, Tanh, TanhConfig,
-    Tanhshrink, TanhshrinkConfig, Threshold, ThresholdConfig, ThresholdedRelu,
-    ThresholdedReluConfig,
+    Activation, Celu, CeluConfig, Elu, EluConfig, Gelu, GeluConfig, Glu, GluConfig, HardShrink,
+    HardShrinkConfig, HardSigmoid, HardSigmoidConfig, HardSwish, HardSwishConfig, Hardtanh,
+    HardtanhConfig, LeakyRelu, LeakyReluConfig, LogSigmoid, LogSigmoidConfig, Mish, MishConfig,
+    PRelu, PReluConfig, RRelu, RReluConfig, Relu, Relu6, Relu6Config, ReluConfig, Selu, SeluConfig,
+    Shrink, ShrinkConfig, Sigmoid, SigmoidConfig, Silu, SiluConfig, SoftShrink, SoftShrinkConfig,
+    Softmax, SoftmaxConfig, Softplus, SoftplusConfig, Softsign, SoftsignConfig, SwiGlu,
+    SwiGluConfig, Tanh, TanhConfig, Tanhshrink, TanhshrinkConfig, Threshold, ThresholdConfig,
+    ThresholdedRelu, ThresholdedReluConfig,
 };
-pub use attention::{MhaInput, MhaOutput, MultiHeadAttention, MultiHeadAttentionConfig};
+pub use attention::{
+    CrossAttention, CrossAttentionConfig, MhaInput, MhaOutput, MultiHeadAttention,
+    MultiHeadAttentionConfig,
+};
 pub use conv::{
     Adder2d, Adder2dConfig, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig,
     ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig,
-    ConvTranspose3d, ConvTranspose3dConfig, ShiftAdder2d, ShiftAdder2dConfig, ShiftConv2d,
-    ShiftConv2dConfig,
+    ConvTranspose3d, ConvTranspose3dConfig, DeformConv2d, DeformConv2dConfig, ShiftAdder2d,
+    ShiftAdder2dConfig, ShiftConv2d, ShiftConv2dConfig,
 };
 pub use dropout::{Dropout, DropoutConfig};
 pub use embedding::{Embedding, EmbeddingConfig};

@@ -33,7 +33,7 @@ pub use layer_norm::layer_norm;
 pub use matmul::matmul;
 pub use norm::{BatchNormTrainOutput, batch_norm, batch_norm_train};
 pub use pointwise::{
-    Activation, add, celu, concat, elu, gelu, gelu_approximate, hard_shrink, hard_sigmoid,
+    Activation, add, celu, concat, elu, gelu, gelu_approximate, glu, hard_shrink, hard_sigmoid,
     hard_swish, hardtanh, leaky_relu, log_sigmoid, mish, mul, posit_activation, prelu, relu, relu6,
     selu, shrink, sigmoid, silu, soft_shrink, softplus, softsign, tanh, tanhshrink, threshold,
     thresholded_relu,
@@ -47,8 +47,8 @@ pub(crate) use power::power;
 pub use product::{
     AdderOptions, ProductSums, adder2d, conv_transpose1d, conv_transpose1d_with_sums,
     conv_transpose2d, conv_transpose2d_with_sums, conv_transpose3d, conv_transpose3d_with_sums,
-    conv1d, conv1d_with_sums, conv2d, conv2d_with_sums, conv3d, conv3d_with_sums, linear,
-    linear_with_sums,
+    conv1d, conv1d_with_sums, conv2d, conv2d_with_sums, conv3d, conv3d_with_sums, deform_conv2d,
+    linear, linear_with_sums,
 };
 pub(crate) use product::{Operands, conv1d_of, conv2d_of, linear_of};
 pub(crate) use quantization::FakeQuantize;

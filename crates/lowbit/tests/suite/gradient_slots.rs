@@ -129,6 +129,7 @@ fn every_layer_rounds_the_error_that_reaches_it_and_its_gradients() {
     check!(nn::HardtanhConfig::new(), [3, 5]);
     check!(nn::LeakyReluConfig::new(), [3, 5]);
     check!(nn::SigmoidConfig::new(), [3, 5]);
+    check!(nn::GluConfig::new(1), [3, 6]);
     check!(nn::TanhConfig::new(), [3, 5]);
     check!(nn::MaxPool1dConfig::new(2), [1, 2, 6]);
     check!(nn::MaxPool2dConfig::new([2, 2]), [1, 2, 4, 4]);

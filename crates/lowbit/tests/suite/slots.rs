@@ -389,6 +389,21 @@ fn layers() -> Vec<Layer> {
     all
 }
 
+/// Where a deformable kernel of three rows and two columns reads, for results of two rows and four
+/// columns.
+fn offsets(device: &Device) -> Tensor<4> {
+    let shape = [2, 12, 2, 4];
+    let numbers = wave(shape.iter().product(), 0.9);
+    Tensor::from_data(TensorData::new(numbers, shape), device)
+}
+
+/// What such a kernel's places are multiplied by.
+fn mask(device: &Device) -> Tensor<4> {
+    let shape = [2, 6, 2, 4];
+    let numbers = wave(shape.iter().product(), 0.5);
+    Tensor::from_data(TensorData::new(numbers, shape), device)
+}
+
 /// Layers with a weight.
 fn sums() -> Vec<Layer> {
     use Like::Sums;
@@ -429,6 +444,23 @@ fn sums() -> Vec<Layer> {
             [1, 1, 2, 3, 2],
             Sums,
             |d| { conv::ConvTranspose3dConfig::new([1, 2], [2; 3]).init(d) }
+        ),
+        layer(
+            nn::DeformConv2dConfig::new([2, 3], [3, 2]).with_stride([2, 1]),
+            [2, 2, 6, 5],
+            |c, d| c.init(d),
+            |l, x: Tensor<4>| l.forward(x.clone(), offsets(&x.device()), Some(mask(&x.device()))),
+            burn(
+                Sums,
+                |d| {
+                    conv::DeformConv2dConfig::new([2, 3], [3, 2])
+                        .with_stride([2, 1])
+                        .init(d)
+                },
+                |l, x: Tensor<4>| {
+                    l.forward(x.clone(), offsets(&x.device()), Some(mask(&x.device())))
+                },
+            ),
         ),
         layer!(nn::Adder2dConfig::new([2, 3], [3, 2]), [2, 2, 6, 5]),
         layer!(nn::ShiftConv2dConfig::new([2, 3], [3, 2]), [2, 2, 6, 5]),
@@ -475,6 +507,9 @@ fn activations() -> Vec<Layer> {
             |_| { act::Gelu::new_approximate() }
         ),
         layer!(nn::SiluConfig::new(), [3, 5], Bits, |_| act::SiLU::new()),
+        layer!(nn::GluConfig::new(-1), [3, 6], Bits, |_| act::GLU::new(-1)),
+        // Burn draws other random numbers.
+        layer!(nn::RReluConfig::new(), [3, 5]),
         layer!(nn::HardSigmoidConfig::new(), [3, 5], Bits, |_| {
             act::HardSigmoidConfig::new().init()
         }),
@@ -672,6 +707,21 @@ fn sequences() -> Vec<Layer> {
                         .init(d)
                 },
                 burn_attends,
+            ),
+        ),
+        layer(
+            nn::CrossAttentionConfig::new(4, 4, 2, 1, 2).with_dropout(0.0),
+            [2, 3, 4],
+            |c, d| c.init(d),
+            |l, x| l.forward(x.clone(), x, None),
+            burn(
+                Like::Sums,
+                |d| {
+                    attention::CrossAttentionConfig::new(4, 4, 2, 1, 2)
+                        .with_dropout(0.0)
+                        .init(d)
+                },
+                |l, x| l.forward(x.clone(), x, None),
             ),
         ),
     ]

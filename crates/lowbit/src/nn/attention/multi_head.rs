@@ -7,24 +7,11 @@ use burn::tensor::{Bool, Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, Planner, QConfig};
+use crate::nn::attention::heads::{Attention, SLOTS, split};
 use crate::nn::planned::with_parts_in_float;
 use crate::nn::window::at_least_one;
 use crate::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
-use crate::ops;
 use crate::quantizers::Quantizers;
-
-/// Slot of what the heads ask for.
-const QUERY: &str = "query";
-/// Slot of what they are answered by.
-const KEY: &str = "key";
-/// Slot of what the answers say.
-const VALUE: &str = "value";
-/// Slot of the products of queries and keys, before they are masked.
-const SCORES: &str = "scores";
-/// Slot of what the softmax makes of them, before dropout.
-const PROBABILITIES: &str = "probabilities";
-/// Slot of the means of values, before the output's linear layer.
-const CONTEXT: &str = "context";
 
 /// Configuration of a [`MultiHeadAttention`]; the fields of `burn::nn::attention::MultiHeadAttentionConfig`,
 /// and what is quantized.
@@ -227,7 +214,7 @@ impl MultiHeadAttentionConfig {
 impl Describe for MultiHeadAttentionConfig {
     fn describe(&self) -> Description {
         Description {
-            slots: vec![CONTEXT, KEY, PROBABILITIES, QUERY, SCORES, VALUE],
+            slots: SLOTS.to_vec(),
             ..Description::new("MultiHeadAttention").leaving_grid()
         }
     }
@@ -258,34 +245,25 @@ impl MultiHeadAttention {
     /// # Shapes
     /// Those of [`MhaInput`] and [`MhaOutput`].
     pub fn forward(&self, input: MhaInput) -> MhaOutput {
-        let [batch, length, d_model] = input.query.dims();
-        let query = self.heads(self.query.forward(input.query));
-        let key = self.heads(self.key.forward(input.key));
-        let value = self.heads(self.value.forward(input.value));
-        let scores = self.masked(self.scores(query, key), input.mask_pad, input.mask_attn);
-        let probabilities = match self.quiet_softmax {
-            true => ops::quiet_softmax(scores, 3),
-            false => ops::softmax(scores, 3),
+        let heads = |x| split(x, self.n_heads);
+        let query = heads(self.query.forward(input.query));
+        let key = heads(self.key.forward(input.key));
+        let value = heads(self.value.forward(input.value));
+        let attention = Attention {
+            quantizers: &self.quantizers,
+            dropout: &self.dropout,
+            quiet_softmax: self.quiet_softmax,
+            shared: 1,
         };
-        let probabilities = self.quantizers.activation(PROBABILITIES, probabilities);
-        let weights = self.dropout.forward(probabilities.quantized());
-        let value = self.quantizers.activation(VALUE, value);
-        let context = ops::matmul(weights.clone().into(), value);
-        let context = context.swap_dims(1, 2).reshape([batch, length, d_model]);
-        let context = self.quantizers.activation(CONTEXT, context).quantized();
+        let (weights, context) = attention.run(
+            [query, key, value],
+            |products| products.div_scalar((self.d_k as f32).sqrt()),
+            |scores| self.masked(scores, input.mask_pad, input.mask_attn),
+        );
         MhaOutput {
             weights,
             context: self.output.forward(context),
         }
-    }
-
-    /// `Q K^T / sqrt(d_k)`, through its slot.
-    fn scores(&self, query: Tensor<4>, key: Tensor<4>) -> Tensor<4> {
-        let query = self.quantizers.activation(QUERY, query);
-        let key = self.quantizers.activation(KEY, key).quantized();
-        let products = ops::matmul(query, key.transpose().into());
-        let scores = products.div_scalar((self.d_k as f32).sqrt());
-        self.quantizers.activation(SCORES, scores).quantized()
     }
 
     fn masked(
@@ -308,13 +286,6 @@ impl MultiHeadAttention {
             }
             None => scores,
         }
-    }
-
-    /// `[batch, n_heads, length, d_k]` of `[batch, length, d_model]`.
-    fn heads(&self, x: Tensor<3>) -> Tensor<4> {
-        let [batch, length, _] = x.dims();
-        x.reshape([batch, length, self.n_heads, self.d_k])
-            .swap_dims(1, 2)
     }
 }
 

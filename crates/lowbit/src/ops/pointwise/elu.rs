@@ -27,6 +27,15 @@ pub fn softsign<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     burn::tensor::activation::softsign(x)
 }
 
+/// `a sigmoid(b)` of the first half `a` and the second half `b` of the dimension `dim`, which counts from
+/// the end where it is negative.
+///
+/// # Panics
+/// If there is no such dimension, or its size is odd.
+pub fn glu<const D: usize>(x: Tensor<D>, dim: isize) -> Tensor<D> {
+    burn::tensor::activation::glu(x, dim)
+}
+
 /// `-ln(1 + e^-x)`. Any shape.
 pub fn log_sigmoid<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     burn::tensor::activation::log_sigmoid(x)

@@ -17,7 +17,7 @@ mod sigmoid;
 pub use activation::{Activation, relu, relu6};
 pub use add::add;
 pub use concat::concat;
-pub use elu::{celu, elu, log_sigmoid, selu, softplus, softsign};
+pub use elu::{celu, elu, glu, log_sigmoid, selu, softplus, softsign};
 pub use gelu::{gelu, gelu_approximate, mish, silu};
 pub use hard_sigmoid::{hard_sigmoid, hard_swish};
 pub use hardtanh::hardtanh;

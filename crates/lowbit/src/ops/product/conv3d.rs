@@ -18,7 +18,8 @@ pub fn conv3d(
     bias: Option<Operand<1>>,
     options: ConvOptions<3>,
 ) -> Tensor<5> {
-    let (input, options) = with_equal_sides(input.quantized(), options);
+    let (input, padding) = with_equal_sides(input.quantized(), options.padding);
+    let options = ConvOptions::new(options.stride, padding, options.dilation, options.groups);
     burn::tensor::module::conv3d(
         input,
         weight.quantized(),
@@ -27,17 +28,19 @@ pub fn conv3d(
     )
 }
 
-/// Burn has no three-dimensional convolution with more padding on one side than on the other: what
-/// one side has more is put around the input before.
-fn with_equal_sides(input: Tensor<5>, mut options: ConvOptions<3>) -> (Tensor<5>, ConvOptions<3>) {
-    let equal = options.padding.map(|(before, after)| before.min(after));
-    let more = [0, 1, 2].map(|d| {
-        let (before, after) = options.padding[d];
+/// Burn has no such convolution with more padding on one side than on the other: what one side has more
+/// is put around the input, `[batch, channels, ...]`, before.
+pub(super) fn with_equal_sides<const D: usize, const N: usize>(
+    input: Tensor<D>,
+    padding: [(usize, usize); N],
+) -> (Tensor<D>, [usize; N]) {
+    let equal = padding.map(|(before, after)| before.min(after));
+    let more: [(usize, usize); N] = std::array::from_fn(|d| {
+        let (before, after) = padding[d];
         (before - equal[d], after - equal[d])
     });
-    options.padding = equal.map(|both| (both, both));
-    match more {
-        [(0, 0), (0, 0), (0, 0)] => (input, options),
-        more => (input.pad(more, 0.0), options),
+    match more.iter().all(|&sides| sides == (0, 0)) {
+        true => (input, equal),
+        false => (input.pad(more, 0.0), equal),
     }
 }

@@ -6,6 +6,7 @@ mod conv1d;
 mod conv2d;
 mod conv3d;
 mod conv_transpose;
+mod deform_conv2d;
 mod linear;
 
 pub use accumulated::{
@@ -19,6 +20,7 @@ pub use conv1d::{conv1d, conv1d_with_sums};
 pub use conv2d::conv2d;
 pub(crate) use conv2d::{Conv2d, conv2d_of};
 pub use conv3d::conv3d;
+pub use deform_conv2d::deform_conv2d;
 pub use linear::linear;
 pub(crate) use linear::{Linear, linear_of};
 

@@ -1,0 +1,86 @@
+//! What the layers of attention share: heads, and the way from scores to the means of values.
+
+use burn::tensor::Tensor;
+
+use crate::nn::Dropout;
+use crate::ops;
+use crate::quantizers::Quantizers;
+
+/// Slot of what the heads ask for.
+const QUERY: &str = "query";
+/// Slot of what they are answered by.
+const KEY: &str = "key";
+/// Slot of what the answers say.
+const VALUE: &str = "value";
+/// Slot of the products of queries and keys, before they are masked.
+const SCORES: &str = "scores";
+/// Slot of what the softmax makes of them, before dropout.
+const PROBABILITIES: &str = "probabilities";
+/// Slot of the means of values, before the output's linear layer.
+const CONTEXT: &str = "context";
+
+/// The slots of a layer of attention.
+pub(super) const SLOTS: [&str; 6] = [CONTEXT, KEY, PROBABILITIES, QUERY, SCORES, VALUE];
+
+/// `[batch, heads, length, features]` of `[batch, length, heads * features]`.
+pub(super) fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [batch, length, features] = x.dims();
+    x.reshape([batch, length, heads, features / heads])
+        .swap_dims(1, 2)
+}
+
+/// Each head so many times, one after the other.
+fn repeated(x: Tensor<4>, times: usize) -> Tensor<4> {
+    if times == 1 {
+        return x;
+    }
+    let [batch, heads, length, features] = x.dims();
+    x.reshape([batch, heads, 1, length, features])
+        .expand([batch, heads, times, length, features])
+        .reshape([batch, heads * times, length, features])
+}
+
+/// The quantizers and options of such a layer.
+pub(super) struct Attention<'a> {
+    pub(super) quantizers: &'a Quantizers,
+    pub(super) dropout: &'a Dropout,
+    pub(super) quiet_softmax: bool,
+    /// Heads that ask for each that answers.
+    pub(super) shared: usize,
+}
+
+impl Attention<'_> {
+    /// The weights, `[batch, heads, length, answers]`, and the means of values, `[batch, length, heads *
+    /// features]`, of queries, keys and values by heads, the latter by those that answer. `scale` makes scores of products, `mask` hides
+    /// some.
+    pub(super) fn run(
+        &self,
+        [query, key, value]: [Tensor<4>; 3],
+        scale: impl FnOnce(Tensor<4>) -> Tensor<4>,
+        mask: impl FnOnce(Tensor<4>) -> Tensor<4>,
+    ) -> (Tensor<4>, Tensor<3>) {
+        let [batch, heads, length, _] = query.dims();
+        let [_, _, _, features] = value.dims();
+        let query = self.quantizers.activation(QUERY, query);
+        let key = self.quantizers.activation(KEY, key).quantized();
+        let key = repeated(key, self.shared);
+        let scores = scale(ops::matmul(query, key.transpose().into()));
+        let scores = mask(self.quantizers.activation(SCORES, scores).quantized());
+        let probabilities = match self.quiet_softmax {
+            true => ops::quiet_softmax(scores, 3),
+            false => ops::softmax(scores, 3),
+        };
+        let probabilities = self.quantizers.activation(PROBABILITIES, probabilities);
+        let weights = self.dropout.forward(probabilities.quantized());
+        let value = self.quantizers.activation(VALUE, value);
+        let value = match self.shared {
+            1 => value,
+            shared => repeated(value.quantized(), shared).into(),
+        };
+        let context = ops::matmul(weights.clone().into(), value);
+        let context = context.swap_dims(1, 2);
+        let context = context.reshape([batch, length, heads * features]);
+        let context = self.quantizers.activation(CONTEXT, context).quantized();
+        (weights, context)
+    }
+}
