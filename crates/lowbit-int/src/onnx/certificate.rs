@@ -224,19 +224,25 @@ pub fn certificate(graph: &Graph, options: impl Into<Options>) -> Result<Certifi
     let entries = graph.nodes().iter().map(|node| {
         let (verdict, mut reason) = of_node(graph, node, options, &plans);
         let mut verdicts = vec![verdict; runtimes.len()];
-        let others = others.judge(node, verdict);
+        let elsewhere = others.judge(node, verdict);
         let numpy = runtimes.iter().position(|&r| r == Runtime::Numpy);
         if let (Some(place), Some(defect)) = (numpy, numpy_defect(node.operator(), options.dialect))
         {
             verdicts[place] = Verdict::Differs;
             reason += defect;
         }
+        if let (Some(place), Some((verdict, why))) = (numpy, others.of_numpy(node))
+            && verdict > verdicts[place]
+        {
+            verdicts[place] = verdict;
+            reason = format!("{reason}; {why}");
+        }
         Entry {
             node: node.name().into(),
             operator: operator_name(node.operator()),
             verdicts,
             reason,
-            others,
+            others: elsewhere,
         }
     });
     let nodes = graph.nodes().iter();

@@ -20,6 +20,8 @@ pub(super) enum Form {
     Explicit(Rounding),
     /// A sum of integers times the ratio, which is not rounded before it is rounded half to even.
     Product,
+    /// A sum of integers times the ratio, and the zero point, in `f64`, rounded half to even.
+    ProductZeroFirst,
     /// By operators on integers.
     Integers,
 }
@@ -50,6 +52,11 @@ impl Arithmetic {
             let moved = product.saturating_add(self.zero_point);
             return moved.clamp(self.least, self.greatest);
         }
+        if self.form == Form::ProductZeroFirst {
+            let moved = sum as f64 * f64::from(self.ratio) + self.zero_point as f64;
+            let clamped = moved.clamp(self.least as f64, self.greatest as f64);
+            return clamped.round_ties_even() as i64;
+        }
         let x = sum as f32 * self.step;
         let x = x * self.ratio;
         let x = (x + self.offset) / self.output;
@@ -60,7 +67,9 @@ impl Arithmetic {
             Form::ZeroFirst(rounding) => round(rounding, (x + zero).clamp(least, greatest)),
             Form::Explicit(Rounding::HalfUp) => (x + 0.5).floor() + zero,
             Form::Explicit(rounding) => round(rounding, x) + zero,
-            Form::Product | Form::Integers => unreachable!("integers are no floats"),
+            Form::Product | Form::ProductZeroFirst | Form::Integers => {
+                unreachable!("integers are no floats")
+            }
         };
         (y as i64).clamp(self.least, self.greatest)
     }

@@ -1,4 +1,5 @@
-//! What tract 0.23 and rten 0.27 have of a file's operators, which no dialect is written for.
+//! What tract 0.23 and rten 0.27 have of a file's operators, which no dialect is written for, and where
+//! ONNX's reference evaluator has another arithmetic than ONNX Runtime.
 //!
 //! The rules are those of the programs' sources, which each rule names; `benches/peers/onnx_rust` runs
 //! both programs and holds these verdicts against them. What neither the dialect's verdict nor a rule
@@ -6,16 +7,18 @@
 //! which is a power of two, round half to even and add the zero point then.
 
 mod file;
+mod numpy;
 mod rten;
 mod tract;
 
 use super::certificate::{Elsewhere, Runtime, Verdict};
-use super::plan::magnitude;
-use super::proto::GraphProto;
+use super::plan::{magnitude, readers};
+use super::proto::{GraphProto, TensorProto};
+use super::requantize::{Agreement, Arithmetic, Fit, Form};
 use crate::graph::{Graph, Node};
 use crate::ops::{Operator, Requantize};
 use crate::tensor::Tensor;
-use file::File;
+use file::{File, floats};
 
 /// What holds of an operator, and why.
 type Found = Option<(Verdict, String)>;
@@ -52,6 +55,14 @@ impl<'a> Others<'a> {
         judged.into()
     }
 
+    /// What ONNX's reference evaluator, which dialects are written for, has of a node otherwise.
+    pub(super) fn of_numpy(&self, node: &Node) -> Found {
+        let nodes = self.file.of(node.name()).iter();
+        let mut found =
+            nodes.filter_map(|of_file| numpy::judge(self.graph, node, &self.file, of_file));
+        found.next()
+    }
+
     fn found(&self, node: &Node, runtime: Runtime) -> Found {
         let graph = self.graph;
         let inputs = node.inputs().iter();
@@ -68,6 +79,30 @@ impl<'a> Others<'a> {
         let found = of_file.chain([beyond_32_bits(graph, node)]).flatten();
         found.reduce(|worst, found| if found.0 > worst.0 { found } else { worst })
     }
+}
+
+/// How a `QLinearConv`'s requantization in such a form, with these scales for all channels or one each,
+/// compares with the integers.
+fn agreement(graph: &Graph, node: &Node, scales: &TensorProto, form: Form) -> Option<Agreement> {
+    let ratios: Vec<f32> = floats(scales).collect();
+    let (readers, _) = readers(graph, node);
+    let Operator::Requantize(requantize) = readers.first()?.operator() else {
+        return None;
+    };
+    let numbers = requantize.numbers;
+    let arithmetic = |channel: usize| Arithmetic {
+        step: 1.0,
+        ratio: *ratios.get(channel).unwrap_or(&ratios[0]),
+        offset: 0.0,
+        output: 1.0,
+        form,
+        zero_point: numbers.zero_point(),
+        least: numbers.least(),
+        greatest: numbers.greatest(),
+    };
+    let sums = graph.tensor(node.output());
+    let fit = Fit::of(requantize, sums, ratios.len(), false, arithmetic);
+    Some(fit.agreement)
 }
 
 /// Both quantizers make an `int32` of the rounded quotient before they add the zero point and saturate

@@ -1,13 +1,11 @@
 //! tract 0.23.9.
 
-use super::Found;
 use super::file::{File, are_powers, floats, is_of_16_bits};
+use super::{Found, agreement};
 use crate::graph::{Graph, Node};
 use crate::onnx::certificate::{Verdict, of_agreement};
-use crate::onnx::plan::readers;
 use crate::onnx::proto::{DataType, NodeProto};
-use crate::onnx::requantize::{Arithmetic, Fit, Form};
-use crate::ops::Operator;
+use crate::onnx::requantize::Form;
 
 /// What holds of one node of a file.
 pub(super) fn judge(graph: &Graph, node: &Node, file: &File, of_file: &NodeProto) -> Found {
@@ -124,10 +122,6 @@ fn requantized(graph: &Graph, node: &Node, file: &File, of_file: &NodeProto) -> 
     if floats(scales).any(|other| other != ratio) {
         return None;
     }
-    let (readers, _) = readers(graph, node);
-    let Operator::Requantize(requantize) = readers.first()?.operator() else {
-        return None;
-    };
     // Its shift is of 64 bits.
     if ratio < (-31f32).exp2() {
         return Some((
@@ -135,19 +129,7 @@ fn requantized(graph: &Graph, node: &Node, file: &File, of_file: &NodeProto) -> 
             format!("tract shifts too far for {ratio}"),
         ));
     }
-    let numbers = requantize.numbers;
-    let arithmetic = Arithmetic {
-        step: 1.0,
-        ratio,
-        offset: 0.0,
-        output: 1.0,
-        form: Form::Product,
-        zero_point: numbers.zero_point(),
-        least: numbers.least(),
-        greatest: numbers.greatest(),
-    };
-    let sums = graph.tensor(node.output());
-    let fit = Fit::of(requantize, sums, 1, false, |_| arithmetic);
-    let (verdict, reason) = of_agreement(&fit.agreement);
+    let agreement = agreement(graph, node, scales, Form::Product)?;
+    let (verdict, reason) = of_agreement(&agreement);
     Some((verdict, format!("tract rounds once: {reason}")))
 }
