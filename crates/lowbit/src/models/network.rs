@@ -2,6 +2,8 @@
 
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use burn::module::{ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
@@ -68,18 +70,21 @@ pub(super) fn drawn<M: Classifier>(
     let _guard = DRAWING
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    // Other threads may draw from it all the same. A network that comes out twice was disturbed by
-    // none.
+    // Other threads may draw from it all the same. A network that comes out `ALIKE` times was disturbed
+    // by none: one that draws again and again may come between in the same place twice, so that there
+    // are pauses that bring it out of step.
     let built = Draws::built();
-    let mut before = None;
-    for _ in 0..MOST_DRAWN {
+    let (mut before, mut alike) = (None, 1);
+    for tried in 0..MOST_DRAWN {
+        thread::sleep(PAUSE * tried.min(LONGEST));
         Draws::go_on_from(built);
         device.seed(seed);
         let network = build()?;
         let mut draw = Draw::default();
         network.visit(&mut draw);
         let found = draw.0.finish();
-        if before == Some(found) {
+        alike = if before == Some(found) { alike + 1 } else { 1 };
+        if alike == ALIKE {
             return Ok(network);
         }
         before = Some(found);
@@ -89,7 +94,14 @@ pub(super) fn drawn<M: Classifier>(
 }
 
 /// Times that a network is drawn before it is given up.
-const MOST_DRAWN: usize = 1000;
+const MOST_DRAWN: u32 = 1000;
+
+/// Times after one another that it must come out the same.
+const ALIKE: u32 = 3;
+
+/// The pause before it is drawn again, longer each time up to so many times this.
+const PAUSE: Duration = Duration::from_micros(50);
+const LONGEST: u32 = 20;
 
 /// Reads every parameter once, which draws it, and keeps what tells them from others.
 #[derive(Default)]
