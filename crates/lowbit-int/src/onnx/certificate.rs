@@ -12,12 +12,12 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::others::Others;
 use super::plan::{EXACT, Plan, magnitude};
 use super::requantize::{Agreement, Example, Form};
+use super::runtimes::Programs;
 use super::{Dialect, ExportError, Options, float, model};
 use crate::graph::{Graph, Node};
-use crate::ops::{AveragePool, MaxPool, Operator, Windows};
+use crate::ops::Operator;
 
 /// What runs a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -219,22 +219,17 @@ pub fn certificate(graph: &Graph, options: impl Into<Options>) -> Result<Certifi
     let options = options.into();
     let (file, plans) = model(graph, options)?;
     let file = file.graph.unwrap_or_default();
-    let others = Others::new(graph, &file);
+    let programs = Programs::new(graph, &file);
     let runtimes = Runtime::of(options.dialect);
     let entries = graph.nodes().iter().map(|node| {
         let (verdict, mut reason) = of_node(graph, node, options, &plans);
         let mut verdicts = vec![verdict; runtimes.len()];
-        let elsewhere = others.judge(node, verdict);
+        let others = programs.others(node, verdict);
         let numpy = runtimes.iter().position(|&r| r == Runtime::Numpy);
-        if let (Some(place), Some(defect)) = (numpy, numpy_defect(node.operator(), options.dialect))
+        if let (Some(place), Some((found, why))) = (numpy, programs.numpy(node, options.dialect))
+            && found > verdict
         {
-            verdicts[place] = Verdict::Differs;
-            reason += defect;
-        }
-        if let (Some(place), Some((verdict, why))) = (numpy, others.of_numpy(node))
-            && verdict > verdicts[place]
-        {
-            verdicts[place] = verdict;
+            verdicts[place] = found;
             reason = format!("{reason}; {why}");
         }
         Entry {
@@ -242,7 +237,7 @@ pub fn certificate(graph: &Graph, options: impl Into<Options>) -> Result<Certifi
             operator: operator_name(node.operator()),
             verdicts,
             reason,
-            others: elsewhere,
+            others,
         }
     });
     let nodes = graph.nodes().iter();
@@ -326,35 +321,6 @@ pub(super) fn of_agreement(agreement: &Agreement) -> (Verdict, String) {
         Agreement::UnlessTie(at) => (Verdict::ExactUnlessTie, example(at)),
         Agreement::Differs(at) => (Verdict::Differs, example(at)),
         Agreement::Untried => (Verdict::Differs, "more than 2^16 outputs, not tried".into()),
-    }
-}
-
-/// What ONNX's reference evaluator does not do by the book.
-fn numpy_defect(operator: &Operator, dialect: Dialect) -> Option<&'static str> {
-    match operator {
-        Operator::Convolution(convolution) if convolution.transposed.is_some() => {
-            Some("; numpy's transposed convolutions are others where they have groups or padding")
-        }
-        Operator::Convolution(convolution)
-            if dialect == Dialect::QOperator && convolution.weights.shape.len() == 3 =>
-        {
-            Some("; numpy's QLinearConv of sequences fails where it has a bias")
-        }
-        Operator::MaxPool(MaxPool {
-            windows: Windows::Sliding { sliding, .. },
-        })
-        | Operator::AveragePool(AveragePool {
-            windows: Windows::Sliding { sliding, .. },
-            ..
-        }) => {
-            let padding = sliding.padding.as_flattened();
-            let padded = padding.iter().any(|&p| p > 0);
-            let uneven = padding.iter().any(|&p| p != padding[0]);
-            let sequence = sliding.padding.len() == 1;
-            (uneven || sequence && padded)
-                .then_some("; numpy's pools fail or are others with uneven padding or of sequences")
-        }
-        _ => None,
     }
 }
 

@@ -391,7 +391,31 @@ impl<'a> Channel<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::half_even_product;
+    use super::{Arithmetic, Form, half_even_product};
+
+    /// 1/2 and the zero point 1 are 3/2, which is rounded to 2; rounded before, it is 0, and then 1. Of an
+    /// even zero point both are the same.
+    #[test]
+    fn an_odd_zero_point_moves_ties() {
+        let apply = |form, zero_point| {
+            let arithmetic = Arithmetic {
+                step: 1.0,
+                ratio: 0.5,
+                offset: 0.0,
+                output: 1.0,
+                form,
+                zero_point,
+                least: -128,
+                greatest: 127,
+            };
+            [1, -1, 3, 2].map(|sum| arithmetic.apply(sum))
+        };
+        assert_eq!(apply(Form::ProductZeroFirst, 1), [2, 0, 2, 2]);
+        assert_eq!(apply(Form::Quantize, 1), [1, 1, 3, 2]);
+        for form in [Form::ProductZeroFirst, Form::Quantize] {
+            assert_eq!(apply(form, 2), [2, 2, 4, 3]);
+        }
+    }
 
     /// A half goes to the even integer, and the product is not rounded before: the float nearest to 1/6 is
     /// above it, so that three of it are above a half, and as a float a half.

@@ -361,6 +361,7 @@ fn written_graphs(random: &mut Random) -> Vec<(String, Graph)> {
     let mut graphs = networks();
     graphs.push(("sparse-sums".into(), sparse_sums()));
     graphs.push(("long-sums".into(), long_sums()));
+    graphs.push(("wide-sums".into(), wide_sums()));
     for (n, graph) in distant_steps().into_iter().enumerate() {
         graphs.push((format!("distant-steps-{n}"), graph));
     }
@@ -576,9 +577,7 @@ fn ties_are_said_or_named() {
 fn other_runtimes_are_judged_beside() {
     for (name, graph) in networks() {
         let certificate = onnx::certificate(&graph, Dialect::QOperator).unwrap();
-        let mut asked = Runtime::of(Dialect::QOperator).iter();
-        let exact = asked.all(|&runtime| certificate.verdict(runtime) == Some(Verdict::Exact));
-        assert_eq!(certificate.is_exact(), exact, "{name}");
+        assert_eq!(certificate.is_exact(), !has_moved_ties(&name), "{name}");
         let file = read(&onnx::write(&graph, Dialect::QOperator).unwrap());
         let verdict = certificate.verdict(Runtime::Rten);
         if operators(&file).contains(&"QLinearConv") {
@@ -1006,6 +1005,12 @@ fn read_or_refused(graph: GraphProto) {
     }
 }
 
+/// ONNX's QLinearConv adds a zero point before it rounds: an odd one, which these networks have, moves
+/// ties.
+fn has_moved_ties(network: &str) -> bool {
+    ["lenet-4-affine-HalfEven", "residual-4-affine-HalfEven"].contains(&network)
+}
+
 #[test]
 fn networks_are_exact() {
     let mut random = Random(23);
@@ -1017,19 +1022,13 @@ fn networks_are_exact() {
                 Err(error) => panic!("{name} {dialect}: {error}"),
             };
             for &runtime in Runtime::of(dialect) {
-                let verdict = certificate.verdict(runtime).unwrap();
-                // ONNX's QLinearConv adds a zero point before it rounds: an odd one moves ties.
                 let is_numpys = (dialect, runtime) == (Dialect::QOperator, Runtime::Numpy);
-                let expected = match is_numpys && name == "lenet-4-affine-HalfEven" {
+                let expected = match is_numpys && has_moved_ties(&name) {
                     true => Verdict::ExactUnlessTie,
                     false => Verdict::Exact,
                 };
-                let ties =
-                    is_numpys && name.contains("affine") && verdict == Verdict::ExactUnlessTie;
-                assert!(
-                    verdict == expected || ties,
-                    "{name} {runtime}\n{certificate}"
-                );
+                let found = certificate.verdict(runtime);
+                assert_eq!(found, Some(expected), "{name} {runtime}\n{certificate}");
             }
         }
         let file = read(&onnx::write(&graph, Dialect::QOperator).unwrap());
@@ -1141,6 +1140,46 @@ fn sparse_sums() -> Graph {
     let y = graph.push("y", requantize, &[sums]).unwrap();
     graph.output(y).unwrap();
     graph
+}
+
+/// Of inputs of 16 bits, without a bias, and requantized: a `Gemm` whose weights are no bytes for ONNX
+/// Runtime, and of which a seven-bit scale would make others.
+fn wide_sums() -> Graph {
+    let mut graph = Graph::new();
+    let x = Numbers::power_of_two(16, false, 0).unwrap();
+    let x = graph.input("x", &[4], x).unwrap();
+    let weights = Weights {
+        shape: vec![2, 4],
+        numbers: Numbers::power_of_two(8, true, 0).unwrap(),
+        values: vec![100, -3, 77, 1, -99, 50, 2, 31],
+    };
+    let linear = Linear {
+        weights,
+        bias: None,
+    };
+    let sums = graph.push("sums", linear, &[x]).unwrap();
+    let output = Numbers::power_of_two(16, true, 9).unwrap();
+    let y = graph.push(
+        "y",
+        Requantize::by_shift(9, Rounding::HalfEven, output),
+        &[sums],
+    );
+    graph.output(y.unwrap()).unwrap();
+    graph
+}
+
+/// ONNX Runtime makes bytes of the weights of a `Gemm` between quantizers, and of their scale what it
+/// finds (`weight_bias_quantization.cc`), but for one whose bias is dequantized.
+#[test]
+fn weights_that_are_no_bytes_stay_what_they_are() {
+    let file = read(&onnx::write(&wide_sums(), Dialect::Qdq).unwrap());
+    let gemm = file.node.iter().find(|node| node.op_type() == "Gemm");
+    let bias = gemm.unwrap().input.get(2).expect("a bias");
+    let maker = file.node.iter().find(|node| node.output[0] == *bias);
+    assert_eq!(maker.unwrap().op_type(), "DequantizeLinear");
+    let bias = &maker.unwrap().input[0];
+    let zeros = file.initializer.iter().find(|tensor| tensor.name() == bias);
+    assert_eq!(zeros.unwrap().raw_data(), [0; 8]);
 }
 
 /// 1,152 products of bytes, of which half are beyond 2^24 together, and are no floats then.

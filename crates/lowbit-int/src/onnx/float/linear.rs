@@ -2,8 +2,8 @@
 
 use super::Writer;
 use crate::graph::{Node, TensorId};
-use crate::onnx::ExportError;
 use crate::onnx::model::Attribute;
+use crate::onnx::{Dialect, ExportError};
 use crate::ops::{Linear, Weights};
 
 impl Writer<'_> {
@@ -24,7 +24,11 @@ impl Writer<'_> {
         if self.graph.tensor(input).shape().len() == 1 {
             let weight = self.weights(name, &linear.weights, &ratio, 0, stored)?;
             let mut inputs = vec![x, weight];
-            if let Some(bias) = &linear.bias {
+            // ONNX Runtime makes bytes of weights that are floats, whatever they are, unless a bias is
+            // dequantized.
+            let is_floats = !stored && self.dialect != Dialect::Qonnx;
+            let zeros = is_floats.then(|| vec![0; linear.weights.shape[0]]);
+            if let Some(bias) = linear.bias.as_ref().or(zeros.as_ref()) {
                 inputs.push(self.bias(node, bias, &ratio)?);
             }
             let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();

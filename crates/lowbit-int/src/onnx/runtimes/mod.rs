@@ -1,8 +1,8 @@
-//! What tract 0.23 and rten 0.27 have of a file's operators, which no dialect is written for, and where
-//! ONNX's reference evaluator has another arithmetic than ONNX Runtime.
+//! Where programs have another arithmetic than the dialects are written for: tract 0.23 and rten 0.27, for
+//! which none is written, and ONNX's reference evaluator.
 //!
 //! The rules are those of the programs' sources, which each rule names; `benches/peers/onnx_rust` runs
-//! both programs and holds these verdicts against them. What neither the dialect's verdict nor a rule
+//! tract and rten and holds these verdicts against them. What neither the dialect's verdict nor a rule
 //! says otherwise is exact there for the dialect's reasons: both quantize by the reciprocal of a step,
 //! which is a power of two, round half to even and add the zero point then.
 
@@ -11,6 +11,7 @@ mod numpy;
 mod rten;
 mod tract;
 
+use super::Dialect;
 use super::certificate::{Elsewhere, Runtime, Verdict};
 use super::plan::{magnitude, readers};
 use super::proto::{GraphProto, TensorProto};
@@ -24,12 +25,12 @@ use file::{File, floats};
 type Found = Option<(Verdict, String)>;
 
 /// Judges the operators of a file.
-pub(super) struct Others<'a> {
+pub(super) struct Programs<'a> {
     graph: &'a Graph,
     file: File<'a>,
 }
 
-impl<'a> Others<'a> {
+impl<'a> Programs<'a> {
     pub(super) fn new(graph: &'a Graph, file: &'a GraphProto) -> Self {
         Self {
             graph,
@@ -39,7 +40,7 @@ impl<'a> Others<'a> {
 
     /// What holds of a node, and of the quantizers of inputs that it reads, where runtimes without
     /// defects have the `verdict`.
-    pub(super) fn judge(&self, node: &Node, verdict: Verdict) -> Vec<Elsewhere> {
+    pub(super) fn others(&self, node: &Node, verdict: Verdict) -> Vec<Elsewhere> {
         let judged = Runtime::OTHERS.map(|runtime| match self.found(node, runtime) {
             Some((found, reason)) if found > verdict => Elsewhere {
                 runtime,
@@ -55,12 +56,9 @@ impl<'a> Others<'a> {
         judged.into()
     }
 
-    /// What ONNX's reference evaluator, which dialects are written for, has of a node otherwise.
-    pub(super) fn of_numpy(&self, node: &Node) -> Found {
-        let nodes = self.file.of(node.name()).iter();
-        let mut found =
-            nodes.filter_map(|of_file| numpy::judge(self.graph, node, &self.file, of_file));
-        found.next()
+    /// What holds of a node in ONNX's reference evaluator, where it has rules of its own.
+    pub(super) fn numpy(&self, node: &Node, dialect: Dialect) -> Found {
+        numpy::judge(self.graph, node, &self.file, dialect)
     }
 
     fn found(&self, node: &Node, runtime: Runtime) -> Found {
