@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 /// Sixteen numbers in one cache line.
@@ -21,15 +22,37 @@ const KEPT: usize = 8;
 /// A buffer of numbers left over from earlier use, aligned to a cache line, as a slice. It goes back
 /// to the thread that drops it.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct Scratch<T = f32> {
     lines: Vec<Line>,
     length: usize,
+    numbers: PhantomData<T>,
 }
+
+/// Numbers of which every pattern of bits is one.
+pub trait Plain: sealed::Sealed {}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! plain {
+    ($($number:ty),*) => {
+        $(impl sealed::Sealed for $number {}
+        impl Plain for $number {})*
+    };
+}
+
+plain!(f32, i32, u8);
 
 /// A buffer of `length` numbers, which may be anything. A thread that asks for the same lengths
 /// again touches no fresh memory.
 pub fn take(length: usize) -> Scratch {
-    let needed = length.div_ceil(16);
+    take_of(length)
+}
+
+/// The same of other numbers.
+pub fn take_of<T: Plain>(length: usize) -> Scratch<T> {
+    let needed = (length * size_of::<T>()).div_ceil(size_of::<Line>());
     let mut lines = FREE.with_borrow_mut(|free| {
         // The smallest that is large enough; failing that, the largest grows.
         let fitting = (0..free.len())
@@ -41,10 +64,14 @@ pub fn take(length: usize) -> Scratch {
     if lines.len() < needed {
         lines.resize(needed, Line([0.0; 16]));
     }
-    Scratch { lines, length }
+    Scratch {
+        lines,
+        length,
+        numbers: PhantomData,
+    }
 }
 
-impl Drop for Scratch {
+impl<T> Drop for Scratch<T> {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         // A thread that ends has nowhere to put it.
@@ -57,17 +84,18 @@ impl Drop for Scratch {
     }
 }
 
-impl Deref for Scratch {
-    type Target = [f32];
+impl<T: Plain> Deref for Scratch<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
-        // SAFETY: a line is sixteen numbers without padding.
+    fn deref(&self) -> &[T] {
+        // SAFETY: a line is 64 bytes without padding, aligned for all of them, of which all are numbers;
+        // there are as many lines as the numbers need.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
     }
 }
 
-impl DerefMut for Scratch {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Plain> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
     }

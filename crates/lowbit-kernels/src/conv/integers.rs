@@ -4,38 +4,39 @@
 //! 2^24 an `f32` holds it, so that sums of floats are exact, too, in any order and with or without
 //! fused multiply-add: the integers' sums are the same bits.
 
+use lowbit_formats::IntegerRange;
 use lowbit_formats::kernel::isa::dispatch_on;
 use rayon::prelude::*;
 
 use super::Shape;
 use crate::integer::{self, Convolution};
 use crate::packing::RoundSlice;
+use crate::scratch;
 
 /// What an `f32` holds every integer below of.
 const EXACT: u64 = 1 << 24;
 
-/// Numbers `k step` for integers `k` from `least` to `greatest`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Integers {
-    /// The distance of neighbours.
-    pub step: f32,
-    /// The least integer.
-    pub least: i32,
-    /// The greatest integer.
-    pub greatest: i32,
+/// Exponents of steps beyond which sums of products could leave the normal numbers.
+const MOST_EXPONENT: i32 = 48;
+
+/// Integers that a byte holds, counted from the least, times a power of two.
+#[derive(Debug, Clone, Copy)]
+struct Bytes {
+    step: f32,
+    least: i32,
+    greatest: i32,
 }
 
-impl Integers {
-    /// Whether the step is a power of two whose reciprocal is one, too, and not so far from 1 that sums
-    /// of products leave the normal numbers.
-    fn has_near_power(&self) -> bool {
-        let is_power = self.step.to_bits() << 9 == 0;
-        is_power && (2f32.powi(-48)..=2f32.powi(48)).contains(&self.step)
-    }
-
-    fn spans(&self, width: i32) -> bool {
-        let difference = self.greatest.checked_sub(self.least);
-        difference.is_some_and(|difference| (0..width).contains(&difference))
+impl Bytes {
+    /// `None` where a byte does not hold them, zero is not among them, or the step is too far from 1.
+    fn new(range: IntegerRange) -> Option<Self> {
+        let near = range.exponent.abs() <= MOST_EXPONENT;
+        let fits = near && range.min <= 0 && range.max >= 0 && range.max - range.min <= 255;
+        fits.then(|| Self {
+            step: f32::from_bits(((127 + range.exponent) as u32) << 23),
+            least: range.min as i32,
+            greatest: range.max as i32,
+        })
     }
 
     /// The bytes of numbers on the grid, counted from the least. Returns whether all are there: a NaN
@@ -63,10 +64,10 @@ impl Integers {
     }
 }
 
-/// [`forward`](super::forward) in integers, where input and weight are rounded to such `grids` and the
-/// CPU multiplies bytes faster than floats: the same bits. Returns whether they were made: not where a
-/// width is above 8 bits, a step is no power of two, a sum could reach 2^24 of its units, or a number is
-/// on no grid.
+/// [`forward`](super::forward) in integers, where input and weight are rounded to integers of such
+/// `ranges` and the CPU multiplies bytes faster than floats: the same bits. Returns whether they were
+/// made: not where a width is above 8 bits, a sum could reach 2^24 of its units, or a number is not
+/// there (NaN).
 ///
 /// # Panics
 /// As [`forward`](super::forward).
@@ -76,7 +77,7 @@ pub fn forward_in_integers(
     weight: &[f32],
     bias: Option<&[f32]>,
     roundings: [Option<RoundSlice>; 2],
-    grids: [Integers; 2],
+    ranges: [IntegerRange; 2],
     output: &mut [f32],
 ) -> bool {
     shape.check(input, weight, output);
@@ -84,7 +85,7 @@ pub fn forward_in_integers(
     if !integer::is_faster_than_floats() {
         return false;
     }
-    let made = InIntegers::new(shape, weight, bias, roundings, grids);
+    let made = InIntegers::new(shape, weight, bias, roundings, ranges);
     made.is_some_and(|made| made.all(input, output))
 }
 
@@ -93,7 +94,7 @@ struct InIntegers<'a> {
     shape: &'a Shape,
     convolution: Convolution,
     rounding: Option<RoundSlice<'a>>,
-    of_input: Integers,
+    of_input: Bytes,
     /// Of the sums.
     step: f32,
     bias: Option<&'a [f32]>,
@@ -105,14 +106,11 @@ impl<'a> InIntegers<'a> {
         weight: &[f32],
         bias: Option<&'a [f32]>,
         roundings: [Option<RoundSlice<'a>>; 2],
-        [of_input, of_weight]: [Integers; 2],
+        [of_input, of_weight]: [IntegerRange; 2],
     ) -> Option<Self> {
-        let bytes = of_input.spans(256) && of_weight.least >= -128 && of_weight.greatest <= 127;
-        let zero = (of_input.least..=of_input.greatest).contains(&0);
-        let powers = of_input.has_near_power() && of_weight.has_near_power();
-        if !(bytes && zero && powers) {
-            return None;
-        }
+        let has_sign = of_weight.min >= -128 && of_weight.max <= 127;
+        let of_input = Bytes::new(of_input)?;
+        let of_weight = Bytes::new(of_weight).filter(|_| has_sign)?;
         let weight = integers(weight, roundings[1], &of_weight)?;
         let step = of_input.step * of_weight.step;
         let filter = weight.len() / shape.channels[1];
@@ -154,32 +152,24 @@ impl<'a> InIntegers<'a> {
     /// All images; returns whether all numbers were on the grid.
     fn all(&self, input: &[f32], output: &mut [f32]) -> bool {
         let geometry = self.convolution.shape();
-        let sums = self.shape.output[1] * geometry.sums();
-        let line = self.shape.input[1] * self.shape.channels[0];
-        let room = || {
-            (
-                vec![0u8; geometry.bytes()],
-                vec![0i32; sums],
-                vec![0f32; line],
-            )
-        };
+        let row = self.shape.output[1] * self.shape.channels[1];
         let images = output.par_chunks_mut(self.shape.output_image());
         let images = images.zip(input.par_chunks(self.shape.input_image()));
-        let made = images.map_init(room, |(packed, sums, line), (output, image)| {
-            let fits = self.pack(image, packed, line);
-            let row = self.shape.output[1] * self.shape.channels[1];
+        let made = images.map(|(output, image)| {
+            let mut packed = scratch::take_of(geometry.bytes());
+            let mut sums = scratch::take_of(self.shape.output[1] * geometry.sums());
+            let fits = self.pack(image, &mut packed);
             for (y, output) in output.chunks_exact_mut(row).enumerate() {
-                self.convolution.row(packed, y, sums);
-                self.scale(sums, output);
+                self.convolution.row(&packed, y, &mut sums);
+                self.scale(&sums, output);
             }
             fits
         });
         made.reduce(|| true, |a, b| a && b)
     }
 
-    /// The image in bytes, with its padding; `line` has room for a row of it. Returns whether all numbers
-    /// were on the grid.
-    fn pack(&self, image: &[f32], packed: &mut [u8], line: &mut [f32]) -> bool {
+    /// The image in bytes, with its padding. Returns whether all numbers were on the grid.
+    fn pack(&self, image: &[f32], packed: &mut [u8]) -> bool {
         let geometry = self.convolution.shape();
         let (pixel, channels) = (geometry.pixel(), geometry.inputs);
         let [height, width] = self.shape.input;
@@ -188,6 +178,8 @@ impl<'a> InIntegers<'a> {
         let columns = geometry.image[1];
         let left = left.min(columns);
         let copied = width.min(columns - left);
+        let mut line = self.rounding.map(|_| scratch::take(copied * channels));
+        let mut codes = (pixel != channels).then(|| scratch::take_of(copied * channels));
         let mut fits = true;
         for (y, packed) in packed.chunks_exact_mut(columns * pixel).enumerate() {
             let source = y.checked_sub(top).filter(|&y| y < height && copied > 0);
@@ -196,8 +188,7 @@ impl<'a> InIntegers<'a> {
                 continue;
             };
             let mut source = &image[source * width * channels..][..copied * channels];
-            if let Some(rounding) = self.rounding {
-                let line = &mut line[..source.len()];
+            if let (Some(rounding), Some(line)) = (self.rounding, &mut line) {
                 rounding(source, line);
                 source = line;
             }
@@ -205,16 +196,15 @@ impl<'a> InIntegers<'a> {
             let (middle, after) = rest.split_at_mut(copied * pixel);
             before.fill(zero);
             after.fill(zero);
-            if pixel == channels {
+            let Some(codes) = &mut codes else {
                 fits &= self.of_input.bytes(source, middle);
                 continue;
-            }
+            };
+            fits &= self.of_input.bytes(source, codes);
             // Weights of channels that are not there are zero.
-            let pixels = middle
-                .chunks_exact_mut(pixel)
-                .zip(source.chunks_exact(channels));
-            for (packed, source) in pixels {
-                fits &= self.of_input.bytes(source, &mut packed[..channels]);
+            let pixels = middle.chunks_exact_mut(pixel);
+            for (packed, codes) in pixels.zip(codes.chunks_exact(channels)) {
+                packed[..channels].copy_from_slice(codes);
             }
         }
         fits
@@ -222,47 +212,44 @@ impl<'a> InIntegers<'a> {
 
     /// The numbers of a row's sums.
     fn scale(&self, sums: &[i32], output: &mut [f32]) {
-        let channels = self.shape.channels[1];
-        let sums = sums.chunks_exact(self.convolution.shape().sums());
-        for (output, sums) in output.chunks_exact_mut(channels).zip(sums) {
-            let step = self.step;
-            dispatch_on(
-                (sums, self.bias),
-                output,
-                #[inline(always)]
-                move |(sums, bias): (&[i32], Option<&[f32]>), output: &mut [f32]| match bias {
-                    Some(bias) => {
-                        for ((y, &sum), bias) in output.iter_mut().zip(sums).zip(bias) {
-                            *y = sum as f32 * step + bias;
-                        }
+        let (channels, padded) = (self.shape.channels[1], self.convolution.shape().sums());
+        let step = self.step;
+        dispatch_on(
+            (sums, self.bias),
+            output,
+            #[inline(always)]
+            move |(sums, bias): (&[i32], Option<&[f32]>), output: &mut [f32]| {
+                let pixels = output.chunks_exact_mut(channels);
+                for (output, sums) in pixels.zip(sums.chunks_exact(padded)) {
+                    for (y, &sum) in output.iter_mut().zip(sums) {
+                        *y = sum as f32 * step;
                     }
-                    None => {
-                        for (y, &sum) in output.iter_mut().zip(sums) {
-                            *y = sum as f32 * step;
-                        }
+                    for (y, bias) in output.iter_mut().zip(bias.unwrap_or(&[])) {
+                        *y += bias;
                     }
-                },
-            );
-        }
+                }
+            },
+        );
     }
 }
 
 /// The integers of numbers that `rounding` rounds to the grid; `None` where one is not there.
-fn integers(numbers: &[f32], rounding: Option<RoundSlice>, grid: &Integers) -> Option<Vec<i8>> {
-    let mut rounded = numbers.to_vec();
-    if let Some(rounding) = rounding {
+fn integers(numbers: &[f32], rounding: Option<RoundSlice>, grid: &Bytes) -> Option<Vec<i8>> {
+    let rounded = rounding.map(|rounding| {
+        let mut rounded = scratch::take(numbers.len());
         rounding(numbers, &mut rounded);
-    }
-    let mut bytes = vec![0; rounded.len()];
-    let fits = grid.bytes(&rounded, &mut bytes);
+        rounded
+    });
+    let mut bytes = scratch::take_of(numbers.len());
+    let fits = grid.bytes(rounded.as_deref().unwrap_or(numbers), &mut bytes);
     let signed = |byte: u8| (i32::from(byte) + grid.least) as i8;
-    fits.then(|| bytes.into_iter().map(signed).collect())
+    fits.then(|| bytes.iter().map(|&byte| signed(byte)).collect())
 }
 
 /// Whether every partial sum of every filter, and its bias, is less than 2^24 units.
 fn are_exact<'a>(
     filters: impl Iterator<Item = &'a [i8]>,
-    input: &Integers,
+    input: &Bytes,
     bias: Option<&[f32]>,
     step: f32,
 ) -> bool {

@@ -18,7 +18,7 @@ mod to_weight;
 use rayon::prelude::*;
 
 pub use backward::{Wanted, backward};
-pub use integers::{Integers, forward_in_integers};
+pub use integers::forward_in_integers;
 use taps::Taps;
 
 use crate::packing::{Packing, RoundSlice};

@@ -1,34 +1,35 @@
 //! Convolutions in integers against the same in floats, bit for bit.
 
-use lowbit_kernels::conv::{Integers, Shape, forward, forward_in_integers};
+use lowbit_formats::IntegerRange;
+use lowbit_kernels::conv::{Shape, forward, forward_in_integers};
 use lowbit_kernels::integer::is_faster_than_floats;
 
 use crate::plain::{Random, convolution};
 
+fn step(grid: IntegerRange) -> f32 {
+    2f32.powi(grid.exponent)
+}
+
 /// Multiples of a step, and one that is none of them before it is rounded.
-fn numbers(random: &mut Random, count: usize, grid: Integers) -> Vec<f32> {
-    let width = (grid.greatest - grid.least) as usize;
+fn numbers(random: &mut Random, count: usize, grid: IntegerRange) -> Vec<f32> {
+    let width = (grid.max - grid.min) as usize;
     let number = |_| {
-        let k = grid.least + random.between(0, width) as i32;
-        (k as f32 + 0.25) * grid.step
+        let k = grid.min + random.between(0, width) as i128;
+        (k as f32 + 0.25) * step(grid)
     };
     (0..count).map(number).collect()
 }
 
-fn round(grid: Integers) -> impl Fn(&[f32], &mut [f32]) + Sync {
+fn round(grid: IntegerRange) -> impl Fn(&[f32], &mut [f32]) + Sync {
     move |x: &[f32], rounded: &mut [f32]| {
         for (x, rounded) in x.iter().zip(rounded) {
-            *rounded = (x / grid.step).round_ties_even() * grid.step;
+            *rounded = (x / step(grid)).round_ties_even() * step(grid);
         }
     }
 }
 
-fn grid(exponent: i32, [least, greatest]: [i32; 2]) -> Integers {
-    Integers {
-        step: 2f32.powi(exponent),
-        least,
-        greatest,
-    }
+fn grid(exponent: i32, [min, max]: [i128; 2]) -> IntegerRange {
+    IntegerRange { exponent, min, max }
 }
 
 /// Both ways; `None` where integers refuse.
@@ -36,7 +37,7 @@ fn both(
     shape: &Shape,
     [x, weight]: [&[f32]; 2],
     bias: Option<&[f32]>,
-    grids: [Integers; 2],
+    grids: [IntegerRange; 2],
 ) -> (Vec<f32>, Option<Vec<f32>>) {
     let [of_x, of_weight] = grids.map(round);
     let pixels = shape.batch * shape.output[0] * shape.output[1];
@@ -68,7 +69,7 @@ fn in_integers_the_bits_are_those_of_floats() {
         let inputs = shape.batch * shape.input[0] * shape.input[1] * shape.channels[0];
         let x = numbers(&mut random, inputs, grids[0]);
         let weight = numbers(&mut random, shape.channels[1] * filter, grids[1]);
-        let step = grids[0].step * grids[1].step;
+        let step = step(grids[0]) * step(grids[1]);
         let bias = random.chance().then(|| {
             let mut number = |_| (random.between(1, 1 << 16) as f32 - 32_768.5).floor() * step;
             (0..shape.channels[1]).map(&mut number).collect::<Vec<_>>()
@@ -123,11 +124,6 @@ fn what_is_not_exact_or_on_no_grid_is_left_to_floats() {
     assert!(!made(&x, -0.0, grids), "a zero with a sign");
     let with_nan = std::array::from_fn::<f32, 8, _>(|i| if i == 3 { f32::NAN } else { 1.0 });
     assert!(!made(&with_nan, 0.0, grids));
-    let third = Integers {
-        step: 1.0 / 3.0,
-        ..grids[0]
-    };
-    assert!(!made(&x, 0.0, [third, grids[1]]));
     assert!(!made(&x, 0.0, [grid(-3, [0, 256]), grids[1]]));
     assert!(!made(&x, 0.0, [grid(-3, [1, 255]), grids[1]]), "no zero");
     assert!(!made(&x, 0.0, [grids[0], grid(-5, [-129, 127])]));

@@ -4,11 +4,12 @@ use burn_ir::TensorIr;
 use lowbit_int::Numbers;
 use lowbit_int::ops::{Add, Concat, Convolution, Weights};
 
-use super::line::{Kind, Line, Value, exponent};
+use super::line::{Kind, Line, Value};
 use super::lower::{Lowering, no_grid, stem};
 use super::product::FLOAT;
 use crate::Error;
 use crate::ops::OperandQuantization;
+use crate::ops::exponent;
 
 /// An operation of two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -135,25 +135,3 @@ pub(super) fn one_if_alike<T: PartialEq>(mut all: Vec<T>) -> Vec<T> {
     }
     all
 }
-
-/// The exponent of a power of two.
-pub(super) fn exponent(x: f64) -> Option<i32> {
-    let exponent = x.log2();
-    let whole = exponent.is_finite() && exponent.fract() == 0.0;
-    (whole && exponent.exp2() == x).then_some(exponent as i32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn powers_of_two_are_known() {
-        assert_eq!(exponent(0.25), Some(-2));
-        assert_eq!(exponent(1024.0), Some(10));
-        assert_eq!(exponent(f64::from(f32::MIN_POSITIVE)), Some(-126));
-        for no in [0.0, -1.0, 0.3, 1.0 + f64::EPSILON, f64::INFINITY, f64::NAN] {
-            assert_eq!(exponent(no), None);
-        }
-    }
-}

@@ -6,9 +6,10 @@ use lowbit_int::ops::{Convolution, Linear, Sliding, Weights};
 use lowbit_int::{Numbers, Operator};
 
 use super::constants::Integers;
-use super::line::{Kind, Line, Value, exponent};
+use super::line::{Kind, Line, Value};
 use super::lower::{Lowering, no_grid, stem};
 use crate::Error;
+use crate::ops::exponent;
 use crate::ops::{OperandQuantization, ProductKind};
 use crate::quantizers::{Place, Slot};
 

@@ -6,10 +6,11 @@ use lowbit_formats as formats;
 use lowbit_int::ops::{Clamp, Convolution, Flatten, LookUp, Requantize, Weights};
 use lowbit_int::{Numbers, Rounding};
 
-use super::line::{Kind, Line, Value, exponent};
+use super::line::{Kind, Line, Value};
 use super::lower::{LoweredInput, Lowering, Quantized, no_grid};
 use crate::Error;
 use crate::ops::ValueGrid;
+use crate::ops::exponent;
 
 /// Bits of what a table reads, at most.
 const TABLE_BITS: u32 = 16;

@@ -11,8 +11,12 @@ const MOST: f64 = (1 << 24) as f64;
 /// Features that come so many steps later, each after its own; before, they are zero.
 #[derive(Module, Debug)]
 pub(super) struct Delay {
+    /// The features of each number of steps.
     #[module(skip)]
-    steps: Vec<usize>,
+    alike: BTreeMap<usize, Vec<i32>>,
+    /// Where each feature is among all of these.
+    #[module(skip)]
+    places: Vec<i32>,
 }
 
 impl Delay {
@@ -28,30 +32,28 @@ impl Delay {
                 false => Err(format!("delay is {delay}, expected whole steps of {dt}")),
             }
         };
-        Ok(Self {
-            steps: delays.iter().map(steps).collect::<Result<_, String>>()?,
-        })
+        let mut alike: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
+        for (feature, delay) in delays.iter().enumerate() {
+            alike.entry(steps(delay)?).or_default().push(feature as i32);
+        }
+        let mut places = vec![0; delays.len()];
+        for (at, &feature) in alike.values().flatten().enumerate() {
+            places[feature as usize] = at as i32;
+        }
+        Ok(Self { alike, places })
     }
 
     /// `[batch * time, features]` in and out.
     pub(super) fn forward_folded(&self, x: Tensor<2>, time: usize) -> Tensor<2> {
         let dims = x.dims();
         let x: Tensor<3> = x.reshape([dims[0] / time, time, dims[1]]);
-        let mut alike: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
-        for (feature, &steps) in self.steps.iter().enumerate() {
-            alike.entry(steps).or_default().push(feature as i32);
-        }
-        let mut order = vec![0; self.steps.len()];
-        for (at, &feature) in alike.values().flatten().enumerate() {
-            order[feature as usize] = at as i32;
-        }
         let indices = |of: &[i32]| Tensor::<1, Int>::from_ints(of, &x.device());
-        let later = alike.iter().map(|(&steps, features)| {
+        let later = self.alike.iter().map(|(&steps, features)| {
             let features = x.clone().select(2, indices(features));
             after(features, steps)
         });
         let all = Tensor::cat(later.collect(), 2);
-        all.select(2, indices(&order)).reshape(dims)
+        all.select(2, indices(&self.places)).reshape(dims)
     }
 }
 

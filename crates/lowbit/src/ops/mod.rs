@@ -53,7 +53,7 @@ pub use product::{
 pub(crate) use product::{Operands, conv1d_of, conv2d_of, linear_of};
 pub(crate) use quantization::FakeQuantize;
 pub(crate) use quantization::OperandQuantization;
-pub(crate) use quantization::grid::ValueGrid;
+pub(crate) use quantization::grid::{ValueGrid, exponent};
 pub use quantization::*;
 pub(crate) use recorded::{Meaning, ProductKind};
 pub use softmax::{quiet_softmax, softmax};

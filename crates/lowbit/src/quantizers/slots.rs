@@ -218,7 +218,7 @@ impl Quantizers {
     }
 
     /// What the quantizer in that slot does to the gradient of a tensor there.
-    fn gradient(&self, slot: &str, device: &Device) -> GradientQuantization {
+    pub(crate) fn gradient(&self, slot: &str, device: &Device) -> GradientQuantization {
         let quantizer = self.slots.get(slot);
         quantizer.map_or_else(GradientQuantization::default, |quantizer| {
             quantizer.on_the_way_back(device)

@@ -193,10 +193,10 @@ impl ShiftConv2d {
         let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
         let options = parts.options(size);
         let weight = self.weight.val();
-        let weight = self.quantizers.on_the_way_back(Slot::GRADIENT, weight);
+        let gradient = self.quantizers.gradient(Slot::GRADIENT, &weight.device());
         self.quantizers.accumulate(
             self.quantizers.input(input),
-            self.shifts.operand(weight),
+            self.shifts.operand(weight).with_own_gradient(gradient),
             bias,
             parts.sums(),
             |input, weight, bias| ops::conv2d(input, weight, bias, options),

@@ -143,15 +143,15 @@ impl FlexProduct for Conv2d {
         let mut output = Buffer::new(layout.num_elements());
         counted("conv2d", shape.operations(), || {
             passes.run(|[of_input, of_weight, _], _| {
-                let grids = passes.integers();
-                let in_integers = grids.is_some_and(|grids| {
+                let ranges = passes.ranges();
+                let in_integers = ranges.is_some_and(|ranges| {
                     kernel::forward_in_integers(
                         &shape,
                         x.storage(),
                         weight.storage(),
                         bias.as_deref(),
                         [of_input, of_weight],
-                        grids,
+                        ranges,
                         &mut output,
                     )
                 });

@@ -30,6 +30,7 @@ use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Tensor;
+use lowbit_formats::IntegerRange;
 
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, padded};
@@ -39,7 +40,6 @@ use crate::ops::quantization::operand::{
 };
 use crate::ops::quantization::pointwise::Prepared;
 use crate::ops::quantization::{FakeQuantize, Operand, OperandQuantization, PreparedFormat};
-use lowbit_kernels::conv::Integers;
 use lowbit_kernels::packing::{Learned, RoundSlice, RoundingBackward};
 
 /// The tensors that may get gradients: input, weight and bias, and what input and weight learn with
@@ -207,7 +207,10 @@ impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
             return self.forward::<Flex>(inputs);
         };
         let (operands, bias) = self.operands::<Flex>(inputs.tensors, self.has_bias);
-        let passes = self.passes(&operands);
+        let passes = Passes {
+            ranges: operands.each_ref().map(QuantizedOperand::range),
+            ..self.passes(&operands)
+        };
         let operands = operands.map(|operand| operand.tensor);
         let product = &self.product;
         vec![product.kernel_forward(shape, operands, &passes, bias)]
@@ -269,7 +272,7 @@ impl<P: FlexProduct> Product<P> {
     fn passes(&self, operands: &[QuantizedOperand<Flex>; 2]) -> Passes {
         Passes {
             operands: operands.each_ref().map(QuantizedOperand::prepare_both_ways),
-            integers: operands.each_ref().map(QuantizedOperand::integers),
+            ranges: [None; 2],
             error: self.error.as_ref().map(FakeQuantize::prepared),
         }
     }
@@ -310,16 +313,17 @@ impl<P: FlexProduct> Product<P> {
 /// What the kernels of a product round.
 pub(crate) struct Passes {
     operands: [PreparedOperand; 2],
-    /// What the operands are rounded to, where these are integers times a step.
-    integers: [Option<Integers>; 2],
+    /// The integers that the operands are rounded to, times powers of two, where that is so; forward
+    /// alone.
+    ranges: [Option<IntegerRange>; 2],
     /// Of the gradient of the result.
     error: Option<PreparedFormat>,
 }
 
 impl Passes {
-    /// The grids of both operands, where each has one.
-    pub(crate) fn integers(&self) -> Option<[Integers; 2]> {
-        let [input, weight] = self.integers;
+    /// The integers of both operands, where each has such.
+    pub(crate) fn ranges(&self) -> Option<[IntegerRange; 2]> {
+        let [input, weight] = self.ranges;
         Some([input?, weight?])
     }
 

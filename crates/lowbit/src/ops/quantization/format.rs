@@ -91,6 +91,12 @@ fn before_clamping(format: &Format) -> Option<Format> {
     }
 }
 
+/// Whether such a rounding looks at one number at a time: a block format shares a scale, and a
+/// stochastic rounding counts the tensor's elements.
+pub(crate) fn is_pointwise(format: &Format, rounding: Rounding) -> bool {
+    !matches!(format, Format::Block(_)) && !matches!(rounding, Rounding::Stochastic { .. })
+}
+
 /// The operator behind [`fake_quantize()`].
 #[derive(Debug, Clone)]
 pub(crate) struct FakeQuantize {
@@ -109,11 +115,9 @@ impl FakeQuantize {
         }
     }
 
-    /// Whether it looks at one number at a time: a block format shares a scale, and a stochastic
-    /// rounding counts the tensor's elements.
-    pub(crate) fn is_pointwise(&self) -> bool {
-        !matches!(self.format, Format::Block(_))
-            && !matches!(self.rounding, Rounding::Stochastic { .. })
+    /// See [`is_pointwise`].
+    fn is_pointwise(&self) -> bool {
+        is_pointwise(&self.format, self.rounding)
     }
 
     /// The rounding as the passes of a kernel use it.

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::ops::backend::capture::has_way_back;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::backend::{composed, flex};
-use crate::ops::quantization::format::{ClampedGradient, FakeQuantize};
+use crate::ops::quantization::format::{ClampedGradient, FakeQuantize, is_pointwise};
 use crate::ops::quantization::pointwise::Pointwise;
 
 /// What a user does to a gradient's numbers, in row-major order.
@@ -111,10 +111,10 @@ impl GradientQuantization {
 
     /// Whether it looks at one number at a time, if it does anything.
     pub(crate) fn is_pointwise(&self) -> bool {
-        let rounding = self.rounding.clone().map(FakeQuantize::of_gradient);
+        let rounding = self.rounding.as_ref();
         self.hooks.is_empty()
             && self.range == GradientRange::Own
-            && rounding.is_none_or(|rounding| rounding.is_pointwise())
+            && rounding.is_none_or(|(format, rounding)| is_pointwise(format, *rounding))
     }
 
     /// The tensor, and the rounding of its gradient for the operator that reads it; what does not look

@@ -4,6 +4,7 @@ use burn::backend::Backend;
 use burn::backend::flex::Flex;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Device, Tensor};
+use lowbit_formats::IntegerRange;
 
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{Incoming, Inputs, Kernels};
@@ -12,7 +13,6 @@ use crate::ops::quantization::{
     FakeQuantize, GradientQuantization, OperandQuantization, PreparedFormat, PreparedQuantization,
     Quantization, quantize_gradient,
 };
-use lowbit_kernels::conv::Integers;
 
 /// A tensor and how the operator that reads it quantizes it, if at all.
 #[derive(Debug, Clone)]
@@ -211,18 +211,13 @@ impl QuantizedOperand<Flex> {
         self.quantization.prepare(&self.parameters)
     }
 
-    /// The integers of the rounded numbers, where they are such times one step that an `f32` is.
-    pub(crate) fn integers(&self) -> Option<Integers> {
+    /// The integers of the rounded numbers, where they are such times one power of two.
+    pub(crate) fn range(&self) -> Option<IntegerRange> {
         let values: Vec<Vec<f32>> = self.parameters.iter().map(flex::to_vec).collect();
-        let (grids, _) = self.quantization.grids(&values)?;
-        let [grid] = grids[..] else { return None };
-        let integer = |k: i64| i32::try_from(k.checked_sub(grid.zero_point)?).ok();
-        let step = grid.step as f32;
-        (f64::from(step) == grid.step).then_some(Integers {
-            step,
-            least: integer(grid.least)?,
-            greatest: integer(grid.greatest)?,
-        })
+        match self.quantization.grids(&values)?.0[..] {
+            [grid] => grid.range(),
+            _ => None,
+        }
     }
 
     /// The same with what is rounded on the way back.

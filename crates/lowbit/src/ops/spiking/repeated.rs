@@ -1,14 +1,14 @@
 //! What does not change over time, in every step.
 
-use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
-use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
+use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator};
 use crate::ops::backend::profile::timed;
 
 /// Each row `steps` times, one after the other. A row's gradient is the sum of those of its steps, the
@@ -30,14 +30,21 @@ struct Repeated {
 impl Repeated {
     /// The shape of the result, and how many numbers a row of `x` has.
     fn shape(self, shape: &Shape) -> (Shape, usize) {
-        let mut dims = shape.as_slice().to_vec();
-        let row = dims[1..].iter().product();
-        dims[0] *= self.steps;
-        (Shape::from(dims), row)
+        with_rows(shape, |rows| rows * self.steps)
+    }
+
+    /// The shape of `x`, and how many numbers a row of it has, by that of the result.
+    fn shape_before(self, shape: &Shape) -> (Shape, usize) {
+        with_rows(shape, |rows| rows / self.steps)
     }
 }
 
 impl Operator<1> for Repeated {
+    // The gradient's shape says all.
+    fn save_inputs<B: Backend>(&self, _inputs: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
+        Vec::new()
+    }
+
     fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
         let [x] = inputs.tensors();
         let rows = x.shape().as_slice()[0];
@@ -48,9 +55,8 @@ impl Operator<1> for Repeated {
     }
 
     fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
-        let [x] = array(incoming.inputs);
-        let (shape, rows) = (x.shape(), x.shape().as_slice()[0]);
-        let (_, row) = self.shape(&shape);
+        let (shape, row) = self.shape_before(&incoming.grad.shape());
+        let rows = shape.as_slice()[0];
         let grad = B::float_reshape(incoming.grad, Shape::new([rows, self.steps, row]));
         let mut steps = (0..self.steps).map(|step| {
             let slice = [(0..rows).into(), (step..step + 1).into(), (0..row).into()];
@@ -85,9 +91,8 @@ impl Operator<1> for Repeated {
     }
 
     fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
-        let [x] = array(incoming.inputs);
-        let (shape, steps) = (x.layout().shape().clone(), self.steps);
-        let (_, row) = self.shape(&shape);
+        let steps = self.steps;
+        let (shape, row) = self.shape_before(incoming.grad.layout().shape());
         let made = flex::in_f32(incoming.grad, |grad| {
             let grad = flex::row_after_row(grad);
             let layout = Layout::new(shape, grad.layout().strides().to_vec(), 0);
@@ -103,6 +108,14 @@ impl Operator<1> for Repeated {
         });
         [Some(made)]
     }
+}
+
+/// A shape with other rows, and how many numbers a row has.
+fn with_rows(shape: &Shape, rows: impl FnOnce(usize) -> usize) -> (Shape, usize) {
+    let mut dims = shape.as_slice().to_vec();
+    let row = dims[1..].iter().product();
+    dims[0] = rows(dims[0]);
+    (Shape::from(dims), row)
 }
 
 /// The sum of rows, the first one first.
