@@ -110,7 +110,8 @@ impl Bytes<'_> {
                 self.pick(&["", ",finite"]),
                 self.pick(&["", ",saturate", ",propagate"]),
             ),
-            12 => {
+            12 => format!("flag({},scale_log2={signed})", a % 14),
+            13 => {
                 let examples: Vec<&str> = Format::examples().collect();
                 self.pick(&examples).into()
             }

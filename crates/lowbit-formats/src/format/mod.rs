@@ -300,6 +300,16 @@ impl Format {
         self.visit(Range)
     }
 
+    /// The format with every value multiplied by `2^log2`, where that is fixed point or a
+    /// [`Flag`](crate::scalar::Flag) format, too; `None` for others, and where it would be out of range.
+    pub fn times_power_of_two(&self, log2: i32) -> Option<Self> {
+        match self {
+            Self::Fixed(format) => Some(format.times_power_of_two(log2)?.into()),
+            Self::Flag(format) => Some(format.times_power_of_two(log2)?.into()),
+            _ => None,
+        }
+    }
+
     /// The smallest and the largest number that rounding gives, infinite where infinities are
     /// kept. Numbers outside are clamped, which is where a straight-through gradient may stop.
     pub fn limits(&self) -> (f32, f32) {

@@ -110,6 +110,15 @@ impl FixedPoint {
         Ok(Self { overflow, ..self })
     }
 
+    /// The same with every value multiplied by `2^log2`; `None` where the fraction would be out of
+    /// range.
+    pub fn times_power_of_two(self, log2: i32) -> Option<Self> {
+        let fraction = i32::from(self.fraction).checked_sub(log2)?;
+        let fraction = i8::try_from(fraction).ok()?;
+        Self::new(self.word, fraction).ok()?;
+        Some(Self { fraction, ..self })
+    }
+
     /// Bits in all.
     pub fn word(&self) -> u8 {
         self.word

@@ -6,6 +6,7 @@ pub mod e8m0;
 pub mod facts;
 pub(crate) mod fields;
 pub mod fixed;
+pub mod flag;
 pub mod float;
 pub mod integer;
 pub mod integer_grid;
@@ -25,6 +26,8 @@ macro_rules! scalar_formats {
         $for_all! {
             /// Fixed point.
             fixed::FixedPoint as Fixed,
+            /// Two fixed-point grids and a flag.
+            flag::Flag as Flag,
             /// Floating point.
             float::Float as Float,
             /// Integers.

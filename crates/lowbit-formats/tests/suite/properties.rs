@@ -62,6 +62,10 @@ fn format() -> impl Strategy<Value = Format> {
             _ => format!("pot({bits},max={max})"),
         }),
         (3u8..=9).prop_map(|bits| format!("apot({bits})")),
+        (2u8..=12, -9i8..=9).prop_map(|(bits, log2)| match log2 {
+            0 => format!("flag({bits})"),
+            _ => format!("flag({bits},scale_log2={log2})"),
+        }),
         (1u8..=7, 0u8..=4).prop_map(|(integer, fraction)| format!("lns({integer},{fraction})")),
     ];
     let texts = prop_oneof![
