@@ -45,9 +45,11 @@ impl Used {
         self.changed.extend(resolved.replaced.iter().cloned());
     }
 
-    /// Overrides, then widths, that matched no layer.
+    /// Overrides, then widths, that matched no layer and should.
     fn unmatched(&self, plan: &QPlan) -> impl Iterator<Item = Rule> {
-        let overrides = (0..plan.overrides.len()).map(Rule::Override);
+        let overrides = plan.overrides.iter().enumerate();
+        let overrides = overrides.filter(|(_, rule)| !rule.optional);
+        let overrides = overrides.map(|(i, _)| Rule::Override(i));
         let widths = (0..plan.widths.len()).map(Rule::Widths);
         let all = overrides.chain(widths);
         all.filter(|rule| !self.matched.contains(rule))

@@ -167,6 +167,9 @@ pub struct Override {
     /// Places among the layers with a weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
+    /// Whether it may match no layer, as in a plan for several networks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// Slots that are in float.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub float: Vec<Slot>,
