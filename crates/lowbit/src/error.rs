@@ -89,6 +89,16 @@ pub enum Error {
         /// The epoch, counted from 1.
         epoch: usize,
     },
+    /// A tensor of a training step is not the integers that it is said to be.
+    #[error("{place}: step {step}: {what}")]
+    NotInteger {
+        /// The tensor's path, or the layer of a sum.
+        place: String,
+        /// The step, counted from 0.
+        step: usize,
+        /// What is wrong.
+        what: String,
+    },
     /// A network that was not trained just now gives no numbers.
     #[error("{run}: the test loss is {loss}; the network's parameters or data are at fault")]
     NotFinite {

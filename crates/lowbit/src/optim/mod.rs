@@ -8,6 +8,8 @@ mod normed_sgd;
 mod optimizer;
 mod schedule;
 mod sgd;
+mod shift_sgd;
+mod wageubn;
 
 pub use adam::{Adam, AdamState};
 pub use average::WeightAverage;
@@ -17,3 +19,5 @@ pub use normed_sgd::{NormedSgd, NormedSgdState};
 pub use optimizer::{OptimizerConfig, ThresholdOptimizer, thresholds};
 pub use schedule::Schedule;
 pub use sgd::{Sgd, SgdState};
+pub use shift_sgd::{ShiftSgd, ShiftSgdState};
+pub use wageubn::{Wageubn, WageubnConfig};

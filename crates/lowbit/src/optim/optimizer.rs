@@ -2,11 +2,16 @@
 
 use burn::module::ParamGroup;
 use burn::optim::{DynOptimizer, ModuleOptimizer, Optimizer};
+use lowbit_formats::Format;
 use serde::{Deserialize, Serialize};
 
-use super::{Adam, LowPrecision, NormedSgd, OptimizerNumbers, Sgd};
+use super::wageubn::direct;
+use super::{
+    Adam, LowPrecision, NormedSgd, OptimizerNumbers, Sgd, ShiftSgd, Wageubn, WageubnConfig,
+};
 use crate::Error;
-use crate::quantizers::{Group, Learned, learned_paths};
+use crate::ops::LargestPower;
+use crate::quantizers::{Group, Learned, Number, learned_paths, unit_interval};
 
 /// An optimizer and its constants; learning rates come from a [`Schedule`](super::Schedule).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +39,31 @@ pub enum OptimizerConfig {
         #[serde(default)]
         weight_decay: f32,
     },
+    /// Whole steps of the grid of WAGE's weights; see [`ShiftSgd`].
+    Wage {
+        /// Bits of the weights as they are kept.
+        #[serde(default = "eight")]
+        bits: u32,
+    },
+    /// The same of NITI's.
+    Niti {
+        /// Bits of the weights.
+        #[serde(default = "eight")]
+        bits: u32,
+        /// Bits of the largest part of a gradient, at a rate of one.
+        #[serde(default = "five")]
+        gradient_bits: u32,
+    },
+    /// Integers with momentum; see [`Wageubn`].
+    Wageubn(WageubnConfig),
+}
+
+fn eight() -> u32 {
+    8
+}
+
+fn five() -> u32 {
+    5
 }
 
 fn momentum() -> f64 {
@@ -109,19 +139,30 @@ impl OptimizerConfig {
         for_thresholds: ThresholdOptimizer,
         numbers: &OptimizerNumbers,
     ) -> ModuleOptimizer {
-        let all = match *self {
-            Self::Sgd {
+        let all = match self {
+            &Self::Sgd {
                 momentum,
                 weight_decay,
             } => with_decay(weight_decay, numbers, |weight_decay| Sgd {
                 momentum: momentum as f32,
                 weight_decay,
             }),
-            Self::Adam { weight_decay } => with_decay(weight_decay, numbers, |weight_decay| Adam {
-                weight_decay,
-                decoupled_decay: 0.0,
-            }),
-            Self::AdamW { weight_decay } => {
+            &Self::Wage { bits } => ShiftSgd::new(bits, 0, LargestPower::Nearest).into(),
+            &Self::Niti {
+                bits,
+                gradient_bits,
+            } => ShiftSgd::new(bits, gradient_bits as i32, LargestPower::Above).into(),
+            Self::Wageubn(config) => {
+                let optimizer = Wageubn::new(config.clone());
+                optimizer.expect("a checked configuration").into()
+            }
+            &Self::Adam { weight_decay } => {
+                with_decay(weight_decay, numbers, |weight_decay| Adam {
+                    weight_decay,
+                    decoupled_decay: 0.0,
+                })
+            }
+            &Self::AdamW { weight_decay } => {
                 with_decay(weight_decay, numbers, |decoupled_decay| Adam {
                     weight_decay: 0.0,
                     decoupled_decay,
@@ -142,15 +183,57 @@ impl OptimizerConfig {
 }
 
 impl OptimizerConfig {
+    /// Whether it rounds its numbers itself, and what weights are rounded to as training starts.
+    pub fn own_numbers(&self) -> Option<OptimizerNumbers> {
+        let weight = match self {
+            Self::Wage { bits } | Self::Niti { bits, .. } => unit_interval(*bits).into(),
+            Self::Wageubn(config) => direct(config.first_weight_bits),
+            _ => return None,
+        };
+        Some(OptimizerNumbers {
+            weight: Some(Number::nearest(weight)),
+            from_start: true,
+            ..OptimizerNumbers::default()
+        })
+    }
+
+    /// The grid on which it leaves the weights, where it rounds them itself.
+    pub fn grid(&self) -> Option<Format> {
+        match self {
+            Self::Wage { bits } | Self::Niti { bits, .. } => Some(unit_interval(*bits).into()),
+            Self::Wageubn(config) => Some(direct(config.weight_bits)),
+            _ => None,
+        }
+    }
+
     /// Whether every field is in its range.
     pub fn check(&self) -> Result<(), Error> {
-        let (momentum, decay) = match *self {
+        let (momentum, decay) = match self {
             Self::Sgd {
                 momentum,
                 weight_decay,
-            } => (momentum, weight_decay),
-            Self::Adam { weight_decay } | Self::AdamW { weight_decay } => (0.0, weight_decay),
+            } => (*momentum, *weight_decay),
+            Self::Adam { weight_decay } | Self::AdamW { weight_decay } => (0.0, *weight_decay),
+            Self::Wage { .. } | Self::Niti { .. } => (0.0, 0.0),
+            Self::Wageubn(config) => {
+                config.check()?;
+                (f64::from(config.momentum), config.weight_decay)
+            }
         };
+        let widths = match self {
+            Self::Wage { bits } => vec![("bits", bits)],
+            Self::Niti {
+                bits,
+                gradient_bits,
+            } => vec![("bits", bits), ("gradient_bits", gradient_bits)],
+            _ => Vec::new(),
+        };
+        if let Some((field, bits)) = widths.iter().find(|(_, bits)| !(2..=24).contains(*bits)) {
+            return Err(Error::config(
+                *field,
+                format!("is {bits}, expected 2 to 24"),
+            ));
+        }
         if !(0.0..1.0).contains(&momentum) {
             return Err(Error::config(
                 "momentum",

@@ -20,6 +20,13 @@ pub enum Schedule {
         /// What the rate is multiplied with at each.
         factor: f64,
     },
+    /// A rate for each stage: the first until the first milestone, then the next.
+    Stages {
+        /// Fractions of the run, each from 0 to 1, in order.
+        milestones: Vec<f64>,
+        /// The rates, one more than milestones.
+        factors: Vec<f64>,
+    },
     /// `factor^k` after `k` times `steps` steps.
     Exponential {
         /// What the rate is multiplied with.
@@ -60,6 +67,10 @@ impl Schedule {
                     None => Ok(()),
                 }
             }
+            Self::Stages {
+                milestones,
+                factors,
+            } => check_stages(milestones, factors),
             Self::Exponential { factor, .. } if !(factor.is_finite() && *factor > 0.0) => {
                 refused("factor", *factor, "a positive number")
             }
@@ -79,12 +90,38 @@ impl Schedule {
             Self::Step { milestones, factor } => {
                 power(*factor, milestones.iter().filter(|&&m| t >= m).count())
             }
+            Self::Stages {
+                milestones,
+                factors,
+            } => factors[milestones.iter().filter(|&&m| t >= m).count()],
             Self::Exponential { factor, steps } => power(*factor, step / steps),
             Self::Cosine => cosine(1.0, 0.0, t),
             Self::OneCycle { warmup } if t < *warmup => cosine(1.0 / 25.0, 1.0, t / warmup),
             Self::OneCycle { warmup } => cosine(1.0, 1e-5, (t - warmup) / (1.0 - warmup)),
             Self::Ramp => 1.0 - (1.0 - 0.01) * ((t - 0.5) / 0.4).clamp(0.0, 1.0),
         }
+    }
+}
+
+fn check_stages(milestones: &[f64], factors: &[f64]) -> Result<(), Error> {
+    let (ends, rates) = (milestones.len(), factors.len());
+    if rates != ends + 1 {
+        let message = format!("are {rates}, expected one more than the {ends} milestones");
+        return Err(Error::config("factors", message));
+    }
+    if !(milestones.is_sorted() && milestones.iter().all(|m| (0.0..=1.0).contains(m))) {
+        let message = "are not fractions from 0 to 1 in order";
+        return Err(Error::config("milestones", message));
+    }
+    match factors
+        .iter()
+        .find(|rate| !(rate.is_finite() && **rate >= 0.0))
+    {
+        Some(rate) => {
+            let message = format!("has {rate}, expected numbers from 0 on");
+            Err(Error::config("factors", message))
+        }
+        None => Ok(()),
     }
 }
 
@@ -99,6 +136,28 @@ mod tests {
 
     fn assert_close(a: f64, b: f64) {
         assert!((a - b).abs() < 1e-12, "{a} is not {b}");
+    }
+
+    #[test]
+    fn stages_have_a_rate_each() {
+        let stages = |milestones: &[f64], factors: &[f64]| Schedule::Stages {
+            milestones: milestones.into(),
+            factors: factors.into(),
+        };
+        let schedule = stages(&[0.5, 0.75], &[1.0, 0.12, 0.06]);
+        schedule.check().unwrap();
+        let factors = [0, 49, 50, 74, 75, 99].map(|step| schedule.factor(step, 100));
+        assert_eq!(factors, [1.0, 1.0, 0.12, 0.12, 0.06, 0.06]);
+        let refused = |milestones: &[f64], factors: &[f64]| {
+            let error = stages(milestones, factors).check().unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(
+            refused(&[0.5], &[1.0]),
+            "factors: are 1, expected one more than the 1 milestones"
+        );
+        assert!(refused(&[0.5, 0.2], &[1.0; 3]).contains("in order"));
+        assert!(refused(&[0.5], &[1.0, -1.0]).contains("from 0 on"));
     }
 
     #[test]

@@ -120,6 +120,9 @@ pub struct RunConfig {
     /// is larger, all are multiplied by `clip_norm / (norm + 1e-6)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Whether each step is checked to be made of integers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check_integers: bool,
     /// Label smoothing, mixup and cutout.
     #[serde(default, skip_serializing_if = "Regularization::is_off")]
     pub regularization: Regularization,
@@ -226,6 +229,7 @@ impl Experiment {
                 run.schedule = schedule;
             }
             run.clip_norm = given.clip_norm.or(run.clip_norm);
+            run.check_integers = given.check_integers.unwrap_or(run.check_integers);
             run.regularization = settings.regularization(run.regularization);
             run.swa = settings.averaging(run.swa.take(), run.lr)?;
             run.objective = given.objective.unwrap_or(run.objective);
@@ -486,6 +490,7 @@ impl RunConfig {
             numbers: OptimizerNumbers::default(),
             loss_scale: None,
             clip_norm: given.clip_norm,
+            check_integers: given.check_integers.unwrap_or(false),
             regularization: settings.regularization(Regularization::default()),
             swa: settings.averaging(None, lr)?,
             bit_budget: given.bit_budget.filter(|_| plan.learns_widths()),
@@ -519,6 +524,10 @@ impl RunConfig {
         self.recipe.check().map_err(|e| e.within("recipe"))?;
         self.optimizer.check().map_err(|e| e.within("optimizer"))?;
         self.numbers.check().map_err(|e| e.within("numbers"))?;
+        if self.optimizer.own_numbers().is_some() && !self.numbers.is_float() {
+            let message = "the optimizer rounds its numbers itself, expected none here";
+            return Err(Error::config("numbers", message));
+        }
         self.loss_scale.map_or(Ok(()), |scale| scale.check())?;
         self.schedule.check().map_err(|e| e.within("schedule"))?;
         self.regularization
@@ -530,6 +539,10 @@ impl RunConfig {
                 let message = "the plan learns no widths, expected learned-width";
                 return Err(Error::config("bit_budget", message));
             }
+        }
+        if self.check_integers && self.distillation.is_some() {
+            let message = "is for runs without a teacher, whose results are no integers";
+            return Err(Error::config("check_integers", message));
         }
         if let Some(distillation) = &self.distillation {
             let checked = distillation.check(self.epochs);

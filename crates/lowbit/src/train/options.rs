@@ -493,6 +493,13 @@ settings! {
     cutout: u32, Training, str::parse => "SIZE"
         .on(Train, Usage::new(NO, || "0, nothing is cut out".into()));
 
+    /// Whether each step is checked to be made of integers: every tensor on its stated grid, every sum
+    /// in 32 bits, or 64 of operands of more than 8.
+    check_integers: bool, Training, str::parse => ""
+        .switch("true")
+        .long("check-integers")
+        .on(Train, Usage { help: Some(values::CHECK_INTEGERS), ..Usage::new(NO, NO) });
+
     /// How many bits learned widths may have on average, of weights and of activations.
     bit_budget: BitBudget, Runs, values::bit_budget => "BITS"
         .long("bit-budget")

@@ -43,6 +43,10 @@ impl NamedRecipe {
         "deepseek-v3-fp8"
         "mxfp8"
         "nvfp4"
+        "wage"
+        "wageubn"
+        "wageubn-16e2"
+        "niti"
         "spiking-digits"
         "spiking-mnist"
     };

@@ -10,9 +10,11 @@ use burn::train::Interrupter;
 use super::checkpoint::{self, Sums};
 use super::distillation::{Distilled, Learner, Teacher, TeacherConfig};
 use super::experiment::{Experiment, RunConfig, Start};
+use super::first_weights::drawn_by_methods;
 use super::folder::{
     HeldOut, LastWeights, RunFolder, RunResult, best_checkpoint, no_checkpoint, run_of,
 };
+use super::integer_check::IntegerCheck;
 use super::metrics::{MetricsFile, Tested};
 use super::progress::Progress;
 use super::task::{Classification, Task, batch, forward_calibration};
@@ -91,7 +93,10 @@ impl RunFolder {
         }
         let (batch, seed) = (experiment.batch, experiment.seed);
         let Some(config) = &run.distillation else {
+            let check = run.check_integers;
+            let check = check.then(|| IntegerCheck::new(model.layers(), &run.optimizer));
             let trainer = Trainer::new(model, run, Setting { task, batch, seed });
+            let trainer = trainer.with_check(check.transpose()?);
             let counts = |model: &Network| Counts {
                 model_bits: model_bits(model),
                 activity: activity(model, &split.test, batch, device),
@@ -144,7 +149,11 @@ impl RunFolder {
         let kept = self.kept(&model, &report.loaded, experiment, run, task);
         let model = calibrated(model, &kept, experiment, run, task, progress)?;
         set_rounding(experiment.seed, UNTRAINED_STEP);
-        Ok(rounded_from_start(model, &run.numbers))
+        let own = run.optimizer.own_numbers();
+        Ok(rounded_from_start(
+            model,
+            own.as_ref().unwrap_or(&run.numbers),
+        ))
     }
 
     /// Trains from the last checkpoint of a run, or from its beginning.
@@ -249,7 +258,10 @@ impl RunFolder {
         run: &RunConfig,
     ) -> Result<(Network, LoadReport), Error> {
         match run.start {
-            Start::Scratch => Ok((model, LoadReport::default())),
+            Start::Scratch => {
+                let model = drawn_by_methods(model, experiment.seed);
+                Ok((model, LoadReport::default()))
+            }
             Start::Teacher => {
                 let config = run.distillation.as_ref();
                 let config = config.expect("a checked run has a teacher");

@@ -12,6 +12,7 @@ use super::bit_budget::mean_bits;
 use super::checkpoint::{self, Best, Checkpoints, Parts, State, Sums};
 use super::clip::clipped;
 use super::experiment::RunConfig;
+use super::integer_check::IntegerCheck;
 use super::loss_scale::unscaled;
 use super::metrics::{EpochMetrics, Tested};
 use super::progress::Progress;
@@ -22,7 +23,7 @@ use crate::Error;
 use crate::data::epoch_order;
 use crate::models::Stored;
 use crate::optim::thresholds;
-use crate::quantizers::set_rounding;
+use crate::quantizers::{Selection, Taps, set_progress, set_rounding};
 
 /// What training needs beside the network.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,7 @@ pub struct Trainer<'a, M, T> {
     average: Average<'a, M>,
     /// Whether the statistics of batch normalization are frozen.
     statistics_frozen: bool,
+    check: Option<IntegerCheck>,
 }
 
 impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
@@ -68,7 +70,13 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             state,
             average: Average::new(config.swa.as_ref()),
             statistics_frozen: false,
+            check: None,
         }
+    }
+
+    /// The same with this check of every step, if there is one.
+    pub(super) fn with_check(self, check: Option<IntegerCheck>) -> Self {
+        Self { check, ..self }
     }
 
     /// Goes on from the last checkpoint, if there is one.
@@ -120,7 +128,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
                 return Ok(None);
             }
             lr = self.config.lr * self.factor();
-            self.step(indices);
+            self.step(indices)?;
             self.follow_average();
             let epoch = self.state.epoch + 1;
             self.finite("training loss", self.state.sums.loss, epoch)?;
@@ -255,15 +263,27 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     }
 
     /// One step of the optimizer on the examples `indices`.
-    fn step(&mut self, indices: &[u32]) {
+    ///
+    /// # Errors
+    /// If the step is checked to be made of integers, and is not.
+    fn step(&mut self, indices: &[u32]) -> Result<(), Error> {
         let start = Instant::now();
         self.freeze();
         let factor = self.factor();
         let epoch = self.state.epoch as u32;
         set_rounding(self.setting.seed, self.global_step() as u64);
+        set_progress(self.progress());
         let scale = self.state.loss_scaling.map_or(1.0, |scaling| scaling.scale);
         let task = &self.setting.task;
+        let step = self.global_step();
+        let taps = self.check.as_ref().map(|_| {
+            let everything = Selection::all();
+            Taps::attach_with_gradients(self.model(), everything)
+        });
         let output = task.step(self.model(), indices, epoch, scale);
+        if let Some((check, taps)) = self.check.as_ref().zip(taps) {
+            check.passes(step, &taps.detach())?;
+        }
         let grads = self.unscaled(output.grads);
         let grads = grads.map(|grads| self.clipped(self.penalized(grads)));
         if self.config.recipe.freeze_thresholds.is_some() {
@@ -277,9 +297,13 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             let rate = learning_rate(self.config.lr * factor, threshold_lr);
             self.optimize(rate, grads);
         }
+        if let Some(check) = &self.check {
+            check.weights(step, self.model())?;
+        }
         self.setting.task.count(&output.item, &mut self.state.sums);
         self.state.batch += 1;
         self.state.step_seconds += start.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// The gradients without the scale of the loss; none if one is not finite.
@@ -299,10 +323,8 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         let Some(budget) = &self.config.bit_budget else {
             return grads;
         };
-        let total = self.config.epochs * self.steps_per_epoch();
-        let part = self.global_step() as f64 / total as f64;
         let model = self.model();
-        let Some(penalty) = budget.penalty(model, part) else {
+        let Some(penalty) = budget.penalty(model, self.progress()) else {
             return grads;
         };
         let mut both = GradientsAccumulator::new();
@@ -366,6 +388,12 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             Rate::Scheduled(before) => self.config.schedule.factor(step, before.unwrap_or(total)),
             Rate::Constant(rate) => rate / self.config.lr,
         }
+    }
+
+    /// How much of the run is done, from 0 to 1.
+    fn progress(&self) -> f64 {
+        let total = self.config.epochs * self.steps_per_epoch();
+        self.global_step() as f64 / total.max(1) as f64
     }
 
     fn threshold_factor(&self) -> f64 {

@@ -14,6 +14,10 @@ use lowbit_formats::{Accumulation, FormatError};
 pub(super) const START_FROM_TEACHER: &str =
     "Start the student from the parameters and statistics that it shares with its teacher";
 
+/// Help of `--check-integers`.
+pub(super) const CHECK_INTEGERS: &str = "Check in each step that every tensor that is quantized is on its stated grid of integers, forward, \
+     backward and after the update, and every sum in 32 bits (64 of operands of more than 8); the first that is not ends the run";
+
 pub(super) const PER_CHANNEL: &str = "A threshold for each output channel of a weight";
 
 pub(super) fn data_sets() -> String {
@@ -127,7 +131,7 @@ const SCHEDULES: [(&str, Schedule); 3] = [
 
 pub(super) fn schedules() -> String {
     let names = one_of(&SCHEDULES.each_ref().map(|(name, _)| *name));
-    format!("{names}; a file can also say step, exponential, one-cycle")
+    format!("{names}; a file can also say step, stages, exponential, one-cycle")
 }
 
 /// Reads a schedule that needs no numbers.
@@ -137,7 +141,7 @@ pub(super) fn schedule(text: &str) -> Result<Schedule, Error> {
     let unknown = || Error::Unknown {
         kind: "schedule",
         text: text.into(),
-        expected: "constant, cosine or ramp; step, exponential and one-cycle in a file",
+        expected: "constant, cosine or ramp; step, stages, exponential and one-cycle in a file",
     };
     known.map(|(_, schedule)| schedule).ok_or_else(unknown)
 }

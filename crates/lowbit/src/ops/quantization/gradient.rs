@@ -13,7 +13,8 @@ use crate::ops::backend::capture::has_way_back;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::backend::{composed, flex};
 use crate::ops::quantization::format::{ClampedGradient, FakeQuantize, is_pointwise};
-use crate::ops::quantization::pointwise::Pointwise;
+use crate::ops::quantization::pointwise::{Pointwise, numbers};
+use crate::ops::quantization::shift::{self, LargestPower, largest_magnitude};
 
 /// What a user does to a gradient's numbers, in row-major order.
 pub type GradientFunction = Arc<dyn Fn(&mut [f32]) + Send + Sync>;
@@ -23,10 +24,9 @@ pub type GradientFunction = Arc<dyn Fn(&mut [f32]) + Send + Sync>;
 pub enum GradientHook {
     /// Multiplies it.
     Scale(f32),
-    /// Divides it by the power of two that is nearest to its largest magnitude in logarithm,
-    /// `2^round(log2 max |g|)` (the shift of WAGE, Wu et al., arXiv 1802.04680, equation 7); zero,
-    /// and what has a NaN or an infinity, stays as it is.
-    ShiftToLargest,
+    /// Divides it by a power of two by its largest magnitude; zero, and what has a NaN or an infinity,
+    /// stays as it is.
+    Shift(LargestPower),
     /// A function of all its numbers.
     Function(GradientFunction),
 }
@@ -35,7 +35,7 @@ impl fmt::Debug for GradientHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scale(factor) => f.debug_tuple("Scale").field(factor).finish(),
-            Self::ShiftToLargest => f.write_str("ShiftToLargest"),
+            Self::Shift(power) => f.debug_tuple("Shift").field(power).finish(),
             Self::Function(_) => f.write_str("Function"),
         }
     }
@@ -46,16 +46,14 @@ impl GradientHook {
         let factor = match self {
             Self::Function(function) => return function(gradient),
             Self::Scale(factor) => *factor,
-            Self::ShiftToLargest => {
+            Self::Shift(power) => {
                 let larger = |largest: f32, g: &f32| match g.is_nan() {
                     true => f32::INFINITY,
                     false => largest.max(g.abs()),
                 };
                 let largest = gradient.iter().fold(0.0, larger);
-                if largest == 0.0 || largest.is_infinite() {
-                    return;
-                }
-                return divide(gradient, f64::from(largest).log2().round() as i32);
+                let exponent = power.exponent(largest);
+                return exponent.map_or((), |exponent| divide(gradient, exponent));
             }
         };
         gradient.iter_mut().for_each(|g| *g *= factor);
@@ -93,6 +91,9 @@ pub enum GradientRange {
     /// rounding to nearest after adding its noise, even over a step, is stochastic rounding. A sample
     /// of zeros stays one.
     UnitOfSample,
+    /// `g / R` with a power of two `R` by the largest magnitude of the tensor, which the format, made
+    /// for -1 to 1, rounds; what it becomes is brought back as `R q`. A tensor of zeros stays one.
+    OfTensor(LargestPower),
 }
 
 impl GradientQuantization {
@@ -107,6 +108,12 @@ impl GradientQuantization {
     /// Whether the gradient stays as it is.
     pub fn is_identity(&self) -> bool {
         self.hooks.is_empty() && self.rounding.is_none()
+    }
+
+    /// A gradient as this makes it, outside of autodiff.
+    pub(crate) fn apply<const D: usize>(self, gradient: Tensor<D>) -> Tensor<D> {
+        let operator = ApplyToGradient(QuantizeGradient(self));
+        operator::run(operator, vec![gradient.into_dispatch()])
     }
 
     /// Whether it looks at one number at a time, if it does anything.
@@ -205,8 +212,83 @@ pub fn quantize_gradient<const D: usize>(
 pub(crate) struct QuantizeGradient(GradientQuantization);
 
 impl QuantizeGradient {
-    fn rounding(self) -> Option<FakeQuantize> {
-        self.0.rounding.map(FakeQuantize::of_gradient)
+    fn rounding(&self) -> Option<FakeQuantize> {
+        self.0.rounding.clone().map(FakeQuantize::of_gradient)
+    }
+
+    /// What becomes of a gradient.
+    fn made<B: Kernels>(&self, mut grad: FloatTensor<B>) -> FloatTensor<B> {
+        if !self.0.hooks.is_empty() {
+            grad = composed::change_on_host::<B>(grad, |values, _| {
+                self.0.hooks.iter().for_each(|hook| hook.apply(values));
+            });
+        }
+        let Some(mut rounding) = self.rounding() else {
+            return grad;
+        };
+        let mut largest = Vec::new();
+        match self.0.range {
+            GradientRange::Own => {}
+            GradientRange::UnitOfSample => {
+                grad = composed::change_on_host::<B>(grad, |values, dims| {
+                    largest = to_unit(values, dims[0]);
+                });
+            }
+            GradientRange::OfTensor(power) => {
+                let all = numbers::<B>(&grad);
+                rounding.format = power.format(&rounding.format, largest_magnitude(&all));
+            }
+        }
+        [grad] = array(B::forward(&rounding, Inputs::new(vec![grad])));
+        if self.0.range == GradientRange::UnitOfSample {
+            let from_unit = |values: &mut [f32], _: &[usize]| from_unit(values, &largest);
+            grad = composed::change_on_host::<B>(grad, from_unit);
+        }
+        grad
+    }
+
+    /// The same on Flex.
+    fn flex_made(&self, grad: FlexTensor) -> FlexTensor {
+        let ranged = self.0.range != GradientRange::Own && self.0.hooks.is_empty();
+        let Some(rounding) = self.rounding().filter(|_| ranged) else {
+            return self.made::<Flex>(grad);
+        };
+        if let GradientRange::OfTensor(power) = self.0.range {
+            let to = (&rounding.format, rounding.rounding);
+            return shift::rounded(grad, to, power);
+        }
+        // A sample lies together in any order of its own dimensions.
+        let samples = grad.layout().shape().as_slice()[0];
+        flex::in_f32(grad, |grad| {
+            let mut grad = flex::dense(grad);
+            let strides = grad.layout().strides();
+            if strides.iter().any(|stride| *stride > strides[0]) {
+                grad = flex::contiguous(grad);
+            }
+            let (grad, largest) = flex::change(grad, |grad| to_unit(grad, samples));
+            let [grad] = array(rounding.flex_forward(Inputs::new(vec![grad])));
+            flex::change(grad, |grad| from_unit(grad, &largest)).0
+        })
+    }
+}
+
+/// The operator behind [`GradientQuantization::apply`].
+#[derive(Debug, Clone)]
+struct ApplyToGradient(QuantizeGradient);
+
+impl Operator<1> for ApplyToGradient {
+    fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
+        let [gradient] = inputs.tensors();
+        vec![self.0.made::<B>(gradient)]
+    }
+
+    fn backward<B: Kernels>(&self, _incoming: Incoming<B, 1>) -> Gradients<B, 1> {
+        [None]
+    }
+
+    fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        let [gradient] = inputs.tensors();
+        vec![self.0.flex_made(gradient)]
     }
 }
 
@@ -260,45 +342,11 @@ impl Operator<1> for QuantizeGradient {
     }
 
     fn backward<B: Kernels>(&self, incoming: Incoming<B, 1>) -> Gradients<B, 1> {
-        let mut grad = incoming.grad;
-        if !self.0.hooks.is_empty() {
-            grad = composed::change_on_host::<B>(grad, |values, _| {
-                self.0.hooks.iter().for_each(|hook| hook.apply(values));
-            });
-        }
-        let Some(rounding) = self.clone().rounding() else {
-            return [Some(grad)];
-        };
-        if self.0.range == GradientRange::Own {
-            [grad] = array(B::forward(&rounding, Inputs::new(vec![grad])));
-            return [Some(grad)];
-        }
-        let mut largest = Vec::new();
-        grad = composed::change_on_host::<B>(grad, |values, dims| {
-            largest = to_unit(values, dims[0]);
-        });
-        [grad] = array(B::forward(&rounding, Inputs::new(vec![grad])));
-        let from_unit = |values: &mut [f32], _: &[usize]| from_unit(values, &largest);
-        [Some(composed::change_on_host::<B>(grad, from_unit))]
+        [Some(self.made::<B>(incoming.grad))]
     }
 
     fn flex_backward(&self, incoming: Incoming<Flex, 1>) -> Gradients<Flex, 1> {
-        let of_sample = self.0.range == GradientRange::UnitOfSample && self.0.hooks.is_empty();
-        let Some(rounding) = self.clone().rounding().filter(|_| of_sample) else {
-            return self.backward::<Flex>(incoming);
-        };
-        // A sample lies together in any order of its own dimensions.
-        let samples = incoming.grad.layout().shape().as_slice()[0];
-        [Some(flex::in_f32(incoming.grad, |grad| {
-            let mut grad = flex::dense(grad);
-            let strides = grad.layout().strides();
-            if strides.iter().any(|stride| *stride > strides[0]) {
-                grad = flex::contiguous(grad);
-            }
-            let (grad, largest) = flex::change(grad, |grad| to_unit(grad, samples));
-            let [grad] = array(rounding.flex_forward(Inputs::new(vec![grad])));
-            flex::change(grad, |grad| from_unit(grad, &largest)).0
-        }))]
+        [Some(self.flex_made(incoming.grad))]
     }
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
@@ -374,7 +422,7 @@ mod tests {
         };
         let gradient =
             |weights: &[f32], two_way| both_ways(&vec![0.0; weights.len()], weights, two_way).1;
-        let shift = hooked(vec![GradientHook::ShiftToLargest], None);
+        let shift = hooked(vec![GradientHook::Shift(LargestPower::Nearest)], None);
         assert_eq!(
             gradient(&[3.0, -6.0, 1.0], shift.clone()),
             [0.375, -0.75, 0.125]

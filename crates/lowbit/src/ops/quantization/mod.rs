@@ -13,7 +13,9 @@ mod offset_step;
 pub(crate) mod operand;
 pub(crate) mod pointwise;
 mod saturation;
+mod scaled_fixed;
 mod scaled_format;
+pub(crate) mod shift;
 mod sign;
 mod statistics;
 mod ternary;
@@ -48,7 +50,9 @@ pub use levels::even_levels;
 pub use offset_step::offset_step;
 pub use operand::Operand;
 pub use saturation::{Saturation, SumStep};
+pub use scaled_fixed::scaled_fixed;
 pub use scaled_format::{Line, scaled_format};
+pub use shift::LargestPower;
 pub use sign::{scaled_sign, sign};
 pub use statistics::{count_rows, min_max};
 pub use ternary::{TernaryGradient, ternary};
@@ -68,6 +72,7 @@ operand_quantizations! {
     Ternary(Quantize<ternary::Ternary, 2>),
     ScaledFormat(scaled_format::ScaledFormat),
     LearnedWidth(Quantize<learned_width::LearnedWidth, 2>),
+    ScaledFixed(Quantize<scaled_fixed::ScaledFixed, 0>),
 }
 
 /// How an operator quantizes one of its operands: what to round to, and where the gradient goes.
@@ -157,6 +162,14 @@ pub enum Quantization {
         clamped: ClampedGradient,
         /// The dimension with one scale per index, where there are several.
         axis: usize,
+    },
+    /// To fixed point on the unit interval, times a power of two; see
+    /// [`scaled_fixed`](scaled_fixed()).
+    ScaledFixed {
+        /// Bits of the integers, sign included.
+        bits: u32,
+        /// The exponent of the power.
+        log2: i32,
     },
     /// To 1 and -1; see [`sign`](sign()).
     Sign,
@@ -333,6 +346,10 @@ impl Quantization {
                     To::Affine(Quantize { method, axis }),
                     vec![scale, zero_point],
                 )
+            }
+            Self::ScaledFixed { bits, log2 } => {
+                let method = scaled_fixed::ScaledFixed { bits, log2 };
+                (To::ScaledFixed(Quantize { method, axis: 0 }), Vec::new())
             }
             Self::Sign => {
                 let method = sign::Sign;

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::ops::{
-    ClampedGradient, GradientHook, GradientQuantization, Operand, Quantization, has_all_integers,
+    ClampedGradient, GradientHook, GradientQuantization, LargestPower, Operand, Quantization,
+    has_all_integers,
 };
 use crate::quantizers::integers::Integers;
 use crate::quantizers::methods::method::{Channels, Method, TensorKind};
@@ -184,7 +185,7 @@ impl From<Hook> for GradientHook {
     fn from(hook: Hook) -> Self {
         match hook {
             Hook::Scale(factor) => Self::Scale(factor),
-            Hook::ShiftToLargest => Self::ShiftToLargest,
+            Hook::ShiftToLargest => Self::Shift(LargestPower::Nearest),
         }
     }
 }

@@ -20,6 +20,26 @@ pub struct Channels {
     pub count: usize,
 }
 
+/// How many products a result of a layer sums, and into how many a number of its input goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fans {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+}
+
+impl Fans {
+    /// Those of a layer with a weight of these dimensions, of which the channels are the results'.
+    pub(crate) fn of(dims: &[usize], channels: Option<Channels>) -> Self {
+        let axis = channels.map_or(0, |channels| channels.axis);
+        let numbers: usize = dims.iter().product();
+        let window: usize = dims.iter().skip(2).product();
+        Self {
+            input: numbers / dims[axis].max(1),
+            output: dims[axis] * window,
+        }
+    }
+}
+
 /// What a quantizer's parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -215,6 +235,12 @@ pub(crate) trait Method: Sized {
     /// name.
     fn check(_config: &Self::Config, _slot: &str) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// The largest magnitude of a weight as training starts with it, where that is the method's to say:
+    /// it is even between this and its opposite.
+    fn first_bound(_config: &Self::Config, _fans: Fans) -> Option<f32> {
+        None
     }
 
     /// The quantizer in a word, for messages.

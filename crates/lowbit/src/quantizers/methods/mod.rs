@@ -5,6 +5,7 @@ mod accumulator;
 mod apot;
 mod binary;
 mod bit_shift;
+mod constant;
 mod dorefa;
 mod format;
 mod grouped;
@@ -13,11 +14,14 @@ mod lsq;
 mod lsq_plus;
 mod method;
 mod pact;
+mod progress;
 mod range_linear;
 mod range_source;
 mod sawb;
+mod shift;
 mod ternary;
 mod trained_threshold;
+mod wage;
 mod wrpn;
 
 use burn::module::{Module, ParamId};
@@ -29,6 +33,7 @@ pub use accumulator::{Accumulator, AccumulatorConfig, Sums, Term};
 pub use apot::{ApotActivation, ApotConfig, ApotWeight};
 pub use binary::{Binary, BinaryConfig, XnorConfig, XnorGradient, XnorWeight};
 pub use bit_shift::{BitShiftConfig, ShiftAlpha, ShiftTau};
+pub use constant::{Constant, ConstantConfig};
 pub use dorefa::{
     DorefaActivation, DorefaConfig, DorefaGradient, DorefaMaximum, DorefaScale, DorefaWeight,
     DorefaWeightConfig,
@@ -38,13 +43,18 @@ pub use format::{FormatQuantizer, FormatQuantizerConfig, Hook, UNTRAINED_STEP, s
 pub use learned_width::{LearnedWidth, LearnedWidthConfig};
 pub use lsq::{Lsq, LsqConfig};
 pub use lsq_plus::{LsqPlus, LsqPlusConfig};
+pub(crate) use method::Fans;
 pub use method::{Calibration, Channels, Group, Learned, Role};
 pub use pact::{Pact, PactConfig};
+pub use progress::set_progress;
 pub use range_linear::{RangeLinear, RangeLinearConfig, Scheme};
 pub use range_source::RangeSource;
 pub use sawb::{Sawb, SawbConfig};
+pub(crate) use shift::unit_interval;
+pub use shift::{Shift, ShiftConfig};
 pub use ternary::{TtqConfig, TtqWeight, TwnConfig, TwnWeight};
 pub use trained_threshold::{TrainedThreshold, TrainedThresholdConfig};
+pub use wage::{NitiConfig, NitiWeight, WageConfig, WageLimit, WageWeight};
 pub use wrpn::{WrpnClip, WrpnConfig, WrpnWeight};
 
 use crate::Error;
@@ -141,6 +151,13 @@ macro_rules! methods {
             pub(crate) fn shares(&self) -> bool {
                 match self {
                     $(Self::$Plan(config) => <$Module as Method>::shares(config),)*
+                }
+            }
+
+            /// The largest magnitude of a first weight, where the method says it.
+            pub(crate) fn first_bound(&self, fans: Fans) -> Option<f32> {
+                match self {
+                    $(Self::$Plan(config) => <$Module as Method>::first_bound(config, fans),)*
                 }
             }
 
@@ -308,6 +325,14 @@ methods! {
     LsqPlus(LsqPlusConfig) => LsqPlus(LsqPlus),
     /// Integers over a range.
     RangeLinear(RangeLinearConfig) => RangeLinear(RangeLinear),
+    /// A format brought to the largest magnitude of each tensor.
+    Shift(ShiftConfig) => Shift(Shift),
+    /// WAGEUBN's for the gradient of a weight.
+    Constant(ConstantConfig) => Constant(Constant),
+    /// WAGE, for a weight.
+    WageWeight(WageConfig) => WageWeight(WageWeight),
+    /// NITI, for a weight.
+    NitiWeight(NitiConfig) => NitiWeight(NitiWeight),
     /// WRPN, for a weight.
     WrpnWeight(WrpnConfig) => WrpnWeight(WrpnWeight),
     /// The sign.

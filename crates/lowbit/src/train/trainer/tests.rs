@@ -91,6 +91,7 @@ fn run() -> RunConfig {
         numbers: OptimizerNumbers::default(),
         loss_scale: None,
         clip_norm: None,
+        check_integers: false,
         regularization: Regularization::default(),
         swa: None,
         bit_budget: None,
@@ -164,7 +165,7 @@ fn a_clipped_step_is_no_longer_than_it_may_be() {
             ..run()
         };
         let mut trainer = Trainer::new(line(), &run, SETTING);
-        trainer.step(&[0, 1, 2, 3]);
+        trainer.step(&[0, 1, 2, 3]).unwrap();
         let linear = &trainer.model().linear;
         let weight = f64::from(linear.weight.val().into_scalar::<f32>()) - 8.5;
         let bias = linear.bias.as_ref().unwrap().val().into_scalar::<f64>();
