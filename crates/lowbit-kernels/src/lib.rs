@@ -30,6 +30,7 @@ pub mod peak;
 pub mod pool;
 pub mod scratch;
 pub mod spiking;
+pub mod standardize;
 pub mod tanh;
 mod tile;
 pub mod vector;

@@ -18,16 +18,16 @@ const PERIOD: usize = 512;
 
 /// How pixels of some channels are walked through.
 #[derive(Debug, Clone, Copy)]
-struct Walk {
-    channels: usize,
+pub(crate) struct Walk {
+    pub(crate) channels: usize,
     /// Numbers in a period: whole pixels and whole vectors.
-    period: usize,
+    pub(crate) period: usize,
     /// Numbers in a chunk: whole periods.
-    chunk: usize,
+    pub(crate) chunk: usize,
 }
 
 impl Walk {
-    fn new(channels: usize) -> Self {
+    pub(crate) fn new(channels: usize) -> Self {
         let channels = channels.max(1);
         // Vectors meet the first channel again after this many pixels.
         let pixels = LANES / greatest_common_divisor(channels, LANES);
@@ -41,7 +41,7 @@ impl Walk {
     }
 
     /// A number for each channel, written out for a period.
-    fn spread(&self, per_channel: &[f32]) -> Vec<f32> {
+    pub(crate) fn spread(&self, per_channel: &[f32]) -> Vec<f32> {
         per_channel
             .iter()
             .copied()
@@ -51,7 +51,7 @@ impl Walk {
     }
 
     /// The sums of each channel, from those of each place in a period.
-    fn gather(&self, sums: &[f32]) -> Vec<f64> {
+    pub(crate) fn gather(&self, sums: &[f32]) -> Vec<f64> {
         let mut totals = vec![0.0; self.channels];
         for pixel in sums.chunks_exact(self.channels) {
             for (total, &sum) in totals.iter_mut().zip(pixel) {

@@ -10,6 +10,7 @@ use lowbit::bench::{StepKind, Workload, convolutions, training_steps};
 use lowbit::models::Architecture;
 use lowbit::quantizers::Number;
 use lowbit::report::{Table, summary};
+use lowbit::train::{NamedRecipe, Settings};
 
 use super::{DeviceArgument, Ended, print_json, use_threads};
 use crate::output::print;
@@ -56,6 +57,10 @@ pub(crate) struct TrainArguments {
     /// format, such as `bfp(8)` or `e5m2:stochastic`; may be given several times
     #[arg(long, value_name = "NUMBER")]
     numbers: Vec<Number>,
+    /// Also the step with what a recipe's last run quantizes and its optimizer, such as `wageubn`; may
+    /// be given several times
+    #[arg(long, value_name = "NAME")]
+    recipe: Vec<String>,
     /// Images in a step
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch: usize,
@@ -77,9 +82,13 @@ impl TrainArguments {
         prepare([self.batch, self.rounds], self.threads)?;
         let ways = self.ways.unwrap_or_else(|| StepKind::usual(self.model));
         let numbers = self.numbers.into_iter().map(StepKind::Numbers);
+        let mut kinds: Vec<StepKind> = ways.into_iter().chain(numbers).collect();
+        for name in &self.recipe {
+            kinds.push(of_recipe(name, self.model)?);
+        }
         let workload = Workload {
             model: self.model,
-            kinds: ways.into_iter().chain(numbers).collect(),
+            kinds,
             batch: self.batch,
             rounds: self.rounds,
         };
@@ -93,6 +102,22 @@ impl TrainArguments {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The step of a recipe's last run, on a network.
+fn of_recipe(name: &str, model: Architecture) -> Result<StepKind, lowbit::Error> {
+    let settings = Settings {
+        model: Some(model),
+        ..Settings::default()
+    };
+    let mut experiment = NamedRecipe::find(name)?.read()?.complete(settings)?;
+    let run = experiment.runs.pop().expect("an experiment has runs");
+    Ok(StepKind::Planned {
+        name: name.into(),
+        plan: Box::new(run.plan),
+        optimizer: Box::new(run.optimizer),
+        numbers: Box::new(run.numbers),
+    })
 }
 
 /// Time the convolutions of ResNet-20 and ResNet-18 alone, over the multiply-add peak of the CPU.

@@ -82,7 +82,7 @@ pub struct OperatorTime {
 }
 
 /// How a training step is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum StepKind {
     /// A float network on our operators.
     Float,
@@ -95,6 +95,17 @@ pub enum StepKind {
     TqtOperands(u32, u32),
     /// Weights, activations, errors, gradients of weights and momentum, all five as this number.
     Numbers(Number),
+    /// A network of this plan, with this optimizer.
+    Planned {
+        /// What it is called.
+        name: String,
+        /// What is quantized.
+        plan: Box<QPlan>,
+        /// The optimizer.
+        optimizer: Box<OptimizerConfig>,
+        /// Its numbers.
+        numbers: Box<OptimizerNumbers>,
+    },
 }
 
 impl StepKind {
@@ -149,6 +160,7 @@ impl fmt::Display for StepKind {
                 write!(f, "tqt-operands-w{weight_bits}a{activation_bits}")
             }
             Self::Numbers(number) => write!(f, "{number}"),
+            Self::Planned { name, .. } => f.write_str(name),
         }
     }
 }
@@ -207,6 +219,14 @@ impl<M: Classifier + 'static> TimedStep<M> {
             momentum: 0.9,
             weight_decay: 1e-4,
         };
+        Self::with_optimizer(model, &optimizer, numbers)
+    }
+
+    fn with_optimizer(
+        model: M,
+        optimizer: &OptimizerConfig,
+        numbers: &OptimizerNumbers,
+    ) -> Box<dyn Steps> {
         Box::new(Self {
             model: Some(model),
             optimizer: optimizer.init_with(ThresholdOptimizer::default(), numbers),
@@ -239,6 +259,7 @@ fn timed_step(
 ) -> Result<Box<dyn Steps>, Error> {
     let (input, classes) = architecture.usual_images();
     let mut numbers = OptimizerNumbers::default();
+    let mut optimizer = None;
     let plan = match kind {
         StepKind::Stock => {
             return match Stock::new(architecture, device) {
@@ -256,6 +277,16 @@ fn timed_step(
         }
         &StepKind::TqtOperands(weight_bits, activation_bits) => {
             QPlan::tqt(weight_bits, activation_bits).retrained()
+        }
+        StepKind::Planned {
+            plan,
+            optimizer: of_plan,
+            numbers: of_optimizer,
+            ..
+        } => {
+            numbers = *of_optimizer.clone();
+            optimizer = Some(of_plan);
+            *plan.clone()
         }
         StepKind::Numbers(number) => {
             numbers = OptimizerNumbers {
@@ -280,7 +311,10 @@ fn timed_step(
             model.forward(images.clone());
         },
     )?;
-    Ok(TimedStep::boxed(model, &numbers))
+    Ok(match optimizer {
+        Some(optimizer) => TimedStep::with_optimizer(model, optimizer, &numbers),
+        None => TimedStep::boxed(model, &numbers),
+    })
 }
 
 /// Times training steps on random images, the kinds in turn within each round so that a slow

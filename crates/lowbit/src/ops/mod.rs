@@ -19,6 +19,7 @@ mod quantization;
 mod recorded;
 mod softmax;
 mod spiking;
+mod standardize;
 mod sum;
 mod update;
 
@@ -62,6 +63,7 @@ pub use spiking::{
     Adaptation, Firing, Gain, Grid, Leak, LeakRounding, Neuron, NeuronParameters, Overflow, Reset,
     Surrogate, spiking, spiking_with_state,
 };
+pub use standardize::{channel_statistics, standardize};
 pub(crate) use sum::sum;
 pub use update::{AdamStep, SgdStep, adam, sgd};
 

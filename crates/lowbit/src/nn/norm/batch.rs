@@ -35,8 +35,8 @@ pub struct BatchNormConfig {
 /// Batch normalization (Ioffe, Szegedy, arXiv 1502.03167). Built by [`BatchNormConfig`]; parameter
 /// paths are those of `burn::nn::BatchNorm`.
 ///
-/// One pass, unless `mean`, `deviation` or `normalized` have a quantizer; composed of tensor
-/// operations then, which sum in another order. Where a deviation is rounded to zero, the normalized
+/// One pass, unless `mean`, `deviation` or `normalized` have a quantizer; several then, and in evaluation
+/// composed of tensor operations. Where a deviation is rounded to zero, the normalized
 /// numbers are zero.
 ///
 /// # Example
@@ -160,9 +160,18 @@ impl BatchNorm {
         let input = quantizers.input(input).quantized();
         let inside = INSIDE.iter().any(|slot| quantizers.get(slot).is_some());
         if inside {
+            let device = input.device();
             let normalized = self.composed(input);
-            let (gamma, beta) = (self.gamma.val(), Some(self.beta.val()));
-            let output = scaled_and_shifted(quantizers, normalized, gamma, beta, 1);
+            let (gamma, beta) = (self.gamma.val(), self.beta.val());
+            if self.is_live(&device) {
+                let affine = [(Slot::GAMMA, gamma), (Slot::BETA, beta)];
+                let affine = affine.map(|(slot, p)| quantizers.parameter(slot, p).quantized());
+                // Nothing is left to normalize: mean 0 and variance 1.
+                let none = affine[0].clone().detach();
+                let statistics = [none.zeros_like(), none.ones_like()];
+                return ops::batch_norm(normalized, affine, statistics, 0.0, activation);
+            }
+            let output = scaled_and_shifted(quantizers, normalized, gamma, Some(beta), 1);
             return match activation {
                 Activation::Identity => output,
                 Activation::Relu => ops::relu(output),
@@ -196,10 +205,21 @@ impl BatchNorm {
     fn composed<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let device = input.device();
         let [mean, variance] = self.statistics(&input);
-        if self.is_live(&device) {
-            self.update(mean.clone(), variance.clone(), &device);
+        if !self.is_live(&device) {
+            return self.with_slots(input, [mean, variance]);
         }
-        self.with_slots(input, [mean, variance])
+        self.update(mean.clone(), variance.clone(), &device);
+        let [mean, deviation] = self.given([mean, variance]);
+        let normalized = ops::standardize(input, mean, deviation);
+        let normalized = self.quantizers.activation(Slot::NORMALIZED, normalized);
+        normalized.quantized()
+    }
+
+    /// What is subtracted and divided by, through the slots.
+    fn given(&self, [mean, variance]: [Tensor<1>; 2]) -> [Tensor<1>; 2] {
+        let deviation = variance.add_scalar(self.epsilon).sqrt();
+        let mean = self.quantizers.activation(Slot::MEAN, mean).quantized();
+        [mean, divisor(&self.quantizers, deviation)]
     }
 
     /// Mean and (biased) variance of each channel: of the batch, or the running ones.
@@ -209,26 +229,23 @@ impl BatchNorm {
             return [&self.running_mean, &self.running_var]
                 .map(|running| running.value().to_device(&device));
         }
-        statistics_of(input.clone())
+        ops::channel_statistics(input.clone())
     }
 
     /// `(x - mean) / sqrt(variance + epsilon)`, all of it through the slots.
     fn with_slots<const D: usize>(
         &self,
         input: Tensor<D>,
-        [mean, variance]: [Tensor<1>; 2],
+        statistics: [Tensor<1>; 2],
     ) -> Tensor<D> {
         let along = |per_channel: Tensor<1>| {
             let mut shape = [1; D];
             shape[1] = per_channel.dims()[0];
             per_channel.reshape(shape)
         };
-        let quantizers = &self.quantizers;
-        let deviation = variance.add_scalar(self.epsilon).sqrt();
-        let mean = quantizers.activation(Slot::MEAN, mean).quantized();
-        let deviation = divisor(quantizers, deviation);
+        let [mean, deviation] = self.given(statistics);
         let normalized = (input - along(mean)) / along(deviation);
-        let normalized = quantizers.activation(Slot::NORMALIZED, normalized);
+        let normalized = self.quantizers.activation(Slot::NORMALIZED, normalized);
         normalized.quantized()
     }
 
