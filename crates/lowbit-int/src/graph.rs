@@ -2,7 +2,7 @@
 
 use crate::error::GraphError;
 use crate::numbers::Numbers;
-use crate::ops::Operator;
+use crate::ops::{Operator, Rounding};
 use crate::tensor::{ALL_CHANNELS, ALL_ELEMENTS, Interval, Tensor};
 
 /// A tensor of a graph.
@@ -46,6 +46,8 @@ impl Node {
 pub struct Graph {
     tensors: Vec<Tensor>,
     inputs: Vec<TensorId>,
+    /// How real numbers become the integers of each input.
+    pub(crate) roundings: Vec<Rounding>,
     nodes: Vec<Node>,
     outputs: Vec<TensorId>,
     room: Room,
@@ -85,7 +87,8 @@ impl Graph {
     }
 
     /// Adds an input: `shape` without the batch dimension, integers of at most 32 bits. Inputs come
-    /// before nodes, as in files.
+    /// before nodes, as in files. Real numbers are rounded to it half to even, unless
+    /// [`round_input`](Self::round_input) says otherwise.
     ///
     /// # Errors
     ///
@@ -110,7 +113,26 @@ impl Graph {
         let tensor = Tensor::any(shape.to_vec(), numbers).map_err(failed)?;
         let id = self.add(name, tensor, 0)?;
         self.inputs.push(id);
+        self.roundings.push(Rounding::HalfEven);
         Ok(id)
+    }
+
+    /// Says how a real number `x` becomes an integer of an input,
+    /// `clamp(round(x / scale) + zero_point)`. The graph itself is given integers; this is for those
+    /// who make them.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is no input.
+    pub fn round_input(&mut self, input: TensorId, rounding: Rounding) -> Result<(), GraphError> {
+        let Some(place) = self.inputs.iter().position(|&id| id == input) else {
+            return Err(GraphError::node(
+                self.tensors.get(input.0).map_or("?", Tensor::name),
+                "is no input, whose numbers are rounded outside of the graph",
+            ));
+        };
+        self.roundings[place] = rounding;
+        Ok(())
     }
 
     /// Says that an input's numbers lie in a smaller interval than their width allows: pixels from 0
@@ -236,6 +258,13 @@ impl Graph {
         &self.inputs
     }
 
+    /// How a real number becomes an integer of an input: see [`round_input`](Self::round_input). `None`
+    /// of other tensors.
+    pub fn input_rounding(&self, input: TensorId) -> Option<Rounding> {
+        let place = self.inputs.iter().position(|&id| id == input)?;
+        Some(self.roundings[place])
+    }
+
     /// The nodes, in the order in which they run.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -253,6 +282,7 @@ impl Graph {
     ) -> Result<Self, GraphError> {
         let mut graph = Self::new();
         graph.inputs.clone_from(&self.inputs);
+        graph.roundings.clone_from(&self.roundings);
         let mut nodes = self.nodes.iter();
         for (id, tensor) in self.tensors() {
             if self.inputs.contains(&id) {

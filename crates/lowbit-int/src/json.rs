@@ -3,12 +3,14 @@
 //! ```json
 //! {"format":"lowbit-int","version":1,
 //! "inputs":[
-//! {"name":"x","shape":[2],"numbers":{"bits":8,"signed":true,"exponent":-7}}],
+//! {"name":"x","shape":[2],"numbers":{"bits":8,"signed":true,"exponent":-7},"rounding":"half-even"}],
 //! "nodes":[
 //! {"name":"y","inputs":["x"],"op":"rectifier"}],
 //! "outputs":["y"]}
 //! ```
 //!
+//! An input's rounding says how real numbers become its integers
+//! ([`Graph::round_input`]); files without it are rounded half to even.
 //! A node's other keys are its operator's fields ([`ops`](crate::ops)). What a reader makes of a file
 //! goes through the same checks as a graph that is built, so that a file that is read can be run.
 
@@ -21,7 +23,7 @@ use serde_json::{Map, Value};
 use crate::error::GraphError;
 use crate::graph::{Graph, TensorId};
 use crate::numbers::Numbers;
-use crate::ops::Operator;
+use crate::ops::{Operator, Rounding};
 use crate::tensor::Interval;
 
 const FORMAT: &str = "lowbit-int";
@@ -43,8 +45,15 @@ struct Input {
     name: String,
     shape: Vec<usize>,
     numbers: Numbers,
+    #[serde(default = "half_even")]
+    rounding: Rounding,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limits: Option<[i64; 2]>,
+}
+
+/// The rounding of inputs in files that do not say it.
+fn half_even() -> Rounding {
+    Rounding::HalfEven
 }
 
 #[derive(Serialize)]
@@ -62,18 +71,23 @@ impl Graph {
             serde_json::to_string(value).expect("integers, finite numbers and names are JSON")
         }
         let name = |id: &TensorId| self.tensor(*id).name();
-        let inputs = self.inputs().iter().map(|&id| {
-            let tensor = self.tensor(id);
-            let numbers = tensor.numbers();
-            let Interval { least, greatest } = tensor.interval();
-            let limited = [least, greatest] != [numbers.least(), numbers.greatest()];
-            text(&Input {
-                name: tensor.name().into(),
-                shape: tensor.shape().to_vec(),
-                numbers,
-                limits: limited.then_some([least, greatest]),
-            })
-        });
+        let inputs = self
+            .inputs()
+            .iter()
+            .zip(&self.roundings)
+            .map(|(&id, &rounding)| {
+                let tensor = self.tensor(id);
+                let numbers = tensor.numbers();
+                let Interval { least, greatest } = tensor.interval();
+                let limited = [least, greatest] != [numbers.least(), numbers.greatest()];
+                text(&Input {
+                    name: tensor.name().into(),
+                    shape: tensor.shape().to_vec(),
+                    numbers,
+                    rounding,
+                    limits: limited.then_some([least, greatest]),
+                })
+            });
         let nodes = self.nodes().iter().map(|node| {
             text(&NodeText {
                 name: node.name(),
@@ -111,6 +125,7 @@ impl Graph {
             let input: Input = serde_json::from_value(input)
                 .map_err(|error| GraphError::node(name, error.to_string()))?;
             let id = graph.input(&input.name, &input.shape, input.numbers)?;
+            graph.round_input(id, input.rounding)?;
             if let Some([least, greatest]) = input.limits {
                 graph.limit(id, Interval { least, greatest })?;
             }

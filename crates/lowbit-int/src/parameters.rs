@@ -108,7 +108,7 @@ impl Graph {
     /// brings along, a line for each index of the first dimension.
     ///
     /// ```text
-    /// x              [3]     4 bits unsigned, fraction 4
+    /// x              [3]     4 bits unsigned, fraction 4, rounded half-even
     /// linear.weight  [2, 3]  4 bits signed, fraction 3
     ///   1 -2 3
     ///   7 0 -8
@@ -146,7 +146,11 @@ impl Graph {
     fn line(&self, text: &mut String, id: crate::TensorId) {
         let tensor = self.tensor(id);
         let (name, shape) = (tensor.name(), tensor.shape());
-        let _ = writeln!(text, "{name}  {shape:?}  {}", words(tensor.numbers()));
+        let _ = write!(text, "{name}  {shape:?}  {}", words(tensor.numbers()));
+        if let Some(rounding) = self.input_rounding(id) {
+            let _ = write!(text, ", rounded {rounding}");
+        }
+        text.push('\n');
     }
 
     /// The integers that nodes bring along as a safetensors file, each in the narrowest type with a sign.
@@ -228,7 +232,7 @@ mod tests {
     fn text_has_integers_and_fraction_lengths() {
         let expected = "\
 # The number is integer / 2^fraction, or scale (integer - zero). Activations are without the batch.
-x  [3]  4 bits unsigned, fraction 4
+x  [3]  4 bits unsigned, fraction 4, rounded half-even
 linear.weight  [2, 3]  4 bits signed, fraction 3
   1 -2 3
   7 0 -8

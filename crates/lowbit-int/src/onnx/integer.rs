@@ -11,6 +11,7 @@ use std::collections::HashSet;
 
 use super::float::{average_matrices, convolution_attributes, flipped, max_by_gather, storage};
 use super::float::{checked_output_padding, transposed, window_attributes};
+use super::input::rounded;
 use super::model::{Attribute, Model, sizes};
 use super::plan::{EXACT, magnitude, readers};
 use super::proto::{DataType, ModelProto};
@@ -78,14 +79,14 @@ impl<'g> Writer<'g> {
     fn input(&mut self, id: TensorId) -> Result<(), ExportError> {
         let tensor = self.graph.tensor(id);
         let (name, numbers) = (tensor.name(), tensor.numbers());
-        let value = self.model.input(tensor);
+        let (value, scale) = rounded(&mut self.model, self.graph, id);
         let (data_type, shift) = held(numbers);
         if data_type == DataType::Int64 {
             let bits = numbers.bits();
             let reason = format!("{bits} bits, and onnx-qoperator quantizes to at most 16");
             return Err(ExportError::new(name, reason));
         }
-        let integers = self.quantize(name, &value, numbers, numbers.scale() as f32, false);
+        let integers = self.quantize(name, &value, numbers, scale as f32, false);
         let mut value = Value {
             integers,
             data_type,

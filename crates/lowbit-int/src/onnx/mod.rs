@@ -31,6 +31,7 @@
 
 mod certificate;
 mod float;
+mod input;
 mod integer;
 mod model;
 mod plan;

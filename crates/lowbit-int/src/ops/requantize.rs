@@ -1,12 +1,14 @@
 //! Sums brought to fewer bits.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Operation, Values, one};
 use crate::numbers::Numbers;
 use crate::tensor::{Interval, Residue, Tensor};
 
-/// What becomes of the bits that a shift takes away.
+/// What becomes of the bits that a shift takes away, and of the fraction of a real number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rounding {
@@ -38,6 +40,26 @@ impl Rounding {
             Self::HalfEven => floor + i64::from(rest > half || rest == half && floor & 1 == 1),
             Self::HalfAway => floor + i64::from(rest > half || rest == half && value >= 0),
         }
+    }
+
+    /// The whole number that a number of `f32` is rounded to; NaN and infinities stay what they are.
+    pub fn whole(self, value: f32) -> f32 {
+        // A half is added exactly, or to a number that is next to nothing.
+        let value = f64::from(value);
+        let whole = match self {
+            Self::HalfEven => value.round_ties_even(),
+            Self::HalfAway => value.round(),
+            Self::HalfUp => (value + 0.5).floor(),
+            Self::Floor => value.floor(),
+        };
+        whole as f32
+    }
+}
+
+/// As in files: `half-even`, `half-away`, `half-up` or `floor`.
+impl fmt::Display for Rounding {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -257,6 +279,24 @@ mod tests {
                 let rounded = Rounding::ALL.map(|r| r.shift(value, shift));
                 assert_eq!(rounded, expected.map(|y| y as i64), "{value} {shift}");
             }
+        }
+    }
+
+    /// Ties by the definitions, and the greatest float below a half, to which a half cannot be added in
+    /// `f32`: 0.5 - 2^-25 is 16777215 / 33554432.
+    #[test]
+    fn whole_numbers_by_hand() {
+        let below_half = 16_777_215.0 / 33_554_432.0;
+        for (value, expected) in [
+            (-1.5, [-2.0, -2.0, -1.0, -2.0]),
+            (-0.5, [0.0, -1.0, 0.0, -1.0]),
+            (below_half, [0.0; 4]),
+            (-below_half, [0.0, 0.0, 0.0, -1.0]),
+            (0.5, [0.0, 1.0, 1.0, 0.0]),
+            (2.5, [2.0, 3.0, 3.0, 2.0]),
+            (f32::INFINITY, [f32::INFINITY; 4]),
+        ] {
+            assert_eq!(Rounding::ALL.map(|r| r.whole(value)), expected, "{value}");
         }
     }
 

@@ -40,8 +40,12 @@ pub(crate) fn port(graph: &Graph, port: &Port) -> String {
             format!("in steps of {scale:e} from {zero}")
         }
     };
+    let rounded = match graph.input_rounding(port.id) {
+        Some(rounding) => format!(", to which numbers are rounded {rounding}"),
+        None => String::new(),
+    };
     format!(
-        "`{}` is {name}, {:?}: integers from {} to {} {step}.",
+        "`{}` is {name}, {:?}: integers from {} to {} {step}{rounded}.",
         port.name, tensor.shape, interval.least, interval.greatest
     )
 }

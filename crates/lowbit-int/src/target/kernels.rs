@@ -101,6 +101,9 @@ pub(super) fn rebuild(source: &Graph, rules: Rules) -> Result<(Graph, Vec<String
         let input = rebuild
             .graph
             .input(tensor.name(), tensor.shape(), tensor.numbers())?;
+        if let Some(rounding) = source.input_rounding(id) {
+            rebuild.graph.round_input(input, rounding)?;
+        }
         inputs.push((input, tensor.interval()));
         rebuild.made.push(Made {
             id: input,

@@ -36,7 +36,8 @@ def integers(tensor):
 
 
 def floats(tensor):
-    return (tensor["scale"] * (integers(tensor) - tensor["zero_point"])).astype(np.float32)
+    fractions = np.array(tensor["fractions"]).reshape(-1, *tensor["shape"])
+    return (tensor["scale"] * (integers(tensor) - tensor["zero_point"] + fractions)).astype(np.float32)
 
 
 def by_onnxruntime(path, feeds, names, level):

@@ -1,6 +1,6 @@
 //! Files: what is written is read again, and what is damaged is refused in one line.
 
-use lowbit_int::{Graph, interpret};
+use lowbit_int::{Graph, Rounding, interpret};
 use proptest::prelude::*;
 
 use super::random::{Random, slices};
@@ -15,6 +15,24 @@ fn what_is_written_is_read_again() {
         assert_eq!(again, graph);
         assert_eq!(again.to_json(), text);
     }
+}
+
+/// Files from before inputs had a rounding.
+#[test]
+fn inputs_without_a_rounding_are_rounded_half_to_even() {
+    let mut graph = Random(2).graph();
+    let x = graph.inputs()[0];
+    graph.round_input(x, Rounding::Floor).unwrap();
+    let text = graph.to_json();
+    let old = text.replacen(",\"rounding\":\"floor\"", "", 1);
+    let old = Graph::from_json(&old).unwrap();
+    assert_eq!(old.input_rounding(x), Some(Rounding::HalfEven));
+    assert_eq!(old.input_rounding(old.nodes()[0].output()), None);
+    assert!(
+        graph
+            .round_input(old.nodes()[0].output(), Rounding::Floor)
+            .is_err()
+    );
 }
 
 #[test]

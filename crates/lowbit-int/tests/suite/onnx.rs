@@ -280,6 +280,29 @@ fn tensor_json(graph: &Graph, id: TensorId, name: &str, values: &[i64]) -> Value
     })
 }
 
+/// How far the real numbers of an input are from the integers to which the graph rounds them, in steps:
+/// halves too, where the scale is a power of two and floats hold them.
+fn fractions(graph: &Graph, id: TensorId, values: &[i64]) -> Vec<f64> {
+    let numbers = graph.tensor(id).numbers();
+    let is_exact = numbers.exponent().is_some();
+    let of = |(i, &k): (usize, &i64)| {
+        let k = k - numbers.zero_point();
+        match (graph.input_rounding(id).unwrap(), i % 4) {
+            (Rounding::Floor, 0) if is_exact => 0.0,
+            (Rounding::Floor, part) => [0.25, 0.25, 0.5, 0.75][part],
+            (_, 0) => 0.0,
+            (_, 1) => 0.25,
+            (_, 2) => -0.25,
+            _ if !is_exact => 0.375,
+            (Rounding::HalfUp, _) => -0.5,
+            (Rounding::HalfEven, _) if k % 2 == 0 => 0.5,
+            (Rounding::HalfAway, _) if k != 0 => -0.5 * k.signum() as f64,
+            _ => -0.375,
+        }
+    };
+    values.iter().enumerate().map(of).collect()
+}
+
 /// A node's name and those of what it reads.
 fn reads(graph: &Graph, node: &Node) -> Value {
     let names = node.inputs().iter().map(|&id| graph.tensor(id).name());
@@ -304,7 +327,9 @@ fn case(
     }
     let outputs = interpret(graph, &slices(&images)).unwrap();
     let input = |(&id, values): (&TensorId, &Vec<i64>)| {
-        tensor_json(graph, id, graph.tensor(id).name(), values)
+        let mut input = tensor_json(graph, id, graph.tensor(id).name(), values);
+        input["fractions"] = json!(fractions(graph, id, values));
+        input
     };
     let output = |(&id, values): (&TensorId, &Vec<i64>)| {
         let mut name = graph.tensor(id).name().to_owned();

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lowbit_int::onnx::{self, Dialect};
-use lowbit_int::{Graph, Interval, TensorId, interpret};
+use lowbit_int::ops::Rectifier;
+use lowbit_int::{Graph, Interval, Numbers, Rounding, TensorId, interpret};
 use serde_json::Value;
 
 use super::onnx::{chain, networks};
@@ -67,6 +68,32 @@ fn outputs(graphs: [&Graph; 2], random: &mut Random) -> [Vec<Vec<i64>>; 2] {
 
 fn scale(graph: &Graph, output: usize) -> f64 {
     graph.tensor(graph.outputs()[output]).numbers().scale()
+}
+
+/// A file rounds its inputs as the graph says, and says it to who reads it back.
+#[test]
+fn inputs_keep_their_rounding() {
+    let numbers = [
+        Numbers::power_of_two(4, false, -4).unwrap(),
+        Numbers::power_of_two(8, true, -25).unwrap(),
+        Numbers::affine(6, true, 0.37, 5).unwrap(),
+    ];
+    for (numbers, rounding) in numbers.iter().flat_map(|&n| Rounding::ALL.map(|r| (n, r))) {
+        for dialect in Dialect::ALL {
+            let mut graph = Graph::new();
+            let x = graph.input("x", &[3], numbers).unwrap();
+            graph.round_input(x, rounding).unwrap();
+            let y = graph.push("y", Rectifier {}, &[x]).unwrap();
+            graph.output(y).unwrap();
+            let again = onnx::read(&onnx::write(&graph, dialect).unwrap());
+            let again = again.unwrap_or_else(|e| panic!("{dialect} {rounding}: {e}"));
+            let x = again.inputs()[0];
+            assert_eq!(again.input_rounding(x), Some(rounding), "{dialect}");
+            assert_eq!(again.tensor(x).numbers().bits(), numbers.bits());
+            let scale = again.tensor(x).numbers().scale() / numbers.scale();
+            assert!((scale - 1.0).abs() < 1e-6, "{dialect} {rounding}: {scale}");
+        }
+    }
 }
 
 /// Every file of operators on integers is read, with the same integers and the same scales.

@@ -261,6 +261,9 @@ impl Random {
         let mut shape = self.sizes(dimensions, 9);
         shape[0] = 1 + self.below(20);
         let mut last = graph.input("x", &shape, self.numbers(8)).unwrap();
+        // Nothing is drawn for it.
+        let rounding = Rounding::ALL[shape.iter().sum::<usize>() % 4];
+        graph.round_input(last, rounding).unwrap();
         if self.chance(3) {
             let numbers = graph.tensor(last).numbers();
             let ends = [0; 2].map(|_| self.number(numbers.least(), numbers.greatest()));

@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use lowbit_int::ops::{Add, Concat, Mul, Requantize};
 use lowbit_int::{Graph, Interval, Numbers, Rounding, TensorId, interpret, source};
 
 use super::networks;
 use super::random::{Random, slices};
+use super::variable;
 
 /// A folder of its own, removed when it is dropped.
 pub(crate) struct Folder(pub(crate) PathBuf);
@@ -591,11 +593,9 @@ fn bytes(values: &[i64], numbers: Numbers) -> Vec<u8> {
         .collect()
 }
 
-/// What the WebAssembly in a folder makes of images, one after the other.
-fn run_in_node(folder: &Folder, sizes: &[usize; 2], given: &[u8]) -> Vec<u8> {
-    folder.write("run.cjs", NODE);
-    let mut child = Command::new("node")
-        .args(["run.cjs", "around.wasm"].map(|name| folder.0.join(name)))
+/// What a program makes of images, one after the other: it is told the bytes of input and output.
+fn answers(mut program: Command, sizes: &[usize; 2], given: &[u8]) -> Vec<u8> {
+    let mut child = program
         .args(sizes.map(|size| size.to_string()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -631,15 +631,57 @@ fn web_assembly_has_the_interpreters_bits() {
             "{name}: {} bytes of WebAssembly",
             std::fs::metadata(&file).unwrap().len()
         );
-        let case = Case::new(graph, 5, &mut random);
-        let port = |id: TensorId| case.graph.tensor(id);
-        let [x, y] = [case.graph.inputs()[0], case.graph.outputs()[0]].map(port);
-        let sizes = [x, y].map(|tensor| tensor.elements() * width(tensor.numbers()));
-        let of = |all: &[Vec<Vec<i64>>], numbers: Numbers| -> Vec<u8> {
-            let all = all.iter().flat_map(|image| bytes(&image[0], numbers));
-            all.collect()
-        };
-        let found = run_in_node(&folder, &sizes, &of(&case.images, x.numbers()));
-        assert_eq!(found, of(&case.outputs, y.numbers()), "{name}");
+        folder.write("run.cjs", NODE);
+        let mut program = Command::new("node");
+        program.args(["run.cjs", "around.wasm"].map(|name| folder.0.join(name)));
+        assert_answers(name, program, Case::new(graph, 5, &mut random));
     }
+}
+
+/// Instructions are emulated, and those that a Cortex-M0 has not are refused.
+#[test]
+fn a_cortex_m0_has_the_interpreters_bits() {
+    let Some(python) = variable("LOWBIT_UNICORN") else {
+        eprintln!("SKIPPED: LOWBIT_UNICORN names no Python with unicorn");
+        return;
+    };
+    let target = "thumbv6m-none-eabi";
+    if !has_target(target) {
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/cortex_m0.py");
+    let mut random = Random(35);
+    for (name, graph) in networks::all() {
+        let folder = Folder::new(&format!("m0-{name}"));
+        let kind = [
+            "--crate-type=bin",
+            "-Clink-arg=-erun",
+            "-Clink-arg=--undefined=input",
+            "-Clink-arg=--undefined=output",
+            "-Clink-arg=--gc-sections",
+        ];
+        compile_for(target, &folder, &graph, &around(&graph), &kind);
+        let mut program = Command::new(&python);
+        program.arg(&script).arg(folder.0.join("around"));
+        assert_answers(name, program, Case::new(graph, 5, &mut random));
+    }
+}
+
+/// A program of a network has the interpreter's bits.
+fn assert_answers(name: &str, program: Command, case: Case) {
+    let port = |id: TensorId| case.graph.tensor(id);
+    let [x, y] = [case.graph.inputs()[0], case.graph.outputs()[0]].map(port);
+    let sizes = [x, y].map(|tensor| tensor.elements() * width(tensor.numbers()));
+    let of = |all: &[Vec<Vec<i64>>], numbers: Numbers| -> Vec<u8> {
+        let all = all.iter().flat_map(|image| bytes(&image[0], numbers));
+        all.collect()
+    };
+    let start = Instant::now();
+    let found = answers(program, &sizes, &of(&case.images, x.numbers()));
+    assert_eq!(found, of(&case.outputs, y.numbers()), "{name}");
+    let images = case.images.len();
+    println!(
+        "{name}: {images} images, the same bits, {:?}",
+        start.elapsed()
+    );
 }

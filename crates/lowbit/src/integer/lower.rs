@@ -7,7 +7,7 @@ use burn_ir::{
     TensorId, TensorIr,
 };
 use lowbit_int::ops::{Clamp, Flatten, Rectifier};
-use lowbit_int::{Graph, Numbers, Operator};
+use lowbit_int::{Graph, Numbers, Operator, Rounding};
 
 use super::constants::Constants;
 use super::exhaustive::{History, is_of_each_number};
@@ -31,6 +31,7 @@ pub(super) struct LoweredInput {
     pub(super) quantization: OperandQuantization,
     pub(super) parameters: Vec<Vec<f32>>,
     pub(super) numbers: Numbers,
+    pub(super) rounding: Rounding,
 }
 
 /// A graph that grows as the recording is read.
@@ -90,7 +91,8 @@ impl<'a> Lowering<'a> {
     pub(super) fn with_input(&mut self, input: LoweredInput) -> Result<(), Error> {
         let shape = &self.input_shapes[input.of];
         let added = self.graph.input(&input.name, shape, input.numbers);
-        added.map_err(|error| Error::capture("integers", error.to_string()))?;
+        let rounded = added.and_then(|id| self.graph.round_input(id, input.rounding));
+        rounded.map_err(|error| Error::capture("integers", error.to_string()))?;
         self.inputs.push(input);
         Ok(())
     }

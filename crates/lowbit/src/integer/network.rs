@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_ir::OperationIr;
 use lowbit_formats::philox::Philox;
-use lowbit_int::{Engine, Graph, GraphError, Target, TensorId, TieFree};
+use lowbit_int::{Engine, Graph, GraphError, Rounding, Target, TensorId, TieFree};
 
 use super::constants::{Constants, numbers, quantized};
 use super::line::Kind;
@@ -139,7 +139,8 @@ fn constants<'a, M: Module>(model: &M, recording: &'a Recording, device: &Device
 
 impl IntegerNetwork {
     /// A network that was lowered before, and written as a graph: a number `x` of the model's `i`th input
-    /// becomes the integer `round(x / scale) + zero_point` of the graph's, ties to even, within its width.
+    /// becomes the integer `round(x / scale) + zero_point` of the graph's, rounded as the input says
+    /// ([`Graph::round_input`]), within its width.
     ///
     /// # Errors
     /// If it has another number of outputs than one.
@@ -243,8 +244,12 @@ impl IntegerNetwork {
                     numbers(x).values.into_iter().map(integer).collect()
                 }
                 None => {
+                    let rounding = self
+                        .graph()
+                        .input_rounding(*id)
+                        .unwrap_or(Rounding::HalfEven);
                     let integer = |v: f32| {
-                        let k = (v / scale as f32).round_ties_even() as i64;
+                        let k = rounding.whole(v / scale as f32) as i64;
                         k.saturating_add(zero_point).clamp(least, greatest)
                     };
                     let x = numbers(tensors[i].clone());

@@ -49,15 +49,15 @@ impl Lowering<'_> {
         else {
             return Err(no_grid(&value, "is not rounded to all integers of a grid"));
         };
-        if of_integers(rounding).is_none() {
+        let rounding = of_integers(rounding).ok_or_else(|| {
             let text =
                 format!("is rounded {rounding}, expected nearest-even, nearest-away or down");
-            return Err(no_grid(&value, &text));
-        }
+            no_grid(&value, &text)
+        })?;
         let numbers = numbers(&grid).map_err(|reason| no_grid(&value, &reason))?;
         let line = match &value.kind {
             Kind::Input { of, flat } => {
-                let line = self.input(*of, quantized, grid, numbers, &value)?;
+                let line = self.input(*of, quantized, (grid, rounding), numbers, &value)?;
                 match *flat && self.graph.tensor(line.tensor).shape().len() > 1 {
                     true => self.flattened(line)?,
                     false => line,
@@ -88,7 +88,7 @@ impl Lowering<'_> {
         &mut self,
         of: usize,
         quantized: &Quantized<'_>,
-        grid: ValueGrid,
+        (grid, rounding): (ValueGrid, Rounding),
         numbers: Numbers,
         value: &Value,
     ) -> Result<Line, Error> {
@@ -106,6 +106,7 @@ impl Lowering<'_> {
                     quantization: quantized.quantization.clone(),
                     parameters: quantized.parameters.clone(),
                     numbers,
+                    rounding,
                 };
                 if !self.graph.nodes().is_empty() {
                     self.inputs.push(input);

@@ -5,15 +5,15 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::{relu, softmax};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use lowbit::calibrate::calibrate;
 use lowbit::capture::{Captured, prepare};
 use lowbit::config::{Fold, Method, QConfig, QPlan, TqtWidths};
-use lowbit::integer::lower;
+use lowbit::integer::{IntegerNetwork, lower};
 use lowbit::models::{Architecture, Classifier, Network};
 use lowbit::nn;
 use lowbit_int::proof::{Exactness, Proof};
-use lowbit_int::{Operator, Rounding};
+use lowbit_int::{Graph, Operator, Rounding};
 
 use crate::numbers::numbers;
 
@@ -392,6 +392,13 @@ fn other_roundings_have_the_simulations_bits() {
         let roundings: Vec<Rounding> = roundings.collect();
         assert!(roundings.len() >= 2, "{rounding}");
         assert!(roundings.iter().all(|&r| r == expected), "{rounding}");
+        // A file says how its inputs are rounded; every other sixteenth is a tie of steps of 2^-3.
+        let file = Graph::from_json(&integers.graph().to_json()).unwrap();
+        let read = IntegerNetwork::from_graph(file).unwrap();
+        let sixteenths = Tensor::<1, Int>::arange(-100..100, &device).float() / 16.0;
+        let x = sixteenths.reshape([40, 5]);
+        let read = read.integers(x.clone()).unwrap();
+        assert_eq!(read, integers.integers(x).unwrap(), "{rounding}");
     }
     let told = of("toward-zero").map(|_| ()).unwrap_err().to_string();
     let expected = "is rounded toward-zero, expected nearest-even, nearest-away or down";

@@ -11,6 +11,7 @@ mod weights;
 
 use std::collections::HashMap;
 
+use super::input::rounded;
 use super::model::{Attribute, Model};
 use super::plan::Plan;
 use super::proto::ModelProto;
@@ -80,8 +81,8 @@ impl Writer<'_> {
     fn input(&mut self, id: TensorId) -> Result<(), ExportError> {
         let tensor = self.graph.tensor(id);
         let (name, numbers) = (tensor.name(), tensor.numbers());
-        let mut value = self.model.input(tensor);
-        let mut scale = numbers.scale() as f32;
+        let (mut value, real) = rounded(&mut self.model, self.graph, id);
+        let mut scale = real as f32;
         let step = power(self.exponents[id.0]);
         if self.dialect == Dialect::Qdq && is_narrow(numbers) && scale < FUSED_CLIP {
             value = self.times(name, &value, &[scale.recip()]);
@@ -94,11 +95,15 @@ impl Writer<'_> {
             clip: true,
         };
         if self.dialect == Dialect::Qonnx {
-            if scale != step {
-                let ratio = (f64::from(step) / numbers.scale()) as f32;
+            // What was rounded before is in steps of 1.
+            let is_whole = self.graph.input_rounding(id) != Some(Rounding::HalfEven);
+            let unit = if is_whole { 1.0 } else { step };
+            if scale != unit {
+                let ratio = (f64::from(step) / real) as f32;
                 value = self.times(name, &value, &[ratio]);
             }
-            let quantized = self.quant(name, &value, numbers, &[step], &[], Rounding::HalfEven)?;
+            let quantized = self.quant(name, &value, numbers, &[unit], &[], Rounding::HalfEven)?;
+            let quantized = self.times(name, &quantized, &[step / unit]);
             self.values[id.0].float = Some(quantized);
         } else {
             let (stored, _) = self.quantize(name, &value, &target, false)?;

@@ -19,6 +19,7 @@ impl Reader<'_> {
             (Known::Constant(constant), Known::Held(held)) if node.op_type() == "Add" => {
                 self.plus(node, held, &constant).map(Known::Held)
             }
+            (Known::Input(entering), Known::Constant(_)) => entering.elementwise(self, node),
             (a @ Known::Part(_), b) | (a, b @ Known::Part(_)) => self.sum_of_parts(node, &a, &b),
             _ => self
                 .real(node, 0)

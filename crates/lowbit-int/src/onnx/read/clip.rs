@@ -17,17 +17,11 @@ impl Reader<'_> {
             return Err(format!("a clip is from {least} to {greatest}"));
         }
         match self.get(node, 0)?.clone() {
-            Known::Input {
-                name,
-                shape,
-                factor,
-                clip,
-            } => Ok(Known::Input {
-                name,
-                shape,
-                factor,
-                clip: Some(clip.map_or(ends, |before| clip_again(before, ends))),
-            }),
+            Known::Input(mut entering) => {
+                let before = entering.clip;
+                entering.clip = Some(before.map_or(ends, |before| clip_again(before, ends)));
+                Ok(Known::Input(entering))
+            }
             Known::Held(held) if held.kind == Kind::Float => {
                 self.clip_floats(node, held, ends).map(Known::Held)
             }

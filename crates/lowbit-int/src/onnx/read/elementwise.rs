@@ -155,6 +155,9 @@ impl Reader<'_> {
         if node.op_type() == "Cast" {
             return self.cast(node, x);
         }
+        if let Known::Input(entering) = x {
+            return entering.elementwise(self, node);
+        }
         let powers = |found: Constant| {
             let integers = found.integers().map(<[i64]>::to_vec);
             integers.filter(|all| all.iter().all(|&p| p > 0 && p.count_ones() == 1))

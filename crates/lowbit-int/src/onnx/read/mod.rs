@@ -9,6 +9,7 @@ mod dequantize;
 mod elementwise;
 mod fit;
 mod held;
+mod input;
 mod mul;
 mod pairs;
 mod pool;
@@ -34,6 +35,7 @@ use crate::ops::{Flatten, Operator, Requantize, Rounding};
 use constant::{Constant, elements, integer};
 use elementwise::Part;
 use held::{Held, Kind, Step};
+use input::Entering;
 
 /// The network of integers of a file with quantization operators: of floats between `QuantizeLinear` and
 /// `DequantizeLinear` (`onnx-qdq`), of operators on integers and ONNX Runtime's `QLinear` operators
@@ -94,13 +96,7 @@ pub fn read(bytes: &[u8]) -> Result<Graph, GraphError> {
 /// What is known of a value.
 #[derive(Clone)]
 enum Known {
-    /// Floats that enter the network, before they are quantized, times a factor.
-    Input {
-        name: String,
-        shape: Vec<usize>,
-        factor: f64,
-        clip: Option<[f64; 2]>,
-    },
+    Input(Entering),
     Held(Held),
     Constant(Constant),
     /// A part of what several nodes do together.
@@ -188,12 +184,7 @@ impl<'f> Reader<'f> {
         let shape = shape.ok_or_else(|| {
             GraphError::node(input.name(), "only the first dimension may be free")
         })?;
-        let known = Known::Input {
-            name: input.name().into(),
-            shape,
-            factor: 1.0,
-            clip: None,
-        };
+        let known = Known::Input(Entering::new(input.name(), shape));
         self.known.insert(input.name().into(), known);
         Ok(())
     }

@@ -25,7 +25,8 @@ impl Reader<'_> {
                 Ok(Known::Held(Held::integers(id, a.kind, 0)))
             }
             (a @ Known::Part(_), b) | (a, b @ Known::Part(_)) => self.product_of_parts(&a, &b),
-            (Known::Input { .. }, Known::Constant(_)) => self.scaled_input(node),
+            (Known::Input(entering), Known::Constant(_)) => entering.elementwise(self, node),
+            (Known::Input(sign), Known::Input(magnitude)) => sign.signed(magnitude),
             (Known::Constant(a), Known::Constant(b)) => scaled_constant(a, &b),
             _ => self.mul_reals(node),
         }
@@ -43,28 +44,6 @@ impl Reader<'_> {
         let power = scale.to_bits() << 12 == 0 && (scale as f32).is_normal();
         let is_exact = a.is_exact && b.is_exact && power && reach < EXACT;
         Ok(Known::Held(Held::real(id, vec![scale], is_exact)))
-    }
-
-    /// An input that is multiplied before it is quantized.
-    fn scaled_input(&self, node: &NodeProto) -> Result<Known, String> {
-        let by = self.scalar(node, 1)?;
-        if !(by > 0.0 && by.is_finite()) {
-            return Err("a factor is not above 0".into());
-        }
-        match self.get(node, 0)?.clone() {
-            Known::Input {
-                name,
-                shape,
-                factor,
-                clip,
-            } => Ok(Known::Input {
-                name,
-                shape,
-                factor: factor * by,
-                clip: clip.map(|ends| ends.map(|end| end * by)),
-            }),
-            _ => Err("is no input".into()),
-        }
     }
 }
 

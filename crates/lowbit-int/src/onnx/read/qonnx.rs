@@ -24,7 +24,7 @@ impl Reader<'_> {
                 let made = quantized_constant(&constant, &quantizer, &scales.reals(), axis)?;
                 Ok(Known::Constant(made))
             }
-            Known::Input { .. } => {
+            Known::Input(_) => {
                 let scale = self.scalar(node, 1)?;
                 let Known::Held(held) = self.quantize_input(node, quantizer)? else {
                     return Err("is no input".into());

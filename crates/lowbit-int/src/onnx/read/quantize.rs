@@ -12,7 +12,7 @@ impl Reader<'_> {
         check_blocks(node)?;
         let quantizer = self.quantizer(node)?;
         match self.get(node, 0)?.clone() {
-            Known::Input { .. } => self.quantize_input(node, quantizer),
+            Known::Input(_) => self.quantize_input(node, quantizer),
             Known::Held(held) if held.kind == Kind::Float => {
                 let name = self.name(node);
                 self.requantize(&name, &held, quantizer).map(Known::Held)
@@ -36,15 +36,11 @@ impl Reader<'_> {
         node: &NodeProto,
         quantizer: Quantizer,
     ) -> Result<Known, String> {
-        let Known::Input {
-            name,
-            shape,
-            factor,
-            clip,
-        } = self.get(node, 0)?.clone()
-        else {
+        let Known::Input(entering) = self.get(node, 0)?.clone() else {
             return Err("is no input".into());
         };
+        let (rounding, factor) = entering.rounding(quantizer)?;
+        let clip = entering.clip;
         let given = Quantizer {
             scale: quantizer.scale / factor,
             ..quantizer
@@ -64,8 +60,10 @@ impl Reader<'_> {
                 all.ok_or("a zero point is beyond its type")?
             }
         };
-        let id = self.graph.input(&name, &shape, numbers);
+        let id = self.graph.input(&entering.name, &entering.shape, numbers);
         let id = id.map_err(|error| error.to_string())?;
+        let rounded = self.graph.round_input(id, rounding);
+        rounded.map_err(|error| error.to_string())?;
         let shift = numbers.zero_point() + raised;
         let mut held = Held::integers(id, quantizer.kind(), shift);
         let [least, greatest] = quantizer.ends.map(|end| end - raised);
