@@ -38,14 +38,13 @@ enum Command {
     Export(commands::export::Arguments),
     Run(commands::run::Arguments),
     Methods(commands::methods::Arguments),
+    Report(commands::report::Arguments),
     Recipes(commands::recipes::Arguments),
     Sweep(commands::sweep::Arguments),
     /// Check plans, and print those that names stand for.
     #[command(subcommand)]
     Config(commands::config::Command),
-    /// Look into quantizers and quantized networks.
-    #[command(subcommand)]
-    Analyze(commands::analyze::Command),
+    Analyze(commands::analyze::Arguments),
     /// Describe, apply, compare, draw and verify number formats.
     #[command(subcommand)]
     Formats(commands::formats::Command),
@@ -72,10 +71,11 @@ fn main() -> ExitCode {
         Command::Export(arguments) => arguments.run(),
         Command::Run(arguments) => arguments.run(),
         Command::Methods(arguments) => arguments.run(),
+        Command::Report(arguments) => arguments.run(),
         Command::Recipes(arguments) => arguments.run(),
         Command::Sweep(arguments) => arguments.run(),
         Command::Config(command) => command.run(),
-        Command::Analyze(command) => command.run(),
+        Command::Analyze(arguments) => arguments.run(),
         Command::Formats(command) => command.run(),
         Command::Bench(command) => command.run(),
     };

@@ -4,6 +4,7 @@
 //! quantizer; a [`QPlan`](config::QPlan) says which. Burn's learner trains it, and so does
 //! [`train`], whose runs can be stopped and resumed to the bit.
 
+pub mod analysis;
 pub mod bench;
 pub mod calibrate;
 pub mod capture;

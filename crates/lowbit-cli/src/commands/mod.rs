@@ -11,6 +11,7 @@ pub(crate) mod formats;
 pub(crate) mod methods;
 pub(crate) mod quantize;
 pub(crate) mod recipes;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sweep;
 pub(crate) mod train;

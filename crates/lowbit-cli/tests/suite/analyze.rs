@@ -93,3 +93,95 @@ input = { method = "tqt", bits = 8 }
 weight = { method = "tqt", bits = 8 }
 accumulator = { bits = 32 }
 "#;
+
+/// What markup is made of, in the name of a run.
+const NAMED: &str = "
+[[compare]]
+name = \"<i>&'\"
+method = \"tqt\"
+epochs = 1
+";
+
+#[test]
+fn a_run_is_analyzed_and_its_widths_are_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended_well = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lowbit"));
+        let output = command.current_dir(folder.path()).args(arguments).output();
+        let output = output.unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {complaint}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    std::fs::write(folder.path().join("c.toml"), NAMED).unwrap();
+    ended_well(&["train", "--config", "c.toml", "--out", "a"]);
+    let printed = ended_well(&[
+        "analyze", "a/<i>&'", "--images", "64", "--json", "-o", "r.html", "--assets", "parts",
+        "--plan", "w.toml", "--budget", "bits=4",
+    ]);
+    let found: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(found["images"], 64);
+    assert!(!found["findings"].as_array().unwrap().is_empty());
+    let layers = found["layers"].as_array().unwrap();
+    let first: Vec<&str> = layers
+        .iter()
+        .map(|l| l["path"].as_str().unwrap())
+        .take(3)
+        .collect();
+    assert_eq!(first, ["conv1", "bn1", "relu1"]);
+    let page = std::fs::read_to_string(folder.path().join("r.html")).unwrap();
+    assert!(page.contains("&lt;i&gt;&amp;&#39;") && !page.contains("<i>"));
+    // Nothing is fetched: the only addresses name SVG.
+    let addresses = page.matches("http").count();
+    assert_eq!(
+        addresses,
+        page.matches("http://www.w3.org/2000/svg").count()
+    );
+    assert!(page.len() < 5 << 20);
+    for part in [
+        "layers.csv",
+        "tensors.csv",
+        "network.svg",
+        "cost.svg",
+        "values-conv2.weight.svg",
+    ] {
+        assert!(folder.path().join("parts").join(part).is_file(), "{part}");
+    }
+    let said = ended_well(&["analyze", "a/<i>&'", "--images", "64"]);
+    assert!(said.contains("The layer that costs most is "), "{said}");
+    ended_well(&[
+        "train",
+        "--config",
+        "w.toml",
+        "--epochs",
+        "1",
+        "--no-baseline",
+        "--out",
+        "b",
+    ]);
+    let compared = ended_well(&["report", "a", "b", "-o", "two.html"]);
+    assert!(compared.contains("plan.widths.0.path"), "{compared}");
+    let page = std::fs::read_to_string(folder.path().join("two.html")).unwrap();
+    assert!(
+        page.contains("a/&lt;i&gt;") && page.contains("Accuracy in percent over bit operations")
+    );
+}
+
+#[test]
+fn what_cannot_be_analyzed_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, message) in [
+        (
+            "analyze --json",
+            "error: RUN: is not given, expected the folder of a run\n",
+        ),
+        (
+            "analyze a --budget 4",
+            "error: budget: is `4`, expected such as bits=4, bytes=60000 or bitops=5e8\n",
+        ),
+    ] {
+        assert_eq!(error(folder.path(), arguments), message);
+    }
+    let missing = error(folder.path(), "analyze nowhere");
+    assert!(missing.starts_with("error: nowhere: "), "{missing}");
+}

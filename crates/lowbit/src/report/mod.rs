@@ -1,8 +1,10 @@
 //! What can be said about a quantizer or a quantized network: numbers and pictures.
 
-mod accumulator;
+mod analysis;
 mod chain;
+mod page;
 mod quantizer_curve;
+mod runs;
 mod statistics;
 pub mod summary;
 mod sweep;
@@ -11,9 +13,12 @@ pub mod table;
 mod training_curves;
 mod width_front;
 
-pub use accumulator::{AccumulatorBits, accumulator_bits};
+pub use crate::analysis::{AccumulatorBits, accumulator_bits};
+pub use analysis::AnalysisReport;
 pub use chain::{ChainPoint, ChainReport};
+pub use page::{Figure, NamedTable};
 pub use quantizer_curve::{CurveConfig, QuantizerCurve};
+pub use runs::{ComparedRun, RunsReport};
 pub use sweep::{CellReport, Mean, SweepReport};
 pub use table::Table;
 pub use training_curves::TrainingCurves;

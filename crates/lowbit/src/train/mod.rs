@@ -61,6 +61,7 @@ pub use regularization::Regularization;
 pub use run::Outcome;
 pub use settings::ConfigFile;
 pub use targets::Targets;
+pub(crate) use task::forward_calibration;
 pub use task::{Classification, Task, batch, evaluate};
 pub use trainer::{Setting, Trainer};
 pub use warning::{Warning, WarningKind};

@@ -214,7 +214,7 @@ pub(super) fn scaled(loss: Tensor<1>, scale: f32) -> Tensor<1> {
 
 /// Runs a network on the first examples of an order of their own, the same for every run of a seed:
 /// what thresholds are calibrated with.
-pub(super) fn forward_calibration<M>(task: &impl Task<M>, model: &M, examples: usize, seed: u64) {
+pub(crate) fn forward_calibration<M>(task: &impl Task<M>, model: &M, examples: usize, seed: u64) {
     let order = epoch_order(task.examples(), seed, u32::MAX);
     task.forward(model, &order[..order.len().min(examples)]);
 }

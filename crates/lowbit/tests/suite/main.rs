@@ -3,6 +3,7 @@
 
 mod accumulator;
 mod activations;
+mod analysis;
 mod averaging;
 mod calibration;
 mod calibration_of_layers;

@@ -1,18 +1,14 @@
 //! The bits that the sums inside a network's layers can need.
 
-use std::collections::BTreeMap;
-
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use lowbit_formats::{IntegerRange, bits_of};
 use serde::Serialize;
 
+use super::parameters::Parameters;
 use crate::calibrate::Measured;
 use crate::config::Layer;
-use crate::quantizers::{
-    Channels, Integers, ModulePath, Quantizer, QuantizerConfig, Slot, Sums as LayerSums, Term,
-    with_learned,
-};
+use crate::quantizers::{Channels, Integers, QuantizerConfig, Slot, Sums as LayerSums, Term};
 
 /// The widths of a layer's sums, in bits of two's complement. Each holds every partial
 /// sum too, in any order.
@@ -69,33 +65,11 @@ impl AccumulatorBits {
 /// sum of all. The weights of a `ShiftConv2d` are integers times its longest shift; with 7 bits and
 /// more those are too wide to be counted.
 pub fn accumulator_bits<M: Module>(model: &M, layers: &[Layer]) -> Vec<AccumulatorBits> {
-    let mut parameters = Parameters::default();
-    model.visit(&mut parameters);
+    let parameters = Parameters::of(model);
     layers
         .iter()
-        .filter_map(|layer| parameters.of(layer))
+        .filter_map(|layer| of_layer(&parameters, layer))
         .collect()
-}
-
-/// Every parameter of a module, by path.
-#[derive(Default)]
-struct Parameters {
-    path: ModulePath,
-    found: BTreeMap<String, TensorData>,
-}
-
-impl ModuleVisitor for Parameters {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found.insert(self.path.key(), param.val().into_data());
-    }
 }
 
 /// What a layer's sums are made of.
@@ -132,94 +106,79 @@ impl Sums<'_> {
     }
 }
 
-impl Parameters {
-    fn of(&self, layer: &Layer) -> Option<AccumulatorBits> {
-        let description = &layer.description;
-        let made_of = description.sums?;
-        let at = |name: &str| format!("{}.{name}", layer.path);
-        let data = self.found.get(&at("weight"))?;
-        let input = layer.config.get("input")?;
-        let input = self
-            .quantizer(input, None, &at("quantizers.input"))?
-            .integers()?;
-        let own = description.weight_format.as_ref();
-        let config = own.or(layer.config.get("weight"))?;
-        let (weight, values) = self.quantized(layer, config, data)?;
-        let axis = description.weight?.axis;
-        let layout = Layout::of(&made_of, axis, data.shape().as_slice())?;
+fn of_layer(parameters: &Parameters, layer: &Layer) -> Option<AccumulatorBits> {
+    let description = &layer.description;
+    let made_of = description.sums?;
+    let at = |name: &str| format!("{}.{name}", layer.path);
+    let data = parameters.get(&at("weight"))?;
+    let input = layer.config.get("input")?;
+    let input = parameters
+        .quantizer(input, None, &at("quantizers.input"))?
+        .integers()?;
+    let own = description.weight_format.as_ref();
+    let config = own.or(layer.config.get("weight"))?;
+    let (weight, values) = quantized(parameters, layer, config, data)?;
+    let axis = description.weight?.axis;
+    let layout = Layout::of(&made_of, axis, data.shape().as_slice())?;
 
-        let sums = Sums {
-            input: &input,
-            weight: &weight,
-            distances: made_of.term == Term::Distance,
-        };
-        let mut limits = vec![(0i128, 0i128); layout.channels];
-        for (i, &value) in values.iter().enumerate() {
-            let channel = layout.channel(i);
-            let (least, greatest) = sums.limits((value, value), channel);
-            limits[channel].0 += least;
-            limits[channel].1 += greatest;
-        }
-        let terms = made_of.terms as i128;
-        let any_weight = (0..layout.channels).map(|channel| {
-            let (least, greatest) = sums.limits((weight.min, weight.max), channel);
-            (least * terms, greatest * terms)
-        });
-        let width = |(least, greatest): (i128, i128)| bits_of(least, greatest);
-        let largest = limits.iter().map(|&(least, greatest)| greatest.max(-least));
-        Some(AccumulatorBits {
-            path: layer.path.clone(),
-            layer_type: layer.description.name,
-            input: input.bits,
-            input_signed: input.min < 0,
-            weight: weight.bits,
-            terms: made_of.terms,
-            needed_by_shape: any_weight.map(width).max().unwrap_or(1),
-            needed_by_weights: limits.iter().copied().map(width).max().unwrap_or(1),
-            given: layer.config.accumulator.as_ref().map(|a| a.bits),
-            exact_in_f32: largest.max().is_none_or(|largest| largest <= 1 << 24),
-            saturated: None,
-        })
+    let sums = Sums {
+        input: &input,
+        weight: &weight,
+        distances: made_of.term == Term::Distance,
+    };
+    let mut limits = vec![(0i128, 0i128); layout.channels];
+    for (i, &value) in values.iter().enumerate() {
+        let channel = layout.channel(i);
+        let (least, greatest) = sums.limits((value, value), channel);
+        limits[channel].0 += least;
+        limits[channel].1 += greatest;
     }
+    let terms = made_of.terms as i128;
+    let any_weight = (0..layout.channels).map(|channel| {
+        let (least, greatest) = sums.limits((weight.min, weight.max), channel);
+        (least * terms, greatest * terms)
+    });
+    let width = |(least, greatest): (i128, i128)| bits_of(least, greatest);
+    let largest = limits.iter().map(|&(least, greatest)| greatest.max(-least));
+    Some(AccumulatorBits {
+        path: layer.path.clone(),
+        layer_type: layer.description.name,
+        input: input.bits,
+        input_signed: input.min < 0,
+        weight: weight.bits,
+        terms: made_of.terms,
+        needed_by_shape: any_weight.map(width).max().unwrap_or(1),
+        needed_by_weights: limits.iter().copied().map(width).max().unwrap_or(1),
+        given: layer.config.accumulator.as_ref().map(|a| a.bits),
+        exact_in_f32: largest.max().is_none_or(|largest| largest <= 1 << 24),
+        saturated: None,
+    })
+}
 
-    /// A quantizer as it is at that path, for a tensor with these channels.
-    fn quantizer(
-        &self,
-        config: &QuantizerConfig,
-        channels: Option<Channels>,
-        path: &str,
-    ) -> Option<Quantizer> {
-        let quantizer = config.init(channels, &Device::flex());
-        with_learned(quantizer, |name| {
-            self.found.get(&format!("{path}.{name}")).cloned()
-        })
-    }
-
-    /// The integers that a layer's weight is rounded to, and their limits.
-    fn quantized(
-        &self,
-        layer: &Layer,
-        config: &QuantizerConfig,
-        weight: &TensorData,
-    ) -> Option<(Integers, Vec<i64>)> {
-        let shape = weight.shape().as_slice();
-        let axis = layer.description.weight?.axis;
-        let count = shape[axis];
-        let inner: usize = shape[axis + 1..].iter().product();
-        let path = format!("{}.quantizers.weight", layer.path);
-        let quantizer = self.quantizer(config, Some(Channels { axis: 1, count }), &path)?;
-        let integers = quantizer.integers()?;
-        let rows = [shape[..axis].iter().product(), count, inner];
-        let rows = TensorData::new(weight.iter::<f32>().collect::<Vec<_>>(), rows);
-        let rows = Tensor::<3>::from_data(rows, &Device::flex());
-        let rounded = quantizer.operand(rows).quantized().into_data();
-        let integer = |(i, value): (usize, f32)| {
-            let log2_step = integers.log2_step(i / inner % count);
-            (f64::from(value) / f64::from(log2_step).exp2()) as i64
-        };
-        let values = rounded.iter::<f32>().enumerate().map(integer).collect();
-        Some((integers, values))
-    }
+/// The integers that a layer's weight is rounded to, and their limits.
+fn quantized(
+    parameters: &Parameters,
+    layer: &Layer,
+    config: &QuantizerConfig,
+    weight: &TensorData,
+) -> Option<(Integers, Vec<i64>)> {
+    let shape = weight.shape().as_slice();
+    let axis = layer.description.weight?.axis;
+    let count = shape[axis];
+    let inner: usize = shape[axis + 1..].iter().product();
+    let path = format!("{}.quantizers.weight", layer.path);
+    let quantizer = parameters.quantizer(config, Some(Channels { axis: 1, count }), &path)?;
+    let integers = quantizer.integers()?;
+    let rows = [shape[..axis].iter().product(), count, inner];
+    let rows = TensorData::new(weight.iter::<f32>().collect::<Vec<_>>(), rows);
+    let rows = Tensor::<3>::from_data(rows, &Device::flex());
+    let rounded = quantizer.operand(rows).quantized().into_data();
+    let integer = |(i, value): (usize, f32)| {
+        let log2_step = integers.log2_step(i / inner % count);
+        (f64::from(value) / f64::from(log2_step).exp2()) as i64
+    };
+    let values = rounded.iter::<f32>().enumerate().map(integer).collect();
+    Some((integers, values))
 }
 
 /// Where the weights of each output channel lie in a weight.
@@ -257,7 +216,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::module::ModuleDisplay;
+    use burn::module::{ModuleDisplay, Param};
 
     use crate::config::{Describe, QConfig};
     use crate::nn;

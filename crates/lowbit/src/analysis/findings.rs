@@ -1,0 +1,193 @@
+//! Which layer is to blame, and what would help.
+
+use serde::Serialize;
+
+use super::layer::LayerAnalysis;
+use super::refit::Refit;
+use super::tensor::TensorAnalysis;
+use crate::quantizers::Slot;
+use crate::train::Tested;
+
+/// A threshold fits badly from here on: the noise over that of the best one.
+const BAD_FIT: f64 = 8.0;
+
+/// What is wrong with a layer, if it is more than that it has few bits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "problem", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Problem {
+    /// Numbers are NaN or infinite.
+    NotFinite {
+        /// The tensor's path.
+        tensor: String,
+        /// How many.
+        values: u64,
+    },
+    /// Channels of a weight hold nothing but zeros.
+    DeadChannels {
+        /// The tensor's path.
+        tensor: String,
+        /// The channels.
+        channels: Vec<usize>,
+    },
+    /// A threshold, or one of a channel, is far from the best.
+    Threshold {
+        /// The tensor's path.
+        tensor: String,
+        /// The channel, where it has one for each.
+        channel: Option<usize>,
+        /// The threshold as it is, where the quantizer's ends are known.
+        now: Option<f64>,
+        /// The best one.
+        best: f64,
+        /// The mean square error over that with the best one.
+        ratio: f64,
+    },
+    /// It has few bits for what it does.
+    Width {
+        /// The tensor whose rounding costs most.
+        tensor: String,
+        /// Its bits.
+        bits: u32,
+    },
+    /// Nothing stands out.
+    None,
+}
+
+/// A layer, and what it costs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// Its path.
+    pub layer: String,
+    /// Its type.
+    pub layer_type: String,
+    /// The loss that its quantization adds, in nats: the larger of what is predicted and what is measured
+    /// with this layer alone quantized; infinite where it has numbers that are none.
+    pub cost: f64,
+    /// What is wrong.
+    #[serde(flatten)]
+    pub problem: Problem,
+}
+
+/// The layers that something is to be said of, the one to blame first: those with numbers that are none,
+/// then those with dead channels, then all by their cost.
+pub(super) fn findings(layers: &[LayerAnalysis], float: Tested) -> Vec<Finding> {
+    let mut found: Vec<(u8, Finding)> = Vec::new();
+    for layer in layers {
+        let problem = problem(layer);
+        let broken = is_broken(layer, &problem);
+        let quantizes = layer.measured.is_some() || layer.predicted_loss().is_some();
+        if !quantizes && !broken {
+            continue;
+        }
+        let cost = match broken {
+            true => f64::INFINITY,
+            false => cost(layer, float),
+        };
+        let rank = match &problem {
+            Problem::NotFinite { .. } if broken => 0,
+            Problem::DeadChannels { .. } => 1,
+            _ => 2,
+        };
+        found.push((
+            rank,
+            Finding {
+                layer: layer.path.clone(),
+                layer_type: layer.layer_type.clone(),
+                cost,
+                problem,
+            },
+        ));
+    }
+    found.sort_by(|(a, x), (b, y)| a.cmp(b).then(y.cost.total_cmp(&x.cost)));
+    found.into_iter().map(|(_, finding)| finding).collect()
+}
+
+/// Whether numbers that are none come from this layer: from its parameters, or from its sums alone.
+fn is_broken(layer: &LayerAnalysis, problem: &Problem) -> bool {
+    let Problem::NotFinite { .. } = problem else {
+        return false;
+    };
+    let bad = |tensor: &TensorAnalysis| tensor.not_finite > 0;
+    let input = layer.tensor(Slot::INPUT);
+    layer
+        .tensors
+        .iter()
+        .any(|tensor| tensor.parameter && bad(tensor))
+        || input.is_some_and(|input| !bad(input))
+}
+
+fn cost(layer: &LayerAnalysis, float: Tested) -> f64 {
+    let measured = layer
+        .measured
+        .map(|measured| measured.only.loss - float.loss);
+    let known = [layer.predicted_loss(), measured];
+    let known = known.into_iter().flatten().filter(|loss| !loss.is_nan());
+    known.fold(0.0, f64::max)
+}
+
+/// What is wrong with a layer.
+fn problem(layer: &LayerAnalysis) -> Problem {
+    let mut tensors: Vec<&TensorAnalysis> = layer.tensors.iter().collect();
+    tensors.sort_by_key(|tensor| !tensor.parameter);
+    if let Some(tensor) = tensors.iter().find(|tensor| tensor.not_finite > 0) {
+        return Problem::NotFinite {
+            tensor: tensor.path.clone(),
+            values: tensor.not_finite,
+        };
+    }
+    let dead = tensors
+        .iter()
+        .find(|tensor| !tensor.zero_channels.is_empty());
+    if let Some(tensor) = dead.filter(|tensor| tensor.slot == Slot::WEIGHT) {
+        return Problem::DeadChannels {
+            tensor: tensor.path.clone(),
+            channels: tensor.zero_channels.clone(),
+        };
+    }
+    misfit(layer)
+        .or_else(|| width(layer))
+        .unwrap_or(Problem::None)
+}
+
+/// The threshold whose change would take most off the loss, if it fits badly.
+fn misfit(layer: &LayerAnalysis) -> Option<Problem> {
+    let gain = |tensor: &TensorAnalysis| {
+        let known = layer.prediction(&tensor.slot);
+        let pair = known.and_then(|known| Some((known.now?, known.refit?)));
+        pair.map_or(0.0, |(now, refit)| now - refit)
+    };
+    let refits = layer
+        .tensors
+        .iter()
+        .filter_map(|t| Some((t, t.refit.as_ref()?)));
+    let bad = refits.filter(|(_, refit)| refit.ratio >= BAD_FIT);
+    let (tensor, refit) = bad.max_by(|a, b| gain(a.0).total_cmp(&gain(b.0)))?;
+    let channel = refit.worst_channel.map(|(channel, _)| channel);
+    let place = channel.unwrap_or(0);
+    Some(Problem::Threshold {
+        tensor: tensor.path.clone(),
+        channel,
+        now: tensor.ends.get(place).map(|&(low, high)| high.max(-low)),
+        best: threshold(refit, place),
+        ratio: refit.ratio,
+    })
+}
+
+fn threshold(refit: &Refit, place: usize) -> f64 {
+    refit.thresholds.get(place).copied().unwrap_or_default()
+}
+
+/// The tensor whose rounding costs most.
+fn width(layer: &LayerAnalysis) -> Option<Problem> {
+    let known = layer.predicted.iter().filter_map(|p| Some((p, p.now?)));
+    let (most, _) = known.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let tensor = layer
+        .tensors
+        .iter()
+        .find(|tensor| tensor.path == most.path)?;
+    Some(Problem::Width {
+        tensor: tensor.path.clone(),
+        bits: tensor.bits?,
+    })
+}

@@ -1,0 +1,132 @@
+//! What a network says of images, with some of its layers quantized.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+use crate::data::ImageSet;
+use crate::models::Classifier;
+use crate::quantizers::{Place, UNTRAINED_STEP, set_quantization, set_rounding};
+use crate::train::{Tested, batch};
+
+/// Images in a batch.
+const BATCH: usize = 256;
+
+/// What a network says of each of some images.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Answers {
+    /// Cross-entropy of each.
+    pub(super) losses: Vec<f64>,
+    /// The class with the highest score, the first of several.
+    pub(super) classes: Vec<usize>,
+    /// Their own classes.
+    pub(super) targets: Vec<usize>,
+}
+
+impl Answers {
+    /// Those of a network in its validation form.
+    pub(super) fn of<M: Classifier>(
+        model: &M,
+        set: &ImageSet,
+        images: &[u32],
+        device: &Device,
+    ) -> Self {
+        set_rounding(0, UNTRAINED_STEP);
+        let mut answers = Self {
+            losses: Vec::new(),
+            classes: Vec::new(),
+            targets: images
+                .iter()
+                .map(|&i| set.labels[i as usize].into())
+                .collect(),
+        };
+        for indices in images.chunks(BATCH) {
+            let scores = model
+                .forward(batch(set, indices, None, device).images)
+                .into_data();
+            let scores: Vec<f32> = scores.iter::<f32>().collect();
+            let first = answers.losses.len();
+            for (row, &target) in scores.chunks(set.classes).zip(&answers.targets[first..]) {
+                answers.losses.push(cross_entropy(row, target));
+                answers.classes.push(highest(row));
+            }
+        }
+        answers
+    }
+
+    /// Mean loss and the share that is right.
+    pub(super) fn tested(&self) -> Tested {
+        let count = self.losses.len().max(1) as f64;
+        let right = (0..self.losses.len()).filter(|&i| self.is_right(i)).count();
+        Tested {
+            loss: self.losses.iter().sum::<f64>() / count,
+            accuracy: right as f64 / count,
+        }
+    }
+
+    /// Whether the class of an image is found.
+    pub(super) fn is_right(&self, i: usize) -> bool {
+        self.classes[i] == self.targets[i]
+    }
+}
+
+/// `log sum exp(z) - z[target]`, in `f64`.
+fn cross_entropy(scores: &[f32], target: usize) -> f64 {
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = scores.iter().map(|&z| f64::from(z - most).exp()).sum();
+    sum.ln() + f64::from(most) - f64::from(scores[target])
+}
+
+fn highest(scores: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, &score) in scores.iter().enumerate() {
+        if score > scores[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// What one layer's quantization costs, by running the network.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct MeasuredSensitivity {
+    /// The network with this layer alone quantized.
+    pub only: Tested,
+    /// The network with all layers but this one quantized.
+    pub all_but: Tested,
+}
+
+/// The network with the quantizers of the chosen layers on, and all others off.
+pub(super) fn with_layers<M: Classifier>(model: &M, on: impl Fn(&Place) -> bool) -> M {
+    let (model, _) = set_quantization(model.clone(), false, |place| !on(place));
+    set_quantization(model, true, on).0
+}
+
+/// The answers with each layer alone quantized, and with all but each, for the layers of `paths`.
+pub(super) fn each_layer<M: Classifier>(
+    model: &M,
+    paths: &BTreeSet<String>,
+    mut answers: impl FnMut(&M) -> Answers,
+) -> Vec<(String, Answers, Answers)> {
+    let of_layer = |path: &String| {
+        let only = with_layers(model, |place| place.layer == *path);
+        let all_but = with_layers(model, |place| place.layer != *path);
+        (path.clone(), answers(&only), answers(&all_but))
+    };
+    paths.iter().map(of_layer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scores 0 and ln 3: shares 1/4 and 3/4.
+    #[test]
+    fn loss_by_hand() {
+        let scores = [0.0, 3f32.ln()];
+        assert!((cross_entropy(&scores, 0) - 4f64.ln()).abs() < 1e-6);
+        assert!((cross_entropy(&scores, 1) - (4f64 / 3.0).ln()).abs() < 1e-6);
+        assert_eq!((highest(&scores), highest(&[1.0, 1.0])), (1, 0));
+    }
+}

@@ -1,0 +1,275 @@
+//! What an analysis says first: what is wrong, where, and what would help most.
+
+use crate::analysis::{Analysis, Finding, LayerAnalysis, Problem, RunAnalysis};
+use crate::quantizers::Slot;
+use crate::report::page::text::short;
+use crate::report::table::percent;
+
+/// The sentences, the most important first.
+pub(super) fn sentences(run: &RunAnalysis) -> Vec<String> {
+    let analysis = &run.analysis;
+    let mut sentences = vec![whole(run)];
+    let Some(first) = analysis.findings.first() else {
+        sentences.push("No layer quantizes anything.".into());
+        sentences.extend(widths(run));
+        return sentences;
+    };
+    sentences.extend(alone_says_little(analysis));
+    sentences.extend(next_to_nothing(analysis));
+    sentences.push(guilty(analysis, first));
+    sentences.push(help(analysis, first));
+    sentences.extend(others(analysis));
+    sentences.extend(widths(run));
+    sentences.extend(lost(analysis));
+    sentences
+}
+
+/// What quantization costs.
+fn whole(run: &RunAnalysis) -> String {
+    let Analysis {
+        images,
+        float,
+        quantized,
+        ..
+    } = &run.analysis;
+    let of = match run.against {
+        Some(_) => "the float run",
+        None => "the same network with its quantizers off",
+    };
+    let change = quantized.loss - float.loss;
+    let points = 100.0 * (quantized.accuracy - float.accuracy);
+    let direction = if change >= 0.0 { "more" } else { "less" };
+    format!(
+        "On {images} test images {} ({} on {}) has an accuracy of {} and a loss of {}; {of} has {} and {}: {} {direction} \
+         loss, {points:+.2} points of accuracy.",
+        run.run,
+        run.network,
+        run.data,
+        percent(quantized.accuracy),
+        short(quantized.loss),
+        percent(float.accuracy),
+        short(float.loss),
+        short(change.abs()),
+    )
+}
+
+/// That a network cannot be judged layer by layer.
+fn alone_says_little(analysis: &Analysis) -> Option<String> {
+    let off = analysis.switched_off;
+    let worse = off.loss > 2.0 * analysis.quantized.loss + 0.1;
+    worse.then(|| {
+        format!(
+            "With its quantizers off it has an accuracy of {} and a loss of {}: it has learned to be quantized, so that what a \
+             layer costs by itself says little.",
+            percent(off.accuracy),
+            short(off.loss)
+        )
+    })
+}
+
+/// That little is to be gained.
+fn next_to_nothing(analysis: &Analysis) -> Option<String> {
+    let Analysis {
+        float, quantized, ..
+    } = analysis;
+    let broken = analysis
+        .findings
+        .first()
+        .is_some_and(|finding| finding.cost.is_infinite());
+    let little = quantized.loss - float.loss < 1e-3 && quantized.accuracy >= float.accuracy;
+    (little && !broken).then(|| "Quantization costs next to nothing on these images.".into())
+}
+
+/// Where most of it is made.
+fn guilty(analysis: &Analysis, finding: &Finding) -> String {
+    let Finding {
+        layer, layer_type, ..
+    } = finding;
+    match &finding.problem {
+        Problem::NotFinite { tensor, values } => format!(
+            "{layer} ({layer_type}) is broken: {values} numbers of {tensor} are NaN or infinite."
+        ),
+        Problem::DeadChannels { tensor, channels } => format!(
+            "{layer} ({layer_type}) is damaged: {} of the channels of {tensor} {} nothing but zeros ({}).",
+            channels.len(),
+            if channels.len() == 1 { "holds" } else { "hold" },
+            listed(channels)
+        ),
+        _ => {
+            let total: f64 = analysis.findings.iter().map(|f| f.cost).sum();
+            let share = if total > 0.0 {
+                finding.cost / total
+            } else {
+                0.0
+            };
+            format!(
+                "The layer that costs most is {layer} ({layer_type}): its quantization adds {} of loss, {:.0} % of what all \
+                 layers add by themselves.{}",
+                short(finding.cost),
+                100.0 * share,
+                noise(analysis, layer)
+            )
+        }
+    }
+}
+
+fn listed(channels: &[usize]) -> String {
+    let shown: Vec<String> = channels.iter().take(8).map(usize::to_string).collect();
+    let more = if channels.len() > 8 { ", ..." } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// How its operands look.
+fn noise(analysis: &Analysis, path: &str) -> String {
+    let layer = analysis.layers.iter().find(|layer| layer.path == path);
+    let tensors = layer.into_iter().flat_map(|layer| &layer.tensors);
+    let said = tensors.filter(|tensor| tensor.slot == Slot::WEIGHT || tensor.slot == Slot::INPUT);
+    let said = said.filter_map(|tensor| {
+        let sqnr = tensor.alone?.sqnr?;
+        let (clipped, zero) = (tensor.clipped?, tensor.rounded_to_zero?);
+        Some(format!(
+            " Its {} has {sqnr:.1} dB of signal to noise in {} bits ({} clipped, {} rounded to zero).",
+            tensor.slot,
+            tensor.bits?,
+            percent(clipped),
+            percent(zero)
+        ))
+    });
+    said.collect()
+}
+
+/// What would help most.
+fn help(analysis: &Analysis, finding: &Finding) -> String {
+    let layer = analysis
+        .layers
+        .iter()
+        .find(|layer| layer.path == finding.layer);
+    match &finding.problem {
+        Problem::NotFinite { tensor, .. } => {
+            format!(
+                "What helps: weights of {tensor} that are numbers; look at the training that made them."
+            )
+        }
+        Problem::DeadChannels { tensor, .. } => format!(
+            "What helps: nothing that quantizes; {tensor} has lost those channels before, so train again from weights that have \
+             them, or build the layer without them."
+        ),
+        Problem::Threshold {
+            tensor,
+            channel,
+            now,
+            best,
+            ratio,
+        } => {
+            let place = channel.map_or(String::new(), |channel| format!(" in channel {channel}"));
+            let now = now.map_or("is".into(), |now| format!("is {}", short(now)));
+            format!(
+                "What helps most: calibrate {tensor} again. Its threshold{place} {now}; {} has {} times less noise in the same \
+                 bits.{}",
+                short(*best),
+                short(*ratio),
+                gain(layer, tensor)
+            )
+        }
+        Problem::Width { tensor, bits } => {
+            format!(
+                "What helps most: more bits for {tensor}, which has {bits}.{}",
+                wider(layer, tensor, *bits)
+            )
+        }
+        Problem::None => "Nothing stands out in it.".into(),
+    }
+}
+
+fn gain(layer: Option<&LayerAnalysis>, tensor: &str) -> String {
+    let known = layer.and_then(|layer| layer.predicted.iter().find(|p| p.path == tensor));
+    let pair = known.and_then(|known| Some((known.now?, known.refit?)));
+    pair.map_or(String::new(), |(now, refit)| {
+        format!(
+            " The loss it adds is predicted to fall from {} to {}.",
+            short(now),
+            short(refit)
+        )
+    })
+}
+
+/// What the next width would do.
+fn wider(layer: Option<&LayerAnalysis>, tensor: &str, bits: u32) -> String {
+    let known = layer.and_then(|layer| layer.predicted.iter().find(|p| p.path == tensor));
+    let Some((known, now)) = known.and_then(|known| Some((known, known.now?))) else {
+        return String::new();
+    };
+    let widths = known.formats.iter().filter_map(|(name, loss)| {
+        let width: u32 = name.strip_prefix("int")?.parse().ok()?;
+        (width > bits && *loss < now).then_some((width, *loss))
+    });
+    let next = widths.min_by_key(|(width, _)| *width);
+    next.map_or(String::new(), |(width, loss)| {
+        format!(
+            " With {width}, the loss it adds is predicted to fall from {} to {}.",
+            short(now),
+            short(loss)
+        )
+    })
+}
+
+/// The next layers.
+fn others(analysis: &Analysis) -> Option<String> {
+    let next = analysis.findings.iter().skip(1).take(3);
+    let next = next.filter(|finding| finding.cost > 0.0);
+    let said = next.map(|finding| {
+        let why = match &finding.problem {
+            Problem::Threshold { tensor, .. } => format!(", whose {} fits badly", slot(tensor)),
+            Problem::Width { tensor, bits } => {
+                format!(", mostly its {} in {bits} bits", slot(tensor))
+            }
+            Problem::DeadChannels { .. } => ", with dead channels".into(),
+            Problem::NotFinite { .. } => ", with numbers that are none".into(),
+            Problem::None => String::new(),
+        };
+        format!("{} ({}{why})", finding.layer, short(finding.cost))
+    });
+    let said: Vec<String> = said.collect();
+    (!said.is_empty()).then(|| format!("After it come {}.", said.join("; ")))
+}
+
+fn slot(tensor: &str) -> &str {
+    tensor.rsplit('.').next().unwrap_or(tensor)
+}
+
+/// What the suggested widths promise.
+fn widths(run: &RunAnalysis) -> Option<String> {
+    let found = run.suggested.as_ref()?;
+    let measured = found.measured.map_or(String::new(), |tested| {
+        format!(
+            "; calibrated and not trained, it has {} and a loss of {}",
+            percent(tested.accuracy),
+            short(tested.loss)
+        )
+    });
+    let uniform = found
+        .uniform
+        .and_then(|uniform| Some((uniform.bits, uniform.measured?)));
+    let uniform = uniform.map_or(String::new(), |(bits, tested)| {
+        format!(
+            ", where {bits} bits everywhere have {} and {}",
+            percent(tested.accuracy),
+            short(tested.loss)
+        )
+    });
+    Some(format!(
+        "For {}, the widths below ({:.2} bits of a weight and {:.2} of an input on average) are predicted to add {} of loss{measured}{uniform}.",
+        found.budget,
+        found.weight_bits,
+        found.input_bits,
+        short(found.predicted_loss)
+    ))
+}
+
+fn lost(analysis: &Analysis) -> Option<String> {
+    let worst = analysis.lost.first()?;
+    Some(format!(
+        "The image lost most often is no. {}, a {} taken for a {}: {} of {} networks with some layers quantized get it wrong.",
+        worst.image, worst.class, worst.taken_for, worst.times, worst.of
+    ))
+}
