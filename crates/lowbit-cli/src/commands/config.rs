@@ -57,7 +57,8 @@ pub(crate) struct Check {
 
 /// Print the plan that a name stands for.
 ///
-/// The names are those of `lowbit methods`, and tqt-integer, which also quantizes biases, sums and what
+/// The names are those of `lowbit methods`, io-strict, which has the widths of the wageubn package, and
+/// tqt-integer, which also quantizes biases, sums and what
 /// layers without a weight read. Under [plan] in a file for --config it may be changed in any tensor of
 /// any layer; with --model, what it makes of that network follows as comments.
 #[derive(Args)]

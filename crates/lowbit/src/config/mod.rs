@@ -3,6 +3,7 @@
 
 mod check;
 mod file;
+mod io_strict;
 mod layer;
 mod low_precision;
 mod method;
@@ -17,6 +18,7 @@ mod which;
 
 pub use check::{CheckedLayer, CheckedSlot, PlanCheck, Problem};
 pub use file::{FilePlace, PlanFile};
+pub use io_strict::{AllDirect, IoStrict};
 pub use layer::{Describe, Description, Foldable, Layer};
 pub use low_precision::LowPrecisionPlan;
 pub use method::{Method, widths_text};

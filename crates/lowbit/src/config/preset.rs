@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use super::{Method, QPlan, TqtWidths};
+use super::{AllDirect, IoStrict, Method, QPlan, TqtWidths};
 use crate::Error;
 use crate::error::one_of;
 
-/// A plan that a name stands for: one of the [methods](Method::ALL), or `tqt-integer`
-/// ([`QPlan::tqt_integer`]).
+/// A plan that a name stands for: one of the [methods](Method::ALL), `tqt-integer`
+/// ([`QPlan::tqt_integer`]), or `io-strict` ([`IoStrict`]).
 ///
 /// # Example
 /// ```
@@ -27,15 +27,18 @@ pub enum Preset {
     Method(Method),
     /// TQT with every tensor quantized.
     TqtInteger,
+    /// Every tensor as in the wageubn package; the bits are those of weights, and of inputs.
+    IoStrict,
 }
 
 const TQT_INTEGER: &str = "tqt-integer";
+const IO_STRICT: &str = "io-strict";
 
 impl Preset {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
         let methods = Method::ALL.iter().copied().map(Self::Method);
-        methods.chain([Self::TqtInteger])
+        methods.chain([Self::TqtInteger, Self::IoStrict])
     }
 
     /// The name.
@@ -43,6 +46,7 @@ impl Preset {
         match self {
             Self::Method(method) => method.name(),
             Self::TqtInteger => TQT_INTEGER,
+            Self::IoStrict => IO_STRICT,
         }
     }
 
@@ -64,6 +68,16 @@ impl Preset {
                     activation,
                     ..TqtWidths::default()
                 })
+            }
+            Self::IoStrict => {
+                let usual = IoStrict::default();
+                let of = |bits: Option<u32>, usual| bits.map_or(usual, AllDirect::of);
+                IoStrict {
+                    weight: of(wbits, usual.weight),
+                    input: of(abits, usual.input),
+                    ..usual
+                }
+                .plan()?
             }
         };
         Ok(plan)
@@ -107,7 +121,7 @@ mod tests {
         }
         let unknown = "tqt-int".parse::<Preset>().unwrap_err().to_string();
         assert!(
-            unknown.ends_with("learned-width or tqt-integer"),
+            unknown.ends_with("learned-width, tqt-integer or io-strict"),
             "{unknown}"
         );
         let refused = Preset::TqtInteger.plan(Some(77), None).unwrap_err();
