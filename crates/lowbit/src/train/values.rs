@@ -212,7 +212,7 @@ mod tests {
         }
         assert_eq!(
             schedule("Ramp").unwrap_err().to_string(),
-            "unknown schedule `Ramp`, expected constant, cosine or ramp; step, exponential and \
+            "unknown schedule `Ramp`, expected constant, cosine or ramp; step, stages, exponential and \
              one-cycle in a file"
         );
     }
