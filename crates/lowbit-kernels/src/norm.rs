@@ -18,16 +18,16 @@ const PERIOD: usize = 512;
 
 /// How pixels of some channels are walked through.
 #[derive(Debug, Clone, Copy)]
-struct Walk {
-    channels: usize,
+pub(crate) struct Walk {
+    pub(crate) channels: usize,
     /// Numbers in a period: whole pixels and whole vectors.
-    period: usize,
+    pub(crate) period: usize,
     /// Numbers in a chunk: whole periods.
-    chunk: usize,
+    pub(crate) chunk: usize,
 }
 
 impl Walk {
-    fn new(channels: usize) -> Self {
+    pub(crate) fn new(channels: usize) -> Self {
         let channels = channels.max(1);
         // Vectors meet the first channel again after this many pixels.
         let pixels = LANES / greatest_common_divisor(channels, LANES);
@@ -41,7 +41,7 @@ impl Walk {
     }
 
     /// A number for each channel, written out for a period.
-    fn spread(&self, per_channel: &[f32]) -> Vec<f32> {
+    pub(crate) fn spread(&self, per_channel: &[f32]) -> Vec<f32> {
         per_channel
             .iter()
             .copied()
@@ -51,7 +51,7 @@ impl Walk {
     }
 
     /// The sums of each channel, from those of each place in a period.
-    fn gather(&self, sums: &[f32]) -> Vec<f64> {
+    pub(crate) fn gather(&self, sums: &[f32]) -> Vec<f64> {
         let mut totals = vec![0.0; self.channels];
         for pixel in sums.chunks_exact(self.channels) {
             for (total, &sum) in totals.iter_mut().zip(pixel) {
@@ -185,6 +185,12 @@ impl Affine {
             .collect();
         Self { scale, shift }
     }
+
+    /// Both, written out for a period.
+    pub(crate) fn spread(&self, walk: &Walk) -> (Vec<f32>, Vec<f32>) {
+        assert_eq!(walk.channels, self.scale.len());
+        (walk.spread(&self.scale), walk.spread(&self.shift))
+    }
 }
 
 /// `1 / sqrt(variance + epsilon)`.
@@ -218,7 +224,7 @@ pub fn apply(x: &[f32], affine: &Affine, activation: Activation, output: &mut [f
         }
     }
     let walk = Walk::new(affine.scale.len());
-    let (scale, shift) = (walk.spread(&affine.scale), walk.spread(&affine.shift));
+    let (scale, shift) = affine.spread(&walk);
     output
         .par_chunks_mut(walk.chunk)
         .zip(x.par_chunks(walk.chunk))
