@@ -3,7 +3,8 @@
 //! Convolutions ([`conv`]) and products with a matrix ([`linear`]) are made of the same register
 //! tiles and round their operands as they pack them ([`packing`]); products in the sums of
 //! low-precision hardware ([`accumulate`]) are loops over outputs; normalization with the activation
-//! that follows it ([`norm`], [`activation`]), pooling ([`pool`]) and passes over pairs of numbers
+//! that follows it ([`norm`], [`activation`]), what a convolution does to its results while they are in the
+//! cache ([`after`]), pooling ([`pool`]) and passes over pairs of numbers
 //! ([`elementwise`]) are plain loops, compiled for each instruction set ([`vector`]). Few levels
 //! ([`levels`]) are found in registers. Convolutions
 //! of bytes ([`integer`]) have register tiles of their own.
@@ -18,6 +19,7 @@
 
 pub mod accumulate;
 pub mod activation;
+pub mod after;
 pub mod conv;
 pub mod elementwise;
 pub mod integer;

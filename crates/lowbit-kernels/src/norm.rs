@@ -185,6 +185,12 @@ impl Affine {
             .collect();
         Self { scale, shift }
     }
+
+    /// Both, written out for a period.
+    pub(crate) fn spread(&self, walk: &Walk) -> (Vec<f32>, Vec<f32>) {
+        assert_eq!(walk.channels, self.scale.len());
+        (walk.spread(&self.scale), walk.spread(&self.shift))
+    }
 }
 
 /// `1 / sqrt(variance + epsilon)`.
@@ -218,7 +224,7 @@ pub fn apply(x: &[f32], affine: &Affine, activation: Activation, output: &mut [f
         }
     }
     let walk = Walk::new(affine.scale.len());
-    let (scale, shift) = (walk.spread(&affine.scale), walk.spread(&affine.shift));
+    let (scale, shift) = affine.spread(&walk);
     output
         .par_chunks_mut(walk.chunk)
         .zip(x.par_chunks(walk.chunk))

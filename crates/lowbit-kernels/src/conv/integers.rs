@@ -8,7 +8,7 @@ use lowbit_formats::IntegerRange;
 use lowbit_formats::kernel::isa::dispatch_on;
 use rayon::prelude::*;
 
-use super::Shape;
+use super::{Output, Shape};
 use crate::integer::{self, Convolution};
 use crate::packing::RoundSlice;
 use crate::scratch;
@@ -78,9 +78,9 @@ pub fn forward_in_integers(
     bias: Option<&[f32]>,
     roundings: [Option<RoundSlice>; 2],
     ranges: [IntegerRange; 2],
-    output: &mut [f32],
+    output: Output,
 ) -> bool {
-    shape.check(input, weight, output);
+    shape.check(input, weight, output.numbers);
     assert!(bias.is_none_or(|bias| bias.len() == shape.channels[1]));
     if !integer::is_faster_than_floats() {
         return false;
@@ -150,18 +150,23 @@ impl<'a> InIntegers<'a> {
     }
 
     /// All images; returns whether all numbers were on the grid.
-    fn all(&self, input: &[f32], output: &mut [f32]) -> bool {
+    fn all(&self, input: &[f32], output: Output) -> bool {
+        let Output { numbers, after } = output;
         let geometry = self.convolution.shape();
         let row = self.shape.output[1] * self.shape.channels[1];
-        let images = output.par_chunks_mut(self.shape.output_image());
+        let image = self.shape.output_image();
+        let images = numbers.par_chunks_mut(image);
         let images = images.zip(input.par_chunks(self.shape.input_image()));
-        let made = images.map(|(output, image)| {
+        let made = images.enumerate().map(|(i, (output, input))| {
             let mut packed = scratch::take_of(geometry.bytes());
             let mut sums = scratch::take_of(self.shape.output[1] * geometry.sums());
-            let fits = self.pack(image, &mut packed);
+            let fits = self.pack(input, &mut packed);
             for (y, output) in output.chunks_exact_mut(row).enumerate() {
                 self.convolution.row(&packed, y, &mut sums);
                 self.scale(&sums, output);
+                if let Some(after) = after {
+                    after.apply(output, i * image + y * row);
+                }
             }
             fits
         });

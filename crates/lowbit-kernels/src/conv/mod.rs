@@ -21,6 +21,7 @@ pub use backward::{Wanted, backward};
 pub use integers::forward_in_integers;
 use taps::Taps;
 
+use crate::after::After;
 use crate::packing::{Packing, RoundSlice};
 use crate::scratch;
 use crate::tile::{Sums, SumsTiles, channel_tiles, padded};
@@ -93,6 +94,26 @@ impl Shape {
     }
 }
 
+/// Where a convolution goes, stored as the input, and what is done to its results while they are in the
+/// cache.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// `[batch][height][width][channels]`.
+    pub numbers: &'a mut [f32],
+    /// What follows.
+    pub after: Option<&'a After<'a>>,
+}
+
+impl<'a> From<&'a mut [f32]> for Output<'a> {
+    /// Nothing follows.
+    fn from(numbers: &'a mut [f32]) -> Self {
+        Self {
+            numbers,
+            after: None,
+        }
+    }
+}
+
 /// The forward pass: how the input is packed, and what is summed.
 struct Forward {
     packing: Packing,
@@ -127,7 +148,7 @@ impl Forward {
 
 /// The convolution of `input`, `[batch][height][width][channels]`, with `weight`,
 /// `[channels out][channels in][kernel height][kernel width]`, plus `bias`, `[channels out]`, into
-/// `output`, stored as `input`. The input and the weight are rounded as they are packed by what
+/// `output`. The input and the weight are rounded as they are packed by what
 /// `roundings` says of each.
 ///
 /// # Panics
@@ -138,9 +159,10 @@ pub fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
     roundings: [Option<RoundSlice>; 2],
-    output: &mut [f32],
+    output: Output,
 ) {
-    shape.check(input, weight, output);
+    let Output { numbers, after } = output;
+    shape.check(input, weight, numbers);
     let forward = Forward::new(shape);
     let [inputs, outputs] = shape.channels;
     assert!(bias.is_none_or(|bias| bias.len() == outputs));
@@ -153,13 +175,18 @@ pub fn forward(
     let tiles = SumsTiles::new(forward.pixel());
     let packing = &forward.packing;
     let stack = stacked(packing, taps.length * outputs, shape.output);
-    output
-        .par_chunks_mut(stack * shape.output_image())
+    let images = stack * shape.output_image();
+    numbers
+        .par_chunks_mut(images)
         .zip(input.par_chunks(stack * shape.input_image()))
-        .for_each(|(output, input)| {
+        .enumerate()
+        .for_each(|(i, (output, input))| {
             let mut packed = scratch::take(stack * packing.len());
             packing.pack_all(input, &mut packed, roundings[0]);
             forward.images(shape, &tiles, &packed, &weights, bias.as_deref(), output);
+            if let Some(after) = after {
+                after.apply(output, i * images);
+            }
         });
 }
 

@@ -102,7 +102,7 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
         &weight,
         bias.as_deref(),
         [roundings[0], roundings[1]],
-        &mut output,
+        output.as_mut_slice().into(),
     );
     assert_eq!(output, narrow(expected), "output of {case}");
 

@@ -44,8 +44,23 @@ fn both(
     let mut floats = vec![f32::NAN; pixels * shape.channels[1]];
     let mut integers = floats.clone();
     let roundings = || [Some(&of_x as _), Some(&of_weight as _)];
-    forward(shape, x, weight, bias, roundings(), &mut floats);
-    let made = forward_in_integers(shape, x, weight, bias, roundings(), grids, &mut integers);
+    forward(
+        shape,
+        x,
+        weight,
+        bias,
+        roundings(),
+        floats.as_mut_slice().into(),
+    );
+    let made = forward_in_integers(
+        shape,
+        x,
+        weight,
+        bias,
+        roundings(),
+        grids,
+        integers.as_mut_slice().into(),
+    );
     (floats, made.then_some(integers))
 }
 

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, Add, AddConfig, BatchNorm, BatchNormConfig, Conv2d,
-    Conv2dConfig, Linear, LinearConfig, Relu, ReluConfig, conv_norm_relu,
+    Conv2dConfig, Linear, LinearConfig, Relu, ReluConfig, conv_norm_add, conv_norm_relu,
 };
 
 /// Configuration of a [`PreActResNet`].
@@ -232,11 +232,11 @@ impl Block {
             conv_norm_relu(self.fold, conv, bn.as_ref(), relu, x)
         };
         let y = normed(&self.conv1, &self.bn2, &self.relu2, activated);
-        let y = match (&self.relu3, &self.conv3) {
-            (Some(relu), Some(conv)) => conv.forward(normed(&self.conv2, &self.bn3, relu, y)),
-            _ => self.conv2.forward(y),
+        let (last, y) = match (&self.relu3, &self.conv3) {
+            (Some(relu), Some(conv)) => (conv, normed(&self.conv2, &self.bn3, relu, y)),
+            _ => (&self.conv2, y),
         };
-        self.add.forward(y, shortcut)
+        conv_norm_add(self.fold, (last, None), y, &self.add, || shortcut, None)
     }
 }
 

@@ -16,7 +16,8 @@ use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, Add, AddConfig, BatchNorm, Conv2d, Linear,
-    LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig, conv_norm, conv_norm_relu,
+    LinearConfig, MaxPool2d, MaxPool2dConfig, Relu, ReluConfig, conv_norm, conv_norm_add,
+    conv_norm_relu,
 };
 use crate::ops;
 
@@ -206,12 +207,12 @@ impl BasicBlock {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let fold = self.fold;
         let y = conv_norm_relu(fold, &self.conv1, self.bn1.as_ref(), &self.relu1, x.clone());
-        let y = conv_norm(fold, &self.conv2, self.bn2.as_ref(), y);
-        let shortcut = match &self.downsample {
+        let second = (&self.conv2, self.bn2.as_ref());
+        let shortcut = || match &self.downsample {
             Some((conv, bn)) => conv_norm(fold, conv, bn.as_ref(), x),
-            None => padded(x, y.dims()[1], self.conv1.stride[0]),
+            None => padded(x, self.conv2.weight.dims()[0], self.conv1.stride[0]),
         };
-        self.relu2.forward(self.add.forward(y, shortcut))
+        conv_norm_add(fold, second, y, &self.add, shortcut, Some(&self.relu2))
     }
 }
 

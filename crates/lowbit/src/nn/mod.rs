@@ -44,8 +44,8 @@ pub use linear::{Linear, LinearConfig};
 pub(crate) use norm::has_statistics;
 pub use norm::{
     BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig,
-    LayerNorm, LayerNormConfig, Normalization, RmsNorm, RmsNormConfig, conv_norm, conv_norm_relu,
-    estimate_statistics,
+    LayerNorm, LayerNormConfig, Normalization, RmsNorm, RmsNormConfig, conv_norm, conv_norm_add,
+    conv_norm_relu, estimate_statistics,
 };
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool1dConfig, AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig,

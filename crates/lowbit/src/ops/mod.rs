@@ -51,7 +51,7 @@ pub use product::{
     conv1d, conv1d_with_sums, conv2d, conv2d_with_sums, conv3d, conv3d_with_sums, deform_conv2d,
     linear, linear_with_sums,
 };
-pub(crate) use product::{Operands, conv1d_of, conv2d_of, linear_of};
+pub(crate) use product::{Following, Operands, conv1d_of, conv2d_of, conv2d_then, linear_of};
 pub(crate) use quantization::FakeQuantize;
 pub(crate) use quantization::OperandQuantization;
 pub(crate) use quantization::grid::{ValueGrid, exponent};

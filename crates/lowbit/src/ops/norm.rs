@@ -218,6 +218,20 @@ impl BatchNorm {
         [x, through.gamma_grad, through.beta_grad]
     }
 
+    /// What gamma, beta, mean and variance do to a channel.
+    pub(super) fn affine(&self, [gamma, beta, mean, variance]: [FlexTensor; 4]) -> Affine {
+        let statistics = Statistics {
+            mean: flex::to_vec(&mean),
+            variance: flex::to_vec(&variance),
+        };
+        self.affine_of([gamma, beta], &statistics)
+    }
+
+    fn affine_of(&self, parameters: [FlexTensor; 2], statistics: &Statistics) -> Affine {
+        let [gamma, beta] = parameters.map(|parameter| flex::to_vec(&parameter));
+        Affine::new(statistics, &gamma, &beta, self.epsilon)
+    }
+
     /// Normalizes a tensor of f32 by the given statistics.
     fn normalize(
         &self,
@@ -225,8 +239,7 @@ impl BatchNorm {
         parameters: [FlexTensor; 2],
         statistics: &Statistics,
     ) -> FlexTensor {
-        let [gamma, beta] = parameters.map(|parameter| flex::to_vec(&parameter));
-        let affine = Affine::new(statistics, &gamma, &beta, self.epsilon);
+        let affine = self.affine_of(parameters, statistics);
         let mut output = Buffer::new(x.layout().num_elements());
         timed("batch_norm", || {
             kernel::apply(x.storage(), &affine, self.activation, &mut output);

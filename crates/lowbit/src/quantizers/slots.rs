@@ -83,6 +83,11 @@ impl Quantizers {
         Self { sums, ..self }
     }
 
+    /// Whether the layer's sums are made in float.
+    pub(crate) fn sums_are_in_float(&self) -> bool {
+        self.sums.is_none()
+    }
+
     /// How the layer's sums are made, where that is not in float. Each call draws other random
     /// numbers, where a rounding takes some.
     pub fn sums(&self) -> Option<ProductSums> {

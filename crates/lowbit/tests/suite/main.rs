@@ -28,6 +28,7 @@ mod models;
 mod nir;
 mod nir_nodes;
 mod numbers;
+mod one_pass;
 mod operators;
 mod operators_pytorch;
 mod own_layer;

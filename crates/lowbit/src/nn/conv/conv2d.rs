@@ -3,13 +3,14 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, PaddingConfig2d};
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
 use crate::nn::conv::parts::ConvParts;
 use crate::nn::window::{Padding, Window};
-use crate::ops;
+use crate::ops::{self, Operands};
 use crate::quantizers::Quantizers;
 
 /// Configuration of a [`Conv2d`]; the fields of `burn::nn::conv::Conv2dConfig`, and what is
@@ -142,6 +143,17 @@ impl Conv2d {
     /// - `input`: `[batch, channels_in, height, width]`
     /// - result: `[batch, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        self.forward_by(input, |operands, options| {
+            ops::conv2d_of(operands, options, self.quantizers.sums())
+        })
+    }
+
+    /// The same, where `product` makes the product of the operands.
+    pub(crate) fn forward_by(
+        &self,
+        input: Tensor<4>,
+        product: impl FnOnce(Operands<4, 4>, ConvOptions<2>) -> Tensor<4>,
+    ) -> Tensor<4> {
         let (parts, [_, _, size @ ..]) = (self.parts(), input.dims());
         let options = parts.options(size);
         self.quantizers.product(
@@ -149,7 +161,7 @@ impl Conv2d {
             self.quantizers.weight(self.weight.val()),
             self.bias.as_ref().map(|bias| bias.val()),
             parts.sums(),
-            |operands| ops::conv2d_of(operands, options, self.quantizers.sums()),
+            |operands| product(operands, options),
         )
     }
 

@@ -256,6 +256,16 @@ impl BatchNorm {
         self.with_statistics(mean, variance)
     }
 
+    /// Gamma, beta, mean and variance in evaluation, as they are quantized, and the epsilon.
+    pub(super) fn in_evaluation(&self, device: &Device) -> ([Tensor<1>; 4], f64) {
+        let affine = [(Slot::GAMMA, &self.gamma), (Slot::BETA, &self.beta)];
+        let affine = affine.map(|(slot, p)| self.quantizers.parameter(slot, p.val()).quantized());
+        let statistics = [&self.running_mean, &self.running_var]
+            .map(|running| running.value().to_device(device));
+        let ([gamma, beta], [mean, variance]) = (affine, statistics);
+        ([gamma, beta, mean, variance], self.epsilon)
+    }
+
     fn with_statistics(&self, mean: Tensor<1>, variance: Tensor<1>) -> Normalization {
         Normalization {
             gamma: self.gamma.val(),

@@ -1,12 +1,15 @@
 //! Folding batch normalization into the convolution before it.
 
 use burn::tensor::Tensor;
+use burn::tensor::ops::ConvOptions;
 
 use crate::config::Fold;
 use crate::nn::activation::Relu;
 use crate::nn::conv::Conv2d;
+use crate::nn::join::Add;
 use crate::nn::norm::BatchNorm;
-use crate::ops;
+use crate::nn::norm::one_pass::Chain;
+use crate::ops::{self, Operands};
 
 /// What a normalization does to each channel, `[channels]` each.
 #[derive(Debug, Clone)]
@@ -69,10 +72,18 @@ pub fn conv_norm_relu(
     relu: &Relu,
     x: Tensor<4>,
 ) -> Tensor<4> {
+    let chain = Chain {
+        fold,
+        conv,
+        norm,
+        add: None,
+        relu: Some(relu),
+    };
     match norm {
+        _ if chain.is_one_pass(&x) => chain.in_one_pass(x, None),
         None => relu.forward(conv.forward(x)),
         Some(norm) if fold.is_off() => norm.forward_rectified(conv.forward(x), relu),
-        Some(norm) => relu.forward(folded(conv, norm, x)),
+        Some(norm) => relu.forward(folded_sum(conv, norm, x)),
     }
 }
 
@@ -81,14 +92,65 @@ pub fn conv_norm_relu(
 /// # Shapes
 /// As [`Conv2d::forward`].
 pub fn conv_norm(fold: Fold, conv: &Conv2d, norm: Option<&BatchNorm>, x: Tensor<4>) -> Tensor<4> {
+    let chain = Chain {
+        fold,
+        conv,
+        norm,
+        add: None,
+        relu: None,
+    };
     match norm {
+        _ if chain.is_one_pass(&x) => chain.in_one_pass(x, None),
         None => conv.forward(x),
         Some(norm) if fold.is_off() => norm.forward(conv.forward(x)),
-        Some(norm) => folded(conv, norm, x),
+        Some(norm) => folded_sum(conv, norm, x),
     }
 }
 
-fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+/// The end of a residual block: a convolution with the normalization after it, as [`conv_norm`], the
+/// addition of what `shortcut` makes, and perhaps a rectifier.
+///
+/// # Shapes
+/// As the convolution; the shortcut's is that of the result.
+pub fn conv_norm_add(
+    fold: Fold,
+    (conv, norm): (&Conv2d, Option<&BatchNorm>),
+    x: Tensor<4>,
+    add: &Add,
+    shortcut: impl FnOnce() -> Tensor<4>,
+    relu: Option<&Relu>,
+) -> Tensor<4> {
+    let chain = Chain {
+        fold,
+        conv,
+        norm,
+        add: Some(add),
+        relu,
+    };
+    if chain.is_one_pass(&x) {
+        return chain.in_one_pass(x, Some(shortcut()));
+    }
+    let y = conv_norm(fold, conv, norm, x);
+    let sum = add.forward(y, shortcut());
+    match relu {
+        Some(relu) => relu.forward(sum),
+        None => sum,
+    }
+}
+
+fn folded_sum(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+    folded(conv, norm, x, |operands, options| {
+        ops::conv2d_of(operands, options, conv.quantizers.sums())
+    })
+}
+
+/// The same, where `product` makes the product of the operands.
+pub(super) fn folded(
+    conv: &Conv2d,
+    norm: &BatchNorm,
+    x: Tensor<4>,
+    product: impl FnOnce(Operands<4, 4>, ConvOptions<2>) -> Tensor<4>,
+) -> Tensor<4> {
     let (parts, [_, _, size @ ..]) = (conv.parts(), x.dims());
     let options = parts.options(size);
     let device = x.device();
@@ -113,7 +175,7 @@ fn folded(conv: &Conv2d, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
         conv.quantizers.weight(weight),
         Some(bias),
         parts.sums(),
-        |operands| ops::conv2d_of(operands, options, conv.quantizers.sums()),
+        |operands| product(operands, options),
     )
 }
 

@@ -5,12 +5,13 @@ mod fold;
 mod group;
 mod instance;
 mod layer;
+mod one_pass;
 mod parts;
 mod rms;
 mod statistics;
 
 pub use batch::{BatchNorm, BatchNormConfig};
-pub use fold::{Normalization, conv_norm, conv_norm_relu};
+pub use fold::{Normalization, conv_norm, conv_norm_add, conv_norm_relu};
 pub use group::{GroupNorm, GroupNormConfig};
 pub use instance::{InstanceNorm, InstanceNormConfig};
 pub use layer::{LayerNorm, LayerNormConfig};

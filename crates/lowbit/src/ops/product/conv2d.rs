@@ -13,6 +13,7 @@ use crate::ops::product::{
     self, ComposedProduct, FlexProduct, Operands, Passes, ProductSums, ToOperands, accumulated,
 };
 use crate::ops::quantization::Operand;
+use lowbit_kernels::after::After;
 use lowbit_kernels::conv as kernel;
 use lowbit_kernels::packing::Learned;
 
@@ -126,49 +127,11 @@ impl FlexProduct for Conv2d {
     fn kernel_forward(
         &self,
         shape: kernel::Shape,
-        [input, weight]: [FlexTensor; 2],
+        operands: [FlexTensor; 2],
         passes: &Passes,
         bias: Option<FlexTensor>,
     ) -> FlexTensor {
-        let x = flex::channels_last(input);
-        let weight = flex::contiguous(weight);
-        let bias = bias.map(|bias| flex::to_vec(&bias));
-        let output = Shape::new([
-            shape.batch,
-            shape.channels[1],
-            shape.output[0],
-            shape.output[1],
-        ]);
-        let layout = flex::channels_last_layout(&output);
-        let mut output = Buffer::new(layout.num_elements());
-        counted("conv2d", shape.operations(), || {
-            passes.run(|[of_input, of_weight, _], _| {
-                let ranges = passes.ranges();
-                let in_integers = ranges.is_some_and(|ranges| {
-                    kernel::forward_in_integers(
-                        &shape,
-                        x.storage(),
-                        weight.storage(),
-                        bias.as_deref(),
-                        [of_input, of_weight],
-                        ranges,
-                        &mut output,
-                    )
-                });
-                if in_integers {
-                    return;
-                }
-                kernel::forward(
-                    &shape,
-                    x.storage(),
-                    weight.storage(),
-                    bias.as_deref(),
-                    [of_input, of_weight],
-                    &mut output,
-                );
-            });
-        });
-        flex::from_buffer(output, layout)
+        self.forward_then(shape, operands, passes, bias, None)
     }
 
     fn kernel_backward(
@@ -209,5 +172,63 @@ impl FlexProduct for Conv2d {
             of_bias.then(|| flex::from_slice(&bias)),
         ];
         (gradients, sums)
+    }
+}
+
+impl Conv2d {
+    /// The forward pass, and what follows it while its results are in the cache.
+    pub(super) fn forward_then(
+        &self,
+        shape: kernel::Shape,
+        [input, weight]: [FlexTensor; 2],
+        passes: &Passes,
+        bias: Option<FlexTensor>,
+        after: Option<&After>,
+    ) -> FlexTensor {
+        let x = flex::channels_last(input);
+        let weight = flex::contiguous(weight);
+        let bias = bias.map(|bias| flex::to_vec(&bias));
+        let output = Shape::new([
+            shape.batch,
+            shape.channels[1],
+            shape.output[0],
+            shape.output[1],
+        ]);
+        let layout = flex::channels_last_layout(&output);
+        let mut output = Buffer::new(layout.num_elements());
+        counted("conv2d", shape.operations(), || {
+            passes.run(|[of_input, of_weight, _], _| {
+                let ranges = passes.ranges();
+                let in_integers = ranges.is_some_and(|ranges| {
+                    kernel::forward_in_integers(
+                        &shape,
+                        x.storage(),
+                        weight.storage(),
+                        bias.as_deref(),
+                        [of_input, of_weight],
+                        ranges,
+                        kernel::Output {
+                            numbers: &mut output,
+                            after,
+                        },
+                    )
+                });
+                if in_integers {
+                    return;
+                }
+                kernel::forward(
+                    &shape,
+                    x.storage(),
+                    weight.storage(),
+                    bias.as_deref(),
+                    [of_input, of_weight],
+                    kernel::Output {
+                        numbers: &mut output,
+                        after,
+                    },
+                );
+            });
+        });
+        flex::from_buffer(output, layout)
     }
 }

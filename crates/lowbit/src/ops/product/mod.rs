@@ -8,6 +8,7 @@ mod conv3d;
 mod conv_transpose;
 mod deform_conv2d;
 mod linear;
+mod then;
 
 pub use accumulated::{
     ProductSums, conv_transpose1d_with_sums, conv_transpose2d_with_sums,
@@ -23,12 +24,13 @@ pub use conv3d::conv3d;
 pub use deform_conv2d::deform_conv2d;
 pub use linear::linear;
 pub(crate) use linear::{Linear, linear_of};
+pub(crate) use then::{Following, conv2d_then};
 
 use std::fmt::Debug;
 
-use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, DispatchTensor};
 use burn::tensor::Tensor;
 use lowbit_formats::IntegerRange;
 
@@ -142,6 +144,15 @@ pub(crate) fn product<const D: usize, const E: usize>(
     product: impl FlexProduct,
     parts: Parts<D, E>,
 ) -> Tensor<D> {
+    let (product, tensors) = with_tensors(product, parts);
+    operator::run(product, tensors)
+}
+
+/// The operator of a product and the tensors that it is applied to.
+fn with_tensors<P: FlexProduct, const D: usize, const E: usize>(
+    product: P,
+    parts: Parts<D, E>,
+) -> (Product<P>, Vec<DispatchTensor>) {
     let Parts {
         input,
         weight,
@@ -160,7 +171,7 @@ pub(crate) fn product<const D: usize, const E: usize>(
         gradients: [input.gradients, weight.gradients],
         error,
     };
-    operator::run(product, tensors)
+    (product, tensors)
 }
 
 /// The operator behind the products: of the input, the weight, the bias if there is one, and the
@@ -206,12 +217,7 @@ impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
         let Some(shape) = self.kernel_shape(&inputs.tensors) else {
             return self.forward::<Flex>(inputs);
         };
-        let (operands, bias) = self.operands::<Flex>(inputs.tensors, self.has_bias);
-        let passes = Passes {
-            ranges: operands.each_ref().map(QuantizedOperand::range),
-            ..self.passes(&operands)
-        };
-        let operands = operands.map(|operand| operand.tensor);
+        let (operands, passes, bias) = self.prepared(inputs.tensors);
         let product = &self.product;
         vec![product.kernel_forward(shape, operands, &passes, bias)]
     }
@@ -266,6 +272,16 @@ impl<P: FlexProduct> Product<P> {
             operand.parameters.extend(parameters);
         }
         (operands, bias)
+    }
+
+    /// The input and the weight, what the forward kernels round of them, and the bias.
+    fn prepared(&self, tensors: Vec<FlexTensor>) -> ([FlexTensor; 2], Passes, Option<FlexTensor>) {
+        let (operands, bias) = self.operands::<Flex>(tensors, self.has_bias);
+        let passes = Passes {
+            ranges: operands.each_ref().map(QuantizedOperand::range),
+            ..self.passes(&operands)
+        };
+        (operands.map(|operand| operand.tensor), passes, bias)
     }
 
     /// What the kernels round.
