@@ -94,10 +94,13 @@ weight = { method = "tqt", bits = 8 }
 accumulator = { bits = 32 }
 "#;
 
-/// What markup is made of, in the name of a run.
-const NAMED: &str = "
+const TWO: &str = "
 [[compare]]
-name = \"<i>&'\"
+name = \"float\"
+method = \"float\"
+epochs = 1
+[[compare]]
+name = \"tqt\"
 method = \"tqt\"
 epochs = 1
 ";
@@ -113,11 +116,22 @@ fn a_run_is_analyzed_and_its_widths_are_trained() {
         assert!(output.status.success(), "{arguments:?}: {complaint}");
         String::from_utf8(output.stdout).unwrap()
     };
-    std::fs::write(folder.path().join("c.toml"), NAMED).unwrap();
-    ended_well(&["train", "--config", "c.toml", "--out", "a"]);
+    std::fs::write(folder.path().join("c.toml"), TWO).unwrap();
+    ended_well(&["train", "--config", "c.toml", "--out", "a<i>&"]);
     let printed = ended_well(&[
-        "analyze", "a/<i>&'", "--images", "64", "--json", "-o", "r.html", "--assets", "parts",
-        "--plan", "w.toml", "--budget", "bits=4",
+        "analyze",
+        "a<i>&/tqt",
+        "--images",
+        "64",
+        "--json",
+        "-o",
+        "r.html",
+        "--assets",
+        "parts",
+        "--plan",
+        "w.toml",
+        "--budget",
+        "bits=4",
     ]);
     let found: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(found["images"], 64);
@@ -130,7 +144,8 @@ fn a_run_is_analyzed_and_its_widths_are_trained() {
         .collect();
     assert_eq!(first, ["conv1", "bn1", "relu1"]);
     let page = std::fs::read_to_string(folder.path().join("r.html")).unwrap();
-    assert!(page.contains("&lt;i&gt;&amp;&#39;") && !page.contains("<i>"));
+    // The plan names the run that it starts from.
+    assert!(page.contains("a&lt;i&gt;&amp;/tqt") && !page.contains("<i>"));
     // Nothing is fetched: the only addresses name SVG.
     let addresses = page.matches("http").count();
     assert_eq!(
@@ -147,8 +162,8 @@ fn a_run_is_analyzed_and_its_widths_are_trained() {
     ] {
         assert!(folder.path().join("parts").join(part).is_file(), "{part}");
     }
-    let said = ended_well(&["analyze", "a/<i>&'", "--images", "64"]);
-    assert!(said.contains("The layer that costs most is "), "{said}");
+    let said = ended_well(&["analyze", "a<i>&/tqt", "--images", "64"]);
+    assert!(said.contains("The layer to look at first is "), "{said}");
     ended_well(&[
         "train",
         "--config",
@@ -159,11 +174,12 @@ fn a_run_is_analyzed_and_its_widths_are_trained() {
         "--out",
         "b",
     ]);
-    let compared = ended_well(&["report", "a", "b", "-o", "two.html"]);
+    let compared = ended_well(&["report", "a<i>&", "b", "-o", "two.html"]);
     assert!(compared.contains("plan.widths.0.path"), "{compared}");
     let page = std::fs::read_to_string(folder.path().join("two.html")).unwrap();
     assert!(
-        page.contains("a/&lt;i&gt;") && page.contains("Accuracy in percent over bit operations")
+        page.contains("a&lt;i&gt;&amp;/tqt")
+            && page.contains("Accuracy in percent over bit operations")
     );
 }
 

@@ -6,10 +6,12 @@ use super::layer::LayerAnalysis;
 use super::refit::Refit;
 use super::tensor::TensorAnalysis;
 use crate::quantizers::Slot;
-use crate::train::Tested;
 
 /// A threshold fits badly from here on: the noise over that of the best one.
 const BAD_FIT: f64 = 8.0;
+
+/// The most by which a cost counts more since another threshold would not have it.
+const MOST_NEEDLESS: f64 = 1000.0;
 
 /// What is wrong with a layer, if it is more than that it has few bits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,8 +63,9 @@ pub struct Finding {
     pub layer: String,
     /// Its type.
     pub layer_type: String,
-    /// The loss that its quantization adds, in nats: the larger of what is predicted and what is measured
-    /// with this layer alone quantized; infinite where it has numbers that are none.
+    /// The loss that its quantization adds, in nats: what is predicted, or what is measured with this layer
+    /// alone quantized less two standard errors where that is more; infinite where it has numbers that are
+    /// none.
     pub cost: f64,
     /// What is wrong.
     #[serde(flatten)]
@@ -70,8 +73,8 @@ pub struct Finding {
 }
 
 /// The layers that something is to be said of, the one to blame first: those with numbers that are none,
-/// then those with dead channels, then all by their cost.
-pub(super) fn findings(layers: &[LayerAnalysis], float: Tested) -> Vec<Finding> {
+/// then those with dead channels, then all by their cost, which counts more where a threshold fits badly.
+pub(super) fn findings(layers: &[LayerAnalysis]) -> Vec<Finding> {
     let mut found: Vec<(u8, Finding)> = Vec::new();
     for layer in layers {
         let problem = problem(layer);
@@ -82,7 +85,7 @@ pub(super) fn findings(layers: &[LayerAnalysis], float: Tested) -> Vec<Finding> 
         }
         let cost = match broken {
             true => f64::INFINITY,
-            false => cost(layer, float),
+            false => cost(layer),
         };
         let rank = match &problem {
             Problem::NotFinite { .. } if broken => 0,
@@ -99,7 +102,8 @@ pub(super) fn findings(layers: &[LayerAnalysis], float: Tested) -> Vec<Finding> 
             },
         ));
     }
-    found.sort_by(|(a, x), (b, y)| a.cmp(b).then(y.cost.total_cmp(&x.cost)));
+    let score = |finding: &Finding| finding.cost * needless(&finding.problem);
+    found.sort_by(|(a, x), (b, y)| a.cmp(b).then(score(y).total_cmp(&score(x))));
     found.into_iter().map(|(_, finding)| finding).collect()
 }
 
@@ -117,13 +121,23 @@ fn is_broken(layer: &LayerAnalysis, problem: &Problem) -> bool {
         || input.is_some_and(|input| !bad(input))
 }
 
-fn cost(layer: &LayerAnalysis, float: Tested) -> f64 {
+/// What a layer costs: what is predicted, or more where so much is measured beyond chance.
+fn cost(layer: &LayerAnalysis) -> f64 {
     let measured = layer
         .measured
-        .map(|measured| measured.only.loss - float.loss);
+        .map(|measured| measured.added - 2.0 * measured.standard_error);
     let known = [layer.predicted_loss(), measured];
     let known = known.into_iter().flatten().filter(|loss| !loss.is_nan());
     known.fold(0.0, f64::max)
+}
+
+/// By how much a cost counts more since it need not be: the noise of a threshold that fits badly over
+/// that of the best.
+fn needless(problem: &Problem) -> f64 {
+    match problem {
+        Problem::Threshold { ratio, .. } => ratio.min(MOST_NEEDLESS),
+        _ => 1.0,
+    }
 }
 
 /// What is wrong with a layer.

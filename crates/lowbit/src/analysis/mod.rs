@@ -126,25 +126,22 @@ impl<M: Classifier> Networks<'_, M> {
                 layer.predicted.push(prediction);
             }
         }
+        let of_off = answers(&off);
         let variants = each_layer(self.model, &self.quantized_layers(), answers);
         for (path, only, all_but) in &variants {
             if let Some(layer) = layers.iter_mut().find(|layer| layer.path == *path) {
-                layer.measured = Some(MeasuredSensitivity {
-                    only: only.tested(),
-                    all_but: all_but.tested(),
-                });
+                layer.measured = Some(MeasuredSensitivity::of(&of_off, only, all_but));
             }
         }
         let others: Vec<&Answers> = variants.iter().flat_map(|(_, a, b)| [a, b]).collect();
-        let switched_off = answers(&off).tested();
         Analysis {
             images: self.images.len(),
             float: of_float.tested(),
             quantized: of_quantized.tested(),
-            switched_off,
+            switched_off: of_off.tested(),
             parameters: self.model.num_params() as u64,
             bits: model_bits(self.model),
-            findings: findings::findings(&layers, switched_off),
+            findings: findings::findings(&layers),
             confusion: Confusion::of(self.set.classes, &of_float, &of_quantized),
             lost: images::lost(self.images, &of_float, &of_quantized, &others),
             layers,

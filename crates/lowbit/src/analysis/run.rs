@@ -61,14 +61,14 @@ pub struct RunAnalysis {
 
 impl RunAnalysis {
     /// The suggested widths as a file that `lowbit train --config` takes, empty where there are none: the
-    /// data, the network, the run to start from, and the plan.
+    /// data, the network, the run to start from, and the plan, whose thresholds train.
     pub fn plan_file(&self) -> String {
         #[derive(Serialize)]
         struct File<'a> {
             data: &'a str,
             model: &'a str,
             from: PathBuf,
-            plan: &'a QPlan,
+            plan: QPlan,
         }
 
         let Some(found) = &self.suggested else {
@@ -82,7 +82,7 @@ impl RunAnalysis {
             data: &self.data,
             model: &self.network,
             from,
-            plan: &found.plan,
+            plan: found.plan.clone().retrained(),
         };
         toml::to_string(&file).unwrap_or_else(|_| found.plan.to_toml())
     }

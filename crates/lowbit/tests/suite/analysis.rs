@@ -10,6 +10,7 @@ use lowbit::config::{QPlan, TqtPlan, Widths};
 use lowbit::data::{DataSet, ImageSet, epoch_order};
 use lowbit::models::{Classifier, Network};
 use lowbit::quantizers::{ModulePath, ThresholdInit};
+use lowbit::train::checkpoint::load_weights;
 use lowbit::train::{Experiment, batch, find_run, trained_network};
 
 /// The images of a set with each pixel four times as wide and high.
@@ -73,10 +74,9 @@ fn lenet() -> Subject {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.bpk");
         std::fs::write(&path, &bytes[..]).unwrap();
-        let loaded = lowbit::train::checkpoint::load_weights(model, &path, Default::default());
-        loaded.unwrap().0
+        load_weights(model, &path, Default::default()).unwrap().0
     };
-    subject(plan(), Box::new(build), &train, test, 96)
+    subject(plan(), Box::new(build), &train, test, 64)
 }
 
 /// The network that a plan makes, calibrated.
@@ -324,13 +324,11 @@ fn a_sabotaged_layer_of_lenet_is_named_first() {
     assert!(found >= 95, "{found} of 100");
 }
 
-/// A float run of resnet20 in the folder that `LOWBIT_RESNET20` names.
-#[test]
-#[ignore = "takes minutes, and a trained ResNet-20"]
-fn a_sabotaged_layer_of_resnet20_is_named_first() {
+/// A float run of a ResNet-20 in the folder that `LOWBIT_RESNET20` names; `None` where it names none.
+fn resnet20(plan: QPlan, images: usize) -> Option<Subject> {
     let Ok(path) = std::env::var("LOWBIT_RESNET20") else {
         println!("LOWBIT_RESNET20 names no run");
-        return;
+        return None;
     };
     let (folder, name, experiment): (_, String, Experiment) = find_run(path.as_ref()).unwrap();
     let split = experiment.load(None, &mut |_| {}).unwrap();
@@ -343,17 +341,107 @@ fn a_sabotaged_layer_of_resnet20_is_named_first() {
         let network = model
             .init(input, classes, plan, seed, &Device::flex())
             .unwrap();
-        let loaded =
-            lowbit::train::checkpoint::load_weights(network, &checkpoint, Default::default());
-        loaded.unwrap().0
+        load_weights(network, &checkpoint, Default::default())
+            .unwrap()
+            .0
     };
-    let subject = subject(
-        plan(),
+    Some(subject(
+        plan,
         Box::new(build),
         &split.train,
-        split.test.clone(),
-        64,
-    );
+        split.test,
+        images,
+    ))
+}
+
+#[test]
+#[ignore = "takes minutes, and a trained ResNet-20"]
+fn a_sabotaged_layer_of_resnet20_is_named_first() {
+    let Some(subject) = resnet20(plan(), 64) else {
+        return;
+    };
     let found = found(&subject, 100);
     assert!(found >= 95, "{found} of 100");
+}
+
+/// A plan with one format for every weight and input of layers with a weight.
+fn plan_of(format: &str) -> QPlan {
+    let table = match format.strip_prefix("int") {
+        Some(bits) => {
+            format!("{{ method = \"tqt\", bits = {bits}, init = \"mse\", retrain = false }}")
+        }
+        None => format!("{{ method = \"format\", format = \"{format}\" }}"),
+    };
+    let part = |name: &str| format!("[{name}]\nweight = {table}\ninput = {table}\n");
+    let parts = ["default", "first", "last"].map(part);
+    QPlan::from_toml(&parts.concat()).unwrap()
+}
+
+/// The rank of each number, of equal ones the mean of their ranks.
+fn ranks(numbers: &[f64]) -> Vec<f64> {
+    let rank = |x: &f64| {
+        let below = numbers.iter().filter(|y| *y < x).count() as f64;
+        let equal = numbers.iter().filter(|y| *y == x).count() as f64;
+        below + (equal - 1.0) / 2.0
+    };
+    numbers.iter().map(rank).collect()
+}
+
+/// Spearman's rank correlation.
+fn rank_correlation(a: &[f64], b: &[f64]) -> f64 {
+    let (a, b) = (ranks(a), ranks(b));
+    let mean = (a.len() as f64 - 1.0) / 2.0;
+    let product = |x: &[f64], y: &[f64]| -> f64 {
+        x.iter().zip(y).map(|(x, y)| (x - mean) * (y - mean)).sum()
+    };
+    product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt()
+}
+
+/// Every layer alone in each of ten formats, against the prediction from one backward pass.
+#[test]
+#[ignore = "takes minutes, and a trained ResNet-20"]
+fn predictions_have_the_order_of_what_is_measured() {
+    let images = 128;
+    let Some(float) = resnet20(QPlan::float(), images) else {
+        return;
+    };
+    let device = Device::flex();
+    let analysis = |subject: &Subject| {
+        let networks = Networks {
+            model: &subject.model,
+            float: None,
+            set: &subject.set,
+            images: &subject.images,
+            device: &device,
+        };
+        networks.analyze()
+    };
+    let predicted = analysis(&float);
+    let formats = predicted.layers.iter().flat_map(|layer| &layer.predicted);
+    let formats = formats
+        .map(|p| &p.formats)
+        .max_by_key(|formats| formats.len())
+        .unwrap();
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
+    for (format, _) in formats {
+        let measured = analysis(&resnet20(plan_of(format), images).unwrap());
+        for layer in &predicted.layers {
+            let losses = layer.predicted.iter().filter_map(|prediction| {
+                let known = prediction.formats.iter().find(|(name, _)| name == format);
+                known.map(|(_, loss)| *loss)
+            });
+            let of_layer = measured
+                .layers
+                .iter()
+                .find(|known| known.path == layer.path);
+            let Some(measured) = of_layer.and_then(|layer| layer.measured) else {
+                continue;
+            };
+            expected.push(losses.sum::<f64>());
+            found.push(measured.added);
+        }
+    }
+    let correlation = rank_correlation(&expected, &found);
+    println!("{} pairs, rank correlation {correlation:.3}", found.len());
+    assert!(correlation >= 0.9, "{correlation}");
 }

@@ -141,9 +141,7 @@ fn cost(analysis: &Analysis) -> Option<Figure> {
     for (i, layer) in layers.iter().enumerate() {
         let y = 46.0 + row * i as f64;
         parts += &text((left - 8.0, y + 18.0), Anchor::End, &escaped(&layer.path));
-        let measured = layer
-            .measured
-            .map(|m| m.only.loss - analysis.switched_off.loss);
+        let measured = layer.measured.map(|measured| measured.added);
         let bars = [
             (layer.predicted_loss(), BARS, 3.0),
             (measured, COLORS[4], 14.0),

@@ -103,7 +103,7 @@ fn guilty(analysis: &Analysis, finding: &Finding) -> String {
                 0.0
             };
             format!(
-                "The layer that costs most is {layer} ({layer_type}): its quantization adds {} of loss, {:.0} % of what all \
+                "The layer to look at first is {layer} ({layer_type}): its quantization adds {} of loss, {:.0} % of what all \
                  layers add by themselves.{}",
                 short(finding.cost),
                 100.0 * share,
