@@ -301,7 +301,7 @@ impl Format {
     }
 
     /// The format with every value multiplied by `2^log2`, where that is fixed point or a
-    /// [`Flag`](crate::scalar::Flag) format, too; `None` for others, and where it would be out of range.
+    /// [`Flag`] format, too; `None` for others, and where it would be out of range.
     pub fn times_power_of_two(&self, log2: i32) -> Option<Self> {
         match self {
             Self::Fixed(format) => Some(format.times_power_of_two(log2)?.into()),
