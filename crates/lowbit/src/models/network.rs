@@ -71,18 +71,21 @@ pub(super) fn drawn<M: Classifier>(
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     // Other threads may draw from it all the same. A network that comes out `ALIKE` times was disturbed
-    // by none: one that draws again and again may come between in the same place twice, so that there
-    // are pauses that bring it out of step.
+    // by none: one that draws again and again takes its turn after each of our draws, and so comes between
+    // in the same places every time, unless there are pauses between the parameters, each time longer, in
+    // which it draws more.
     let built = Draws::built();
     let (mut before, mut alike) = (None, 1);
     for tried in 0..MOST_DRAWN {
-        thread::sleep(PAUSE * tried.min(LONGEST));
         Draws::go_on_from(built);
         device.seed(seed);
         let network = build()?;
-        let mut draw = Draw::default();
+        let mut draw = Draw {
+            pause: PAUSE * (tried % (LONGEST + 1)),
+            found: DefaultHasher::default(),
+        };
         network.visit(&mut draw);
-        let found = draw.0.finish();
+        let found = draw.found.finish();
         alike = if before == Some(found) { alike + 1 } else { 1 };
         if alike == ALIKE {
             return Ok(network);
@@ -99,19 +102,25 @@ const MOST_DRAWN: u32 = 1000;
 /// Times after one another that it must come out the same.
 const ALIKE: u32 = 3;
 
-/// The pause before it is drawn again, longer each time up to so many times this.
-const PAUSE: Duration = Duration::from_micros(50);
-const LONGEST: u32 = 20;
+/// The pause before each parameter: none, then longer each time up to so many times this, and again.
+const PAUSE: Duration = Duration::from_micros(20);
+const LONGEST: u32 = 12;
 
 /// Reads every parameter once, which draws it, and keeps what tells them from others.
-#[derive(Default)]
-struct Draw(DefaultHasher);
+struct Draw {
+    /// What is waited before each.
+    pause: Duration,
+    found: DefaultHasher,
+}
 
 impl ModuleVisitor for Draw {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !self.pause.is_zero() {
+            thread::sleep(self.pause);
+        }
         let data = param.val().into_data();
         data.iter::<f32>()
-            .for_each(|x| self.0.write_u32(x.to_bits()));
+            .for_each(|x| self.found.write_u32(x.to_bits()));
     }
 }
 
