@@ -206,7 +206,12 @@ impl Grid for FlagGrid {
             true => self.largest + 1.0,
             false => self.largest,
         };
-        let integer = rounding.to_integer(x * per_step, random);
+        let scaled = match (rounding, x * per_step) {
+            // A number that scaling brought down to zero still lies between two steps.
+            (Rounding::Down | Rounding::Up | Rounding::ToOdd, 0.0) => x,
+            (_, scaled) => scaled,
+        };
+        let integer = rounding.to_integer(scaled, random);
         let integer = if integer > largest { largest } else { integer };
         let integer = if integer < -largest {
             -largest
