@@ -3,7 +3,7 @@
 //! ```json
 //! {"format":"lowbit-int","version":1,
 //! "inputs":[
-//! {"name":"x","shape":[2],"numbers":{"bits":8,"signed":true,"exponent":-7},"rounding":"half-even"}],
+//! {"name":"x","shape":[2],"numbers":{"bits":8,"signed":true,"exponent":-7}}],
 //! "nodes":[
 //! {"name":"y","inputs":["x"],"op":"rectifier"}],
 //! "outputs":["y"]}
@@ -45,7 +45,7 @@ struct Input {
     name: String,
     shape: Vec<usize>,
     numbers: Numbers,
-    #[serde(default = "half_even")]
+    #[serde(default = "half_even", skip_serializing_if = "is_half_even")]
     rounding: Rounding,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limits: Option<[i64; 2]>,
@@ -54,6 +54,10 @@ struct Input {
 /// The rounding of inputs in files that do not say it.
 fn half_even() -> Rounding {
     Rounding::HalfEven
+}
+
+fn is_half_even(rounding: &Rounding) -> bool {
+    *rounding == half_even()
 }
 
 #[derive(Serialize)]

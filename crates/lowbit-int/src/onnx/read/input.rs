@@ -67,7 +67,8 @@ impl Entering {
     }
 
     fn then(mut self, step: Step) -> Result<Known, String> {
-        if self.clip.is_some() {
+        // No rounding that is read has more steps.
+        if self.clip.is_some() || self.rounded.len() >= HALF_AWAY.len() {
             return Err(OUT_OF_PLACE.into());
         }
         self.rounded.push(step);
