@@ -33,9 +33,7 @@ impl<'a> After<'a> {
         // x * 1 - 0 is x, also of -0.
         let (scale, shift) = match affine {
             Some(affine) => affine.spread(&walk),
-            None => [1.0, -0.0]
-                .map(|number| walk.spread(&vec![number; channels]))
-                .into(),
+            None => [1.0, -0.0].map(|number| vec![number; walk.period]).into(),
         };
         Self {
             scale,

@@ -201,41 +201,57 @@ fn inverse_deviations(statistics: &Statistics, epsilon: f64) -> Vec<f32> {
 
 /// `output = activation(x * scale + shift)`, `x` and `output` `[pixels][channels]`.
 pub fn apply(x: &[f32], affine: &Affine, activation: Activation, output: &mut [f32]) {
-    struct Apply<'a, A> {
+    let given = [&affine.scale[..], &affine.shift];
+    with_activation!(activation, |activation| map_by_channel(
+        x,
+        given,
+        output,
+        #[inline(always)]
+        move |x, scale, shift| activation.of(x * scale + shift),
+    ));
+}
+
+/// `output = of(x, first, second)`, `x` and `output` `[pixels][channels]`, the others `[channels]`. Mark
+/// `of` `#[inline(always)]`.
+pub(crate) fn map_by_channel<F>(x: &[f32], given: [&[f32]; 2], output: &mut [f32], of: F)
+where
+    F: Fn(f32, f32, f32) -> f32 + Copy + Send + Sync,
+{
+    struct Pass<'a, F> {
         x: &'a [f32],
-        scale: &'a [f32],
-        shift: &'a [f32],
-        activation: A,
+        first: &'a [f32],
+        second: &'a [f32],
         output: &'a mut [f32],
+        of: F,
     }
-    impl<A: Pointwise> Kernel for Apply<'_, A> {
+    impl<F: Fn(f32, f32, f32) -> f32> Kernel for Pass<'_, F> {
         type Output = ();
 
         #[inline(always)]
         fn run(self) {
-            let period = self.scale.len();
+            let period = self.first.len();
             let parts = self.x.chunks(period).zip(self.output.chunks_mut(period));
             for (x, output) in parts {
-                let affine = self.scale.iter().zip(self.shift);
-                for ((y, x), (scale, shift)) in output.iter_mut().zip(x).zip(affine) {
-                    *y = self.activation.of(x * scale + shift);
+                let given = self.first.iter().zip(self.second);
+                for ((y, x), (first, second)) in output.iter_mut().zip(x).zip(given) {
+                    *y = (self.of)(*x, *first, *second);
                 }
             }
         }
     }
-    let walk = Walk::new(affine.scale.len());
-    let (scale, shift) = affine.spread(&walk);
+    let walk = Walk::new(given[0].len());
+    let [first, second] = given.map(|given| walk.spread(given));
     output
         .par_chunks_mut(walk.chunk)
         .zip(x.par_chunks(walk.chunk))
         .for_each(|(output, x)| {
-            with_activation!(activation, |activation| dispatch(Apply {
+            dispatch(Pass {
                 x,
-                scale: &scale,
-                shift: &shift,
-                activation,
+                first: &first,
+                second: &second,
                 output,
-            }));
+                of,
+            });
         });
 }
 

@@ -7,43 +7,18 @@
 
 use rayon::prelude::*;
 
-use crate::norm::Walk;
+use crate::norm::{Walk, map_by_channel};
 use crate::vector::{Kernel, dispatch};
 
 /// `output = (x - mean) / deviation`, `x` and `output` `[pixels][channels]`, the others `[channels]`.
 pub fn standardize(x: &[f32], mean: &[f32], deviation: &[f32], output: &mut [f32]) {
-    struct Pass<'a> {
-        x: &'a [f32],
-        mean: &'a [f32],
-        deviation: &'a [f32],
-        output: &'a mut [f32],
-    }
-    impl Kernel for Pass<'_> {
-        type Output = ();
-
+    map_by_channel(
+        x,
+        [mean, deviation],
+        output,
         #[inline(always)]
-        fn run(self) {
-            let period = self.mean.len();
-            let parts = self.x.chunks(period).zip(self.output.chunks_mut(period));
-            for (x, output) in parts {
-                let given = self.mean.iter().zip(self.deviation);
-                for ((y, x), (mean, deviation)) in output.iter_mut().zip(x).zip(given) {
-                    *y = (x - mean) / deviation;
-                }
-            }
-        }
-    }
-    let walk = Walk::new(mean.len());
-    let (mean, deviation) = (walk.spread(mean), walk.spread(deviation));
-    let parts = output.par_chunks_mut(walk.chunk);
-    parts.zip(x.par_chunks(walk.chunk)).for_each(|(output, x)| {
-        dispatch(Pass {
-            x,
-            mean: &mean,
-            deviation: &deviation,
-            output,
-        });
-    });
+        |x, mean, deviation| (x - mean) / deviation,
+    );
 }
 
 /// The gradients of what was given to [`standardize`], both `[channels]`.
@@ -215,5 +190,40 @@ mod tests {
         assert_eq!(made, [1.5, 2.5]);
         through_statistics(&[2.0, 4.0], &[3.0], to, Some(&[10.0, 20.0]), &mut made);
         assert_eq!(made, [11.5, 22.5]);
+    }
+
+    /// Three channels over several chunks, against plain loops.
+    #[test]
+    fn many_pixels_are_as_plain_loops() {
+        let pixels = 40_000;
+        let number = |i: usize, by: f32| (i as f32 * by).sin() * 2.0 + 0.3;
+        let x: Vec<f32> = (0..3 * pixels).map(|i| number(i, 0.71)).collect();
+        let g: Vec<f32> = (0..3 * pixels).map(|i| number(i, 1.3)).collect();
+        let (mean, deviation) = ([0.1f32, -0.4, 0.6], [1.5f32, 0.7, 2.0]);
+        let mut y = vec![0.0; x.len()];
+        standardize(&x, &mean, &deviation, &mut y);
+        let mut grad = g.clone();
+        let given = standardize_backward(&x, &mut grad, &mean, &deviation);
+        let mut through = vec![0.0; x.len()];
+        let to = [&[3.0f32, 1.0, -2.0][..], &[0.5, -7.0, 1.0]];
+        through_statistics(&x, &mean, to, Some(&g), &mut through);
+        let mut sums = [[0f64; 3]; 2];
+        for (i, x) in x.iter().enumerate() {
+            let c = i % 3;
+            assert_eq!(y[i], (x - mean[c]) / deviation[c]);
+            assert_eq!(grad[i], g[i] / deviation[c]);
+            let [x, m, d, gi] = [*x, mean[c], deviation[c], g[i]].map(f64::from);
+            sums[0][c] -= gi / d;
+            sums[1][c] -= gi * (x - m) / (d * d);
+            let [to_mean, to_variance] = to.map(|to| f64::from(to[c]));
+            let expected = (to_mean + 2.0 * to_variance * (x - m)) / pixels as f64 + gi;
+            assert!((f64::from(through[i]) - expected).abs() < 1e-5, "{i}");
+        }
+        for (made, expected) in [given.mean, given.deviation].iter().zip(sums) {
+            for (made, expected) in made.iter().zip(expected) {
+                let off = (f64::from(*made) - expected).abs();
+                assert!(off < 1e-4 * (1.0 + expected.abs()), "{made} {expected}");
+            }
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Convolutions in integers against the same in floats, bit for bit.
 
 use lowbit_formats::IntegerRange;
-use lowbit_kernels::conv::{Shape, forward, forward_in_integers};
+use lowbit_kernels::activation::Activation;
+use lowbit_kernels::after::After;
+use lowbit_kernels::conv::{Output, Shape, forward, forward_in_integers};
 use lowbit_kernels::integer::is_faster_than_floats;
+use lowbit_kernels::norm::{Affine, Statistics, apply};
 
 use crate::plain::{Random, convolution};
 
@@ -102,6 +105,59 @@ fn in_integers_the_bits_are_those_of_floats() {
         return;
     }
     assert!(made > 4_500, "{made} of {checked}");
+}
+
+/// What follows in one pass, of several images and rows, in integers and in floats, against the
+/// convolution, the normalization, the sum and the rectifier one after the other.
+#[test]
+fn what_follows_has_the_bits_of_one_operation_after_the_other() {
+    let mut random = Random(5);
+    let grids = [grid(-3, [-128, 127]), grid(-5, [-7, 7])];
+    let mut checked = 0;
+    while checked < 300 {
+        let Some(shape) = convolution::shape(&mut random) else {
+            continue;
+        };
+        let channels = shape.channels[1];
+        let filter = shape.channels[0] * shape.kernel[0] * shape.kernel[1];
+        let inputs = shape.batch * shape.input[0] * shape.input[1] * shape.channels[0];
+        let x = numbers(&mut random, inputs, grids[0]);
+        let weight = numbers(&mut random, channels * filter, grids[1]);
+        let (floats, _) = both(&shape, [&x, &weight], None, grids);
+        let mut each = |count: usize| numbers(&mut random, count, grid(-4, [-40, 40]));
+        let added = each(floats.len());
+        let statistics = Statistics {
+            mean: each(channels),
+            variance: each(channels).iter().map(|v| v.abs() + 0.1).collect(),
+        };
+        let affine = Affine::new(&statistics, &each(channels), &each(channels), 1e-5);
+        let mut expected = floats.clone();
+        apply(&floats, &affine, Activation::Identity, &mut expected);
+        for (y, added) in expected.iter_mut().zip(&added) {
+            let sum = *y + added;
+            *y = if sum > 0.0 { sum } else { 0.0 };
+        }
+        let after = After::new(channels, Some(&affine), Some(&added), Activation::Relu);
+        let [of_x, of_weight] = grids.map(round);
+        let roundings = || [Some(&of_x as _), Some(&of_weight as _)];
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let mut made = vec![f32::NAN; floats.len()];
+        let output = Output {
+            numbers: &mut made,
+            after: Some(&after),
+        };
+        forward(&shape, &x, &weight, None, roundings(), output);
+        assert_eq!(bits(&made), bits(&expected), "{shape:?}");
+        made.fill(f32::NAN);
+        let output = Output {
+            numbers: &mut made,
+            after: Some(&after),
+        };
+        if forward_in_integers(&shape, &x, &weight, None, roundings(), grids, output) {
+            assert_eq!(bits(&made), bits(&expected), "in integers, {shape:?}");
+        }
+        checked += 1;
+    }
 }
 
 /// Eight inputs, one output, one pixel: the sums of one filter.

@@ -14,7 +14,7 @@ use crate::Error;
 use crate::config::{Fold, Layer, Planner, QPlan};
 use crate::nn::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, Add, AddConfig, BatchNorm, Conv2d, Conv2dConfig,
-    Linear, LinearConfig, Relu6, Relu6Config, conv_norm,
+    Linear, LinearConfig, Relu6, Relu6Config, conv_norm, conv_norm_add,
 };
 
 /// Configuration of a [`MobileNetV2`].
@@ -203,10 +203,10 @@ impl InvertedResidual {
         };
         let y = conv_norm(self.fold, &self.depthwise, self.bn2.as_ref(), y);
         let y = self.relu2.forward(y);
-        let y = conv_norm(self.fold, &self.project, self.bn3.as_ref(), y);
+        let project = (&self.project, self.bn3.as_ref());
         match &self.add {
-            Some(add) => add.forward(y, x),
-            None => y,
+            Some(add) => conv_norm_add(self.fold, project, y, add, || x, None),
+            None => conv_norm(self.fold, project.0, project.1, y),
         }
     }
 }

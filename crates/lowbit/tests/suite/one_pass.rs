@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use lowbit::config::{Fold, QPlan};
 use lowbit::models::{Architecture, Classifier};
-use lowbit::quantizers::{Selection, Taps};
+use lowbit::quantizers::{Selection, Taps, set_rounding};
 
 use crate::numbers::numbers;
 
@@ -34,11 +34,28 @@ fn assert_equal(name: &str, plan: &QPlan) {
             .map(|y| if y.is_nan() { f32::NAN } else { y });
         scores.map(f32::to_bits).collect()
     };
+    // Where quantizers draw random numbers, they are the same.
+    set_rounding(3, 5);
     let together = bits(network.forward(images.clone()));
+    set_rounding(3, 5);
     let taps = Taps::attach(&network, Selection::all().path("nowhere"));
     let apart = bits(network.forward(images));
     drop(taps);
     assert_eq!(together, apart, "{name}");
+}
+
+/// Weights, inputs, gamma and beta in a format of powers of two.
+fn formats(format: &str, rounding: &str) -> QPlan {
+    let quantizer =
+        format!("{{ method = \"format\", format = \"{format}\", rounding = \"{rounding}\" }}");
+    let layer = format!("weight = {quantizer}\ninput = {quantizer}\n");
+    let norm = format!("config.gamma = {quantizer}\nconfig.beta = {quantizer}\n");
+    let parts = ["first", "default", "last"].map(|part| format!("[{part}]\n{layer}"));
+    let text = format!(
+        "{}[[overrides]]\ntype = \"BatchNorm\"\n{norm}",
+        parts.concat()
+    );
+    QPlan::from_toml(&text).unwrap()
 }
 
 #[test]
@@ -52,6 +69,8 @@ fn one_pass_has_the_bits_of_one_operator_after_the_other() {
         folded(Fold::Training),
         folded(Fold::Merged),
         QPlan::dorefa(4, 4),
+        formats("fixed(8,6)", "nearest-even"),
+        formats("fixed(8,5)", "stochastic"),
     ];
     for name in [
         "resnet8",

@@ -162,16 +162,15 @@ impl BatchNorm {
         if inside {
             let device = input.device();
             let normalized = self.composed(input);
-            let (gamma, beta) = (self.gamma.val(), self.beta.val());
             if self.is_live(&device) {
-                let affine = [(Slot::GAMMA, gamma), (Slot::BETA, beta)];
-                let affine = affine.map(|(slot, p)| quantizers.parameter(slot, p).quantized());
+                let affine = self.affine();
                 // Nothing is left to normalize: mean 0 and variance 1.
                 let none = affine[0].clone().detach();
                 let statistics = [none.zeros_like(), none.ones_like()];
                 return ops::batch_norm(normalized, affine, statistics, 0.0, activation);
             }
-            let output = scaled_and_shifted(quantizers, normalized, gamma, Some(beta), 1);
+            let (gamma, beta) = (self.gamma.val(), Some(self.beta.val()));
+            let output = scaled_and_shifted(quantizers, normalized, gamma, beta, 1);
             return match activation {
                 Activation::Identity => output,
                 Activation::Relu => ops::relu(output),
@@ -182,8 +181,7 @@ impl BatchNorm {
             // To be seen only: the one pass makes the result.
             self.with_slots(input.clone(), self.statistics(&input));
         }
-        let affine = [(Slot::GAMMA, &self.gamma), (Slot::BETA, &self.beta)];
-        let affine = affine.map(|(slot, p)| quantizers.parameter(slot, p.val()).quantized());
+        let affine = self.affine();
         let device = input.device();
         if !self.is_live(&device) {
             let statistics = [&self.running_mean, &self.running_var]
@@ -193,6 +191,12 @@ impl BatchNorm {
         let batch = ops::batch_norm_train(input, affine, self.epsilon, activation);
         self.update(batch.mean, batch.variance, &device);
         batch.output
+    }
+
+    /// Gamma and beta, through their slots.
+    fn affine(&self) -> [Tensor<1>; 2] {
+        let affine = [(Slot::GAMMA, &self.gamma), (Slot::BETA, &self.beta)];
+        affine.map(|(slot, p)| self.quantizers.parameter(slot, p.val()).quantized())
     }
 
     /// Whether the statistics are those of the batch.
@@ -205,6 +209,7 @@ impl BatchNorm {
     fn composed<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let device = input.device();
         let [mean, variance] = self.statistics(&input);
+        // In evaluation it stays composed of the operations that a recording knows.
         if !self.is_live(&device) {
             return self.with_slots(input, [mean, variance]);
         }
@@ -258,11 +263,9 @@ impl BatchNorm {
 
     /// Gamma, beta, mean and variance in evaluation, as they are quantized, and the epsilon.
     pub(super) fn in_evaluation(&self, device: &Device) -> ([Tensor<1>; 4], f64) {
-        let affine = [(Slot::GAMMA, &self.gamma), (Slot::BETA, &self.beta)];
-        let affine = affine.map(|(slot, p)| self.quantizers.parameter(slot, p.val()).quantized());
         let statistics = [&self.running_mean, &self.running_var]
             .map(|running| running.value().to_device(device));
-        let ([gamma, beta], [mean, variance]) = (affine, statistics);
+        let ([gamma, beta], [mean, variance]) = (self.affine(), statistics);
         ([gamma, beta, mean, variance], self.epsilon)
     }
 

@@ -80,7 +80,7 @@ pub fn conv_norm_relu(
         relu: Some(relu),
     };
     match norm {
-        _ if chain.is_one_pass(&x) => chain.in_one_pass(x, None),
+        _ if chain.is_one_pass(&x) => chain.in_one_pass(x, None::<fn() -> Tensor<4>>),
         None => relu.forward(conv.forward(x)),
         Some(norm) if fold.is_off() => norm.forward_rectified(conv.forward(x), relu),
         Some(norm) => relu.forward(folded_sum(conv, norm, x)),
@@ -100,7 +100,7 @@ pub fn conv_norm(fold: Fold, conv: &Conv2d, norm: Option<&BatchNorm>, x: Tensor<
         relu: None,
     };
     match norm {
-        _ if chain.is_one_pass(&x) => chain.in_one_pass(x, None),
+        _ if chain.is_one_pass(&x) => chain.in_one_pass(x, None::<fn() -> Tensor<4>>),
         None => conv.forward(x),
         Some(norm) if fold.is_off() => norm.forward(conv.forward(x)),
         Some(norm) => folded_sum(conv, norm, x),
@@ -128,7 +128,7 @@ pub fn conv_norm_add(
         relu,
     };
     if chain.is_one_pass(&x) {
-        return chain.in_one_pass(x, Some(shortcut()));
+        return chain.in_one_pass(x, Some(shortcut));
     }
     let y = conv_norm(fold, conv, norm, x);
     let sum = add.forward(y, shortcut());

@@ -30,9 +30,10 @@ fn are_empty(quantizers: &Quantizers, slots: &[&str]) -> bool {
 
 /// Whether tensors of a device are computed here, without a way back and unseen.
 fn is_plain_evaluation(device: &Device) -> bool {
+    // A device with a way back is another.
     let is_here = matches!(device.as_dispatch(), DispatchDevice::Flex(_));
     let is_watched = Taps::are_attached() || is_observing() || is_measuring();
-    is_here && !device.is_autodiff() && !is_watched
+    is_here && !is_watched
 }
 
 impl Chain<'_> {
@@ -41,7 +42,7 @@ impl Chain<'_> {
     pub(super) fn is_one_pass(&self, x: &Tensor<4>) -> bool {
         let ends = [Slot::INPUT, Slot::OUTPUT];
         let conv = &self.conv.quantizers;
-        let norm = self.norm.filter(|_| self.fold.is_off());
+        let norm = self.own_norm();
         let norm_is_plain = |norm: &BatchNorm| {
             are_empty(&norm.quantizers, &ends) && are_empty(&norm.quantizers, &INSIDE)
         };
@@ -57,29 +58,34 @@ impl Chain<'_> {
                 .is_none_or(|relu| are_empty(&relu.quantizers, &ends))
     }
 
-    /// The chain of an input, with what is added.
-    pub(super) fn in_one_pass(&self, x: Tensor<4>, added: Option<Tensor<4>>) -> Tensor<4> {
-        let mut following = Following {
-            norm: None,
-            added,
-            activation: match self.relu {
-                Some(_) => Activation::Relu,
-                None => Activation::Identity,
-            },
+    /// The normalization that is applied, and not folded.
+    fn own_norm(&self) -> Option<&BatchNorm> {
+        self.norm.filter(|_| self.fold.is_off())
+    }
+
+    /// The chain of an input, with what the shortcut makes, if there is one. Quantizers draw their random
+    /// numbers in the order of one operator after the other.
+    pub(super) fn in_one_pass(
+        &self,
+        x: Tensor<4>,
+        shortcut: Option<impl FnOnce() -> Tensor<4>>,
+    ) -> Tensor<4> {
+        let device = x.device();
+        let product = |operands, options| {
+            let norm = self.own_norm().map(|norm| norm.in_evaluation(&device));
+            let following = Following {
+                norm,
+                added: shortcut.map(|shortcut| shortcut()),
+                activation: match self.relu {
+                    Some(_) => Activation::Relu,
+                    None => Activation::Identity,
+                },
+            };
+            conv2d_then(operands, options, following)
         };
         match self.norm {
-            Some(norm) if self.fold.is_off() => {
-                following.norm = Some(norm.in_evaluation(&x.device()));
-                self.conv.forward_by(x, |operands, options| {
-                    conv2d_then(operands, options, following)
-                })
-            }
-            Some(norm) => folded(self.conv, norm, x, |operands, options| {
-                conv2d_then(operands, options, following)
-            }),
-            None => self.conv.forward_by(x, |operands, options| {
-                conv2d_then(operands, options, following)
-            }),
+            Some(norm) if !self.fold.is_off() => folded(self.conv, norm, x, product),
+            _ => self.conv.forward_by(x, product),
         }
     }
 }
@@ -89,7 +95,9 @@ mod tests {
     use super::*;
     use crate::config::QConfig;
     use crate::nn::{AddConfig, BatchNormConfig, Conv2dConfig, ReluConfig};
-    use crate::quantizers::{FormatQuantizerConfig, QuantizerConfig, Selection};
+    use crate::quantizers::{
+        FormatQuantizerConfig, QuantizerConfig, Selection, measuring, observe,
+    };
 
     #[test]
     fn what_is_seen_or_quantized_between_stays_apart() {
@@ -130,5 +138,96 @@ mod tests {
             !Chain { add, ..chain }.is_one_pass(&x),
             "its inputs are rounded"
         );
+    }
+
+    /// What may be one pass, and each thing alone that keeps it apart.
+    #[test]
+    fn every_reason_keeps_it_apart() {
+        let device = Device::flex();
+        let x = Tensor::<4>::zeros([1, 2, 4, 4], &device);
+        let fixed = FormatQuantizerConfig::new("fixed(8,2)".parse().unwrap());
+        let in_slot =
+            |slot: &str| QConfig::new().with(slot, QuantizerConfig::Format(fixed.clone()));
+        let conv = |config: QConfig| {
+            let conv = Conv2dConfig::new([2, 3], [1, 1]).with_quantization(config);
+            conv.init(&device)
+        };
+        let norm = |config: QConfig| {
+            let norm = BatchNormConfig::new(3).with_quantization(config);
+            norm.init(&device)
+        };
+        let relu = |config: QConfig| ReluConfig::new().with_quantization(config).init(&device);
+        let plain = (
+            conv(QConfig::new()),
+            norm(QConfig::new()),
+            relu(QConfig::new()),
+        );
+        let chain = Chain {
+            fold: Fold::Off,
+            conv: &plain.0,
+            norm: Some(&plain.1),
+            add: None,
+            relu: Some(&plain.2),
+        };
+        for fold in [Fold::Off, Fold::Training, Fold::Merged] {
+            assert!(Chain { fold, ..chain }.is_one_pass(&x), "{fold:?}");
+        }
+        assert!(
+            Chain {
+                norm: None,
+                ..chain
+            }
+            .is_one_pass(&x)
+        );
+        let gamma = norm(in_slot("gamma"));
+        assert!(
+            Chain {
+                norm: Some(&gamma),
+                ..chain
+            }
+            .is_one_pass(&x)
+        );
+        for slot in ["input", "output", "mean", "deviation", "normalized"] {
+            let norm = norm(in_slot(slot));
+            let norm = Some(&norm);
+            assert!(!Chain { norm, ..chain }.is_one_pass(&x), "norm {slot}");
+            // Folded, its slots are not passed.
+            let fold = Fold::Training;
+            assert!(
+                Chain {
+                    norm,
+                    fold,
+                    ..chain
+                }
+                .is_one_pass(&x),
+                "folded {slot}"
+            );
+        }
+        for slot in ["input", "output"] {
+            let relu = relu(in_slot(slot));
+            let relu = Some(&relu);
+            assert!(!Chain { relu, ..chain }.is_one_pass(&x), "relu {slot}");
+        }
+        let integers = in_slot("input").with("weight", in_slot("input").get("input").cloned());
+        for config in [
+            in_slot("output"),
+            integers.with_accumulator(16),
+            QConfig::new().with_accumulate(Some("e6m9 chunk 64".parse().unwrap())),
+        ] {
+            let conv = conv(config.clone());
+            assert!(
+                !Chain {
+                    conv: &conv,
+                    ..chain
+                }
+                .is_one_pass(&x),
+                "{config:?}"
+            );
+        }
+        let is_one_pass = || chain.is_one_pass(&x);
+        let (mut observed, mut measured) = (true, true);
+        observe(|| observed = is_one_pass());
+        measuring(|| measured = is_one_pass());
+        assert!(!observed && !measured, "every tensor is counted");
     }
 }

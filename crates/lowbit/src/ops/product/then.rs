@@ -27,7 +27,7 @@ pub(crate) struct Following {
 }
 
 /// The convolution of operands and what follows it, with the bits of one operator after the other. On Flex
-/// it is done to some images at a time, while they are in the cache. Nothing gets a gradient.
+/// it is done to some images, or to a row, at a time, while they are in the cache. Nothing gets a gradient.
 ///
 /// # Panics
 /// If what is added has another shape.
@@ -86,6 +86,8 @@ impl Operator<0> for Then {
             y = B::forward(&add, Inputs::new(vec![y, added])).swap_remove(0);
         }
         match self.activation {
+            // The normalization alone makes it, too.
+            _ if self.epsilon.is_some() && !self.adds => vec![y],
             Activation::Identity => vec![y],
             activation => B::forward(&Activate(activation), Inputs::new(vec![y])),
         }
@@ -130,7 +132,10 @@ impl Then {
         let norm = self.epsilon.map(|epsilon| {
             let norm = BatchNorm {
                 epsilon,
-                activation: Activation::Identity,
+                activation: match self.adds {
+                    true => Activation::Identity,
+                    false => self.activation,
+                },
                 from_batch: false,
             };
             (norm, array(rest))
