@@ -14,7 +14,7 @@ use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, 
 use crate::ops::backend::{composed, flex};
 use crate::ops::quantization::format::{ClampedGradient, FakeQuantize, is_pointwise};
 use crate::ops::quantization::pointwise::{Pointwise, numbers};
-use crate::ops::quantization::shift::{self, LargestPower, largest_magnitude};
+use crate::ops::quantization::shift::{self, LargestPower};
 
 /// What a user does to a gradient's numbers, in row-major order.
 pub type GradientFunction = Arc<dyn Fn(&mut [f32]) + Send + Sync>;
@@ -24,8 +24,8 @@ pub type GradientFunction = Arc<dyn Fn(&mut [f32]) + Send + Sync>;
 pub enum GradientHook {
     /// Multiplies it.
     Scale(f32),
-    /// Divides it by a power of two by its largest magnitude; zero, and what has a NaN or an infinity,
-    /// stays as it is.
+    /// Divides it by a power of two by its largest magnitude, over which a NaN is passed; zero, and what
+    /// has an infinity, stays as it is.
     Shift(LargestPower),
     /// A function of all its numbers.
     Function(GradientFunction),
@@ -43,20 +43,24 @@ impl fmt::Debug for GradientHook {
 
 impl GradientHook {
     fn apply(&self, gradient: &mut [f32]) {
-        let factor = match self {
-            Self::Function(function) => return function(gradient),
-            Self::Scale(factor) => *factor,
+        match self {
+            Self::Function(function) => function(gradient),
+            &Self::Scale(factor) => kernel::map_in_place(
+                gradient,
+                #[inline(always)]
+                move |g: f32| g * factor,
+            ),
             Self::Shift(power) => {
-                let larger = |largest: f32, g: &f32| match g.is_nan() {
-                    true => f32::INFINITY,
-                    false => largest.max(g.abs()),
-                };
-                let largest = gradient.iter().fold(0.0, larger);
-                let exponent = power.exponent(largest);
-                return exponent.map_or((), |exponent| divide(gradient, exponent));
+                if let Some(exponent) = power.exponent(kernel::max_abs(gradient)) {
+                    divide(gradient, exponent);
+                }
             }
-        };
-        gradient.iter_mut().for_each(|g| *g *= factor);
+        }
+    }
+
+    /// Whether it matters in which order the numbers come.
+    fn has_order(&self) -> bool {
+        matches!(self, Self::Function(_))
     }
 }
 
@@ -64,8 +68,11 @@ impl GradientHook {
 /// the power itself may be none of `f32`.
 fn divide(gradient: &mut [f32], log2: i32) {
     let factor = f64::from(-log2).exp2();
-    let quotient = |g: f32| (f64::from(g) * factor) as f32;
-    gradient.iter_mut().for_each(|g| *g = quotient(*g));
+    kernel::map_in_place(
+        gradient,
+        #[inline(always)]
+        move |g: f32| (f64::from(g) * factor) as f32,
+    );
 }
 
 /// What becomes of a gradient: the hooks in their order, then the rounding.
@@ -236,7 +243,7 @@ impl QuantizeGradient {
             }
             GradientRange::OfTensor(power) => {
                 let all = numbers::<B>(&grad);
-                rounding.format = power.format(&rounding.format, largest_magnitude(&all));
+                rounding.format = power.format(&rounding.format, kernel::max_abs(&all));
             }
         }
         [grad] = array(B::forward(&rounding, Inputs::new(vec![grad])));
@@ -249,27 +256,45 @@ impl QuantizeGradient {
 
     /// The same on Flex.
     fn flex_made(&self, grad: FlexTensor) -> FlexTensor {
-        let ranged = self.0.range != GradientRange::Own && self.0.hooks.is_empty();
-        let Some(rounding) = self.rounding().filter(|_| ranged) else {
+        let Self(GradientQuantization { hooks, range, .. }) = self;
+        if hooks.iter().any(GradientHook::has_order) {
             return self.made::<Flex>(grad);
-        };
-        if let GradientRange::OfTensor(power) = self.0.range {
-            let to = (&rounding.format, rounding.rounding);
-            return shift::rounded(grad, to, power);
         }
-        // A sample lies together in any order of its own dimensions.
-        let samples = grad.layout().shape().as_slice()[0];
-        flex::in_f32(grad, |grad| {
-            let mut grad = flex::dense(grad);
-            let strides = grad.layout().strides();
-            if strides.iter().any(|stride| *stride > strides[0]) {
-                grad = flex::contiguous(grad);
+        flex::in_f32(grad, |mut grad| {
+            if !hooks.is_empty() {
+                let apply = |values: &mut [f32]| hooks.iter().for_each(|hook| hook.apply(values));
+                (grad, ()) = flex::change(flex::dense(grad), apply);
             }
-            let (grad, largest) = flex::change(grad, |grad| to_unit(grad, samples));
-            let [grad] = array(rounding.flex_forward(Inputs::new(vec![grad])));
-            flex::change(grad, |grad| from_unit(grad, &largest)).0
+            let Some(rounding) = self.rounding() else {
+                return grad;
+            };
+            match *range {
+                GradientRange::Own => rounded(&rounding, grad),
+                GradientRange::UnitOfSample => within_samples(&rounding, grad),
+                GradientRange::OfTensor(power) => {
+                    shift::rounded(grad, (&rounding.format, rounding.rounding), power)
+                }
+            }
         })
     }
+}
+
+fn rounded(rounding: &FakeQuantize, grad: FlexTensor) -> FlexTensor {
+    let [grad] = array(rounding.flex_forward(Inputs::new(vec![grad])));
+    grad
+}
+
+/// See [`GradientRange::UnitOfSample`].
+fn within_samples(rounding: &FakeQuantize, grad: FlexTensor) -> FlexTensor {
+    // A sample lies together in any order of its own dimensions.
+    let samples = grad.layout().shape().as_slice()[0];
+    let mut grad = flex::dense(grad);
+    let strides = grad.layout().strides();
+    if strides.iter().any(|stride| *stride > strides[0]) {
+        grad = flex::contiguous(grad);
+    }
+    let (grad, largest) = flex::change(grad, |grad| to_unit(grad, samples));
+    flex::change(rounded(rounding, grad), |grad| from_unit(grad, &largest)).0
 }
 
 /// The operator behind [`GradientQuantization::apply`].

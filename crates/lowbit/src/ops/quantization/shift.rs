@@ -1,8 +1,7 @@
 //! The power of two that stands for the largest magnitude of a tensor.
 
-use burn::backend::flex::{Flex, FlexTensor};
+use burn::backend::flex::FlexTensor;
 use lowbit_formats::{Format, Rounding, kernel};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::ops::backend::flex;
@@ -62,29 +61,17 @@ impl LargestPower {
     }
 }
 
-/// The largest magnitude; infinite where one is infinite, NaN is passed over.
-pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
-    const CHUNK: usize = 1 << 16;
-    let each = values.par_chunks(CHUNK).map(kernel::max_abs);
-    each.reduce(|| 0.0, f32::max)
-}
-
-/// The tensor rounded to `R` times the values of a format.
+/// The tensor of f32 rounded to `R` times the values of a format.
 pub(crate) fn rounded(
     x: FlexTensor,
     (format, rounding): (&Format, Rounding),
     power: LargestPower,
 ) -> FlexTensor {
-    flex::in_f32(x, |x| {
-        let x = flex::dense(x);
-        let largest = largest_magnitude(x.storage::<f32>());
-        let quantize = FakeQuantize::of_gradient((power.format(format, largest), rounding));
-        let [x] = array(Operator::flex_forward(
-            &quantize,
-            Inputs::<Flex>::new(vec![x]),
-        ));
-        x
-    })
+    let x = flex::dense(x);
+    let format = power.format(format, kernel::max_abs(x.storage::<f32>()));
+    let quantize = FakeQuantize::of_gradient((format, rounding));
+    let [x] = array(quantize.flex_forward(Inputs::new(vec![x])));
+    x
 }
 
 #[cfg(test)]
