@@ -214,19 +214,7 @@ struct TimedStep<M> {
 }
 
 impl<M: Classifier + 'static> TimedStep<M> {
-    fn boxed(model: M, numbers: &OptimizerNumbers) -> Box<dyn Steps> {
-        let optimizer = OptimizerConfig::Sgd {
-            momentum: 0.9,
-            weight_decay: 1e-4,
-        };
-        Self::with_optimizer(model, &optimizer, numbers)
-    }
-
-    fn with_optimizer(
-        model: M,
-        optimizer: &OptimizerConfig,
-        numbers: &OptimizerNumbers,
-    ) -> Box<dyn Steps> {
+    fn boxed(model: M, optimizer: &OptimizerConfig, numbers: &OptimizerNumbers) -> Box<dyn Steps> {
         Box::new(Self {
             model: Some(model),
             optimizer: optimizer.init_with(ThresholdOptimizer::default(), numbers),
@@ -259,12 +247,15 @@ fn timed_step(
 ) -> Result<Box<dyn Steps>, Error> {
     let (input, classes) = architecture.usual_images();
     let mut numbers = OptimizerNumbers::default();
-    let mut optimizer = None;
+    let mut optimizer = OptimizerConfig::Sgd {
+        momentum: 0.9,
+        weight_decay: 1e-4,
+    };
     let plan = match kind {
         StepKind::Stock => {
             return match Stock::new(architecture, device) {
-                Some(Stock::ResNet(model)) => Ok(TimedStep::boxed(model, &numbers)),
-                Some(Stock::LeNet(model)) => Ok(TimedStep::boxed(model, &numbers)),
+                Some(Stock::ResNet(model)) => Ok(TimedStep::boxed(model, &optimizer, &numbers)),
+                Some(Stock::LeNet(model)) => Ok(TimedStep::boxed(model, &optimizer, &numbers)),
                 None => Err(Error::config(
                     "model",
                     format!("there is no {architecture} on Burn's own operators to time"),
@@ -285,7 +276,7 @@ fn timed_step(
             ..
         } => {
             numbers = *of_optimizer.clone();
-            optimizer = Some(of_plan);
+            optimizer = *of_plan.clone();
             *plan.clone()
         }
         StepKind::Numbers(number) => {
@@ -311,10 +302,7 @@ fn timed_step(
             model.forward(images.clone());
         },
     )?;
-    Ok(match optimizer {
-        Some(optimizer) => TimedStep::with_optimizer(model, optimizer, &numbers),
-        None => TimedStep::boxed(model, &numbers),
-    })
+    Ok(TimedStep::boxed(model, &optimizer, &numbers))
 }
 
 /// Times training steps on random images, the kinds in turn within each round so that a slow

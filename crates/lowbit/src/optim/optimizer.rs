@@ -186,9 +186,8 @@ impl OptimizerConfig {
     /// Whether it rounds its numbers itself, and what weights are rounded to as training starts.
     pub fn own_numbers(&self) -> Option<OptimizerNumbers> {
         let weight = match self {
-            Self::Wage { bits } | Self::Niti { bits, .. } => unit_interval(*bits).into(),
             Self::Wageubn(config) => direct(config.first_weight_bits),
-            _ => return None,
+            _ => self.grid()?,
         };
         Some(OptimizerNumbers {
             weight: Some(Number::nearest(weight)),

@@ -6,7 +6,7 @@ use lowbit_formats::fixed::Overflow;
 use lowbit_formats::{FixedPoint, Format, Rounding};
 use serde::{Deserialize, Serialize};
 
-use super::SgdState;
+use super::{Sgd, SgdState};
 use crate::Error;
 use crate::ops::{ClampedGradient, fake_quantize};
 use crate::quantizers::{ConstantConfig, Draws, unit_interval};
@@ -151,9 +151,8 @@ impl Optimizer for Wageubn {
         (weight, Some(SgdState { velocity }))
     }
 
-    fn to_device<const D: usize>(mut state: Self::State<D>, device: &Device) -> Self::State<D> {
-        state.velocity = state.velocity.to_device(device);
-        state
+    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
+        <Sgd as Optimizer>::to_device(state, device)
     }
 }
 

@@ -23,7 +23,9 @@ pub use learned::{
 };
 pub use lower::{LayerKind, Lowering, lower};
 pub use methods::*;
-pub(crate) use methods::{Draws, Fans, calibrated, learned_paths, unit_interval, with_rounding};
+pub(crate) use methods::{
+    Draws, Fans, StatedGrid, calibrated, learned_paths, unit_interval, with_rounding,
+};
 pub use number::Number;
 pub use shared_scale::SharedScale;
 pub use slot::{PerSlot, Slot};

@@ -66,7 +66,8 @@ impl ModuleMapper for Draw {
         let Some(bound) = weight.config.first_bound(fans) else {
             return param;
         };
-        let philox = Philox::new(self.seed, weight.place as u64);
+        // Steps round at random by the seed itself.
+        let philox = Philox::new(!self.seed, weight.place as u64);
         let even = |i: usize| {
             let part = (f64::from(philox.word(i as u64)) + 0.5) / (f64::from(u32::MAX) + 1.0);
             ((2.0 * part - 1.0) * f64::from(bound)) as f32

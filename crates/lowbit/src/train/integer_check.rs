@@ -9,7 +9,7 @@ use lowbit_formats::{Format, Rounding};
 use crate::Error;
 use crate::config::Layer;
 use crate::optim::OptimizerConfig;
-use crate::quantizers::{ModulePath, QuantizerConfig, Slot, Tapped};
+use crate::quantizers::{Fans, ModulePath, Slot, StatedGrid, Tapped};
 
 /// Bits of operands that are integers at all.
 const OPERAND_BITS: u32 = 24;
@@ -29,14 +29,6 @@ pub(super) struct IntegerCheck {
     weights: Option<Format>,
 }
 
-/// The grid of a tensor.
-enum Grid {
-    /// The values of a format.
-    Of(Format),
-    /// Those of a format times a power of two by the tensor's largest magnitude.
-    Shifted(Format),
-}
-
 impl IntegerCheck {
     /// The check of a network of these layers.
     ///
@@ -45,7 +37,7 @@ impl IntegerCheck {
     pub(super) fn new(layers: &[Layer], optimizer: &OptimizerConfig) -> Result<Self, Error> {
         for layer in layers {
             for (slot, config) in layer.config.slots() {
-                if !states_grid(config) {
+                if config.stated_grid(Fans::NONE).is_none() {
                     let message = format!(
                         "check_integers: {} states no grid; formats of integers times a power of two, \
                          shift, constant, wage-weight and niti-weight do",
@@ -149,17 +141,6 @@ impl IntegerCheck {
     }
 }
 
-fn states_grid(config: &QuantizerConfig) -> bool {
-    match config {
-        QuantizerConfig::Format(config) => config.format.integer_range().is_some(),
-        QuantizerConfig::Shift(_)
-        | QuantizerConfig::Constant(_)
-        | QuantizerConfig::WageWeight(_)
-        | QuantizerConfig::NitiWeight(_) => true,
-        _ => false,
-    }
-}
-
 /// Whether a slot is one of a parameter.
 fn is_parameter(slot: &str) -> bool {
     [Slot::WEIGHT, Slot::BIAS, Slot::GAMMA, Slot::BETA].contains(&slot)
@@ -167,25 +148,18 @@ fn is_parameter(slot: &str) -> bool {
 
 /// What is wrong with the tensor in a slot of a layer.
 fn check(layer: &Layer, slot: &str, tensor: &TensorData) -> Result<(), String> {
-    let Some(config) = layer.config.get(slot) else {
-        return Ok(());
+    let fans = match slot {
+        Slot::WEIGHT => Fans::of(tensor.shape(), layer.description.weight),
+        _ => Fans::NONE,
     };
-    let grid = match config {
-        QuantizerConfig::Format(config) => Grid::Of(config.format.clone()),
-        QuantizerConfig::Shift(config) => Grid::Shifted(config.format.clone()),
-        QuantizerConfig::Constant(config) => Grid::Of(config.widest()),
-        QuantizerConfig::WageWeight(config) => {
-            Grid::Of(config.format(tensor.shape(), layer.description.weight))
-        }
-        QuantizerConfig::NitiWeight(config) => {
-            Grid::Of(config.format(tensor.shape(), layer.description.weight))
-        }
-        _ => return Ok(()),
+    let config = layer.config.get(slot);
+    let Some(grid) = config.and_then(|config| config.stated_grid(fans)) else {
+        return Ok(());
     };
     let values: Vec<f32> = tensor.iter::<f32>().collect();
     match grid {
-        Grid::Of(format) => on_grid(&format, &values),
-        Grid::Shifted(format) => on_shifted(&format, &values),
+        StatedGrid::Of(format) => on_grid(&format, &values),
+        StatedGrid::Shifted(format) => on_shifted(&format, &values),
     }
 }
 
@@ -377,6 +351,8 @@ impl ModuleVisitor for Weights<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::LinearConfig;
+    use burn::tensor::Device;
 
     #[test]
     fn values_off_their_grid_are_found() {
@@ -386,6 +362,23 @@ mod tests {
         assert_eq!(off(&[0.25, 0.3]), "0.3 is no value of fixed(4,2)");
         assert_eq!(off(&[2.0]), "2 is no value of fixed(4,2)");
         assert!(off(&[f32::NAN]).starts_with("NaN"));
+    }
+
+    #[test]
+    fn weights_off_the_optimizers_grid_are_named() {
+        let device = Device::flex().autodiff();
+        let mut linear = LinearConfig::new(1, 2).with_bias(false).init(&device);
+        let optimizer = OptimizerConfig::Wage { bits: 4 };
+        let check = IntegerCheck::new(&[], &optimizer).unwrap();
+        let mut with = |weight: [f32; 2]| {
+            let weight = Tensor::<2>::from_floats([weight], &device);
+            linear.weight = Param::from_tensor(weight);
+            let checked = check.weights(7, &linear);
+            checked.map_err(|error| error.to_string())
+        };
+        assert_eq!(with([0.875, -0.125]), Ok(()));
+        let off = "weight: step 7: 0.3 is no value of fixed(4,3,symmetric)";
+        assert_eq!(with([0.875, 0.3]), Err(off.into()));
     }
 
     /// Seven steps of `R / 8`: of 3.5, `R` is 4 and a step a half; 2.0 may be of that or of `R = 2`, but

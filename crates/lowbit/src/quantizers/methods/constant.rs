@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::ops::{ClampedGradient, GradientHook, GradientQuantization, LargestPower, Quantization};
 use crate::quantizers::methods::format::Draws;
-use crate::quantizers::methods::method::{Channels, Method, TensorKind};
+use crate::quantizers::methods::method::{Channels, Fans, Method, StatedGrid, TensorKind};
 use crate::quantizers::methods::progress::progress;
 use crate::quantizers::watch::Switch;
 
@@ -83,16 +83,11 @@ impl ConstantConfig {
         self.ranges[passed]
     }
 
-    /// The results of the largest range.
-    pub(crate) fn widest(&self) -> Format {
-        let range = self.ranges.iter().max().copied().unwrap_or(2);
-        self.format(range).into()
-    }
-
-    fn format(&self, range: u32) -> FixedPoint {
+    /// The results of a range.
+    fn format(&self, range: u32) -> Format {
         let (word, fraction) = (range.trailing_zeros() as u8 + 1, self.bits as i8 - 1);
         let format = FixedPoint::new(word, fraction).and_then(FixedPoint::symmetric);
-        format.expect("a checked configuration has a format")
+        format.expect("a checked configuration has a format").into()
     }
 
     /// What it makes of a gradient, with the random numbers of this call.
@@ -107,7 +102,7 @@ impl ConstantConfig {
                 GradientHook::Shift(LargestPower::Nearest),
                 GradientHook::Scale(scale),
             ],
-            ..GradientQuantization::to(format.into(), rounding)
+            ..GradientQuantization::to(format, rounding)
         }
     }
 }
@@ -141,6 +136,11 @@ impl Method for Constant {
 
     fn check(config: &ConstantConfig, slot: &str) -> Result<(), Error> {
         config.check().map_err(|error| error.within(slot))
+    }
+
+    fn stated_grid(config: &ConstantConfig, _fans: Fans) -> Option<StatedGrid> {
+        let range = config.range(progress());
+        Some(StatedGrid::Of(config.format(range)))
     }
 
     fn init(config: &ConstantConfig, _channels: Option<Channels>, _device: &Device) -> Self {

@@ -18,7 +18,7 @@ use crate::ops::{
     has_all_integers,
 };
 use crate::quantizers::integers::Integers;
-use crate::quantizers::methods::method::{Channels, Method, TensorKind};
+use crate::quantizers::methods::method::{Channels, Fans, Method, StatedGrid, TensorKind};
 use crate::quantizers::number::Number;
 use crate::quantizers::slot::Slot;
 use crate::quantizers::watch::{Switch, is_observing};
@@ -341,6 +341,11 @@ impl Method for FormatQuantizer {
 
     fn has_integers(config: &FormatQuantizerConfig) -> bool {
         config.format.integer_range().is_some()
+    }
+
+    fn stated_grid(config: &FormatQuantizerConfig, _fans: Fans) -> Option<StatedGrid> {
+        config.format.integer_range()?;
+        Some(StatedGrid::Of(config.format.clone()))
     }
 
     fn init(config: &FormatQuantizerConfig, _: Option<Channels>, _: &Device) -> Self {

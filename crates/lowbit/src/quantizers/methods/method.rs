@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use burn::module::ParamId;
 use burn::tensor::{Device, Tensor};
+use lowbit_formats::Format;
 
 use crate::Error;
 use crate::ops::{GradientQuantization, Quantization};
@@ -28,6 +29,12 @@ pub(crate) struct Fans {
 }
 
 impl Fans {
+    /// Those of what is no weight.
+    pub(crate) const NONE: Self = Self {
+        input: 1,
+        output: 1,
+    };
+
     /// Those of a layer with a weight of these dimensions, of which the channels are the results'.
     pub(crate) fn of(dims: &[usize], channels: Option<Channels>) -> Self {
         let axis = channels.map_or(0, |channels| channels.axis);
@@ -38,6 +45,16 @@ impl Fans {
             output: dims[axis] * window,
         }
     }
+}
+
+/// The values that a quantized tensor may have, where the description of its quantizer says them and they
+/// are integers times a power of two.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum StatedGrid {
+    /// Those of a format.
+    Of(Format),
+    /// Those of a format, made for -1 to 1, times a power of two by the tensor's largest magnitude.
+    Shifted(Format),
 }
 
 /// What a quantizer's parameter is.
@@ -251,6 +268,11 @@ pub(crate) trait Method: Sized {
     /// Whether the results are integers times a power of two.
     fn has_integers(_config: &Self::Config) -> bool {
         false
+    }
+
+    /// The grid of its results, as far as training has come, of a weight with these fans.
+    fn stated_grid(_config: &Self::Config, _fans: Fans) -> Option<StatedGrid> {
+        None
     }
 
     /// Builds the quantizer. `channels` is the tensor's channel dimension, where it has one.

@@ -43,8 +43,8 @@ pub use format::{FormatQuantizer, FormatQuantizerConfig, Hook, UNTRAINED_STEP, s
 pub use learned_width::{LearnedWidth, LearnedWidthConfig};
 pub use lsq::{Lsq, LsqConfig};
 pub use lsq_plus::{LsqPlus, LsqPlusConfig};
-pub(crate) use method::Fans;
 pub use method::{Calibration, Channels, Group, Learned, Role};
+pub(crate) use method::{Fans, StatedGrid};
 pub use pact::{Pact, PactConfig};
 pub use progress::set_progress;
 pub use range_linear::{RangeLinear, RangeLinearConfig, Scheme};
@@ -158,6 +158,13 @@ macro_rules! methods {
             pub(crate) fn first_bound(&self, fans: Fans) -> Option<f32> {
                 match self {
                     $(Self::$Plan(config) => <$Module as Method>::first_bound(config, fans),)*
+                }
+            }
+
+            /// The grid of its results, where the description says it.
+            pub(crate) fn stated_grid(&self, fans: Fans) -> Option<StatedGrid> {
+                match self {
+                    $(Self::$Plan(config) => <$Module as Method>::stated_grid(config, fans),)*
                 }
             }
 

@@ -12,7 +12,7 @@ use crate::ops::{
     ClampedGradient, GradientQuantization, GradientRange, LargestPower, Quantization, min_max,
 };
 use crate::quantizers::methods::format::Draws;
-use crate::quantizers::methods::method::{Channels, Method, TensorKind};
+use crate::quantizers::methods::method::{Channels, Fans, Method, StatedGrid, TensorKind};
 use crate::quantizers::watch::Switch;
 
 /// Shift quantization, `R q(x / R)`: a power of two `R` by the largest magnitude of the tensor
@@ -119,6 +119,10 @@ impl Method for Shift {
 
     fn check(config: &ShiftConfig, slot: &str) -> Result<(), Error> {
         config.check(slot)
+    }
+
+    fn stated_grid(config: &ShiftConfig, _fans: Fans) -> Option<StatedGrid> {
+        Some(StatedGrid::Shifted(config.format.clone()))
     }
 
     fn init(config: &ShiftConfig, _channels: Option<Channels>, _device: &Device) -> Self {

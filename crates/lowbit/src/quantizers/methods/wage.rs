@@ -4,11 +4,10 @@ use std::ops::RangeInclusive;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use lowbit_formats::Format;
 use serde::{Deserialize, Serialize};
 
 use crate::ops::Quantization;
-use crate::quantizers::methods::method::{Channels, Fans, Method, TensorKind};
+use crate::quantizers::methods::method::{Channels, Fans, Method, StatedGrid, TensorKind};
 use crate::quantizers::methods::shift::unit_interval;
 use crate::quantizers::watch::Switch;
 
@@ -109,15 +108,6 @@ macro_rules! weights {
             pub switch: Switch,
         }
 
-        impl $Config {
-            /// The values of a weight of these dimensions.
-            pub(crate) fn format(&self, dims: &[usize], channels: Option<Channels>) -> Format {
-                let log2 = self.start(Fans::of(dims, channels)).log2;
-                let format = unit_interval(self.bits).times_power_of_two(log2);
-                format.expect("a weight's scale is near one").into()
-            }
-        }
-
         impl Method for $Module {
             type Config = $Config;
 
@@ -151,6 +141,12 @@ macro_rules! weights {
                     bits: self.config.bits,
                     log2: self.config.start(fans).log2,
                 }
+            }
+
+            fn stated_grid(config: &$Config, fans: Fans) -> Option<StatedGrid> {
+                let log2 = config.start(fans).log2;
+                let format = unit_interval(config.bits).times_power_of_two(log2)?;
+                Some(StatedGrid::Of(format.into()))
             }
 
             fn first_bound(config: &$Config, fans: Fans) -> Option<f32> {
