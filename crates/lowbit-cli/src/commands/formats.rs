@@ -60,7 +60,7 @@ impl Command {
 /// How numbers are rounded.
 #[derive(Args)]
 struct RoundingArguments {
-    /// nearest-even, nearest-away, toward-zero, down, up, to-odd or stochastic, also as
+    /// nearest-even, nearest-away, nearest-up, toward-zero, down, up, to-odd or stochastic, also as
     /// stochastic(bits=8,stream=3): random bits, and which random numbers of the seed's
     #[arg(long, value_name = "MODE", default_value = "nearest-even")]
     rounding: Mode,

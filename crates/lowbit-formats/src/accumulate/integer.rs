@@ -130,7 +130,10 @@ fn round(whole: i128, part: f64, rounding: Rounding, random: u32) -> i128 {
     let up = match (rounding, part.total_cmp(&half)) {
         (Rounding::NearestEven, Ordering::Equal) => floor % 2 != 0,
         (Rounding::NearestAway, Ordering::Equal) => !negative,
-        (Rounding::NearestEven | Rounding::NearestAway, side) => side == Ordering::Greater,
+        (Rounding::NearestUp, Ordering::Equal) => true,
+        (Rounding::NearestEven | Rounding::NearestAway | Rounding::NearestUp, side) => {
+            side == Ordering::Greater
+        }
         (Rounding::TowardZero, _) => negative,
         (Rounding::Down, _) => false,
         (Rounding::Up, _) => true,
@@ -194,12 +197,13 @@ mod tests {
     #[test]
     fn modes_by_hand() {
         let cases = [
-            // k, x, nearest-even, nearest-away, toward zero, down, up, to odd
-            (1, 1.5, [2, 3, 2, 2, 3, 3]),
-            (-1, -1.5, [-2, -3, -2, -3, -2, -3]),
-            (5, -1.5, [4, 4, 3, 3, 4, 3]),
-            (1, -1.25, [0, 0, 0, -1, 0, -1]),
-            (1, 1e-300, [1, 1, 1, 1, 2, 1]),
+            // k, x, nearest-even, nearest-away, nearest-up, toward zero, down, up, to odd
+            (1, 1.5, [2, 3, 3, 2, 2, 3, 3]),
+            (-1, -1.5, [-2, -3, -2, -2, -3, -2, -3]),
+            (5, -1.5, [4, 4, 4, 3, 3, 4, 3]),
+            (1, -2.5, [-2, -2, -1, -1, -2, -1, -1]),
+            (1, -1.25, [0, 0, 0, 0, -1, 0, -1]),
+            (1, 1e-300, [1, 1, 1, 1, 1, 2, 1]),
         ];
         for (k, x, expected) in cases {
             for (mode, expected) in Rounding::DETERMINISTIC.into_iter().zip(expected) {

@@ -21,6 +21,9 @@ pub enum Rounding {
     NearestEven,
     /// To the nearest; a tie goes away from zero (roundTiesToAway).
     NearestAway,
+    /// To the nearest; a tie goes to the upper neighbour: `floor(x + 1/2)` of a whole number of steps, as
+    /// fixed-point hardware rounds that adds a half and shifts.
+    NearestUp,
     /// To the neighbour nearer to zero (roundTowardZero).
     TowardZero,
     /// To the lower neighbour (roundTowardNegative).
@@ -43,9 +46,10 @@ pub enum Rounding {
 }
 
 /// The modes that take no random numbers, by the names that they are printed with.
-const NAMES: [(&str, Rounding); 6] = [
+const NAMES: [(&str, Rounding); 7] = [
     ("nearest-even", Rounding::NearestEven),
     ("nearest-away", Rounding::NearestAway),
+    ("nearest-up", Rounding::NearestUp),
     ("toward-zero", Rounding::TowardZero),
     ("down", Rounding::Down),
     ("up", Rounding::Up),
@@ -63,6 +67,14 @@ impl Rounding {
         }
         modes
     };
+
+    /// Whether every number goes to the nearest, whatever happens to a tie.
+    pub const fn is_nearest(self) -> bool {
+        matches!(
+            self,
+            Self::NearestEven | Self::NearestAway | Self::NearestUp
+        )
+    }
 
     /// Stochastic rounding with 32 random bits.
     pub const fn stochastic(seed: u64, stream: u64) -> Self {
@@ -105,6 +117,7 @@ impl Rounding {
         match self {
             Self::NearestEven => remainder > half || (remainder == half && odd),
             Self::NearestAway => remainder >= half,
+            Self::NearestUp => remainder > half || (remainder == half && !negative),
             Self::TowardZero => false,
             Self::Down => negative && remainder != 0,
             Self::Up => !negative && remainder != 0,
@@ -138,6 +151,7 @@ impl Rounding {
             // Above a half, or at a half and odd.
             Self::NearestEven => fraction > HALF - u32::from(odd),
             Self::NearestAway => fraction >= HALF,
+            Self::NearestUp => fraction > HALF - u32::from(!negative),
             Self::TowardZero => false,
             Self::Down => negative && inexact,
             Self::Up => !negative && inexact,
@@ -159,7 +173,8 @@ impl Rounding {
         match self {
             Self::NearestEven => x.round_ties_even(),
             Self::NearestAway if cut >= 0.5 => away,
-            Self::TowardZero | Self::NearestAway => kept,
+            Self::NearestUp if cut > 0.5 || (cut == 0.5 && x > 0.0) => away,
+            Self::TowardZero | Self::NearestAway | Self::NearestUp => kept,
             Self::Down => x.floor(),
             Self::Up => x.ceil(),
             Self::ToOdd => {
@@ -195,7 +210,7 @@ impl Rounding {
     }
 }
 
-/// `nearest-even`, `nearest-away`, `toward-zero`, `down`, `up`, `to-odd`, or
+/// `nearest-even`, `nearest-away`, `nearest-up`, `toward-zero`, `down`, `up`, `to-odd`, or
 /// `stochastic(seed=..,stream=..,bits=..)`.
 impl fmt::Display for Rounding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -310,15 +325,19 @@ mod tests {
     #[test]
     fn to_integer_by_hand() {
         let cases = [
-            // x, nearest-even, nearest-away, toward zero, down, up, to odd
-            (2.5, [2.0, 3.0, 2.0, 2.0, 3.0, 3.0]),
-            (3.5, [4.0, 4.0, 3.0, 3.0, 4.0, 3.0]),
-            (-2.5, [-2.0, -3.0, -2.0, -3.0, -2.0, -3.0]),
-            (-0.25, [0.0, 0.0, 0.0, -1.0, 0.0, -1.0]),
-            (4.0, [4.0; 6]),
-            (1e-30, [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
-            (8_388_609.0, [8_388_609.0; 6]),
-            (f32::INFINITY, [f32::INFINITY; 6]),
+            // x, nearest-even, nearest-away, nearest-up, toward zero, down, up, to odd
+            (2.5, [2.0, 3.0, 3.0, 2.0, 2.0, 3.0, 3.0]),
+            (3.5, [4.0, 4.0, 4.0, 3.0, 3.0, 4.0, 3.0]),
+            (-2.5, [-2.0, -3.0, -2.0, -2.0, -3.0, -2.0, -3.0]),
+            (-1.5, [-2.0, -2.0, -1.0, -1.0, -2.0, -1.0, -1.0]),
+            (-1.75, [-2.0, -2.0, -2.0, -1.0, -2.0, -1.0, -1.0]),
+            (-0.25, [0.0, 0.0, 0.0, 0.0, -1.0, 0.0, -1.0]),
+            // A half is added without rounding.
+            (0.49999997, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
+            (4.0, [4.0; 7]),
+            (1e-30, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
+            (8_388_609.0, [8_388_609.0; 7]),
+            (f32::INFINITY, [f32::INFINITY; 7]),
         ];
         for (x, expected) in cases {
             for (mode, expected) in modes().zip(expected) {

@@ -110,6 +110,7 @@ impl IntegerGrid {
             inverse: power_of_two(-self.exponent),
             least: if self.signed { -magnitudes } else { 0.0 },
             greatest: magnitudes - 1.0,
+            tie: f32::NAN,
         }
     }
 }
@@ -125,9 +126,29 @@ pub struct IntegerRounding {
     pub least: f32,
     /// The greatest integer.
     pub greatest: f32,
+    /// What lies between a number and the even integer below it where that is taken for the next:
+    /// one half where ties go up, and NaN, which nothing is, where they stay.
+    tie: f32,
 }
 
 impl IntegerRounding {
+    /// The same with ties to the upper integer, as hardware rounds that adds a half and shifts.
+    pub fn with_ties_up(self) -> Self {
+        Self { tie: 0.5, ..self }
+    }
+
+    /// A number of steps as a whole number, not yet clipped.
+    #[inline(always)]
+    pub fn nearest(self, scaled: f32) -> f32 {
+        let even = scaled.round_ties_even();
+        // The difference is exact.
+        if scaled - even == self.tie {
+            even + 1.0
+        } else {
+            even
+        }
+    }
+
     /// Of a grid whose step is not a number: everything becomes NaN.
     pub fn not_a_number() -> Self {
         Self {
@@ -135,14 +156,15 @@ impl IntegerRounding {
             inverse: f32::NAN,
             least: 0.0,
             greatest: 0.0,
+            tie: f32::NAN,
         }
     }
 
-    /// `clip(round(x / step), least, greatest) step`, ties to the even integer. NaN stays NaN, and a
+    /// `clip(round(x / step), least, greatest) step`, ties to the even integer or up. NaN stays NaN, and a
     /// negative number that becomes zero becomes minus zero.
     #[inline(always)]
     pub fn round(self, x: f32) -> f32 {
-        let k = (x * self.inverse).round_ties_even();
+        let k = self.nearest(x * self.inverse);
         let k = if k < self.least { self.least } else { k };
         let k = if k > self.greatest { self.greatest } else { k };
         k * self.step
@@ -248,6 +270,9 @@ mod tests {
                         if let Some(fixed) = fixed {
                             let z = fixed.grid().round(x, Rounding::NearestEven, 0);
                             // The format has no minus zero.
+                            assert_eq!((y + 0.0).to_bits(), z.to_bits(), "{grid:?} {x}");
+                            let y = grid.rounding().with_ties_up().round(x);
+                            let z = fixed.grid().round(x, Rounding::NearestUp, 0);
                             assert_eq!((y + 0.0).to_bits(), z.to_bits(), "{grid:?} {x}");
                         }
                     }

@@ -148,10 +148,7 @@ fn levels(width: u8, fraction: u8) -> Levels {
             } else {
                 first
             };
-            Boundary {
-                even: first,
-                away: first,
-            }
+            Boundary::same(first)
         })
         .collect();
     let mut boundaries: Vec<Boundary> = upward.iter().rev().map(Boundary::mirrored).collect();

@@ -249,7 +249,8 @@ macro_rules! with_mode {
                         Some(2) => $plain($($argument,)* in_mode::<_, 2>($grid)),
                         Some(3) => $plain($($argument,)* in_mode::<_, 3>($grid)),
                         Some(4) => $plain($($argument,)* in_mode::<_, 4>($grid)),
-                        _ => $plain($($argument,)* in_mode::<_, 5>($grid)),
+                        Some(5) => $plain($($argument,)* in_mode::<_, 5>($grid)),
+                        _ => $plain($($argument,)* in_mode::<_, 6>($grid)),
                     }
                 } else {
                     $plain($($argument,)* in_other_mode($grid, mode))

@@ -626,9 +626,13 @@ mod tests {
                 (-INF, minus_infinite),
             ];
             for (x, expected) in columns {
-                for (mode, expected) in Rounding::DETERMINISTIC.into_iter().zip(expected) {
+                let mut modes = Rounding::DETERMINISTIC.to_vec();
+                // The report has no such mode; far from a tie it is any other to nearest.
+                modes.retain(|mode| *mode != Rounding::NearestUp);
+                for (mode, expected) in modes.into_iter().zip(expected) {
                     row_of(&format, x, mode, expected);
                 }
+                row_of(&format, x, Rounding::NearestUp, expected[0]);
             }
         }
     }

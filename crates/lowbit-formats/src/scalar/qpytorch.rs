@@ -345,7 +345,7 @@ impl Grid for QPyTorchGrid {
     #[inline(always)]
     fn round(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
         match rounding {
-            Rounding::NearestEven | Rounding::NearestAway => self.nearest(x),
+            mode if mode.is_nearest() => self.nearest(x),
             Rounding::Stochastic { bits, .. } if self.original => {
                 self.original_stochastic(x, bits, random)
             }

@@ -170,7 +170,7 @@ pub(crate) fn round<F: ScalarFormat + ?Sized>(
         return single(away);
     }
     match rounding {
-        Rounding::NearestEven | Rounding::NearestAway => nearest(format, x, (lo, hi), rounding),
+        mode if mode.is_nearest() => nearest(format, x, (lo, hi), mode),
         Rounding::Stochastic { bits, .. } => {
             let lower = format.round_single(lo, Rounding::Down, 0);
             let upper = format.round_single(hi, Rounding::Up, 0);
@@ -239,6 +239,7 @@ fn nearest<F: ScalarFormat + ?Sized>(
         Ordering::Equal => {
             let up = match rounding {
                 Rounding::NearestAway => !negative,
+                Rounding::NearestUp => true,
                 _ => is_odd(format, lower, upper),
             };
             if up { upper } else { lower }
@@ -309,9 +310,12 @@ fn beyond_singles<F: ScalarFormat + ?Sized>(
         return format.round_single(last, rounding, random);
     }
     let away = match rounding {
-        Rounding::NearestEven | Rounding::NearestAway => {
-            // The last f32 is odd, so that a tie goes on.
-            x.abs().compare_middle(f32::MAX.into(), past) != Ordering::Less
+        Rounding::NearestEven | Rounding::NearestAway | Rounding::NearestUp => {
+            match x.abs().compare_middle(f32::MAX.into(), past) {
+                // The last f32 is odd, so that a tie goes on.
+                Ordering::Equal => !(negative && rounding == Rounding::NearestUp),
+                side => side == Ordering::Greater,
+            }
         }
         Rounding::Down => negative,
         Rounding::Up => !negative,

@@ -126,6 +126,7 @@ fn whole(k: i128, shift: u32, rounding: Rounding) -> i128 {
     let up = match rounding {
         Rounding::NearestEven => twice > one || (twice == one && floor & 1 == 1),
         Rounding::NearestAway => twice > one || (twice == one && floor >= 0),
+        Rounding::NearestUp => twice >= one,
         Rounding::TowardZero => floor < 0,
         Rounding::Down => false,
         Rounding::Up => true,

@@ -12,7 +12,7 @@ use crate::posit_scale::longer;
 /// Fewer where nothing is optimized.
 const CASES: u32 = if cfg!(debug_assertions) { 500 } else { 4_000 };
 
-const DETERMINISTIC: [Rounding; 6] = Rounding::DETERMINISTIC;
+const DETERMINISTIC: [Rounding; 7] = Rounding::DETERMINISTIC;
 
 /// Texts over the whole range of every parameter, valid or not; only the valid are taken.
 fn format() -> impl Strategy<Value = Format> {
@@ -388,12 +388,16 @@ proptest! {
 
     #[test]
     fn nearest_modes_take_the_nearer_neighbour(format in format(), x in number()) {
-        let [down, up, even, away] = [Rounding::Down, Rounding::Up, Rounding::NearestEven, Rounding::NearestAway]
+        let [down, up, even, away, upper] = [Rounding::Down, Rounding::Up, Rounding::NearestEven, Rounding::NearestAway, Rounding::NearestUp]
             .map(|mode| format.round(x, mode, 0));
         if !wraps(&format) && within(&format, x) && !down.is_nan() && !up.is_nan() {
             prop_assert!((even == down || even == up) && (away == down || away == up), "{} {} {} {}", down, up, even, away);
+            prop_assert!(upper == even || upper == up, "{} {}", down, up);
             if let Some(nearest) = nearer(&format, x, down, up) {
-                prop_assert_eq!((even, away), (nearest, nearest), "{} {}", down, up);
+                prop_assert_eq!((even, away, upper), (nearest, nearest, nearest), "{} {}", down, up);
+            }
+            if x > 0.0 && down.abs() != up.abs() {
+                prop_assert_eq!(upper, away);
             }
         }
     }
@@ -405,8 +409,11 @@ proptest! {
         let (mirrored, directed) = match rounding {
             Rounding::Down => (Rounding::Up, true),
             Rounding::Up => (Rounding::Down, true),
+            // Ties go down on the other side, which no mode does.
+            Rounding::NearestUp => (Rounding::NearestAway, false),
             other => (other, false),
         };
+        let rounding = if rounding == Rounding::NearestUp { mirrored } else { rounding };
         let indexed = matches!(&format, Format::Codebook(table) if !table.has_sign());
         let (positive, negative) = (format.round(x, rounding, random), format.round(-x, mirrored, random));
         let facts = format.facts();

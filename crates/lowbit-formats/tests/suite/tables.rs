@@ -148,10 +148,19 @@ fn nearest_is_nearest() {
                 .iter()
                 .map(|&v| distance(v))
                 .fold(f64::INFINITY, f64::min);
-            for mode in [Rounding::NearestEven, Rounding::NearestAway] {
+            for mode in [
+                Rounding::NearestEven,
+                Rounding::NearestAway,
+                Rounding::NearestUp,
+            ] {
                 let y = format.round(x, mode, 0);
                 assert_eq!(distance(y), smallest, "{text} {mode:?} {x:e} to {y:e}");
             }
+            let nearest = |v: &&f32| distance(**v) == smallest;
+            let upper = values.iter().rev().find(nearest).copied();
+            let y = format.round(x, Rounding::NearestUp, 0);
+            let within = x >= values[0] && x <= values[values.len() - 1];
+            assert!(!within || Some(y) == upper, "{text} {x:e} to {y:e}");
         }
     }
 }

@@ -168,10 +168,10 @@ impl TqtPlan {
         per_channel: bool,
     ) -> Option<QuantizerConfig> {
         let config = TrainedThresholdConfig {
-            bits,
             per_channel,
             init,
             retrain: self.retrain,
+            ..TrainedThresholdConfig::new(bits)
         };
         (bits < FLOAT_BITS).then_some(QuantizerConfig::Tqt(config))
     }

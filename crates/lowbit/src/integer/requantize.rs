@@ -50,8 +50,9 @@ impl Lowering<'_> {
             return Err(no_grid(&value, "is not rounded to all integers of a grid"));
         };
         let rounding = of_integers(rounding).ok_or_else(|| {
-            let text =
-                format!("is rounded {rounding}, expected nearest-even, nearest-away or down");
+            let text = format!(
+                "is rounded {rounding}, expected nearest-even, nearest-away, nearest-up or down"
+            );
             no_grid(&value, &text)
         })?;
         let numbers = numbers(&grid).map_err(|reason| no_grid(&value, &reason))?;
@@ -319,6 +320,7 @@ fn of_integers(rounding: formats::Rounding) -> Option<Rounding> {
     match rounding {
         formats::Rounding::NearestEven => Some(Rounding::HalfEven),
         formats::Rounding::NearestAway => Some(Rounding::HalfAway),
+        formats::Rounding::NearestUp => Some(Rounding::HalfUp),
         formats::Rounding::Down => Some(Rounding::Floor),
         _ => None,
     }
@@ -328,6 +330,7 @@ fn of_integers(rounding: formats::Rounding) -> Option<Rounding> {
 fn rounded(x: f64, grid: &ValueGrid) -> f64 {
     match grid.rounding {
         Some(formats::Rounding::NearestAway) => x.round(),
+        Some(formats::Rounding::NearestUp) => (x + 0.5).floor(),
         Some(formats::Rounding::Down) => x.floor(),
         _ => x.round_ties_even(),
     }

@@ -183,7 +183,8 @@ fn evaluate(config: &CurveConfig, x: &[f64]) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     // A threshold for each number, so that the gradients are not summed.
     let log2_t = Tensor::<1>::full([count], config.threshold.log2(), &device).require_grad();
     let signed = Tensor::<1>::full([1], if config.signed { 1.0 } else { 0.0 }, &device);
-    let q = trained_threshold(x.clone(), log2_t.clone(), signed, config.bits, 0);
+    let even = lowbit_formats::Rounding::NearestEven;
+    let q = trained_threshold(x.clone(), log2_t.clone(), signed, (config.bits, even), 0);
     let grads = q.clone().sum().backward();
     let values = |t: Tensor<1>| t.into_data().iter::<f64>().collect::<Vec<_>>();
     let gradient = |t: &Tensor<1>| t.grad(&grads).map(values).unwrap_or_default();

@@ -13,7 +13,7 @@ use lowbit::integer::{IntegerNetwork, lower};
 use lowbit::models::{Architecture, Classifier, Network};
 use lowbit::nn;
 use lowbit_int::proof::{Exactness, Proof};
-use lowbit_int::{Graph, Operator, Rounding};
+use lowbit_int::{Graph, Operator, Rounding, Target, for_target};
 
 use crate::numbers::numbers;
 
@@ -352,8 +352,8 @@ fn other_roundings_have_the_simulations_bits() {
             )
         };
         let text = [
-            slot("input", "fixed(6,3)", rounding),
-            slot("weight", "fixed(6,4)", "nearest-even"),
+            slot("input", "fixed(8,3)", rounding),
+            slot("weight", "fixed(8,4)", "nearest-even"),
             slot("bias", "fixed(12,7)", "nearest-even"),
             slot("output", "fixed(8,4)", rounding),
         ];
@@ -379,6 +379,7 @@ fn other_roundings_have_the_simulations_bits() {
     for (rounding, expected) in [
         ("nearest-even", Rounding::HalfEven),
         ("nearest-away", Rounding::HalfAway),
+        ("nearest-up", Rounding::HalfUp),
         ("down", Rounding::Floor),
     ] {
         let (comparison, integers) = of(rounding).unwrap_or_else(|e| panic!("{rounding}: {e}"));
@@ -392,6 +393,21 @@ fn other_roundings_have_the_simulations_bits() {
         let roundings: Vec<Rounding> = roundings.collect();
         assert!(roundings.len() >= 2, "{rounding}");
         assert!(roundings.iter().all(|&r| r == expected), "{rounding}");
+        // Of chips that round once, the one that rounds so computes the same integers.
+        let first = |model: &Scaled, x: Tensor<2>| model.first.forward(x);
+        let layer = lower(&model(rounding), &x, first).unwrap();
+        for (target, of_target) in [
+            (Target::Esp32P4, Rounding::HalfEven),
+            (Target::Esp32S3, Rounding::HalfUp),
+            (Target::CmsisNnSingle, Rounding::HalfUp),
+        ] {
+            let (_, changed) = for_target(layer.graph(), target).unwrap();
+            assert_eq!(
+                changed.is_empty(),
+                expected == of_target,
+                "{rounding} {target}"
+            );
+        }
         // A file says how its inputs are rounded; every other sixteenth is a tie of steps of 2^-3.
         let file = Graph::from_json(&integers.graph().to_json()).unwrap();
         let read = IntegerNetwork::from_graph(file).unwrap();
@@ -401,7 +417,8 @@ fn other_roundings_have_the_simulations_bits() {
         assert_eq!(read, integers.integers(x).unwrap(), "{rounding}");
     }
     let told = of("toward-zero").map(|_| ()).unwrap_err().to_string();
-    let expected = "is rounded toward-zero, expected nearest-even, nearest-away or down";
+    let expected =
+        "is rounded toward-zero, expected nearest-even, nearest-away, nearest-up or down";
     assert!(told.ends_with(expected), "{told}");
 }
 
@@ -495,7 +512,7 @@ fn what_is_on_no_grid_is_named() {
                 "[first]\n{weight}input = {{ method = \"format\", format = \"unit(4)\", \
                  rounding = \"toward-zero\" }}"
             ),
-            "conv1.input: is rounded toward-zero, expected nearest-even, nearest-away or down",
+            "conv1.input: is rounded toward-zero, expected nearest-even, nearest-away, nearest-up or down",
         ),
         (
             format!("[first]\n{weight}{input}[default]\n{weight}{input}"),

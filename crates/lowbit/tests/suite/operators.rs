@@ -272,6 +272,7 @@ fn threshold(log2_threshold: Tensor<1>, bits: u32) -> Quantization {
         log2_threshold,
         signed: Tensor::ones([1], &Device::flex().autodiff()),
         bits,
+        ties: Rounding::NearestEven,
         axis: 0,
     }
 }

@@ -259,6 +259,7 @@ fn run<S: Shared>(
             #[inline(always)]
             move |x, scale, _| match rounding {
                 Rounding::NearestAway => format.round(x, scale, Rounding::NearestAway, 0),
+                Rounding::NearestUp => format.round(x, scale, Rounding::NearestUp, 0),
                 Rounding::TowardZero => format.round(x, scale, Rounding::TowardZero, 0),
                 Rounding::Down => format.round(x, scale, Rounding::Down, 0),
                 Rounding::Up => format.round(x, scale, Rounding::Up, 0),

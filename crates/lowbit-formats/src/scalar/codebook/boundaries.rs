@@ -106,30 +106,37 @@ impl Parts<'_> {
 }
 
 impl Boundary {
-    fn same(first: f32) -> Self {
+    /// One where no number is as near to both.
+    pub(crate) fn same(first: f32) -> Self {
         Self {
             even: first,
             away: first,
+            up: first,
+            down: first,
+        }
+    }
+
+    /// A tie of magnitudes goes to the lower one, or away from zero.
+    fn of_magnitudes(lower: f32, away: f32) -> Self {
+        Self {
+            even: lower,
+            away,
+            up: away,
+            down: lower,
         }
     }
 
     /// The lower value up to and at `threshold`, from zero on; ties away from zero, the upper one
     /// there, but for zero itself.
     fn above(threshold: f32) -> Self {
-        Self {
-            even: threshold.next_up(),
-            away: threshold.max(f32::from_bits(1)),
-        }
+        Self::of_magnitudes(threshold.next_up(), threshold.max(f32::from_bits(1)))
     }
 
     /// The geometric mean of two positive numbers, rounded to nearest.
     fn geometric_mean(lower: f32, upper: f32) -> Self {
         let mean = (f64::from(lower) * f64::from(upper)).sqrt() as f32;
         // Between neighbours of `f32` rounding may reach one of them, which stays what it is.
-        Self {
-            even: mean.next_up().min(upper),
-            away: mean.max(lower.next_up()),
-        }
+        Self::of_magnitudes(mean.next_up().min(upper), mean.max(lower.next_up()))
     }
 
     /// The boundary of the same numbers with the other sign.
@@ -137,6 +144,8 @@ impl Boundary {
         Self {
             even: (-self.even).next_up(),
             away: (-self.away).next_up(),
+            up: (-self.down).next_up(),
+            down: (-self.up).next_up(),
         }
     }
 }

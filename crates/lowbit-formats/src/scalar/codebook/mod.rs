@@ -50,8 +50,8 @@ pub enum Decision {
 ///
 /// # Rounding
 ///
-/// `NearestEven` and `NearestAway` follow the [`Decision`]; a number as near to both neighbours
-/// goes to the even code, or away from zero. In a table with a sign and without zero, the nearest
+/// The nearest modes follow the [`Decision`]; a number as near to both neighbours goes to the even
+/// code, away from zero, or to the upper one. In a table with a sign and without zero, the nearest
 /// modes of [`Decision::Nearest`] give zero for zero only, as QPyTorch does: other numbers keep
 /// at least the smallest magnitude. `TowardZero` (the neighbour of the smaller magnitude, the
 /// upper one of two that are as far from zero), `Down`, `Up`, `ToOdd` (the neighbour with the odd
@@ -363,6 +363,7 @@ impl ScalarFormat for Codebook {
         // A threshold is an f32, and so its neighbour, at which the other value begins.
         let at_threshold = match rounding {
             Rounding::NearestAway => away.reverse(),
+            Rounding::NearestUp => Ordering::Less,
             _ => away,
         };
         match &self.decision {

@@ -321,6 +321,7 @@ impl NarrowFloatGrid {
         let away = match rounding {
             Rounding::NearestEven => return nearest,
             Rounding::NearestAway => cut + cut >= step,
+            Rounding::NearestUp => cut + cut > step || (!negative && cut + cut == step),
             Rounding::TowardZero => return lower,
             Rounding::Down => negative && cut > 0.0,
             Rounding::Up => !negative && cut > 0.0,

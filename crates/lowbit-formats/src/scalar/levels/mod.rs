@@ -34,6 +34,8 @@ pub(crate) struct Levels {
     nearest_even: Search,
     /// Finds the nearest value, ties away from zero.
     nearest_away: Search,
+    /// Finds the nearest value, ties to the upper one.
+    nearest_up: Search,
     /// The nearest and the stochastic modes by comparing with each value, where those are few.
     few: Option<FewTables>,
     /// The same by one comparison, where that is enough.
@@ -48,6 +50,8 @@ pub(crate) struct Levels {
 pub(crate) struct Boundary {
     pub(crate) even: f32,
     pub(crate) away: f32,
+    pub(crate) up: f32,
+    pub(crate) down: f32,
 }
 
 impl Boundary {
@@ -56,6 +60,8 @@ impl Boundary {
         Self {
             even: first_above(lower, upper, upper_is_even),
             away: first_above(lower, upper, upper.abs() >= lower.abs()),
+            up: first_above(lower, upper, true),
+            down: first_above(lower, upper, false),
         }
     }
 }
@@ -89,6 +95,7 @@ impl Levels {
         let values: Vec<f32> = entries.iter().map(|entry| entry.0).collect();
         let even: Vec<f32> = boundaries.iter().map(|b| b.even).collect();
         let away: Vec<f32> = boundaries.iter().map(|b| b.away).collect();
+        let up = boundaries.iter().map(|b| b.up).collect();
         let few = FewTables::new(&even, &away, &values);
         let steps = match few {
             Some(_) => None,
@@ -110,6 +117,7 @@ impl Levels {
             floor: Search::new(values[1..].to_vec()),
             nearest_even: Search::new(even),
             nearest_away: Search::new(away),
+            nearest_up: Search::new(up),
             codes: entries.iter().map(|entry| entry.1).collect(),
             values,
             few,
@@ -147,6 +155,7 @@ impl Levels {
         match rounding {
             Rounding::NearestEven => return self.nearest_even.find(x),
             Rounding::NearestAway => return self.nearest_away.find(x),
+            Rounding::NearestUp => return self.nearest_up.find(x),
             _ => {}
         }
         let index = self.floor.find(x);
@@ -314,14 +323,14 @@ mod tests {
     fn every_mode_by_hand() {
         let levels = halfway(&[(0.0, 0), (1.0, 1), (3.0, 2)]);
         let cases = [
-            // x, nearest-even, nearest-away, toward zero, down, up, to odd
-            (0.5, [0.0, 1.0, 0.0, 0.0, 1.0, 1.0]),
-            (2.0, [3.0, 3.0, 1.0, 1.0, 3.0, 1.0]),
-            (1.0, [1.0; 6]),
-            (9.0, [3.0; 6]),
-            (-1.0, [0.0; 6]),
-            (-0.0, [0.0; 6]),
-            (f32::INFINITY, [3.0; 6]),
+            // x, nearest-even, nearest-away, nearest-up, toward zero, down, up, to odd
+            (0.5, [0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]),
+            (2.0, [3.0, 3.0, 3.0, 1.0, 1.0, 3.0, 1.0]),
+            (1.0, [1.0; 7]),
+            (9.0, [3.0; 7]),
+            (-1.0, [0.0; 7]),
+            (-0.0, [0.0; 7]),
+            (f32::INFINITY, [3.0; 7]),
         ];
         let modes = Rounding::DETERMINISTIC;
         for (x, expected) in cases {

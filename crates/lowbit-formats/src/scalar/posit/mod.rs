@@ -51,7 +51,7 @@ const FRACTION: u32 = 23;
 ///   exponent bits are cut this is nearest on the logarithm's scale, not on the value's. Nothing
 ///   but zero becomes zero, and nothing becomes NaR: numbers beyond the largest or smallest
 ///   magnitude go to that magnitude.
-/// - `NearestAway` is the same, with ties away from zero.
+/// - `NearestAway` and `NearestUp` are the same, with ties away from zero, and up.
 /// - `TowardZero`, `Down` and `Up` go to the neighbour on that side, and `ToOdd` to the neighbour
 ///   with an odd code; zero is the lower neighbour of the smallest magnitude. Beyond the largest
 ///   magnitude there is no neighbour but that magnitude.

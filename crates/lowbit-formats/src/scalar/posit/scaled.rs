@@ -78,8 +78,9 @@ impl ScaledPosit {
 
     /// Cut to nearest; nothing but zero becomes zero.
     #[inline(always)]
-    fn nearest(&self, exact: u32, mode: Rounding) -> u32 {
-        self.cut(exact, mode).max(self.smallest).min(self.largest)
+    fn nearest(&self, exact: u32, negative: bool, mode: Rounding) -> u32 {
+        let word = self.posit.cut_word(exact, negative, mode, 0);
+        word.max(self.smallest).min(self.largest)
     }
 
     /// The word after that of a value.
@@ -92,10 +93,12 @@ impl ScaledPosit {
     pub(crate) fn word(&self, x: f32, rounding: Rounding, random: u32) -> u32 {
         let (magnitude, negative) = (x.abs(), x.to_bits() & SIGN != 0);
         let exact = self.exact_word(magnitude.into());
-        let near = self.nearest(exact, Rounding::NearestEven);
+        let near = self.nearest(exact, negative, Rounding::NearestEven);
         let directed = match rounding {
             Rounding::NearestEven => return near,
-            Rounding::NearestAway => return self.nearest(exact, rounding),
+            Rounding::NearestAway | Rounding::NearestUp => {
+                return self.nearest(exact, negative, rounding);
+            }
             Rounding::Stochastic { bits, .. } => {
                 let lower = self.cut(exact, Rounding::TowardZero).min(self.largest);
                 let upper = self.cut(exact, Rounding::Up).min(self.largest);

@@ -154,6 +154,8 @@ impl Posit {
                 word.wrapping_add((mask >> 1) + odd) & !mask
             }
             Rounding::NearestAway => word.wrapping_add(mask.wrapping_add(1) >> 1) & !mask,
+            Rounding::NearestUp if negative => word.wrapping_add(mask >> 1) & !mask,
+            Rounding::NearestUp => word.wrapping_add(mask.wrapping_add(1) >> 1) & !mask,
             Rounding::TowardZero => lower_or_zero,
             Rounding::Down if negative => upper,
             Rounding::Down => lower_or_zero,
@@ -210,8 +212,7 @@ impl Posit {
         random: u32,
     ) -> u32 {
         let word = self.rounded_word::<BEYOND>(x, rounding, random);
-        let nearest = matches!(rounding, Rounding::NearestEven | Rounding::NearestAway);
-        if BEYOND && nearest {
+        if BEYOND && rounding.is_nearest() {
             word.max(self.rounded_word::<true>(f32::from_bits(1), Rounding::Up, 0))
         } else {
             word

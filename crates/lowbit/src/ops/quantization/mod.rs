@@ -103,6 +103,8 @@ pub enum Quantization {
         signed: Tensor<1>,
         /// Bits of the integers, sign included.
         bits: u32,
+        /// To nearest, ties to even or up.
+        ties: Rounding,
         /// The dimension with one threshold per index, where there are several.
         axis: usize,
     },
@@ -240,6 +242,7 @@ impl Quantization {
                 log2_threshold,
                 signed,
                 bits,
+                ties,
                 axis,
             } => {
                 let least = step.log2_plus(bits, &signed.device()) - signed.clone();
@@ -249,6 +252,7 @@ impl Quantization {
                     log2_threshold: log2_threshold.max_pair(least.expand(channels)),
                     signed,
                     bits,
+                    ties,
                     axis,
                 }
             }
@@ -276,9 +280,10 @@ impl Quantization {
                 log2_threshold,
                 signed,
                 bits,
+                ties,
                 axis,
             } => {
-                let method = TrainedThreshold { bits };
+                let method = TrainedThreshold { bits, ties };
                 let quantize = OperandQuantization::TrainedThreshold(Quantize { method, axis });
                 (quantize, vec![log2_threshold, signed])
             }

@@ -1,7 +1,7 @@
 //! The step of a sum over integers, and sums in a register of a given width.
 
 use burn::tensor::{Device, Tensor};
-use lowbit_formats::bits_of;
+use lowbit_formats::{Rounding, bits_of};
 
 use crate::ops::quantization::Quantization;
 use crate::ops::quantization::pointwise::{Pointwise, Quantize};
@@ -118,7 +118,10 @@ impl Saturation {
         let device = sum.device();
         // Sums are on the grid already, so that rounding to it only limits them.
         let log2_threshold = self.step.log2_plus(self.bits - 1, &device);
-        let method = TrainedThreshold { bits: self.bits };
+        let method = TrainedThreshold {
+            bits: self.bits,
+            ties: Rounding::NearestEven,
+        };
         let signed = Tensor::ones([1], &device);
         Quantize { method, axis }.unchecked(sum, vec![log2_threshold, signed])
     }
@@ -127,7 +130,6 @@ impl Saturation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lowbit_formats::Rounding;
 
     use crate::ops::quantization::format::ClampedGradient;
 

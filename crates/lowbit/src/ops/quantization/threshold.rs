@@ -6,7 +6,7 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Tensor, TensorData};
-use lowbit_formats::{IntegerGrid, IntegerRange, IntegerRounding};
+use lowbit_formats::{self as formats, IntegerGrid, IntegerRange, IntegerRounding};
 
 use crate::ops::quantization::grid::ValueGrid;
 use crate::ops::quantization::pointwise::{Method, Pointwise, Quantize, Rounding, Steps};
@@ -22,7 +22,7 @@ const EXPONENTS: (f32, f32) = {
 /// With `b` bits, `s = 2^(ceil(log2_t) - (b - 1))`, `n = -2^(b-1)`, `p = 2^(b-1) - 1` where
 /// `signed` is 1, and `s = 2^(ceil(log2_t) - b)`, `n = 0`, `p = 2^b - 1` where it is 0:
 ///
-/// - forward (equation 4): `q = clip(round(x / s), n, p) * s`, ties to even;
+/// - forward (equation 4): `q = clip(round(x / s), n, p) * s`, ties to even, or up where `ties` says so;
 /// - gradient to the threshold (equation 7), summed to its shape:
 ///   `dq/d(log2_t) = s ln 2 * (round(x/s) - x/s)` where `n <= round(x/s) <= p`, `s ln 2 * n` below,
 ///   `s ln 2 * p` above;
@@ -36,15 +36,16 @@ const EXPONENTS: (f32, f32) = {
 /// - `signed`: `[1]`, 1.0 or 0.0.
 ///
 /// # Panics
-/// If `log2_t` has neither length, or `bits` is not from 2 to 24.
+/// If `log2_t` has neither length, `bits` is not from 2 to 24, or `ties` is neither
+/// [`NearestEven`](formats::Rounding::NearestEven) nor [`NearestUp`](formats::Rounding::NearestUp).
 pub fn trained_threshold<const D: usize>(
     x: Tensor<D>,
     log2_t: Tensor<1>,
     signed: Tensor<1>,
-    bits: u32,
+    (bits, ties): (u32, formats::Rounding),
     axis: usize,
 ) -> Tensor<D> {
-    let method = TrainedThreshold { bits };
+    let method = TrainedThreshold { bits, ties };
     Quantize { method, axis }.apply(x, vec![log2_t, signed])
 }
 
@@ -52,6 +53,32 @@ pub fn trained_threshold<const D: usize>(
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TrainedThreshold {
     pub(crate) bits: u32,
+    /// To nearest, ties to even or up.
+    pub(crate) ties: formats::Rounding,
+}
+
+impl TrainedThreshold {
+    fn rounding(&self, parameters: &[f32]) -> Option<IntegerRounding> {
+        let signed = parameters[1] != 0.0;
+        let grid = IntegerGrid::from_log2_threshold(parameters[0], self.bits, signed)?;
+        Some(match self.ties {
+            formats::Rounding::NearestUp => grid.rounding().with_ties_up(),
+            _ => grid.rounding(),
+        })
+    }
+
+    /// Numbers of steps as whole numbers.
+    fn nearest<B: Backend>(&self, scaled: FloatTensor<B>) -> FloatTensor<B> {
+        let even = B::float_round(scaled.clone());
+        if self.ties != formats::Rounding::NearestUp {
+            return even;
+        }
+        let bools = get_or_init_device_settings::<B>(&even.device()).bool_dtype;
+        let above = B::float_sub(scaled, even.clone());
+        let tie = B::float_equal_elem(above, 0.5f32.into(), bools);
+        let next = B::float_add_scalar(even.clone(), 1.0f32.into());
+        B::float_mask_where(even, tie, next)
+    }
 }
 
 impl Method<1> for TrainedThreshold {
@@ -60,8 +87,13 @@ impl Method<1> for TrainedThreshold {
     type Rounding = ToGrid;
 
     fn check(&self, dims: &[usize], parameters: &[Tensor<1>], axis: usize) {
-        let Self { bits } = self;
+        let Self { bits, ties } = self;
         assert!((2..=24).contains(bits), "bits is {bits}, expected 2 to 24");
+        let known = [formats::Rounding::NearestEven, formats::Rounding::NearestUp];
+        assert!(
+            known.contains(ties),
+            "ties is {ties}, expected nearest-even or nearest-up"
+        );
         let [channels] = parameters[0].dims();
         assert!(
             channels == 1 || channels == dims[axis],
@@ -89,13 +121,15 @@ impl Method<1> for TrainedThreshold {
         let signed = parameters[1] != 0.0;
         let grid = IntegerGrid::from_log2_threshold(parameters[0], self.bits, signed)?;
         let IntegerRange { min, max, .. } = grid.range();
-        Some(ValueGrid::new(grid.step().into(), [min as i64, max as i64]))
+        Some(ValueGrid {
+            rounding: Some(self.ties),
+            ..ValueGrid::new(grid.step().into(), [min as i64, max as i64])
+        })
     }
 
     fn prepare(&self, parameters: &[f32]) -> ToGrid {
-        let signed = parameters[1] != 0.0;
-        let grid = IntegerGrid::from_log2_threshold(parameters[0], self.bits, signed);
-        ToGrid(grid.map_or_else(IntegerRounding::not_a_number, |grid| grid.rounding()))
+        let rounding = self.rounding(parameters);
+        ToGrid(rounding.unwrap_or_else(IntegerRounding::not_a_number))
     }
 
     fn round<B: Backend>(
@@ -106,7 +140,7 @@ impl Method<1> for TrainedThreshold {
     ) -> FloatTensor<B> {
         let bools = get_or_init_device_settings::<B>(&x.device()).bool_dtype;
         let grid = TensorGrid::<B>::new(&x.shape(), parameters, self.bits, axis);
-        let r = B::float_round(B::float_mul(x, grid.inverse));
+        let r = self.nearest::<B>(B::float_mul(x, grid.inverse));
         let low = B::float_lower(r.clone(), grid.n.clone(), bools);
         let high = B::float_greater(r.clone(), grid.p.clone(), bools);
         let r = B::float_mask_where(r, low, grid.n);
@@ -126,7 +160,7 @@ impl Method<1> for TrainedThreshold {
         let shape = x.shape();
         let grid = TensorGrid::<B>::new(&shape, parameters, self.bits, axis);
         let scaled = B::float_mul(x, grid.inverse);
-        let r = B::float_round(scaled.clone());
+        let r = self.nearest::<B>(scaled.clone());
         let low = B::float_lower(r.clone(), grid.n.clone(), bools);
         let high = B::float_greater(r.clone(), grid.p.clone(), bools);
         let slope = B::float_sub(r, scaled);
@@ -161,7 +195,7 @@ impl Rounding<1> for ToGrid {
     fn gradients(self, x: f32, grad: f32) -> (f32, [f32; 1]) {
         let grid = self.0;
         let scaled = x * grid.inverse;
-        let r = scaled.round_ties_even();
+        let r = grid.nearest(scaled);
         let within = r >= grid.least && r <= grid.greatest;
         let slope = if within {
             r - scaled
@@ -247,7 +281,18 @@ mod tests {
         t.into_data().iter::<f32>().collect()
     }
 
+    const EVEN: formats::Rounding = formats::Rounding::NearestEven;
+
     fn threshold(x: &[f32], log2_t: f32, signed: f32, bits: u32) -> Vec<f32> {
+        threshold_of(x, log2_t, signed, (bits, EVEN))
+    }
+
+    fn threshold_of(
+        x: &[f32],
+        log2_t: f32,
+        signed: f32,
+        bits: (u32, formats::Rounding),
+    ) -> Vec<f32> {
         let device = Device::flex();
         let x = tensor(x, [x.len()], &device);
         let log2_t = tensor(&[log2_t], [1], &device);
@@ -270,6 +315,15 @@ mod tests {
             0.0, 0.0, 0.0, 0.5, 1.0, 1.5, 1.5, 1.5, 0.0, -2.0, -2.0, -2.0,
         ];
         assert_eq!(threshold(&x, 0.3, 1.0, 3), q);
+    }
+
+    /// The same grid; of -0.75, -0.25, 0.25 and 0.75, halves of its steps, each goes up.
+    #[test]
+    fn ties_go_up_where_they_are_asked_to() {
+        let x = [-0.75, -0.25, 0.24, 0.25, 0.75, 1.25, -2.3, 9.0];
+        let q = [-0.5, 0.0, 0.0, 0.5, 1.0, 1.5, -2.0, 1.5];
+        let up = (3, formats::Rounding::NearestUp);
+        assert_eq!(threshold_of(&x, 0.3, 1.0, up), q);
     }
 
     #[test]
@@ -319,7 +373,7 @@ mod tests {
         let xt = tensor(&x, shape, &device).require_grad();
         let lt = tensor(log2_t, [log2_t.len()], &device).require_grad();
         let st = tensor(&[f32::from(u8::from(signed))], [1], &device);
-        let y = trained_threshold(xt.clone(), lt.clone(), st, bits, axis);
+        let y = trained_threshold(xt.clone(), lt.clone(), st, (bits, EVEN), axis);
         let grads = (y * tensor(&g, shape, &device)).sum().backward();
         let (gx, gl) = (
             values(xt.grad(&grads).unwrap()),
@@ -370,7 +424,7 @@ mod tests {
         let n = 100_000;
         let x = tensor(&vec![0.3; n], [n], &device);
         let t = tensor(&[0.0], [1], &device).require_grad();
-        let grads = trained_threshold(x, t.clone(), tensor(&[1.0], [1], &device), 2, 0)
+        let grads = trained_threshold(x, t.clone(), tensor(&[1.0], [1], &device), (2, EVEN), 0)
             .sum()
             .backward();
         // Step 1/2: 0.3 / 0.5 = 0.6 rounds to 1, so each gives 0.5 ln 2 (1 - 0.6).
@@ -383,16 +437,22 @@ mod tests {
     fn the_composed_passes_agree_with_the_kernels() {
         let device = Device::flex();
         let shape = [4, 3, 35];
-        let x: Vec<f32> = (0..420).map(|i| (i as f32 * 0.37).sin() * 3.1).collect();
+        // Among them halves of steps.
+        let number = |i: usize| match i % 3 {
+            0 => (i as f32 - 210.0) / 8.0,
+            _ => (i as f32 * 0.37).sin() * 3.1,
+        };
+        let x: Vec<f32> = (0..420).map(number).collect();
         let g: Vec<f32> = (0..420).map(|i| (i as f32 * 1.7).cos()).collect();
         let flex = |v: &[f32], shape: &[usize]| {
             FlexTensor::from_data(TensorData::new(v.to_vec(), shape.to_vec()))
         };
         let read = |t: FlexTensor| t.into_data().iter::<f32>().collect::<Vec<_>>();
-        for (log2_t, signed) in [
-            (vec![0.4], 1.0),
-            (vec![0.4, -1.2, 1.9], 0.0),
-            (vec![-3.0], 0.0),
+        for (log2_t, signed, ties) in [
+            (vec![0.4], 1.0, EVEN),
+            (vec![0.4], 1.0, formats::Rounding::NearestUp),
+            (vec![0.4, -1.2, 1.9], 0.0, EVEN),
+            (vec![-3.0], 0.0, EVEN),
         ] {
             let inputs = || {
                 vec![
@@ -402,7 +462,7 @@ mod tests {
                 ]
             };
             let quantize = Quantize {
-                method: TrainedThreshold { bits: 4 },
+                method: TrainedThreshold { bits: 4, ties },
                 axis: 1,
             };
             let [kernel] = array(quantize.flex_forward(Inputs::new(inputs())));

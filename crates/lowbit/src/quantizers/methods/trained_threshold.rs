@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
+use lowbit_formats::Rounding;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -32,6 +33,13 @@ pub struct TrainedThresholdConfig {
     /// (static mode).
     #[serde(default = "yes")]
     pub retrain: bool,
+    /// `nearest-even`, or `nearest-up` for hardware that adds a half and shifts.
+    #[serde(default, skip_serializing_if = "is_even")]
+    pub rounding: Rounding,
+}
+
+fn is_even(rounding: &Rounding) -> bool {
+    *rounding == Rounding::NearestEven
 }
 
 impl TrainedThresholdConfig {
@@ -45,6 +53,7 @@ impl TrainedThresholdConfig {
             per_channel: false,
             init: ThresholdInit::Max,
             retrain: true,
+            rounding: Rounding::NearestEven,
         }
     }
 
@@ -59,6 +68,7 @@ impl TrainedThresholdConfig {
             signed: Param::from_tensor(Tensor::ones([1], device)).set_require_grad(false),
             bits: self.bits,
             init: self.init,
+            rounding: self.rounding,
             axis,
             switch: Switch::default(),
         }
@@ -76,6 +86,8 @@ pub struct TrainedThreshold {
     pub bits: u32,
     #[module(skip)]
     init: ThresholdInit,
+    #[module(skip)]
+    rounding: Rounding,
     axis: usize,
     /// On or off.
     pub switch: Switch,
@@ -113,6 +125,11 @@ impl Method for TrainedThreshold {
         if config.per_channel && slot != "weight" {
             return Err(Error::config(slot, "per_channel is for a weight"));
         }
+        let rounding = config.rounding;
+        if !matches!(rounding, Rounding::NearestEven | Rounding::NearestUp) {
+            let message = format!("rounding = {rounding}, expected nearest-even or nearest-up");
+            return Err(Error::config(slot, message));
+        }
         Ok(())
     }
 
@@ -133,6 +150,7 @@ impl Method for TrainedThreshold {
             log2_threshold: self.log2_threshold.val(),
             signed: self.signed.val(),
             bits: self.bits,
+            ties: self.rounding,
             axis: self.axis,
         }
     }

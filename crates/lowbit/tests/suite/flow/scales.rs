@@ -9,6 +9,8 @@ use lowbit::quantizers::{ModulePath, QuantizerConfig, Selection, Tapped, Taps, s
 use lowbit::train::checkpoint::load_weights;
 use lowbit::train::{Experiment, Interrupter, Outcome, RunFolder, Settings};
 
+use lowbit_formats::Rounding;
+
 use super::{all_tensors, build, images};
 
 /// What calibration and training left of every trained threshold, by tensor.
@@ -78,7 +80,13 @@ pub(super) fn check(model: &Network, x: Tensor<4>) {
             values
         } else {
             let sign = tensor(&[f32::from(u8::from(*signed))]);
-            let q = trained_threshold(tensor(&values), tensor(&[log2]), sign, bits, 0);
+            let q = trained_threshold(
+                tensor(&values),
+                tensor(&[log2]),
+                sign,
+                (bits, Rounding::NearestEven),
+                0,
+            );
             q.into_data().iter::<f32>().collect()
         };
         // Equation 4 of arXiv 1903.08066: the step is 2^ceil(log2 t) over 2^(b - 1), or over 2^b.
