@@ -4,6 +4,25 @@ use std::fs;
 
 use super::program::{error, run, text};
 
+/// A plan that rounds half up, as the ESP32-S3 does, trains what it runs; on the ESP32-P4 half goes to even.
+#[test]
+fn a_plan_for_a_chip_has_its_integers() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let plan = include_str!("../../../../recipes/plans/cnn-esp32-s3.toml");
+    fs::write(folder.join("chip.toml"), plan).unwrap();
+    text(folder, "train --config chip.toml --epochs 1 --out runs");
+    let of = |target: &str| {
+        let command = format!("export runs/plan --target {target} --layers 0 --out chip.json");
+        text(folder, &command)
+    };
+    let table = of("esp32-s3");
+    let same = "0 nodes may have other integers, 0 of 359 results differ from the simulation";
+    assert!(table.contains(same), "{table}");
+    let table = of("esp32-p4");
+    assert!(!table.contains("0 of 359 results differ from"), "{table}");
+}
+
 #[test]
 fn a_quantized_run_is_written_compared_and_run() {
     let temporary = tempfile::tempdir().unwrap();
