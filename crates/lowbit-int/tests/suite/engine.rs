@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lowbit_int::ops::{Rectifier, Requantize};
+use lowbit_int::ops::{Linear, Rectifier, Requantize, Weights};
 use lowbit_int::{Engine, Graph, Interval, Numbers, Rounding, interpret};
 
 use super::random::{Random, slices};
@@ -32,6 +32,29 @@ pub(crate) fn check(seed: u64, graphs: usize) -> (usize, usize) {
 fn random_graphs_have_the_interpreters_bits() {
     let (nodes, plain) = check(9, 4_000);
     assert!(plain < nodes * 2 / 3, "{plain} of {nodes} nodes");
+}
+
+/// 300 x 299 weights of four bits, which the engine keeps two in a byte, and their ends.
+#[test]
+fn a_linear_layer_of_four_bits_has_the_interpreters_bits() {
+    let mut random = Random(17);
+    let mut graph = Graph::new();
+    let numbers = |bits| Numbers::power_of_two(bits, true, 0).unwrap();
+    let x = graph.input("x", &[299], numbers(8)).unwrap();
+    let values = (0..300 * 299).map(|_| random.number(-8, 7)).collect();
+    let weights = Weights {
+        shape: vec![300, 299],
+        values,
+        numbers: numbers(4),
+    };
+    let bias = Some((0..300).map(|_| random.number(-999, 999)).collect());
+    let sums = graph.push("sums", Linear { weights, bias }, &[x]).unwrap();
+    graph.output(sums).unwrap();
+    let images = random.images(&graph, 5);
+    let expected = interpret(&graph, &slices(&images)).unwrap();
+    let engine = Engine::new(graph);
+    assert_eq!(engine.plain_nodes().count(), 0);
+    assert_eq!(engine.run(&slices(&images)).unwrap(), expected);
 }
 
 /// 2^60 times 0 or 1 fits; times 255, the greatest number of 8 bits, it does not.

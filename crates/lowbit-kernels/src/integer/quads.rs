@@ -20,6 +20,22 @@ pub(crate) trait Quads: Sums {
 
     /// The weights of four inputs.
     unsafe fn weights(p: *const i8) -> Self::Weights;
+    /// The weights of four inputs and of four more, which are the lower and the upper half of
+    /// [`WEIGHTS`] bytes from `p` on, each plus eight.
+    #[inline(always)]
+    unsafe fn nibbles(p: *const u8) -> [Self::Weights; 2] {
+        // SAFETY: the caller's; the arrays have as many bytes as are read.
+        unsafe {
+            let bytes = p.cast::<[u8; WEIGHTS]>().read();
+            let mut halves = [[0i8; WEIGHTS]; 2];
+            for (i, byte) in bytes.into_iter().enumerate() {
+                halves[0][i] = (byte & 15) as i8 - 8;
+                halves[1][i] = (byte >> 4) as i8 - 8;
+            }
+            let [low, high] = halves;
+            [Self::weights(low.as_ptr()), Self::weights(high.as_ptr())]
+        }
+    }
     /// `self[lane] + sum over j of x[j] * weights[lane][j]`, modulo 2^32; `x` are four bytes without
     /// sign. No partial sum saturates. An implementation may count inputs from 128, where sums start with
     /// what that takes away.
@@ -52,7 +68,8 @@ mod x86 {
     use std::arch::x86_64::{
         __m256i, __m512i, _mm256_add_epi32, _mm256_and_si256, _mm256_loadu_si256,
         _mm256_madd_epi16, _mm256_set1_epi32, _mm256_slli_epi16, _mm256_srai_epi16,
-        _mm256_srli_epi16, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
+        _mm256_srli_epi16, _mm512_and_si512, _mm512_dpbusd_epi32, _mm512_loadu_si512,
+        _mm512_set1_epi8, _mm512_set1_epi32, _mm512_srli_epi16, _mm512_sub_epi8,
     };
 
     use super::super::sums::{Avx2, Avx512};
@@ -66,6 +83,19 @@ mod x86 {
         #[inline(always)]
         unsafe fn weights(p: *const i8) -> Self::Weights {
             unsafe { _mm512_loadu_si512(p.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn nibbles(p: *const u8) -> [Self::Weights; 2] {
+            unsafe {
+                let (low, eight) = (_mm512_set1_epi8(15), _mm512_set1_epi8(8));
+                let bytes = _mm512_loadu_si512(p.cast());
+                let above = _mm512_srli_epi16::<4>(bytes);
+                [
+                    _mm512_sub_epi8(_mm512_and_si512(bytes, low), eight),
+                    _mm512_sub_epi8(_mm512_and_si512(above, low), eight),
+                ]
+            }
         }
 
         #[inline(always)]

@@ -41,8 +41,26 @@ pub(super) struct Group {
 impl Group {
     /// Fours of bytes in a window.
     pub(super) fn quads(&self) -> usize {
-        self.runs.iter().map(|run| run.quads).sum()
+        self.run_quads().sum()
     }
+
+    /// The same in pairs, of which the last of a run may have one.
+    pub(super) fn pairs(&self) -> usize {
+        self.run_quads().map(|quads| quads.div_ceil(2)).sum()
+    }
+
+    /// Fours of bytes of each run.
+    pub(super) fn run_quads(&self) -> impl Iterator<Item = usize> {
+        self.runs.iter().map(|run| run.quads)
+    }
+}
+
+/// Where the weights of [`Weights`](super::weights::Weights) start.
+#[derive(Clone, Copy)]
+pub(super) enum Start {
+    Bytes(*const i8),
+    /// The row has one pixel.
+    Nibbles(*const u8),
 }
 
 /// One row of the output.
@@ -55,8 +73,7 @@ pub(super) struct Row<'a> {
     /// Pixels of the row.
     pub(super) columns: usize,
     pub(super) groups: &'a [Group],
-    /// Group after group, `[quads][vectors][64]`.
-    pub(super) weights: *const i8,
+    pub(super) weights: Start,
     /// Of inputs that are counted as the instructions take them.
     pub(super) bias: *const i32,
 }
@@ -116,10 +133,10 @@ pub(super) fn groups(shape: &Shape) -> Vec<Group> {
 
 /// One group of vectors of a row.
 #[derive(Clone, Copy)]
-struct Vectors<'a> {
+struct Vectors<'a, W> {
     row: Row<'a>,
     runs: &'a [Run],
-    weights: *const i8,
+    weights: *const W,
     bias: *const i32,
     /// The first of them.
     first: usize,
@@ -133,7 +150,7 @@ struct Vectors<'a> {
 /// - The windows of the pixels lie in the image, and `weights` and `bias` reach as far as the row says.
 #[inline(always)]
 unsafe fn tile<T: Quads, O: Output, const P: usize, const V: usize, const STEP: usize>(
-    t: &Vectors,
+    t: &Vectors<i8>,
     output: O,
     x: usize,
 ) {
@@ -180,7 +197,7 @@ unsafe fn tile<T: Quads, O: Output, const P: usize, const V: usize, const STEP: 
 /// # Safety
 /// As of [`tile`].
 #[inline(always)]
-unsafe fn pixels<T: Quads, O: Output, const P: usize, const V: usize>(t: &Vectors, output: O) {
+unsafe fn pixels<T: Quads, O: Output, const P: usize, const V: usize>(t: &Vectors<i8>, output: O) {
     // SAFETY: the caller's.
     unsafe {
         match t.row.step {
@@ -197,7 +214,7 @@ unsafe fn pixels<T: Quads, O: Output, const P: usize, const V: usize>(t: &Vector
 /// As of [`tile`].
 #[inline(always)]
 unsafe fn stepped<T: Quads, O: Output, const P: usize, const V: usize, const STEP: usize>(
-    t: &Vectors,
+    t: &Vectors<i8>,
     output: O,
 ) {
     let mut x = 0;
@@ -214,21 +231,91 @@ unsafe fn stepped<T: Quads, O: Output, const P: usize, const V: usize, const STE
     }
 }
 
+/// The sums of the row's only pixel from weights of four bits, of fours of bytes in turn in two sums where
+/// the registers are enough: an instruction then waits less for the one before it.
+///
+/// # Safety
+/// As of [`tile`].
+#[inline(always)]
+unsafe fn pixel<T: Quads, O: Output, const V: usize>(t: &Vectors<u8>, output: O) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [[T::zero(); 2]; V];
+        for (v, sums) in sums.iter_mut().enumerate() {
+            sums[0] = T::load(t.bias.add(v * LANES));
+        }
+        let second = usize::from(T::WIDE);
+        let mut weights = t.weights;
+        for run in t.runs {
+            let mut input = t.row.image.add(run.offset).cast::<[u8; 4]>();
+            for _ in 0..run.quads / 2 {
+                let x = [input.read(), input.add(1).read()];
+                for (v, sums) in sums.iter_mut().enumerate() {
+                    let [a, b] = T::nibbles(weights.add(v * WEIGHTS));
+                    sums[0] = sums[0].add_products(x[0], a);
+                    sums[second] = sums[second].add_products(x[1], b);
+                }
+                weights = weights.add(V * WEIGHTS);
+                input = input.add(2);
+            }
+            if run.quads % 2 == 1 {
+                for (v, sums) in sums.iter_mut().enumerate() {
+                    let [a, _] = T::nibbles(weights.add(v * WEIGHTS));
+                    sums[0] = sums[0].add_products(input.read(), a);
+                }
+                weights = weights.add(V * WEIGHTS);
+            }
+        }
+        let mut total = [T::zero(); V];
+        for (total, [one, other]) in total.iter_mut().zip(sums) {
+            *total = one.plus(other);
+        }
+        let place = Place {
+            x: 0,
+            pixels: 1,
+            vector: t.first,
+        };
+        output.put(&[total], place);
+    }
+}
+
 /// # Safety
 /// As of [`tile`].
 #[inline(always)]
 unsafe fn row<T: Quads, O: Output>(row: Row, output: O) {
-    let mut weights = row.weights;
+    // SAFETY: the caller's.
+    unsafe {
+        match row.weights {
+            Start::Bytes(weights) => of_bytes::<T, O>(row, weights, output),
+            Start::Nibbles(weights) => of_nibbles::<T, O>(row, weights, output),
+        }
+    }
+}
+
+impl<'a, W> Vectors<'a, W> {
+    /// # Safety
+    /// As of [`tile`].
+    #[inline(always)]
+    unsafe fn of(row: Row<'a>, group: &'a Group, weights: *const W) -> Self {
+        Self {
+            row,
+            runs: &group.runs,
+            weights,
+            // SAFETY: the caller's.
+            bias: unsafe { row.bias.add(group.first * LANES) },
+            first: group.first,
+        }
+    }
+}
+
+/// # Safety
+/// As of [`tile`].
+#[inline(always)]
+unsafe fn of_bytes<T: Quads, O: Output>(row: Row, mut weights: *const i8, output: O) {
     for group in row.groups {
         // SAFETY: the caller's: groups follow each other in the weights and the bias.
         unsafe {
-            let t = &Vectors {
-                row,
-                runs: &group.runs,
-                weights,
-                bias: row.bias.add(group.first * LANES),
-                first: group.first,
-            };
+            let t = &Vectors::of(row, group, weights);
             match (group.vectors, T::WIDE) {
                 (4, true) => pixels::<T, O, 4, 4>(t, output),
                 (2, true) => pixels::<T, O, 8, 2>(t, output),
@@ -238,6 +325,24 @@ unsafe fn row<T: Quads, O: Output>(row: Row, output: O) {
                 (_, false) => pixels::<T, O, 4, 1>(t, output),
             }
             weights = weights.add(group.quads() * group.vectors * WEIGHTS);
+        }
+    }
+}
+
+/// # Safety
+/// As of [`tile`].
+#[inline(always)]
+unsafe fn of_nibbles<T: Quads, O: Output>(row: Row, mut weights: *const u8, output: O) {
+    for group in row.groups {
+        // SAFETY: as of `of_bytes`.
+        unsafe {
+            let t = &Vectors::of(row, group, weights);
+            match group.vectors {
+                4 => pixel::<T, O, 4>(t, output),
+                2 => pixel::<T, O, 2>(t, output),
+                _ => pixel::<T, O, 1>(t, output),
+            }
+            weights = weights.add(group.pairs() * group.vectors * WEIGHTS);
         }
     }
 }
