@@ -6,6 +6,7 @@ use burn::backend::{DispatchTensor, TensorMetadata};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_ir::{OperationIr, TensorId, TensorIr};
 
+use super::exhaustive::Step;
 use crate::Error;
 use crate::capture::of_any_rank;
 use crate::capture::replay::{NotReplayed, Tensors};
@@ -178,19 +179,37 @@ impl<'a> Constants<'a> {
         &mut self,
         source: &TensorIr,
         value: DispatchTensor,
-        operations: &[OperationIr],
+        steps: &[Step],
         result: TensorId,
     ) -> Result<DispatchTensor, Error> {
-        let read = operations.iter().flat_map(OperationIr::inputs);
+        let operations = || {
+            steps.iter().filter_map(|step| match step {
+                Step::Run(operation) => Some(operation),
+                Step::Moved(..) => None,
+            })
+        };
+        let read = operations().flat_map(OperationIr::inputs);
         let kept: Vec<_> = read.map(|t| (t, self.tensors.get(t.id).cloned())).collect();
         self.tensors.write(source, value);
-        let run = |operation| self.tensors.run(operation).map_err(not_replayed);
-        operations.iter().try_for_each(run)?;
+        for step in steps {
+            match step {
+                Step::Run(operation) => self.tensors.run(operation).map_err(not_replayed)?,
+                Step::Moved(from, to) => {
+                    if let Some(moved) = self.tensors.get(*from).cloned() {
+                        self.tensors.write(to, moved);
+                    }
+                }
+            }
+        }
         let made = self.tensors.get(result).cloned();
         self.tensors.forget(source.id);
-        for operation in operations {
-            let outputs = operation.outputs();
-            outputs.for_each(|output| self.tensors.forget(output.id));
+        for step in steps {
+            match step {
+                Step::Run(operation) => operation
+                    .outputs()
+                    .for_each(|output| self.tensors.forget(output.id)),
+                Step::Moved(_, to) => self.tensors.forget(to.id),
+            }
         }
         for (tensor, value) in kept {
             if let Some(value) = value {

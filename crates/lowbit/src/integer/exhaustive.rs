@@ -23,6 +23,15 @@ const MOST: u64 = 1 << 24;
 /// Integers whose product with a step `f32` holds, times a power of two.
 const EXACT: u64 = 1 << 24;
 
+/// What happened to a number.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    /// An operation that makes one number of each.
+    Run(OperationIr),
+    /// One that changes where numbers are, or leaves some out: the tensor before it, and the one after.
+    Moved(TensorId, TensorIr),
+}
+
 /// How a value follows from an exact tensor.
 #[derive(Debug, Clone)]
 pub(super) struct History {
@@ -31,7 +40,7 @@ pub(super) struct History {
     /// The step that its integers are multiples of, a power of two.
     pub(super) step: f64,
     /// What is done to it, one number at a time.
-    pub(super) operations: Vec<OperationIr>,
+    pub(super) steps: Vec<Step>,
     /// What comes out.
     pub(super) result: TensorId,
 }
@@ -50,19 +59,29 @@ impl History {
             result: source.id,
             source,
             step,
-            operations: Vec::new(),
+            steps: Vec::new(),
         }
     }
 
     /// Whether nothing was done yet.
     pub(super) fn is_new(&self) -> bool {
-        self.operations.is_empty()
+        let mut steps = self.steps.iter();
+        steps.all(|step| matches!(step, Step::Moved(..)))
     }
 
     /// The same with one more operation.
     pub(super) fn then(mut self, operation: &OperationIr, result: TensorId) -> Self {
-        self.operations.push(operation.clone());
+        self.steps.push(Step::Run(operation.clone()));
         Self { result, ..self }
+    }
+
+    /// The same with its numbers in another tensor.
+    pub(super) fn moved_to(mut self, to: &TensorIr) -> Self {
+        self.steps.push(Step::Moved(self.result, to.clone()));
+        Self {
+            result: to.id,
+            ..self
+        }
     }
 
     /// Sets the constants of a requantization so that it, and a clamp to `ends` after it, make of every
@@ -151,8 +170,11 @@ impl History {
 
     /// Whether the function may be another in each channel.
     fn has_channels(&self) -> bool {
-        let mut reads = self.operations.iter().map(|op| op.inputs().count());
-        reads.any(|count| count > 1)
+        let reads_several = |step: &Step| match step {
+            Step::Run(operation) => operation.inputs().count() > 1,
+            Step::Moved(..) => false,
+        };
+        self.steps.iter().any(reads_several)
     }
 
     fn staircase(
@@ -181,7 +203,7 @@ impl History {
         let values: Vec<f32> = (0..count * channels).map(number).collect();
         let x = of_rank(values, [count, channels], self.source.shape.len());
         let Some(x) = x else { return Ok(None) };
-        let y = constants.run_on(&self.source, x, &self.operations, self.result)?;
+        let y = constants.run_on(&self.source, x, &self.steps, self.result)?;
         let y = numbers(quantized(
             y,
             quantization.quantization,

@@ -98,6 +98,9 @@ impl Lowering<'_> {
             let text = "meets a constant that is not one for each channel";
             return Err(no_grid(&value, text));
         };
+        if operation == Arithmetic::Add {
+            self.forget_output(&value);
+        }
         let c: Vec<f64> = numbers.values.into_iter().map(f64::from).collect();
         self.with_constant(operation, value, &c, constant[0])
     }

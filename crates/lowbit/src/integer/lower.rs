@@ -142,7 +142,7 @@ impl<'a> Lowering<'a> {
                 let known = read.history.clone()?;
                 return Some(match operation {
                     // To the shape that it has.
-                    OperationIr::BaseFloat(_) => known,
+                    OperationIr::BaseFloat(_) => known.moved_to(out),
                     _ => known.then(operation, out.id),
                 });
             }
@@ -162,7 +162,9 @@ impl<'a> Lowering<'a> {
                 OperationIr::Module(
                     ModuleOperationIr::MaxPool1d(_) | ModuleOperationIr::MaxPool2d(_),
                 ),
-            ) => matches!(&read.kind, Kind::Line(line) if line.rises()).then_some(known),
+            ) => {
+                matches!(&read.kind, Kind::Line(line) if line.rises()).then(|| known.moved_to(out))
+            }
             (
                 Some(
                     Meaning::Same
@@ -181,7 +183,8 @@ impl<'a> Lowering<'a> {
             // To the shape that it has.
             (_, OperationIr::BaseFloat(_)) => {
                 let same = matches!(&read.kind, Kind::Line(before) if before.tensor == line.tensor);
-                (same && known.source.shape.len() == out.shape.len()).then_some(known)
+                let as_many = known.source.shape.len() == out.shape.len();
+                (same && as_many).then(|| known.moved_to(out))
             }
             _ => None,
         }
@@ -382,6 +385,16 @@ impl<'a> Lowering<'a> {
         let as_it_is = line.is_whole() && line.step() == Some(scale);
         if as_it_is && !self.places.iter().any(known) {
             self.places.push((place.clone(), line.tensor));
+        }
+    }
+
+    /// Takes back that a value is its layer's output: a bias is added to a sum that saturates.
+    pub(super) fn forget_output(&mut self, value: &Value) {
+        if let (Some(place), Kind::Line(line)) = (&value.place, &value.kind)
+            && place.slot == Slot::OUTPUT
+        {
+            let is_it = |(p, tensor): &(Place, _)| p == place && *tensor == line.tensor;
+            self.places.retain(|noted| !is_it(noted));
         }
     }
 

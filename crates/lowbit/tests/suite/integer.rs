@@ -152,13 +152,21 @@ fn a_captured_model_has_the_simulations_bits() {
             .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
             .init(&device)
     };
-    let model = Stock {
+    let mut model = Stock {
         conv1: conv([2, 4]),
         bn1: BatchNormConfig::new(4).init(&device),
         conv2: conv([4, 4]),
         pool: MaxPool2dConfig::new([2, 2]).init(),
         fc: LinearConfig::new(64, 3).init(&device),
     };
+    // The same ones in each run: with biases of floats a sum may lie at a tie.
+    for (conv, channels) in [(&mut model.conv1, [4, 2]), (&mut model.conv2, [4, 4])] {
+        let [outputs, inputs] = channels;
+        conv.weight = Param::from_tensor(numbers([outputs, inputs, 3, 3], 0.3, &device) * 0.2);
+        conv.bias = Some(Param::from_tensor(numbers([outputs], 0.4, &device) * 0.1));
+    }
+    model.fc.weight = Param::from_tensor(numbers([64, 3], 0.35, &device) * 0.1);
+    model.fc.bias = Some(Param::from_tensor(numbers([3], 0.45, &device) * 0.1));
     let plan = QPlan::from_toml(
         "[default]
         weight = { method = \"tqt\", bits = 4 }
@@ -298,6 +306,50 @@ fn normalizations_that_fall_have_the_simulations_bits() {
         assert_eq!(numbers, 100 * (2 * 36 + 3 * 36 + 3 * 9));
         let verified = integers.verified();
         assert_eq!(verified.len(), usize::from(gamma[1] > 0.0), "{verified:?}");
+    }
+}
+
+/// A normalization, and a pooling before the next layer.
+#[derive(Module, Debug)]
+struct Pooled {
+    first: nn::Conv2d,
+    bn: nn::BatchNorm,
+    pool: nn::MaxPool2d,
+    last: nn::Conv2d,
+}
+
+/// What a pooling hands on is rounded by the layer after it; the sums saturate, at 10 bits some of them.
+#[test]
+fn a_layer_after_a_pooling_has_the_simulations_bits() {
+    let device = Device::flex();
+    let conv = |channels, input: &str, sum: Option<u32>| {
+        let quantizers = slots(&[("input", input), ("weight", "fixed(6,3)")]);
+        // A sum that saturates is exact before a bias of floats is added.
+        nn::Conv2dConfig::new(channels, [1, 1])
+            .with_bias(sum.is_some())
+            .with_quantization(quantizers.with_accumulator(sum))
+            .init(&device)
+    };
+    for sum in [None, Some(24), Some(10)] {
+        let mut model = Pooled {
+            first: conv([2, 3], "fixed(8,4)", sum),
+            bn: nn::BatchNormConfig::new(3).init(&device),
+            pool: nn::MaxPool2dConfig::new([2, 2]).init(&device),
+            last: conv([3, 2], "fixed(8,3)", sum),
+        };
+        let gamma = Tensor::from_floats([0.3, 0.7, 0.01], &device);
+        model.bn.gamma = Param::from_tensor(gamma);
+        let forward = |model: &Pooled, x: Tensor<4>| {
+            let x = relu(model.bn.forward(model.first.forward(x)));
+            model.last.forward(model.pool.forward(x))
+        };
+        let x = numbers([200, 2, 6, 6], 0.75, &device) * 4.0;
+        let integers = lower(&model, &x, forward).unwrap_or_else(|e| panic!("{sum:?}: {e}"));
+        let comparison = integers.compare_tensors(&model, &x, forward).unwrap();
+        assert!(comparison.is_equal(), "{sum:?}: {comparison:?}");
+        // In 24 bits nothing saturates, so that the sum and the bias are rounded once.
+        let verified = usize::from(sum != Some(24));
+        assert_eq!(integers.verified().len(), verified, "{sum:?}");
     }
 }
 
