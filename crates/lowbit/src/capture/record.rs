@@ -1,8 +1,10 @@
 //! Recording what a model's forward does.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -13,7 +15,7 @@ use burn_ir::{IrVisitorMut, OperationIr, TensorId, TensorIr};
 use super::output::{ModelOutput, OutputParts};
 use super::replay::name;
 use crate::Error;
-use crate::ops::{RecordedOperator, take_recorded};
+use crate::ops::{Meaning, RecordedOperator, take_recorded};
 use crate::quantizers::ModulePath;
 
 /// What a model's forward reads: a tensor, or several as a tuple, each of whose first dimension is
@@ -147,7 +149,7 @@ pub(crate) fn record<M: Module, I: ModelInput, O: ModelOutput>(
         let inputs: Vec<_> = input.clone().tensors().iter().map(id).collect();
         take_recorded();
         let run = || OutputParts::of(forward(&model, input));
-        match catch_unwind(AssertUnwindSafe(run)) {
+        match quietly(run) {
             // Parameters are declared, too, so that what stands for one is found under any name.
             Ok(parts) => {
                 outputs = Outputs::of(&parts);
@@ -167,8 +169,10 @@ pub(crate) fn record<M: Module, I: ModelInput, O: ModelOutput>(
     let parameters = ids.iter().copied().zip(parameters.all.into_values());
     let parameters: BTreeMap<_, _> = parameters.map(|(id, p)| (id, p.1)).collect();
     if let Some(message) = stopped {
-        let place = place(&captured.graph.operations, &parameters);
-        return Err(Error::capture(place, message));
+        return Err(match take_recorded().iter().rev().find_map(slot) {
+            Some(slot) => Error::capture(slot, OF_BATCH),
+            None => Error::capture(place(&captured.graph.operations, &parameters), message),
+        });
     }
     let recording = Recording {
         operations: captured.graph.operations,
@@ -180,6 +184,37 @@ pub(crate) fn record<M: Module, I: ModelInput, O: ModelOutput>(
         own_operators: take_recorded(),
     };
     Ok(recording.numbered())
+}
+
+/// What a slot does that no recording can.
+const OF_BATCH: &str = "needs the numbers of each batch, as a range that is taken from it does";
+
+/// Runs what may panic, without a word about it.
+fn quietly<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
+    thread_local! {
+        static QUIET: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let shown = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                shown(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    QUIET.set(false);
+    result
+}
+
+/// The slot that a tensor was seen to go through.
+fn slot(operator: &RecordedOperator) -> Option<String> {
+    match Meaning::of(operator)? {
+        Meaning::Mark(mark) => Some(format!("{}.{}", mark.layer, mark.slot)),
+        _ => None,
+    }
 }
 
 /// The last operation that was recorded, and the last layer whose parameters were read.

@@ -573,4 +573,14 @@ fn what_is_on_no_grid_is_named() {
     ] {
         assert_eq!(refused(&text), expected, "{text}");
     }
+    // The range of each batch.
+    for input in [
+        "{ method = \"range-linear\", bits = 8, range = \"dynamic\" }",
+        "{ method = \"shift\", format = \"fixed(8,7)\" }",
+    ] {
+        let told = refused(&format!("[first]\n{weight}input = {input}"));
+        let expected =
+            "conv1.input: needs the numbers of each batch, as a range that is taken from it does";
+        assert_eq!(told, expected);
+    }
 }
