@@ -17,8 +17,9 @@ use super::line::one_if_alike;
 use super::lower::Quantized;
 use crate::Error;
 
-/// The most integers of all channels that are tried.
-const MOST: u64 = 1 << 24;
+/// The most integers of all channels that are tried, and how many at once.
+const MOST: u64 = 1 << 26;
+const AT_ONCE: usize = 1 << 22;
 
 /// Integers whose product with a step `f32` holds, times a power of two.
 const EXACT: u64 = 1 << 24;
@@ -47,9 +48,41 @@ pub(super) struct History {
 
 /// The integers of the tensor before, channel by channel, and what the simulation makes of each.
 struct Staircase {
-    interval: Interval,
-    /// For each channel, of each integer of the interval.
-    expected: Vec<Vec<i64>>,
+    /// Of each channel.
+    runs: Vec<Vec<Run>>,
+}
+
+/// Integers in a row of which the simulation makes the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    first: i64,
+    last: i64,
+    expected: i64,
+}
+
+impl Run {
+    /// Those of an interval; `None` if there are none.
+    fn within(self, interval: Interval) -> Option<Self> {
+        let first = self.first.max(interval.least);
+        let last = self.last.min(interval.greatest);
+        (first <= last).then_some(Self {
+            first,
+            last,
+            ..self
+        })
+    }
+}
+
+/// Adds an integer, the next one, to a channel's runs.
+fn add_to(runs: &mut Vec<Run>, integer: i64, expected: i64) {
+    match runs.last_mut() {
+        Some(run) if run.expected == expected => run.last = integer,
+        _ => runs.push(Run {
+            first: integer,
+            last: integer,
+            expected,
+        }),
+    }
 }
 
 impl History {
@@ -103,7 +136,7 @@ impl History {
             return Ok(false);
         };
         let zero_point = before.0.zero_point();
-        let channels = staircase.expected.len();
+        let channels = staircase.runs.len();
         let mut fitted = Requantize {
             multiplier: Vec::with_capacity(channels),
             offset: Vec::with_capacity(channels),
@@ -114,17 +147,14 @@ impl History {
         let known = [before.1.len(), requantize.multiplier.len()];
         let count = known.into_iter().max().unwrap_or(1).max(channels);
         for channel in 0..count {
-            let expected = &staircase.expected[at(channel, channels)];
             let own = before.1[at(channel, before.1.len())];
-            let begin = (own.least - staircase.interval.least) as usize;
-            let end = (own.greatest - staircase.interval.least) as usize;
+            let runs = staircase.runs[at(channel, channels)].iter();
             let multiplier = requantize.multiplier[at(channel, requantize.multiplier.len())];
             let offset = requantize.offset[at(channel, requantize.offset.len())];
             let shift = requantize.shift[at(channel, requantize.shift.len())];
             let steps = Steps {
-                least: own.least - zero_point,
-                expected: &expected[begin..=end],
-                zero_point: requantize.numbers.zero_point(),
+                runs: runs.filter_map(|run| run.within(own)).collect(),
+                zero_points: [zero_point, requantize.numbers.zero_point()],
                 ends,
             };
             let Some([multiplier, offset]) = steps.constants(multiplier, offset, shift) else {
@@ -160,12 +190,14 @@ impl History {
             greatest: from.greatest(),
         };
         let found = self.staircase(constants, quantized, (from, &[all]), to)?;
-        let of_channels = found.map(|staircase| staircase.expected.into_iter());
+        let of_channels = found.map(|staircase| staircase.runs.into_iter());
         let Some(mut of_channels) = of_channels else {
             return Ok(None);
         };
         let first = of_channels.next();
-        Ok(first.filter(|first| of_channels.all(|other| other == *first)))
+        let alike = first.filter(|first| of_channels.all(|other| other == *first));
+        let each = |run: Run| (run.first..=run.last).map(move |_| run.expected);
+        Ok(alike.map(|runs| runs.into_iter().flat_map(each).collect()))
     }
 
     /// Whether the function may be another in each channel.
@@ -195,33 +227,29 @@ impl History {
         if magnitude >= EXACT || count.saturating_mul(channels as u64) > MOST {
             return Ok(None);
         }
-        let count = count as usize;
-        let number = |i: usize| {
-            let k = interval.least + (i / channels) as i64 - from.zero_point();
-            (k as f64 * self.step) as f32
-        };
-        let values: Vec<f32> = (0..count * channels).map(number).collect();
-        let x = of_rank(values, [count, channels], self.source.shape.len());
-        let Some(x) = x else { return Ok(None) };
-        let y = constants.run_on(&self.source, x, &self.steps, self.result)?;
-        let y = numbers(quantized(
-            y,
-            quantization.quantization,
-            &quantization.parameters,
-        ))
-        .values;
-        let integer = |v: f32| (f64::from(v) / to.scale()).round() as i64 + to.zero_point();
-        let of_channel = |c: usize| {
-            y.iter()
-                .skip(c)
-                .step_by(channels)
-                .map(|&v| integer(v))
-                .collect()
-        };
-        Ok(Some(Staircase {
-            interval,
-            expected: (0..channels).map(of_channel).collect(),
-        }))
+        let mut runs = vec![Vec::new(); channels];
+        let rows = (AT_ONCE / channels).max(1);
+        let all = (interval.least..=interval.greatest).step_by(rows);
+        for first in all {
+            let last = interval.greatest.min(first + rows as i64 - 1);
+            let number = |k: i64| ((k - from.zero_point()) as f64 * self.step) as f32;
+            let each = |k: i64| std::iter::repeat_n(number(k), channels);
+            let values: Vec<f32> = (first..=last).flat_map(each).collect();
+            let size = [values.len() / channels, channels];
+            let Some(x) = of_rank(values, size, self.source.shape.len()) else {
+                return Ok(None);
+            };
+            let y = constants.run_on(&self.source, x, &self.steps, self.result)?;
+            let (quantization, parameters) = (quantization.quantization, &quantization.parameters);
+            let y = numbers(quantized(y, quantization, parameters)).values;
+            for (k, row) in (first..).zip(y.chunks(channels)) {
+                for (runs, &v) in runs.iter_mut().zip(row) {
+                    let integer = (f64::from(v) / to.scale()).round() as i64;
+                    add_to(runs, k, integer + to.zero_point());
+                }
+            }
+        }
+        Ok(Some(Staircase { runs }))
     }
 }
 
@@ -297,17 +325,16 @@ fn of_rank(
     })
 }
 
-/// What one channel's requantization has to be: of the integers from `least` on, less the zero point.
-struct Steps<'a> {
-    least: i64,
-    expected: &'a [i64],
-    /// The zero point of the output.
-    zero_point: i64,
+/// What one channel's requantization has to be.
+struct Steps {
+    runs: Vec<Run>,
+    /// Of the input and the output.
+    zero_points: [i64; 2],
     /// What the output is held to.
     ends: [i64; 2],
 }
 
-impl Steps<'_> {
+impl Steps {
     /// Multiplier and offset near those given, for which each integer becomes what is expected.
     fn constants(&self, multiplier: i64, offset: i64, shift: u32) -> Option<[i64; 2]> {
         let near = (0..=64).map(|i: i64| if i % 2 == 0 { i / 2 } else { -(i / 2) - 1 });
@@ -322,21 +349,25 @@ impl Steps<'_> {
     /// `e - 1/2 < (m k + offset) / 2^shift < e + 1/2`, but at the ends of the output's integers.
     fn offset(&self, multiplier: i64, offset: i64, shift: u32) -> Option<i64> {
         let [least, greatest] = self.ends;
+        let [before, after] = self.zero_points;
         let (mut low, mut high) = (i128::MIN, i128::MAX);
-        for (i, &expected) in self.expected.iter().enumerate() {
-            let scaled = i128::from(multiplier) * i128::from(self.least + i as i64);
-            let twice = 2 * i128::from(expected - self.zero_point);
+        for run in &self.runs {
+            // The multiplier is above zero: the first integer of a run bounds the offset from below, and
+            // the last from above.
+            let scaled = |k: i64| i128::from(multiplier) * i128::from(k - before);
+            let expected = run.expected;
+            let twice = 2 * i128::from(expected - after);
             let edge = |twice: i128| match shift {
                 // Every integer is its own.
                 0 => twice.div_euclid(2),
                 _ => twice << (shift - 1),
             };
             if expected > least {
-                low = low.max(edge(twice - 1) - scaled + 1);
+                low = low.max(edge(twice - 1) - scaled(run.first) + 1);
             }
             if expected < greatest {
                 let open = i128::from(shift > 0);
-                high = high.min(edge(twice + 1) - scaled - open);
+                high = high.min(edge(twice + 1) - scaled(run.last) - open);
             }
         }
         (low <= high).then(|| i128::from(offset).clamp(low, high) as i64)
@@ -347,6 +378,36 @@ impl Steps<'_> {
 mod tests {
     use super::*;
 
+    /// Of the integers from one on, with zero points of zero.
+    fn steps(least: i64, expected: &[i64], ends: [i64; 2]) -> Steps {
+        let mut runs = Vec::new();
+        for (k, &expected) in (least..).zip(expected) {
+            add_to(&mut runs, k, expected);
+        }
+        Steps {
+            runs,
+            zero_points: [0, 0],
+            ends,
+        }
+    }
+
+    #[test]
+    fn runs_are_cut_to_an_interval() {
+        let runs = steps(-2, &[0, 0, 0, 1, 1], [0, 1]).runs;
+        let run = |first, last, expected| Run {
+            first,
+            last,
+            expected,
+        };
+        assert_eq!(runs, [run(-2, 0, 0), run(1, 2, 1)]);
+        let inside = Interval {
+            least: -1,
+            greatest: 0,
+        };
+        let cut: Vec<_> = runs.iter().map(|run| run.within(inside)).collect();
+        assert_eq!(cut, [Some(run(-1, 0, 0)), None]);
+    }
+
     /// 3 k / 8 rounded, of k from -4 to 4: -1.5, -1.125, -0.75, -0.375, 0, ..; a tie at the ends. With
     /// what the tie has to become, an offset is found that moves it there and no other.
     #[test]
@@ -354,12 +415,7 @@ mod tests {
         let ends = [-128, 127];
         for (low, high) in [(-2, 2), (-1, 2), (-2, 1)] {
             let expected = [low, -1, -1, 0, 0, 0, 1, 1, high];
-            let steps = Steps {
-                least: -4,
-                expected: &expected,
-                zero_point: 0,
-                ends,
-            };
+            let steps = steps(-4, &expected, ends);
             let [multiplier, offset] = steps.constants(3 << 20, 0, 23).unwrap();
             for (i, &e) in expected.iter().enumerate() {
                 let scaled = multiplier * (i as i64 - 4) + offset;
@@ -369,20 +425,10 @@ mod tests {
                 );
             }
         }
-        let falling = Steps {
-            least: 0,
-            expected: &[1, 0],
-            zero_point: 0,
-            ends,
-        };
+        let falling = steps(0, &[1, 0], ends);
         assert_eq!(falling.constants(1, 0, 0), None);
         // Held to 0 and above, as after a rectifier, what is below says nothing.
-        let rectified = Steps {
-            least: -3,
-            expected: &[0, 0, 0, 0, 1, 2],
-            zero_point: 0,
-            ends: [0, 127],
-        };
+        let rectified = steps(-3, &[0, 0, 0, 0, 1, 2], [0, 127]);
         assert_eq!(rectified.constants(1, 0, 0), Some([1, 0]));
     }
 }
