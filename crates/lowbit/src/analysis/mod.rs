@@ -4,6 +4,8 @@
 //! an [`Analysis`], plain values that [`report`](crate::report) draws.
 
 mod accumulator;
+mod budget;
+mod choose;
 mod compare;
 mod edges;
 mod error;
@@ -27,6 +29,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 pub use accumulator::{AccumulatorBits, accumulator_bits};
+pub use budget::Budget;
 pub use error::TensorError;
 pub use findings::{Finding, Problem};
 pub use histogram::ValueHistogram;
@@ -37,7 +40,7 @@ pub use prediction::Prediction;
 pub use refit::Refit;
 pub use run::{RunAnalysis, RunOptions, analyze_run};
 pub use tensor::{OutlierChannel, TensorAnalysis};
-pub use widths::{Budget, LayerWidth, SuggestedWidths};
+pub use widths::{LayerWidth, SuggestedWidths, WidthKind, WidthPlan};
 
 use crate::data::ImageSet;
 use crate::models::{Classifier, model_bits};

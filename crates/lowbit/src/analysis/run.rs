@@ -6,8 +6,9 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::Serialize;
 
+use super::budget::Budget;
 use super::measured::Answers;
-use super::widths::{self, Budget, LayerWidth, SuggestedWidths};
+use super::widths::{self, SuggestedWidths};
 use super::{Analysis, Networks};
 use crate::Error;
 use crate::calibrate::calibrate;
@@ -82,9 +83,9 @@ impl RunAnalysis {
             data: &self.data,
             model: &self.network,
             from,
-            plan: found.plan.clone().retrained(),
+            plan: found.best.plan.clone().retrained(),
         };
-        toml::to_string(&file).unwrap_or_else(|_| found.plan.to_toml())
+        toml::to_string(&file).unwrap_or_else(|_| found.best.plan.to_toml())
     }
 }
 
@@ -188,21 +189,8 @@ impl Source<'_> {
         let float = (analysis.float, accuracy_of_a_nat(analysis));
         let base = self.base(layers);
         let budget = budget.unwrap_or(Budget::Bits(4.0));
-        let mut found = widths::suggest(&analysis.layers, budget, &base, float)?;
-        found.measured = Some(self.measured(&found.plan)?);
-        if let Some(uniform) = &mut found.uniform {
-            let same = |layer: &LayerWidth| LayerWidth {
-                weight: uniform.bits,
-                input: match budget {
-                    Budget::Bytes(_) => 8,
-                    _ => uniform.bits,
-                },
-                path: layer.path.clone(),
-            };
-            let same: Vec<LayerWidth> = found.layers.iter().map(same).collect();
-            uniform.measured = Some(self.measured(&widths::with_widths(&base, &same))?);
-        }
-        Ok(Some(found))
+        let measure = |plan: &QPlan| self.measured(plan);
+        widths::suggest(&analysis.layers, budget, &base, float, measure).map(Some)
     }
 
     /// The run's plan where every weight and input has a quantizer of trained thresholds, and otherwise

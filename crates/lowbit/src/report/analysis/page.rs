@@ -2,8 +2,9 @@
 
 use super::AnalysisReport;
 use super::figures::histogram_name;
+use super::sentences::width_name;
 use super::tables::tensors;
-use crate::analysis::{LayerAnalysis, RunAnalysis};
+use crate::analysis::{LayerAnalysis, RunAnalysis, WidthPlan};
 use crate::report::page::text::{escaped, shape, short};
 use crate::report::page::{Section, document, figure_html, table_html};
 use crate::report::table::{percent, thousands};
@@ -94,37 +95,19 @@ fn widths(report: &AnalysisReport<'_>) -> String {
     let Some(found) = &report.run.suggested else {
         return "<p>No widths are suggested: what is stored of the weights is not what is quantized.</p>\n".into();
     };
-    let measured = found.measured.map_or(String::new(), |tested| {
+    let best = &found.best;
+    let other = found.other.as_ref().map_or(String::new(), |other| {
+        let name = width_name(found.kind.other(), other);
         format!(
-            " Calibrated and not trained, the network has an accuracy of {} and a loss of {} on the same images.",
-            percent(tested.accuracy),
-            short(tested.loss)
-        )
-    });
-    let uniform = found.uniform.map_or(String::new(), |uniform| {
-        let measured = uniform.measured.map_or(String::new(), |tested| {
-            format!(
-                ", measured {} and {}",
-                percent(tested.accuracy),
-                short(tested.loss)
-            )
-        });
-        let loss = short(uniform.predicted_loss);
-        format!(
-            " With {} bits everywhere it is predicted to add {loss}{measured}.",
-            uniform.bits
+            " Tried, too, and of more measured loss: {name}. {}",
+            promise(other)
         )
     });
     let text = format!(
-        "For {}: {:.3} bits of a weight and {:.3} of an input on average, {} bytes of weights, {} bit operations. Predicted: \
-         {} of loss added, an accuracy of {}.{measured}{uniform}",
+        "For {}: {}. {}{other}",
         found.budget,
-        found.weight_bits,
-        found.input_bits,
-        thousands(found.bytes.round() as u64),
-        thousands(found.bit_operations.round() as u64),
-        short(found.predicted_loss),
-        percent(found.predicted_accuracy)
+        width_name(found.kind, best),
+        promise(best)
     );
     let plan = escaped(&report.run.plan_file());
     format!(
@@ -132,6 +115,24 @@ fn widths(report: &AnalysisReport<'_>) -> String {
          <pre tabindex=\"0\">{plan}</pre></details>\n",
         escaped(&text),
         table(report, "widths", "The widths.")
+    )
+}
+
+/// What widths come to, in sentences.
+fn promise(plan: &WidthPlan) -> String {
+    let measured = plan.measured.map_or(String::new(), |tested| {
+        format!(
+            " Calibrated and not trained, the network has an accuracy of {} and a loss of {} on the same images.",
+            percent(tested.accuracy),
+            short(tested.loss)
+        )
+    });
+    format!(
+        "{} bytes of weights, {} bit operations. Predicted: {} of loss added, an accuracy of {}.{measured}",
+        thousands(plan.bytes.round() as u64),
+        thousands(plan.bit_operations.round() as u64),
+        short(plan.predicted_loss),
+        percent(plan.predicted_accuracy)
     )
 }
 

@@ -1,6 +1,8 @@
 //! What an analysis says first: what is wrong, where, and what would help most.
 
-use crate::analysis::{Analysis, Finding, LayerAnalysis, Problem, RunAnalysis};
+use crate::analysis::{
+    Analysis, Finding, LayerAnalysis, Problem, RunAnalysis, WidthKind, WidthPlan,
+};
 use crate::quantizers::Slot;
 use crate::report::page::text::short;
 use crate::report::table::percent;
@@ -240,30 +242,48 @@ fn slot(tensor: &str) -> &str {
 /// What the suggested widths promise.
 fn widths(run: &RunAnalysis) -> Option<String> {
     let found = run.suggested.as_ref()?;
-    let measured = found.measured.map_or(String::new(), |tested| {
+    let best = &found.best;
+    let measured = best.measured.map_or(String::new(), |tested| {
         format!(
-            "; calibrated and not trained, it has {} and a loss of {}",
+            ": calibrated and not trained, they have an accuracy of {} and a loss of {}",
             percent(tested.accuracy),
             short(tested.loss)
         )
     });
-    let uniform = found
-        .uniform
-        .and_then(|uniform| Some((uniform.bits, uniform.measured?)));
-    let uniform = uniform.map_or(String::new(), |(bits, tested)| {
-        format!(
-            ", where {bits} bits everywhere have {} and {}",
+    let other = found.other.as_ref().and_then(|other| {
+        let tested = other.measured?;
+        Some(format!(
+            "; {} have {} and {}",
+            width_name(found.kind.other(), other),
             percent(tested.accuracy),
             short(tested.loss)
-        )
+        ))
     });
     Some(format!(
-        "For {}, the widths below ({:.2} bits of a weight and {:.2} of an input on average) are predicted to add {} of loss{measured}{uniform}.",
+        "For {}, {} are suggested{measured}{}.",
         found.budget,
-        found.weight_bits,
-        found.input_bits,
-        short(found.predicted_loss)
+        width_name(found.kind, best),
+        other.unwrap_or_default()
     ))
+}
+
+/// Widths in words.
+pub(super) fn width_name(kind: WidthKind, plan: &WidthPlan) -> String {
+    match (kind, plan.layers.first()) {
+        (WidthKind::Uniform, Some(all)) if all.weight == all.input => {
+            format!("{} bits everywhere", all.weight)
+        }
+        (WidthKind::Uniform, Some(all)) => {
+            format!(
+                "{} bits for every weight and {} for every input",
+                all.weight, all.input
+            )
+        }
+        _ => format!(
+            "widths of their own ({:.2} bits of a weight and {:.2} of an input on average)",
+            plan.weight_bits, plan.input_bits
+        ),
+    }
 }
 
 fn lost(analysis: &Analysis) -> Option<String> {

@@ -273,7 +273,7 @@ fn widths(run: &RunAnalysis) -> Option<Table> {
         "operations",
     ];
     Some(
-        Table::new(headings).with_rows(found.layers.iter().map(|width| {
+        Table::new(headings).with_rows(found.best.layers.iter().map(|width| {
             let known = layer(&width.path);
             let weight = known.and_then(|layer| layer.tensor(Slot::WEIGHT));
             let weights = weight.map_or(0, |weight| weight.shape.iter().product::<usize>());
