@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::compare::{Counts, Described, images_at_once};
-use super::refit::Refit;
+use super::refit::{has_power_of_two, is_signed};
 use crate::calibrate::threshold;
 use crate::config::Layer;
 use crate::data::ImageSet;
@@ -229,15 +229,16 @@ impl Tried {
             return None;
         }
         let refit = known.and_then(|known| {
-            let refit = Refit::of(known)?;
-            let signed = known.values().min() < 0.0;
-            let bits = known.quantizer.as_ref()?.config.bits();
-            let axis = if place.slot == Slot::WEIGHT {
-                layer.description.weight
-            } else {
-                None
-            };
-            integer_quantizer(bits, signed, &refit.thresholds, axis)
+            let config = &known.quantizer.as_ref()?.config;
+            let refit = known
+                .refit()
+                .filter(|_| has_power_of_two(config) == Some(true))?;
+            let signed = known
+                .integers()
+                .map_or(known.values().min() < 0.0, is_signed);
+            let axis = layer.description.weight;
+            let axis = axis.filter(|_| place.slot == Slot::WEIGHT);
+            integer_quantizer(config.bits(), signed, &refit.thresholds, axis)
         });
         let formats: Vec<_> = match weighted {
             true => formats(place, layer, known.map(|known| known.float_values())),

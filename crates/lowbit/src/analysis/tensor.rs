@@ -1,5 +1,7 @@
 //! What is known of one tensor of a layer: its values, its grid, and how far quantization moved it.
 
+use std::sync::OnceLock;
+
 use burn::tensor::TensorData;
 use serde::Serialize;
 
@@ -114,6 +116,7 @@ pub(super) struct TensorCounts {
     largest: Vec<f32>,
     /// Of a parameter, its values.
     held: Option<TensorData>,
+    refit: OnceLock<Option<Refit>>,
 }
 
 impl TensorCounts {
@@ -140,7 +143,13 @@ impl TensorCounts {
             accumulated: PairSums::default(),
             largest: Vec::new(),
             held: None,
+            refit: OnceLock::new(),
         }
+    }
+
+    /// What another threshold would give, once all is counted.
+    pub(super) fn refit(&self) -> Option<&Refit> {
+        self.refit.get_or_init(|| Refit::of(self)).as_ref()
     }
 
     /// The values of the float network.
@@ -273,7 +282,7 @@ impl TensorCounts {
             histogram,
             outliers: outliers(&self.largest),
             zero_channels: self.zero_channels(),
-            refit: Refit::of(self),
+            refit: self.refit().cloned(),
             grid: self.grid(&steps),
             ends,
             steps,
