@@ -75,6 +75,16 @@ pub struct TensorAnalysis {
     pub refit: Option<Refit>,
 }
 
+impl TensorAnalysis {
+    /// The thresholds of the grid, one or one for each channel: powers of two that its integers, of two's
+    /// complement or without sign, end below.
+    pub fn thresholds(&self) -> Vec<f64> {
+        let ends = self.ends.iter().zip(&self.steps);
+        let threshold = |(&(low, high), &step): (&(f64, f64), &f64)| (high + step).max(-low);
+        ends.map(threshold).collect()
+    }
+}
+
 /// A channel whose largest magnitude is far above those of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct OutlierChannel {

@@ -150,13 +150,9 @@ fn error(error: Option<TensorError>) -> [String; 4] {
     ]
 }
 
-/// The ends of a grid without their signs, from the least to the largest of several channels.
+/// The threshold of a grid, from the least to the largest of several channels.
 fn threshold(tensor: &TensorAnalysis) -> String {
-    let ends: Vec<f64> = tensor
-        .ends
-        .iter()
-        .map(|(low, high)| high.max(-low))
-        .collect();
+    let ends = tensor.thresholds();
     let least = ends.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ends.iter().copied().fold(0.0, f64::max);
     match ends.len() {
