@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::parameters::Parameters;
-use super::tensor::{InSlot, TensorCounts};
+use super::tensor::{InSlot, TensorCounts, record};
 use crate::config::Layer;
 use crate::data::ImageSet;
 use crate::models::Classifier;
 use crate::quantizers::{
-    ModulePath, Place, Selection, Slot, Tapped, Taps, UNTRAINED_STEP, set_rounding,
+    Histogram, ModulePath, Place, Selection, Slot, Tapped, Taps, UNTRAINED_STEP, set_rounding,
 };
 use crate::train::batch;
 
@@ -126,25 +126,51 @@ pub(super) fn compare<M: Classifier>(
     let mut counts = Counts::default();
     for indices in images.chunks(images_at_once(set)) {
         let input = batch(set, indices, None, device).images;
-        let seen = [model, float].map(|model| {
-            set_rounding(0, UNTRAINED_STEP);
-            let taps = Taps::attach(model, Selection::all());
-            model.forward(input.clone());
-            let mut seen = taps.detach();
-            seen.retain(|tapped| {
-                let place = &tapped.place;
-                let layer = network.layer(&place.layer);
-                let own = |layer: &Layer| {
-                    layer.config.get(Slot::INPUT).is_some() || layer.description.weight.is_some()
-                };
-                place.slot != Slot::INPUT || layer.is_some_and(own)
-            });
-            seen
-        });
-        let [seen, float] = seen;
+        let [seen, float] = [model, float].map(|model| tapped(model, network, input.clone()));
         counts.add(network, seen, float);
     }
     counts
+}
+
+/// The tensors that pass in a network, without inputs that are not quantized of layers without a weight.
+fn tapped<M: Classifier>(model: &M, network: &Described<'_>, images: Tensor<4>) -> Vec<Tapped> {
+    set_rounding(0, UNTRAINED_STEP);
+    let taps = Taps::attach(model, Selection::all());
+    model.forward(images);
+    let mut seen = taps.detach();
+    seen.retain(|tapped| {
+        let place = &tapped.place;
+        let layer = network.layer(&place.layer);
+        let own = |layer: &Layer| {
+            layer.config.get(Slot::INPUT).is_some() || layer.description.weight.is_some()
+        };
+        place.slot != Slot::INPUT || layer.is_some_and(own)
+    });
+    seen
+}
+
+/// The values of every weight and input of layers with a weight.
+pub(super) fn operands<M: Classifier>(
+    model: &M,
+    network: &Described<'_>,
+    (set, images): (&ImageSet, &[u32]),
+    device: &Device,
+) -> BTreeMap<Place, Histogram> {
+    let mut values: BTreeMap<Place, Histogram> = BTreeMap::new();
+    for indices in images.chunks(images_at_once(set)) {
+        let input = batch(set, indices, None, device).images;
+        for tapped in tapped(model, network, input) {
+            let place = &tapped.place;
+            let layer = network.layer(&place.layer);
+            let weighted = layer.is_some_and(|layer| layer.description.weight.is_some());
+            let again = network.is_parameter(place) && values.contains_key(place);
+            if weighted && !again && [Slot::WEIGHT, Slot::INPUT].contains(&place.slot.as_str()) {
+                let numbers: Vec<f32> = tapped.tensor.iter::<f32>().collect();
+                record(values.entry(place.clone()).or_default(), &numbers);
+            }
+        }
+    }
+    values
 }
 
 /// The paths of the layers that have a quantizer in the walk's order, whatever their switch says.

@@ -7,6 +7,8 @@
 //! mean: `E[g g'] = H` (Hutchinson, 1990). Images have signs of their own, so that their gradients of a
 //! weight, which come added up, do not correlate either.
 
+use std::collections::BTreeMap;
+
 use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use lowbit_formats::philox::philox_4x32_10;
@@ -15,13 +17,15 @@ use serde::Serialize;
 
 use super::compare::{Counts, Described, images_at_once};
 use super::refit::{has_power_of_two, is_signed};
+use super::tensor::TensorCounts;
 use crate::calibrate::threshold;
 use crate::config::Layer;
 use crate::data::ImageSet;
 use crate::models::Classifier;
 use crate::quantizers::{
-    Channels, FormatQuantizerConfig, ModulePath, Place, Quantizer, QuantizerConfig, Selection,
-    Slot, Tapped, Taps, ThresholdInit, TrainedThresholdConfig, set_quantization, with_learned,
+    Channels, FormatQuantizerConfig, Histogram, ModulePath, Place, Quantizer, QuantizerConfig,
+    Selection, Slot, Tapped, Taps, ThresholdInit, TrainedThresholdConfig, set_quantization,
+    with_learned,
 };
 use crate::train::batch;
 
@@ -135,25 +139,42 @@ fn quantized(quantizer: &Quantizer, data: &TensorData) -> Vec<f32> {
     }
 }
 
+/// What is known of the tensors that quantizers are tried on.
+pub(super) struct Known<'a> {
+    pub(super) network: &'a Described<'a>,
+    /// Of the quantized network.
+    pub(super) counts: &'a Counts,
+    /// The values of weights and inputs with quantizers off, where they are not those of the float
+    /// network in `counts`.
+    pub(super) operands: Option<&'a BTreeMap<Place, Histogram>>,
+}
+
+impl Known<'_> {
+    /// The values of a weight or an input with quantizers off.
+    fn operand(&self, place: &Place) -> Option<&Histogram> {
+        match self.operands {
+            Some(operands) => operands.get(place),
+            None => self.counts.get(place).map(TensorCounts::float_values),
+        }
+    }
+}
+
 /// The predictions for every weight and input of a layer with a weight, and for every tensor that is
-/// quantized. `float` has its quantizers off.
+/// quantized. `off` is the network with its quantizers off.
 pub(super) fn predict<M: Classifier>(
-    float: &M,
-    network: &Described<'_>,
-    counts: &Counts,
+    off: &M,
+    known: &Known<'_>,
     (set, images): (&ImageSet, &[u32]),
     device: &Device,
 ) -> Vec<Prediction> {
-    let model = differentiable(float);
+    let model = differentiable(off);
     let device = device.clone().autodiff();
     let mut tried: Vec<Tried> = Vec::new();
     for (number, indices) in images.chunks(images_at_once(set)).enumerate() {
         let seen = gradients(&model, set, indices, number, &device);
         if number == 0 {
             let places = seen.iter().map(|tapped| &tapped.place);
-            tried = places
-                .filter_map(|place| Tried::of(place, network, counts))
-                .collect();
+            tried = places.filter_map(|place| Tried::of(place, known)).collect();
             tried.dedup_by(|a, b| a.place == b.place);
         }
         tried.par_iter_mut().for_each(|tried| {
@@ -219,9 +240,9 @@ fn direction(scores: &[f32], [batch, row]: [u32; 2]) -> Vec<f32> {
 
 impl Tried {
     /// What is tried at a place, if it is one.
-    fn of(place: &Place, network: &Described<'_>, counts: &Counts) -> Option<Self> {
-        let layer = network.layer(&place.layer)?;
-        let known = counts.get(place);
+    fn of(place: &Place, all: &Known<'_>) -> Option<Self> {
+        let layer = all.network.layer(&place.layer)?;
+        let known = all.counts.get(place);
         let in_slot = known.and_then(|known| known.quantizer.clone());
         let operand = [Slot::WEIGHT, Slot::INPUT].contains(&place.slot.as_str());
         let weighted = operand && layer.description.weight.is_some();
@@ -241,12 +262,12 @@ impl Tried {
             integer_quantizer(config.bits(), signed, &refit.thresholds, axis)
         });
         let formats: Vec<_> = match weighted {
-            true => formats(place, layer, known.map(|known| known.float_values())),
+            true => formats(place, layer, all.operand(place)),
             false => Vec::new(),
         };
         Some(Self {
             place: place.clone(),
-            parameter: network.is_parameter(place),
+            parameter: all.network.is_parameter(place),
             // A function before the grid is no error.
             now: in_slot
                 .filter(|q| !q.config.transforms())
@@ -270,11 +291,7 @@ impl Tried {
 }
 
 /// Integers of every width with the threshold of the least mean square error, and formats.
-fn formats(
-    place: &Place,
-    layer: &Layer,
-    values: Option<&crate::quantizers::Histogram>,
-) -> Vec<(String, Quantizer)> {
+fn formats(place: &Place, layer: &Layer, values: Option<&Histogram>) -> Vec<(String, Quantizer)> {
     let integers = values.into_iter().flat_map(|values| {
         WIDTHS.into_iter().filter_map(|bits| {
             let signed = values.min() < 0.0;

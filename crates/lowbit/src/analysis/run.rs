@@ -155,6 +155,10 @@ fn float_network(
         let message = format!("is a {}, and the run a {}", other.model, experiment.model);
         return Err(Error::config("against", message));
     }
+    if other.data != experiment.data {
+        let message = format!("is of {}, and the run of {}", other.data, experiment.data);
+        return Err(Error::config("against", message));
+    }
     trained_network(&folder, &other, &name, false, split, device)
 }
 
@@ -186,11 +190,11 @@ impl Source<'_> {
                 )),
             };
         }
-        let float = (analysis.float, accuracy_of_a_nat(analysis));
+        let off = (analysis.switched_off, accuracy_of_a_nat(analysis));
         let base = self.base(layers);
         let budget = budget.unwrap_or(Budget::Bits(4.0));
         let measure = |plan: &QPlan| self.measured(plan);
-        widths::suggest(&analysis.layers, budget, &base, float, measure).map(Some)
+        widths::suggest(&analysis.layers, budget, &base, off, measure).map(Some)
     }
 
     /// The run's plan where every weight and input has a quantizer of trained thresholds, and otherwise
@@ -267,8 +271,8 @@ fn accuracy_of_a_nat(analysis: &Analysis) -> f64 {
     let tested = single
         .map(|measured| measured.only)
         .chain([analysis.quantized]);
-    let float = analysis.float;
-    let pairs = tested.map(|t| (t.loss - float.loss, float.accuracy - t.accuracy));
+    let off = analysis.switched_off;
+    let pairs = tested.map(|t| (t.loss - off.loss, off.accuracy - t.accuracy));
     let lost = pairs.filter(|(loss, _)| *loss > 0.0 && loss.is_finite());
     let (products, squares) = lost.fold((0.0, 0.0), |(products, squares), (loss, accuracy)| {
         (products + loss * accuracy, squares + loss * loss)

@@ -376,7 +376,7 @@ impl TensorCounts {
 }
 
 /// Records the finite values; returns how many were not.
-fn record(histogram: &mut Histogram, values: &[f32]) -> u64 {
+pub(super) fn record(histogram: &mut Histogram, values: &[f32]) -> u64 {
     if values.iter().all(|x| x.is_finite()) {
         histogram.record(values);
         return 0;

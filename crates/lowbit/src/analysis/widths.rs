@@ -35,10 +35,10 @@ pub struct WidthPlan {
     pub bytes: f64,
     /// Products, each times both widths.
     pub bit_operations: f64,
-    /// The loss that they are predicted to add to that of the float network, in nats.
+    /// The loss that they are predicted to add to that of the network with its quantizers off, in nats.
     pub predicted_loss: f64,
-    /// The accuracy that is predicted: that of the float network, less the predicted loss times what
-    /// accuracy fell by for each nat with single layers quantized.
+    /// The accuracy that is predicted: that of the network with its quantizers off, less the predicted
+    /// loss times what accuracy fell by for each nat with single layers quantized.
     pub predicted_accuracy: f64,
     /// The network calibrated with these widths and not trained, on the same images.
     pub measured: Option<Tested>,
@@ -188,7 +188,7 @@ impl Candidate<'_> {
 /// Bits of weight and input of each layer.
 type Pairs = Vec<(u32, u32)>;
 
-/// The better of optimized and of uniform widths for a budget, as `measure` finds their plans. `float`
+/// The better of optimized and of uniform widths for a budget, as `measure` finds their plans. `off`
 /// has its quantizers off, and `per_nat` is what accuracy falls by for each nat of loss.
 ///
 /// # Errors
@@ -197,7 +197,7 @@ pub(super) fn suggest(
     layers: &[LayerAnalysis],
     budget: Budget,
     base: &QPlan,
-    (float, per_nat): (Tested, f64),
+    (off, per_nat): (Tested, f64),
     mut measure: impl FnMut(&QPlan) -> Result<Tested, Error>,
 ) -> Result<SuggestedWidths, Error> {
     let items = candidates(layers);
@@ -208,7 +208,7 @@ pub(super) fn suggest(
         ));
     }
     let mut measured = |pairs: &Pairs| {
-        let found = described(&items, pairs, base, (float, per_nat));
+        let found = described(&items, pairs, base, (off, per_nat));
         let tested = measure(&found.plan)?;
         Ok::<_, Error>(WidthPlan {
             measured: Some(tested),
@@ -288,7 +288,7 @@ fn described(
     items: &[Candidate<'_>],
     pairs: &Pairs,
     base: &QPlan,
-    (float, per_nat): (Tested, f64),
+    (off, per_nat): (Tested, f64),
 ) -> WidthPlan {
     let each = || items.iter().zip(pairs.iter().copied());
     let sum = |of: &dyn Fn(&Candidate<'_>, (u32, u32)) -> f64| {
@@ -310,7 +310,7 @@ fn described(
         bytes: weight_bits / 8.0,
         bit_operations: sum(&|item, (w, i)| item.layer.operations as f64 * f64::from(w * i)),
         predicted_loss,
-        predicted_accuracy: (float.accuracy - per_nat * predicted_loss).clamp(0.0, 1.0),
+        predicted_accuracy: (off.accuracy - per_nat * predicted_loss).clamp(0.0, 1.0),
         measured: None,
         plan: with_widths(base, &layers),
         layers,
