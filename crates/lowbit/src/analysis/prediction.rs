@@ -7,7 +7,7 @@
 //! mean: `E[g g'] = H` (Hutchinson, 1990). Images have signs of their own, so that their gradients of a
 //! weight, which come added up, do not correlate either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -173,9 +173,10 @@ pub(super) fn predict<M: Classifier>(
     for (number, indices) in images.chunks(images_at_once(set)).enumerate() {
         let seen = gradients(&model, set, indices, number, &device);
         if number == 0 {
-            let places = seen.iter().map(|tapped| &tapped.place);
+            // A layer that is called twice passes its tensors twice.
+            let places: BTreeSet<&Place> = seen.iter().map(|tapped| &tapped.place).collect();
+            let places = places.into_iter();
             tried = places.filter_map(|place| Tried::of(place, known)).collect();
-            tried.dedup_by(|a, b| a.place == b.place);
         }
         tried.par_iter_mut().for_each(|tried| {
             for tapped in &seen {
