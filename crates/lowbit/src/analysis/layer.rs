@@ -67,7 +67,7 @@ impl LayerAnalysis {
 
 /// Products that a layer sums for an image whose result has so many numbers, and those times the bits of
 /// its weight and of its input, 32 for a float.
-fn operations(layer: &Layer, numbers: u64) -> (u64, u64) {
+pub(super) fn operations(layer: &Layer, numbers: u64) -> (u64, u64) {
     let terms = layer.description.sums.map_or(0, |sums| sums.terms) as u64;
     let weight = layer.description.weight_format.as_ref();
     let weight = weight.or(layer.config.get(Slot::WEIGHT));

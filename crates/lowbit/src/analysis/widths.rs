@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::budget::Budget;
+use super::budget::{Budget, Sizes, no_layer, too_small};
 use super::choose::{Choice, choose};
 use super::layer::LayerAnalysis;
 use super::prediction::{Prediction, WIDTHS};
@@ -202,10 +202,7 @@ pub(super) fn suggest(
 ) -> Result<SuggestedWidths, Error> {
     let items = candidates(layers);
     if items.is_empty() {
-        return Err(Error::config(
-            "budget",
-            "no layer has a weight and an input to quantize",
-        ));
+        return Err(no_layer());
     }
     let mut measured = |pairs: &Pairs| {
         let found = described(&items, pairs, base, (off, per_nat));
@@ -255,27 +252,18 @@ fn optimized(items: &[Candidate<'_>], budget: Budget) -> Result<Pairs, Error> {
         Budget::Bytes(bytes) => choose(&each(&|c| c.weight_choices(0.125)), bytes).map(pairs),
         Budget::BitOperations(count) => choose(&each(&|c| c.pairs()), count).map(pairs),
     };
-    found.ok_or_else(|| {
-        let least = WIDTHS[0];
-        let message = format!("is {budget}, less than what {least} bits everywhere take");
-        Error::config("budget", message)
-    })
+    found.ok_or_else(|| too_small(budget))
 }
 
 /// The largest width that all weights and inputs can have; with a budget of bytes, inputs have 8 bits.
 fn uniform(items: &[Candidate<'_>], budget: Budget) -> Option<Pairs> {
     let sum = |of: fn(&Candidate<'_>) -> f64| items.iter().map(of).sum::<f64>();
-    let fits = |bits: u32| {
-        let width = f64::from(bits);
-        match budget {
-            Budget::Bits(most) => width <= most,
-            Budget::Bytes(most) => width * sum(|c| c.weights) / 8.0 <= most,
-            Budget::BitOperations(most) => {
-                width * width * sum(|c| c.layer.operations as f64) <= most
-            }
-        }
+    let sizes = Sizes {
+        weights: sum(|c| c.weights),
+        operations: sum(|c| c.layer.operations as f64),
     };
-    let bits = WIDTHS.into_iter().filter(|&bits| fits(bits)).max()?;
+    let fitting = WIDTHS.into_iter().filter(|&bits| sizes.fit(bits, budget));
+    let bits = fitting.max()?;
     let input = match budget {
         Budget::Bytes(_) => 8,
         _ => bits,
@@ -317,16 +305,16 @@ fn described(
     }
 }
 
-/// A plan with these widths for weight and input of each layer.
+/// A plan with these widths for weight and input of each layer, behind those that it has, since the last
+/// that matches a layer counts.
 fn with_widths(base: &QPlan, layers: &[LayerWidth]) -> QPlan {
-    let widths = layers.iter().map(|layer| {
+    let own = layers.iter().map(|layer| {
         Widths::of_path(layer.path.as_str())
             .with(Slot::WEIGHT, layer.weight)
             .with(Slot::INPUT, layer.input)
     });
     QPlan {
-        widths: widths.collect(),
-        layer_widths: Vec::new(),
+        widths: base.widths.iter().cloned().chain(own).collect(),
         ..base.clone()
     }
 }
@@ -466,13 +454,18 @@ mod tests {
             weight: 3,
             input: 5,
         });
-        let plan = with_widths(&QPlan::tqt(8, 8), &layers);
-        let expected = ["a", "b"].map(|path| {
+        let of_sums = Widths::of_path("a").with(Slot::ACCUMULATOR, 24);
+        let base = QPlan {
+            widths: vec![of_sums.clone()],
+            ..QPlan::tqt(8, 8)
+        };
+        let plan = with_widths(&base, &layers);
+        let own = |path: &str| {
             Widths::of_path(path)
                 .with(Slot::WEIGHT, 3)
                 .with(Slot::INPUT, 5)
-        });
-        assert_eq!(plan.widths, expected);
-        assert_eq!(plan.default, QPlan::tqt(8, 8).default);
+        };
+        assert_eq!(plan.widths, [of_sums, own("a"), own("b")]);
+        assert_eq!(plan.default, base.default);
     }
 }

@@ -93,7 +93,8 @@ fn sensitivity(report: &AnalysisReport<'_>) -> String {
 
 fn widths(report: &AnalysisReport<'_>) -> String {
     let Some(found) = &report.run.suggested else {
-        return "<p>No widths are suggested: what is stored of the weights is not what is quantized.</p>\n".into();
+        let why = report.run.not_suggested.as_deref().unwrap_or_default();
+        return format!("<p>No widths are suggested: {}.</p>\n", escaped(why));
     };
     let best = &found.best;
     let other = found.other.as_ref().map_or(String::new(), |other| {
@@ -109,7 +110,10 @@ fn widths(report: &AnalysisReport<'_>) -> String {
         width_name(found.kind, best),
         promise(best)
     );
-    let plan = escaped(&report.run.plan_file());
+    let plan = match report.run.plan_file() {
+        Ok(plan) => escaped(&plan.unwrap_or_default()),
+        Err(error) => escaped(&error.to_string()),
+    };
     format!(
         "<p>{}</p>\n{}<details><summary>The plan, for <code>lowbit train --config widths.toml</code></summary>\n\
          <pre tabindex=\"0\">{plan}</pre></details>\n",
