@@ -308,8 +308,8 @@ fn from_least_squares(mut plan: QPlan) -> QPlan {
 }
 
 /// What accuracy falls by for each nat of loss, by least squares over the networks with a single layer
-/// quantized and the whole one; 0 where none has lost any.
-fn accuracy_of_a_nat(analysis: &Analysis) -> f64 {
+/// quantized and the whole one; `None` where none has lost any.
+fn accuracy_of_a_nat(analysis: &Analysis) -> Option<f64> {
     let single = analysis.layers.iter().filter_map(|layer| layer.measured);
     let tested = single
         .map(|measured| measured.only)
@@ -320,9 +320,5 @@ fn accuracy_of_a_nat(analysis: &Analysis) -> f64 {
     let (products, squares) = lost.fold((0.0, 0.0), |(products, squares), (loss, accuracy)| {
         (products + loss * accuracy, squares + loss * loss)
     });
-    if squares > 0.0 {
-        (products / squares).max(0.0)
-    } else {
-        0.0
-    }
+    (squares > 0.0).then(|| (products / squares).max(0.0))
 }

@@ -38,8 +38,8 @@ pub struct WidthPlan {
     /// The loss that they are predicted to add to that of the network with its quantizers off, in nats.
     pub predicted_loss: f64,
     /// The accuracy that is predicted: that of the network with its quantizers off, less the predicted
-    /// loss times what accuracy fell by for each nat with single layers quantized.
-    pub predicted_accuracy: f64,
+    /// loss times what accuracy fell by for each nat with single layers quantized; none where no loss did.
+    pub predicted_accuracy: Option<f64>,
     /// The network calibrated with these widths and not trained, on the same images.
     pub measured: Option<Tested>,
     /// The plan.
@@ -197,7 +197,7 @@ pub(super) fn suggest(
     layers: &[LayerAnalysis],
     budget: Budget,
     base: &QPlan,
-    (off, per_nat): (Tested, f64),
+    (off, per_nat): (Tested, Option<f64>),
     mut measure: impl FnMut(&QPlan) -> Result<Tested, Error>,
 ) -> Result<SuggestedWidths, Error> {
     let items = candidates(layers);
@@ -276,7 +276,7 @@ fn described(
     items: &[Candidate<'_>],
     pairs: &Pairs,
     base: &QPlan,
-    (off, per_nat): (Tested, f64),
+    (off, per_nat): (Tested, Option<f64>),
 ) -> WidthPlan {
     let each = || items.iter().zip(pairs.iter().copied());
     let sum = |of: &dyn Fn(&Candidate<'_>, (u32, u32)) -> f64| {
@@ -298,7 +298,8 @@ fn described(
         bytes: weight_bits / 8.0,
         bit_operations: sum(&|item, (w, i)| item.layer.operations as f64 * f64::from(w * i)),
         predicted_loss,
-        predicted_accuracy: (off.accuracy - per_nat * predicted_loss).clamp(0.0, 1.0),
+        predicted_accuracy: per_nat
+            .map(|per_nat| (off.accuracy - per_nat * predicted_loss).clamp(0.0, 1.0)),
         measured: None,
         plan: with_widths(base, &layers),
         layers,
@@ -387,7 +388,12 @@ mod tests {
             Some(vec![(4, 4); 2])
         );
         assert_eq!(found(Budget::Bits(1.9)), None);
-        let came = described(&items, &vec![(4, 8), (2, 4)], &QPlan::float(), (FLOAT, 0.0));
+        let came = described(
+            &items,
+            &vec![(4, 8), (2, 4)],
+            &QPlan::float(),
+            (FLOAT, None),
+        );
         // (10 * 4 + 10 * 2) / 20 bits of a weight, (8 + 3 * 4) / 4 of an input.
         assert_eq!((came.weight_bits, came.input_bits), (3.0, 5.0));
         assert_eq!((came.bytes, came.bit_operations), (7.5, 1600.0));
@@ -411,7 +417,7 @@ mod tests {
                     accuracy: 0.5,
                 })
             };
-            let float = (FLOAT, 0.0);
+            let float = (FLOAT, None);
             suggest(&layers, budget, &QPlan::float(), float, measure).unwrap()
         };
         let bits = Budget::Bits(4.0);
@@ -439,7 +445,7 @@ mod tests {
         assert_eq!((found.kind, found.other), (WidthKind::Uniform, None));
         assert_eq!(widths(&found.best), [8, 8]);
         let measure = |_: &QPlan| unreachable!("nothing fits");
-        let float = (FLOAT, 0.0);
+        let float = (FLOAT, None);
         let small = suggest(&layers, Budget::Bytes(4.9), &QPlan::float(), float, measure);
         assert_eq!(
             small.unwrap_err().to_string(),

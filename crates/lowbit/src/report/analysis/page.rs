@@ -131,12 +131,15 @@ fn promise(plan: &WidthPlan) -> String {
             short(tested.loss)
         )
     });
+    let accuracy = plan.predicted_accuracy;
+    let accuracy = accuracy.map_or(String::new(), |accuracy| {
+        format!(", an accuracy of {}", percent(accuracy))
+    });
     format!(
-        "{} bytes of weights, {} bit operations. Predicted: {} of loss added, an accuracy of {}.{measured}",
+        "{} bytes of weights, {} bit operations. Predicted: {} of loss added{accuracy}.{measured}",
         thousands(plan.bytes.round() as u64),
         thousands(plan.bit_operations.round() as u64),
-        short(plan.predicted_loss),
-        percent(plan.predicted_accuracy)
+        short(plan.predicted_loss)
     )
 }
 

@@ -40,10 +40,13 @@ fn whole(run: &RunAnalysis) -> String {
     };
     let change = quantized.loss - float.loss;
     let points = 100.0 * (quantized.accuracy - float.accuracy);
-    let direction = if change >= 0.0 { "more" } else { "less" };
+    let change = match change {
+        more if more >= 0.0 => format!("{} more loss", short(more)),
+        less if less < 0.0 => format!("{} less loss", short(-less)),
+        _ => "their losses cannot be compared".into(),
+    };
     format!(
-        "On {images} test images {} ({} on {}) has an accuracy of {} and a loss of {}; {of} has {} and {}: {} {direction} \
-         loss, {points:+.2} points of accuracy.",
+        "On {images} test images {} ({} on {}) has an accuracy of {} and a loss of {}; {of} has {} and {}: {change}, {points:+.2} points of accuracy.",
         run.run,
         run.network,
         run.data,
@@ -51,7 +54,6 @@ fn whole(run: &RunAnalysis) -> String {
         short(quantized.loss),
         percent(float.accuracy),
         short(float.loss),
-        short(change.abs()),
     )
 }
 
