@@ -126,7 +126,7 @@ pub(super) fn check<M: Classifier>(
             .find(|tapped| tapped.place.layer == layer.path && tapped.place.slot == Slot::WEIGHT);
         sizes.weights += weight.map_or(0, |weight| weight.tensor.num_elements()) as f64;
         let outputs = numbers(layer, Slot::OUTPUT).unwrap_or_default();
-        sizes.operations += operations(layer, outputs as u64).0 as f64;
+        sizes.operations += operations(layer, outputs as u64) as f64;
     }
     match sizes {
         Sizes { weights: 0.0, .. } => Err(no_layer()),

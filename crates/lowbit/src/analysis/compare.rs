@@ -9,9 +9,9 @@ use super::parameters::Parameters;
 use super::tensor::{InSlot, TensorCounts, record};
 use crate::config::Layer;
 use crate::data::ImageSet;
-use crate::models::Classifier;
+use crate::models::{Classifier, SlotWidths};
 use crate::quantizers::{
-    Histogram, ModulePath, Place, Selection, Slot, Tapped, Taps, UNTRAINED_STEP, set_rounding,
+    Histogram, Place, Selection, Slot, Tapped, Taps, UNTRAINED_STEP, set_rounding,
 };
 use crate::train::batch;
 
@@ -70,16 +70,19 @@ impl Counts {
 /// A network's layers, with their quantizers as they are.
 pub(super) struct Described<'a> {
     layers: &'a [Layer],
-    parameters: &'a Parameters,
+    pub(super) parameters: Parameters,
+    pub(super) widths: SlotWidths,
     paths: BTreeSet<String>,
 }
 
 impl<'a> Described<'a> {
-    pub(super) fn new(layers: &'a [Layer], parameters: &'a Parameters) -> Self {
+    pub(super) fn new<M: Classifier>(model: &'a M) -> Self {
+        let parameters = Parameters::of(model);
         Self {
-            layers,
-            parameters,
+            layers: model.layers(),
+            widths: SlotWidths::of(model),
             paths: parameters.paths(),
+            parameters,
         }
     }
 
@@ -99,6 +102,7 @@ impl<'a> Described<'a> {
             let quantizer = self.parameters.quantizer_in(layer, &place.slot)?;
             Some(InSlot {
                 config: config.clone(),
+                bits: self.widths.of_slot(layer, &place.slot)?,
                 integers: quantizer.integers(),
                 quantizer,
             })
@@ -171,30 +175,4 @@ pub(super) fn operands<M: Classifier>(
         }
     }
     values
-}
-
-/// The paths of the layers that have a quantizer in the walk's order, whatever their switch says.
-#[derive(Default)]
-pub(super) struct QuantizedLayers {
-    path: ModulePath,
-    pub(super) paths: BTreeSet<String>,
-}
-
-impl burn::module::ModuleVisitor for QuantizedLayers {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_flag(&mut self, _flag: &burn::module::Param<burn::module::Flag>) {
-        if (self.path.holder_type(), self.path.field()) != ("Switch", "enabled") {
-            return;
-        }
-        if let Some(place) = self.path.place() {
-            self.paths.insert(place.layer);
-        }
-    }
 }

@@ -50,7 +50,7 @@ pub enum Problem {
         /// The tensor whose rounding costs most.
         tensor: String,
         /// Its bits.
-        bits: u32,
+        bits: f64,
     },
     /// Nothing stands out.
     None,
@@ -150,10 +150,9 @@ fn problem(layer: &LayerAnalysis) -> Problem {
             values: tensor.not_finite,
         };
     }
-    let dead = tensors
-        .iter()
-        .find(|tensor| !tensor.zero_channels.is_empty());
-    if let Some(tensor) = dead.filter(|tensor| tensor.slot == Slot::WEIGHT) {
+    let dead =
+        |tensor: &&&TensorAnalysis| tensor.slot == Slot::WEIGHT && !tensor.zero_channels.is_empty();
+    if let Some(tensor) = tensors.iter().find(dead) {
         return Problem::DeadChannels {
             tensor: tensor.path.clone(),
             channels: tensor.zero_channels.clone(),

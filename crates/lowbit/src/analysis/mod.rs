@@ -44,10 +44,10 @@ pub use widths::{LayerWidth, SuggestedWidths, WidthKind, WidthPlan};
 
 use crate::data::ImageSet;
 use crate::models::{Classifier, model_bits};
+use crate::quantizers::set_quantization;
 use crate::train::{Tested, batch};
-use compare::{Described, QuantizedLayers, compare, operands};
+use compare::{Described, compare, operands};
 use measured::{Answers, each_layer, with_layers};
-use parameters::Parameters;
 use prediction::{Known, predict};
 
 /// A quantized network, the float one that it is held against, and images.
@@ -125,15 +125,15 @@ impl<M: Classifier> Networks<'_, M> {
     /// The layers in the order in which they compute, with their tensors and what is predicted; not
     /// measured. `off` is the network with its quantizers off.
     fn layers(&self, off: &M) -> Vec<LayerAnalysis> {
-        let parameters = Parameters::of(self.model);
-        let network = Described::new(self.model.layers(), &parameters);
+        let network = Described::new(self.model);
         let images = (self.set, self.images);
         let float = self.float.unwrap_or(off);
         let counts = compare(self.model, float, &network, images, self.device);
         let accumulators = accumulator_bits(self.model, self.model.layers());
         let described = self.model.layers().iter().map(|layer| {
             let sums = accumulators.iter().find(|sums| sums.path == layer.path);
-            layer::described(layer, &parameters, &counts, sums.cloned())
+            let seen = (&counts, self.images.len());
+            layer::described(layer, &network, seen, sums.cloned())
         });
         let mut layers: Vec<LayerAnalysis> = described.collect();
 
@@ -164,8 +164,11 @@ impl<M: Classifier> Networks<'_, M> {
 
     /// The layers that quantize something.
     fn quantized_layers(&self) -> BTreeSet<String> {
-        let mut find = QuantizedLayers::default();
-        self.model.visit(&mut find);
-        find.paths
+        let mut layers = BTreeSet::new();
+        set_quantization(self.model.clone(), true, |place| {
+            layers.insert(place.layer.clone());
+            false
+        });
+        layers
     }
 }

@@ -207,6 +207,7 @@ mod tests {
         let quantizer = config.init(Some(channels), &Device::flex());
         let slot = InSlot {
             config,
+            bits: bits.into(),
             quantizer,
             integers: Some(Integers::below_thresholds(bits, signed, log2_thresholds)),
         };

@@ -79,7 +79,7 @@ fn network(report: &AnalysisReport<'_>) -> String {
 
 fn sensitivity(report: &AnalysisReport<'_>) -> String {
     let mut html = String::from(
-        "<p>Predicted: the second-order change of the loss, from one backward pass of the float network. Measured: the loss with \
+        "<p>Predicted: the second-order change of the loss, from one backward pass of each batch with the quantizers off. Measured: the loss with \
          this layer alone quantized, and with all layers but this one.</p>\n",
     );
     html += &figure(report, "cost");

@@ -4,7 +4,7 @@ use crate::analysis::{
     Analysis, Finding, LayerAnalysis, Problem, RunAnalysis, WidthKind, WidthPlan,
 };
 use crate::quantizers::Slot;
-use crate::report::page::text::short;
+use crate::report::page::text::{short, width};
 use crate::report::table::percent;
 
 /// The sentences, the most important first.
@@ -134,7 +134,7 @@ fn noise(analysis: &Analysis, path: &str) -> String {
         Some(format!(
             " Its {} has {sqnr:.1} dB of signal to noise in {} bits ({} clipped, {} rounded to zero).",
             tensor.slot,
-            tensor.bits?,
+            width(tensor.bits),
             percent(clipped),
             percent(zero)
         ))
@@ -177,7 +177,8 @@ fn help(analysis: &Analysis, finding: &Finding) -> String {
         }
         Problem::Width { tensor, bits } => {
             format!(
-                "What helps most: more bits for {tensor}, which has {bits}.{}",
+                "What helps most: more bits for {tensor}, which has {}.{}",
+                width(Some(*bits)),
                 wider(layer, tensor, *bits)
             )
         }
@@ -198,14 +199,14 @@ fn gain(layer: Option<&LayerAnalysis>, tensor: &str) -> String {
 }
 
 /// What the next width would do.
-fn wider(layer: Option<&LayerAnalysis>, tensor: &str, bits: u32) -> String {
+fn wider(layer: Option<&LayerAnalysis>, tensor: &str, bits: f64) -> String {
     let known = layer.and_then(|layer| layer.predicted.iter().find(|p| p.path == tensor));
     let Some((known, now)) = known.and_then(|known| Some((known, known.now?))) else {
         return String::new();
     };
     let widths = known.formats.iter().filter_map(|(name, loss)| {
         let width: u32 = name.strip_prefix("int")?.parse().ok()?;
-        (width > bits && *loss < now).then_some((width, *loss))
+        (f64::from(width) > bits && *loss < now).then_some((width, *loss))
     });
     let next = widths.min_by_key(|(width, _)| *width);
     next.map_or(String::new(), |(width, loss)| {
@@ -225,7 +226,11 @@ fn others(analysis: &Analysis) -> Option<String> {
         let why = match &finding.problem {
             Problem::Threshold { tensor, .. } => format!(", whose {} fits badly", slot(tensor)),
             Problem::Width { tensor, bits } => {
-                format!(", mostly its {} in {bits} bits", slot(tensor))
+                format!(
+                    ", mostly its {} in {} bits",
+                    slot(tensor),
+                    width(Some(*bits))
+                )
             }
             Problem::DeadChannels { .. } => ", with dead channels".into(),
             Problem::NotFinite { .. } => ", with numbers that are none".into(),
@@ -290,8 +295,12 @@ pub(super) fn width_name(kind: WidthKind, plan: &WidthPlan) -> String {
 
 fn lost(analysis: &Analysis) -> Option<String> {
     let worst = analysis.lost.first()?;
+    let right = match worst.right_quantized {
+        true => "; with all of them it is right",
+        false => "",
+    };
     Some(format!(
-        "The image lost most often is no. {}, a {} taken for a {}: {} of {} networks with some layers quantized get it wrong.",
+        "The image lost most often is no. {}, a {} taken for a {}: {} of {} networks with some layers quantized get it wrong{right}.",
         worst.image, worst.class, worst.taken_for, worst.times, worst.of
     ))
 }
