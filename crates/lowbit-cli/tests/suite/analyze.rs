@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use lowbit::train::RunFolder;
+
 fn run(folder: &Path, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lowbit"))
         .current_dir(folder)
@@ -143,6 +145,9 @@ fn a_run_is_analyzed_and_its_widths_are_trained() {
         .take(3)
         .collect();
     assert_eq!(first, ["conv1", "bn1", "relu1"]);
+    let plan = std::fs::read_to_string(folder.path().join("w.toml")).unwrap();
+    let from = plan.lines().find(|line| line.starts_with("from = "));
+    assert!(from.unwrap().ends_with("a<i>&/tqt\""), "{plan}");
     let page = std::fs::read_to_string(folder.path().join("r.html")).unwrap();
     // The plan names the run that it starts from.
     assert!(page.contains("a&lt;i&gt;&amp;/tqt") && !page.contains("<i>"));
@@ -174,6 +179,7 @@ fn a_run_is_analyzed_and_its_widths_are_trained() {
         "--out",
         "b",
     ]);
+    the_better_widths_were_trained(&found["suggested"], &folder.path().join("b"));
     let compared = ended_well(&["report", "a<i>&", "b", "-o", "two.html"]);
     assert!(compared.contains("plan.widths.0.path"), "{compared}");
     let page = std::fs::read_to_string(folder.path().join("two.html")).unwrap();
@@ -181,6 +187,28 @@ fn a_run_is_analyzed_and_its_widths_are_trained() {
         page.contains("a&lt;i&gt;&amp;/tqt")
             && page.contains("Accuracy in percent over bit operations")
     );
+}
+
+/// That widths for 4 bits are no wider, and that those with less measured loss were trained.
+fn the_better_widths_were_trained(suggested: &serde_json::Value, folder: &Path) {
+    assert_eq!(suggested["budget"], "bits=4");
+    assert!(suggested["weight_bits"].as_f64().unwrap() <= 4.0);
+    assert!(suggested["input_bits"].as_f64().unwrap() <= 4.0);
+    let loss = |widths: &serde_json::Value| widths["measured"]["loss"].as_f64().unwrap();
+    if !suggested["other"].is_null() {
+        assert!(loss(suggested) <= loss(&suggested["other"]));
+    }
+    let (_, experiment) = RunFolder::open(folder).unwrap();
+    let trained = &experiment.runs[0].plan.widths;
+    let layers = suggested["layers"].as_array().unwrap();
+    assert_eq!(trained.len(), layers.len());
+    for (trained, layer) in trained.iter().zip(layers) {
+        assert_eq!(trained.path.as_deref(), layer["path"].as_str());
+        for slot in ["weight", "input"] {
+            let bits = trained.bits.get(slot).copied();
+            assert_eq!(bits.map(u64::from), layer[slot].as_u64());
+        }
+    }
 }
 
 #[test]

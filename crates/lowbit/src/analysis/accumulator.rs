@@ -115,8 +115,7 @@ fn of_layer(parameters: &Parameters, layer: &Layer) -> Option<AccumulatorBits> {
     let input = parameters
         .quantizer(input, None, &at("quantizers.input"))?
         .integers()?;
-    let own = description.weight_format.as_ref();
-    let config = own.or(layer.config.get("weight"))?;
+    let config = layer.quantizer(Slot::WEIGHT)?;
     let (weight, values) = quantized(parameters, layer, config, data)?;
     let axis = description.weight?.axis;
     let layout = Layout::of(&made_of, axis, data.shape().as_slice())?;

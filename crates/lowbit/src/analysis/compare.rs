@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::parameters::Parameters;
-use super::tensor::{InSlot, TensorCounts};
+use super::tensor::{InSlot, TensorCounts, record};
 use crate::config::Layer;
 use crate::data::ImageSet;
-use crate::models::Classifier;
+use crate::models::{Classifier, SlotWidths};
 use crate::quantizers::{
-    ModulePath, Place, Selection, Slot, Tapped, Taps, UNTRAINED_STEP, set_rounding,
+    Histogram, Place, Selection, Slot, Tapped, Taps, UNTRAINED_STEP, set_rounding,
 };
 use crate::train::batch;
 
@@ -70,16 +70,19 @@ impl Counts {
 /// A network's layers, with their quantizers as they are.
 pub(super) struct Described<'a> {
     layers: &'a [Layer],
-    parameters: &'a Parameters,
+    pub(super) parameters: Parameters,
+    pub(super) widths: SlotWidths,
     paths: BTreeSet<String>,
 }
 
 impl<'a> Described<'a> {
-    pub(super) fn new(layers: &'a [Layer], parameters: &'a Parameters) -> Self {
+    pub(super) fn new<M: Classifier>(model: &'a M) -> Self {
+        let parameters = Parameters::of(model);
         Self {
-            layers,
-            parameters,
+            layers: model.layers(),
+            widths: SlotWidths::of(model),
             paths: parameters.paths(),
+            parameters,
         }
     }
 
@@ -99,6 +102,7 @@ impl<'a> Described<'a> {
             let quantizer = self.parameters.quantizer_in(layer, &place.slot)?;
             Some(InSlot {
                 config: config.clone(),
+                bits: self.widths.of_slot(layer, &place.slot)?,
                 integers: quantizer.integers(),
                 quantizer,
             })
@@ -126,49 +130,49 @@ pub(super) fn compare<M: Classifier>(
     let mut counts = Counts::default();
     for indices in images.chunks(images_at_once(set)) {
         let input = batch(set, indices, None, device).images;
-        let seen = [model, float].map(|model| {
-            set_rounding(0, UNTRAINED_STEP);
-            let taps = Taps::attach(model, Selection::all());
-            model.forward(input.clone());
-            let mut seen = taps.detach();
-            seen.retain(|tapped| {
-                let place = &tapped.place;
-                let layer = network.layer(&place.layer);
-                let own = |layer: &Layer| {
-                    layer.config.get(Slot::INPUT).is_some() || layer.description.weight.is_some()
-                };
-                place.slot != Slot::INPUT || layer.is_some_and(own)
-            });
-            seen
-        });
-        let [seen, float] = seen;
+        let [seen, float] = [model, float].map(|model| tapped(model, network, input.clone()));
         counts.add(network, seen, float);
     }
     counts
 }
 
-/// The paths of the layers that have a quantizer in the walk's order, whatever their switch says.
-#[derive(Default)]
-pub(super) struct QuantizedLayers {
-    path: ModulePath,
-    pub(super) paths: BTreeSet<String>,
+/// The tensors that pass in a network, without inputs that are not quantized of layers without a weight.
+fn tapped<M: Classifier>(model: &M, network: &Described<'_>, images: Tensor<4>) -> Vec<Tapped> {
+    set_rounding(0, UNTRAINED_STEP);
+    let taps = Taps::attach(model, Selection::all());
+    model.forward(images);
+    let mut seen = taps.detach();
+    seen.retain(|tapped| {
+        let place = &tapped.place;
+        let layer = network.layer(&place.layer);
+        let own = |layer: &Layer| {
+            layer.config.get(Slot::INPUT).is_some() || layer.description.weight.is_some()
+        };
+        place.slot != Slot::INPUT || layer.is_some_and(own)
+    });
+    seen
 }
 
-impl burn::module::ModuleVisitor for QuantizedLayers {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_flag(&mut self, _flag: &burn::module::Param<burn::module::Flag>) {
-        if (self.path.holder_type(), self.path.field()) != ("Switch", "enabled") {
-            return;
+/// The values of every weight and input of layers with a weight.
+pub(super) fn operands<M: Classifier>(
+    model: &M,
+    network: &Described<'_>,
+    (set, images): (&ImageSet, &[u32]),
+    device: &Device,
+) -> BTreeMap<Place, Histogram> {
+    let mut values: BTreeMap<Place, Histogram> = BTreeMap::new();
+    for indices in images.chunks(images_at_once(set)) {
+        let input = batch(set, indices, None, device).images;
+        for tapped in tapped(model, network, input) {
+            let place = &tapped.place;
+            let layer = network.layer(&place.layer);
+            let weighted = layer.is_some_and(|layer| layer.description.weight.is_some());
+            let again = network.is_parameter(place) && values.contains_key(place);
+            if weighted && !again && [Slot::WEIGHT, Slot::INPUT].contains(&place.slot.as_str()) {
+                let numbers: Vec<f32> = tapped.tensor.iter::<f32>().collect();
+                record(values.entry(place.clone()).or_default(), &numbers);
+            }
         }
-        if let Some(place) = self.path.place() {
-            self.paths.insert(place.layer);
-        }
     }
+    values
 }

@@ -2,49 +2,35 @@
 
 use serde::Serialize;
 
-/// Sums over values `x` and what became of them, `y`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct PairSums {
-    count: u64,
-    /// Sum of `x^2`.
-    signal: f64,
-    /// Sum of `(x - y)^2`.
-    noise: f64,
-    /// Sum of `y^2`.
-    other: f64,
-    /// Sum of `x y`.
-    product: f64,
-}
+use crate::quantizers::Quality;
+
+/// Sums over finite values `x` and what became of them, `y`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct PairSums(Quality);
 
 impl PairSums {
     /// Adds values; pairs of which one is not finite are left out.
     pub(super) fn add(&mut self, x: &[f32], y: &[f32]) {
         for (&x, &y) in x.iter().zip(y) {
-            let (x, y) = (f64::from(x), f64::from(y));
-            if !(x.is_finite() && y.is_finite()) {
-                continue;
+            if x.is_finite() && y.is_finite() {
+                self.0.count += 1;
+                self.0.add(x, y);
             }
-            self.count += 1;
-            self.signal += x * x;
-            self.noise += (x - y) * (x - y);
-            self.other += y * y;
-            self.product += x * y;
         }
     }
 
     /// The sum of `(x - y)^2`.
     pub(super) fn noise(&self) -> f64 {
-        self.noise
+        self.0.noise
     }
 
     /// What they come to; none of no values.
     pub(super) fn error(&self, kl_divergence: Option<f64>) -> Option<TensorError> {
-        let lengths = (self.signal * self.other).sqrt();
-        let both = self.signal > 0.0 && self.noise > 0.0;
-        (self.count > 0).then(|| TensorError {
-            sqnr: both.then(|| 10.0 * (self.signal / self.noise).log10()),
-            mean_square: self.noise / self.count as f64,
-            cosine: (lengths > 0.0).then(|| self.product / lengths),
+        let sums = &self.0;
+        (sums.count > 0).then(|| TensorError {
+            sqnr: sums.sqnr(),
+            mean_square: sums.noise / sums.count as f64,
+            cosine: sums.cosine(),
             kl_divergence,
         })
     }

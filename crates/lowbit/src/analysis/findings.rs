@@ -50,7 +50,7 @@ pub enum Problem {
         /// The tensor whose rounding costs most.
         tensor: String,
         /// Its bits.
-        bits: u32,
+        bits: f64,
     },
     /// Nothing stands out.
     None,
@@ -150,10 +150,9 @@ fn problem(layer: &LayerAnalysis) -> Problem {
             values: tensor.not_finite,
         };
     }
-    let dead = tensors
-        .iter()
-        .find(|tensor| !tensor.zero_channels.is_empty());
-    if let Some(tensor) = dead.filter(|tensor| tensor.slot == Slot::WEIGHT) {
+    let dead =
+        |tensor: &&&TensorAnalysis| tensor.slot == Slot::WEIGHT && !tensor.zero_channels.is_empty();
+    if let Some(tensor) = tensors.iter().find(dead) {
         return Problem::DeadChannels {
             tensor: tensor.path.clone(),
             channels: tensor.zero_channels.clone(),
@@ -182,7 +181,7 @@ fn misfit(layer: &LayerAnalysis) -> Option<Problem> {
     Some(Problem::Threshold {
         tensor: tensor.path.clone(),
         channel,
-        now: tensor.ends.get(place).map(|&(low, high)| high.max(-low)),
+        now: tensor.thresholds().get(place).copied(),
         best: threshold(refit, place),
         ratio: refit.ratio,
     })
@@ -204,4 +203,27 @@ fn width(layer: &LayerAnalysis) -> Option<Problem> {
         tensor: tensor.path.clone(),
         bits: tensor.bits?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::tensor::TensorCounts;
+    use crate::quantizers::Place;
+
+    /// Four bits without sign below 2: steps of 1/8 up to 15/8. With sign below 1: from -1 to 7/8.
+    #[test]
+    fn thresholds_are_those_of_the_best_grid() {
+        let place = Place {
+            layer: "layer".into(),
+            layer_type: "Linear".into(),
+            slot: "input".into(),
+        };
+        let tensor = TensorAnalysis {
+            ends: vec![(0.0, 1.875), (-1.0, 0.875)],
+            steps: vec![0.125, 0.125],
+            ..TensorCounts::new(place, false, 1, None).finish()
+        };
+        assert_eq!(tensor.thresholds(), [2.0, 1.0]);
+    }
 }

@@ -40,8 +40,10 @@ pub struct LostImage {
     pub image: u32,
     /// Its class.
     pub class: usize,
-    /// What the quantized network takes it for.
+    /// The wrong class that most of the networks which lose it take it for, the first of several.
     pub taken_for: usize,
+    /// Whether it is right with all layers quantized, so that only some of them lose it.
+    pub right_quantized: bool,
     /// The loss that quantization adds to it, in nats.
     pub added_loss: f64,
     /// Of how many of the networks with some layers quantized (all; each alone; all but each) it is
@@ -63,13 +65,16 @@ pub(super) fn lost(
         .chain(others.iter().copied())
         .collect();
     let found = images.iter().enumerate().filter_map(|(i, &image)| {
-        let times = all.iter().filter(|answers| !answers.is_right(i)).count();
-        (float.is_right(i) && times > 0).then(|| LostImage {
+        let losing = all.iter().filter(|answers| !answers.is_right(i));
+        let wrong: Vec<usize> = losing.map(|answers| answers.classes[i]).collect();
+        let taken_for = commonest(&wrong).filter(|_| float.is_right(i))?;
+        Some(LostImage {
             image,
             class: float.targets[i],
-            taken_for: quantized.classes[i],
+            taken_for,
+            right_quantized: quantized.is_right(i),
             added_loss: quantized.losses[i] - float.losses[i],
-            times,
+            times: wrong.len(),
             of: all.len(),
         })
     });
@@ -80,6 +85,17 @@ pub(super) fn lost(
     });
     found.truncate(LISTED);
     found
+}
+
+/// The class that is there most often, the first of several.
+fn commonest(classes: &[usize]) -> Option<usize> {
+    let times = |class: usize| classes.iter().filter(|&&other| other == class).count();
+    // Of several, `max_by_key` takes the last.
+    classes
+        .iter()
+        .rev()
+        .copied()
+        .max_by_key(|&class| times(class))
 }
 
 #[cfg(test)]
@@ -103,8 +119,23 @@ mod tests {
         let facts: Vec<_> = found.iter().map(|l| (l.image, l.times, l.of)).collect();
         // The third is wrong in float, too.
         assert_eq!(facts, [(6, 2, 2), (5, 1, 2)]);
+        assert_eq!((found[1].class, found[1].taken_for), (0, 1));
         let confusion = Confusion::of(2, &float, &quantized);
         assert_eq!(confusion.float, [[1, 0], [1, 1]]);
         assert_eq!(confusion.quantized, [[0, 1], [2, 0]]);
+    }
+
+    /// All layers quantized are right; of three that are not, two say 2.
+    #[test]
+    fn what_it_is_taken_for_is_said_by_those_that_lose_it() {
+        let of = |class: usize| answers([class, 1, 1], [0.0; 3]);
+        let others = [of(1), of(2), of(2)];
+        let others: Vec<&Answers> = others.iter().collect();
+        let found = lost(&[5, 6, 7], &of(0), &of(0), &others);
+        let facts: Vec<_> = found
+            .iter()
+            .map(|l| (l.class, l.taken_for, l.right_quantized, l.times, l.of))
+            .collect();
+        assert_eq!(facts, [(0, 2, true, 3, 4)]);
     }
 }

@@ -4,14 +4,13 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 
 use super::accumulator::AccumulatorBits;
-use super::compare::Counts;
+use super::compare::{Counts, Described};
 use super::measured::MeasuredSensitivity;
-use super::parameters::Parameters;
 use super::prediction::Prediction;
 use super::tensor::TensorAnalysis;
 use crate::config::Layer;
-use crate::models::Classifier;
-use crate::quantizers::{QuantizerConfig, Selection, Slot, Tapped, Taps};
+use crate::models::{Classifier, SlotWidths};
+use crate::quantizers::{Selection, Slot, Tapped, Taps};
 
 /// A layer of a network: what it is, what it costs, its tensors, and what quantizing it does.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,15 +23,15 @@ pub struct LayerAnalysis {
     pub reads: Vec<String>,
     /// Shape of its result for one image.
     pub shape: Vec<usize>,
-    /// Bits of its weight, where it has one that is quantized.
-    pub weight_bits: Option<u32>,
+    /// Bits of its weight, where it has one that is quantized; learned ones on average over channels.
+    pub weight_bits: Option<f64>,
     /// Bits of its input, where that is quantized.
-    pub input_bits: Option<u32>,
+    pub input_bits: Option<f64>,
     /// Its parameters, those of quantizers left out.
     pub parameters: u64,
     /// Bits that they take: each at the width of its quantizer, 32 without.
     pub bits: u64,
-    /// Products (of an adder, distances) that it sums for an image.
+    /// Products (of an adder, distances) that it sums for an image, over all steps of a spiking network.
     pub operations: u64,
     /// Those times the bits of the weight times the bits of the input, 32 for a float.
     pub bit_operations: u64,
@@ -65,15 +64,15 @@ impl LayerAnalysis {
     }
 }
 
-/// Products that a layer sums for an image whose result has so many numbers, and those times the bits of
-/// its weight and of its input, 32 for a float.
-fn operations(layer: &Layer, numbers: u64) -> (u64, u64) {
-    let terms = layer.description.sums.map_or(0, |sums| sums.terms) as u64;
-    let weight = layer.description.weight_format.as_ref();
-    let weight = weight.or(layer.config.get(Slot::WEIGHT));
-    let input = layer.config.get(Slot::INPUT);
-    let [weight, input] = [weight, input].map(|q| u64::from(q.map_or(32, QuantizerConfig::bits)));
-    (numbers * terms, numbers * terms * weight * input)
+/// Products that a layer sums for an image whose results have so many numbers.
+pub(super) fn operations(layer: &Layer, numbers: u64) -> u64 {
+    numbers * layer.description.sums.map_or(0, |sums| sums.terms) as u64
+}
+
+/// Those times the bits of its weight and of its input, 32 for a float.
+fn bit_operations_of(layer: &Layer, widths: &SlotWidths, operations: u64) -> u64 {
+    let bits = |slot: &str| widths.of_slot(layer, slot).unwrap_or(32.0);
+    (operations as f64 * bits(Slot::WEIGHT) * bits(Slot::INPUT)).round() as u64
 }
 
 /// Products that a network takes for an image, each times the bits of its weight and of its input, 32
@@ -82,23 +81,25 @@ pub fn bit_operations<M: Classifier>(model: &M, image: Tensor<4>) -> u64 {
     let taps = Taps::attach(model, Selection::all().slot(Slot::OUTPUT));
     model.forward(image);
     let passed = taps.detach();
+    let widths = SlotWidths::of(model);
     let of = |tapped: &Tapped| {
         let layer = model
             .layers()
             .iter()
             .find(|layer| layer.path == tapped.place.layer);
         layer.map_or(0, |layer| {
-            operations(layer, tapped.tensor.num_elements() as u64).1
+            let operations = operations(layer, tapped.tensor.num_elements() as u64);
+            bit_operations_of(layer, &widths, operations)
         })
     };
     passed.iter().map(of).sum()
 }
 
-/// A layer without what is measured and predicted.
+/// A layer without what is measured and predicted, of which so many images were seen.
 pub(super) fn described(
     layer: &Layer,
-    parameters: &Parameters,
-    counts: &Counts,
+    network: &Described<'_>,
+    (counts, images): (&Counts, usize),
     accumulator: Option<AccumulatorBits>,
 ) -> LayerAnalysis {
     let own = counts
@@ -108,19 +109,14 @@ pub(super) fn described(
     let tensors: Vec<TensorAnalysis> = own.map(|tensor| tensor.finish()).collect();
     let output = tensors.iter().find(|tensor| tensor.slot == Slot::OUTPUT);
     let shape = output.map_or(Vec::new(), |output| output.shape.clone());
-    let numbers = shape.iter().product::<usize>() as u64;
-    let (operations, bit_operations) = operations(layer, numbers);
-    let weight = layer.description.weight_format.as_ref();
-    let weight = weight.or(layer.config.get(Slot::WEIGHT));
-    let weight_bits = weight.map(QuantizerConfig::bits);
-    let input_bits = layer.config.get(Slot::INPUT).map(QuantizerConfig::bits);
-    let sizes = parameters.of_layer(&layer.path).map(|(name, numbers)| {
-        let own = layer.description.weight_format.as_ref();
-        let own = own.filter(|_| name == Slot::WEIGHT);
-        let bits = own
-            .or(layer.config.get(name))
-            .map_or(32, QuantizerConfig::bits);
-        (numbers, numbers * u64::from(bits))
+    // A layer that is called for each step, or twice, has several results.
+    let numbers = output.map_or(0, |output| output.count / images.max(1) as u64);
+    let operations = operations(layer, numbers);
+    let widths = &network.widths;
+    let sizes = network.parameters.of_layer(&layer.path);
+    let sizes = sizes.map(|(name, numbers)| {
+        let bits = widths.of_slot(layer, name).unwrap_or(32.0);
+        (numbers, (bits * numbers as f64).round() as u64)
     });
     let (count, bits) = sizes.fold((0, 0), |(n, b), (numbers, bits)| (n + numbers, b + bits));
     LayerAnalysis {
@@ -128,12 +124,12 @@ pub(super) fn described(
         layer_type: layer.description.name.into(),
         reads: Vec::new(),
         shape,
-        weight_bits,
-        input_bits,
+        weight_bits: widths.of_slot(layer, Slot::WEIGHT),
+        input_bits: widths.of_slot(layer, Slot::INPUT),
         parameters: count,
         bits,
         operations,
-        bit_operations,
+        bit_operations: bit_operations_of(layer, widths, operations),
         accumulator,
         tensors,
         measured: None,

@@ -97,7 +97,7 @@ pub struct MeasuredSensitivity {
     pub all_but: Tested,
     /// The loss that this layer alone adds to that of the network with its quantizers off, in nats.
     pub added: f64,
-    /// The standard error of that mean over images.
+    /// The standard error of that mean over images; infinite of a single one.
     pub standard_error: f64,
 }
 
@@ -117,7 +117,10 @@ impl MeasuredSensitivity {
             only: only.tested(),
             all_but: all_but.tested(),
             added: mean,
-            standard_error: (squares / (count - 1.0).max(1.0) / count).sqrt(),
+            standard_error: match added.len() {
+                0 | 1 => f64::INFINITY,
+                _ => (squares / (count - 1.0) / count).sqrt(),
+            },
         }
     }
 }
@@ -161,6 +164,17 @@ mod tests {
         );
         assert_eq!((found.added, found.standard_error), (2.0, 1.0));
         assert_eq!((found.only.loss, found.only.accuracy), (2.25, 0.5));
+    }
+
+    #[test]
+    fn one_image_says_nothing_of_chance() {
+        let answers = |loss: f64| Answers {
+            losses: vec![loss],
+            classes: vec![0],
+            targets: vec![0],
+        };
+        let found = MeasuredSensitivity::of(&answers(0.5), &answers(1.5), &answers(0.0));
+        assert_eq!((found.added, found.standard_error), (1.0, f64::INFINITY));
     }
 
     /// Scores 0 and ln 3: shares 1/4 and 3/4.

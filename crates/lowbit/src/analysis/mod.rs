@@ -4,6 +4,8 @@
 //! an [`Analysis`], plain values that [`report`](crate::report) draws.
 
 mod accumulator;
+mod budget;
+mod choose;
 mod compare;
 mod edges;
 mod error;
@@ -27,6 +29,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 pub use accumulator::{AccumulatorBits, accumulator_bits};
+pub use budget::Budget;
 pub use error::TensorError;
 pub use findings::{Finding, Problem};
 pub use histogram::ValueHistogram;
@@ -37,14 +40,15 @@ pub use prediction::Prediction;
 pub use refit::Refit;
 pub use run::{RunAnalysis, RunOptions, analyze_run};
 pub use tensor::{OutlierChannel, TensorAnalysis};
-pub use widths::{Budget, LayerWidth, SuggestedWidths};
+pub use widths::{LayerWidth, SuggestedWidths, WidthKind, WidthPlan};
 
 use crate::data::ImageSet;
 use crate::models::{Classifier, model_bits};
+use crate::quantizers::set_quantization;
 use crate::train::{Tested, batch};
-use compare::{Described, QuantizedLayers, compare};
+use compare::{Described, compare, operands};
 use measured::{Answers, each_layer, with_layers};
-use parameters::Parameters;
+use prediction::{Known, predict};
 
 /// A quantized network, the float one that it is held against, and images.
 #[derive(Debug, Clone, Copy)]
@@ -91,42 +95,12 @@ impl<M: Classifier> Networks<'_, M> {
     /// Looks at them.
     pub fn analyze(&self) -> Analysis {
         let off = with_layers(self.model, |_| false);
-        let float = self.float.unwrap_or(&off);
         let answers = |model: &M| Answers::of(model, self.set, self.images, self.device);
-        let (of_float, of_quantized) = (answers(float), answers(self.model));
+        let (of_off, of_quantized) = (answers(&off), answers(self.model));
+        let other = self.float.map(answers);
+        let of_float = other.as_ref().unwrap_or(&of_off);
 
-        let parameters = Parameters::of(self.model);
-        let network = Described::new(self.model.layers(), &parameters);
-        let images = (self.set, self.images);
-        let counts = compare(self.model, float, &network, images, self.device);
-        let accumulators = accumulator_bits(self.model, self.model.layers());
-        let mut layers: Vec<LayerAnalysis> = self
-            .model
-            .layers()
-            .iter()
-            .map(|layer| {
-                let sums = accumulators.iter().find(|sums| sums.path == layer.path);
-                layer::described(layer, &parameters, &counts, sums.cloned())
-            })
-            .collect();
-
-        let first = &self.images[..self.images.len().min(2)];
-        let edges = edges::edges(&off, batch(self.set, first, None, self.device).images);
-        for layer in &mut layers {
-            layer.reads = edges.read_by(&layer.path);
-        }
-        layers.sort_by_key(|layer| edges.place(&layer.path));
-        let predictions = prediction::predict(&off, &network, &counts, images, self.device);
-        for prediction in predictions {
-            let place = prediction
-                .path
-                .rsplit_once('.')
-                .map_or("", |(layer, _)| layer);
-            if let Some(layer) = layers.iter_mut().find(|layer| layer.path == place) {
-                layer.predicted.push(prediction);
-            }
-        }
-        let of_off = answers(&off);
+        let mut layers = self.layers(&off);
         let variants = each_layer(self.model, &self.quantized_layers(), answers);
         for (path, only, all_but) in &variants {
             if let Some(layer) = layers.iter_mut().find(|layer| layer.path == *path) {
@@ -142,16 +116,59 @@ impl<M: Classifier> Networks<'_, M> {
             parameters: self.model.num_params() as u64,
             bits: model_bits(self.model),
             findings: findings::findings(&layers),
-            confusion: Confusion::of(self.set.classes, &of_float, &of_quantized),
-            lost: images::lost(self.images, &of_float, &of_quantized, &others),
+            confusion: Confusion::of(self.set.classes, of_float, &of_quantized),
+            lost: images::lost(self.images, of_float, &of_quantized, &others),
             layers,
         }
     }
 
+    /// The layers in the order in which they compute, with their tensors and what is predicted; not
+    /// measured. `off` is the network with its quantizers off.
+    fn layers(&self, off: &M) -> Vec<LayerAnalysis> {
+        let network = Described::new(self.model);
+        let images = (self.set, self.images);
+        let float = self.float.unwrap_or(off);
+        let counts = compare(self.model, float, &network, images, self.device);
+        let accumulators = accumulator_bits(self.model, self.model.layers());
+        let described = self.model.layers().iter().map(|layer| {
+            let sums = accumulators.iter().find(|sums| sums.path == layer.path);
+            let seen = (&counts, self.images.len());
+            layer::described(layer, &network, seen, sums.cloned())
+        });
+        let mut layers: Vec<LayerAnalysis> = described.collect();
+
+        let first = &self.images[..self.images.len().min(2)];
+        let edges = edges::edges(off, batch(self.set, first, None, self.device).images);
+        for layer in &mut layers {
+            layer.reads = edges.read_by(&layer.path);
+        }
+        layers.sort_by_key(|layer| edges.place(&layer.path));
+        // Another float network has other weights than this one with its quantizers off.
+        let operands = self
+            .float
+            .map(|_| operands(off, &network, images, self.device));
+        let known = Known {
+            network: &network,
+            counts: &counts,
+            operands: operands.as_ref(),
+        };
+        for prediction in predict(off, &known, images, self.device) {
+            let place = prediction.path.rsplit_once('.');
+            let place = place.map_or("", |(layer, _)| layer);
+            if let Some(layer) = layers.iter_mut().find(|layer| layer.path == place) {
+                layer.predicted.push(prediction);
+            }
+        }
+        layers
+    }
+
     /// The layers that quantize something.
     fn quantized_layers(&self) -> BTreeSet<String> {
-        let mut find = QuantizedLayers::default();
-        self.model.visit(&mut find);
-        find.paths
+        let mut layers = BTreeSet::new();
+        set_quantization(self.model.clone(), true, |place| {
+            layers.insert(place.layer.clone());
+            false
+        });
+        layers
     }
 }

@@ -1,4 +1,4 @@
-//! What quantizing one tensor costs, predicted from one backward pass.
+//! What quantizing one tensor costs, predicted from one backward pass of each batch.
 //!
 //! The loss near the float network is `L + g' d + d' H d / 2` for a change `d` of a tensor. What is
 //! predicted is the second term, with the curvature `H = J' (diag p - p p') J` of cross-entropy (Gauss
@@ -7,6 +7,8 @@
 //! mean: `E[g g'] = H` (Hutchinson, 1990). Images have signs of their own, so that their gradients of a
 //! weight, which come added up, do not correlate either.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use lowbit_formats::philox::philox_4x32_10;
@@ -14,14 +16,16 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::compare::{Counts, Described, images_at_once};
-use super::refit::Refit;
+use super::refit::{has_power_of_two, is_signed};
+use super::tensor::TensorCounts;
 use crate::calibrate::threshold;
 use crate::config::Layer;
 use crate::data::ImageSet;
 use crate::models::Classifier;
 use crate::quantizers::{
-    Channels, FormatQuantizerConfig, ModulePath, Place, Quantizer, QuantizerConfig, Selection,
-    Slot, Tapped, Taps, ThresholdInit, TrainedThresholdConfig, set_quantization, with_learned,
+    Channels, FormatQuantizerConfig, Histogram, ModulePath, Place, Quantizer, QuantizerConfig,
+    Selection, Slot, Tapped, Taps, ThresholdInit, TrainedThresholdConfig, set_quantization,
+    with_learned,
 };
 use crate::train::batch;
 
@@ -52,12 +56,18 @@ pub struct Prediction {
 /// What is tried for a tensor.
 struct Tried {
     place: Place,
-    parameter: bool,
     now: Option<Quantizer>,
     refit: Option<Quantizer>,
     formats: Vec<(String, Quantizer)>,
-    /// Of `now`, `refit` and the formats: twice the loss, summed over images.
-    sums: Vec<f64>,
+    seen: Seen,
+}
+
+/// What is kept of the batches.
+enum Seen {
+    /// Of a parameter, which is the same in all: its values, and of each the sum of `g^2`.
+    Parameter(Option<TensorData>, Vec<f64>),
+    /// Of an activation, for `now`, `refit` and the formats: twice the loss, summed over images.
+    Activation(Vec<f64>),
 }
 
 impl Tried {
@@ -71,90 +81,132 @@ impl Tried {
         let Some(gradient) = &tapped.gradient else {
             return;
         };
-        let values: Vec<f32> = tapped.tensor.iter::<f32>().collect();
         let gradient: Vec<f32> = gradient.iter::<f32>().collect();
-        let parts = (!self.parameter).then_some(images);
-        let added: Vec<f64> = self
-            .quantizers()
-            .map(|quantizer| {
-                let Some(quantizer) = quantizer else {
-                    return 0.0;
-                };
-                let read = quantized(quantizer, &tapped.tensor);
-                curvature(&values, &read, &gradient, parts)
-            })
-            .collect();
-        for (sum, more) in self.sums.iter_mut().zip(added) {
-            *sum += more;
+        let found = match &self.seen {
+            Seen::Parameter(..) => Vec::new(),
+            Seen::Activation(_) => self.costs(&tapped.tensor, |values, read| {
+                of_activation(values, read, &gradient, images)
+            }),
+        };
+        match &mut self.seen {
+            Seen::Parameter(values, squares) => {
+                values.get_or_insert_with(|| tapped.tensor.clone());
+                squares.resize(gradient.len(), 0.0);
+                for (sum, g) in squares.iter_mut().zip(gradient) {
+                    *sum += f64::from(g).powi(2);
+                }
+            }
+            Seen::Activation(sums) => {
+                for (sum, more) in sums.iter_mut().zip(found) {
+                    *sum += more;
+                }
+            }
+        }
+    }
+
+    /// What each quantizer costs, of the tensor's values and what it makes of them.
+    fn costs(&self, data: &TensorData, cost: impl Fn(&[f32], &[f32]) -> f64) -> Vec<f64> {
+        let values: Vec<f32> = data.iter::<f32>().collect();
+        let of = |read: &[f32]| cost(&values, read);
+        match data.shape().len() {
+            1 => self.costs_of_rank::<1>(data, of),
+            2 => self.costs_of_rank::<2>(data, of),
+            3 => self.costs_of_rank::<3>(data, of),
+            4 => self.costs_of_rank::<4>(data, of),
+            5 => self.costs_of_rank::<5>(data, of),
+            _ => vec![0.0; 2 + self.formats.len()],
+        }
+    }
+
+    fn costs_of_rank<const D: usize>(
+        &self,
+        data: &TensorData,
+        cost: impl Fn(&[f32]) -> f64,
+    ) -> Vec<f64> {
+        let x = Tensor::<D>::from_data(data.clone(), &Device::flex());
+        let of = |quantizer: &Quantizer| {
+            let read = quantizer.operand(x.clone()).quantized().into_data();
+            cost(&read.iter::<f32>().collect::<Vec<f32>>())
+        };
+        let each = self.quantizers();
+        each.map(|quantizer| quantizer.map_or(0.0, of)).collect()
+    }
+
+    /// Twice the loss of each quantizer, summed over images.
+    fn sums(&self) -> Vec<f64> {
+        match &self.seen {
+            Seen::Parameter(Some(data), squares) => {
+                self.costs(data, |values, read| of_parameter(values, read, squares))
+            }
+            Seen::Parameter(None, _) => vec![0.0; 2 + self.formats.len()],
+            Seen::Activation(sums) => sums.clone(),
         }
     }
 }
 
-/// `sum g^2 d^2` for the change `d` of each number of a parameter; of an activation, the sum over its
-/// `images` of the mean of that and `(sum g d)^2`, since its rounding errors go one way where small
-/// numbers become zero.
-fn curvature(values: &[f32], read: &[f32], gradient: &[f32], images: Option<usize>) -> f64 {
-    let parts = images.unwrap_or(1).max(1);
-    let length = values.len() / parts;
+/// `sum g^2 d^2` for the change `d` of each number of a parameter, with the sum of its `g^2`.
+fn of_parameter(values: &[f32], read: &[f32], squares: &[f64]) -> f64 {
+    let each = values.iter().zip(read).zip(squares);
+    let each = each.map(|((&x, &q), g2)| (f64::from(q) - f64::from(x)).powi(2) * g2);
+    each.filter(|cost| cost.is_finite()).sum()
+}
+
+/// The sum over the images of an activation of the mean of `sum g^2 d^2` and `(sum g d)^2`, since its
+/// rounding errors go one way where small numbers become zero.
+fn of_activation(values: &[f32], read: &[f32], gradient: &[f32], images: usize) -> f64 {
+    let length = values.len() / images.max(1);
     let of_image = |image: usize| {
-        let range = image * length..(image + 1) * length;
         let (mut squares, mut sum) = (0.0, 0.0);
-        for i in range {
+        for i in image * length..(image + 1) * length {
             let change = (f64::from(read[i]) - f64::from(values[i])) * f64::from(gradient[i]);
             if change.is_finite() {
                 squares += change * change;
                 sum += change;
             }
         }
-        match images {
-            None => squares,
-            Some(_) => 0.5 * (squares + sum * sum),
-        }
+        0.5 * (squares + sum * sum)
     };
-    (0..parts).map(of_image).sum()
+    (0..images).map(of_image).sum()
 }
 
-/// What a quantizer makes of a tensor of any rank.
-fn quantized(quantizer: &Quantizer, data: &TensorData) -> Vec<f32> {
-    fn of<const D: usize>(quantizer: &Quantizer, data: &TensorData) -> Vec<f32> {
-        let x = Tensor::<D>::from_data(data.clone(), &Device::flex());
-        quantizer
-            .operand(x)
-            .quantized()
-            .into_data()
-            .iter::<f32>()
-            .collect()
-    }
-    match data.shape().len() {
-        1 => of::<1>(quantizer, data),
-        2 => of::<2>(quantizer, data),
-        3 => of::<3>(quantizer, data),
-        4 => of::<4>(quantizer, data),
-        5 => of::<5>(quantizer, data),
-        _ => data.iter::<f32>().collect(),
+/// What is known of the tensors that quantizers are tried on.
+pub(super) struct Known<'a> {
+    pub(super) network: &'a Described<'a>,
+    /// Of the quantized network.
+    pub(super) counts: &'a Counts,
+    /// The values of weights and inputs with quantizers off, where they are not those of the float
+    /// network in `counts`.
+    pub(super) operands: Option<&'a BTreeMap<Place, Histogram>>,
+}
+
+impl Known<'_> {
+    /// The values of a weight or an input with quantizers off.
+    fn operand(&self, place: &Place) -> Option<&Histogram> {
+        match self.operands {
+            Some(operands) => operands.get(place),
+            None => self.counts.get(place).map(TensorCounts::float_values),
+        }
     }
 }
 
 /// The predictions for every weight and input of a layer with a weight, and for every tensor that is
-/// quantized. `float` has its quantizers off.
+/// quantized. `off` is the network with its quantizers off.
 pub(super) fn predict<M: Classifier>(
-    float: &M,
-    network: &Described<'_>,
-    counts: &Counts,
+    off: &M,
+    known: &Known<'_>,
     (set, images): (&ImageSet, &[u32]),
     device: &Device,
 ) -> Vec<Prediction> {
-    let model = differentiable(float);
+    let model = differentiable(off);
     let device = device.clone().autodiff();
     let mut tried: Vec<Tried> = Vec::new();
     for (number, indices) in images.chunks(images_at_once(set)).enumerate() {
         let seen = gradients(&model, set, indices, number, &device);
         if number == 0 {
-            let places = seen.iter().map(|tapped| &tapped.place);
-            tried = places
-                .filter_map(|place| Tried::of(place, network, counts))
-                .collect();
-            tried.dedup_by(|a, b| a.place == b.place);
+            // A layer that is called twice passes its tensors twice.
+            let places: BTreeSet<&Place> = seen.iter().map(|tapped| &tapped.place).collect();
+            let places = places.into_iter();
+            tried = places.filter_map(|place| Tried::of(place, known)).collect();
         }
         tried.par_iter_mut().for_each(|tried| {
             for tapped in &seen {
@@ -165,7 +217,7 @@ pub(super) fn predict<M: Classifier>(
         });
     }
     tried
-        .into_iter()
+        .into_par_iter()
         .map(|tried| tried.finish(images.len()))
         .collect()
 }
@@ -219,9 +271,9 @@ fn direction(scores: &[f32], [batch, row]: [u32; 2]) -> Vec<f32> {
 
 impl Tried {
     /// What is tried at a place, if it is one.
-    fn of(place: &Place, network: &Described<'_>, counts: &Counts) -> Option<Self> {
-        let layer = network.layer(&place.layer)?;
-        let known = counts.get(place);
+    fn of(place: &Place, all: &Known<'_>) -> Option<Self> {
+        let layer = all.network.layer(&place.layer)?;
+        let known = all.counts.get(place);
         let in_slot = known.and_then(|known| known.quantizer.clone());
         let operand = [Slot::WEIGHT, Slot::INPUT].contains(&place.slot.as_str());
         let weighted = operand && layer.description.weight.is_some();
@@ -229,29 +281,33 @@ impl Tried {
             return None;
         }
         let refit = known.and_then(|known| {
-            let refit = Refit::of(known)?;
-            let signed = known.values().min() < 0.0;
-            let bits = known.quantizer.as_ref()?.config.bits();
-            let axis = if place.slot == Slot::WEIGHT {
-                layer.description.weight
-            } else {
-                None
-            };
-            integer_quantizer(bits, signed, &refit.thresholds, axis)
+            let config = &known.quantizer.as_ref()?.config;
+            let refit = known
+                .refit()
+                .filter(|_| has_power_of_two(config) == Some(true))?;
+            let signed = known
+                .integers()
+                .map_or(known.values().min() < 0.0, is_signed);
+            let axis = layer.description.weight;
+            let axis = axis.filter(|_| place.slot == Slot::WEIGHT);
+            integer_quantizer(config.bits(), signed, &refit.thresholds, axis)
         });
         let formats: Vec<_> = match weighted {
-            true => formats(place, layer, known.map(|known| known.float_values())),
+            true => formats(place, layer, all.operand(place)),
             false => Vec::new(),
+        };
+        let seen = match all.network.is_parameter(place) {
+            true => Seen::Parameter(None, Vec::new()),
+            false => Seen::Activation(vec![0.0; 2 + formats.len()]),
         };
         Some(Self {
             place: place.clone(),
-            parameter: network.is_parameter(place),
+            seen,
             // A function before the grid is no error.
             now: in_slot
                 .filter(|q| !q.config.transforms())
                 .map(|q| q.quantizer),
             refit,
-            sums: vec![0.0; 2 + formats.len()],
             formats,
         })
     }
@@ -259,21 +315,18 @@ impl Tried {
     fn finish(self, images: usize) -> Prediction {
         let loss = |sum: &f64| 0.5 * sum / images.max(1) as f64;
         let names = self.formats.iter().map(|(name, _)| name.clone());
+        let sums = self.sums();
         Prediction {
             path: self.place.to_string(),
-            now: self.now.as_ref().map(|_| loss(&self.sums[0])),
-            refit: self.refit.as_ref().map(|_| loss(&self.sums[1])),
-            formats: names.zip(self.sums[2..].iter().map(loss)).collect(),
+            now: self.now.as_ref().map(|_| loss(&sums[0])),
+            refit: self.refit.as_ref().map(|_| loss(&sums[1])),
+            formats: names.zip(sums[2..].iter().map(loss)).collect(),
         }
     }
 }
 
 /// Integers of every width with the threshold of the least mean square error, and formats.
-fn formats(
-    place: &Place,
-    layer: &Layer,
-    values: Option<&crate::quantizers::Histogram>,
-) -> Vec<(String, Quantizer)> {
+fn formats(place: &Place, layer: &Layer, values: Option<&Histogram>) -> Vec<(String, Quantizer)> {
     let integers = values.into_iter().flat_map(|values| {
         WIDTHS.into_iter().filter_map(|bits| {
             let signed = values.min() < 0.0;
@@ -375,11 +428,13 @@ mod tests {
     }
 
     /// Changes 1 and -2 with gradients 3 and 1: of a parameter 9 + 4; of one image each, the same,
-    /// since a single number's sum is itself.
+    /// since a single number's sum is itself; of one image together, half of that and of (3 - 2)^2.
     #[test]
     fn curvature_by_hand() {
         let (values, read, gradient) = ([0.0, 2.0], [1.0, 0.0], [3.0, 1.0]);
-        assert_eq!(curvature(&values, &read, &gradient, None), 13.0);
-        assert_eq!(curvature(&values, &read, &gradient, Some(2)), 13.0);
+        assert_eq!(of_parameter(&values, &read, &[9.0, 1.0]), 13.0);
+        assert_eq!(of_activation(&values, &read, &gradient, 2), 13.0);
+        assert_eq!(of_activation(&values, &read, &gradient, 1), 7.0);
+        assert_eq!(of_parameter(&[0.0, 1.0], &[f32::NAN, 2.0], &[1.0; 2]), 1.0);
     }
 }

@@ -56,6 +56,7 @@ impl Case {
         let quantizer = quantizer.unwrap();
         InSlot {
             config,
+            bits: self.bits.into(),
             integers: quantizer.integers(),
             quantizer,
         }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::tensor::{Strides, TensorCounts};
-use crate::quantizers::{Histogram, Integers, QuantizerConfig};
+use crate::quantizers::{Bin, Histogram, Integers, QuantizerConfig};
 
 /// Widths with which a threshold matters, beyond which noise drowns in that of `f32`.
 const MOST_BITS: u32 = 16;
@@ -17,7 +17,8 @@ const PARTS: i32 = 4;
 /// The noise of a quantizer's grid, and that of the best grid of the same width.
 ///
 /// The best is that with the least `sum (x - q)^2` over all steps, of powers of two where the
-/// quantizer's is one; integers are signed where a value is negative.
+/// quantizer's is one; its integers are signed where the quantizer's are, or, where those are not known,
+/// where a value is negative.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Refit {
     /// Mean square error of the quantizer as it is, `sum (x - q)^2 / n`.
@@ -39,53 +40,56 @@ impl Refit {
     pub(super) fn of(tensor: &TensorCounts) -> Option<Self> {
         let quantizer = tensor.quantizer.as_ref()?;
         let bits = quantizer.config.bits();
-        let (is_even, power_of_two) = kind(&quantizer.config);
-        if !is_even || bits > MOST_BITS || tensor.values().count() == 0 {
+        let power_of_two = has_power_of_two(&quantizer.config)?;
+        let values = tensor.values();
+        if bits > MOST_BITS || values.count() == 0 {
             return None;
         }
-        match (&quantizer.integers, tensor.held()) {
-            (Some(integers), Some(held)) if integers.log2_steps.len() > 1 => {
-                let strides = Strides::of(held.shape().as_slice(), tensor.axis);
-                let values: Vec<f32> = held.iter::<f32>().collect();
-                Some(Self::of_channels(&values, strides, integers, bits))
-            }
-            (integers, _) => {
-                let values = tensor.values();
-                let now = match integers {
-                    Some(integers) => noise(values, grid_of(integers, 0)),
-                    None => tensor.alone_noise(),
-                };
-                let (best, threshold) = best(values, bits, power_of_two);
-                let count = values.count() as f64;
-                let floor = FLOOR * signal(values);
-                Some(Self {
-                    now: now / count,
-                    best: best / count,
-                    thresholds: vec![threshold],
-                    worst_channel: None,
-                    ratio: (now + floor) / (best + floor),
-                })
-            }
+        let integers = quantizer.integers.as_ref();
+        if let (Some(integers), Some(held)) = (integers, tensor.held())
+            && integers.log2_steps.len() > 1
+        {
+            let strides = Strides::of(held.shape().as_slice(), tensor.axis);
+            let values: Vec<f32> = held.iter::<f32>().collect();
+            return Some(Self::of_channels(&values, strides, integers));
         }
+        let bins = values.bins();
+        let signed = integers.map_or(values.min() < 0.0, is_signed);
+        let now = match integers {
+            Some(integers) => noise(&bins, grid_of(integers, 0)),
+            None => tensor.alone_noise(),
+        };
+        let (best, threshold) = best(&bins, bits, signed, power_of_two);
+        let count = values.count() as f64;
+        let floor = FLOOR * signal(&bins);
+        Some(Self {
+            now: now / count,
+            best: best / count,
+            thresholds: vec![threshold],
+            worst_channel: None,
+            ratio: (now + floor) / (best + floor),
+        })
     }
 
-    fn of_channels(values: &[f32], strides: Strides, integers: &Integers, bits: u32) -> Self {
+    fn of_channels(values: &[f32], strides: Strides, integers: &Integers) -> Self {
         let mut channels = vec![Histogram::default(); strides.count];
         for (at, run) in values.chunks(strides.inner.max(1)).enumerate() {
             let finite: Vec<f32> = run.iter().copied().filter(|x| x.is_finite()).collect();
             channels[at % strides.count].record(&finite);
         }
+        let channels: Vec<Vec<Bin>> = channels.iter().map(Histogram::bins).collect();
         let found: Vec<(f64, f64, f64)> = channels
             .iter()
             .enumerate()
-            .map(|(channel, values)| {
-                let (least, threshold) = best(values, bits, true);
-                (noise(values, grid_of(integers, channel)), least, threshold)
+            .map(|(channel, bins)| {
+                let (least, threshold) = best(bins, integers.bits, is_signed(integers), true);
+                (noise(bins, grid_of(integers, channel)), least, threshold)
             })
             .collect();
         let all = |of: fn(&(f64, f64, f64)) -> f64| found.iter().map(of).sum::<f64>();
         let (now, least) = (all(|f| f.0), all(|f| f.1));
-        let floor = FLOOR * channels.iter().map(signal).sum::<f64>() / strides.count as f64;
+        let floor =
+            FLOOR * channels.iter().map(|bins| signal(bins)).sum::<f64>() / strides.count as f64;
         let ratio = |(now, best, _): &(f64, f64, f64)| (now + floor) / (best + floor);
         let worst = found.iter().map(ratio).enumerate();
         let worst = worst.max_by(|a, b| a.1.total_cmp(&b.1));
@@ -101,17 +105,21 @@ impl Refit {
     }
 }
 
-/// Whether a quantizer's values are even steps that may lie anywhere, and whether those steps are
-/// powers of two.
-fn kind(config: &QuantizerConfig) -> (bool, bool) {
+/// Whether a quantizer's steps are powers of two; `None` where they are not even, may not lie anywhere,
+/// or have a width that is learned.
+pub(super) fn has_power_of_two(config: &QuantizerConfig) -> Option<bool> {
     match config {
-        QuantizerConfig::Tqt(_) | QuantizerConfig::LearnedWidth(_) => (true, true),
+        QuantizerConfig::Tqt(_) => Some(true),
         QuantizerConfig::Lsq(_)
         | QuantizerConfig::LsqPlus(_)
         | QuantizerConfig::Pact(_)
-        | QuantizerConfig::RangeLinear(_) => (true, false),
-        _ => (false, false),
+        | QuantizerConfig::RangeLinear(_) => Some(false),
+        _ => None,
     }
+}
+
+pub(super) fn is_signed(integers: &Integers) -> bool {
+    integers.min < 0
 }
 
 /// Step and ends of a grid, the ends in steps.
@@ -123,8 +131,7 @@ fn grid_of(integers: &Integers, channel: usize) -> Grid {
 }
 
 /// `sum (x - q)^2` of a grid, to the width of the histogram's bins.
-fn noise(values: &Histogram, (step, min, max): Grid) -> f64 {
-    let bins = values.bins();
+fn noise(bins: &[Bin], (step, min, max): Grid) -> f64 {
     let parts = bins.iter().map(|bin| {
         let x = if bin.is_negative() {
             -bin.middle()
@@ -137,28 +144,26 @@ fn noise(values: &Histogram, (step, min, max): Grid) -> f64 {
     parts.sum()
 }
 
-fn signal(values: &Histogram) -> f64 {
-    let bins = values.bins();
+fn signal(bins: &[Bin]) -> f64 {
     bins.iter()
         .map(|bin| bin.middle().powi(2) * bin.count() as f64)
         .sum()
 }
 
 /// The least noise of a grid with so many bits, and its upper end.
-fn best(values: &Histogram, bits: u32, power_of_two: bool) -> (f64, f64) {
-    let largest = f64::from(values.largest());
-    if values.count() == 0 || largest == 0.0 {
+fn best(bins: &[Bin], bits: u32, signed: bool, power_of_two: bool) -> (f64, f64) {
+    let largest = bins.iter().map(Bin::bound).fold(0.0, f32::max);
+    if largest == 0.0 {
         return (0.0, 0.0);
     }
-    let signed = values.min() < 0.0;
     let levels = f64::from(bits - u32::from(signed && bits > 1)).exp2();
     let min = if signed { -levels } else { 0.0 };
     let parts = if power_of_two { 1 } else { PARTS };
-    let top = largest.log2().ceil();
-    let (mut least, mut end) = (f64::INFINITY, largest);
+    let top = f64::from(largest).log2().ceil();
+    let (mut least, mut end) = (f64::INFINITY, f64::from(largest));
     for part in -parts..=24 * parts {
         let threshold = (top - f64::from(part) / f64::from(parts)).exp2();
-        let found = noise(values, (threshold / levels, min, levels - 1.0));
+        let found = noise(bins, (threshold / levels, min, levels - 1.0));
         if found < least {
             (least, end) = (found, threshold);
         }
@@ -172,15 +177,80 @@ fn best(values: &Histogram, bits: u32, power_of_two: bool) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::tensor::InSlot;
+    use crate::quantizers::{Channels, LearnedWidthConfig, Place, TrainedThresholdConfig};
+    use burn::tensor::{Device, TensorData};
 
     /// Two bits, signed: -2 to 1 steps. Of 0.25 and -0.5, the threshold 1/2 has step 1/4 and no noise;
     /// the threshold 8 has step 4 and makes both 0: noise 1/16 + 1/4.
     #[test]
     fn noise_by_hand() {
-        let mut values = Histogram::default();
-        values.record(&[0.25, -0.5]);
-        assert_eq!(noise(&values, (4.0, -2.0, 1.0)), 0.3125);
-        assert_eq!(best(&values, 2, true), (0.0, 0.5));
-        assert_eq!(signal(&values), 0.3125);
+        let bins = bins(&[0.25, -0.5]);
+        assert_eq!(noise(&bins, (4.0, -2.0, 1.0)), 0.3125);
+        assert_eq!(best(&bins, 2, true, true), (0.0, 0.5));
+        assert_eq!(signal(&bins), 0.3125);
+    }
+
+    fn bins(values: &[f32]) -> Vec<Bin> {
+        let mut histogram = Histogram::default();
+        histogram.record(values);
+        histogram.bins()
+    }
+
+    fn in_slot(values: &[f32], log2_thresholds: &[f32], signed: bool) -> TensorCounts {
+        let (bits, count) = (2, log2_thresholds.len());
+        let config = QuantizerConfig::Tqt(TrainedThresholdConfig {
+            per_channel: count > 1,
+            ..TrainedThresholdConfig::new(bits)
+        });
+        let channels = Channels { axis: 0, count };
+        let quantizer = config.init(Some(channels), &Device::flex());
+        let slot = InSlot {
+            config,
+            bits: bits.into(),
+            quantizer,
+            integers: Some(Integers::below_thresholds(bits, signed, log2_thresholds)),
+        };
+        let place = Place {
+            layer: "layer".into(),
+            layer_type: "Linear".into(),
+            slot: "weight".into(),
+        };
+        let mut counts = TensorCounts::new(place, true, 0, Some(slot));
+        let data = TensorData::new(values.to_vec(), [count, values.len() / count]);
+        counts.add(&data, &data, None);
+        counts
+    }
+
+    /// Two bits, signed, below 1: steps of 1/2 up to 1/2. Of 1/4 and 3/4 one becomes 0 and the other
+    /// 1/2, noise 1/16 each. Unsigned, steps of 1/4 up to 3/4 would have none, but the quantizer's
+    /// integers are signed: below 2, with steps of 1, noise is 1/16 + 1/16, too, and below 1/2 it is
+    /// (3/4 - 1/4)^2.
+    #[test]
+    fn the_best_grid_has_the_integers_of_the_quantizer() {
+        let values = [0.25, 0.75];
+        let refit = |signed| Refit::of(&in_slot(&values, &[0.0], signed)).unwrap();
+        assert_eq!((refit(true).now, refit(true).best), (0.0625, 0.0625));
+        assert_eq!(refit(true).ratio, 1.0);
+        assert_eq!((refit(false).now, refit(false).best), (0.0, 0.0));
+        assert_eq!(refit(false).thresholds, [1.0]);
+    }
+
+    /// The same in two channels, the second four times as large with the threshold 64 instead of 4:
+    /// its steps are 32, so that 1 and 3 become 0. That is noise 1 + 9 instead of 1 + 1.
+    #[test]
+    fn channels_by_hand() {
+        let counts = in_slot(&[0.25, 0.75, 1.0, 3.0], &[0.0, 6.0], true);
+        let refit = Refit::of(&counts).unwrap();
+        assert_eq!((refit.now, refit.best), (10.125 / 4.0, 2.125 / 4.0));
+        let (channel, ratio) = refit.worst_channel.unwrap();
+        assert!(channel == 1 && (ratio - 5.0).abs() < 1e-6, "{ratio}");
+        assert_eq!(refit.ratio, ratio);
+    }
+
+    #[test]
+    fn a_learned_width_has_no_best_threshold() {
+        let learned = QuantizerConfig::LearnedWidth(LearnedWidthConfig::new(4));
+        assert_eq!(has_power_of_two(&learned), None);
     }
 }

@@ -6,18 +6,19 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::Serialize;
 
+use super::budget::{Budget, check};
 use super::measured::Answers;
-use super::widths::{self, Budget, LayerWidth, SuggestedWidths};
+use super::widths::{self, SuggestedWidths};
 use super::{Analysis, Networks};
 use crate::Error;
 use crate::calibrate::calibrate;
 use crate::config::{Layer, QConfig, QPlan, TqtPlan};
-use crate::data::{Split, epoch_order};
+use crate::data::{DataSet, Split, epoch_order};
 use crate::models::{Classifier, Network, Tolerance};
 use crate::quantizers::{QuantizerConfig, Slot, ThresholdInit};
 use crate::train::{
-    Classification, EpochMetrics, Experiment, RunConfig, RunFolder, Tested, checkpoint, find_run,
-    forward_calibration, trained_network,
+    Classification, EpochMetrics, Experiment, RunConfig, RunFolder, Settings, Tested, batch,
+    checkpoint, find_run, forward_calibration, trained_network,
 };
 
 /// What is looked at of a run.
@@ -55,36 +56,55 @@ pub struct RunAnalysis {
     pub analysis: Analysis,
     /// Widths for a budget.
     pub suggested: Option<SuggestedWidths>,
+    /// Why none are suggested, where that is so.
+    pub not_suggested: Option<String>,
     /// How it was trained, epoch by epoch.
     pub epochs: Vec<EpochMetrics>,
+    /// What was trained, and where training with other widths starts.
+    #[serde(skip)]
+    settings: Settings,
 }
 
 impl RunAnalysis {
-    /// The suggested widths as a file that `lowbit train --config` takes, empty where there are none: the
-    /// data, the network, the run to start from, and the plan, whose thresholds train.
-    pub fn plan_file(&self) -> String {
-        #[derive(Serialize)]
-        struct File<'a> {
-            data: &'a str,
-            model: &'a str,
-            from: PathBuf,
-            plan: QPlan,
-        }
-
+    /// The suggested widths as a file that `lowbit train --config` takes: the data, the network, the run
+    /// to start from, and the plan, whose thresholds train. `None` where there are none.
+    ///
+    /// # Errors
+    /// If a path is not Unicode, which TOML cannot hold.
+    pub fn plan_file(&self) -> Result<Option<String>, Error> {
         let Some(found) = &self.suggested else {
-            return String::new();
+            return Ok(None);
         };
-        // A checkpoint lies in `RUN/checkpoints/epoch-N`.
-        let from = self.against.as_ref().unwrap_or(&self.checkpoint);
-        let from = from.ancestors().nth(2).unwrap_or(from);
-        let from = std::path::absolute(from).unwrap_or_else(|_| from.into());
-        let file = File {
-            data: &self.data,
-            model: &self.network,
-            from,
-            plan: found.plan.clone().retrained(),
+        let settings = Settings {
+            plan: Some(found.best.plan.clone().retrained()),
+            ..self.settings.clone()
         };
-        toml::to_string(&file).unwrap_or_else(|_| found.plan.to_toml())
+        let text = toml::to_string(&settings);
+        text.map(Some)
+            .map_err(|error| Error::config("plan", error.to_string()))
+    }
+}
+
+/// What an experiment says of data and network, and the weights to start from.
+fn settings(experiment: &Experiment, from: PathBuf) -> Settings {
+    let settings = Settings {
+        data: Some(experiment.data),
+        data_dir: experiment.data_dir.clone(),
+        model: Some(experiment.model),
+        steps: experiment.steps,
+        coding: experiment.coding,
+        from: Some(std::path::absolute(&from).unwrap_or(from)),
+        ..Settings::default()
+    };
+    match experiment.data {
+        DataSet::Folder => Settings {
+            image_resize: Some(experiment.images.resize),
+            image_crop: Some(experiment.images.crop),
+            image_mean: Some(experiment.images.mean),
+            image_std: Some(experiment.images.std),
+            ..settings
+        },
+        _ => settings,
     }
 }
 
@@ -92,7 +112,7 @@ impl RunAnalysis {
 ///
 /// # Errors
 /// If the run, the one that it is held against or a checkpoint cannot be read, the other is of another
-/// network, or the budget is too small.
+/// network or of other data, the budget is too small, or widths for it cannot be tried.
 pub fn analyze_run(
     (folder, experiment, name): (&RunFolder, &Experiment, &str),
     options: &RunOptions,
@@ -101,17 +121,28 @@ pub fn analyze_run(
 ) -> Result<RunAnalysis, Error> {
     let (model, checkpoint) =
         trained_network(folder, experiment, name, options.last, split, device)?;
+    let images = images(experiment, options, split)?;
+    let run = experiment.runs.iter().find(|run| run.name == name);
+    let source = Source {
+        experiment,
+        run: run.expect("its network was built"),
+        checkpoint: &checkpoint,
+        split,
+        images: &images,
+        device,
+    };
+    let obstacle = source.obstacle(&model);
+    if let Some(budget) = options.budget {
+        let image = batch(&split.test, &images[..1], None, device).images;
+        check(budget, &model, image)?;
+        if let Some(obstacle) = obstacle {
+            return Err(Error::config("budget", obstacle));
+        }
+    }
     let against = options.against.as_deref();
     let float = against
         .map(|path| float_network(path, experiment, split, device))
         .transpose()?;
-    let wanted = options.images.unwrap_or(IMAGES);
-    if wanted == 0 {
-        return Err(Error::config("images", "is 0, expected at least 1"));
-    }
-    let mut images = epoch_order(split.test.len(), experiment.seed, u32::MAX - 1);
-    images.truncate(wanted);
-    images.sort_unstable();
     let networks = Networks {
         model: &model,
         float: float.as_ref().map(|(float, _)| float),
@@ -120,26 +151,41 @@ pub fn analyze_run(
         device,
     };
     let analysis = networks.analyze();
-    let run = experiment.runs.iter().find(|run| run.name == name);
-    let run = run.expect("its network was built");
-    let source = Source {
-        experiment,
-        run,
-        checkpoint: &checkpoint,
-        split,
-        images: &images,
-        device,
+    let suggested = match obstacle {
+        Some(obstacle) => Err(obstacle),
+        None => match source.suggested(model.layers(), &analysis, options.budget) {
+            Err(error) if options.budget.is_none() => Err(error.to_string()),
+            found => Ok(found?),
+        },
+    };
+    let from = match options.last {
+        true => checkpoint.join(checkpoint::MODEL),
+        false => folder.run(name),
     };
     Ok(RunAnalysis {
         run: name.into(),
         network: experiment.model.to_string(),
         data: experiment.data.to_string(),
-        suggested: source.suggested(model.layers(), &analysis, options.budget)?,
+        not_suggested: suggested.as_ref().err().cloned(),
+        suggested: suggested.ok(),
         against: float.map(|(_, checkpoint)| checkpoint),
         epochs: folder.epochs(name)?,
+        settings: settings(experiment, from),
         checkpoint,
         analysis,
     })
+}
+
+/// The test images that are looked at.
+fn images(experiment: &Experiment, options: &RunOptions, split: &Split) -> Result<Vec<u32>, Error> {
+    let wanted = options.images.unwrap_or(IMAGES);
+    if wanted == 0 {
+        return Err(Error::config("images", "is 0, expected at least 1"));
+    }
+    let mut images = epoch_order(split.test.len(), experiment.seed, u32::MAX - 1);
+    images.truncate(wanted);
+    images.sort_unstable();
+    Ok(images)
 }
 
 /// The network of a float run, and its checkpoint.
@@ -152,6 +198,10 @@ fn float_network(
     let (folder, name, other) = find_run(path)?;
     if other.model != experiment.model {
         let message = format!("is a {}, and the run a {}", other.model, experiment.model);
+        return Err(Error::config("against", message));
+    }
+    if other.data != experiment.data {
+        let message = format!("is of {}, and the run of {}", other.data, experiment.data);
         return Err(Error::config("against", message));
     }
     trained_network(&folder, &other, &name, false, split, device)
@@ -168,41 +218,26 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Widths for a budget, measured; none where the weights that are stored are not those that are
-    /// quantized.
+    /// Why no other widths can be tried, if so.
+    fn obstacle(&self, model: &Network) -> Option<String> {
+        if self.run.plan.has_dorefa_weights() {
+            let why = "a DoReFa network has no float weights that other widths could be tried on";
+            return Some(why.into());
+        }
+        checkpoint::first_not_finite(model)
+    }
+
+    /// Widths for a budget, measured.
     fn suggested(
         &self,
         layers: &[Layer],
         analysis: &Analysis,
         budget: Option<Budget>,
-    ) -> Result<Option<SuggestedWidths>, Error> {
-        if self.run.plan.has_dorefa_weights() {
-            return match budget {
-                None => Ok(None),
-                Some(_) => Err(Error::config(
-                    "budget",
-                    "a DoReFa network has no float weights that other widths could be tried on",
-                )),
-            };
-        }
-        let float = (analysis.float, accuracy_of_a_nat(analysis));
-        let base = self.base(layers);
+    ) -> Result<SuggestedWidths, Error> {
+        let off = (analysis.switched_off, accuracy_of_a_nat(analysis));
         let budget = budget.unwrap_or(Budget::Bits(4.0));
-        let mut found = widths::suggest(&analysis.layers, budget, &base, float)?;
-        found.measured = Some(self.measured(&found.plan)?);
-        if let Some(uniform) = &mut found.uniform {
-            let same = |layer: &LayerWidth| LayerWidth {
-                weight: uniform.bits,
-                input: match budget {
-                    Budget::Bytes(_) => 8,
-                    _ => uniform.bits,
-                },
-                path: layer.path.clone(),
-            };
-            let same: Vec<LayerWidth> = found.layers.iter().map(same).collect();
-            uniform.measured = Some(self.measured(&widths::with_widths(&base, &same))?);
-        }
-        Ok(Some(found))
+        let measure = |plan: &QPlan| self.measured(plan);
+        widths::suggest(&analysis.layers, budget, &self.base(layers), off, measure)
     }
 
     /// The run's plan where every weight and input has a quantizer of trained thresholds, and otherwise
@@ -273,21 +308,17 @@ fn from_least_squares(mut plan: QPlan) -> QPlan {
 }
 
 /// What accuracy falls by for each nat of loss, by least squares over the networks with a single layer
-/// quantized and the whole one; 0 where none has lost any.
-fn accuracy_of_a_nat(analysis: &Analysis) -> f64 {
+/// quantized and the whole one; `None` where none has lost any.
+fn accuracy_of_a_nat(analysis: &Analysis) -> Option<f64> {
     let single = analysis.layers.iter().filter_map(|layer| layer.measured);
     let tested = single
         .map(|measured| measured.only)
         .chain([analysis.quantized]);
-    let float = analysis.float;
-    let pairs = tested.map(|t| (t.loss - float.loss, float.accuracy - t.accuracy));
+    let off = analysis.switched_off;
+    let pairs = tested.map(|t| (t.loss - off.loss, off.accuracy - t.accuracy));
     let lost = pairs.filter(|(loss, _)| *loss > 0.0 && loss.is_finite());
     let (products, squares) = lost.fold((0.0, 0.0), |(products, squares), (loss, accuracy)| {
         (products + loss * accuracy, squares + loss * loss)
     });
-    if squares > 0.0 {
-        (products / squares).max(0.0)
-    } else {
-        0.0
-    }
+    (squares > 0.0).then(|| (products / squares).max(0.0))
 }

@@ -1,5 +1,7 @@
 //! What is known of one tensor of a layer: its values, its grid, and how far quantization moved it.
 
+use std::sync::OnceLock;
+
 use burn::tensor::TensorData;
 use serde::Serialize;
 
@@ -12,7 +14,7 @@ use crate::quantizers::{Histogram, Integers, Place, Quantizer, QuantizerConfig};
 const LISTED: usize = 64;
 
 /// Widths from here on have more codes than are counted.
-const MOST_COUNTED_BITS: u32 = 12;
+const MOST_COUNTED_BITS: f64 = 12.0;
 
 /// A channel is an outlier from here on: its largest magnitude over the median of those.
 const OUTLIER: f64 = 4.0;
@@ -30,11 +32,12 @@ pub struct TensorAnalysis {
     pub shape: Vec<usize>,
     /// How it is quantized, such as `tqt 4`; none in float.
     pub format: Option<String>,
-    /// Bits of its numbers, where it is quantized.
-    pub bits: Option<u32>,
+    /// Bits of its numbers, where it is quantized; learned ones on average over channels.
+    pub bits: Option<f64>,
     /// How many values were seen.
     pub count: u64,
-    /// How many of them are NaN or infinite; all else is said of the others.
+    /// How many of them are NaN or infinite. All else is said of the others, but that infinite ones count
+    /// as clipped.
     pub not_finite: u64,
     /// The least value.
     pub min: f64,
@@ -73,6 +76,16 @@ pub struct TensorAnalysis {
     pub refit: Option<Refit>,
 }
 
+impl TensorAnalysis {
+    /// The thresholds of the grid, one or one for each channel: powers of two that its integers, of two's
+    /// complement or without sign, end below.
+    pub fn thresholds(&self) -> Vec<f64> {
+        let ends = self.ends.iter().zip(&self.steps);
+        let threshold = |(&(low, high), &step): (&(f64, f64), &f64)| (high + step).max(-low);
+        ends.map(threshold).collect()
+    }
+}
+
 /// A channel whose largest magnitude is far above those of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct OutlierChannel {
@@ -88,6 +101,8 @@ pub struct OutlierChannel {
 #[derive(Debug, Clone)]
 pub(super) struct InSlot {
     pub(super) config: QuantizerConfig,
+    /// Its width, of a learned one as it is.
+    pub(super) bits: f64,
     pub(super) quantizer: Quantizer,
     pub(super) integers: Option<Integers>,
 }
@@ -114,6 +129,7 @@ pub(super) struct TensorCounts {
     largest: Vec<f32>,
     /// Of a parameter, its values.
     held: Option<TensorData>,
+    refit: OnceLock<Option<Refit>>,
 }
 
 impl TensorCounts {
@@ -140,7 +156,13 @@ impl TensorCounts {
             accumulated: PairSums::default(),
             largest: Vec::new(),
             held: None,
+            refit: OnceLock::new(),
         }
+    }
+
+    /// What another threshold would give, once all is counted.
+    pub(super) fn refit(&self) -> Option<&Refit> {
+        self.refit.get_or_init(|| Refit::of(self)).as_ref()
     }
 
     /// The values of the float network.
@@ -206,19 +228,13 @@ impl TensorCounts {
             record(&mut self.codes, read);
             return;
         };
-        let grid: Vec<(f32, f32, f32)> = integers
-            .log2_steps
-            .iter()
-            .map(|&exponent| {
-                let step = (exponent as f32).exp2();
-                let end = |k: i64, half: f32| (k as f32 + half) * step;
-                (end(integers.min, -0.5), end(integers.max, 0.5), 1.0 / step)
-            })
-            .collect();
+        let steps = integers.log2_steps.iter();
+        let over_steps = steps.map(|&exponent| (-exponent as f32).exp2());
+        let grid: Vec<_> = integers.unclipped().into_iter().zip(over_steps).collect();
         let mut codes = Vec::with_capacity(read.len());
         for (i, (&x, &q)) in values.iter().zip(read).enumerate() {
             let channel = i / channels.inner.max(1) % channels.count;
-            let (least, greatest, over_step) = grid[channel % grid.len()];
+            let ((least, greatest), over_step) = grid[channel % grid.len()];
             self.clipped += u64::from(x < least || x > greatest);
             codes.push(q * over_step);
         }
@@ -256,8 +272,8 @@ impl TensorCounts {
             slot: self.place.slot.clone(),
             parameter: self.parameter,
             shape: self.shape.clone(),
-            format: quantized.map(|q| describe(&q.config)),
-            bits: quantized.map(|q| q.config.bits()),
+            format: quantized.map(describe),
+            bits: quantized.map(|q| q.bits),
             count: self.values.count() + self.not_finite,
             not_finite: self.not_finite,
             min,
@@ -273,7 +289,7 @@ impl TensorCounts {
             histogram,
             outliers: outliers(&self.largest),
             zero_channels: self.zero_channels(),
-            refit: Refit::of(self),
+            refit: self.refit().cloned(),
             grid: self.grid(&steps),
             ends,
             steps,
@@ -336,7 +352,7 @@ impl TensorCounts {
 
     fn used_codes(&self) -> Option<u64> {
         let quantizer = self.quantizer.as_ref()?;
-        let counted = quantizer.config.bits() <= MOST_COUNTED_BITS;
+        let counted = quantizer.bits <= MOST_COUNTED_BITS;
         let zero = u64::from(self.codes.zeros() > 0);
         counted.then(|| self.codes.bins().len() as u64 + zero)
     }
@@ -344,7 +360,9 @@ impl TensorCounts {
     fn all_codes(&self, quantizer: &InSlot) -> Option<u64> {
         match &quantizer.integers {
             Some(integers) => Some((integers.max - integers.min + 1) as u64),
-            None => 1u64.checked_shl(quantizer.config.bits()).filter(|&n| n > 0),
+            // Channels of several widths have no one number of codes.
+            None if quantizer.bits.fract() > 0.0 => None,
+            None => 1u64.checked_shl(quantizer.bits as u32),
         }
     }
 
@@ -357,7 +375,7 @@ impl TensorCounts {
 }
 
 /// Records the finite values; returns how many were not.
-fn record(histogram: &mut Histogram, values: &[f32]) -> u64 {
+pub(super) fn record(histogram: &mut Histogram, values: &[f32]) -> u64 {
     if values.iter().all(|x| x.is_finite()) {
         histogram.record(values);
         return 0;
@@ -368,10 +386,14 @@ fn record(histogram: &mut Histogram, values: &[f32]) -> u64 {
 }
 
 /// The quantizer in a word and its width.
-pub(super) fn describe(config: &QuantizerConfig) -> String {
-    match config {
+pub(super) fn describe(in_slot: &InSlot) -> String {
+    match &in_slot.config {
         QuantizerConfig::Format(format) => format.format.to_string(),
-        other => format!("{} {}", other.name(), other.bits()),
+        other => format!(
+            "{} {}",
+            other.name(),
+            (100.0 * in_slot.bits).round() / 100.0
+        ),
     }
 }
 

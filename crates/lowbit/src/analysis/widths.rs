@@ -1,67 +1,15 @@
 //! Which widths a network should have for a budget.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::Serialize;
 
+use super::budget::{Budget, Sizes, no_layer, too_small};
+use super::choose::{Choice, choose};
 use super::layer::LayerAnalysis;
 use super::prediction::{Prediction, WIDTHS};
 use crate::Error;
 use crate::config::{QPlan, Widths};
 use crate::quantizers::Slot;
 use crate::train::Tested;
-
-/// What widths may take, as text: `bits=4`, `bytes=60000`, `bitops=5e8`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(into = "String")]
-pub enum Budget {
-    /// Bits of a weight on average over all weights, and of an input over all inputs.
-    Bits(f64),
-    /// Bytes of all weights; inputs have 8 bits.
-    Bytes(f64),
-    /// Products of an image, each times the bits of its weight and of its input.
-    BitOperations(f64),
-}
-
-impl From<Budget> for String {
-    fn from(budget: Budget) -> Self {
-        budget.to_string()
-    }
-}
-
-impl fmt::Display for Budget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bits(bits) => write!(f, "bits={bits}"),
-            Self::Bytes(bytes) => write!(f, "bytes={bytes}"),
-            Self::BitOperations(count) => write!(f, "bitops={count}"),
-        }
-    }
-}
-
-impl FromStr for Budget {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let refused = || {
-            let message =
-                format!("is `{text}`, expected such as bits=4, bytes=60000 or bitops=5e8");
-            Error::config("budget", message)
-        };
-        let (kind, number) = text.split_once('=').ok_or_else(refused)?;
-        let number: f64 = number.trim().parse().map_err(|_| refused())?;
-        if !(number.is_finite() && number > 0.0) {
-            return Err(refused());
-        }
-        match kind.trim() {
-            "bits" => Ok(Self::Bits(number)),
-            "bytes" => Ok(Self::Bytes(number)),
-            "bitops" => Ok(Self::BitOperations(number)),
-            _ => Err(refused()),
-        }
-    }
-}
 
 /// The widths of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -74,11 +22,9 @@ pub struct LayerWidth {
     pub input: u32,
 }
 
-/// Widths that fit a budget, with the least loss that is predicted.
+/// Widths of every layer with a weight, and what they come to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SuggestedWidths {
-    /// What they may take.
-    pub budget: Budget,
+pub struct WidthPlan {
     /// The widths, layer by layer.
     pub layers: Vec<LayerWidth>,
     /// Bits of a weight on average.
@@ -89,37 +35,57 @@ pub struct SuggestedWidths {
     pub bytes: f64,
     /// Products, each times both widths.
     pub bit_operations: f64,
-    /// The loss that they are predicted to add to that of the float network, in nats.
+    /// The loss that they are predicted to add to that of the network with its quantizers off, in nats.
     pub predicted_loss: f64,
-    /// The accuracy that is predicted: that of the float network, less the predicted loss times what
-    /// accuracy fell by for each nat with single layers quantized.
-    pub predicted_accuracy: f64,
+    /// The accuracy that is predicted: that of the network with its quantizers off, less the predicted
+    /// loss times what accuracy fell by for each nat with single layers quantized; none where no loss did.
+    pub predicted_accuracy: Option<f64>,
     /// The network calibrated with these widths and not trained, on the same images.
     pub measured: Option<Tested>,
-    /// The same with one width everywhere that takes no more.
-    pub uniform: Option<UniformWidths>,
     /// The plan.
     pub plan: QPlan,
 }
 
-/// One width for all weights and inputs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct UniformWidths {
-    /// The bits.
-    pub bits: u32,
-    /// The loss that they are predicted to add.
-    pub predicted_loss: f64,
-    /// The network calibrated with them and not trained.
-    pub measured: Option<Tested>,
+impl WidthPlan {
+    /// The measured loss, infinite where it is none or no number.
+    fn loss(&self) -> f64 {
+        let loss = self.measured.map(|tested| tested.loss);
+        loss.filter(|loss| !loss.is_nan()).unwrap_or(f64::INFINITY)
+    }
 }
 
-/// A choice for one tensor or layer: what it takes, and the loss that it adds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Choice {
-    cost: f64,
-    loss: f64,
-    weight: u32,
-    input: u32,
+/// How widths were chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WidthKind {
+    /// Each layer has its own, with the least loss that is predicted.
+    Optimized,
+    /// One for all weights, and one for all inputs.
+    Uniform,
+}
+
+impl WidthKind {
+    /// How the others were chosen.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Optimized => Self::Uniform,
+            Self::Uniform => Self::Optimized,
+        }
+    }
+}
+
+/// Of widths that fit a budget, optimized and uniform ones, those with less measured loss.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SuggestedWidths {
+    /// What they may take.
+    pub budget: Budget,
+    /// Which they are.
+    pub kind: WidthKind,
+    /// The better ones.
+    #[serde(flatten)]
+    pub best: WidthPlan,
+    /// The others, where they differ.
+    pub other: Option<WidthPlan>,
 }
 
 /// A layer with a weight, with the predicted losses of every width.
@@ -219,181 +185,137 @@ impl Candidate<'_> {
     }
 }
 
-/// One choice for each item, whose costs together are within the budget, with a small loss: that of a
-/// price of the cost (Lagrange), and then what still fits. `None` if the least cost does not fit.
-fn choose(items: &[Vec<Choice>], budget: f64) -> Option<Vec<Choice>> {
-    let at = |price: f64| -> Vec<Choice> {
-        let value = |choice: &Choice| choice.loss + price * choice.cost;
-        let best = |choices: &Vec<Choice>| {
-            let least = choices.iter().min_by(|a, b| value(a).total_cmp(&value(b)));
-            least.copied()
-        };
-        items.iter().filter_map(best).collect()
-    };
-    let cost = |chosen: &[Choice]| chosen.iter().map(|choice| choice.cost).sum::<f64>();
-    let cheapest = |choices: &Vec<Choice>| {
-        choices
-            .iter()
-            .min_by(|a, b| a.cost.total_cmp(&b.cost))
-            .copied()
-    };
-    let mut chosen: Vec<Choice> = items.iter().filter_map(cheapest).collect();
-    let budget = budget * (1.0 + 1e-9);
-    if cost(&chosen) > budget {
-        return None;
-    }
-    let (mut low, mut high) = (-80.0f64, 40.0f64);
-    for _ in 0..64 {
-        let middle = 0.5 * (low + high);
-        let tried = at(middle.exp2());
-        match cost(&tried) <= budget {
-            true => (chosen, high) = (tried, middle),
-            false => low = middle,
-        }
-    }
-    while let Some((item, choice)) = upgrade(items, &chosen, budget - cost(&chosen)) {
-        chosen[item] = choice;
-    }
-    Some(chosen)
-}
+/// Bits of weight and input of each layer.
+type Pairs = Vec<(u32, u32)>;
 
-/// The change that takes most loss off for what it takes, and fits.
-fn upgrade(items: &[Vec<Choice>], chosen: &[Choice], left: f64) -> Option<(usize, Choice)> {
-    let options = items.iter().zip(chosen).enumerate();
-    let options = options.flat_map(|(item, (choices, now))| {
-        let better = choices
-            .iter()
-            .filter(move |choice| choice.loss < now.loss && choice.cost - now.cost <= left);
-        better.map(move |choice| {
-            let more = (choice.cost - now.cost).max(f64::MIN_POSITIVE);
-            ((now.loss - choice.loss) / more, item, *choice)
-        })
-    });
-    let best = options.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.map(|(_, item, choice)| (item, choice))
-}
-
-/// The widths of every layer with a weight for a budget, in their order, with what they come to.
+/// The better of optimized and of uniform widths for a budget, as `measure` finds their plans. `off`
+/// has its quantizers off, and `per_nat` is what accuracy falls by for each nat of loss.
 ///
 /// # Errors
-/// If the least widths do not fit the budget, or nothing is predicted.
+/// If the least widths do not fit the budget, nothing is predicted, or a plan cannot be measured.
 pub(super) fn suggest(
     layers: &[LayerAnalysis],
     budget: Budget,
     base: &QPlan,
-    (float, per_nat): (Tested, f64),
+    (off, per_nat): (Tested, Option<f64>),
+    mut measure: impl FnMut(&QPlan) -> Result<Tested, Error>,
 ) -> Result<SuggestedWidths, Error> {
     let items = candidates(layers);
     if items.is_empty() {
-        return Err(Error::config(
-            "budget",
-            "no layer has a weight and an input to quantize",
-        ));
+        return Err(no_layer());
     }
-    let too_small = || {
-        let least = WIDTHS[0];
-        let message = format!("is {budget}, less than what {least} bits everywhere take");
-        Error::config("budget", message)
+    let mut measured = |pairs: &Pairs| {
+        let found = described(&items, pairs, base, (off, per_nat));
+        let tested = measure(&found.plan)?;
+        Ok::<_, Error>(WidthPlan {
+            measured: Some(tested),
+            ..found
+        })
     };
+    let own = optimized(&items, budget)?;
+    let same = uniform(&items, budget).filter(|same| *same != own);
+    let optimized = measured(&own)?;
+    let uniform = same.as_ref().map(&mut measured).transpose()?;
+    let is_uniform = own.iter().all(|pair| *pair == own[0]);
+    let (kind, best, other) = match uniform {
+        Some(uniform) if uniform.loss() < optimized.loss() => {
+            (WidthKind::Uniform, uniform, Some(optimized))
+        }
+        None if is_uniform => (WidthKind::Uniform, optimized, None),
+        uniform => (WidthKind::Optimized, optimized, uniform),
+    };
+    Ok(SuggestedWidths {
+        budget,
+        kind,
+        best,
+        other,
+    })
+}
+
+/// The widths with the least predicted loss.
+fn optimized(items: &[Candidate<'_>], budget: Budget) -> Result<Pairs, Error> {
     let all = |of: fn(&Candidate<'_>) -> f64| items.iter().map(of).sum::<f64>();
-    let (weights, inputs) = (all(|c| c.weights), all(|c| c.inputs));
-    let each =
-        |of: &dyn Fn(&Candidate<'_>) -> Vec<Choice>| items.iter().map(of).collect::<Vec<_>>();
-    let widths: Vec<(u32, u32)> = match budget {
+    let each = |of: &dyn Fn(&Candidate<'_>) -> Vec<Choice>| {
+        let choices: Vec<Vec<Choice>> = items.iter().map(of).collect();
+        choices
+    };
+    let pairs = |chosen: Vec<Choice>| chosen.iter().map(|c| (c.weight, c.input)).collect();
+    let found: Option<Pairs> = match budget {
         Budget::Bits(bits) => {
-            let of_weights = choose(&each(&|c| c.weight_choices(1.0)), bits * weights);
-            let of_inputs = choose(&each(&|c| c.input_choices()), bits * inputs);
-            let pairs = of_weights.ok_or_else(too_small)?.into_iter();
-            let pairs = pairs.zip(of_inputs.ok_or_else(too_small)?);
-            pairs.map(|(w, i)| (w.weight, i.input)).collect()
+            let weights = choose(&each(&|c| c.weight_choices(1.0)), bits * all(|c| c.weights));
+            let inputs = choose(&each(&|c| c.input_choices()), bits * all(|c| c.inputs));
+            weights.zip(inputs).map(|(weights, inputs)| {
+                let both = weights.iter().zip(&inputs);
+                both.map(|(w, i)| (w.weight, i.input)).collect()
+            })
         }
-        Budget::Bytes(bytes) => {
-            let chosen = choose(&each(&|c| c.weight_choices(0.125)), bytes);
-            chosen
-                .ok_or_else(too_small)?
-                .iter()
-                .map(|c| (c.weight, c.input))
-                .collect()
-        }
-        Budget::BitOperations(count) => {
-            let chosen = choose(&each(&|c| c.pairs()), count);
-            chosen
-                .ok_or_else(too_small)?
-                .iter()
-                .map(|c| (c.weight, c.input))
-                .collect()
-        }
+        Budget::Bytes(bytes) => choose(&each(&|c| c.weight_choices(0.125)), bytes).map(pairs),
+        Budget::BitOperations(count) => choose(&each(&|c| c.pairs()), count).map(pairs),
     };
+    found.ok_or_else(|| too_small(budget))
+}
+
+/// The largest width that all weights and inputs can have; with a budget of bytes, inputs have 8 bits.
+fn uniform(items: &[Candidate<'_>], budget: Budget) -> Option<Pairs> {
+    let sum = |of: fn(&Candidate<'_>) -> f64| items.iter().map(of).sum::<f64>();
+    let sizes = Sizes {
+        weights: sum(|c| c.weights),
+        operations: sum(|c| c.layer.operations as f64),
+    };
+    let fitting = WIDTHS.into_iter().filter(|&bits| sizes.fit(bits, budget));
+    let bits = fitting.max()?;
+    let input = match budget {
+        Budget::Bytes(_) => 8,
+        _ => bits,
+    };
+    Some(vec![(bits, input); items.len()])
+}
+
+/// What widths of the layers come to, not measured.
+fn described(
+    items: &[Candidate<'_>],
+    pairs: &Pairs,
+    base: &QPlan,
+    (off, per_nat): (Tested, Option<f64>),
+) -> WidthPlan {
+    let each = || items.iter().zip(pairs.iter().copied());
     let sum = |of: &dyn Fn(&Candidate<'_>, (u32, u32)) -> f64| {
-        items
-            .iter()
-            .zip(&widths)
-            .map(|(item, &pair)| of(item, pair))
-            .sum::<f64>()
+        each().map(|(item, pair)| of(item, pair)).sum::<f64>()
     };
-    let predicted_loss = sum(&|item, (weight, input)| item.loss(weight, input));
-    let weight_bits = sum(&|item, (weight, _)| f64::from(weight) * item.weights);
-    let layers: Vec<LayerWidth> = items
-        .iter()
-        .zip(&widths)
-        .map(|(item, &(weight, input))| LayerWidth {
+    let layers: Vec<LayerWidth> = each()
+        .map(|(item, (weight, input))| LayerWidth {
             path: item.layer.path.clone(),
             weight,
             input,
         })
         .collect();
-    let bit_operations = sum(&|item, (w, i)| item.layer.operations as f64 * f64::from(w * i));
-    Ok(SuggestedWidths {
-        budget,
-        weight_bits: weight_bits / weights,
-        input_bits: sum(&|item, (_, input)| f64::from(input) * item.inputs) / inputs,
+    let weight_bits = sum(&|item, (weight, _)| f64::from(weight) * item.weights);
+    let input_bits = sum(&|item, (_, input)| f64::from(input) * item.inputs);
+    let predicted_loss = sum(&|item, (weight, input)| item.loss(weight, input));
+    WidthPlan {
+        weight_bits: weight_bits / sum(&|item, _| item.weights),
+        input_bits: input_bits / sum(&|item, _| item.inputs),
         bytes: weight_bits / 8.0,
-        bit_operations,
+        bit_operations: sum(&|item, (w, i)| item.layer.operations as f64 * f64::from(w * i)),
         predicted_loss,
-        predicted_accuracy: (float.accuracy - per_nat * predicted_loss).clamp(0.0, 1.0),
+        predicted_accuracy: per_nat
+            .map(|per_nat| (off.accuracy - per_nat * predicted_loss).clamp(0.0, 1.0)),
         measured: None,
-        uniform: uniform(&items, budget),
         plan: with_widths(base, &layers),
         layers,
-    })
+    }
 }
 
-/// The largest width that all weights and inputs can have.
-fn uniform(items: &[Candidate<'_>], budget: Budget) -> Option<UniformWidths> {
-    let fits = |bits: u32| {
-        let sum = |of: fn(&Candidate<'_>) -> f64| items.iter().map(of).sum::<f64>();
-        let width = f64::from(bits);
-        match budget {
-            Budget::Bits(most) => width <= most,
-            Budget::Bytes(most) => width * sum(|c| c.weights) / 8.0 <= most,
-            Budget::BitOperations(most) => {
-                width * width * sum(|c| c.layer.operations as f64) <= most
-            }
-        }
-    };
-    let bits = WIDTHS.into_iter().filter(|&bits| fits(bits)).max()?;
-    let input = if matches!(budget, Budget::Bytes(_)) {
-        8
-    } else {
-        bits
-    };
-    Some(UniformWidths {
-        bits,
-        predicted_loss: items.iter().map(|item| item.loss(bits, input)).sum(),
-        measured: None,
-    })
-}
-
-/// A plan with these widths for weight and input of each layer.
-pub(super) fn with_widths(base: &QPlan, layers: &[LayerWidth]) -> QPlan {
-    let widths = layers.iter().map(|layer| {
+/// A plan with these widths for weight and input of each layer, behind those that it has, since the last
+/// that matches a layer counts.
+fn with_widths(base: &QPlan, layers: &[LayerWidth]) -> QPlan {
+    let own = layers.iter().map(|layer| {
         Widths::of_path(layer.path.as_str())
             .with(Slot::WEIGHT, layer.weight)
             .with(Slot::INPUT, layer.input)
     });
     QPlan {
-        widths: widths.collect(),
-        layer_widths: Vec::new(),
+        widths: base.widths.iter().cloned().chain(own).collect(),
         ..base.clone()
     }
 }
@@ -401,42 +323,155 @@ pub(super) fn with_widths(base: &QPlan, layers: &[LayerWidth]) -> QPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::tensor::{TensorAnalysis, TensorCounts};
+    use crate::quantizers::Place;
 
-    fn choice(cost: f64, loss: f64) -> Choice {
-        Choice {
-            cost,
-            loss,
-            weight: 0,
-            input: 0,
-        }
-    }
+    const FLOAT: Tested = Tested {
+        loss: 0.0,
+        accuracy: 1.0,
+    };
 
-    /// Two items of costs 1, 2, 3: the first loses much with 1, the second little. Within 4, 3 and 1
-    /// lose 0.1 + 0.2; 2 and 2 lose 1.1; 1 and 3 lose 10.
-    #[test]
-    fn what_matters_gets_the_bits() {
-        let items = [
-            vec![choice(1.0, 10.0), choice(2.0, 1.0), choice(3.0, 0.1)],
-            vec![choice(1.0, 0.2), choice(2.0, 0.1), choice(3.0, 0.0)],
-        ];
-        let cost = |budget| {
-            let chosen = choose(&items, budget).unwrap();
-            chosen.iter().map(|c| c.cost).collect::<Vec<_>>()
+    /// A layer of ten weights, `inputs` inputs and 40 products, whose weights lose `of_weight / b^2` in
+    /// `b` bits and whose inputs a hundredth of that.
+    fn layer(path: &str, inputs: usize, of_weight: f64) -> LayerAnalysis {
+        let tensor = |slot: &str, numbers: usize| {
+            let place = Place {
+                layer: path.into(),
+                layer_type: "Linear".into(),
+                slot: slot.into(),
+            };
+            TensorAnalysis {
+                shape: vec![numbers],
+                ..TensorCounts::new(place, slot == Slot::WEIGHT, 0, None).finish()
+            }
         };
-        assert_eq!(cost(4.0), [3.0, 1.0]);
-        assert_eq!(cost(2.0), [1.0, 1.0]);
-        assert_eq!(cost(100.0), [3.0, 3.0]);
-        assert_eq!(choose(&items, 1.0), None);
+        let prediction = |slot: &str, loss: f64| Prediction {
+            path: format!("{path}.{slot}"),
+            now: None,
+            refit: None,
+            formats: WIDTHS
+                .map(|bits| (format!("int{bits}"), loss / f64::from(bits).powi(2)))
+                .into(),
+        };
+        LayerAnalysis {
+            path: path.into(),
+            layer_type: "Linear".into(),
+            reads: Vec::new(),
+            shape: vec![4],
+            weight_bits: None,
+            input_bits: None,
+            parameters: 10,
+            bits: 320,
+            operations: 40,
+            bit_operations: 40 * 32 * 32,
+            accumulator: None,
+            tensors: vec![tensor(Slot::WEIGHT, 10), tensor(Slot::INPUT, inputs)],
+            measured: None,
+            predicted: vec![
+                prediction(Slot::WEIGHT, of_weight),
+                prediction(Slot::INPUT, 0.01 * of_weight),
+            ],
+        }
+    }
+
+    /// Of 20 weights in all: 10 bytes are 80 bits, 4 of each; 40 products in each layer and 16 times 80
+    /// bit operations are 4 by 4 bits.
+    #[test]
+    fn uniform_widths_by_hand() {
+        let layers = [layer("a", 1, 1.0), layer("b", 3, 100.0)];
+        let items = candidates(&layers);
+        let found = |budget| uniform(&items, budget);
+        assert_eq!(found(Budget::Bits(4.5)), Some(vec![(4, 4); 2]));
+        assert_eq!(found(Budget::Bytes(10.0)), Some(vec![(4, 8); 2]));
+        assert_eq!(
+            found(Budget::BitOperations(16.0 * 80.0)),
+            Some(vec![(4, 4); 2])
+        );
+        assert_eq!(found(Budget::Bits(1.9)), None);
+        let came = described(
+            &items,
+            &vec![(4, 8), (2, 4)],
+            &QPlan::float(),
+            (FLOAT, None),
+        );
+        // (10 * 4 + 10 * 2) / 20 bits of a weight, (8 + 3 * 4) / 4 of an input.
+        assert_eq!((came.weight_bits, came.input_bits), (3.0, 5.0));
+        assert_eq!((came.bytes, came.bit_operations), (7.5, 1600.0));
+        let loss = 1.0 / 16.0 + 0.01 / 64.0 + 100.0 / 4.0 + 1.0 / 16.0;
+        assert!((came.predicted_loss - loss).abs() < 1e-12);
+    }
+
+    /// The second layer loses a hundred times more, so that it gets more bits than the first.
+    #[test]
+    fn the_better_measured_plan_is_suggested() {
+        let layers = [layer("a", 1, 1.0), layer("b", 3, 100.0)];
+        let suggested = |budget, of_uniform: f64, of_optimized: f64| {
+            let measure = |plan: &QPlan| {
+                let bits = |i: usize| plan.widths[i].bits.get(Slot::WEIGHT).copied();
+                let loss = match bits(0) == bits(1) {
+                    true => of_uniform,
+                    false => of_optimized,
+                };
+                Ok(Tested {
+                    loss,
+                    accuracy: 0.5,
+                })
+            };
+            let float = (FLOAT, None);
+            suggest(&layers, budget, &QPlan::float(), float, measure).unwrap()
+        };
+        let bits = Budget::Bits(4.0);
+        let widths = |plan: &WidthPlan| [plan.layers[0].weight, plan.layers[1].weight];
+        for (of_uniform, of_optimized, kind) in [
+            (0.1, 0.2, WidthKind::Uniform),
+            (0.2, 0.1, WidthKind::Optimized),
+            (0.2, f64::NAN, WidthKind::Uniform),
+            (f64::NAN, 0.2, WidthKind::Optimized),
+        ] {
+            let found = suggested(bits, of_uniform, of_optimized);
+            let other = found.other.unwrap();
+            let (uniform, optimized) = match kind {
+                WidthKind::Uniform => (&found.best, &other),
+                WidthKind::Optimized => (&other, &found.best),
+            };
+            assert_eq!(found.kind, kind);
+            assert_eq!(widths(uniform), [4, 4]);
+            assert!(widths(optimized)[0] < widths(optimized)[1]);
+            let loss = found.best.measured.unwrap().loss;
+            assert_eq!(loss, of_uniform.min(of_optimized));
+        }
+        // All of 8 bits fit: both are the same, and that is measured once.
+        let found = suggested(Budget::Bits(8.0), 0.1, 0.2);
+        assert_eq!((found.kind, found.other), (WidthKind::Uniform, None));
+        assert_eq!(widths(&found.best), [8, 8]);
+        let measure = |_: &QPlan| unreachable!("nothing fits");
+        let float = (FLOAT, None);
+        let small = suggest(&layers, Budget::Bytes(4.9), &QPlan::float(), float, measure);
+        assert_eq!(
+            small.unwrap_err().to_string(),
+            "budget: is bytes=4.9, less than what 2 bits everywhere take"
+        );
     }
 
     #[test]
-    fn budgets_are_texts() {
-        for text in ["bits=4", "bytes=60000", "bitops=500000000"] {
-            assert_eq!(text.parse::<Budget>().unwrap().to_string(), text);
-        }
-        for text in ["4", "bits", "bits=0", "bits=x", "watts=3"] {
-            let error = text.parse::<Budget>().unwrap_err().to_string();
-            assert!(error.starts_with("budget: is `"), "{error}");
-        }
+    fn a_plan_has_the_widths_of_each_layer() {
+        let layers = ["a", "b"].map(|path| LayerWidth {
+            path: path.into(),
+            weight: 3,
+            input: 5,
+        });
+        let of_sums = Widths::of_path("a").with(Slot::ACCUMULATOR, 24);
+        let base = QPlan {
+            widths: vec![of_sums.clone()],
+            ..QPlan::tqt(8, 8)
+        };
+        let plan = with_widths(&base, &layers);
+        let own = |path: &str| {
+            Widths::of_path(path)
+                .with(Slot::WEIGHT, 3)
+                .with(Slot::INPUT, 5)
+        };
+        assert_eq!(plan.widths, [of_sums, own("a"), own("b")]);
+        assert_eq!(plan.default, base.default);
     }
 }

@@ -4,7 +4,7 @@ use burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 use serde::Serialize;
 
-use crate::quantizers::{ModulePath, Qualities, Quality, measuring};
+use crate::quantizers::{ModulePath, Qualities, measuring};
 
 /// What one quantizer, or a layer's accumulator, does to the tensors that reach it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -84,18 +84,8 @@ impl Collect {
             threshold: quality.log2_steps.iter().map(end).collect(),
             log2_threshold: log2_threshold(),
             clipped: quality.clipped as f64 / quality.count.max(1) as f64,
-            sqnr: decibels(&quality),
-            cosine: cosine(&quality),
+            sqnr: quality.sqnr(),
+            cosine: quality.cosine(),
         });
     }
-}
-
-fn decibels(quality: &Quality) -> Option<f64> {
-    (quality.signal > 0.0 && quality.noise > 0.0)
-        .then(|| 10.0 * (quality.signal / quality.noise).log10())
-}
-
-fn cosine(quality: &Quality) -> Option<f64> {
-    let lengths = (quality.signal * quality.quantized).sqrt();
-    (lengths > 0.0).then(|| quality.product / lengths)
 }

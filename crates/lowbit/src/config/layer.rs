@@ -276,6 +276,15 @@ pub struct Layer {
     pub config: QConfig,
 }
 
+impl Layer {
+    /// What quantizes the tensor in a slot: of a weight that the layer rounds by what it is, that.
+    pub fn quantizer(&self, slot: &str) -> Option<&QuantizerConfig> {
+        let own = self.description.weight_format.as_ref();
+        let own = own.filter(|_| slot == Slot::WEIGHT);
+        own.or(self.config.get(slot))
+    }
+}
+
 impl Default for Layer {
     /// A layer of no name that quantizes nothing.
     fn default() -> Self {

@@ -41,6 +41,7 @@ pub use mobilenet_v2::{InvertedResidual, MobileNetV2, MobileNetV2Config};
 pub use plane::{Plane, PlaneConfig, PlaneConv, PlaneDepth};
 pub use preact_resnet::{Block, PreActResNet, PreActResNetConfig};
 pub use resnet::{BasicBlock, ResNet, ResNetConfig, ResNetForm};
+pub(crate) use size::SlotWidths;
 pub use size::model_bits;
 pub use snn::{Activity, SpikeTime};
 pub use snn_cnn::{SnnCnn, SnnCnnConfig};

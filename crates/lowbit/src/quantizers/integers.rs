@@ -46,6 +46,17 @@ impl Integers {
     pub fn log2_step(&self, channel: usize) -> i32 {
         self.log2_steps[channel % self.log2_steps.len()]
     }
+
+    /// The least and the greatest value that are not clipped, half a step beyond the ends, for each
+    /// power of two.
+    pub(crate) fn unclipped(&self) -> Vec<(f32, f32)> {
+        let (least, greatest) = (self.min as f32, self.max as f32);
+        let ends = |log2_step: &i32| {
+            let step = (*log2_step as f32).exp2();
+            ((least - 0.5) * step, (greatest + 0.5) * step)
+        };
+        self.log2_steps.iter().map(ends).collect()
+    }
 }
 
 #[cfg(test)]

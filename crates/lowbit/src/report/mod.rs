@@ -13,7 +13,6 @@ pub mod table;
 mod training_curves;
 mod width_front;
 
-pub use crate::analysis::{AccumulatorBits, accumulator_bits};
 pub use analysis::AnalysisReport;
 pub use chain::{ChainPoint, ChainReport};
 pub use page::{Figure, NamedTable};

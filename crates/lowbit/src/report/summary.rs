@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use super::AccumulatorBits;
 use lowbit_formats::swamping::Swamping;
 use lowbit_int::proof::{NodeProof, Proof};
 
 use super::table::{Alignment, Table, percent, thousands};
+use crate::analysis::AccumulatorBits;
 use crate::bench::{ConvolutionTimes, StepTime, StepTimes};
 use crate::calibrate::Measured;
 use crate::config::{Method, widths_text};

@@ -3,6 +3,7 @@
 use lowbit_formats::svg::{Anchor, COLORS, Panel, document, text};
 use serde::Serialize;
 
+use super::page::text::escaped;
 use crate::Error;
 use crate::train::{EpochMetrics, Experiment, RunFolder};
 
@@ -52,7 +53,8 @@ impl TrainingCurves {
         };
         let loss = panel(60.0, (0.0, self.most(|epoch| epoch.train_loss)));
         let accuracy = panel(560.0, (self.least_accuracy(), 100.0));
-        let mut parts = loss.axes(&format!("Training loss, {}", self.title), "epoch");
+        let heading = escaped(&format!("Training loss, {}", self.title));
+        let mut parts = loss.axes(&heading, "epoch");
         parts += &accuracy.axes("Test accuracy in percent", "epoch");
         for (i, (name, epochs)) in self.runs.iter().enumerate() {
             let dash = ["", " stroke-dasharray=\"6 3\""][i / COLORS.len() % 2];
@@ -69,7 +71,7 @@ impl TrainingCurves {
             parts += &lowbit_formats::svg::line(key, &style);
             let end = epochs.last().map_or(f64::NAN, |e| 100.0 * tested(e));
             let label = format!("{name}: {end:.2} % in the end");
-            parts += &text((98.0, y), Anchor::Start, &label);
+            parts += &text((98.0, y), Anchor::Start, &escaped(&label));
         }
         document((1020.0, 50.0 + height + 60.0 + legend), 13, &parts)
     }
@@ -123,5 +125,15 @@ mod tests {
         // Of 50 to 100 percent, 75 is the middle.
         assert!(svg.contains("M560.00 310.00L980.00 180.00\""), "{svg}");
         assert!(svg.contains("a: 75.00 % in the end"));
+    }
+
+    #[test]
+    fn names_are_text() {
+        let curves = TrainingCurves {
+            title: "a<b".into(),
+            runs: vec![("x&<i>".into(), vec![epoch(1, 2.0, 0.5)])],
+        };
+        let svg = curves.svg();
+        assert!(svg.contains("Training loss, a&lt;b") && svg.contains("x&amp;&lt;i&gt;: 50.00 %"));
     }
 }

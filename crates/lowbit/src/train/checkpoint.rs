@@ -17,7 +17,7 @@ use crate::models::{Classifier, LoadReport, Stored, Tolerance, load_plain};
 use crate::optim::WeightAverage;
 use crate::quantizers::{ModulePath, bad_learned};
 
-pub(super) const MODEL: &str = "model.bpk";
+pub(crate) const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.json";
 /// The average of weights on its way.
@@ -305,7 +305,7 @@ fn with_learned_checked<M: Stored>(model: M, path: &Path) -> Result<M, Error> {
 }
 
 /// The first parameter that training cannot start from, and why.
-fn first_not_finite<M: Module>(model: &M) -> Option<String> {
+pub(crate) fn first_not_finite<M: Module>(model: &M) -> Option<String> {
     #[derive(Default)]
     struct Find {
         path: ModulePath,

@@ -266,10 +266,18 @@ impl Experiment {
     ) -> Result<Network, Error> {
         let set = &split.train;
         let input = [set.channels, set.height, set.width];
-        let plan = &run.plan;
-        let mut network = self
-            .model
-            .init(input, set.classes, plan, self.seed, device)?;
+        self.network_for(run, (input, set.classes), device)
+    }
+
+    /// The same for images `[channels, height, width]` of so many classes.
+    pub(crate) fn network_for(
+        &self,
+        run: &RunConfig,
+        (input, classes): ([usize; 3], usize),
+        device: &Device,
+    ) -> Result<Network, Error> {
+        let (plan, seed) = (&run.plan, self.seed);
+        let mut network = self.model.init(input, classes, plan, seed, device)?;
         self.set_time(&mut network)?;
         Ok(network)
     }

@@ -197,7 +197,7 @@ impl RunFolder {
     }
 
     /// The folder of a run.
-    pub(super) fn run(&self, run: &str) -> PathBuf {
+    pub(crate) fn run(&self, run: &str) -> PathBuf {
         self.path.join(run)
     }
 

@@ -2,13 +2,13 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use lowbit::analysis::accumulator_bits;
 use lowbit::config::{Planner, QConfig, QPlan, TqtWidths};
 use lowbit::models::{Architecture, Classifier};
 use lowbit::nn;
 use lowbit::quantizers::{
     AccumulatorConfig, Quantizer, QuantizerConfig, TrainedThresholdConfig, set_quantization,
 };
-use lowbit::report::accumulator_bits;
 
 fn threshold(bits: u32, per_channel: bool) -> Option<QuantizerConfig> {
     Some(QuantizerConfig::Tqt(TrainedThresholdConfig {

@@ -4,11 +4,11 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::AdamConfig;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainStep;
-use lowbit::analysis::{Networks, Problem};
+use lowbit::analysis::{Analysis, LayerAnalysis, Networks, Problem, bit_operations};
 use lowbit::calibrate::calibrate;
 use lowbit::config::{QPlan, TqtPlan, Widths};
 use lowbit::data::{DataSet, ImageSet, epoch_order};
-use lowbit::models::{Classifier, Network};
+use lowbit::models::{Architecture, Classifier, Network};
 use lowbit::quantizers::{ModulePath, ThresholdInit};
 use lowbit::train::checkpoint::load_weights;
 use lowbit::train::{Experiment, batch, find_run, trained_network};
@@ -55,7 +55,7 @@ fn lenet() -> Subject {
     let (train, test) = (enlarged(&split.train), enlarged(&split.test));
     let device = Device::flex();
     let build = |plan: &QPlan, device: &Device| -> Network {
-        let lenet: lowbit::models::Architecture = "lenet".parse().unwrap();
+        let lenet: Architecture = "lenet".parse().unwrap();
         lenet.init([1, 32, 32], 10, plan, 3, device).unwrap()
     };
     let training = device.clone().autodiff();
@@ -338,12 +338,9 @@ fn a_sabotaged_layer_of_lenet_is_named_first() {
     assert!(found >= 95, "{found} of 100");
 }
 
-/// A float run of a ResNet-20 in the folder that `LOWBIT_RESNET20` names; `None` where it names none.
-fn resnet20(plan: QPlan, images: usize) -> Option<Subject> {
-    let Ok(path) = std::env::var("LOWBIT_RESNET20") else {
-        println!("LOWBIT_RESNET20 names no run");
-        return None;
-    };
+/// A float run of a ResNet-20 in the folder that `LOWBIT_RESNET20` names.
+fn resnet20(plan: QPlan, images: usize) -> Subject {
+    let path = std::env::var("LOWBIT_RESNET20").expect("LOWBIT_RESNET20 names a run");
     let (folder, name, experiment): (_, String, Experiment) = find_run(path.as_ref()).unwrap();
     let split = experiment.load(None, &mut |_| {}).unwrap();
     let device = Device::flex();
@@ -359,23 +356,78 @@ fn resnet20(plan: QPlan, images: usize) -> Option<Subject> {
             .unwrap()
             .0
     };
-    Some(subject(
-        plan,
-        Box::new(build),
-        &split.train,
-        split.test,
-        images,
-    ))
+    subject(plan, Box::new(build), &split.train, split.test, images)
 }
 
 #[test]
-#[ignore = "takes minutes, and a trained ResNet-20"]
+#[ignore = "takes minutes, and the folder of a trained ResNet-20 in LOWBIT_RESNET20"]
 fn a_sabotaged_layer_of_resnet20_is_named_first() {
-    let Some(subject) = resnet20(plan(), 64) else {
-        return;
-    };
-    let found = found(&subject, &ALL_KINDS, 100);
+    let found = found(&resnet20(plan(), 64), &ALL_KINDS, 100);
     assert!(found >= 95, "{found} of 100");
+}
+
+/// What is said of a network that is not trained, of two images.
+fn analysis_of(model: &Network) -> Analysis {
+    let set = DataSet::Digits.load(None, &mut |_| {}).unwrap().test;
+    let networks = Networks {
+        model,
+        float: None,
+        set: &set,
+        images: &[0, 1],
+        device: &Device::flex(),
+    };
+    networks.analyze()
+}
+
+fn layer_of<'a>(found: &'a Analysis, path: &str) -> &'a LayerAnalysis {
+    let layer = found.layers.iter().find(|layer| layer.path == path);
+    layer.unwrap()
+}
+
+fn network(name: &str, plan: &QPlan) -> Network {
+    let architecture: Architecture = name.parse().unwrap();
+    let network = architecture.init([1, 8, 8], 10, plan, 3, &Device::flex());
+    network.unwrap().valid()
+}
+
+/// A layer after neurons sums in each of eight steps. Its result is [channels, rows, columns], and each
+/// number sums the products of a weight [out, in, rows, columns].
+#[test]
+fn a_spiking_layer_sums_in_every_step() {
+    let model = network("snn-cnn", &QPlan::float());
+    let found = analysis_of(&model);
+    let conv2 = layer_of(&found, "conv2");
+    let weight = conv2.tensor("weight").unwrap();
+    let numbers: usize = conv2.shape.iter().product();
+    let terms: usize = weight.shape[1..].iter().product();
+    assert_eq!(conv2.operations, 8 * (numbers * terms) as u64);
+    let all: u64 = found.layers.iter().map(|layer| layer.bit_operations).sum();
+    let image = Tensor::zeros([1, 1, 8, 8], &Device::flex());
+    assert_eq!(all, bit_operations(&model, image));
+}
+
+/// A width of 4 bits that came to one bit after the point, one before it and the sign.
+#[test]
+fn a_learned_width_is_what_it_came_to() {
+    let table = "weight = { method = \"learned-width\", bits = 4 }";
+    let parts = ["default", "first", "last"].map(|part| format!("[{part}]\n{table}\n"));
+    let mut model = network("cnn", &QPlan::from_toml(&parts.concat()).unwrap());
+    let path = "conv2.quantizers.weight.LearnedWidth";
+    for (name, value) in [
+        ("fraction_bits", 1.0),
+        ("integer_bits", 1.0),
+        ("signed", 1.0),
+    ] {
+        model = changed(&model, &format!("{path}.{name}"), |_, all| all.fill(value));
+    }
+    let found = analysis_of(&model);
+    let conv2 = layer_of(&found, "conv2");
+    let weight = conv2.tensor("weight").unwrap();
+    assert_eq!((conv2.weight_bits, weight.bits), (Some(3.0), Some(3.0)));
+    assert_eq!(conv2.bit_operations, conv2.operations * 3 * 32);
+    let numbers: usize = weight.shape.iter().product();
+    let rest = conv2.parameters - numbers as u64;
+    assert_eq!(conv2.bits, 3 * numbers as u64 + 32 * rest);
 }
 
 /// A plan with one format for every weight and input of layers with a weight.
@@ -411,14 +463,12 @@ fn rank_correlation(a: &[f64], b: &[f64]) -> f64 {
     product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt()
 }
 
-/// Every layer alone in each of ten formats, against the prediction from one backward pass.
+/// Every layer alone in each of ten formats, against the prediction.
 #[test]
-#[ignore = "takes minutes, and a trained ResNet-20"]
+#[ignore = "takes minutes, and the folder of a trained ResNet-20 in LOWBIT_RESNET20"]
 fn predictions_have_the_order_of_what_is_measured() {
     let images = 128;
-    let Some(float) = resnet20(QPlan::float(), images) else {
-        return;
-    };
+    let float = resnet20(QPlan::float(), images);
     let device = Device::flex();
     let analysis = |subject: &Subject| {
         let networks = Networks {
@@ -438,7 +488,7 @@ fn predictions_have_the_order_of_what_is_measured() {
         .unwrap();
     let (mut expected, mut found) = (Vec::new(), Vec::new());
     for (format, _) in formats {
-        let measured = analysis(&resnet20(plan_of(format), images).unwrap());
+        let measured = analysis(&resnet20(plan_of(format), images));
         for layer in &predicted.layers {
             let losses = layer.predicted.iter().filter_map(|prediction| {
                 let known = prediction.formats.iter().find(|(name, _)| name == format);

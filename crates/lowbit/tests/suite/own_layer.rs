@@ -3,13 +3,13 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use lowbit::analysis::accumulator_bits;
 use lowbit::calibrate::{calibrate, measure};
 use lowbit::config::{Describe, Description, Layer, Planner, QConfig, QPlan, TqtPlan};
 use lowbit::nn::{Linear, LinearConfig};
 use lowbit::quantizers::{
     Channels, Quantizers, Selection, Sums, Taps, set_quantization, set_retraining,
 };
-use lowbit::report::accumulator_bits;
 
 /// A leaky integrator: `v[t] = decay v[t - 1] + x[t]`, the membrane of a spiking neuron.
 #[derive(Debug, Clone)]

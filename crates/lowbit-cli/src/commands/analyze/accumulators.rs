@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use lowbit::analysis::{AccumulatorBits, accumulator_bits};
 use lowbit::models::Classifier;
-use lowbit::report::{AccumulatorBits, accumulator_bits, summary};
+use lowbit::report::summary;
 use lowbit::train::{find_run, measure_run, trained_network};
 use serde::Serialize;
 

@@ -90,10 +90,15 @@ impl Arguments {
         if let Some(dir) = &self.assets {
             write_assets(dir, report.figures(), report.tables())?;
         }
-        match (&self.plan, found.suggested.is_some()) {
-            (None, _) => Ok(()),
-            (Some(path), true) => write_text(path, &found.plan_file()),
-            (Some(_), false) => Err("plan: no widths are suggested for this run".into()),
+        let Some(path) = &self.plan else {
+            return Ok(());
+        };
+        match found.plan_file()? {
+            Some(plan) => write_text(path, &plan),
+            None => {
+                let why = found.not_suggested.as_deref().unwrap_or_default();
+                Err(format!("plan: no widths are suggested for this run: {why}").into())
+            }
         }
     }
 }

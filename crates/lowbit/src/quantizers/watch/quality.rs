@@ -37,6 +37,30 @@ pub struct Quality {
     pub product: f64,
 }
 
+impl Quality {
+    /// Signal to quantization noise ratio in decibels, `10 log10(sum x^2 / sum (x - q)^2)`; none where
+    /// there is no noise, or no signal.
+    pub fn sqnr(&self) -> Option<f64> {
+        (self.signal > 0.0 && self.noise > 0.0).then(|| 10.0 * (self.signal / self.noise).log10())
+    }
+
+    /// Cosine of the angle between values and quantized values, `sum x q / sqrt(sum x^2 sum q^2)`; none
+    /// where either is zero.
+    pub fn cosine(&self) -> Option<f64> {
+        let lengths = (self.signal * self.quantized).sqrt();
+        (lengths > 0.0).then(|| self.product / lengths)
+    }
+
+    /// Adds a value, and what became of it.
+    pub(crate) fn add(&mut self, x: f32, q: f32) {
+        let (x, q) = (f64::from(x), f64::from(q));
+        self.signal += x * x;
+        self.noise += (x - q) * (x - q);
+        self.quantized += q * q;
+        self.product += x * q;
+    }
+}
+
 /// What each quantizer did, by the first of its parameters that calibration sets; what each
 /// accumulator did, by its switch.
 pub type Qualities = BTreeMap<ParamId, Quality>;
@@ -63,18 +87,6 @@ pub(crate) struct Grids {
     pub(crate) axis: usize,
 }
 
-impl Grids {
-    /// The least and the greatest value that are not clipped, for each power of two.
-    fn ends(&self) -> Vec<(f32, f32)> {
-        let (least, greatest) = (self.integers.min as f32, self.integers.max as f32);
-        let ends = |log2_step: &i32| {
-            let step = (*log2_step as f32).exp2();
-            ((least - 0.5) * step, (greatest + 0.5) * step)
-        };
-        self.integers.log2_steps.iter().map(ends).collect()
-    }
-}
-
 /// Adds what a quantizer made of a tensor. A `parameter` is the same in every batch and measured
 /// once.
 pub(crate) fn record<const D: usize>(
@@ -90,7 +102,7 @@ pub(crate) fn record<const D: usize>(
             return;
         }
         let inner: usize = x.dims()[grids.axis + 1..].iter().product::<usize>().max(1);
-        let ends = grids.ends();
+        let ends = grids.integers.unclipped();
         let read = |t: &Tensor<D>| t.clone().without_autodiff().into_data();
         let (x, q) = (read(x), read(q));
         let (x, q) = (floats(&x), floats(&q));
@@ -129,11 +141,7 @@ fn sums(x: &[f32], q: &[f32], first: usize, inner: usize, ends: &[(f32, f32)]) -
             _ => ends[(first + i) / inner % ends.len()],
         };
         sum.clipped += u64::from(x < least || x > largest);
-        let (x, q) = (f64::from(x), f64::from(q));
-        sum.signal += x * x;
-        sum.noise += (x - q) * (x - q);
-        sum.quantized += q * q;
-        sum.product += x * q;
+        sum.add(x, q);
     }
     sum
 }
@@ -149,7 +157,7 @@ mod tests {
             integers: Integers::below_thresholds(3, true, &[0.0, -0.5]),
             axis: 0,
         };
-        let ends = grids.ends();
+        let ends = grids.integers.unclipped();
         assert_eq!(ends, [(-1.125, 0.875); 2]);
         let quality = sums(&[2.0, 0.3, -1.1], &[0.75, 0.25, -1.0], 0, 1, &ends[..1]);
         assert_eq!((quality.count, quality.clipped), (3, 1));

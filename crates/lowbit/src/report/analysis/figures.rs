@@ -258,8 +258,8 @@ fn lost(analysis: &Analysis, images: &ImageSet) -> Figure {
 /// How the run was trained, if it was.
 fn curves(run: &RunAnalysis) -> Option<Figure> {
     let curves = TrainingCurves {
-        title: escaped(&format!("{} on {}", run.network, run.data)),
-        runs: vec![(escaped(&run.run), run.epochs.clone())],
+        title: format!("{} on {}", run.network, run.data),
+        runs: vec![(run.run.clone(), run.epochs.clone())],
     };
     (!run.epochs.is_empty()).then(|| Figure {
         name: "training".into(),

@@ -6,7 +6,7 @@ use lowbit_formats::svg::{Anchor, COLORS, document, rectangle, text, title};
 
 use crate::analysis::{Analysis, LayerAnalysis};
 use crate::report::page::Figure;
-use crate::report::page::text::{escaped, shape, short};
+use crate::report::page::text::{escaped, shape, short, width};
 use crate::report::table::thousands;
 
 const ROW: f64 = 34.0;
@@ -66,8 +66,7 @@ fn node(layer: &LayerAnalysis, y: f64, most: f64) -> String {
     let widths = match (layer.weight_bits, layer.input_bits) {
         (None, None) => shape(&layer.shape),
         (weight, input) => {
-            let bits = |bits: Option<u32>| bits.map_or("float".into(), |bits| bits.to_string());
-            format!("w {}, in {}", bits(weight), bits(input))
+            format!("w {}, in {}", width(weight), width(input))
         }
     };
     parts += &text((LEFT + WIDTH - 8.0, y + 16.0), Anchor::End, &widths);

@@ -2,8 +2,9 @@
 
 use super::AnalysisReport;
 use super::figures::histogram_name;
+use super::sentences::width_name;
 use super::tables::tensors;
-use crate::analysis::{LayerAnalysis, RunAnalysis};
+use crate::analysis::{LayerAnalysis, RunAnalysis, WidthPlan};
 use crate::report::page::text::{escaped, shape, short};
 use crate::report::page::{Section, document, figure_html, table_html};
 use crate::report::table::{percent, thousands};
@@ -78,7 +79,7 @@ fn network(report: &AnalysisReport<'_>) -> String {
 
 fn sensitivity(report: &AnalysisReport<'_>) -> String {
     let mut html = String::from(
-        "<p>Predicted: the second-order change of the loss, from one backward pass of the float network. Measured: the loss with \
+        "<p>Predicted: the second-order change of the loss, from one backward pass of each batch with the quantizers off. Measured: the loss with \
          this layer alone quantized, and with all layers but this one.</p>\n",
     );
     html += &figure(report, "cost");
@@ -92,46 +93,53 @@ fn sensitivity(report: &AnalysisReport<'_>) -> String {
 
 fn widths(report: &AnalysisReport<'_>) -> String {
     let Some(found) = &report.run.suggested else {
-        return "<p>No widths are suggested: what is stored of the weights is not what is quantized.</p>\n".into();
+        let why = report.run.not_suggested.as_deref().unwrap_or_default();
+        return format!("<p>No widths are suggested: {}.</p>\n", escaped(why));
     };
-    let measured = found.measured.map_or(String::new(), |tested| {
+    let best = &found.best;
+    let other = found.other.as_ref().map_or(String::new(), |other| {
+        let name = width_name(found.kind.other(), other);
+        format!(
+            " Tried, too, and of more measured loss: {name}. {}",
+            promise(other)
+        )
+    });
+    let text = format!(
+        "For {}: {}. {}{other}",
+        found.budget,
+        width_name(found.kind, best),
+        promise(best)
+    );
+    let plan = match report.run.plan_file() {
+        Ok(plan) => escaped(&plan.unwrap_or_default()),
+        Err(error) => escaped(&error.to_string()),
+    };
+    format!(
+        "<p>{}</p>\n{}<details><summary>The plan, for <code>lowbit train --config widths.toml</code></summary>\n\
+         <pre tabindex=\"0\">{plan}</pre></details>\n",
+        escaped(&text),
+        table(report, "widths", "The widths.")
+    )
+}
+
+/// What widths come to, in sentences.
+fn promise(plan: &WidthPlan) -> String {
+    let measured = plan.measured.map_or(String::new(), |tested| {
         format!(
             " Calibrated and not trained, the network has an accuracy of {} and a loss of {} on the same images.",
             percent(tested.accuracy),
             short(tested.loss)
         )
     });
-    let uniform = found.uniform.map_or(String::new(), |uniform| {
-        let measured = uniform.measured.map_or(String::new(), |tested| {
-            format!(
-                ", measured {} and {}",
-                percent(tested.accuracy),
-                short(tested.loss)
-            )
-        });
-        let loss = short(uniform.predicted_loss);
-        format!(
-            " With {} bits everywhere it is predicted to add {loss}{measured}.",
-            uniform.bits
-        )
+    let accuracy = plan.predicted_accuracy;
+    let accuracy = accuracy.map_or(String::new(), |accuracy| {
+        format!(", an accuracy of {}", percent(accuracy))
     });
-    let text = format!(
-        "For {}: {:.3} bits of a weight and {:.3} of an input on average, {} bytes of weights, {} bit operations. Predicted: \
-         {} of loss added, an accuracy of {}.{measured}{uniform}",
-        found.budget,
-        found.weight_bits,
-        found.input_bits,
-        thousands(found.bytes.round() as u64),
-        thousands(found.bit_operations.round() as u64),
-        short(found.predicted_loss),
-        percent(found.predicted_accuracy)
-    );
-    let plan = escaped(&report.run.plan_file());
     format!(
-        "<p>{}</p>\n{}<details><summary>The plan, for <code>lowbit train --config widths.toml</code></summary>\n\
-         <pre tabindex=\"0\">{plan}</pre></details>\n",
-        escaped(&text),
-        table(report, "widths", "The widths.")
+        "{} bytes of weights, {} bit operations. Predicted: {} of loss added{accuracy}.{measured}",
+        thousands(plan.bytes.round() as u64),
+        thousands(plan.bit_operations.round() as u64),
+        short(plan.predicted_loss)
     )
 }
 

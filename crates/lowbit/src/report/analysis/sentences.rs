@@ -1,8 +1,10 @@
 //! What an analysis says first: what is wrong, where, and what would help most.
 
-use crate::analysis::{Analysis, Finding, LayerAnalysis, Problem, RunAnalysis};
+use crate::analysis::{
+    Analysis, Finding, LayerAnalysis, Problem, RunAnalysis, WidthKind, WidthPlan,
+};
 use crate::quantizers::Slot;
-use crate::report::page::text::short;
+use crate::report::page::text::{short, width};
 use crate::report::table::percent;
 
 /// The sentences, the most important first.
@@ -38,10 +40,13 @@ fn whole(run: &RunAnalysis) -> String {
     };
     let change = quantized.loss - float.loss;
     let points = 100.0 * (quantized.accuracy - float.accuracy);
-    let direction = if change >= 0.0 { "more" } else { "less" };
+    let change = match change {
+        more if more >= 0.0 => format!("{} more loss", short(more)),
+        less if less < 0.0 => format!("{} less loss", short(-less)),
+        _ => "their losses cannot be compared".into(),
+    };
     format!(
-        "On {images} test images {} ({} on {}) has an accuracy of {} and a loss of {}; {of} has {} and {}: {} {direction} \
-         loss, {points:+.2} points of accuracy.",
+        "On {images} test images {} ({} on {}) has an accuracy of {} and a loss of {}; {of} has {} and {}: {change}, {points:+.2} points of accuracy.",
         run.run,
         run.network,
         run.data,
@@ -49,7 +54,6 @@ fn whole(run: &RunAnalysis) -> String {
         short(quantized.loss),
         percent(float.accuracy),
         short(float.loss),
-        short(change.abs()),
     )
 }
 
@@ -130,7 +134,7 @@ fn noise(analysis: &Analysis, path: &str) -> String {
         Some(format!(
             " Its {} has {sqnr:.1} dB of signal to noise in {} bits ({} clipped, {} rounded to zero).",
             tensor.slot,
-            tensor.bits?,
+            width(tensor.bits),
             percent(clipped),
             percent(zero)
         ))
@@ -173,7 +177,8 @@ fn help(analysis: &Analysis, finding: &Finding) -> String {
         }
         Problem::Width { tensor, bits } => {
             format!(
-                "What helps most: more bits for {tensor}, which has {bits}.{}",
+                "What helps most: more bits for {tensor}, which has {}.{}",
+                width(Some(*bits)),
                 wider(layer, tensor, *bits)
             )
         }
@@ -194,14 +199,14 @@ fn gain(layer: Option<&LayerAnalysis>, tensor: &str) -> String {
 }
 
 /// What the next width would do.
-fn wider(layer: Option<&LayerAnalysis>, tensor: &str, bits: u32) -> String {
+fn wider(layer: Option<&LayerAnalysis>, tensor: &str, bits: f64) -> String {
     let known = layer.and_then(|layer| layer.predicted.iter().find(|p| p.path == tensor));
     let Some((known, now)) = known.and_then(|known| Some((known, known.now?))) else {
         return String::new();
     };
     let widths = known.formats.iter().filter_map(|(name, loss)| {
         let width: u32 = name.strip_prefix("int")?.parse().ok()?;
-        (width > bits && *loss < now).then_some((width, *loss))
+        (f64::from(width) > bits && *loss < now).then_some((width, *loss))
     });
     let next = widths.min_by_key(|(width, _)| *width);
     next.map_or(String::new(), |(width, loss)| {
@@ -221,7 +226,11 @@ fn others(analysis: &Analysis) -> Option<String> {
         let why = match &finding.problem {
             Problem::Threshold { tensor, .. } => format!(", whose {} fits badly", slot(tensor)),
             Problem::Width { tensor, bits } => {
-                format!(", mostly its {} in {bits} bits", slot(tensor))
+                format!(
+                    ", mostly its {} in {} bits",
+                    slot(tensor),
+                    width(Some(*bits))
+                )
             }
             Problem::DeadChannels { .. } => ", with dead channels".into(),
             Problem::NotFinite { .. } => ", with numbers that are none".into(),
@@ -240,36 +249,58 @@ fn slot(tensor: &str) -> &str {
 /// What the suggested widths promise.
 fn widths(run: &RunAnalysis) -> Option<String> {
     let found = run.suggested.as_ref()?;
-    let measured = found.measured.map_or(String::new(), |tested| {
+    let best = &found.best;
+    let measured = best.measured.map_or(String::new(), |tested| {
         format!(
-            "; calibrated and not trained, it has {} and a loss of {}",
+            ": calibrated and not trained, they have an accuracy of {} and a loss of {}",
             percent(tested.accuracy),
             short(tested.loss)
         )
     });
-    let uniform = found
-        .uniform
-        .and_then(|uniform| Some((uniform.bits, uniform.measured?)));
-    let uniform = uniform.map_or(String::new(), |(bits, tested)| {
-        format!(
-            ", where {bits} bits everywhere have {} and {}",
+    let other = found.other.as_ref().and_then(|other| {
+        let tested = other.measured?;
+        Some(format!(
+            "; {} have {} and {}",
+            width_name(found.kind.other(), other),
             percent(tested.accuracy),
             short(tested.loss)
-        )
+        ))
     });
     Some(format!(
-        "For {}, the widths below ({:.2} bits of a weight and {:.2} of an input on average) are predicted to add {} of loss{measured}{uniform}.",
+        "For {}, {} are suggested{measured}{}.",
         found.budget,
-        found.weight_bits,
-        found.input_bits,
-        short(found.predicted_loss)
+        width_name(found.kind, best),
+        other.unwrap_or_default()
     ))
+}
+
+/// Widths in words.
+pub(super) fn width_name(kind: WidthKind, plan: &WidthPlan) -> String {
+    match (kind, plan.layers.first()) {
+        (WidthKind::Uniform, Some(all)) if all.weight == all.input => {
+            format!("{} bits everywhere", all.weight)
+        }
+        (WidthKind::Uniform, Some(all)) => {
+            format!(
+                "{} bits for every weight and {} for every input",
+                all.weight, all.input
+            )
+        }
+        _ => format!(
+            "widths of their own ({:.2} bits of a weight and {:.2} of an input on average)",
+            plan.weight_bits, plan.input_bits
+        ),
+    }
 }
 
 fn lost(analysis: &Analysis) -> Option<String> {
     let worst = analysis.lost.first()?;
+    let right = match worst.right_quantized {
+        true => "; with all of them it is right",
+        false => "",
+    };
     Some(format!(
-        "The image lost most often is no. {}, a {} taken for a {}: {} of {} networks with some layers quantized get it wrong.",
+        "The image lost most often is no. {}, a {} taken for a {}: {} of {} networks with some layers quantized get it wrong{right}.",
         worst.image, worst.class, worst.taken_for, worst.times, worst.of
     ))
 }

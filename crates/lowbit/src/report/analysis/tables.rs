@@ -3,7 +3,7 @@
 use crate::analysis::{Analysis, LayerAnalysis, RunAnalysis, TensorAnalysis, TensorError};
 use crate::quantizers::Slot;
 use crate::report::page::NamedTable;
-use crate::report::page::text::{or_dash, shape, short};
+use crate::report::page::text::{or_dash, shape, short, width};
 use crate::report::table::{Alignment, Table, percent, thousands};
 
 /// All of them.
@@ -45,7 +45,6 @@ fn layers(analysis: &Analysis) -> Table {
         "SQNR after",
     ];
     let table = Table::new(headings).with_rows(analysis.layers.iter().map(|layer| {
-        let width = |bits: Option<u32>| bits.map_or("float".into(), |bits| bits.to_string());
         let weighted = layer.tensor(Slot::WEIGHT).is_some();
         let output = layer
             .tensor(Slot::OUTPUT)
@@ -150,13 +149,9 @@ fn error(error: Option<TensorError>) -> [String; 4] {
     ]
 }
 
-/// The ends of a grid without their signs, from the least to the largest of several channels.
+/// The threshold of a grid, from the least to the largest of several channels.
 fn threshold(tensor: &TensorAnalysis) -> String {
-    let ends: Vec<f64> = tensor
-        .ends
-        .iter()
-        .map(|(low, high)| high.max(-low))
-        .collect();
+    let ends = tensor.thresholds();
     let least = ends.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ends.iter().copied().fold(0.0, f64::max);
     match ends.len() {
@@ -262,7 +257,6 @@ fn confusion(counts: &[Vec<u64>]) -> Table {
 fn widths(run: &RunAnalysis) -> Option<Table> {
     let found = run.suggested.as_ref()?;
     let layer = |path: &str| run.analysis.layers.iter().find(|layer| layer.path == path);
-    let bits = |bits: Option<u32>| bits.map_or("float".into(), |bits| bits.to_string());
     let headings = [
         "layer",
         "weight now",
@@ -273,16 +267,16 @@ fn widths(run: &RunAnalysis) -> Option<Table> {
         "operations",
     ];
     Some(
-        Table::new(headings).with_rows(found.layers.iter().map(|width| {
-            let known = layer(&width.path);
+        Table::new(headings).with_rows(found.best.layers.iter().map(|own| {
+            let known = layer(&own.path);
             let weight = known.and_then(|layer| layer.tensor(Slot::WEIGHT));
             let weights = weight.map_or(0, |weight| weight.shape.iter().product::<usize>());
             [
-                width.path.clone(),
-                bits(known.and_then(|layer| layer.weight_bits)),
-                width.weight.to_string(),
-                bits(known.and_then(|layer| layer.input_bits)),
-                width.input.to_string(),
+                own.path.clone(),
+                width(known.and_then(|layer| layer.weight_bits)),
+                own.weight.to_string(),
+                width(known.and_then(|layer| layer.input_bits)),
+                own.input.to_string(),
                 thousands(weights as u64),
                 thousands(known.map_or(0, |layer| layer.operations)),
             ]

@@ -50,6 +50,13 @@ pub(in crate::report) fn or_dash(number: Option<f64>, form: impl Fn(f64) -> Stri
     number.map_or("-".into(), form)
 }
 
+/// Bits of a number, of learned ones on average to two digits.
+pub(in crate::report) fn width(bits: Option<f64>) -> String {
+    bits.map_or("float".into(), |bits| {
+        ((100.0 * bits).round() / 100.0).to_string()
+    })
+}
+
 /// Numbers of a shape.
 pub(in crate::report) fn shape(shape: &[usize]) -> String {
     let numbers: Vec<String> = shape.iter().map(usize::to_string).collect();

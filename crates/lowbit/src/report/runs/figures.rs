@@ -11,7 +11,7 @@ use crate::report::page::{Figure, text::escaped};
 /// All of them.
 pub(super) fn all(report: &RunsReport) -> Vec<Figure> {
     let size = |run: &ComparedRun| run.result.as_ref().map(|result| result.model_bits as f64);
-    let operations = |run: &ComparedRun| Some(run.bit_operations as f64);
+    let operations = |run: &ComparedRun| run.bit_operations.map(|count| count as f64);
     let figures = [
         scatter(report, "accuracy-size", "bits of the model", size),
         scatter(report, "accuracy-operations", "bit operations", operations),
@@ -86,7 +86,7 @@ fn scatter(
 fn curves(report: &RunsReport) -> Option<Figure> {
     let trained = report.runs.iter().filter(|run| !run.epochs.is_empty());
     let runs: Vec<_> = trained
-        .map(|run| (escaped(&run.title), run.epochs.clone()))
+        .map(|run| (run.title.clone(), run.epochs.clone()))
         .collect();
     (!runs.is_empty()).then(|| {
         let curves = TrainingCurves {

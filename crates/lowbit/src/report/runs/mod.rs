@@ -13,6 +13,8 @@ use super::table::{Table, percent, thousands};
 use crate::Error;
 use crate::analysis::bit_operations;
 use crate::data::DataSet;
+use crate::quantizers::{LearnedWidths, Slot};
+use crate::train::checkpoint::load_model;
 use crate::train::{EpochMetrics, Experiment, RunConfig, RunFolder, RunResult};
 
 use differences::differences;
@@ -37,8 +39,9 @@ pub struct ComparedRun {
     pub network: String,
     /// The data set.
     pub data: String,
-    /// Products that an image takes, each times the bits of its weight and of its input, 32 for a float.
-    pub bit_operations: u64,
+    /// Products that an image takes, each times the bits of its weight and of its input, 32 for a float;
+    /// learned widths are those that it came to. `None` of a folder, whose images are not looked at.
+    pub bit_operations: Option<u64>,
     /// What it came to, if it is finished.
     pub result: Option<RunResult>,
     /// Its epochs.
@@ -91,7 +94,7 @@ impl RunsReport {
                 of(&|r| format!("{:.4}", r.loss)),
                 of(&|r| r.epochs.to_string()),
                 of(&|r| thousands(r.model_bits)),
-                thousands(run.bit_operations),
+                run.bit_operations.map_or("-".into(), thousands),
                 of(&|r| format!("{:.1}", r.seconds)),
             ]
         }))
@@ -179,26 +182,41 @@ fn runs_at(path: &Path) -> Result<Vec<(RunFolder, Experiment, RunConfig)>, Error
 
 impl ComparedRun {
     fn read(folder: &RunFolder, experiment: &Experiment, run: &RunConfig) -> Result<Self, Error> {
-        let device = Device::flex();
-        // The images of a folder may have any size; those of a data set are those of its usual network.
-        let (input, classes) = match experiment.data {
-            DataSet::Folder => experiment.model.usual_images(),
-            data => data.defaults().model.usual_images(),
-        };
-        let network = experiment
-            .model
-            .init(input, classes, &run.plan, experiment.seed, &device)?;
-        let [channels, height, width] = input;
-        let image = Tensor::zeros([1, channels, height, width], &device);
         let experiment_name = folder.path().file_name().unwrap_or_default();
         Ok(Self {
             title: format!("{}/{}", experiment_name.to_string_lossy(), run.name),
             folder: folder.path().join(&run.name),
             network: experiment.model.to_string(),
             data: experiment.data.to_string(),
-            bit_operations: bit_operations(&network, image),
+            bit_operations: operations(folder, experiment, run)?,
             result: folder.result(&run.name)?,
             epochs: folder.epochs(&run.name)?,
         })
     }
+}
+
+/// The bit operations of a run's network, as it is in its best checkpoint if it has one.
+fn operations(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    run: &RunConfig,
+) -> Result<Option<u64>, Error> {
+    if experiment.data == DataSet::Folder {
+        return Ok(None);
+    }
+    // The images of a data set are those of its usual network.
+    let images = experiment.data.defaults().model.usual_images();
+    let ([channels, height, width], _) = images;
+    let device = Device::flex();
+    let network = experiment.network_for(run, images, &device)?;
+    let learned = LearnedWidths::of(&network);
+    let learns = [Slot::WEIGHT, Slot::INPUT]
+        .iter()
+        .any(|slot| learned.layers(slot) > 0);
+    let network = match folder.checkpoints(&run.name).best()? {
+        Some(checkpoint) if learns => load_model(network, &checkpoint)?,
+        _ => network,
+    };
+    let image = Tensor::zeros([1, channels, height, width], &device);
+    Ok(Some(bit_operations(&network, image)))
 }
