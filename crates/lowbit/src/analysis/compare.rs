@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use burn::tensor::Device;
 use rayon::prelude::*;
 
-use super::parameters::Parameters;
 use super::tensor::{InSlot, TensorCounts};
 use crate::config::Layer;
 use crate::data::ImageSet;
 use crate::models::Classifier;
+use crate::models::Parameters;
 use crate::quantizers::{
     ModulePath, Place, Selection, Slot, Tapped, Taps, UNTRAINED_STEP, set_rounding,
 };

@@ -6,11 +6,11 @@ use serde::Serialize;
 use super::accumulator::AccumulatorBits;
 use super::compare::Counts;
 use super::measured::MeasuredSensitivity;
-use super::parameters::Parameters;
 use super::prediction::Prediction;
 use super::tensor::TensorAnalysis;
 use crate::config::Layer;
 use crate::models::Classifier;
+use crate::models::Parameters;
 use crate::quantizers::{QuantizerConfig, Selection, Slot, Tapped, Taps};
 
 /// A layer of a network: what it is, what it costs, its tensors, and what quantizing it does.

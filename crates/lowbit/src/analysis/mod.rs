@@ -12,7 +12,6 @@ mod histogram;
 mod images;
 mod layer;
 mod measured;
-mod parameters;
 mod prediction;
 #[cfg(test)]
 mod reference;
@@ -40,11 +39,10 @@ pub use tensor::{OutlierChannel, TensorAnalysis};
 pub use widths::{Budget, LayerWidth, SuggestedWidths};
 
 use crate::data::ImageSet;
-use crate::models::{Classifier, model_bits};
+use crate::models::{Classifier, Parameters, model_bits};
 use crate::train::{Tested, batch};
 use compare::{Described, QuantizedLayers, compare};
 use measured::{Answers, each_layer, with_layers};
-use parameters::Parameters;
 
 /// A quantized network, the float one that it is held against, and images.
 #[derive(Debug, Clone, Copy)]
