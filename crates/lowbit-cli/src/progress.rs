@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use lowbit::calibrate::Calibrated;
 use lowbit::models::LoadReport;
+use lowbit::repair::Repaired;
 use lowbit::train::checkpoint::Sums;
 use lowbit::train::{EpochMetrics, Progress, RunConfig, Warning, WarningKind};
 
@@ -120,6 +121,19 @@ impl Progress for Bars {
             self.say(&format!(
                 "{path}: nothing but zeros{channels}, the threshold stays 1"
             ));
+        }
+    }
+
+    fn repaired(&mut self, repaired: &Repaired) {
+        let algorithm = repaired.algorithm;
+        self.say(&format!("{algorithm}: {}", algorithm.measures()));
+        for tensor in &repaired.tensors {
+            let percent = |share: f64| format!("{:8.3} %", 100.0 * share);
+            let (before, after) = (percent(tensor.before), percent(tensor.after));
+            self.say(&format!("  {before} -> {after}  {}", tensor.path));
+        }
+        for note in &repaired.notes {
+            self.say(&format!("  {note}"));
         }
     }
 

@@ -20,6 +20,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod quantizers;
+pub mod repair;
 pub mod report;
 pub mod train;
 

@@ -19,6 +19,12 @@ use crate::progress::Bars;
 /// Every scale is a power of two, found from training images on which the float network runs. The
 /// result is a run like those of `lowbit train`: `lowbit eval RUN` tests it, and
 /// `lowbit train --method tqt --from RUN` retrains it.
+///
+/// Below 8 bits, `--algorithm` repairs much of what quantization breaks. equalize moves ranges between
+/// layers so that one step suits all channels; gptq or adaround chooses which weights are rounded up and
+/// which down; bias-correct takes the mean error from each layer's bias. They come in this order and each
+/// may be left out. With any of them, normalizations are merged into the convolutions before them unless
+/// --fold says otherwise. What each did is said tensor by tensor.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -30,7 +36,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
     /// Compare: float, static 8 bits by maximum and by KL-J, retrained 8 and 4 bits
-    #[arg(long, conflicts_with_all = ["wbits", "abits", "init", "weight_init"])]
+    #[arg(long, conflicts_with_all = ["wbits", "abits", "init", "weight_init", "algorithms"])]
     compare: bool,
     /// Print one JSON object instead of tables
     #[arg(long)]
@@ -41,6 +47,7 @@ const EXAMPLES: &str = "\
 Examples:
   lowbit quantize --from runs/mnist-lenet --method tqt --out runs/mnist-int8
   lowbit quantize --from runs/mnist-lenet --compare --epochs 1
+  lowbit quantize --from runs/mnist-lenet --wbits 3 --algorithm gptq,bias-correct
   lowbit quantize --from lenet.pt --data mnist --model lenet --widths 8,4,4,8
   lowbit quantize --from other.pt --data mnist --accept unexpected,other-shape";
 

@@ -5,9 +5,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lowbit_formats::{IntegerRange, bits_of};
 use serde::Serialize;
 
-use super::parameters::Parameters;
 use crate::calibrate::Measured;
 use crate::config::Layer;
+use crate::models::Parameters;
 use crate::quantizers::{Channels, Integers, QuantizerConfig, Slot, Sums as LayerSums, Term};
 
 /// The widths of a layer's sums, in bits of two's complement. Each holds every partial

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::parameters::Parameters;
 use super::tensor::{InSlot, TensorCounts, record};
 use crate::config::Layer;
 use crate::data::ImageSet;
-use crate::models::{Classifier, SlotWidths};
+use crate::models::{Classifier, Parameters, SlotWidths};
 use crate::quantizers::{
     Histogram, Place, Selection, Slot, Tapped, Taps, UNTRAINED_STEP, set_rounding,
 };

@@ -14,7 +14,6 @@ mod histogram;
 mod images;
 mod layer;
 mod measured;
-mod parameters;
 mod prediction;
 #[cfg(test)]
 mod reference;

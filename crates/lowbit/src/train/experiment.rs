@@ -15,11 +15,12 @@ use super::options::{Decides, Settings};
 use super::recipe::Recipe;
 use super::regularization::Regularization;
 use crate::Error;
-use crate::config::{Method, QPlan};
+use crate::config::{Fold, Method, QPlan};
 use crate::data::{DataSet, Defaults, HoldOut, ImageFolder, Parts, Progress, Split, folder};
 use crate::models::{Architecture, Classifier, Network, Tolerance};
 use crate::nn::Coding;
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
+use crate::repair::{Algorithm, check_algorithms};
 
 /// More epochs than anybody waits for.
 const MOST_EPOCHS: usize = 1_000_000;
@@ -138,6 +139,10 @@ pub struct RunConfig {
     /// What is done beside descending.
     #[serde(default, skip_serializing_if = "Recipe::is_plain")]
     pub recipe: Recipe,
+    /// What is done to the trained network that the run starts from, in this order: equalization before
+    /// calibration, what rounds weights and corrects biases after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub algorithms: Vec<Algorithm>,
     /// What is quantized.
     #[serde(default)]
     pub plan: QPlan,
@@ -383,6 +388,10 @@ impl RunConfig {
         let numbers = settings.numbers();
         let scaled = settings.loss_scale.is_some();
         let quantized = plan != QPlan::float() || !numbers.is_float() || scaled;
+        if plan == QPlan::float() && settings.algorithms.is_some() {
+            let message = "are for a quantized network, and nothing is quantized";
+            return Err(Error::config("algorithms", message));
+        }
         if settings.bit_budget.is_some() && !plan.learns_widths() {
             let message = "nothing learns a width, expected the method learned-width";
             return Err(Error::config("bit_budget", message));
@@ -486,6 +495,7 @@ impl RunConfig {
             false => Recipe::default(),
         };
         let lr = given.lr.unwrap_or(lr);
+        let algorithms = given.algorithms.unwrap_or_default();
         Ok(Self {
             name,
             start,
@@ -504,6 +514,10 @@ impl RunConfig {
             bit_budget: given.bit_budget.filter(|_| plan.learns_widths()),
             distillation: None,
             recipe: given.recipe.unwrap_or_else(recipe),
+            algorithms: match plan == QPlan::float() {
+                true => Vec::new(),
+                false => algorithms,
+            },
             plan,
         })
     }
@@ -570,7 +584,22 @@ impl RunConfig {
             }
         }
         self.check_start(index, has_from)?;
+        self.check_algorithms()?;
         self.check_plan()
+    }
+
+    /// Whether there is a trained network for the algorithms, whose weights are parameters.
+    fn check_algorithms(&self) -> Result<(), Error> {
+        check_algorithms(&self.algorithms)?;
+        let message = match (self.start, self.plan.fold) {
+            _ if self.algorithms.is_empty() => return Ok(()),
+            (Start::Scratch, _) => "are for a trained network; give `from`, or a baseline",
+            (_, Fold::Training) => {
+                "weights that are folded in training are no parameters; expected fold = \"merged\" or \"off\""
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::config("algorithms", message))
     }
 
     fn check_plan(&self) -> Result<(), Error> {

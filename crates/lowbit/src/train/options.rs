@@ -25,6 +25,7 @@ use crate::models::{Architecture, SpikeTime, Tolerance};
 use crate::nn::Coding;
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 use crate::quantizers::{Number, ThresholdInit};
+use crate::repair::Algorithm;
 
 /// Why a text is no value of an option.
 pub type Reason = Box<dyn Error + Send + Sync>;
@@ -372,6 +373,13 @@ settings! {
         .on(Train, Usage::new(values::folds, || "off, or that of the quantized run in --from".into()))
         .on(Quantize, Usage::new(values::folds, || "off".into()));
 
+    /// What is done to a trained network, in this order, before its run: moving ranges between layers,
+    /// choosing how weights are rounded, correcting biases.
+    algorithms: Vec<Algorithm>, Runs, values::algorithms => "LIST"
+        .long("algorithm")
+        .on(Train, Usage::new(values::algorithm_names, || "none".into()))
+        .on(Quantize, Usage::new(values::algorithm_names, || "none".into()));
+
     /// Bits of weight and input by layer.
     widths: WidthList, Quantization, str::parse => "LIST"
         .on(Train, Usage::new(values::width_lists, NO))
@@ -671,6 +679,7 @@ mod tests {
             ("accept", "missing,other-shape"),
             ("baseline", "false"),
             ("widths", "8,4"),
+            ("algorithms", "equalize,gptq"),
             ("objective", "sum-of-squares"),
             ("schedule", "ramp"),
             ("swa_every", "50 steps"),

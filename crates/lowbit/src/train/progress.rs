@@ -8,6 +8,7 @@ use super::metrics::EpochMetrics;
 use super::warning::Warning;
 use crate::calibrate::Calibrated;
 use crate::models::LoadReport;
+use crate::repair::Repaired;
 
 /// Hears of everything that happens in training. Every method does nothing unless overridden.
 pub trait Progress {
@@ -26,6 +27,9 @@ pub trait Progress {
 
     /// The thresholds of a run were set.
     fn calibrated(&mut self, _thresholds: &[Calibrated]) {}
+
+    /// An algorithm has moved the parameters of a run.
+    fn repaired(&mut self, _repaired: &Repaired) {}
 
     /// A step is done: sums over the epoch so far, of `images` in all.
     fn step(&mut self, _sums: &Sums, _images: usize) {}

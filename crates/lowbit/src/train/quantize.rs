@@ -12,7 +12,7 @@ use super::options::Settings;
 use super::recipe::Recipe;
 use crate::Error;
 use crate::calibrate::Measured;
-use crate::config::{FLOAT_BITS, Layer, Method, QPlan};
+use crate::config::{FLOAT_BITS, Fold, Layer, Method, QPlan};
 use crate::data::Split;
 use crate::models::Classifier;
 use crate::quantizers::{PerSlot, QuantizerConfig, Slot, ThresholdInit, TrainedThresholdConfig};
@@ -46,8 +46,16 @@ impl Quantize {
         );
         let weights = given.weight_init.unwrap_or(defaults::STATIC_WEIGHTS);
         let activations = given.init.unwrap_or(defaults::STATIC_ACTIVATIONS);
-        let plan = given.tqt(bits, |plan| plan.fixed(weights, activations));
-        let name = format!("tqt-static-w{}a{}", bits.0, bits.1);
+        let mut plan = given.tqt(bits, |plan| plan.fixed(weights, activations));
+        let mut name = format!("tqt-static-w{}a{}", bits.0, bits.1);
+        let algorithms = given.algorithms.as_deref().unwrap_or_default();
+        if !algorithms.is_empty() {
+            // They see the weights that are quantized.
+            plan.fold = given.fold.unwrap_or(Fold::Merged);
+        }
+        for algorithm in algorithms {
+            name += &format!("-{algorithm}");
+        }
         self.experiment_of(vec![self.run(name, plan, Some(0))?])
     }
 
@@ -121,6 +129,7 @@ impl Quantize {
     fn experiment_of(&self, runs: Vec<RunConfig>) -> Result<Experiment, Error> {
         let settings = Settings {
             method: Some(Method::FLOAT),
+            algorithms: None,
             ..self.training()?
         };
         let experiment = Experiment {

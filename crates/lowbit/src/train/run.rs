@@ -27,6 +27,7 @@ use crate::data::{ImageSet, Split};
 use crate::models::{Activity, Classifier, LoadReport, Network, Stored, Tolerance, model_bits};
 use crate::optim::rounded_from_start;
 use crate::quantizers::{Place, Slot, UNTRAINED_STEP, learned, set_rounding};
+use crate::repair::{Algorithm, adaround, bias_correct, equalize, gptq};
 
 /// How an experiment ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +55,11 @@ impl RunFolder {
     ) -> Result<Outcome, Error> {
         // A mistake in the plan of the last run is said before the first is trained.
         for run in &experiment.runs {
-            experiment.network(run, split, device)?;
+            let network = experiment.network(run, split, device)?;
+            for algorithm in &run.algorithms {
+                let checked = algorithm.check_layers(network.layers());
+                checked.map_err(|error| error.within(&run.name))?;
+            }
         }
         split.check()?;
         self.check_teachers(experiment)?;
@@ -147,7 +152,10 @@ impl RunFolder {
             _ => progress.loaded(&report),
         }
         let kept = self.kept(&model, &report.loaded, experiment, run, task);
-        let model = calibrated(model, &kept, experiment, run, task, progress)?;
+        let model = match run.algorithms.is_empty() {
+            true => calibrated(model, &kept, experiment, run, task, progress)?,
+            false => repaired(model, experiment, run, task, progress)?,
+        };
         set_rounding(experiment.seed, UNTRAINED_STEP);
         let own = run.optimizer.own_numbers();
         Ok(rounded_from_start(
@@ -369,6 +377,42 @@ fn calibrated(
     })
     .map_err(|error| error.within(&run.name))?;
     progress.calibrated(&thresholds);
+    Ok(model)
+}
+
+/// The network after the algorithms of the run, calibrated between the one that equalizes and the others. No
+/// threshold of before is kept.
+fn repaired(
+    mut model: Network,
+    experiment: &Experiment,
+    run: &RunConfig,
+    task: &Classification<'_>,
+    progress: &mut dyn Progress,
+) -> Result<Network, Error> {
+    let forward = |model: &Network, images| model.forward(images);
+    let batches = task.calibration(experiment.calibration_images, experiment.seed);
+    let layers = model.layers().to_vec();
+    let mut algorithms = &run.algorithms[..];
+    if let [Algorithm::Equalize, others @ ..] = algorithms {
+        let made = equalize(model, &layers, &batches[0], forward);
+        let (changed, did) = made.map_err(|error| error.within(&run.name))?;
+        progress.repaired(&did);
+        (model, algorithms) = (changed, others);
+    }
+    let float = model.clone();
+    model = calibrated(model, &BTreeSet::new(), experiment, run, task, progress)?;
+    for algorithm in algorithms {
+        set_rounding(experiment.seed, UNTRAINED_STEP);
+        let made = match algorithm {
+            Algorithm::Equalize => equalize(model, &layers, &batches[0], forward),
+            Algorithm::Adaround => adaround(model, &layers, &batches, forward),
+            Algorithm::Gptq => gptq(model, &layers, &batches, forward),
+            Algorithm::BiasCorrect => bias_correct(model, &float, &batches, forward),
+        };
+        let (changed, did) = made.map_err(|error| error.within(&run.name))?;
+        progress.repaired(&did);
+        model = changed;
+    }
     Ok(model)
 }
 

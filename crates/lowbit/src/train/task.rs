@@ -11,7 +11,7 @@ use super::objective::Objective;
 use super::regularization::Regularization;
 use super::targets::Targets;
 use crate::data::{Augment, ImageSet, Mixup, Parts, Split, epoch_order};
-use crate::models::{Batch, Classifier, classify};
+use crate::models::{Batch, Classifier, Network, classify};
 use crate::quantizers::{UNTRAINED_STEP, set_rounding};
 
 /// Images in a batch of a test.
@@ -100,6 +100,22 @@ impl<'a> Classification<'a> {
         }
     }
 
+    /// The images that [`forward_calibration`] shows a network, in its batches.
+    pub(super) fn calibration(&self, examples: usize, seed: u64) -> Vec<Tensor<4>> {
+        let order = epoch_order(Task::<Network>::examples(self), seed, u32::MAX);
+        let shown = &order[..order.len().min(examples)];
+        let batches = shown.chunks(CALIBRATION_BATCH);
+        batches
+            .map(|indices| self.calibration_batch(indices))
+            .collect()
+    }
+
+    /// The training images `indices` as they are.
+    fn calibration_batch(&self, indices: &[u32]) -> Tensor<4> {
+        let images = self.images(indices);
+        batch(&self.split.train, &images, None, self.device).images
+    }
+
     /// The places in the data set of the examples `indices`.
     fn images<'i>(&self, indices: &'i [u32]) -> Cow<'i, [u32]> {
         match &self.parts {
@@ -186,9 +202,7 @@ impl<M: Classifier> Task<M> for Classification<'_> {
 
     fn forward(&self, model: &M, indices: &[u32]) {
         for indices in indices.chunks(CALIBRATION_BATCH) {
-            let images = self.images(indices);
-            let batch = batch(&self.split.train, &images, None, self.device);
-            model.forward(batch.images);
+            model.forward(self.calibration_batch(indices));
         }
     }
 

@@ -9,6 +9,7 @@ use crate::error::one_of;
 use crate::models::{Architecture, Tolerance};
 use crate::optim::Schedule;
 use crate::quantizers::{DorefaConfig, Number, ThresholdInit, TrainedThresholdConfig};
+use crate::repair::Algorithm;
 use lowbit_formats::{Accumulation, FormatError};
 
 pub(super) const START_FROM_TEACHER: &str =
@@ -100,6 +101,15 @@ pub(super) fn outer_widths() -> String {
         "{}; the first and the last layer have 8 at least",
         tqt_widths()
     )
+}
+
+/// Reads algorithms, with commas.
+pub(super) fn algorithms(text: &str) -> Result<Vec<Algorithm>, Error> {
+    text.split(',').map(|name| name.trim().parse()).collect()
+}
+
+pub(super) fn algorithm_names() -> String {
+    format!("{}, with commas", Algorithm::NAMES)
 }
 
 const FOLDS: [(&str, Fold); 3] = [

@@ -34,6 +34,7 @@ mod operators_pytorch;
 mod own_layer;
 mod qpytorch;
 mod recipes;
+mod repair;
 mod shift_adder;
 mod slots;
 mod spiking_chips;

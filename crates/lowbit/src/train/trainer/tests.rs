@@ -97,6 +97,7 @@ fn run() -> RunConfig {
         bit_budget: None,
         distillation: None,
         recipe: Recipe::default(),
+        algorithms: Vec::new(),
         plan: QPlan::float(),
     }
 }

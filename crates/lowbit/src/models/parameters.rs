@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::Layer;
@@ -79,5 +79,39 @@ impl ModuleVisitor for Parameters {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.found.insert(self.path.key(), param.val().into_data());
+    }
+}
+
+/// The network with other numbers in the parameters at these paths, running statistics among them.
+pub(crate) fn with_parameters<M: Module>(model: M, values: BTreeMap<String, TensorData>) -> M {
+    let mut set = SetParameters {
+        path: ModulePath::default(),
+        values,
+    };
+    model.map(&mut set)
+}
+
+struct SetParameters {
+    path: ModulePath,
+    values: BTreeMap<String, TensorData>,
+}
+
+impl ModuleMapper for SetParameters {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.values.remove(&self.path.key()) {
+            Some(data) => param.map(|old| {
+                let (device, trains) = (old.device(), old.is_require_grad());
+                Tensor::from_data(data, &device).set_require_grad(trains)
+            }),
+            None => param,
+        }
     }
 }
