@@ -184,7 +184,7 @@ impl<'a> Constants<'a> {
     ) -> Result<DispatchTensor, Error> {
         let operations = || {
             steps.iter().filter_map(|step| match step {
-                Step::Run(operation) => Some(operation),
+                Step::Run(operation) => Some(&**operation),
                 Step::Moved(..) => None,
             })
         };

@@ -28,7 +28,7 @@ const EXACT: u64 = 1 << 24;
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     /// An operation that makes one number of each.
-    Run(OperationIr),
+    Run(Box<OperationIr>),
     /// One that changes where numbers are, or leaves some out: the tensor before it, and the one after.
     Moved(TensorId, TensorIr),
 }
@@ -104,7 +104,7 @@ impl History {
 
     /// The same with one more operation.
     pub(super) fn then(mut self, operation: &OperationIr, result: TensorId) -> Self {
-        self.steps.push(Step::Run(operation.clone()));
+        self.steps.push(Step::Run(Box::new(operation.clone())));
         Self { result, ..self }
     }
 
