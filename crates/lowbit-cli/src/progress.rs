@@ -4,12 +4,11 @@ use std::mem::Discriminant;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use lowbit::calibrate::Calibrated;
 use lowbit::models::LoadReport;
 use lowbit::repair::Repaired;
-use lowbit::train::checkpoint::Sums;
-use lowbit::train::{EpochMetrics, Progress, RunConfig, Warning, WarningKind};
+use lowbit::train::{EpochMetrics, Progress, RunConfig, StepMetrics, Warning, WarningKind};
 
 use crate::output::say;
 
@@ -24,6 +23,11 @@ pub(crate) struct Bars {
     epoch: usize,
     /// What was wrong when it was last looked at: tensors, and what it was.
     warned: Vec<(String, Discriminant<WarningKind>)>,
+    /// Whether only what is wrong is said.
+    quiet: bool,
+    /// Images of the run that were trained on since it began or went on, and since when.
+    trained: u64,
+    began: Instant,
 }
 
 impl Bars {
@@ -34,11 +38,29 @@ impl Bars {
             epochs: 0,
             epoch: 0,
             warned: Vec::new(),
+            quiet: false,
+            trained: 0,
+            began: Instant::now(),
+        }
+    }
+
+    /// Nothing but what is wrong.
+    pub(crate) fn quiet() -> Self {
+        Self {
+            quiet: true,
+            ..Self::new()
         }
     }
 
     /// A line that stays.
     pub(crate) fn say(&mut self, text: &str) {
+        if !self.quiet {
+            self.insist(text);
+        }
+    }
+
+    /// A line that stays, and is said in any case.
+    fn insist(&mut self, text: &str) {
         self.bar.suspend(|| say(text));
         self.last_line = Instant::now();
     }
@@ -61,22 +83,38 @@ impl Bars {
 
     fn replace(&mut self, bar: ProgressBar, form: &str) {
         self.bar.finish_and_clear();
+        if self.quiet {
+            self.bar = ProgressBar::hidden();
+            return;
+        }
         let style = ProgressStyle::with_template(form).expect("the form is well-formed");
         self.bar = bar.with_style(style.progress_chars("=> "));
     }
 
+    /// Images in a second, tests too, and the time that is left of the run, where `done` of the `images` of
+    /// this epoch are trained on.
+    fn pace(&self, images: u64, done: u64) -> String {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let pace = self.trained as f64 / seconds.max(1e-9);
+        let epochs = self.epochs.saturating_sub(self.epoch) as u64;
+        let left = (epochs * images).saturating_sub(done) as f64 / pace.max(1e-9);
+        let left = HumanDuration(Duration::from_secs_f64(left.min(1e9)));
+        format!("{pace:.0} images/s, {left} left")
+    }
+
     fn next_epoch(&mut self, images: u64) {
         let bar = ProgressBar::new(images);
-        let form = "{prefix} [{bar:30}] {pos}/{len} {msg} {eta}";
+        let form = "{prefix} [{bar:30}] {pos}/{len} {msg}";
         let bar = bar.with_prefix(format!("epoch {}/{}", self.epoch + 1, self.epochs));
         self.replace(bar, form);
     }
 }
 
 impl Progress for Bars {
-    fn start(&mut self, run: &RunConfig, finished_epochs: usize) {
+    fn start(&mut self, run: &RunConfig, finished_epochs: usize, _steps: usize) {
         self.epochs = run.epochs;
         self.epoch = finished_epochs;
+        (self.trained, self.began) = (0, Instant::now());
         self.warned.clear();
         match finished_epochs {
             0 => self.say(&run.name),
@@ -137,14 +175,17 @@ impl Progress for Bars {
         }
     }
 
-    fn step(&mut self, sums: &Sums, images: usize) {
+    fn step(&mut self, step: &StepMetrics<'_>) {
+        let (sums, images) = (step.sums, step.images);
         if self.bar.is_hidden() && self.bar.length() != Some(images as u64)
             || self.bar.is_finished()
         {
             self.next_epoch(images as u64);
         }
         self.bar.set_position(sums.images);
-        let loss = format!("loss {:.4}", sums.mean_loss());
+        self.trained += step.trained as u64;
+        let pace = self.pace(images as u64, sums.images);
+        let loss = format!("loss {:.4}  {pace}", sums.mean_loss());
         if self.bar.is_hidden() && self.last_line.elapsed() > LINE_EVERY {
             self.say(&format!(
                 "  epoch {:>3}  {}/{images}  {loss}",
@@ -192,7 +233,7 @@ impl Progress for Bars {
         let now: Vec<_> = now.collect();
         for (warning, key) in warnings.iter().zip(&now) {
             if !self.warned.contains(key) {
-                self.say(&format!("  warning: {warning}"));
+                self.insist(&format!("  warning: {warning}"));
             }
         }
         self.warned = now;

@@ -78,7 +78,7 @@ pub enum Error {
         message: String,
     },
     /// Training has left the range of numbers.
-    #[error("{run}: the {what} is {loss} in epoch {epoch}; a lower learning rate may help")]
+    #[error("{run}: the {what} is {loss} in epoch {epoch}, step {step}{}; a lower learning rate may help", first(.tensor))]
     Diverged {
         /// The run.
         run: String,
@@ -88,6 +88,11 @@ pub enum Error {
         loss: f64,
         /// The epoch, counted from 1.
         epoch: usize,
+        /// The step since the start of the run, counted from 1.
+        step: usize,
+        /// The first tensor on the way through the network that has numbers which are NaN or infinite, if
+        /// one has on a few training examples.
+        tensor: Option<String>,
     },
     /// A tensor of a training step is not the integers that it is said to be.
     #[error("{place}: step {step}: {what}")]
@@ -176,6 +181,14 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
+}
+
+/// The tensor that is not finite, in words.
+fn first(tensor: &Option<String>) -> String {
+    let tensor = tensor.as_ref();
+    tensor.map_or(String::new(), |path| {
+        format!(", and {path} is the first tensor that is not finite")
+    })
 }
 
 /// A list as a person reads it: `a, b or c`.

@@ -13,15 +13,18 @@ pub mod data;
 pub mod device;
 mod error;
 mod files;
+mod host;
 pub mod integer;
 pub mod models;
 pub mod nir;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+mod png;
 pub mod quantizers;
 pub mod repair;
 pub mod report;
+pub mod tensorboard;
 pub mod train;
 
 pub use device::{Device, DeviceKind};

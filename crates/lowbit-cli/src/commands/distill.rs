@@ -7,10 +7,9 @@ use lowbit::report::summary;
 use lowbit::train::{ConfigFile, Evaluation, Experiment, RunFolder, RunResult, evaluate_teacher};
 use serde::Serialize;
 
-use super::{DeviceArgument, Ended, load, print_json, train, use_threads};
+use super::{DeviceArgument, Ended, WatchArguments, load, print_json, train, use_threads};
 use crate::options::{Distill, Options};
 use crate::output::{print, say};
-use crate::progress::Bars;
 
 /// Train a student with a teacher, and beside it the same student alone.
 ///
@@ -32,6 +31,8 @@ pub(crate) struct Arguments {
     /// The runs' folder [default: a new one under runs/]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    watch: WatchArguments,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -64,7 +65,7 @@ impl Arguments {
             Some(path) => ConfigFile::read(path)?.complete(settings)?,
         };
         use_threads(experiment.threads)?;
-        let mut bars = Bars::new();
+        let mut bars = self.watch.bars();
         let split = load(&experiment, None, &mut bars)?;
         let teacher = evaluate_teacher(&experiment, &split, &device)?;
         let path = self.out.unwrap_or_else(|| {
@@ -72,7 +73,16 @@ impl Arguments {
             RunFolder::first_unused(&format!("{data}-{model}-distilled"))
         });
         let folder = RunFolder::create(path, &experiment)?;
-        let trained = train(&folder, true, &experiment, &split, &device, &mut bars)?;
+        let watch = &self.watch;
+        let trained = train(
+            &folder,
+            true,
+            &experiment,
+            &split,
+            &device,
+            watch,
+            &mut bars,
+        )?;
         let code = trained.code();
         if self.json {
             print_json(&Report {

@@ -17,15 +17,18 @@ pub(crate) mod sweep;
 pub(crate) mod train;
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use lowbit::data::Split;
-use lowbit::train::{Experiment, Interrupter, Outcome, RunFolder, RunResult, Settings};
+use lowbit::train::{
+    Experiment, Interrupter, Outcome, Progress, RunFolder, RunResult, Settings, TensorBoard,
+};
 use lowbit::{Device, DeviceKind};
 
 use crate::interrupt::stop_gently;
-use crate::output::print;
+use crate::output::{print, say};
 use crate::progress::Bars;
 
 /// What a command ends with: an exit code, or the one line that says what went wrong.
@@ -53,6 +56,27 @@ impl DeviceArgument {
     /// If it is not built.
     pub(crate) fn open(&self) -> Result<Device, lowbit::Error> {
         self.device.device()
+    }
+}
+
+/// How training is watched.
+#[derive(Args, Clone)]
+pub(crate) struct WatchArguments {
+    /// A folder for event files that TensorBoard opens, one folder a run in it
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+    /// Say nothing on the way but what is wrong
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl WatchArguments {
+    /// What tells a person how it goes.
+    pub(crate) fn bars(&self) -> Bars {
+        match self.quiet {
+            true => Bars::quiet(),
+            false => Bars::new(),
+        }
     }
 }
 
@@ -114,12 +138,15 @@ fn train(
     experiment: &Experiment,
     split: &Split,
     device: &Device,
+    watch: &WatchArguments,
     bars: &mut Bars,
 ) -> Result<Trained, Box<dyn Error>> {
     let interrupter = Interrupter::new();
     stop_gently(&interrupter);
     bars.say(&format!("run folder: {}", folder.path().display()));
-    let outcome = folder.train(experiment, split, device, &interrupter, bars);
+    let outcome = watched(folder, experiment, watch, bars, |folder, progress| {
+        folder.train(experiment, split, device, &interrupter, progress)
+    });
     let outcome = outcome.inspect_err(|_| {
         if is_new {
             folder.clone().discard_unstarted();
@@ -133,6 +160,25 @@ fn train(
         results,
         interrupted,
     })
+}
+
+/// Trains with event files beside what is said, if somebody asks for them.
+fn watched(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    watch: &WatchArguments,
+    bars: &mut Bars,
+    train: impl FnOnce(&RunFolder, &mut dyn Progress) -> Result<Outcome, lowbit::Error>,
+) -> Result<Outcome, lowbit::Error> {
+    let Some(path) = &watch.tensorboard else {
+        return train(folder, bars);
+    };
+    let mut board = TensorBoard::new(path, experiment, bars)?;
+    let outcome = train(folder, &mut board);
+    if let Err(error) = board.finish() {
+        say(format_args!("warning: --tensorboard: {error}"));
+    }
+    outcome
 }
 
 /// Prints a value as JSON, the only thing on standard output.

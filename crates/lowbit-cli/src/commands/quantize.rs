@@ -9,10 +9,9 @@ use lowbit::train::{
 };
 use serde::Serialize;
 
-use super::{DeviceArgument, Ended, load, print_json, train, use_threads};
+use super::{DeviceArgument, Ended, WatchArguments, load, print_json, train, use_threads};
 use crate::options::{self, Options};
 use crate::output::{print, say};
-use crate::progress::Bars;
 
 /// Quantize a trained float network without training it.
 ///
@@ -38,6 +37,8 @@ pub(crate) struct Arguments {
     /// Compare: float, static 8 bits by maximum and by KL-J, retrained 8 and 4 bits
     #[arg(long, conflicts_with_all = ["wbits", "abits", "init", "weight_init", "algorithms"])]
     compare: bool,
+    #[command(flatten)]
+    watch: WatchArguments,
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
@@ -79,14 +80,23 @@ impl Arguments {
             false => quantize.experiment()?,
         };
         use_threads(experiment.threads)?;
-        let mut bars = Bars::new();
+        let mut bars = self.watch.bars();
         let split = load(&experiment, None, &mut bars)?;
         let method = Some(Method::TQT);
         let path = self
             .out
             .unwrap_or_else(|| RunFolder::unused(&experiment, method));
         let folder = RunFolder::create(path, &experiment)?;
-        let trained = train(&folder, true, &experiment, &split, &device, &mut bars)?;
+        let watch = &self.watch;
+        let trained = train(
+            &folder,
+            true,
+            &experiment,
+            &split,
+            &device,
+            watch,
+            &mut bars,
+        )?;
         let results = &trained.results;
         let mut quantized = Vec::new();
         let finished = experiment.runs.iter().take(results.len());

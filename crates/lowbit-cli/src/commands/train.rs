@@ -7,10 +7,9 @@ use lowbit::report::summary;
 use lowbit::train::{ConfigFile, Experiment, NamedRecipe, RunFolder, RunResult, Settings};
 use serde::Serialize;
 
-use super::{DeviceArgument, Ended, load, print_json, train, use_threads};
+use super::{DeviceArgument, Ended, WatchArguments, load, print_json, train, use_threads};
 use crate::options::{Options, Train};
 use crate::output::{print, say};
-use crate::progress::Bars;
 
 /// Train a network, in float and quantized, and compare.
 ///
@@ -39,6 +38,8 @@ pub(crate) struct Arguments {
     /// Go on with the run in --out, with its own configuration
     #[arg(long, requires = "out")]
     resume: bool,
+    #[command(flatten)]
+    watch: WatchArguments,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -65,17 +66,25 @@ struct Report<'a> {
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
-        let json = self.json;
+        let (json, watch) = (self.json, self.watch.clone());
         let device = self.device.open()?;
         let (folder, experiment) = self.folder()?;
         use_threads(experiment.threads)?;
-        let mut bars = Bars::new();
+        let mut bars = watch.bars();
         let split = load(&experiment, None, &mut bars)?;
         let (folder, is_new) = match folder {
             Folder::New(path) => (RunFolder::create(path, &experiment)?, true),
             Folder::Existing(folder) => (folder, false),
         };
-        let trained = train(&folder, is_new, &experiment, &split, &device, &mut bars)?;
+        let trained = train(
+            &folder,
+            is_new,
+            &experiment,
+            &split,
+            &device,
+            &watch,
+            &mut bars,
+        )?;
         let code = trained.code();
         if json {
             print_json(&Report {
@@ -136,8 +145,8 @@ fn resumed(
     };
     if has_config || others != Settings::default() {
         return Err(
-            "--resume goes on with the run's own configuration; only --out, \
-             --data-dir, --threads, --device and --json go with it"
+            "--resume goes on with the run's own configuration; only --out, --data-dir, \
+             --threads, --device, --tensorboard, --quiet and --json go with it"
                 .into(),
         );
     }

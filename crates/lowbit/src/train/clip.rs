@@ -50,7 +50,7 @@ impl ModuleVisitor for Squares<'_> {
 }
 
 /// The sum of the squares: eight sums, each of every eighth number, for the CPU to make at a time.
-fn sum_of_squares(values: &[f32]) -> f64 {
+pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
     let mut sums = [0.0f64; 8];
     let (chunks, rest) = values.as_chunks::<8>();
     let mut add = |values: &[f32]| {

@@ -12,7 +12,7 @@ use super::distillation::Teacher;
 use super::experiment::{Experiment, RunConfig};
 use super::folder::{RunFolder, no_checkpoint};
 use super::task::{Classification, evaluate, forward_calibration};
-use super::warning::{Warning, warnings};
+use super::warning::{Warning, look};
 use crate::Error;
 use crate::calibrate::{Measured, measure};
 use crate::data::Split;
@@ -118,7 +118,7 @@ pub fn evaluate_run(
     let task = Classification::new(experiment, run, split, device);
     let tested = tested(name, &model, path, &task)?;
     Ok(Evaluation {
-        warnings: warnings(&model, &task, experiment.seed),
+        warnings: look(&model, &task, experiment.seed).warnings(),
         ..tested
     })
 }

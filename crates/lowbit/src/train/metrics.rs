@@ -1,5 +1,6 @@
 //! Metrics of a run, epoch by epoch.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use super::bit_budget::MeanBits;
 use super::checkpoint::Sums;
 use super::warning::Warning;
 use crate::Error;
+use crate::calibrate::Measured;
 use crate::files::write_atomic;
 
 /// One line of a run's metrics.
@@ -52,9 +54,42 @@ pub struct EpochMetrics {
     /// Steps that were left out since a gradient was NaN or infinite, where the loss is scaled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<u64>,
+    /// What quantizers with a trained threshold and accumulators do to a few training examples, after the
+    /// epoch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantizers: Vec<QuantizerMetrics>,
+    /// The norm of each parameter's gradient in the last step, as the optimizer got it, by its path; empty
+    /// where that step was left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gradient_norms: BTreeMap<String, f64>,
     /// What is wrong with the network although the losses are numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+}
+
+/// What a quantizer, or an accumulator, does after an epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuantizerMetrics {
+    /// The tensor's path, such as `conv1.weight`.
+    pub path: String,
+    /// Base-2 logarithm of the threshold, on average over its channels; none of an accumulator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log2_threshold: Option<f64>,
+    /// Fraction of the values beyond the grid's ends by more than half a step; of sums, the share that
+    /// saturates.
+    pub clipped: f64,
+}
+
+impl From<&Measured> for QuantizerMetrics {
+    fn from(measured: &Measured) -> Self {
+        let thresholds = &measured.log2_threshold;
+        let sum: f64 = thresholds.iter().map(|&log2| f64::from(log2)).sum();
+        Self {
+            path: measured.path.clone(),
+            log2_threshold: (!thresholds.is_empty()).then(|| sum / thresholds.len() as f64),
+            clipped: measured.clipped,
+        }
+    }
 }
 
 /// What a set of images says of a network.

@@ -5,10 +5,28 @@ use std::path::Path;
 use super::checkpoint::Sums;
 use super::experiment::RunConfig;
 use super::metrics::EpochMetrics;
+use super::tensors::EpochTensors;
 use super::warning::Warning;
 use crate::calibrate::Calibrated;
 use crate::models::LoadReport;
 use crate::repair::Repaired;
+
+/// A step that is done.
+#[derive(Debug, Clone, Copy)]
+pub struct StepMetrics<'a> {
+    /// Steps since the start of the run, this one too.
+    pub step: usize,
+    /// Sums over the epoch so far.
+    pub sums: &'a Sums,
+    /// Images of the whole epoch.
+    pub images: usize,
+    /// Images of this step.
+    pub trained: usize,
+    /// Mean loss of the images of this step.
+    pub loss: f64,
+    /// Learning rate of the weights in this step.
+    pub lr: f64,
+}
 
 /// Hears of everything that happens in training. Every method does nothing unless overridden.
 pub trait Progress {
@@ -16,8 +34,8 @@ pub trait Progress {
     /// many there are.
     fn cell(&mut self, _folder: &Path, _index: usize, _cells: usize) {}
 
-    /// A run begins, or goes on after the epochs it already finished.
-    fn start(&mut self, _run: &RunConfig, _finished_epochs: usize) {}
+    /// A run begins, or goes on after the epochs it already finished, and after so many steps.
+    fn start(&mut self, _run: &RunConfig, _finished_epochs: usize, _steps: usize) {}
 
     /// The first weights of a run were loaded, or there are none.
     fn loaded(&mut self, _report: &LoadReport) {}
@@ -31,8 +49,16 @@ pub trait Progress {
     /// An algorithm has moved the parameters of a run.
     fn repaired(&mut self, _repaired: &Repaired) {}
 
-    /// A step is done: sums over the epoch so far, of `images` in all.
-    fn step(&mut self, _sums: &Sums, _images: usize) {}
+    /// A step is done.
+    fn step(&mut self, _step: &StepMetrics<'_>) {}
+
+    /// Whether tensors are wanted after each epoch.
+    fn wants_tensors(&self) -> bool {
+        false
+    }
+
+    /// The tensors after an epoch, before its metrics, where they are wanted.
+    fn tensors(&mut self, _tensors: &EpochTensors<'_>) {}
 
     /// An epoch is done.
     fn epoch(&mut self, _metrics: &EpochMetrics) {}

@@ -177,7 +177,7 @@ impl RunFolder {
         let checkpoints = self.checkpoints(&run.name);
         let mut trainer = trainer.resume(&checkpoints)?;
         if run.epochs == 0 {
-            progress.start(run, 0);
+            progress.start(run, 0, 0);
             let (tested, held_out) = trainer.test()?;
             let warnings = trainer.warnings();
             progress.warn(&warnings);
@@ -194,7 +194,7 @@ impl RunFolder {
             return Ok(Some(result));
         }
         let mut metrics = MetricsFile::open(&self.metrics(&run.name), trainer.state().epoch)?;
-        progress.start(run, trainer.state().epoch);
+        progress.start(run, trainer.state().epoch, trainer.global_step());
         while trainer.state().epoch < run.epochs {
             let Some(epoch) = trainer.epoch(interrupter, progress)? else {
                 trainer.save(&checkpoints)?;

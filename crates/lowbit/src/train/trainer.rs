@@ -14,11 +14,12 @@ use super::clip::clipped;
 use super::experiment::RunConfig;
 use super::integer_check::IntegerCheck;
 use super::loss_scale::unscaled;
-use super::metrics::{EpochMetrics, Tested};
-use super::progress::Progress;
+use super::metrics::{EpochMetrics, QuantizerMetrics, Tested};
+use super::progress::{Progress, StepMetrics};
 use super::recipe::{FreezeThresholds, freeze_statistics};
 use super::task::Task;
-use super::warning::{Warning, warnings};
+use super::tensors::{EpochTensors, NamedTensor, gradients, parameters};
+use super::warning::{Look, Warning, look};
 use crate::Error;
 use crate::data::epoch_order;
 use crate::models::Stored;
@@ -51,6 +52,8 @@ pub struct Trainer<'a, M, T> {
     /// Whether the statistics of batch normalization are frozen.
     statistics_frozen: bool,
     check: Option<IntegerCheck>,
+    /// Those of the last step of an epoch, until it is tested.
+    gradients: Vec<NamedTensor>,
 }
 
 impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
@@ -71,6 +74,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             average: Average::new(config.swa.as_ref()),
             statistics_frozen: false,
             check: None,
+            gradients: Vec::new(),
         }
     }
 
@@ -128,12 +132,19 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
                 return Ok(None);
             }
             lr = self.config.lr * self.factor();
+            let before = self.state.sums;
             self.step(indices)?;
             self.follow_average();
-            let epoch = self.state.epoch + 1;
-            self.finite("training loss", self.state.sums.loss, epoch)?;
             self.state.seconds = spent + start.elapsed().as_secs_f64();
-            progress.step(&self.state.sums, examples);
+            let sums = &self.state.sums;
+            progress.step(&StepMetrics {
+                step: self.global_step(),
+                sums,
+                images: examples,
+                trained: indices.len(),
+                loss: (sums.loss - before.loss) / (sums.images - before.images).max(1) as f64,
+                lr,
+            });
         }
         let trained = std::mem::take(&mut self.state.sums);
         let loss_scaling = self.state.loss_scaling;
@@ -145,6 +156,8 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         let (tested, held_out) = self.tested()?;
         let average = self.test_average()?;
         self.state.seconds = spent + start.elapsed().as_secs_f64();
+        let look = self.look();
+        let gradients = std::mem::take(&mut self.gradients);
         let metrics = EpochMetrics {
             epoch: self.state.epoch,
             lr,
@@ -160,8 +173,21 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             seconds: self.state.seconds,
             loss_scale: loss_scaling.map(|scaling| scaling.scale),
             skipped_steps: loss_scaling.map(|scaling| scaling.skipped),
-            warnings: self.warnings(),
+            quantizers: look.measured.iter().map(QuantizerMetrics::from).collect(),
+            gradient_norms: gradients
+                .iter()
+                .map(|g| (g.path.clone(), g.norm()))
+                .collect(),
+            warnings: look.warnings(),
         };
+        if progress.wants_tensors() {
+            progress.tensors(&EpochTensors {
+                step: self.global_step(),
+                parameters: &parameters(self.model()),
+                gradients: &gradients,
+                outputs: &look.outputs,
+            });
+        }
         let (test, held_out) = metrics.tested();
         self.note(test, held_out);
         Ok(Some(metrics))
@@ -242,7 +268,11 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
 
     /// What is wrong with the network as it is, although its loss is a number.
     pub fn warnings(&self) -> Vec<Warning> {
-        warnings(self.model(), &self.setting.task, self.setting.seed)
+        self.look().warnings()
+    }
+
+    fn look(&self) -> Look {
+        look(self.model(), &self.setting.task, self.setting.seed)
     }
 
     /// Refuses a loss that is no number, in or after an epoch; before the first, nothing was trained.
@@ -258,6 +288,8 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
                 what,
                 loss,
                 epoch,
+                step: (self.global_step() + 1).min(epoch * self.steps_per_epoch()),
+                tensor: self.look().first_not_finite(),
             },
         })
     }
@@ -265,7 +297,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     /// One step of the optimizer on the examples `indices`.
     ///
     /// # Errors
-    /// If the step is checked to be made of integers, and is not.
+    /// If the loss is NaN or infinite, or the step is checked to be made of integers, and is not.
     fn step(&mut self, indices: &[u32]) -> Result<(), Error> {
         let start = Instant::now();
         self.freeze();
@@ -284,6 +316,9 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         if let Some((check, taps)) = self.check.as_ref().zip(taps) {
             check.passes(step, &taps.detach())?;
         }
+        self.setting.task.count(&output.item, &mut self.state.sums);
+        // The weights that made the loss are there still.
+        self.finite("training loss", self.state.sums.loss, self.state.epoch + 1)?;
         let grads = self.unscaled(output.grads);
         let grads = grads.map(|grads| self.clipped(self.penalized(grads)));
         if self.config.recipe.freeze_thresholds.is_some() {
@@ -293,6 +328,10 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             }
         }
         let threshold_lr = self.config.threshold_lr * self.threshold_factor();
+        if self.state.batch + 1 == self.steps_per_epoch() {
+            let found = grads.as_ref().map(|grads| gradients(self.model(), grads));
+            self.gradients = found.unwrap_or_default();
+        }
         if let Some(grads) = grads {
             let rate = learning_rate(self.config.lr * factor, threshold_lr);
             self.optimize(rate, grads);
@@ -300,7 +339,6 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
         if let Some(check) = &self.check {
             check.weights(step, self.model())?;
         }
-        self.setting.task.count(&output.item, &mut self.state.sums);
         self.state.batch += 1;
         self.state.step_seconds += start.elapsed().as_secs_f64();
         Ok(())
@@ -373,7 +411,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     }
 
     /// Steps since the start of the run.
-    fn global_step(&self) -> usize {
+    pub(super) fn global_step(&self) -> usize {
         self.state.epoch * self.steps_per_epoch() + self.state.batch
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::task::{Task, forward_calibration};
 use crate::calibrate::{Measured, measure};
-use crate::quantizers::{Selection, Slot, Taps, UNTRAINED_STEP, set_rounding};
+use crate::quantizers::{Selection, Slot, Tapped, Taps, UNTRAINED_STEP, set_rounding};
 
 /// Examples that tell.
 const EXAMPLES: usize = 32;
@@ -49,6 +49,11 @@ pub enum WarningKind {
         /// The accumulator's bits.
         bits: u32,
     },
+    /// A layer hands on numbers that are NaN or infinite.
+    NotFinite {
+        /// How many.
+        values: u64,
+    },
     /// A layer hands on the same number everywhere, whatever it reads.
     Constant {
         /// That number.
@@ -82,6 +87,9 @@ impl fmt::Display for Warning {
                     "{path}: {percent:.4} % of the sums saturate in {bits} bits"
                 )
             }
+            WarningKind::NotFinite { values } => {
+                write!(f, "{path}: {values} values are NaN or infinite")
+            }
             WarningKind::Constant { value } => {
                 write!(
                     f,
@@ -92,10 +100,16 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Looks at a network in its validation form on a few training examples: thresholds that ran away
-/// from their tensors, sums that saturate, layers that hand on one number. Taps of somebody else on
-/// this thread stay, and outputs are then not looked at.
-pub(super) fn warnings<M: Module>(model: &M, task: &impl Task<M>, seed: u64) -> Vec<Warning> {
+/// What a few training examples show of a network in its validation form.
+pub(super) struct Look {
+    /// What quantizers with a trained threshold and accumulators do.
+    pub(super) measured: Vec<Measured>,
+    /// What each layer hands on.
+    pub(super) outputs: Vec<Tapped>,
+}
+
+/// Looks at a network. Taps of somebody else on this thread stay, and outputs are then not looked at.
+pub(super) fn look<M: Module>(model: &M, task: &impl Task<M>, seed: u64) -> Look {
     set_rounding(seed, UNTRAINED_STEP);
     let outputs = Selection {
         slots: vec![Slot::OUTPUT.into()],
@@ -105,22 +119,42 @@ pub(super) fn warnings<M: Module>(model: &M, task: &impl Task<M>, seed: u64) -> 
     let measured = measure(model, |model| {
         forward_calibration(task, model, EXAMPLES, seed);
     });
-    let seen = taps.map(Taps::detach).unwrap_or_default();
-    let constant = seen.iter().filter_map(|tapped| {
-        let mut values = tapped.tensor.iter::<f32>();
-        // Zero has one sign here.
-        let value = values.next()? + 0.0;
-        let several = tapped.tensor.num_elements() > 1;
-        (several && values.all(|x| x == value)).then(|| Warning {
-            path: tapped.path(),
-            kind: WarningKind::Constant { value },
-        })
-    });
-    measured
-        .iter()
-        .filter_map(of_measured)
-        .chain(constant)
-        .collect()
+    Look {
+        measured,
+        outputs: taps.map(Taps::detach).unwrap_or_default(),
+    }
+}
+
+impl Look {
+    /// The path of the first tensor on the way that has numbers which are NaN or infinite.
+    pub(super) fn first_not_finite(&self) -> Option<String> {
+        let finite = |tapped: &&Tapped| tapped.tensor.iter::<f32>().all(f32::is_finite);
+        let broken = self.outputs.iter().find(|tapped| !finite(tapped));
+        broken.map(Tapped::path)
+    }
+
+    /// Thresholds that ran away from their tensors, sums that saturate, layers that hand on one number or
+    /// none.
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        let measured = self.measured.iter().filter_map(of_measured);
+        let outputs = self.outputs.iter().filter_map(of_output);
+        measured.chain(outputs).collect()
+    }
+}
+
+fn of_output(tapped: &Tapped) -> Option<Warning> {
+    let values = || tapped.tensor.iter::<f32>();
+    let path = tapped.path();
+    let broken = values().filter(|x| !x.is_finite()).count() as u64;
+    if broken > 0 {
+        let kind = WarningKind::NotFinite { values: broken };
+        return Some(Warning { path, kind });
+    }
+    // Zero has one sign here.
+    let value = values().next()? + 0.0;
+    let several = tapped.tensor.num_elements() > 1;
+    let kind = WarningKind::Constant { value };
+    (several && values().all(|x| x == value)).then_some(Warning { path, kind })
 }
 
 fn of_measured(tensor: &Measured) -> Option<Warning> {
@@ -211,7 +245,7 @@ mod tests {
             let threshold = Tensor::from_floats([log2], &device);
             tqt.log2_threshold = tqt.log2_threshold.clone().map(|_| threshold);
         }
-        let warnings = warnings(&Net { linear }, &Two, 0);
+        let warnings = look(&Net { linear }, &Two, 0).warnings();
         warnings.iter().map(Warning::to_string).collect()
     }
 

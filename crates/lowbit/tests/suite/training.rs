@@ -5,9 +5,10 @@ use std::path::Path;
 use burn::tensor::{Bytes, Device};
 use lowbit::data::{DataSet, ImageSet, Split};
 use lowbit::models::{Classifier, Tolerance};
-use lowbit::train::checkpoint::{Sums, load_weights};
+use lowbit::train::checkpoint::load_weights;
 use lowbit::train::{
     EpochMetrics, Experiment, Interrupter, Method, Outcome, Progress, RunFolder, Settings,
+    StepMetrics,
 };
 
 /// A few of the embedded digits, so that a run takes a moment.
@@ -74,7 +75,7 @@ fn regularized() -> Experiment {
 pub(crate) struct StopAfter<'a>(pub(crate) usize, pub(crate) &'a Interrupter);
 
 impl Progress for StopAfter<'_> {
-    fn step(&mut self, _sums: &Sums, _images: usize) {
+    fn step(&mut self, _step: &StepMetrics<'_>) {
         self.0 = self.0.saturating_sub(1);
         if self.0 == 0 {
             self.1.stop(None);

@@ -331,8 +331,8 @@ impl Told<'_> {
 }
 
 impl Progress for Told<'_> {
-    fn start(&mut self, run: &RunConfig, finished_epochs: usize) {
-        self.bars.start(run, finished_epochs);
+    fn start(&mut self, run: &RunConfig, finished_epochs: usize, steps: usize) {
+        self.bars.start(run, finished_epochs, steps);
         self.is_of_it = run.name == self.run;
         if self.is_of_it {
             self.before(finished_epochs);

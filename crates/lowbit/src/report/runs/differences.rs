@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::train::{Experiment, RunConfig};
+use crate::train::{Experiment, RunConfig, keys};
 
 /// The keys that not all runs have with the same value, with the value of each.
 pub(super) fn differences(
@@ -10,7 +10,10 @@ pub(super) fn differences(
 ) -> Vec<(String, Vec<Option<String>>)> {
     let all: Vec<BTreeMap<String, String>> = configs
         .iter()
-        .map(|(experiment, run)| keys(experiment, run))
+        .map(|(experiment, run)| {
+            let keys = keys(experiment, run).into_iter();
+            keys.map(|(key, value)| (key, text(&value))).collect()
+        })
         .collect();
     let mut names: Vec<&String> = all.iter().flat_map(BTreeMap::keys).collect();
     names.sort();
@@ -25,39 +28,11 @@ pub(super) fn differences(
     values.filter(differ).collect()
 }
 
-/// Every key of a run and of its experiment, but for its name.
-fn keys(experiment: &Experiment, run: &RunConfig) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let whole = toml::Value::try_from(experiment);
-    if let Ok(toml::Value::Table(mut table)) = whole {
-        table.remove("runs");
-        flatten("", &toml::Value::Table(table), &mut found);
-    }
-    if let Ok(value) = toml::Value::try_from(run) {
-        flatten("", &value, &mut found);
-    }
-    found.remove("name");
-    found
-}
-
-fn flatten(path: &str, value: &toml::Value, found: &mut BTreeMap<String, String>) {
-    let inner = |key: &str| match path {
-        "" => key.to_string(),
-        path => format!("{path}.{key}"),
-    };
+/// A value as it is read, a text without its quotes.
+fn text(value: &toml::Value) -> String {
     match value {
-        toml::Value::Table(table) => {
-            for (key, value) in table {
-                flatten(&inner(key), value, found);
-            }
-        }
-        toml::Value::Array(values) if values.iter().any(toml::Value::is_table) => {
-            for (i, value) in values.iter().enumerate() {
-                flatten(&inner(&i.to_string()), value, found);
-            }
-        }
-        toml::Value::String(text) => drop(found.insert(path.into(), text.clone())),
-        other => drop(found.insert(path.into(), other.to_string())),
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

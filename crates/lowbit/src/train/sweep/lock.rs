@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::Error;
+use crate::host::host;
 
 /// The file that is locked.
 const LOCK: &str = "lock";
@@ -39,7 +40,8 @@ impl CellLock {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
         }
-        let told = format!("process {} on {}\n", std::process::id(), host());
+        let host = host().unwrap_or("an unknown machine".into());
+        let told = format!("process {} on {host}\n", std::process::id());
         file.set_len(0)
             .and_then(|()| file.write_all(told.as_bytes()))
             .map_err(Error::io(&path))?;
@@ -54,13 +56,6 @@ impl CellLock {
             told => told.into(),
         }
     }
-}
-
-fn host() -> String {
-    let name = read_to_string("/proc/sys/kernel/hostname").ok();
-    let name = name.or_else(|| std::env::var("HOSTNAME").ok());
-    let name = name.or_else(|| std::env::var("COMPUTERNAME").ok());
-    name.map_or("an unknown machine".into(), |name| name.trim().into())
 }
 
 #[cfg(test)]

@@ -210,3 +210,66 @@ fn another_task_trains_and_resumes() {
     let weight = linear.weight.val().into_scalar::<f32>();
     assert!((weight - 2.0).abs() < 1e-2, "{weight}");
 }
+
+/// With a rate of 100 each step multiplies the error by about 130, so that its square leaves `f32` after
+/// some: the loss is infinite, while the sums of the layer are not.
+#[test]
+fn a_loss_that_is_none_ends_training_with_step_and_place() {
+    let run = RunConfig { lr: 100.0, ..run() };
+    let said = |model: Line| {
+        let mut trainer = Trainer::new(model, &run, SETTING);
+        let interrupter = Interrupter::new();
+        loop {
+            if let Err(error) = trainer.epoch(&interrupter, &mut ()) {
+                return error.to_string();
+            }
+        }
+    };
+    let overflow = said(line());
+    assert!(
+        overflow.starts_with("line: the training loss is inf in epoch "),
+        "{overflow}"
+    );
+    assert!(
+        overflow.contains(", step ") && !overflow.contains("not finite"),
+        "{overflow}"
+    );
+    let mut broken = line();
+    broken.linear.weight = Param::from_data([[f32::NAN]], &Device::flex().autodiff());
+    assert_eq!(
+        said(broken),
+        "line: the training loss is NaN in epoch 1, step 1, and linear.output is the first tensor that is not \
+         finite; a lower learning rate may help"
+    );
+}
+
+/// Of 16 points in steps of 4, the gradient norms of an epoch are those of its fourth step: those of its
+/// weight and bias by hand, from the model before it.
+#[test]
+fn the_gradient_norms_of_an_epoch_are_those_of_its_last_step() {
+    let run = run();
+    let mut trainer = Trainer::new(line(), &run, SETTING);
+    let order = epoch_order(16, 0, 0);
+    let mut by_hand = Trainer::new(line(), &run, SETTING);
+    for indices in order.chunks(4).take(3) {
+        by_hand.step(indices).unwrap();
+    }
+    let linear = &by_hand.model().linear;
+    let weight = linear.weight.val().into_scalar::<f64>();
+    let bias = linear.bias.as_ref().unwrap().val().into_scalar::<f64>();
+    let points = order[12..].iter().map(|&i| f64::from(i) / 4.0 - 2.0);
+    let errors = points.map(|x| (x, weight * x + bias - 2.0 * x - 1.0));
+    let mean = |of: fn((f64, f64)) -> f64| errors.clone().map(of).sum::<f64>() / 4.0;
+    let expected = [mean(|(x, error)| error * x), mean(|(_, error)| error)];
+    let metrics = trainer
+        .epoch(&Interrupter::new(), &mut ())
+        .unwrap()
+        .unwrap();
+    for (path, expected) in ["linear.weight", "linear.bias"].iter().zip(expected) {
+        let found = metrics.gradient_norms[*path];
+        assert!(
+            (found - expected.abs()).abs() < 1e-4 * found,
+            "{path}: {found}, {expected}"
+        );
+    }
+}

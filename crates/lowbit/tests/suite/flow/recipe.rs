@@ -52,7 +52,7 @@ fn experiment() -> Experiment {
 struct StopAfter<'a>(usize, &'a Interrupter);
 
 impl Progress for StopAfter<'_> {
-    fn step(&mut self, _sums: &lowbit::train::checkpoint::Sums, _images: usize) {
+    fn step(&mut self, _step: &lowbit::train::StepMetrics<'_>) {
         self.0 = self.0.saturating_sub(1);
         if self.0 == 0 {
             self.1.stop(None);
