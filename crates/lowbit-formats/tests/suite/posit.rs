@@ -148,9 +148,11 @@ fn three_bits_by_hand() {
 #[test]
 fn results_are_values_idempotent_monotone_and_symmetric() {
     let mirrored = |mode| match mode {
-        Rounding::Down => Rounding::Up,
-        Rounding::Up => Rounding::Down,
-        other => other,
+        Rounding::Down => Some(Rounding::Up),
+        Rounding::Up => Some(Rounding::Down),
+        // Ties that go down are no mode.
+        Rounding::NearestUp => None,
+        other => Some(other),
     };
     let modes = Rounding::DETERMINISTIC
         .into_iter()
@@ -181,8 +183,10 @@ fn results_are_values_idempotent_monotone_and_symmetric() {
                     previous = y;
                     let code = format.encode(x, mode, 0x8765_4321);
                     assert_eq!(format.decode_f32(code).to_bits(), y.to_bits(), "{}", name());
-                    let negative = format.round(-x, mirrored, 0x8765_4321);
-                    assert_eq!(negative, -y, "{}", name());
+                    if let Some(mirrored) = mirrored {
+                        let negative = format.round(-x, mirrored, 0x8765_4321);
+                        assert_eq!(negative, -y, "{}", name());
+                    }
                 }
             }
         }
