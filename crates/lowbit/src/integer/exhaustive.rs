@@ -21,6 +21,12 @@ use crate::Error;
 const MOST: u64 = 1 << 26;
 const AT_ONCE: usize = 1 << 22;
 
+/// How far from the quotient of the scales a multiplier is looked for, and its greatest: it has 31 bits.
+const FAR: i64 = 1 << 20;
+const MOST_MULTIPLIER: i64 = (1 << 31) - 1;
+/// More than any offset.
+const ANY_OFFSET: i128 = 1 << 100;
+
 /// Integers whose product with a step `f32` holds, times a power of two.
 const EXACT: u64 = 1 << 24;
 
@@ -335,22 +341,46 @@ struct Steps {
 }
 
 impl Steps {
-    /// Multiplier and offset near those given, for which each integer becomes what is expected.
+    /// Multiplier and offset for which each integer becomes what is expected: the multiplier given, or else
+    /// the one that leaves the offset most room, and the offset that is nearest to the one given.
+    ///
+    /// The room is the least of lines in the multiplier less the greatest of others, so concave: where it
+    /// falls on both sides there is no more.
     fn constants(&self, multiplier: i64, offset: i64, shift: u32) -> Option<[i64; 2]> {
-        let near = (0..=64).map(|i: i64| if i % 2 == 0 { i / 2 } else { -(i / 2) - 1 });
-        let multipliers = near.map(|i| multiplier + i).filter(|&m| m > 0);
-        multipliers.into_iter().find_map(|multiplier| {
-            let offset = self.offset(multiplier, offset, shift)?;
-            Some([multiplier, offset])
-        })
+        let of = |multiplier: i64| {
+            let (low, high) = self.offsets(multiplier, shift);
+            let offset = i128::from(offset);
+            (low <= high).then(|| [multiplier, offset.clamp(low, high) as i64])
+        };
+        if let Some(near) = of(multiplier) {
+            return Some(near);
+        }
+        let room = |multiplier: i64| {
+            let (low, high) = self.offsets(multiplier, shift);
+            high - low
+        };
+        let (mut least, mut greatest) = (
+            (multiplier - FAR).max(1),
+            (multiplier + FAR).min(MOST_MULTIPLIER),
+        );
+        while least < greatest {
+            let middle = least + (greatest - least) / 2;
+            match room(middle) < room(middle + 1) {
+                true => least = middle + 1,
+                false => greatest = middle,
+            }
+        }
+        of(least)
     }
 
-    /// The offset nearest to the one given with which the multiplier is right for all:
-    /// `e - 1/2 < (m k + offset) / 2^shift < e + 1/2`, but at the ends of the output's integers.
-    fn offset(&self, multiplier: i64, offset: i64, shift: u32) -> Option<i64> {
+    /// The least and the greatest offset with which a multiplier is right for all:
+    /// `e - 1/2 < (m k + offset) / 2^shift < e + 1/2`, but at the ends of the output's integers. Where the
+    /// least is above the greatest, there is none.
+    fn offsets(&self, multiplier: i64, shift: u32) -> (i128, i128) {
         let [least, greatest] = self.ends;
         let [before, after] = self.zero_points;
-        let (mut low, mut high) = (i128::MIN, i128::MAX);
+        // Far beyond every offset, and far within an `i128`.
+        let (mut low, mut high) = (-ANY_OFFSET, ANY_OFFSET);
         for run in &self.runs {
             // The multiplier is above zero: the first integer of a run bounds the offset from below, and
             // the last from above.
@@ -370,7 +400,7 @@ impl Steps {
                 high = high.min(edge(twice + 1) - scaled(run.last) - open);
             }
         }
-        (low <= high).then(|| i128::from(offset).clamp(low, high) as i64)
+        (low, high)
     }
 }
 
@@ -424,6 +454,14 @@ mod tests {
                     e
                 );
             }
+        }
+        // 0.3 k, from a multiplier that is too small by a thousandth: of 300 it makes 90 and not 90.3.
+        let expected: Vec<i64> = (0..=300).map(|k| (3 * k + 5) / 10).collect();
+        let multiplier = (0.2997 * f64::from(1 << 23)) as i64;
+        let found = steps(0, &expected, ends).constants(multiplier, 0, 23);
+        let [multiplier, offset] = found.unwrap();
+        for (k, &e) in (0..).zip(&expected) {
+            assert_eq!((multiplier * k + offset + (1 << 22)) >> 23, e, "{k}");
         }
         let falling = steps(0, &[1, 0], ends);
         assert_eq!(falling.constants(1, 0, 0), None);
