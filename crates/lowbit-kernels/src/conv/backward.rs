@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::integers::{self, InIntegers};
 use super::to_input::Transposed;
 use super::to_weight::{Stored, add_products, add_up};
 use super::{Forward, Shape, stacked};
@@ -99,6 +100,8 @@ struct Groups<'a> {
     shape: &'a Shape,
     forward: Forward,
     transposed: Transposed,
+    /// Where that is faster, and has the same bits.
+    in_integers: Option<InIntegers<'a>>,
     /// Of the input, the weight and the gradient.
     roundings: [Option<RoundSlice<'a>>; 3],
     /// Of the input.
@@ -132,6 +135,7 @@ impl<'a> Groups<'a> {
             shape,
             forward,
             transposed,
+            in_integers: InIntegers::new(shape, weight, roundings),
             roundings,
             of_input,
             sums_tiles: SumsTiles::new(LANES),
@@ -172,6 +176,21 @@ impl<'a> Groups<'a> {
         packing::add_up(sums)
     }
 
+    /// The gradients of a group that are made in integers: of the input, of the weight.
+    fn in_integers(&self, input: &[f32], gradient: &[f32], to: &mut Targets) -> [bool; 2] {
+        let Some(in_integers) = &self.in_integers else {
+            return [false; 2];
+        };
+        let wanted = integers::Wanted {
+            input: to.input.as_deref_mut(),
+            weight: to
+                .weight
+                .as_deref_mut()
+                .map(|sums| (&self.forward.taps, sums)),
+        };
+        in_integers.images(input, gradient, wanted)
+    }
+
     /// Differentiates the images of a group, a stack of them at a time. Its sums for the bias are
     /// zero at first; those for the weight may be anything.
     fn group(&self, input: &[f32], gradient: &[f32], mut to: Targets) -> Learned {
@@ -179,6 +198,7 @@ impl<'a> Groups<'a> {
         if let Some(sums) = &mut to.weight {
             sums.fill(0.0);
         }
+        let [input_is_made, weight_is_made] = self.in_integers(input, gradient, &mut to);
         let mut total = Learned::default();
         let mut packed_gradients = scratch::take(self.stack * self.transposed.packing.len());
         let mut packed = scratch::take(self.stack * self.forward.packing.len());
@@ -198,29 +218,35 @@ impl<'a> Groups<'a> {
             };
             let packed_gradients = &mut packed_gradients[..images * self.transposed.packing.len()];
             // It is packed for the sums over it; without them, it can be read where it is.
-            let as_it_is = match to.input {
-                Some(_) => None,
-                None => Stored::as_it_is(shape, gradient),
+            let makes_input = to.input.is_some() && !input_is_made;
+            let makes_weight = to.weight.is_some() && !weight_is_made;
+            let as_it_is = match makes_input {
+                true => None,
+                false => Stored::as_it_is(shape, gradient),
             };
-            let stored = as_it_is.unwrap_or_else(|| {
-                let packing = &self.transposed.packing;
-                packing.pack_all(gradient, packed_gradients, None);
-                Stored::packed(packing, packed_gradients)
+            let stored = (makes_input || makes_weight).then(|| {
+                as_it_is.unwrap_or_else(|| {
+                    let packing = &self.transposed.packing;
+                    packing.pack_all(gradient, packed_gradients, None);
+                    Stored::packed(packing, packed_gradients)
+                })
             });
             if let Some(all) = &mut to.input {
                 let start = index * self.stack * shape.input_image();
                 let to_input = &mut all[start..][..input.len()];
-                self.transposed
-                    .images(shape, &self.sums_tiles, stored.gradient, to_input);
+                if let Some(stored) = stored.as_ref().filter(|_| makes_input) {
+                    self.transposed
+                        .images(shape, &self.sums_tiles, stored.gradient, to_input);
+                }
                 if let Some(backward) = self.of_input {
                     total = packing::add_up([total, backward(input, to_input)]);
                 }
             }
-            if let Some(sums) = &mut to.weight {
+            if let (Some(sums), Some(stored), true) = (&mut to.weight, &stored, makes_weight) {
                 let packed = &mut packed[..images * self.forward.packing.len()];
                 let (packing, tiles) = (&self.forward.packing, &self.products_tiles);
                 packing.pack_all(input, packed, self.roundings[0]);
-                add_products(shape, &self.forward, tiles, packed, &stored, sums);
+                add_products(shape, &self.forward, tiles, packed, stored, sums);
             }
             if let Some(sums) = &mut to.bias {
                 add_pixels(gradient, sums);

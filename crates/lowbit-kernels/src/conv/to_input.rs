@@ -34,19 +34,19 @@ enum InputGradient {
 }
 
 /// One dimension of a phase.
-struct Line {
+pub(super) struct Line {
     /// The first pixel of the input.
-    first: usize,
+    pub(super) first: usize,
     /// Pixels of the input.
-    count: usize,
+    pub(super) count: usize,
     /// Every place of the kernel that they meet, and the output's pixel that the first of them meets
     /// there, which may lie outside.
-    met: Vec<(usize, isize)>,
+    pub(super) met: Vec<(usize, isize)>,
 }
 
 impl Line {
     /// The phases along a dimension.
-    fn all(shape: &Shape, d: usize) -> Vec<Self> {
+    pub(super) fn all(shape: &Shape, d: usize) -> Vec<Self> {
         (0..shape.stride[d].min(shape.input[d]))
             .map(|first| Self::new(shape, d, first))
             .collect()
@@ -69,7 +69,7 @@ impl Line {
 
     /// The margin before the output's first pixel, and the pixels with both margins, so that every
     /// pixel which the phases meet is inside.
-    fn extent(phases: &[Self], output: usize) -> (usize, usize) {
+    pub(super) fn extent(phases: &[Self], output: usize) -> (usize, usize) {
         let met = || {
             phases
                 .iter()

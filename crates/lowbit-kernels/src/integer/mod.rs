@@ -21,6 +21,7 @@ pub mod binary;
 mod finish;
 mod narrow;
 mod output;
+mod products;
 mod quads;
 mod sums;
 mod tile;
@@ -28,6 +29,7 @@ mod weights;
 
 pub use finish::{Finish, LEVELS};
 pub use narrow::Narrow;
+pub use products::Products;
 
 use crate::peak;
 use crate::vector::{self, Isa};
@@ -273,6 +275,7 @@ impl Convolution {
         let row = tile::Row {
             image: image[start..].as_ptr(),
             step: shape.stride[1] * shape.pixel(),
+            four: 4,
             columns,
             groups: &self.groups,
             weights: self.weights.start(),
@@ -282,20 +285,7 @@ impl Convolution {
         // of the shape's sizes wraps; nobody changes the shape after. Lengths of image, weights and
         // bias have been compared with those products, and the row with the output's rows, so that
         // every window of it lies in the image.
-        unsafe {
-            match kind {
-                #[cfg(target_arch = "x86_64")]
-                Kind::Vnni => tile::row_vnni(row, output),
-                #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 => tile::row_avx2(row, output),
-                #[cfg(target_arch = "aarch64")]
-                Kind::Dot => tile::row_dot(row, output),
-                #[cfg(target_arch = "aarch64")]
-                Kind::Neon => tile::row_neon(row, output),
-                #[cfg(not(target_arch = "aarch64"))]
-                Kind::Portable => tile::row_portable(row, output),
-            }
-        }
+        unsafe { tile::run(kind, row, output) }
     }
 }
 

@@ -27,7 +27,7 @@ fn plain(shape: &Shape, image: &[u8], weights: &[i8], bias: &[i32], row: usize) 
 }
 
 /// Those that the CPU has.
-fn kinds() -> Vec<Kind> {
+pub(super) fn kinds() -> Vec<Kind> {
     let sets = Isa::ALL.iter().filter(|&&set| set <= Isa::detected());
     let mut kinds: Vec<Kind> = sets.map(|&set| kind_of(set)).collect();
     #[cfg(target_arch = "aarch64")]

@@ -6,7 +6,6 @@
 //! pixels, and the widths of usual images are whole tiles. Pixels lie a constant of the compiled tile
 //! apart, where that is a usual one: then each one's address is an offset in the instruction.
 
-use super::Shape;
 use std::ops::Range;
 
 use super::output::{Output, Place};
@@ -18,14 +17,15 @@ use super::sums::Neon;
 use super::sums::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::sums::{Avx2, Avx512};
+use super::{Kind, Shape};
 
-/// Fours of bytes that lie one after the other.
+/// Fours of bytes that lie one after the other, or as far apart as the row says.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     /// Where they start, from the window's first byte.
-    offset: usize,
+    pub(super) offset: usize,
     /// How many.
-    quads: usize,
+    pub(super) quads: usize,
 }
 
 /// Vectors of sums that a tile makes together.
@@ -35,7 +35,7 @@ pub(super) struct Group {
     pub(super) vectors: usize,
     /// The channels that they read, in fours.
     pub(super) channels: Range<usize>,
-    runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
 }
 
 impl Group {
@@ -70,6 +70,8 @@ pub(super) struct Row<'a> {
     pub(super) image: *const u8,
     /// From one window to the next.
     pub(super) step: usize,
+    /// From one four of a run to the next.
+    pub(super) four: usize,
     /// Pixels of the row.
     pub(super) columns: usize,
     pub(super) groups: &'a [Group],
@@ -100,35 +102,42 @@ fn runs(shape: &Shape, channels: &Range<usize>) -> Vec<Run> {
     runs
 }
 
-/// Groups of four vectors, then of two, then of one; not more than have their inputs together.
-pub(super) fn groups(shape: &Shape) -> Vec<Group> {
-    let [inputs, outputs] = [shape.inputs, shape.outputs].map(|n| n / shape.groups);
-    let together = if shape.groups == 1 {
-        4
-    } else {
-        outputs / LANES
-    };
-    let mut groups = Vec::new();
+/// Groups of four vectors, then of two, then of one: the first and how many. Not more than so many are
+/// together.
+pub(super) fn together(vectors: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut first = 0;
-    while first < shape.sums() / LANES {
-        let vectors = match (shape.sums() / LANES - first).min(together) {
+    std::iter::from_fn(move || {
+        let count = match (vectors - first).min(most) {
             4.. => 4,
             2..=3 => 2,
             _ => 1,
         };
+        first += count;
+        (first <= vectors).then(|| (first - count, count))
+    })
+}
+
+/// Groups of vectors whose inputs are together.
+pub(super) fn groups(shape: &Shape) -> Vec<Group> {
+    let [inputs, outputs] = [shape.inputs, shape.outputs].map(|n| n / shape.groups);
+    let most = if shape.groups == 1 {
+        4
+    } else {
+        outputs / LANES
+    };
+    let group = |(first, vectors): (usize, usize)| {
         let last = ((first + vectors) * LANES).min(shape.outputs) - 1;
         let from = first * LANES / outputs * inputs;
         let to = (last / outputs + 1) * inputs;
         let channels = from / 4 * 4..to.next_multiple_of(4);
-        groups.push(Group {
+        Group {
             first,
             vectors,
             runs: runs(shape, &channels),
             channels,
-        });
-        first += vectors;
-    }
-    groups
+        }
+    };
+    together(shape.sums() / LANES, most).map(group).collect()
 }
 
 /// One group of vectors of a row.
@@ -167,8 +176,7 @@ unsafe fn tile<T: Quads, O: Output, const P: usize, const V: usize, const STEP: 
         let mut weights = t.weights;
         for run in t.runs {
             let mut input = window.add(run.offset);
-            let end = input.add(4 * run.quads);
-            while input < end {
+            for _ in 0..run.quads {
                 let mut w = [T::weights(weights); V];
                 for (v, w) in w.iter_mut().enumerate() {
                     *w = T::weights(weights.add(v * WEIGHTS));
@@ -180,7 +188,8 @@ unsafe fn tile<T: Quads, O: Output, const P: usize, const V: usize, const STEP: 
                     }
                 }
                 weights = weights.add(V * WEIGHTS);
-                input = input.add(4);
+                // Past the last four of all there is nothing.
+                input = input.wrapping_add(t.row.four);
             }
         }
         let place = Place {
@@ -381,7 +390,7 @@ macro_rules! compiled {
     ($row:ident, $peak:ident, $quads:ty $(, $arch:literal, $features:literal)?) => {
         $(#[cfg(target_arch = $arch)]
         #[target_feature(enable = $features)])?
-        pub(super) unsafe fn $row<O: Output>(t: Row, output: O) {
+        unsafe fn $row<O: Output>(t: Row, output: O) {
             // SAFETY: the caller's, and this function is compiled for the instructions.
             unsafe { row::<$quads, O>(t, output) }
         }
@@ -393,6 +402,28 @@ macro_rules! compiled {
             unsafe { peak::<$quads>(rounds) }
         }
     };
+}
+
+/// A row by instructions that the CPU has.
+///
+/// # Safety
+/// As of [`tile`].
+pub(super) unsafe fn run<O: Output>(kind: Kind, row: Row, output: O) {
+    // SAFETY: the caller's.
+    unsafe {
+        match kind {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Vnni => row_vnni(row, output),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => row_avx2(row, output),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Dot => row_dot(row, output),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => row_neon(row, output),
+            #[cfg(not(target_arch = "aarch64"))]
+            Kind::Portable => row_portable(row, output),
+        }
+    }
 }
 
 compiled!(

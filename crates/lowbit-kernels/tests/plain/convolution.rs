@@ -30,7 +30,7 @@ pub(crate) fn shape(random: &mut Random) -> Option<Shape> {
 
 /// Visits every product of the convolution: the numbers of input, weight and output that meet. Where
 /// the kernel lies on padding, nothing is visited.
-fn each(shape: &Shape, mut visit: impl FnMut(usize, usize, usize)) {
+pub(crate) fn each(shape: &Shape, mut visit: impl FnMut(usize, usize, usize)) {
     let [inputs, outputs] = shape.channels;
     let [height, width] = shape.input;
     let [kernel_height, kernel_width] = shape.kernel;

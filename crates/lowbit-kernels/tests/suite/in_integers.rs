@@ -3,9 +3,10 @@
 use lowbit_formats::IntegerRange;
 use lowbit_kernels::activation::Activation;
 use lowbit_kernels::after::After;
-use lowbit_kernels::conv::{Output, Shape, forward, forward_in_integers};
+use lowbit_kernels::conv::{Output, Shape, Wanted, backward, forward, forward_in_integers};
 use lowbit_kernels::integer::is_faster_than_floats;
 use lowbit_kernels::norm::{Affine, Statistics, apply};
+use lowbit_kernels::packing::RoundSlice;
 
 use crate::plain::{Random, convolution};
 
@@ -61,7 +62,7 @@ fn both(
         weight,
         bias,
         roundings(),
-        grids,
+        grids.map(Some),
         integers.as_mut_slice().into(),
     );
     (floats, made.then_some(integers))
@@ -94,7 +95,6 @@ fn in_integers_the_bits_are_those_of_floats() {
         });
         let (floats, integers) = both(&shape, [&x, &weight], bias.as_deref(), grids);
         if let Some(integers) = integers {
-            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&integers), bits(&floats), "{shape:?} {grids:?}");
             made += 1;
         }
@@ -105,6 +105,99 @@ fn in_integers_the_bits_are_those_of_floats() {
         return;
     }
     assert!(made > 4_500, "{made} of {checked}");
+}
+
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Numbers that nobody says are on a grid, against the sums of those that are said to be.
+#[test]
+fn integers_are_found() {
+    let mut random = Random(21);
+    let mut checked = 0;
+    while checked < 500 {
+        let Some(shape) = convolution::shape(&mut random) else {
+            continue;
+        };
+        let grids = [grid(-3, [-128, 127]), grid(-5, [-127, 127])];
+        let filter = shape.channels[0] * shape.kernel[0] * shape.kernel[1];
+        let inputs = shape.batch * shape.input[0] * shape.input[1] * shape.channels[0];
+        let [x, weight] = [(inputs, grids[0]), (shape.channels[1] * filter, grids[1])]
+            .map(|(count, grid)| rounded(&numbers(&mut random, count, grid), grid));
+        let (floats, _) = both(&shape, [&x, &weight], None, grids);
+        let mut made = vec![f32::NAN; floats.len()];
+        let output = made.as_mut_slice().into();
+        if forward_in_integers(&shape, &x, &weight, None, [None; 2], [None; 2], output) {
+            assert_eq!(bits(&made), bits(&floats), "{shape:?}");
+        } else {
+            assert!(!is_faster_than_floats(), "{shape:?}");
+        }
+        checked += 1;
+    }
+}
+
+fn rounded(numbers: &[f32], grid: IntegerRange) -> Vec<f32> {
+    let mut rounded = vec![0.0; numbers.len()];
+    round(grid)(numbers, &mut rounded);
+    rounded
+}
+
+/// Gradients of 8 bits, whose sums are below 2^24 units, against sums in f64, where they are exact. What
+/// the kernels round themselves and what they find to be rounded.
+#[test]
+fn gradients_have_the_bits_of_exact_sums() {
+    let mut random = Random(33);
+    let ranges = [[0, 255], [-128, 127], [-8, 7], [0, 1], [-200, 0]];
+    let signed = [[-127, 127], [-128, 127], [-7, 7], [-1, 1]];
+    for _ in 0..3_000 {
+        let Some(shape) = convolution::shape(&mut random) else {
+            continue;
+        };
+        let mut exponent = || random.between(0, 20) as i32 - 12;
+        let exponents = [exponent(), exponent(), exponent()];
+        let grids = [
+            grid(exponents[0], random.of(&ranges)),
+            grid(exponents[1], random.of(&signed)),
+            grid(exponents[2], random.of(&signed)),
+        ];
+        let [inputs, outputs] = shape.channels;
+        let counts = [
+            shape.batch * shape.input[0] * shape.input[1] * inputs,
+            outputs * inputs * shape.kernel[0] * shape.kernel[1],
+            shape.batch * shape.output[0] * shape.output[1] * outputs,
+        ];
+        let mut given = [0, 1, 2].map(|i| numbers(&mut random, counts[i], grids[i]));
+        let [x, weight, gradient] = [0, 1, 2].map(|i| rounded(&given[i], grids[i]));
+        let (mut dx, mut dw) = (vec![0.0f64; counts[0]], vec![0.0f64; counts[1]]);
+        let wide = |a: f32, b: f32| f64::from(a) * f64::from(b);
+        convolution::each(&shape, |i, w, o| {
+            dx[i] += wide(gradient[o], weight[w]);
+            dw[w] += wide(gradient[o], x[i]);
+        });
+        let roundings = grids.map(round);
+        let rounds = [random.chance(), random.chance(), random.chance()];
+        for i in (0..3).filter(|&i| !rounds[i]) {
+            given[i] = rounded(&given[i], grids[i]);
+        }
+        let [a, b, c] = &roundings;
+        let roundings: [Option<RoundSlice>; 3] = [
+            rounds[0].then_some(a as _),
+            rounds[1].then_some(b as _),
+            rounds[2].then_some(c as _),
+        ];
+        let mut made = vec![f32::NAN; counts[0]];
+        let wanted = Wanted {
+            input: Some(&mut made),
+            weight: true,
+            bias: false,
+        };
+        let [x, weight, gradient] = &given;
+        let (made_weight, ..) = backward(&shape, x, weight, gradient, roundings, [None; 2], wanted);
+        let narrow = |exact: Vec<f64>| exact.into_iter().map(|x| x as f32).collect::<Vec<_>>();
+        assert_eq!(bits(&made), bits(&narrow(dx)), "{shape:?} {grids:?}");
+        assert_eq!(bits(&made_weight), bits(&narrow(dw)), "{shape:?} {grids:?}");
+    }
 }
 
 /// What follows in one pass, of several images and rows, in integers and in floats, against the
@@ -140,7 +233,6 @@ fn what_follows_has_the_bits_of_one_operation_after_the_other() {
         let after = After::new(channels, Some(&affine), Some(&added), Activation::Relu);
         let [of_x, of_weight] = grids.map(round);
         let roundings = || [Some(&of_x as _), Some(&of_weight as _)];
-        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let mut made = vec![f32::NAN; floats.len()];
         let output = Output {
             numbers: &mut made,
@@ -153,7 +245,15 @@ fn what_follows_has_the_bits_of_one_operation_after_the_other() {
             numbers: &mut made,
             after: Some(&after),
         };
-        if forward_in_integers(&shape, &x, &weight, None, roundings(), grids, output) {
+        if forward_in_integers(
+            &shape,
+            &x,
+            &weight,
+            None,
+            roundings(),
+            grids.map(Some),
+            output,
+        ) {
             assert_eq!(bits(&made), bits(&expected), "in integers, {shape:?}");
         }
         checked += 1;

@@ -198,21 +198,18 @@ impl Conv2d {
         let mut output = Buffer::new(layout.num_elements());
         counted("conv2d", shape.operations(), || {
             passes.run(|[of_input, of_weight, _], _| {
-                let ranges = passes.ranges();
-                let in_integers = ranges.is_some_and(|ranges| {
-                    kernel::forward_in_integers(
-                        &shape,
-                        x.storage(),
-                        weight.storage(),
-                        bias.as_deref(),
-                        [of_input, of_weight],
-                        ranges,
-                        kernel::Output {
-                            numbers: &mut output,
-                            after,
-                        },
-                    )
-                });
+                let in_integers = kernel::forward_in_integers(
+                    &shape,
+                    x.storage(),
+                    weight.storage(),
+                    bias.as_deref(),
+                    [of_input, of_weight],
+                    passes.ranges,
+                    kernel::Output {
+                        numbers: &mut output,
+                        after,
+                    },
+                );
                 if in_integers {
                     return;
                 }

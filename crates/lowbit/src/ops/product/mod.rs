@@ -329,20 +329,13 @@ impl<P: FlexProduct> Product<P> {
 /// What the kernels of a product round.
 pub(crate) struct Passes {
     operands: [PreparedOperand; 2],
-    /// The integers that the operands are rounded to, times powers of two, where that is so; forward
-    /// alone.
+    /// The integers that the operands are known to be rounded to, times powers of two; forward alone.
     ranges: [Option<IntegerRange>; 2],
     /// Of the gradient of the result.
     error: Option<PreparedFormat>,
 }
 
 impl Passes {
-    /// The integers of both operands, where each has such.
-    pub(crate) fn ranges(&self) -> Option<[IntegerRange; 2]> {
-        let [input, weight] = self.ranges;
-        Some([input?, weight?])
-    }
-
     /// Runs `kernel` with the roundings of input, weight and the result's gradient, and with the
     /// backward passes of the first two, those that do something.
     pub(crate) fn run<T>(

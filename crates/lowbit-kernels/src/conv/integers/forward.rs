@@ -1,73 +1,20 @@
-//! The forward pass in integers, where input and weight are integers of 8 bits times powers of two.
-//!
-//! Every partial sum is then an integer times the product of both steps. While that integer is below
-//! 2^24 an `f32` holds it, so that sums of floats are exact, too, in any order and with or without
-//! fused multiply-add: the integers' sums are the same bits.
+//! The forward pass.
 
 use lowbit_formats::IntegerRange;
 use lowbit_formats::kernel::isa::dispatch_on;
 use rayon::prelude::*;
 
-use super::{Output, Shape};
+use super::grid::{Bytes, EXACT, both, found};
+use super::{FIRST, integers, on_grid, rounded};
+use crate::conv::{Output, Shape};
 use crate::integer::{self, Convolution};
 use crate::packing::RoundSlice;
 use crate::scratch;
 
-/// What an `f32` holds every integer below of.
-const EXACT: u64 = 1 << 24;
-
-/// Exponents of steps beyond which sums of products could leave the normal numbers.
-const MOST_EXPONENT: i32 = 48;
-
-/// Integers that a byte holds, counted from the least, times a power of two.
-#[derive(Debug, Clone, Copy)]
-struct Bytes {
-    step: f32,
-    least: i32,
-    greatest: i32,
-}
-
-impl Bytes {
-    /// `None` where a byte does not hold them, zero is not among them, or the step is too far from 1.
-    fn new(range: IntegerRange) -> Option<Self> {
-        let near = range.exponent.abs() <= MOST_EXPONENT;
-        let fits = near && range.min <= 0 && range.max >= 0 && range.max - range.min <= 255;
-        fits.then(|| Self {
-            step: f32::from_bits(((127 + range.exponent) as u32) << 23),
-            least: range.min as i32,
-            greatest: range.max as i32,
-        })
-    }
-
-    /// The bytes of numbers on the grid, counted from the least. Returns whether all are there: a NaN
-    /// is not.
-    fn bytes(&self, numbers: &[f32], bytes: &mut [u8]) -> bool {
-        let inverse = 1.0 / self.step;
-        let [low, high] = [self.least, self.greatest].map(|k| k as f32 * self.step);
-        // Added to an integer below 2^22 in magnitude, this leaves it in the last bits.
-        const SHIFTER: f32 = (3u32 << 22) as f32;
-        let zero = (SHIFTER.to_bits() as i32).wrapping_add(self.least);
-        dispatch_on(
-            numbers,
-            bytes,
-            #[inline(always)]
-            move |numbers: &[f32], bytes: &mut [u8]| {
-                let mut outside = 0u32;
-                for (byte, &x) in bytes.iter_mut().zip(numbers) {
-                    outside |= u32::from(!(x >= low && x <= high));
-                    let k = (x * inverse + SHIFTER).to_bits() as i32;
-                    *byte = k.wrapping_sub(zero) as u8;
-                }
-                outside == 0
-            },
-        )
-    }
-}
-
 /// [`forward`](super::forward) in integers, where input and weight are rounded to integers of such
-/// `ranges` and the CPU multiplies bytes faster than floats: the same bits. Returns whether they were
-/// made: not where a width is above 8 bits, a sum could reach 2^24 of its units, or a number is not
-/// there (NaN).
+/// `ranges`, or are found to be such, and the CPU multiplies bytes faster than floats: the same bits.
+/// Returns whether they were made: not where a width is above 8 bits, a sum could reach 2^24 of its units,
+/// or a number is not there (NaN).
 ///
 /// # Panics
 /// As [`forward`](super::forward).
@@ -77,7 +24,7 @@ pub fn forward_in_integers(
     weight: &[f32],
     bias: Option<&[f32]>,
     roundings: [Option<RoundSlice>; 2],
-    ranges: [IntegerRange; 2],
+    ranges: [Option<IntegerRange>; 2],
     output: Output,
 ) -> bool {
     shape.check(input, weight, output.numbers);
@@ -85,7 +32,7 @@ pub fn forward_in_integers(
     if !integer::is_faster_than_floats() {
         return false;
     }
-    let made = InIntegers::new(shape, weight, bias, roundings, ranges);
+    let made = InIntegers::new(shape, [input, weight], bias, roundings, ranges);
     made.is_some_and(|made| made.all(input, output))
 }
 
@@ -103,15 +50,23 @@ struct InIntegers<'a> {
 impl<'a> InIntegers<'a> {
     fn new(
         shape: &'a Shape,
-        weight: &[f32],
+        [input, weight]: [&[f32]; 2],
         bias: Option<&'a [f32]>,
         roundings: [Option<RoundSlice<'a>>; 2],
-        [of_input, of_weight]: [IntegerRange; 2],
+        ranges: [Option<IntegerRange>; 2],
     ) -> Option<Self> {
-        let has_sign = of_weight.min >= -128 && of_weight.max <= 127;
-        let of_input = Bytes::new(of_input)?;
-        let of_weight = Bytes::new(of_weight).filter(|_| has_sign)?;
-        let weight = integers(weight, roundings[1], &of_weight)?;
+        let mut room = None;
+        let (weight, of_weight) = match ranges[1] {
+            Some(range) => (rounded(weight, roundings[1], &mut room), Bytes::new(range)?),
+            None => on_grid(weight, roundings[1], &mut room)?,
+        };
+        let of_weight = of_weight.signed()?;
+        let weight = integers(weight, &of_weight)?;
+        let range = ranges[0].or_else(|| match roundings[0] {
+            None => found_in_all(input, shape.input_image()),
+            Some(_) => None,
+        });
+        let of_input = Bytes::new(range?)?;
         let step = of_input.step * of_weight.step;
         let filter = weight.len() / shape.channels[1];
         let filters = || weight.chunks_exact(filter);
@@ -179,7 +134,7 @@ impl<'a> InIntegers<'a> {
         let (pixel, channels) = (geometry.pixel(), geometry.inputs);
         let [height, width] = self.shape.input;
         let [top, left] = self.shape.padding;
-        let zero = (-self.of_input.least) as u8;
+        let zero = self.of_input.zero();
         let columns = geometry.image[1];
         let left = left.min(columns);
         let copied = width.min(columns - left);
@@ -238,17 +193,12 @@ impl<'a> InIntegers<'a> {
     }
 }
 
-/// The integers of numbers that `rounding` rounds to the grid; `None` where one is not there.
-fn integers(numbers: &[f32], rounding: Option<RoundSlice>, grid: &Bytes) -> Option<Vec<i8>> {
-    let rounded = rounding.map(|rounding| {
-        let mut rounded = scratch::take(numbers.len());
-        rounding(numbers, &mut rounded);
-        rounded
-    });
-    let mut bytes = scratch::take_of(numbers.len());
-    let fits = grid.bytes(rounded.as_deref().unwrap_or(numbers), &mut bytes);
-    let signed = |byte: u8| (i32::from(byte) + grid.least) as i8;
-    fits.then(|| bytes.iter().map(|&byte| signed(byte)).collect())
+/// What all numbers are found to be, image by image.
+fn found_in_all(numbers: &[f32], image: usize) -> Option<IntegerRange> {
+    let first = &numbers[..numbers.len().min(FIRST)];
+    let of_first = found(first)?;
+    let images = numbers.par_chunks(image).map(found);
+    images.try_reduce(|| of_first, both)
 }
 
 /// Whether every partial sum of every filter, and its bias, is less than 2^24 units.
@@ -258,12 +208,7 @@ fn are_exact<'a>(
     bias: Option<&[f32]>,
     step: f32,
 ) -> bool {
-    let largest = u64::from(
-        input
-            .least
-            .unsigned_abs()
-            .max(input.greatest.unsigned_abs()),
-    );
+    let largest = input.largest();
     let reach = |filter: &[i8]| -> u64 {
         let sum: u64 = filter.iter().map(|w| u64::from(w.unsigned_abs())).sum();
         largest * sum

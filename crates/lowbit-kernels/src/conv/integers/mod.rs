@@ -1,0 +1,55 @@
+//! Convolutions in integers, where both operands of a product are integers of 8 bits times powers of two.
+//!
+//! Every partial sum is then an integer times the product of both steps. While that integer is below
+//! 2^24 an `f32` holds it, so that sums of floats are exact, too, in any order and with or without
+//! fused multiply-add: the integers' sums are the same bits.
+
+mod backward;
+mod forward;
+mod grid;
+mod to_input;
+mod to_weight;
+
+pub(super) use backward::{InIntegers, Wanted};
+pub use forward::forward_in_integers;
+
+use crate::packing::RoundSlice;
+use crate::scratch::{self, Scratch};
+use grid::Bytes;
+
+/// Numbers that are looked at before all are: most tensors of floats show what they are by then.
+const FIRST: usize = 64;
+
+/// Numbers as `rounding` makes them, for which there is room.
+fn rounded<'a>(
+    numbers: &'a [f32],
+    rounding: Option<RoundSlice>,
+    room: &'a mut Option<Scratch>,
+) -> &'a [f32] {
+    let Some(rounding) = rounding else {
+        return numbers;
+    };
+    let rounded = room.insert(scratch::take(numbers.len()));
+    rounding(numbers, rounded);
+    rounded
+}
+
+/// The same where they are integers that a byte holds, times a power of two, and which.
+fn on_grid<'a>(
+    numbers: &'a [f32],
+    rounding: Option<RoundSlice>,
+    room: &'a mut Option<Scratch>,
+) -> Option<(&'a [f32], Bytes)> {
+    let first = &numbers[..numbers.len().min(FIRST)];
+    grid::found(rounded(first, rounding, &mut None))?;
+    let numbers = rounded(numbers, rounding, room);
+    Some((numbers, Bytes::new(grid::found(numbers)?)?))
+}
+
+/// The integers of numbers; `None` where one is not on the grid.
+fn integers(numbers: &[f32], grid: &Bytes) -> Option<Vec<i8>> {
+    let mut bytes = scratch::take_of(numbers.len());
+    let fits = grid.bytes(numbers, &mut bytes);
+    let signed = |byte: u8| (i32::from(byte) + grid.least) as i8;
+    fits.then(|| bytes.iter().map(|&byte| signed(byte)).collect())
+}
