@@ -49,7 +49,7 @@ pub fn backward(
     wanted: Wanted,
 ) -> (Vec<f32>, Vec<f32>, [Learned; 2]) {
     shape.check(input, weight, gradient);
-    let groups = Groups::new(shape, weight, roundings, rounding_backwards[0]);
+    let groups = Groups::new(shape, [weight, gradient], roundings, rounding_backwards[0]);
     let outputs = shape.channels[1];
     let count = shape.batch.div_ceil(groups.images);
     // The sums of all groups, from this thread's memory: it adds them up.
@@ -117,7 +117,7 @@ struct Groups<'a> {
 impl<'a> Groups<'a> {
     fn new(
         shape: &'a Shape,
-        weight: &[f32],
+        [weight, gradient]: [&[f32]; 2],
         roundings: [Option<RoundSlice<'a>>; 3],
         of_input: Option<RoundingBackward<'a>>,
     ) -> Self {
@@ -135,7 +135,7 @@ impl<'a> Groups<'a> {
             shape,
             forward,
             transposed,
-            in_integers: InIntegers::new(shape, weight, roundings),
+            in_integers: InIntegers::new(shape, [weight, gradient], roundings),
             roundings,
             of_input,
             sums_tiles: SumsTiles::new(LANES),

@@ -3,7 +3,7 @@
 use super::grid::Bytes;
 use super::to_input::ToInput;
 use super::to_weight::ToWeight;
-use super::{integers, on_grid};
+use super::{integers, looks_on_grid, on_grid};
 use crate::conv::Shape;
 use crate::conv::taps::Taps;
 use crate::integer;
@@ -26,13 +26,14 @@ pub(in crate::conv) struct Wanted<'a> {
 }
 
 impl<'a> InIntegers<'a> {
-    /// `None` where the CPU multiplies floats as fast.
+    /// `None` where the CPU multiplies floats as fast, or the gradient is seen to be on no grid.
     pub(in crate::conv) fn new(
         shape: &'a Shape,
-        weight: &[f32],
+        [weight, gradient]: [&[f32]; 2],
         roundings: [Option<RoundSlice<'a>>; 3],
     ) -> Option<Self> {
-        integer::is_faster_than_floats().then(|| Self {
+        let pays = integer::is_faster_than_floats() && looks_on_grid(gradient, roundings[2]);
+        pays.then(|| Self {
             shape,
             roundings,
             to_input: to_input(shape, weight, roundings[1]),
@@ -124,9 +125,10 @@ mod tests {
             input: Some(&mut to_input),
             weight: Some((&taps, &mut to_weight)),
         };
-        let way = InIntegers::new(shape, &weight, [None; 3]).expect("the CPU is fast with bytes");
         let x = vec![x; shape.batch * inputs];
-        way.images(&x, &vec![gradient; shape.batch * outputs], wanted)
+        let gradient = vec![gradient; shape.batch * outputs];
+        let way = InIntegers::new(shape, [&weight, &gradient], [None; 3]);
+        way.map_or([false; 2], |way| way.images(&x, &gradient, wanted))
     }
 
     /// 255 * 127 = 32,385 units a pixel: 518 pixels have less than 2^24. 127 * 127 = 16,129 units a

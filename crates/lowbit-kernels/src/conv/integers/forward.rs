@@ -5,7 +5,7 @@ use lowbit_formats::kernel::isa::dispatch_on;
 use rayon::prelude::*;
 
 use super::grid::{Bytes, EXACT, both, found};
-use super::{FIRST, integers, on_grid, rounded};
+use super::{integers, looks_on_grid, on_grid, rounded};
 use crate::conv::{Output, Shape};
 use crate::integer::{self, Convolution};
 use crate::packing::RoundSlice;
@@ -55,6 +55,9 @@ impl<'a> InIntegers<'a> {
         roundings: [Option<RoundSlice<'a>>; 2],
         ranges: [Option<IntegerRange>; 2],
     ) -> Option<Self> {
+        if ranges[0].is_none() && (roundings[0].is_some() || !looks_on_grid(input, None)) {
+            return None;
+        }
         let mut room = None;
         let (weight, of_weight) = match ranges[1] {
             Some(range) => (rounded(weight, roundings[1], &mut room), Bytes::new(range)?),
@@ -62,10 +65,7 @@ impl<'a> InIntegers<'a> {
         };
         let of_weight = of_weight.signed()?;
         let weight = integers(weight, &of_weight)?;
-        let range = ranges[0].or_else(|| match roundings[0] {
-            None => found_in_all(input, shape.input_image()),
-            Some(_) => None,
-        });
+        let range = ranges[0].or_else(|| found_in_all(input, shape.input_image()));
         let of_input = Bytes::new(range?)?;
         let step = of_input.step * of_weight.step;
         let filter = weight.len() / shape.channels[1];
@@ -195,10 +195,13 @@ impl<'a> InIntegers<'a> {
 
 /// What all numbers are found to be, image by image.
 fn found_in_all(numbers: &[f32], image: usize) -> Option<IntegerRange> {
-    let first = &numbers[..numbers.len().min(FIRST)];
-    let of_first = found(first)?;
+    let zeros = IntegerRange {
+        exponent: 0,
+        min: 0,
+        max: 0,
+    };
     let images = numbers.par_chunks(image).map(found);
-    images.try_reduce(|| of_first, both)
+    images.try_reduce(|| zeros, both)
 }
 
 /// Whether every partial sum of every filter, and its bias, is less than 2^24 units.

@@ -34,14 +34,21 @@ fn rounded<'a>(
     rounded
 }
 
-/// The same where they are integers that a byte holds, times a power of two, and which.
+/// Whether the first of the rounded numbers are integers that a byte holds, times a power of two.
+fn looks_on_grid(numbers: &[f32], rounding: Option<RoundSlice>) -> bool {
+    let first = &numbers[..numbers.len().min(FIRST)];
+    grid::found(rounded(first, rounding, &mut None)).is_some()
+}
+
+/// Numbers as `rounding` makes them where they are integers that a byte holds, times a power of two, and which.
 fn on_grid<'a>(
     numbers: &'a [f32],
     rounding: Option<RoundSlice>,
     room: &'a mut Option<Scratch>,
 ) -> Option<(&'a [f32], Bytes)> {
-    let first = &numbers[..numbers.len().min(FIRST)];
-    grid::found(rounded(first, rounding, &mut None))?;
+    if !looks_on_grid(numbers, rounding) {
+        return None;
+    }
     let numbers = rounded(numbers, rounding, room);
     Some((numbers, Bytes::new(grid::found(numbers)?)?))
 }
