@@ -15,6 +15,7 @@ use crate::output::say;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use lowbit_formats::FormatError;
+use lowbit_formats::kernel::isa::{Isa, use_at_most};
 
 /// Train and ship networks in a few bits.
 ///
@@ -26,6 +27,10 @@ use lowbit_formats::FormatError;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// The widest instruction set that kernels use; the numbers do not depend on it [default: the
+    /// widest that the CPU has]
+    #[arg(long, value_name = "NAME", global = true, value_parser = Isa::named)]
+    isa: Option<Isa>,
 }
 
 #[derive(Subcommand)]
@@ -59,6 +64,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return refused(&error),
     };
+    if let Some(isa) = arguments.isa {
+        use_at_most(isa);
+    }
     if let Err(error) = interrupt::listen() {
         return output::failed(&error);
     }

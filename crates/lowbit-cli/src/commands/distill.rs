@@ -96,6 +96,7 @@ impl Arguments {
             return Ok(code);
         }
         print(summary::distillation(&teacher, &trained.results))?;
+        print(format_args!("\n{}", summary::hashes(&trained.results)))?;
         if let Some(name) = trained.interrupted {
             let path = folder.path().display();
             say(format_args!(

@@ -23,6 +23,10 @@ pub(crate) struct Arguments {
     /// Test the last weights instead of the best
     #[arg(long)]
     last: bool,
+    /// Fail unless the weights have this SHA-256, or one that starts with these digits, as training
+    /// prints it of the last weights
+    #[arg(long, value_name = "SHA256", value_parser = digits)]
+    expect: Option<String>,
     #[command(flatten)]
     options: Options<Look>,
     #[command(flatten)]
@@ -46,6 +50,9 @@ impl Arguments {
         let (folder, name, experiment) = find_run(&self.run)?;
         let split = load_of(&experiment, &self.options.settings, &mut Bars::new())?;
         let evaluation = evaluate_run(&folder, &experiment, &name, self.last, &split, &device)?;
+        if let Some(expected) = &self.expect {
+            compare(expected, &evaluation)?;
+        }
         for warning in &evaluation.warnings {
             say(format_args!("warning: {warning}"));
         }
@@ -57,7 +64,29 @@ impl Arguments {
             })?;
         } else {
             print(summary::evaluation(&evaluation))?;
+            if let Some(hash) = &evaluation.weights_sha256 {
+                print(format_args!("\nweights sha256  {hash}\n"))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What `--expect` takes: digits of a hash, of which eight are enough.
+fn digits(text: &str) -> Result<String, String> {
+    let are_digits = text.chars().all(|digit| digit.is_ascii_hexdigit());
+    if !are_digits || !(8..=64).contains(&text.len()) {
+        return Err("expected 8 to 64 hexadecimal digits".into());
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// Whether the weights are those that are expected.
+fn compare(expected: &str, evaluation: &Evaluation) -> Result<(), Box<dyn std::error::Error>> {
+    let hash = evaluation.weights_sha256.as_deref().unwrap_or_default();
+    if hash.starts_with(expected) {
+        return Ok(());
+    }
+    let checkpoint = evaluation.checkpoint.display();
+    Err(format!("{checkpoint}: weights sha256 is {hash}, expected {expected}").into())
 }

@@ -130,6 +130,7 @@ impl Arguments {
             ))?;
         }
         print(summary::results(results))?;
+        print(format_args!("\n{}", summary::hashes(results)))?;
         if trained.interrupted.is_some() {
             let path = folder.path().display();
             say(format_args!(

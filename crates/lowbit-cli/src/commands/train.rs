@@ -98,6 +98,7 @@ impl Arguments {
         }
         if !trained.results.is_empty() {
             print(summary::results(&trained.results))?;
+            print(format_args!("\n{}", summary::hashes(&trained.results)))?;
         }
         if let Some(name) = trained.interrupted {
             let path = folder.path().display();

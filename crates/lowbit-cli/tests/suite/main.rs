@@ -6,6 +6,7 @@ mod config;
 mod distill;
 mod export;
 mod formats;
+mod hashes;
 #[cfg(unix)]
 mod outputs;
 mod program;

@@ -59,6 +59,7 @@ fn runs_of_a_file_are_compared_and_drawn() {
     let names: Vec<&str> = table
         .lines()
         .skip(1)
+        .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert_eq!(names, ["whole", "eight"]);

@@ -37,6 +37,30 @@ impl Isa {
         Self::Avx512,
     ];
 
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::Portable => "portable",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// The one of this name, where this CPU has it; else which it has.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let here = Self::ALL.iter().filter(|&&isa| isa <= Self::detected());
+        let found = here.clone().find(|isa| isa.name() == name);
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = here.map(|isa| isa.name()).collect();
+            format!("expected one that this CPU has: {}", names.join(", "))
+        })
+    }
+
     /// The widest that this CPU has.
     pub fn detected() -> Self {
         #[cfg(target_arch = "x86_64")]

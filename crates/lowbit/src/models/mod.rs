@@ -48,6 +48,7 @@ pub use size::model_bits;
 pub use snn::{Activity, SpikeTime};
 pub use snn_cnn::{SnnCnn, SnnCnnConfig};
 pub use snn_lenet::{SnnLeNet, SnnLeNetConfig};
+pub(crate) use source::unreadable;
 pub use vgg::{Vgg, VggConfig, VggConv, VggDepth, VggStage};
 pub use vgg_small::{VggSmall, VggSmallConfig, VggSmallConv};
 pub use vgg7::{Vgg7, Vgg7Config, Vgg7Stage};

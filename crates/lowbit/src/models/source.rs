@@ -203,7 +203,7 @@ fn is_burns(path: &Path) -> Result<bool, Error> {
 }
 
 /// A file's error, in one line.
-pub(super) fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {
+pub(crate) fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::Checkpoint {
         path: path.into(),
         message: error.to_string().replace('\n', " "),

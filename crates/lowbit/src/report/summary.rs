@@ -56,6 +56,15 @@ pub fn results(results: &[RunResult]) -> Table {
     }))
 }
 
+/// The hash of each run's weights, which anyone who has the configuration can compare.
+pub fn hashes(results: &[RunResult]) -> Table {
+    let hashes = results.iter().filter_map(|run| {
+        let hash = run.weights_sha256.clone()?;
+        Some([run.name.clone(), hash])
+    });
+    Table::new(["run", "weights sha256"]).with_rows(hashes)
+}
+
 fn or_percent(share: Option<f64>) -> String {
     share.map_or("-".into(), percent)
 }
@@ -423,6 +432,7 @@ mod tests {
             images_per_second: 1500.4,
             model_bits: 777_024,
             activity: None,
+            weights_sha256: None,
             epochs: 4,
             warnings: Vec::new(),
         };

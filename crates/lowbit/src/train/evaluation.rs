@@ -13,6 +13,7 @@ use super::experiment::{Experiment, RunConfig};
 use super::folder::{RunFolder, no_checkpoint};
 use super::task::{Classification, evaluate, forward_calibration};
 use super::warning::{Warning, look};
+use super::weights_hash::weights_sha256;
 use crate::Error;
 use crate::calibrate::{Measured, measure};
 use crate::data::Split;
@@ -42,6 +43,9 @@ pub struct Evaluation {
     pub images: u64,
     /// Bits that the parameters take.
     pub model_bits: u64,
+    /// SHA-256 of the weights, as [`weights_sha256`] makes it; none where they are in no checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights_sha256: Option<String>,
     /// What is wrong with the network although its loss is a number.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
@@ -118,6 +122,7 @@ pub fn evaluate_run(
     let task = Classification::new(experiment, run, split, device);
     let tested = tested(name, &model, path, &task)?;
     Ok(Evaluation {
+        weights_sha256: Some(weights_sha256(&tested.checkpoint)?),
         warnings: look(&model, &task, experiment.seed).warnings(),
         ..tested
     })
@@ -168,6 +173,7 @@ fn tested(
         images_per_second: sums.images as f64 / seconds,
         images: sums.images,
         model_bits: model_bits(model),
+        weights_sha256: None,
         warnings: Vec::new(),
     })
 }

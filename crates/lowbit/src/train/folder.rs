@@ -55,6 +55,9 @@ pub struct RunResult {
     /// where they were averaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<Activity>,
+    /// SHA-256 of the weights of the last checkpoint, as [`weights_sha256`](super::weights_sha256) makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_sha256: Option<String>,
     /// Epochs.
     pub epochs: usize,
     /// What is wrong with the network after them although its loss is a number.

@@ -36,6 +36,7 @@ mod tensors;
 mod trainer;
 mod values;
 mod warning;
+mod weights_hash;
 mod width_list;
 
 pub use averaging::{AverageMetrics, Averaging, AveragingInterval};
@@ -71,6 +72,7 @@ pub use tensorboard::TensorBoard;
 pub use tensors::{EpochTensors, NamedTensor};
 pub use trainer::{Setting, Trainer};
 pub use warning::{Warning, WarningKind};
+pub use weights_hash::weights_sha256;
 pub use width_list::WidthList;
 
 pub use crate::bench;

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::Interrupter;
 
-use super::checkpoint::{self, Sums};
+use super::checkpoint::{self, Checkpoints, Sums};
 use super::distillation::{Distilled, Learner, Teacher, TeacherConfig};
 use super::experiment::{Experiment, RunConfig, Start};
 use super::first_weights::drawn_by_methods;
@@ -20,6 +20,7 @@ use super::progress::Progress;
 use super::task::{Classification, Task, batch, forward_calibration};
 use super::trainer::{Setting, Trainer};
 use super::warning::Warning;
+use super::weights_hash::weights_sha256;
 use crate::Error;
 use crate::calibrate::calibrate;
 use crate::config::QPlan;
@@ -188,6 +189,7 @@ impl RunFolder {
                     last: both,
                     best: both,
                 }),
+                weights_sha256: last_weights_sha256(&checkpoints)?,
                 ..untrained(run, &tested, counts(trainer.model()), warnings)
             };
             self.finish(&result)?;
@@ -211,6 +213,10 @@ impl RunFolder {
             path: self.metrics(&run.name),
             message: "lacks the metrics of the last epoch".into(),
         })?;
+        let result = RunResult {
+            weights_sha256: last_weights_sha256(&checkpoints)?,
+            ..result
+        };
         self.finish(&result)?;
         Ok(Some(result))
     }
@@ -319,9 +325,19 @@ fn untrained(run: &RunConfig, tested: &Sums, counts: Counts, warnings: Vec<Warni
         images_per_second: 0.0,
         model_bits: counts.model_bits,
         activity: counts.activity,
+        weights_sha256: None,
         epochs: 0,
         warnings,
     }
+}
+
+/// Of the last checkpoint, if there is one.
+fn last_weights_sha256(checkpoints: &Checkpoints) -> Result<Option<String>, Error> {
+    checkpoints
+        .last()?
+        .as_deref()
+        .map(weights_sha256)
+        .transpose()
 }
 
 /// What is counted of a network once it is trained, with its last weights, also where an average of them
@@ -456,6 +472,7 @@ fn result<M: Stored, T: Task<M>>(
         images_per_second: images / state.step_seconds,
         model_bits: counts.model_bits,
         activity: counts.activity,
+        weights_sha256: None,
         epochs: run.epochs,
         warnings: last.warnings.clone(),
     })

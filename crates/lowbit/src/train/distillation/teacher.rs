@@ -1,10 +1,9 @@
 //! A network that is learned from.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::tensor::{Bytes, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::super::checkpoint;
@@ -12,6 +11,7 @@ use super::super::defaults;
 use super::super::experiment::{Experiment, RunConfig};
 use super::super::folder::{best_checkpoint, find_run, run_of};
 use super::super::options::Settings;
+use super::super::weights_hash::each_tensor;
 use crate::Error;
 use crate::config::{Method, QPlan};
 use crate::data::Split;
@@ -233,23 +233,8 @@ fn md5_of_weights(path: &Path) -> Result<String, Error> {
     if path.extension().is_none_or(|extension| extension != "bpk") {
         return Ok(format!("{:x}", md5::compute(bytes)));
     }
-    let bad = |error: burn_pack::Error| Error::Checkpoint {
-        path: path.into(),
-        message: error.to_string().replace('\n', " "),
-    };
-    // A file of ours also numbers its parameters, by chance.
-    let reader = burn_pack::Reader::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(bad)?;
-    let tensors = reader.into_tensors().map_err(bad)?;
-    let mut parts = BTreeMap::new();
-    for tensor in tensors {
-        let (name, _, shape, _, bytes) = tensor.into_parts().map_err(bad)?;
-        parts.insert(name, (shape.to_vec(), bytes));
-    }
     let mut context = md5::Context::new();
-    for (name, (shape, bytes)) in parts {
-        context.consume(format!("{name} {shape:?}\n"));
-        context.consume(&bytes[..]);
-    }
+    each_tensor(path, bytes, |part| context.consume(part))?;
     Ok(format!("{:x}", context.finalize()))
 }
 

@@ -1,0 +1,90 @@
+//! One hash of the weights: on any number of threads, on any instruction set, and as `eval` expects it.
+
+use std::path::Path;
+
+use lowbit_formats::kernel::isa::Isa;
+
+use super::program::{error, run, text};
+
+/// The hashes of the runs that a training makes, by name.
+fn hashes(folder: &Path, arguments: &str) -> Vec<(String, String)> {
+    let output = run(folder, &format!("train {arguments} --json"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments}: {complaint}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let runs = report["runs"].as_array().unwrap().iter();
+    let of = |run: &serde_json::Value, key: &str| run[key].as_str().unwrap().to_string();
+    runs.map(|run| (of(run, "name"), of(run, "weights_sha256")))
+        .collect()
+}
+
+/// Float, trained thresholds, and numbers of 8 bits that are rounded at random; WAGE, WAGEUBN and NITI.
+#[test]
+fn threads_and_instructions_do_not_change_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = r#"
+        epochs = 1
+        [[compare]]
+        name = "float"
+        method = "float"
+        [[compare]]
+        name = "tqt"
+        method = "tqt"
+        [[compare]]
+        name = "random"
+        method = "float"
+        weight_format = "e5m2:stochastic"
+        error_format = "e5m2:stochastic"
+        gradient_format = "e5m2:stochastic"
+    "#;
+    std::fs::write(folder.path().join("three.toml"), file).unwrap();
+    let on_digits = "--data digits --model digits-cnn --epochs 1";
+    for what in [
+        "--config three.toml".to_string(),
+        format!("--recipe wage {on_digits}"),
+        format!("--recipe wageubn {on_digits}"),
+        format!("--recipe niti {on_digits}"),
+    ] {
+        let mut first = None;
+        for isa in Isa::ALL.iter().filter(|&&isa| isa <= Isa::detected()) {
+            for threads in [1, 2, 7] {
+                let isa = isa.name();
+                let out = format!("{isa}-{threads}-{}", what.replace(['-', ' '], ""));
+                let found = hashes(
+                    folder.path(),
+                    &format!("{what} --isa {isa} --threads {threads} --out {out}"),
+                );
+                let first = first.get_or_insert_with(|| found.clone());
+                assert_eq!(*first, found, "{what}, {isa}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn eval_compares_the_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let made = hashes(folder, "--method float --epochs 1 --out a");
+    let hash = &made[0].1;
+    let printed = text(folder, &format!("eval a --last --expect {hash}"));
+    assert!(
+        printed.contains(&format!("weights sha256  {hash}\n")),
+        "{printed}"
+    );
+    text(folder, &format!("eval a --last --expect {}", &hash[..8]));
+    let other = error(folder, "eval a --last --expect 00000000");
+    let checkpoint = "a/float/checkpoints/epoch-00001";
+    let expected = format!("error: {checkpoint}: weights sha256 is {hash}, expected 00000000\n");
+    assert_eq!(other, expected);
+    let refused = error(folder, "eval a --expect soup");
+    assert_eq!(
+        refused,
+        "error: invalid value 'soup' for '--expect <SHA256>': expected 8 to 64 hexadecimal digits\n"
+    );
+    let refused = error(folder, "eval a --isa mmx");
+    assert!(
+        refused.contains("expected one that this CPU has: "),
+        "{refused}"
+    );
+}
