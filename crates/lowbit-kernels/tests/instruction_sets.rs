@@ -3,6 +3,7 @@
 
 mod plain;
 
+use lowbit_kernels::conv;
 use lowbit_kernels::vector::{Isa, isa, use_at_most};
 use plain::{Random, convolution, pooling, product};
 
@@ -22,6 +23,57 @@ fn every_instruction_set_agrees_with_plain_loops() {
             product::check(&product::shape(&mut random), &mut random);
         }
     }
+    // Numbers whose sums are rounded.
+    let sets = Isa::ALL.iter().filter(|&&set| set <= Isa::detected());
+    let made: Vec<(Isa, Vec<u32>)> = sets.map(|&set| (set, bits_of_sums(set))).collect();
+    for pair in made.windows(2) {
+        assert!(
+            pair[0].1 == pair[1].1,
+            "{:?} and {:?}",
+            pair[0].0,
+            pair[1].0
+        );
+    }
     let last = Isa::ALL[Isa::ALL.len() - 1];
     assert_eq!(use_at_most(last), Isa::detected());
+}
+
+/// The bits of convolutions of numbers of any kind and of their gradients.
+fn bits_of_sums(set: Isa) -> Vec<u32> {
+    assert_eq!(use_at_most(set), set);
+    let mut random = Random(31);
+    let mut bits = Vec::new();
+    for _ in 0..300 {
+        let Some(shape) = convolution::shape(&mut random) else {
+            continue;
+        };
+        let [inputs, outputs] = shape.channels;
+        let mut numbers = |count: usize| -> Vec<f32> {
+            let number = |_| (random.between(0, 1 << 24) as f32 - 8e6) * 1.3e-7;
+            (0..count).map(number).collect()
+        };
+        let x = numbers(shape.batch * shape.input[0] * shape.input[1] * inputs);
+        let weight = numbers(outputs * inputs * shape.kernel[0] * shape.kernel[1]);
+        let mut y = numbers(shape.batch * shape.output[0] * shape.output[1] * outputs);
+        let gradient = y.clone();
+        conv::forward(
+            &shape,
+            &x,
+            &weight,
+            None,
+            [None; 2],
+            y.as_mut_slice().into(),
+        );
+        let mut to_input = x.clone();
+        let wanted = conv::Wanted {
+            input: Some(&mut to_input),
+            weight: true,
+            bias: true,
+        };
+        let (to_weight, to_bias, _) =
+            conv::backward(&shape, &x, &weight, &gradient, [None; 3], [None; 2], wanted);
+        let all = [y, to_input, to_weight, to_bias];
+        bits.extend(all.iter().flatten().map(|number| number.to_bits()));
+    }
+    bits
 }

@@ -66,7 +66,7 @@ pub(crate) trait Vector: Copy {
         }
     }
 
-    /// `a * b + self`, rounded once where the instruction set has a fused instruction.
+    /// `a * b + self`, rounded once: the same bits with every instruction set.
     unsafe fn multiply_add(self, a: Self, b: Self) -> Self;
 
     /// Says that the sixteen numbers from `p` on will be written soon.
