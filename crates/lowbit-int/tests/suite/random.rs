@@ -151,8 +151,15 @@ impl Random {
             numbers = Numbers::power_of_two(bits, signed, to).unwrap_or(numbers);
         }
         let (mut multiplier, mut offset, mut shifts) = (vec![], vec![], vec![]);
+        // As normalizations have them.
+        let long = odd && self.chance(2);
         for _ in 0..channels {
-            let (m, more) = if odd {
+            let (m, more) = if long {
+                (
+                    (1 << 30) + self.below(1 << 30) as i64,
+                    30 + self.below(3) as u32,
+                )
+            } else if odd {
                 (3 + 2 * self.below(2000) as i64, self.below(3) as u32)
             } else if channels > 1 || self.chance(4) {
                 let more = self.below(4) as u32;
@@ -161,7 +168,7 @@ impl Random {
                 (1, 0)
             };
             multiplier.push(m);
-            offset.push(self.offset());
+            offset.push(self.offset() << if long { shift + 29 } else { 0 });
             shifts.push(shift + more);
         }
         // A list may hold one number for all beside lists of one for each.
@@ -181,7 +188,7 @@ impl Random {
     fn operator(&mut self, graph: &Graph, id: TensorId) -> Operator {
         let tensor = graph.tensor(id);
         let (shape, interval) = (tensor.shape(), tensor.interval());
-        match self.below(19) {
+        match self.below(20) {
             0..=4 if shape.len() > 1 => self.convolution(shape).into(),
             5 | 6 if shape.len() > 1 => AveragePool {
                 windows: self.windows(shape),
@@ -218,6 +225,7 @@ impl Random {
                 multipliers: self.multipliers(),
             }
             .into(),
+            18 => self.requantize(graph, id).into(),
             15 => Concat {
                 axis: self.below(shape.len()),
             }
@@ -260,7 +268,8 @@ impl Random {
         let dimensions = 1 + self.below(8).min(2);
         let mut shape = self.sizes(dimensions, 9);
         shape[0] = 1 + self.below(20);
-        let mut last = graph.input("x", &shape, self.numbers(8)).unwrap();
+        let most = if self.chance(4) { 16 } else { 8 };
+        let mut last = graph.input("x", &shape, self.numbers(most)).unwrap();
         // Nothing is drawn for it.
         let rounding = Rounding::ALL[shape.iter().sum::<usize>() % 4];
         graph.round_input(last, rounding).unwrap();
@@ -283,10 +292,25 @@ impl Random {
             let Ok(made) = made else { continue };
             last = made;
             if graph.tensor(last).numbers().bits() > 8 && !self.chance(6) {
-                let requantize = self.requantize(&graph, last);
-                last = graph
-                    .push(&format!("r{step}"), requantize, &[last])
-                    .unwrap_or(last);
+                let sums = last;
+                let requantize = self.requantize(&graph, sums);
+                let made = graph.push(&format!("r{step}"), requantize.clone(), &[sums]);
+                last = made.unwrap_or(sums);
+                // Others that read the same sums, some of which make the same of them.
+                for other in 0..self.below(4) / 2 * (1 + self.below(2)) {
+                    let requantize = match self.chance(3) {
+                        true => requantize.clone(),
+                        false => self.requantize(&graph, sums),
+                    };
+                    let made = graph.push(&format!("r{step}.{other}"), requantize, &[sums]);
+                    let Ok(made) = made else { continue };
+                    if self.chance(2) {
+                        let _ = graph.output(made);
+                    }
+                    if self.chance(2) {
+                        last = made;
+                    }
+                }
             }
             if self.chance(5) {
                 let _ = graph.output(last);

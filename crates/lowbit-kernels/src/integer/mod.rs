@@ -22,12 +22,16 @@ mod finish;
 mod narrow;
 mod output;
 mod quads;
+mod requantize;
 mod sums;
 mod tile;
 mod weights;
 
 pub use finish::{Finish, LEVELS};
 pub use narrow::Narrow;
+pub use requantize::{
+    Arithmetic, Limits, Number, Requantization, Rounding, Scales, add_pixels, sums_of,
+};
 
 use crate::peak;
 use crate::vector::{self, Isa};
