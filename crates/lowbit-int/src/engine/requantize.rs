@@ -208,6 +208,9 @@ impl Function {
             least: i32::try_from(self.limits.least).ok()?,
             greatest: i32::try_from(self.limits.greatest).ok()?,
         };
+        if let Some(more) = self.added() {
+            return Some(Requantization::new(Arithmetic::Added(more), limits));
+        }
         if let Some(scales) = self.exact_words() {
             return Some(Requantization::new(Arithmetic::Words(scales), limits));
         }
@@ -333,6 +336,20 @@ impl Function {
         [least, greatest]
             .iter()
             .all(|&x| i32::try_from(v(x) + more).is_ok())
+    }
+
+    /// What is added to each number, if that is all but the limits, which some number is within or beyond on
+    /// either side.
+    fn added(&self) -> Option<i32> {
+        let [channel] = &self.channels[..] else {
+            return None;
+        };
+        let more = channel.offset.checked_add(self.zero)?;
+        let of_ones = channel.multiplier == 1 && channel.shift == 0;
+        let Interval { least, greatest } = channel.known.map(|x| x.saturating_add(more));
+        let meets = least <= self.limits.greatest && greatest >= self.limits.least;
+        let fits = [least, greatest].iter().all(|&y| i32::try_from(y).is_ok());
+        (of_ones && meets && fits).then(|| i32::try_from(more).ok())?
     }
 
     /// The constants as they are, in 32 bits, where no half is rounded to the even integer or away from zero.

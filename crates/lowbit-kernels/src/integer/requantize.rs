@@ -4,15 +4,18 @@
 
 use lowbit_formats::kernel::isa::dispatch_on;
 
-/// Numbers that are made at once.
+/// Numbers that are made at once, and those from which on constants do not repeat: calls are few then.
 const BLOCK: usize = 64;
+const PERIOD: usize = 4 * BLOCK;
 
 /// An integer as tensors keep it: a byte without sign, or 16 or 32 bits with one.
-pub trait Number: Copy {
+pub trait Number: Copy + Ord {
     /// As 32 bits.
     fn get(self) -> i32;
     /// The last bits of 32.
     fn of(number: i32) -> Self;
+    /// The nearest to one of 32 bits.
+    fn nearest(number: i32) -> Self;
 }
 
 macro_rules! numbers {
@@ -26,6 +29,11 @@ macro_rules! numbers {
             #[inline(always)]
             fn of(number: i32) -> Self {
                 number as Self
+            }
+
+            #[inline(always)]
+            fn nearest(number: i32) -> Self {
+                number.clamp(Self::MIN.into(), Self::MAX.into()) as Self
             }
         }
     )*};
@@ -63,6 +71,8 @@ pub struct Rounding<W> {
 /// In how many bits numbers are multiplied and shifted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arithmetic {
+    /// Nothing is multiplied: this is added to each number, which fits 32 bits.
+    Added(i32),
     /// In 32.
     Words(Scales<i32>),
     /// In 64.
@@ -125,22 +135,35 @@ impl<W> Rounding<W> {
 impl Requantization {
     /// # Panics
     ///
-    /// If there is no channel, or not of every constant one for each.
+    /// If there is no channel, not of every constant one for each, or a shift is not below the bits of a
+    /// number.
     pub fn new(arithmetic: Arithmetic, limits: Limits) -> Self {
-        let channels = match &arithmetic {
-            Arithmetic::Words(scales) => scales.multiplier.len(),
-            Arithmetic::Longs(scales) => scales.multiplier.len(),
+        let (channels, are_below) = match &arithmetic {
+            Arithmetic::Added(_) => (1, true),
+            Arithmetic::Words(scales) => {
+                let below = scales.shift.iter().all(|s| (0..32).contains(s));
+                (scales.multiplier.len(), below)
+            }
+            Arithmetic::Longs(scales) => {
+                let below = scales.shift.iter().all(|s| (0..64).contains(s));
+                (scales.multiplier.len(), below)
+            }
         };
+        assert!(
+            are_below,
+            "a number has not as many bits as are shifted out"
+        );
         let narrow = match &arithmetic {
-            Arithmetic::Words(_) => true,
+            Arithmetic::Added(_) | Arithmetic::Words(_) => true,
             Arithmetic::Longs(scales) => {
                 let fits = |&m: &i64| i32::try_from(m).is_ok();
                 scales.multiplier.iter().all(fits)
             }
         };
-        let times = BLOCK.div_ceil(channels);
+        let times = PERIOD.div_ceil(channels);
         let period = channels * times;
         let arithmetic = match arithmetic {
+            Arithmetic::Added(_) => arithmetic,
             Arithmetic::Words(scales) => Arithmetic::Words(scales.repeated(times, period)),
             Arithmetic::Longs(scales) => Arithmetic::Longs(scales.repeated(times, period)),
         };
@@ -154,7 +177,7 @@ impl Requantization {
 
     /// Whether numbers are multiplied and shifted in 32 bits.
     pub fn is_of_words(&self) -> bool {
-        matches!(self.arithmetic, Arithmetic::Words(_))
+        !matches!(self.arithmetic, Arithmetic::Longs(_))
     }
 
     /// What is made of pixels that lie in lines of `line` numbers, of which the first `count` are wanted, to
@@ -184,8 +207,12 @@ impl Requantization {
     /// Pixels one after the other, from the first channel on.
     #[inline(always)]
     fn slice<X: Number, Y: Number>(&self, x: &[X], y: &mut [Y]) {
+        if let Arithmetic::Added(more) = self.arithmetic {
+            return self.limits.added(x, more, y);
+        }
         for (x, y) in x.chunks(self.period).zip(y.chunks_mut(self.period)) {
             match &self.arithmetic {
+                Arithmetic::Added(_) => {}
                 Arithmetic::Words(scales) => self.words(scales, x, y),
                 Arithmetic::Longs(scales) => self.longs(scales, x, y),
             }
@@ -201,7 +228,11 @@ impl Requantization {
                 y,
                 constants,
                 #[inline(always)]
-                |x, [m, o, s]| limits.clamp(x.wrapping_mul(m).wrapping_add(o) >> (s & 31)),
+                |x, [m, o, s]| {
+                    // SAFETY: `new` has looked at all shifts.
+                    let s = unsafe { below(s as u32, i32::BITS) };
+                    limits.clamp(x.wrapping_mul(m).wrapping_add(o) >> s)
+                },
             ),
             Some(rounding) => blocks(
                 x,
@@ -210,7 +241,9 @@ impl Requantization {
                 #[inline(always)]
                 |x, [m, o, s, add, even, away]| {
                     let zero = rounding.zero;
-                    let (v, s) = (x.wrapping_mul(m).wrapping_add(o), s & 31);
+                    let v = x.wrapping_mul(m).wrapping_add(o);
+                    // SAFETY: `new` has looked at all shifts.
+                    let s = unsafe { below(s as u32, i32::BITS) };
                     let more = add.wrapping_add(even & (v >> s)) - (away & (v >> 31));
                     limits.clamp((v.wrapping_add(more) >> s).wrapping_add(zero))
                 },
@@ -230,7 +263,9 @@ impl Requantization {
                 |x, [m, o, s]| {
                     // Which compilers know to be one instruction.
                     let product = i64::from(x) * i64::from(m as i32);
-                    limits.clamp_long(product.wrapping_add(o) >> (s & 63))
+                    // SAFETY: `new` has looked at all shifts.
+                    let s = unsafe { below(s as u32, i64::BITS) };
+                    limits.clamp_long(product.wrapping_add(o) >> s)
                 },
             ),
             None => blocks(
@@ -240,7 +275,9 @@ impl Requantization {
                 #[inline(always)]
                 |x, [m, o, s]| {
                     let product = i64::from(x).wrapping_mul(m);
-                    limits.clamp_long(product.wrapping_add(o) >> (s & 63))
+                    // SAFETY: `new` has looked at all shifts.
+                    let s = unsafe { below(s as u32, i64::BITS) };
+                    limits.clamp_long(product.wrapping_add(o) >> s)
                 },
             ),
             Some(rounding) => blocks(
@@ -250,7 +287,9 @@ impl Requantization {
                 #[inline(always)]
                 |x, [m, o, s, add, even, away]| {
                     let zero = rounding.zero;
-                    let (v, s) = (i64::from(x).wrapping_mul(m).wrapping_add(o), s & 63);
+                    let v = i64::from(x).wrapping_mul(m).wrapping_add(o);
+                    // SAFETY: `new` has looked at all shifts.
+                    let s = unsafe { below(s as u32, i64::BITS) };
                     let more = add.wrapping_add(even & (v >> s)) - (away & (v >> 63));
                     limits.clamp_long((v.wrapping_add(more) >> s).wrapping_add(zero))
                 },
@@ -260,6 +299,17 @@ impl Requantization {
 }
 
 impl Limits {
+    /// `clamp(x + more)`, made of `x` where that is within the limits less `more`.
+    #[inline(always)]
+    fn added<X: Number, Y: Number>(self, x: &[X], more: i32, y: &mut [Y]) {
+        let [least, greatest] =
+            [self.least, self.greatest].map(|y| X::nearest(y.saturating_sub(more)));
+        for (y, &x) in y.iter_mut().zip(x) {
+            let x = x.max(least).min(greatest);
+            *y = Y::of(x.get().wrapping_add(more));
+        }
+    }
+
     #[inline(always)]
     fn clamp(self, number: i32) -> i32 {
         // `clamp` of numbers would be compiled to comparisons and masks.
@@ -270,6 +320,17 @@ impl Limits {
     fn clamp_long(self, number: i64) -> i32 {
         number.max(self.least.into()).min(self.greatest.into()) as i32
     }
+}
+
+/// Says to the compiler that a shift is below the number of bits.
+///
+/// # Safety
+/// It is.
+#[inline(always)]
+unsafe fn below(shift: u32, bits: u32) -> u32 {
+    // SAFETY: the caller's.
+    unsafe { std::hint::assert_unchecked(shift < bits) };
+    shift
 }
 
 /// What `one` makes of each number and of the constants in its place.
