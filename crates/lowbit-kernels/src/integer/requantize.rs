@@ -16,6 +16,8 @@ pub trait Number: Copy + Ord {
     fn of(number: i32) -> Self;
     /// The nearest to one of 32 bits.
     fn nearest(number: i32) -> Self;
+    /// `self factor + more`, its last bits.
+    fn product(self, factor: Self, more: Self) -> Self;
 }
 
 macro_rules! numbers {
@@ -34,6 +36,11 @@ macro_rules! numbers {
             #[inline(always)]
             fn nearest(number: i32) -> Self {
                 number.clamp(Self::MIN.into(), Self::MAX.into()) as Self
+            }
+
+            #[inline(always)]
+            fn product(self, factor: Self, more: Self) -> Self {
+                self.wrapping_mul(factor).wrapping_add(more)
             }
         }
     )*};
@@ -369,9 +376,11 @@ pub fn sums_of<A: Number, B: Number, Y: Number>(a: &[A], b: &[B], m: [i32; 3], s
         sums,
         #[inline(always)]
         move |(a, b): (&[A], &[B]), sums: &mut [Y]| {
+            // In the bits of sums, of which vectors hold more than of 32.
+            let [m, n, constant] = m.map(Y::of);
             for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-                let [a, b] = [a.get().wrapping_mul(m[0]), b.get().wrapping_mul(m[1])];
-                *sum = Y::of(a.wrapping_add(b).wrapping_add(m[2]));
+                let [a, b] = [Y::of(a.get()), Y::of(b.get())];
+                *sum = a.product(m, b.product(n, constant));
             }
         },
     );
