@@ -8,6 +8,7 @@ use super::codes::codes;
 use super::reader::{Pixels, Reader};
 use super::requantize::{narrow, thresholds};
 use super::step::Addition;
+use super::stored::{Made, Margins};
 use super::{Stored, Workspace, pixels};
 use crate::graph::{Graph, Node, TensorId};
 use crate::ops::{Operator, Requantize, Weights};
@@ -16,10 +17,20 @@ use crate::tensor::Tensor;
 /// What becomes of sums.
 #[derive(Debug, Clone)]
 enum Then {
-    /// A byte, before the sum leaves the registers, to which the byte of another tensor may be added.
-    Finish(Finish, TensorId, Option<TensorId>),
+    /// Bytes, before the sums leave the registers.
+    Finish(Finished),
     /// What all that read them make of them, row after row.
     Readers(Vec<Reader>),
+}
+
+/// Bytes of sums in registers.
+#[derive(Debug, Clone)]
+struct Finished {
+    finish: Finish,
+    output: TensorId,
+    margins: Option<Margins>,
+    /// The tensor whose bytes are added.
+    other: Option<TensorId>,
 }
 
 /// What makes the sums.
@@ -52,12 +63,13 @@ pub(crate) struct Convolve {
 impl Convolve {
     /// The step of a convolution or linear layer and of what reads its sums, with the nodes that it does
     /// beside its own; `then` is the requantization to bytes that is all that reads them, and its node.
-    /// `None` if it is not of bytes. `padded` counts the padded images.
+    /// `None` if it is not of bytes. `padded` counts the padded images; `leave` has its input made between
+    /// its padding, and says whether it could.
     pub(crate) fn of(
         graph: &Graph,
         node: &Node,
         then: Option<(usize, &Requantize, TensorId)>,
-        padded: &mut usize,
+        (padded, leave): (&mut usize, impl FnOnce(Margins) -> bool),
     ) -> Option<(Self, Vec<usize>)> {
         let input = graph.tensor(node.inputs[0]);
         let (shape, image, before) = shape(&node.operator, input)?;
@@ -73,7 +85,13 @@ impl Convolve {
         }
         let finished = then.and_then(|(index, requantize, output)| {
             let (finish, offset) = finish(requantize, sums, shape.sums())?;
-            Some((Then::Finish(finish, output, None), offset, vec![index]))
+            let finished = Finished {
+                finish,
+                output,
+                margins: None,
+                other: None,
+            };
+            Some((Then::Finish(finished), offset, vec![index]))
         });
         let (then, offset, nodes) = finished.or_else(|| {
             let (readers, nodes) = Reader::of_sums(graph, node.output)?;
@@ -92,7 +110,15 @@ impl Convolve {
             of_bits(shape, image, weights, &bias)
         });
         let is_padded = shape.image != [image[0], image[1]] || shape.pixel() != shape.inputs;
-        let is_padded = is_padded || bits.is_some();
+        let margins = Margins {
+            columns: image[1],
+            width: shape.image[1],
+            before,
+            bytes: shape.bytes(),
+            zero: zero as u8,
+        };
+        let between = is_padded && bits.is_none() && shape.pixel() == shape.inputs;
+        let is_padded = (is_padded || bits.is_some()) && !(between && leave(margins));
         *padded += usize::from(is_padded);
         let convolve = Self {
             kernel: bits.unwrap_or_else(|| of_bytes(shape, zero, weights, &bias)),
@@ -108,18 +134,38 @@ impl Convolve {
     }
 
     /// What it makes.
-    pub(crate) fn outputs(&self) -> Vec<TensorId> {
+    pub(crate) fn made(&self) -> Vec<Made> {
         match &self.then {
-            Then::Finish(_, output, _) => vec![*output],
-            Then::Readers(readers) => readers.iter().flat_map(Reader::outputs).collect(),
+            Then::Finish(finished) => vec![Made {
+                tensor: finished.output,
+                margins: finished.margins,
+            }],
+            Then::Readers(readers) => readers.iter().flat_map(Reader::made).collect(),
         }
     }
 
     /// What it makes of the sums before they leave the registers, to which nothing is added yet.
     pub(crate) fn finished(&self) -> Option<TensorId> {
-        match self.then {
-            Then::Finish(_, output, None) => Some(output),
+        match &self.then {
+            Then::Finish(finished) if finished.other.is_none() => Some(finished.output),
             _ => None,
+        }
+    }
+
+    /// Has a tensor lie between its padding from now on; says whether it makes it and can.
+    pub(crate) fn leave(&mut self, tensor: TensorId, margins: Margins) -> bool {
+        match &mut self.then {
+            Then::Finish(finished) => {
+                let makes = finished.output == tensor;
+                if makes {
+                    finished.margins = Some(margins);
+                }
+                makes
+            }
+            Then::Readers(readers) => {
+                let mut readers = readers.iter_mut();
+                readers.any(|reader| reader.leave(tensor, margins))
+            }
         }
     }
 
@@ -137,18 +183,20 @@ impl Convolve {
         (narrow, offset): (&Narrow, i32),
         output: TensorId,
     ) -> bool {
-        let Then::Finish(finish, own, None) = &self.then else {
+        let Then::Finish(finished) = &mut self.then else {
             return false;
         };
-        let own = usize::from(add.inputs[0] != *own);
+        let own = usize::from(add.inputs[0] != finished.output);
         let (m, other) = (add.multipliers, add.inputs[1 - own]);
         let numbers = graph.tensor(other).numbers;
         let most = (numbers.greatest() - numbers.least()) as u8;
         let m = [m[own], m[1 - own], add.constant.wrapping_add(offset)];
-        let Some(finish) = finish.clone().plus(m, most, narrow) else {
+        let Some(finish) = finished.finish.clone().plus(m, most, narrow) else {
             return false;
         };
-        self.then = Then::Finish(finish, output, Some(other));
+        finished.finish = finish;
+        finished.output = output;
+        finished.other = Some(other);
         true
     }
 
@@ -197,15 +245,15 @@ impl Convolve {
             None => input.bytes(),
         };
         match &self.then {
-            Then::Finish(finish, output, other) => {
-                let mut output_of = tensors[output.0].take();
-                let other = match other {
-                    Some(other) if *other == self.input => input.bytes(),
+            Then::Finish(finished) => {
+                let mut output = tensors[finished.output.0].take();
+                let other = match finished.other {
+                    Some(other) if other == self.input => input.bytes(),
                     Some(other) => tensors[other.0].bytes(),
                     None => &[],
                 };
-                self.finish((finish, other), image, windows, output_of.bytes_mut());
-                tensors[output.0] = output_of;
+                self.finish((finished, other), image, windows, output.bytes_mut());
+                tensors[finished.output.0] = output;
             }
             Then::Readers(readers) => {
                 let sums = &mut sums[..self.shape().output()[1] * self.shape().sums()];
@@ -218,15 +266,21 @@ impl Convolve {
     /// Row after row, as bytes.
     fn finish(
         &self,
-        (finish, other): (&Finish, &[u8]),
+        (finished, other): (&Finished, &[u8]),
         image: &[u8],
         windows: &mut [u32],
         bytes: &mut [u8],
     ) {
         let shape = self.shape();
-        let [_, columns] = shape.output();
+        let [rows, columns] = shape.output();
         let of_row = columns * shape.outputs;
-        for (row, bytes) in bytes.chunks_exact_mut(of_row).enumerate() {
+        let finish = &finished.finish;
+        for row in 0..rows {
+            let start = match finished.margins {
+                Some(margins) => margins.start(row) * shape.outputs,
+                None => row * of_row,
+            };
+            let bytes = &mut bytes[start..][..of_row];
             let other = match finish.adds() {
                 true => &other[row * of_row..][..of_row],
                 false => other,

@@ -22,7 +22,7 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
         if done[index] {
             continue;
         }
-        let joined = convolve(graph, node, &mut padded)
+        let joined = convolve(graph, node, &mut padded, &mut steps)
             .or_else(|| add(graph, node))
             .or_else(|| average(graph, node));
         let alone = || {
@@ -40,8 +40,8 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
         for node in nodes {
             done[node] = true;
         }
-        for output in step.outputs(graph) {
-            made[output.0] = true;
+        for output in step.made(graph) {
+            made[output.tensor.0] = true;
         }
         steps.push(step);
     }
@@ -51,9 +51,15 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
 /// A step and the nodes that it does beside its own.
 type Joined = Option<(Step, Vec<usize>)>;
 
-fn convolve(graph: &Graph, node: &Node, padded: &mut usize) -> Joined {
+fn convolve(graph: &Graph, node: &Node, padded: &mut usize, before: &mut [Step]) -> Joined {
     let then = narrowed_by(graph, node);
-    let (convolve, nodes) = Convolve::of(graph, node, then, padded)?;
+    // What it alone reads may be made between the padding that it reads.
+    let alone = only_reader(graph, node.inputs[0]).is_some();
+    let leave = |margins| {
+        let mut steps = before.iter_mut().rev();
+        alone && steps.any(|step| step.leave(node.inputs[0], margins))
+    };
+    let (convolve, nodes) = Convolve::of(graph, node, then, (padded, leave))?;
     Some((Step::Convolve(Box::new(convolve)), nodes))
 }
 
@@ -129,10 +135,14 @@ fn add(graph: &Graph, node: &Node) -> Joined {
     let sums = graph.tensor(node.output);
     let (readers, nodes) = Reader::of_sums(graph, node.output)?;
     let (channels, _) = pixels(sums);
+    let columns = match sums.shape() {
+        [_, .., columns] => *columns,
+        _ => 1,
+    };
     let add = Add {
         addition,
         channels,
-        pixels: (TOGETHER / channels).max(1),
+        pixels: (TOGETHER / channels / columns).max(1) * columns,
         form: match sums.interval().bits() {
             ..=16 => Form::Shorts,
             _ => Form::Words,

@@ -3,7 +3,7 @@
 use lowbit_kernels::integer::{Number, Requantization};
 
 use super::requantize::Function;
-use super::stored::with_numbers;
+use super::stored::{Made, Margins, with_numbers};
 use super::{Form, Stored};
 use crate::graph::{Graph, TensorId};
 
@@ -12,6 +12,7 @@ use crate::graph::{Graph, TensorId};
 pub(crate) struct Reader {
     function: Requantization,
     output: TensorId,
+    margins: Option<Margins>,
     /// Tensors that are the same.
     copies: Vec<TensorId>,
 }
@@ -79,16 +80,28 @@ impl Reader {
         Self {
             function,
             output,
+            margins: None,
             copies: Vec::new(),
         }
     }
 
     /// What it makes.
-    pub(crate) fn outputs(&self) -> impl Iterator<Item = TensorId> {
-        std::iter::once(self.output).chain(self.copies.iter().copied())
+    pub(crate) fn made(&self) -> impl Iterator<Item = Made> {
+        let tensors = std::iter::once(self.output).chain(self.copies.iter().copied());
+        let margins = self.margins;
+        tensors.map(move |tensor| Made { tensor, margins })
     }
 
-    /// Makes numbers of some pixels'.
+    /// Has a tensor lie between its padding from now on; says whether it makes it and can.
+    pub(crate) fn leave(&mut self, tensor: TensorId, margins: Margins) -> bool {
+        let can = self.output == tensor && self.copies.is_empty();
+        if can {
+            self.margins = Some(margins);
+        }
+        can
+    }
+
+    /// Makes numbers of some pixels', which are whole rows of an image.
     pub(crate) fn run<X: Number>(&self, x: &[X], at: Pixels, tensors: &mut [Stored]) {
         let Pixels {
             line,
@@ -96,12 +109,21 @@ impl Reader {
             first,
         } = at;
         let mut output = tensors[self.output.0].take();
-        let range = first * channels..(first + x.len() / line) * channels;
-        with_numbers!(&mut output, y => {
-            self.function.lines(x, line, &mut y[range.clone()], channels);
-        });
-        for copy in &self.copies {
-            tensors[copy.0].copy(&output, range.clone());
+        if let Some(margins) = self.margins {
+            let rows = x.chunks_exact(margins.columns * line).enumerate();
+            for (row, x) in rows {
+                let start = margins.start(first / margins.columns + row) * channels;
+                let y = &mut output.bytes_mut()[start..][..margins.columns * channels];
+                self.function.lines(x, line, y, channels);
+            }
+        } else {
+            let range = first * channels..(first + x.len() / line) * channels;
+            with_numbers!(&mut output, y => {
+                self.function.lines(x, line, &mut y[range.clone()], channels);
+            });
+            for copy in &self.copies {
+                tensors[copy.0].copy(&output, range.clone());
+            }
         }
         tensors[self.output.0] = output;
     }

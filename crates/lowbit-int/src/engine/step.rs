@@ -4,7 +4,7 @@ use lowbit_kernels::integer::{Number, add_pixels, sums_of};
 
 use super::convolve::Convolve;
 use super::reader::{Pixels, Reader};
-use super::stored::with_numbers;
+use super::stored::{Made, Margins, with_numbers};
 use super::{Form, Stored, Workspace, pixels};
 use crate::graph::{Graph, TensorId};
 use crate::ops::Values;
@@ -41,7 +41,7 @@ pub(crate) struct Addition {
 pub(crate) struct Add {
     pub(crate) addition: Addition,
     pub(crate) channels: usize,
-    /// Pixels of which sums are made together.
+    /// Pixels of which sums are made together, whole rows of an image.
     pub(crate) pixels: usize,
     /// What sums fit.
     pub(crate) form: Form,
@@ -75,23 +75,39 @@ pub(crate) struct Table {
 
 impl Step {
     /// What it makes.
-    pub(crate) fn outputs(&self, graph: &Graph) -> Vec<TensorId> {
-        let of = |readers: &[Reader]| readers.iter().flat_map(Reader::outputs).collect();
+    pub(crate) fn made(&self, graph: &Graph) -> Vec<Made> {
+        let of = |readers: &[Reader]| readers.iter().flat_map(Reader::made).collect();
+        let alone = |tensor: TensorId| {
+            let margins = None;
+            vec![Made { tensor, margins }]
+        };
         match self {
-            Self::Convolve(convolve) => convolve.outputs(),
+            Self::Convolve(convolve) => convolve.made(),
             Self::Add(add) => of(&add.readers),
             Self::Average(average) => of(&average.readers),
-            Self::Map(map) => map.reader.outputs().collect(),
-            Self::Table(table) => vec![table.output],
-            Self::Flatten(_, output) => vec![*output],
-            Self::Plain(node) => vec![graph.nodes()[*node].output],
+            Self::Map(map) => map.reader.made().collect(),
+            Self::Table(table) => alone(table.output),
+            Self::Flatten(_, output) => alone(*output),
+            Self::Plain(node) => alone(graph.nodes()[*node].output),
+        }
+    }
+
+    /// Has a tensor lie between its padding from now on; says whether it makes it and can.
+    pub(crate) fn leave(&mut self, tensor: TensorId, margins: Margins) -> bool {
+        match self {
+            Self::Convolve(convolve) => convolve.leave(tensor, margins),
+            Self::Add(add) => add
+                .readers
+                .iter_mut()
+                .any(|reader| reader.leave(tensor, margins)),
+            _ => false,
         }
     }
 
     /// Makes the buffers that it needs.
     pub(crate) fn prepare(&self, graph: &Graph, workspace: &mut Workspace) {
-        for output in self.outputs(graph) {
-            workspace.tensors[output.0] = Stored::of(graph.tensor(output));
+        for Made { tensor, margins } in self.made(graph) {
+            workspace.tensors[tensor.0] = Stored::made(graph.tensor(tensor), margins);
         }
         match self {
             Self::Convolve(convolve) => convolve.prepare(workspace),

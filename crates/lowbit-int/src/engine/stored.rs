@@ -1,6 +1,7 @@
 //! Tensors of one image as steps keep them.
 
 use super::pixels;
+use crate::graph::TensorId;
 use crate::tensor::{Interval, Tensor};
 
 /// The least numbers that a tensor fits.
@@ -39,6 +40,33 @@ impl Form {
     }
 }
 
+/// How bytes of an image lie between the padding that the convolution reads which is all that reads them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Margins {
+    /// Pixels of a row of the image, and of a row with its padding.
+    pub(crate) columns: usize,
+    pub(crate) width: usize,
+    /// Rows above and columns to the left of it.
+    pub(crate) before: [usize; 2],
+    /// All bytes, and the byte of zero.
+    pub(crate) bytes: usize,
+    pub(crate) zero: u8,
+}
+
+impl Margins {
+    /// The first pixel of a row of the image.
+    pub(crate) fn start(&self, row: usize) -> usize {
+        (row + self.before[0]) * self.width + self.before[1]
+    }
+}
+
+/// What a step makes, and how it lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made {
+    pub(crate) tensor: TensorId,
+    pub(crate) margins: Option<Margins>,
+}
+
 /// A tensor of one image: channels last, but for the last two.
 #[derive(Debug, Clone)]
 pub(crate) enum Stored {
@@ -65,6 +93,14 @@ macro_rules! with_numbers {
 pub(crate) use with_numbers;
 
 impl Stored {
+    /// Room for a tensor that a step makes.
+    pub(crate) fn made(tensor: &Tensor, margins: Option<Margins>) -> Self {
+        match margins {
+            Some(margins) => Self::Bytes(vec![margins.zero; margins.bytes]),
+            None => Self::of(tensor),
+        }
+    }
+
     /// Room for a tensor.
     pub(crate) fn of(tensor: &Tensor) -> Self {
         let count = tensor.elements();
