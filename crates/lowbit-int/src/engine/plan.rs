@@ -183,11 +183,11 @@ fn map(graph: &Graph, node: &Node) -> Option<Step> {
     if is_bytes(input) && is_bytes(output) && !function.is_of_words() {
         return None;
     }
-    Some(Step::Map(Map {
+    Some(Step::Map(Box::new(Map {
         input: node.inputs[0],
         channels: pixels(input).0,
         reader: Reader::new(function, node.output),
-    }))
+    })))
 }
 
 /// A node that makes a byte of a byte.

@@ -19,7 +19,7 @@ pub(crate) enum Step {
     /// The average of all pixels, and what reads it.
     Average(Average),
     /// A function of each number.
-    Map(Map),
+    Map(Box<Map>),
     /// A function of one byte.
     Table(Table),
     /// Numbers from channels last to channels first.
