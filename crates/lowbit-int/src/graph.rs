@@ -330,7 +330,10 @@ impl Graph {
             }
             batch = Some(images);
             let Interval { least, greatest } = tensor.interval();
-            if let Some(value) = values.iter().find(|v| !(least..=greatest).contains(v)) {
+            // All first, which vectors do; then which it was.
+            let outside = |v: &i64| *v < least || *v > greatest;
+            let some = values.iter().fold(false, |some, v| some | outside(v));
+            if some && let Some(value) = values.iter().find(|v| outside(v)) {
                 let reason = format!("a number is {value}, expected {least} to {greatest}");
                 return Err(GraphError::node(&tensor.name, reason));
             }

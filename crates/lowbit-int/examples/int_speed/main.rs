@@ -3,8 +3,10 @@
 //! between a first and a last layer of 8 (W1A1, W1A2).
 //!
 //! ```text
-//! cargo run --release -p lowbit-int --example int_speed [IMAGES]
+//! cargo run --release -p lowbit-int --example int_speed [IMAGES [FILE.json]]
 //! ```
+//!
+//! A file is a network of one input that `lowbit export --to json` wrote, measured in their place.
 //!
 //! Weights are random: the speed depends on the shapes alone. The network is the one with activations
 //! after the additions, normalizations folded: 40.55 million products an image (CIFAR's 32 x 32), with
@@ -14,14 +16,14 @@ mod resnet20;
 
 use std::time::Instant;
 
-use lowbit_int::{Engine, interpret};
+use lowbit_int::{Engine, Graph, Interval, interpret};
 use lowbit_kernels::integer::{kind, products_per_second};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// A network, and the least time that an image has taken.
 struct Measured {
-    name: &'static str,
+    name: String,
     engine: Engine,
     products: usize,
     seconds: f64,
@@ -29,11 +31,10 @@ struct Measured {
 
 impl Measured {
     /// Compares the network with the interpreter first, on two images.
-    fn new(name: &'static str, bits: u32, images: &[i64]) -> Result<Self> {
-        let net = resnet20::resnet20_of(bits)?;
-        let some = &images[..(2 * PIXELS).min(images.len())];
-        let expected = interpret(&net.graph, &[some])?;
-        let engine = Engine::new(net.graph);
+    fn new(name: &str, graph: Graph, products: usize, images: &[i64]) -> Result<Self> {
+        let some = &images[..(2 * elements(&graph)).min(images.len())];
+        let expected = interpret(&graph, &[some])?;
+        let engine = Engine::new(graph);
         let differences = usize::from(engine.run(&[some])? != expected);
         let plain: Vec<&str> = engine.plain_nodes().collect();
         println!(
@@ -41,16 +42,16 @@ impl Measured {
             plain.len()
         );
         Ok(Self {
-            name,
+            name: name.into(),
             engine,
-            products: net.products,
+            products,
             seconds: f64::INFINITY,
         })
     }
 
     /// Runs a batch a few times.
     fn measure(&mut self, images: &[i64], outputs: &mut [Vec<i64>]) -> Result<()> {
-        let batch = images.len() / PIXELS;
+        let batch = images.len() / elements(self.engine.graph());
         // The least of single calls, which other programs disturb least.
         let mut seconds = f64::INFINITY;
         for _ in 0..(256 / batch).max(1) {
@@ -65,14 +66,39 @@ impl Measured {
 }
 
 /// Numbers of an image.
-const PIXELS: usize = 3 * 32 * 32;
+fn elements(graph: &Graph) -> usize {
+    graph.tensor(graph.inputs()[0]).elements()
+}
+
+/// Images at random.
+fn images(graph: &Graph, batch: usize, byte: &mut impl FnMut() -> i64) -> Vec<i64> {
+    let Interval { least, greatest } = graph.tensor(graph.inputs()[0]).interval();
+    let number = |byte: i64| least + (byte + 128) % (greatest - least + 1);
+    let count = batch * elements(graph);
+    (0..count).map(|_| number(byte())).collect()
+}
+
+/// The networks of a run, and images for them.
+fn networks(batch: usize, file: Option<String>) -> Result<(Vec<Measured>, Vec<i64>)> {
+    let mut net = resnet20::resnet20()?;
+    if let Some(file) = file {
+        let graph = Graph::from_json(&std::fs::read_to_string(&file)?)?;
+        let images = images(&graph, batch, &mut || net.byte());
+        return Ok((vec![Measured::new(&file, graph, 0, &images)?], images));
+    }
+    let graph = net.graph.clone();
+    let images = images(&graph, batch, &mut || net.byte());
+    let mut nets = Vec::new();
+    for (name, bits) in [("8 bits", 8), ("W1A1", 1), ("W1A2", 2)] {
+        let net = resnet20::resnet20_of(bits)?;
+        nets.push(Measured::new(name, net.graph, net.products, &images)?);
+    }
+    Ok((nets, images))
+}
 
 fn main() -> Result<()> {
-    let batch = std::env::args()
-        .nth(1)
-        .map_or(Ok(128), |text| text.parse())?;
-    let mut net = resnet20::resnet20()?;
-    let images: Vec<i64> = (0..batch * PIXELS).map(|_| net.byte()).collect();
+    let mut arguments = std::env::args().skip(1);
+    let batch = arguments.next().map_or(Ok(128), |text| text.parse())?;
     let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     let peaks = [
         one_thread.install(products_per_second),
@@ -83,14 +109,11 @@ fn main() -> Result<()> {
         "{:?}: {one:.1} G products/s of one thread, {all:.1} of all, at most",
         kind()
     );
-    let mut nets = Vec::new();
-    for (name, bits) in [("8 bits", 8), ("W1A1", 1), ("W1A2", 2)] {
-        nets.push(Measured::new(name, bits, &images)?);
-    }
+    let (mut nets, images) = networks(batch, arguments.next())?;
     let threads = rayon::current_num_threads();
     for (batch, threads, peak) in [(1, 1, peaks[0]), (batch, threads, peaks[1])] {
         println!("{batch} images at a time, {threads} threads:");
-        let images = &images[..batch * PIXELS];
+        let images = &images[..batch * elements(nets[0].engine.graph())];
         for net in &mut nets {
             net.seconds = f64::INFINITY;
         }

@@ -5,8 +5,10 @@ use lowbit_kernels::integer::binary::{self, BinaryConvolution, Image};
 use lowbit_kernels::integer::{self, Finish, LEVELS, Narrow};
 
 use super::codes::codes;
-use super::requantize::{PerChannel, narrow, thresholds};
-use super::step::Add;
+use super::reader::{Pixels, Reader};
+use super::requantize::{narrow, thresholds};
+use super::step::Addition;
+use super::stored::{Made, Margins};
 use super::{Stored, Workspace, pixels};
 use crate::graph::{Graph, Node, TensorId};
 use crate::ops::{Operator, Requantize, Weights};
@@ -14,15 +16,21 @@ use crate::tensor::Tensor;
 
 /// What becomes of sums.
 #[derive(Debug, Clone)]
-pub(crate) enum Then {
-    /// A byte, before the sum leaves the registers, to which the byte of another tensor may be added.
-    Finish(Finish, Option<TensorId>),
-    /// A byte, by a shift.
-    Narrow(Narrow),
-    /// A byte, by a multiplier or a shift of its own for each channel.
-    PerChannel(PerChannel),
-    /// They are the output.
-    Nothing,
+enum Then {
+    /// Bytes, before the sums leave the registers.
+    Finish(Finished),
+    /// What all that read them make of them, row after row.
+    Readers(Vec<Reader>),
+}
+
+/// Bytes of sums in registers.
+#[derive(Debug, Clone)]
+struct Finished {
+    finish: Finish,
+    output: TensorId,
+    margins: Option<Margins>,
+    /// The tensor whose bytes are added.
+    other: Option<TensorId>,
 }
 
 /// What makes the sums.
@@ -41,7 +49,6 @@ pub(crate) struct Convolve {
     input: TensorId,
     /// The tensor of the sums.
     sums: TensorId,
-    output: TensorId,
     then: Then,
     /// Rows, columns and channels of the image.
     image: [usize; 3],
@@ -49,21 +56,21 @@ pub(crate) struct Convolve {
     before: [usize; 2],
     /// The byte of zero.
     zero: u8,
-    /// The least integer of sums that are the output.
-    least: i64,
     /// Which of the workspace's padded images; `None` if the image is read where it is.
     padded: Option<usize>,
 }
 
 impl Convolve {
-    /// The step of a convolution or linear layer and the requantization that follows it, if there is
-    /// one, with what that makes. `None` if it is not of bytes. `padded` counts the padded images.
+    /// The step of a convolution or linear layer and of what reads its sums, with the nodes that it does
+    /// beside its own; `then` is the requantization to bytes that is all that reads them, and its node.
+    /// `None` if it is not of bytes. `padded` counts the padded images; `leave` has its input made between
+    /// its padding, and says whether it could.
     pub(crate) fn of(
         graph: &Graph,
         node: &Node,
-        then: Option<(&Requantize, TensorId)>,
-        padded: &mut usize,
-    ) -> Option<Self> {
+        then: Option<(usize, &Requantize, TensorId)>,
+        (padded, leave): (&mut usize, impl FnOnce(Margins) -> bool),
+    ) -> Option<(Self, Vec<usize>)> {
         let input = graph.tensor(node.inputs[0]);
         let (shape, image, before) = shape(&node.operator, input)?;
         let (weights, bias) = match &node.operator {
@@ -76,13 +83,20 @@ impl Convolve {
         if !super::is_bytes(input) || !fits || sums.interval().magnitude() >= 1 << 30 {
             return None;
         }
-        let (then, offset, output) = match then {
-            Some((requantize, output)) => {
-                let (then, offset) = finish(requantize, sums, shape.sums());
-                (then, offset, output)
-            }
-            None => (Then::Nothing, 0, node.output),
-        };
+        let finished = then.and_then(|(index, requantize, output)| {
+            let (finish, offset) = finish(requantize, sums, shape.sums())?;
+            let finished = Finished {
+                finish,
+                output,
+                margins: None,
+                other: None,
+            };
+            Some((Then::Finish(finished), offset, vec![index]))
+        });
+        let (then, offset, nodes) = finished.or_else(|| {
+            let (readers, nodes) = Reader::of_sums(graph, node.output)?;
+            Some((Then::Readers(readers), 0, nodes))
+        })?;
         let bias = |o: usize| bias.as_ref().map_or(0, |bias| bias[o]) + i64::from(offset);
         let bias: Vec<i64> = (0..shape.outputs).map(bias).collect();
         let zero = input.numbers.zero_point() - input.numbers.least();
@@ -96,25 +110,63 @@ impl Convolve {
             of_bits(shape, image, weights, &bias)
         });
         let is_padded = shape.image != [image[0], image[1]] || shape.pixel() != shape.inputs;
-        let is_padded = is_padded || bits.is_some();
+        let margins = Margins {
+            columns: image[1],
+            width: shape.image[1],
+            before,
+            bytes: shape.bytes(),
+            zero: zero as u8,
+        };
+        let between = is_padded && bits.is_none() && shape.pixel() == shape.inputs;
+        let is_padded = (is_padded || bits.is_some()) && !(between && leave(margins));
         *padded += usize::from(is_padded);
-        Some(Self {
+        let convolve = Self {
             kernel: bits.unwrap_or_else(|| of_bytes(shape, zero, weights, &bias)),
             input: node.inputs[0],
             sums: node.output,
-            output,
             then,
             image,
             before,
             zero: zero as u8,
-            least: graph.tensor(output).numbers.least(),
             padded: is_padded.then(|| *padded - 1),
-        })
+        };
+        Some((convolve, nodes))
     }
 
     /// What it makes.
-    pub(crate) fn output(&self) -> TensorId {
-        self.output
+    pub(crate) fn made(&self) -> Vec<Made> {
+        match &self.then {
+            Then::Finish(finished) => vec![Made {
+                tensor: finished.output,
+                margins: finished.margins,
+            }],
+            Then::Readers(readers) => readers.iter().flat_map(Reader::made).collect(),
+        }
+    }
+
+    /// What it makes of the sums before they leave the registers, to which nothing is added yet.
+    pub(crate) fn finished(&self) -> Option<TensorId> {
+        match &self.then {
+            Then::Finish(finished) if finished.other.is_none() => Some(finished.output),
+            _ => None,
+        }
+    }
+
+    /// Has a tensor lie between its padding from now on; says whether it makes it and can.
+    pub(crate) fn leave(&mut self, tensor: TensorId, margins: Margins) -> bool {
+        match &mut self.then {
+            Then::Finish(finished) => {
+                let makes = finished.output == tensor;
+                if makes {
+                    finished.margins = Some(margins);
+                }
+                makes
+            }
+            Then::Readers(readers) => {
+                let mut readers = readers.iter_mut();
+                readers.any(|reader| reader.leave(tensor, margins))
+            }
+        }
     }
 
     /// The tensor of its sums, if they are counts of bits.
@@ -122,22 +174,29 @@ impl Convolve {
         matches!(self.kernel, Kernel::Bits(_)).then_some(self.sums)
     }
 
-    /// Makes an addition of what it makes and another tensor, which is there when it runs, part of it;
-    /// says whether it could.
-    pub(crate) fn take(&mut self, graph: &Graph, add: &Add) -> bool {
-        let Then::Finish(finish, None) = &self.then else {
+    /// Makes an addition of what it makes and another tensor, which is there when it runs, and the
+    /// requantization that is all that reads the sum, part of it; says whether it could.
+    pub(crate) fn take(
+        &mut self,
+        graph: &Graph,
+        add: &Addition,
+        (narrow, offset): (&Narrow, i32),
+        output: TensorId,
+    ) -> bool {
+        let Then::Finish(finished) = &mut self.then else {
             return false;
         };
-        let own = usize::from(add.inputs[0] != self.output);
+        let own = usize::from(add.inputs[0] != finished.output);
         let (m, other) = (add.multipliers, add.inputs[1 - own]);
         let numbers = graph.tensor(other).numbers;
         let most = (numbers.greatest() - numbers.least()) as u8;
-        let m = [m[own], m[1 - own], add.constant];
-        let Some(finish) = finish.clone().plus(m, most, &add.narrow) else {
+        let m = [m[own], m[1 - own], add.constant.wrapping_add(offset)];
+        let Some(finish) = finished.finish.clone().plus(m, most, narrow) else {
             return false;
         };
-        self.then = Then::Finish(finish, Some(other));
-        self.output = add.output;
+        finished.finish = finish;
+        finished.output = output;
+        finished.other = Some(other);
         true
     }
 
@@ -161,7 +220,7 @@ impl Convolve {
                 workspace.reserve_windows(kernel.scratch());
             }
         }
-        if !matches!(self.then, Then::Finish(..)) {
+        if let Then::Readers(_) = self.then {
             workspace.reserve_sums(shape.output()[1] * shape.sums());
         }
     }
@@ -172,41 +231,56 @@ impl Convolve {
             padded,
             sums,
             windows,
+            ..
         } = workspace;
-        let mut output = std::mem::replace(&mut tensors[self.output.0], Stored::Nowhere);
-        let input = tensors[self.input.0].bytes();
+        let input = tensors[self.input.0].take();
         let image = match self.padded {
             Some(place) => {
                 match &self.kernel {
-                    Kernel::Bytes(_) => self.pad(input, &mut padded[place]),
-                    Kernel::Bits(kernel) => kernel.pack(input, &mut padded[place]),
+                    Kernel::Bytes(_) => self.pad(input.bytes(), &mut padded[place]),
+                    Kernel::Bits(kernel) => kernel.pack(input.bytes(), &mut padded[place]),
                 }
                 &padded[place]
             }
-            None => input,
+            None => input.bytes(),
         };
         match &self.then {
-            Then::Finish(finish, other) => {
-                let other = other.map_or(&[][..], |other| tensors[other.0].bytes());
-                self.finish((finish, other), image, windows, output.bytes_mut());
+            Then::Finish(finished) => {
+                let mut output = tensors[finished.output.0].take();
+                let other = match finished.other {
+                    Some(other) if other == self.input => input.bytes(),
+                    Some(other) => tensors[other.0].bytes(),
+                    None => &[],
+                };
+                self.finish((finished, other), image, windows, output.bytes_mut());
+                tensors[finished.output.0] = output;
             }
-            _ => self.sums(image, windows, sums, &mut output),
+            Then::Readers(readers) => {
+                let sums = &mut sums[..self.shape().output()[1] * self.shape().sums()];
+                self.sums(image, windows, sums, (readers, tensors));
+            }
         }
-        tensors[self.output.0] = output;
+        tensors[self.input.0] = input;
     }
 
     /// Row after row, as bytes.
     fn finish(
         &self,
-        (finish, other): (&Finish, &[u8]),
+        (finished, other): (&Finished, &[u8]),
         image: &[u8],
         windows: &mut [u32],
         bytes: &mut [u8],
     ) {
         let shape = self.shape();
-        let [_, columns] = shape.output();
+        let [rows, columns] = shape.output();
         let of_row = columns * shape.outputs;
-        for (row, bytes) in bytes.chunks_exact_mut(of_row).enumerate() {
+        let finish = &finished.finish;
+        for row in 0..rows {
+            let start = match finished.margins {
+                Some(margins) => margins.start(row) * shape.outputs,
+                None => row * of_row,
+            };
+            let bytes = &mut bytes[start..][..of_row];
             let other = match finish.adds() {
                 true => &other[row * of_row..][..of_row],
                 false => other,
@@ -221,12 +295,16 @@ impl Convolve {
         }
     }
 
-    /// Row after row, as sums, which become bytes or the output.
-    fn sums(&self, image: &[u8], windows: &mut [u32], sums: &mut [i32], output: &mut Stored) {
+    /// Row after row, as sums that are read.
+    fn sums(
+        &self,
+        image: &[u8],
+        windows: &mut [u32],
+        sums: &mut [i32],
+        (readers, tensors): (&[Reader], &mut [Stored]),
+    ) {
         let shape = self.shape();
         let [rows, columns] = shape.output();
-        let (line, count) = (shape.sums(), shape.outputs);
-        let sums = &mut sums[..columns * line];
         for row in 0..rows {
             match &self.kernel {
                 Kernel::Bytes(kernel) => kernel.row(image, row, sums),
@@ -234,23 +312,13 @@ impl Convolve {
                     kernel.row(image, row, &mut windows[..kernel.scratch()], sums);
                 }
             }
-            let pixels = row * columns;
-            match (&self.then, &mut *output) {
-                (Then::Narrow(narrow), Stored::Bytes(bytes)) => {
-                    let bytes = &mut bytes[pixels * count..][..columns * count];
-                    narrow.lines(sums, line, bytes, count);
-                }
-                (Then::PerChannel(requantize), Stored::Bytes(bytes)) => {
-                    let bytes = &mut bytes[pixels * count..][..columns * count];
-                    requantize.lines(sums, line, bytes);
-                }
-                (Then::Nothing, stored) => {
-                    for (pixel, sums) in sums.chunks_exact(line).enumerate() {
-                        let place = [pixels + pixel, rows * columns];
-                        keep(&sums[..count], place, self.least, stored);
-                    }
-                }
-                _ => unreachable!("a requantization to more than 8 bits is a step of its own"),
+            let pixels = Pixels {
+                line: shape.sums(),
+                channels: shape.outputs,
+                first: row * columns,
+            };
+            for reader in readers {
+                reader.run(sums, pixels, tensors);
             }
         }
     }
@@ -275,23 +343,20 @@ impl Convolve {
     }
 }
 
-/// What a requantization to bytes makes of sums of `padded` channels, and what is added to each
-/// before.
-fn finish(requantize: &Requantize, sums: &Tensor, padded: usize) -> (Then, i32) {
+/// What a requantization to bytes makes of sums of `padded` channels in registers, and what is added to
+/// each before. `None` if it can't there.
+fn finish(requantize: &Requantize, sums: &Tensor, padded: usize) -> Option<(Finish, i32)> {
     if let Some((narrow, offset)) = narrow(requantize, sums.interval()) {
         let reach = sums.interval().magnitude() + u64::from(offset.unsigned_abs());
-        return match Finish::shift(&narrow, reach) {
-            Some((finish, added)) => (Then::Finish(finish, None), offset + added),
-            None => (Then::Narrow(narrow), offset),
-        };
+        let (finish, added) = Finish::shift(&narrow, reach)?;
+        return Some((finish, offset + added));
     }
     let numbers = requantize.numbers;
-    if numbers.greatest() - numbers.least() <= LEVELS as i64 {
-        let thresholds = thresholds(requantize, sums, padded);
-        return (Then::Finish(Finish::levels(&thresholds), None), 0);
+    if numbers.greatest() - numbers.least() > LEVELS as i64 {
+        return None;
     }
-    let prepared = PerChannel::of(requantize, sums.shape[0]);
-    (Then::PerChannel(prepared), 0)
+    let thresholds = thresholds(requantize, sums, padded);
+    Some((Finish::levels(&thresholds), 0))
 }
 
 /// The weight of an output and an input of its group, in a window's row and column.
@@ -326,18 +391,6 @@ fn of_bytes(shape: integer::Shape, zero: i64, weights: &Weights, bias: &[i64]) -
     let bias: Vec<i32> = bias.collect();
     let weight = weight_of(shape, weights);
     Kernel::Bytes(integer::Convolution::new(shape, weight, &bias))
-}
-
-/// The sums of one pixel of so many as a tensor's integers.
-fn keep(sums: &[i32], [pixel, pixels]: [usize; 2], least: i64, stored: &mut Stored) {
-    let channels = sums.iter().map(|&sum| i64::from(sum)).enumerate();
-    for (channel, sum) in channels {
-        match stored {
-            Stored::Wide(wide) => wide[channel * pixels + pixel] = sum,
-            Stored::Bytes(bytes) => bytes[pixel * sums.len() + channel] = (sum - least) as u8,
-            Stored::Nowhere => unreachable!("an output is kept"),
-        }
-    }
 }
 
 /// The kernel's shape, the image's rows, columns and channels, and its padding above and to the left.

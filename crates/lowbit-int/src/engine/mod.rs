@@ -1,13 +1,14 @@
 //! The fast engine: the bits of the [interpreter](crate::interpret()), by the kernels of
 //! [`lowbit_kernels::integer`].
 //!
-//! A network becomes a list of steps. Tensors of at most 8 bits are kept as bytes, channels last,
-//! each with its least integer stored as 0; a convolution or linear layer of bytes and the
-//! requantization that follows it are one step, with the addition that follows that, whose sums become
-//! bytes before they leave the registers; so are an addition, or the average of a whole image, and its
-//! requantization. Products of weights of one magnitude with numbers of one or two bits are counts of
-//! bits ([`lowbit_kernels::integer::binary`]). What is a function of one byte is a table. Everything
-//! else runs as the interpreter has it.
+//! A network becomes a list of steps. Tensors are kept channels last: of at most 8 bits as bytes, each with
+//! its least integer stored as 0, others in 16 or 32 bits, by what is proven of them. A convolution or
+//! linear layer of bytes and the requantization that follows it are one step, with the addition that
+//! follows that, whose sums become bytes before they leave the registers. Other sums, of convolutions,
+//! additions and averages, become what all their readers make of them, requantizations, rectifiers and
+//! clamps, a few pixels at a time, while those are in the cache. Products of weights of one magnitude with
+//! numbers of one or two bits are counts of bits ([`lowbit_kernels::integer::binary`]). What is a function
+//! of one byte otherwise is a table. Everything else runs as the interpreter has it.
 //!
 //! A thread owns an image from the first step to the last. It works in buffers that are kept from call
 //! to call.
@@ -15,8 +16,10 @@
 mod codes;
 mod convolve;
 mod plan;
+mod reader;
 mod requantize;
 mod step;
+mod stored;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -26,6 +29,7 @@ use crate::error::GraphError;
 use crate::graph::{Graph, TensorId};
 use crate::tensor::Tensor;
 use step::Step;
+use stored::{Form, Stored};
 
 /// A network, ready to run.
 #[derive(Debug)]
@@ -41,25 +45,16 @@ pub(crate) struct Workspace {
     tensors: Vec<Stored>,
     /// Of each convolution, the image with its padding.
     padded: Vec<Vec<u8>>,
+    /// Sums of 32 and of 16 bits.
     sums: Vec<i32>,
+    short_sums: Vec<i16>,
     /// Bits of a row's windows.
     windows: Vec<u32>,
 }
 
-/// A tensor of one image.
-#[derive(Debug, Clone)]
-pub(crate) enum Stored {
-    /// Channels last, the least integer as 0.
-    Bytes(Vec<u8>),
-    /// As the interpreter has it.
-    Wide(Vec<i64>),
-    /// Nobody reads it.
-    Nowhere,
-}
-
 /// Whether a tensor is kept as bytes.
 pub(crate) fn is_bytes(tensor: &Tensor) -> bool {
-    tensor.numbers.bits() <= 8
+    Form::of(tensor) == Some(Form::Bytes)
 }
 
 /// Channels and pixels of a tensor: the first dimension, and all others.
@@ -74,70 +69,16 @@ impl Workspace {
         self.sums.resize(length, 0);
     }
 
+    /// Has room for at least so many sums of 16 bits.
+    pub(crate) fn reserve_short_sums(&mut self, count: usize) {
+        let length = self.short_sums.len().max(count);
+        self.short_sums.resize(length, 0);
+    }
+
     /// Has room for at least so many words of windows.
     pub(crate) fn reserve_windows(&mut self, count: usize) {
         let length = self.windows.len().max(count);
         self.windows.resize(length, 0);
-    }
-}
-
-impl Stored {
-    fn of(tensor: &Tensor) -> Self {
-        if is_bytes(tensor) {
-            Self::Bytes(vec![0; tensor.elements()])
-        } else {
-            Self::Wide(vec![0; tensor.elements()])
-        }
-    }
-
-    /// Takes integers in the interpreter's order.
-    pub(crate) fn load(&mut self, tensor: &Tensor, values: &[i64]) {
-        match self {
-            Self::Bytes(bytes) => {
-                let (channels, pixels) = pixels(tensor);
-                let least = tensor.numbers.least();
-                for channel in 0..channels {
-                    for pixel in 0..pixels {
-                        let value = values[channel * pixels + pixel];
-                        bytes[pixel * channels + channel] = (value - least) as u8;
-                    }
-                }
-            }
-            Self::Wide(wide) => wide.copy_from_slice(values),
-            Self::Nowhere => {}
-        }
-    }
-
-    /// Hands out integers in the interpreter's order.
-    pub(crate) fn save(&self, tensor: &Tensor, values: &mut [i64]) {
-        match self {
-            Self::Bytes(bytes) => {
-                let (channels, pixels) = pixels(tensor);
-                let least = tensor.numbers.least();
-                for channel in 0..channels {
-                    for pixel in 0..pixels {
-                        let byte = bytes[pixel * channels + channel];
-                        values[channel * pixels + pixel] = i64::from(byte) + least;
-                    }
-                }
-            }
-            Self::Wide(wide) => values.copy_from_slice(wide),
-            Self::Nowhere => unreachable!("a tensor that is read is kept"),
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            _ => unreachable!("planned as bytes"),
-        }
-    }
-
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            _ => unreachable!("planned as bytes"),
-        }
     }
 }
 
@@ -260,6 +201,7 @@ impl Engine {
                 tensors: vec![Stored::Nowhere; self.graph.tensors().len()],
                 padded: Vec::new(),
                 sums: Vec::new(),
+                short_sums: Vec::new(),
                 windows: Vec::new(),
             };
             for &input in self.graph.inputs() {

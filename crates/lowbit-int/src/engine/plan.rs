@@ -1,9 +1,10 @@
 //! Which nodes become which steps.
 
 use super::convolve::Convolve;
-use super::requantize::narrow;
-use super::step::{Add, Average, Step, Table};
-use super::{is_bytes, pixels};
+use super::reader::Reader;
+use super::requantize::{Function, narrow};
+use super::step::{Add, Addition, Average, Map, Step, Table};
+use super::{Form, is_bytes, pixels};
 use crate::graph::{Graph, Node, TensorId};
 use crate::ops::{Operator, Requantize, Values};
 use crate::tensor::Tensor;
@@ -21,38 +22,63 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
         if done[index] {
             continue;
         }
-        let next = narrowed_by(graph, node);
-        let then = next.map(|(_, requantize, output)| (requantize, output));
-        let joined = Convolve::of(graph, node, then, &mut padded)
-            .map(|convolve| Step::Convolve(Box::new(convolve)))
-            .or_else(|| add(graph, node, then).map(Step::Add))
-            .or_else(|| average(graph, node, then).map(Step::Average));
-        if let (Some(_), Some((next, ..))) = (&joined, next) {
-            done[next] = true;
-        }
-        let alone = || table(graph, node).or_else(|| flatten(graph, node));
-        let mut step = joined.or_else(alone).unwrap_or(Step::Plain(index));
+        let joined = convolve(graph, node, &mut padded, &mut steps)
+            .or_else(|| add(graph, node))
+            .or_else(|| average(graph, node));
+        let alone = || {
+            let step = map(graph, node)
+                .or_else(|| table(graph, node))
+                .or_else(|| flatten(graph, node));
+            (step.unwrap_or(Step::Plain(index)), Vec::new())
+        };
+        let (mut step, mut nodes) = joined.unwrap_or_else(alone);
         if let Step::Convolve(convolve) = &mut step
             && let Some(taken) = take_addition(graph, convolve, &made)
         {
-            taken.into_iter().for_each(|node| done[node] = true);
+            nodes.extend(taken);
         }
-        made[step.output(graph).0] = true;
+        for node in nodes {
+            done[node] = true;
+        }
+        for output in step.made(graph) {
+            made[output.tensor.0] = true;
+        }
         steps.push(step);
     }
     steps
 }
 
+/// A step and the nodes that it does beside its own.
+type Joined = Option<(Step, Vec<usize>)>;
+
+fn convolve(graph: &Graph, node: &Node, padded: &mut usize, before: &mut [Step]) -> Joined {
+    let then = narrowed_by(graph, node);
+    // What it alone reads may be made between the padding that it reads.
+    let alone = only_reader(graph, node.inputs[0]).is_some();
+    let leave = |margins| {
+        let mut steps = before.iter_mut().rev();
+        alone && steps.any(|step| step.leave(node.inputs[0], margins))
+    };
+    let (convolve, nodes) = Convolve::of(graph, node, then, (padded, leave))?;
+    Some((Step::Convolve(Box::new(convolve)), nodes))
+}
+
 /// Makes the addition of what a convolution makes, and of a tensor made before, part of it: returns the
 /// addition's node and its requantization's.
 fn take_addition(graph: &Graph, convolve: &mut Convolve, made: &[bool]) -> Option<[usize; 2]> {
-    let (index, node) = only_reader(graph, convolve.output())?;
+    let own = convolve.finished()?;
+    let (index, node) = only_reader(graph, own)?;
     let (next, requantize, output) = narrowed_by(graph, node)?;
-    let add = add(graph, node, Some((requantize, output)))?;
+    let addition = addition(graph, node)?;
     // What it makes itself is not made yet, so that it is not added to itself.
-    let [a, b] = add.inputs;
-    let other = if a == convolve.output() { b } else { a };
-    (made[other.0] && convolve.take(graph, &add)).then_some([index, next])
+    let [a, b] = addition.inputs;
+    let other = if a == own { b } else { a };
+    if !made[other.0] || !is_bytes(graph.tensor(other)) {
+        return None;
+    }
+    let (narrow, offset) = narrow(requantize, graph.tensor(node.output).interval())?;
+    let taken = convolve.take(graph, &addition, (&narrow, offset), output);
+    taken.then_some([index, next])
 }
 
 /// The one node that reads a tensor, which is no output.
@@ -79,51 +105,89 @@ fn narrowed_by<'a>(graph: &'a Graph, node: &Node) -> Option<(usize, &'a Requanti
     narrows.then_some((index, requantize, reader.output))
 }
 
-fn add(graph: &Graph, node: &Node, then: Option<(&Requantize, TensorId)>) -> Option<Add> {
+/// An addition of numbers of at most 32 bits whose sums have as many.
+fn addition(graph: &Graph, node: &Node) -> Option<Addition> {
     let Operator::Add(operator) = &node.operator else {
         return None;
     };
-    let (requantize, made) = then?;
-    let [a, b] = [node.inputs[0], node.inputs[1]];
-    let tensors = [a, b].map(|id| graph.tensor(id));
-    let small = operator.multipliers.iter().all(|m| m.abs() < 1 << 20);
-    if !tensors.iter().all(|tensor| is_bytes(tensor)) || !small {
-        return None;
+    Form::of(graph.tensor(node.output))?;
+    let inputs = [node.inputs[0], node.inputs[1]];
+    let mut constant = 0i64;
+    for (id, multiplier) in inputs.into_iter().zip(operator.multipliers) {
+        let tensor = graph.tensor(id);
+        // What stands for zero is kept as a number of its own.
+        let zero = tensor.numbers.zero_point() - Form::of(tensor)?.base(tensor);
+        constant = constant.wrapping_sub(multiplier.wrapping_mul(zero));
     }
-    let (narrow, offset) = narrow(requantize, graph.tensor(node.output).interval())?;
-    // What stands for zero is stored as a byte of its own.
-    let zero = |tensor: &Tensor| tensor.numbers.zero_point() - tensor.numbers.least();
-    let zeros = [0, 1].map(|i| operator.multipliers[i] * zero(tensors[i]));
-    Some(Add {
-        inputs: [a, b],
-        output: made,
+    // Modulo 2^32, as are the sums.
+    Some(Addition {
+        inputs,
         multipliers: operator.multipliers.map(|m| m as i32),
-        constant: (i64::from(offset) - zeros[0] - zeros[1]) as i32,
-        narrow,
+        constant: constant as i32,
     })
 }
 
+/// Numbers whose sums stay in a core's first cache.
+const TOGETHER: usize = 4096;
+
+fn add(graph: &Graph, node: &Node) -> Joined {
+    let addition = addition(graph, node)?;
+    let sums = graph.tensor(node.output);
+    let (readers, nodes) = Reader::of_sums(graph, node.output)?;
+    let (channels, _) = pixels(sums);
+    let columns = match sums.shape() {
+        [_, .., columns] => *columns,
+        _ => 1,
+    };
+    let add = Add {
+        addition,
+        channels,
+        pixels: (TOGETHER / channels / columns).max(1) * columns,
+        form: match sums.interval().bits() {
+            ..=16 => Form::Shorts,
+            _ => Form::Words,
+        },
+        readers,
+    };
+    Some((Step::Add(add), nodes))
+}
+
 /// The average of a whole image.
-fn average(graph: &Graph, node: &Node, then: Option<(&Requantize, TensorId)>) -> Option<Average> {
+fn average(graph: &Graph, node: &Node) -> Joined {
     let Operator::AveragePool(pool) = &node.operator else {
         return None;
     };
-    let (requantize, made) = then?;
-    let (input, output) = (graph.tensor(node.inputs[0]), graph.tensor(node.output));
-    let (channels, pixels) = pixels(input);
-    let whole = pool.windows.is_global();
-    if !whole || !is_bytes(input) || pixels > 1 << 20 {
+    let input = graph.tensor(node.inputs[0]);
+    let base = Form::of(input)?.base(input);
+    Form::of(graph.tensor(node.output))?;
+    if !pool.windows.is_global() {
         return None;
     }
-    let (narrow, offset) = narrow(requantize, output.interval())?;
-    let zero = input.numbers.zero_point() - input.numbers.least();
-    Some(Average {
+    let (channels, pixels) = pixels(input);
+    let (readers, nodes) = Reader::of_sums(graph, node.output)?;
+    let average = Average {
         input: node.inputs[0],
-        output: made,
         channels,
-        constant: offset - (pixels as i64 * zero) as i32,
-        narrow,
-    })
+        // Modulo 2^32, as are the sums.
+        constant: (pixels as i64 * (base - input.numbers.zero_point())) as i32,
+        readers,
+    };
+    Some((Step::Average(average), nodes))
+}
+
+/// A function of each number that is not made faster by a table.
+fn map(graph: &Graph, node: &Node) -> Option<Step> {
+    let (input, output) = (graph.tensor(node.inputs[0]), graph.tensor(node.output));
+    let base = Form::of(input)?.base(input);
+    let function = Function::of(&node.operator, base, input, output)?.prepare()?;
+    if is_bytes(input) && is_bytes(output) && !function.is_of_words() {
+        return None;
+    }
+    Some(Step::Map(Box::new(Map {
+        input: node.inputs[0],
+        channels: pixels(input).0,
+        reader: Reader::new(function, node.output),
+    })))
 }
 
 /// A node that makes a byte of a byte.
@@ -177,7 +241,7 @@ fn table(graph: &Graph, node: &Node) -> Option<Step> {
 }
 
 fn flatten(graph: &Graph, node: &Node) -> Option<Step> {
-    let bytes = is_bytes(graph.tensor(node.output));
-    let flattens = matches!(node.operator, Operator::Flatten(_)) && bytes;
+    let kept = Form::of(graph.tensor(node.output)).is_some();
+    let flattens = matches!(node.operator, Operator::Flatten(_)) && kept;
     flattens.then(|| Step::Flatten(node.inputs[0], node.output))
 }

@@ -1,50 +1,71 @@
 //! What the engine does, one after the other.
 
-use lowbit_kernels::integer::Narrow;
+use lowbit_kernels::integer::{Number, add_pixels, sums_of};
 
 use super::convolve::Convolve;
-use super::{Stored, Workspace, pixels};
+use super::reader::{Pixels, Reader};
+use super::stored::{Made, Margins, with_numbers};
+use super::{Form, Stored, Workspace, pixels};
 use crate::graph::{Graph, TensorId};
 use crate::ops::Values;
 
 /// One step of a network.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    /// A convolution or linear layer, and its requantization.
+    /// A convolution or linear layer, and what reads it.
     Convolve(Box<Convolve>),
-    /// The sum of two tensors of bytes, and its requantization.
+    /// The sum of two tensors, and what reads it.
     Add(Add),
-    /// The average of all pixels, and its requantization.
+    /// The average of all pixels, and what reads it.
     Average(Average),
+    /// A function of each number.
+    Map(Box<Map>),
     /// A function of one byte.
     Table(Table),
-    /// Bytes from channels last to channels first.
+    /// Numbers from channels last to channels first.
     Flatten(TensorId, TensorId),
     /// A node, by the interpreter.
     Plain(usize),
 }
 
-/// `narrow(a m[0] + b m[1] + constant)` of bytes.
-#[derive(Debug, Clone)]
-pub(crate) struct Add {
+/// `a m[0] + b m[1] + constant` of numbers as they are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addition {
     pub(crate) inputs: [TensorId; 2],
-    pub(crate) output: TensorId,
     pub(crate) multipliers: [i32; 2],
     pub(crate) constant: i32,
-    pub(crate) narrow: Narrow,
 }
 
-/// `narrow(sum over pixels of x + constant)` for each channel.
+/// An addition whose sums are read while they are in the cache.
+#[derive(Debug, Clone)]
+pub(crate) struct Add {
+    pub(crate) addition: Addition,
+    pub(crate) channels: usize,
+    /// Pixels of which sums are made together, whole rows of an image.
+    pub(crate) pixels: usize,
+    /// What sums fit.
+    pub(crate) form: Form,
+    pub(crate) readers: Vec<Reader>,
+}
+
+/// `sum over pixels of x + constant` for each channel.
 #[derive(Debug, Clone)]
 pub(crate) struct Average {
     pub(crate) input: TensorId,
-    pub(crate) output: TensorId,
     pub(crate) channels: usize,
     pub(crate) constant: i32,
-    pub(crate) narrow: Narrow,
+    pub(crate) readers: Vec<Reader>,
 }
 
-/// A table of 256 bytes, or one for each channel.
+/// A function of each number of a tensor.
+#[derive(Debug, Clone)]
+pub(crate) struct Map {
+    pub(crate) input: TensorId,
+    pub(crate) channels: usize,
+    pub(crate) reader: Reader,
+}
+
+/// A table of 256 bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub(crate) input: TensorId,
@@ -54,23 +75,43 @@ pub(crate) struct Table {
 
 impl Step {
     /// What it makes.
-    pub(crate) fn output(&self, graph: &Graph) -> TensorId {
+    pub(crate) fn made(&self, graph: &Graph) -> Vec<Made> {
+        let of = |readers: &[Reader]| readers.iter().flat_map(Reader::made).collect();
+        let alone = |tensor: TensorId| {
+            let margins = None;
+            vec![Made { tensor, margins }]
+        };
         match self {
-            Self::Convolve(convolve) => convolve.output(),
-            Self::Add(add) => add.output,
-            Self::Average(average) => average.output,
-            Self::Table(table) => table.output,
-            Self::Flatten(_, output) => *output,
-            Self::Plain(node) => graph.nodes()[*node].output,
+            Self::Convolve(convolve) => convolve.made(),
+            Self::Add(add) => of(&add.readers),
+            Self::Average(average) => of(&average.readers),
+            Self::Map(map) => map.reader.made().collect(),
+            Self::Table(table) => alone(table.output),
+            Self::Flatten(_, output) => alone(*output),
+            Self::Plain(node) => alone(graph.nodes()[*node].output),
+        }
+    }
+
+    /// Has a tensor lie between its padding from now on; says whether it makes it and can.
+    pub(crate) fn leave(&mut self, tensor: TensorId, margins: Margins) -> bool {
+        match self {
+            Self::Convolve(convolve) => convolve.leave(tensor, margins),
+            Self::Add(add) => add
+                .readers
+                .iter_mut()
+                .any(|reader| reader.leave(tensor, margins)),
+            _ => false,
         }
     }
 
     /// Makes the buffers that it needs.
     pub(crate) fn prepare(&self, graph: &Graph, workspace: &mut Workspace) {
-        let output = self.output(graph);
-        workspace.tensors[output.0] = Stored::of(graph.tensor(output));
+        for Made { tensor, margins } in self.made(graph) {
+            workspace.tensors[tensor.0] = Stored::made(graph.tensor(tensor), margins);
+        }
         match self {
             Self::Convolve(convolve) => convolve.prepare(workspace),
+            Self::Add(add) => add.prepare(workspace),
             Self::Average(average) => workspace.reserve_sums(average.channels),
             _ => {}
         }
@@ -79,8 +120,9 @@ impl Step {
     pub(crate) fn run(&self, graph: &Graph, workspace: &mut Workspace) {
         match self {
             Self::Convolve(convolve) => convolve.run(workspace),
-            Self::Add(add) => add.run(&mut workspace.tensors),
+            Self::Add(add) => add.run(workspace),
             Self::Average(average) => average.run(workspace),
+            Self::Map(map) => map.run(&mut workspace.tensors),
             Self::Table(table) => table.run(&mut workspace.tensors),
             Self::Flatten(input, output) => {
                 let tensor = graph.tensor(*input);
@@ -92,35 +134,81 @@ impl Step {
 }
 
 impl Add {
-    fn run(&self, tensors: &mut [Stored]) {
-        let mut output = std::mem::replace(&mut tensors[self.output.0], Stored::Nowhere);
-        let [a, b] = self.inputs.map(|id| tensors[id.0].bytes());
-        let ([m, n], constant, narrow) = (self.multipliers, self.constant, self.narrow);
-        narrow.sums_of(a, b, [m, n, constant], output.bytes_mut());
-        tensors[self.output.0] = output;
+    fn prepare(&self, workspace: &mut Workspace) {
+        let count = self.pixels * self.channels;
+        match self.form {
+            Form::Shorts | Form::Bytes => workspace.reserve_short_sums(count),
+            Form::Words => workspace.reserve_sums(count),
+        }
+    }
+
+    fn run(&self, workspace: &mut Workspace) {
+        let Workspace {
+            tensors,
+            sums,
+            short_sums,
+            ..
+        } = workspace;
+        let [a, b] = self.addition.inputs;
+        let a_of = tensors[a.0].take();
+        let b_of = (b != a).then(|| tensors[b.0].take());
+        let inputs = [&a_of, b_of.as_ref().unwrap_or(&a_of)];
+        match self.form {
+            Form::Shorts | Form::Bytes => self.sums(inputs, short_sums, tensors),
+            Form::Words => self.sums(inputs, sums, tensors),
+        }
+        tensors[a.0] = a_of;
+        if let Some(b_of) = b_of {
+            tensors[b.0] = b_of;
+        }
+    }
+
+    /// Some pixels after the other.
+    fn sums<Y: Number>(&self, [a, b]: [&Stored; 2], sums: &mut [Y], tensors: &mut [Stored]) {
+        let [m, n] = self.addition.multipliers;
+        let m = [m, n, self.addition.constant];
+        let count = self.pixels * self.channels;
+        with_numbers!(a, a => with_numbers!(b, b => {
+            for (place, (a, b)) in a.chunks(count).zip(b.chunks(count)).enumerate() {
+                let sums = &mut sums[..a.len()];
+                sums_of(a, b, m, sums);
+                let pixels = Pixels {
+                    line: self.channels,
+                    channels: self.channels,
+                    first: place * self.pixels,
+                };
+                for reader in &self.readers {
+                    reader.run(sums, pixels, tensors);
+                }
+            }
+        }));
     }
 }
 
 impl Average {
     fn run(&self, workspace: &mut Workspace) {
-        let tensors = &mut workspace.tensors;
-        let mut output = std::mem::replace(&mut tensors[self.output.0], Stored::Nowhere);
-        let sums = &mut workspace.sums[..self.channels];
+        let Workspace { tensors, sums, .. } = workspace;
+        let sums = &mut sums[..self.channels];
         sums.fill(self.constant);
-        for pixel in tensors[self.input.0].bytes().chunks_exact(self.channels) {
-            for (sum, &x) in sums.iter_mut().zip(pixel) {
-                *sum += i32::from(x);
-            }
+        with_numbers!(&tensors[self.input.0], x => add_pixels(x, sums));
+        for reader in &self.readers {
+            reader.run(sums, Pixels::all(self.channels), tensors);
         }
-        self.narrow
-            .lines(sums, self.channels, output.bytes_mut(), self.channels);
-        tensors[self.output.0] = output;
+    }
+}
+
+impl Map {
+    fn run(&self, tensors: &mut [Stored]) {
+        let input = tensors[self.input.0].take();
+        let pixels = Pixels::all(self.channels);
+        with_numbers!(&input, x => self.reader.run(x, pixels, tensors));
+        tensors[self.input.0] = input;
     }
 }
 
 impl Table {
     fn run(&self, tensors: &mut [Stored]) {
-        let mut output = std::mem::replace(&mut tensors[self.output.0], Stored::Nowhere);
+        let mut output = tensors[self.output.0].take();
         let input = tensors[self.input.0].bytes();
         let channels = self.tables.len();
         let pixels = input.chunks_exact(channels);
@@ -139,14 +227,22 @@ fn flatten(
     to: TensorId,
     tensors: &mut [Stored],
 ) {
-    let mut output = std::mem::replace(&mut tensors[to.0], Stored::Nowhere);
-    let (input, bytes) = (tensors[from.0].bytes(), output.bytes_mut());
-    for channel in 0..channels {
-        for pixel in 0..pixels {
-            bytes[channel * pixels + pixel] = input[pixel * channels + channel];
-        }
+    let mut output = tensors[to.0].take();
+    match (&tensors[from.0], &mut output) {
+        (Stored::Bytes(from), Stored::Bytes(to)) => turn(from, to, channels, pixels),
+        (Stored::Shorts(from), Stored::Shorts(to)) => turn(from, to, channels, pixels),
+        (Stored::Words(from), Stored::Words(to)) => turn(from, to, channels, pixels),
+        _ => unreachable!("planned in one form"),
     }
     tensors[to.0] = output;
+}
+
+fn turn<T: Copy>(from: &[T], to: &mut [T], channels: usize, pixels: usize) {
+    for (channel, to) in to.chunks_exact_mut(pixels).enumerate() {
+        for (to, from) in to.iter_mut().zip(from[channel..].iter().step_by(channels)) {
+            *to = *from;
+        }
+    }
 }
 
 /// A node, by its definition.

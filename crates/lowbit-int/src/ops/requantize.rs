@@ -43,6 +43,7 @@ impl Rounding {
     }
 
     /// The whole number that a number of `f32` is rounded to; NaN and infinities stay what they are.
+    #[inline(always)]
     pub fn whole(self, value: f32) -> f32 {
         // A half is added exactly, or to a number that is next to nothing.
         let value = f64::from(value);

@@ -5,15 +5,18 @@ use std::time::Instant;
 use lowbit_int::ops::{Linear, Rectifier, Requantize, Weights};
 use lowbit_int::{Engine, Graph, Interval, Numbers, Rounding, interpret};
 
-use super::random::{Random, slices};
+use super::random::{Draw, Random, slices};
 
 /// Some random graphs, each run twice, since the second call finds buffers that the first has used.
 /// Returns how many nodes there were, and how many of them are not the engine's own.
 pub(crate) fn check(seed: u64, graphs: usize) -> (usize, usize) {
     let mut random = Random(seed);
     let (mut nodes, mut plain) = (0, 0);
-    for _ in 0..graphs {
-        let graph = random.graph();
+    for graph in 0..graphs {
+        let graph = match graph % 2 {
+            0 => random.graph(),
+            _ => random.graph_of(Draw::WideSums),
+        };
         let batch = random.below(4);
         let images = random.images(&graph, batch);
         let expected = interpret(&graph, &slices(&images)).unwrap();

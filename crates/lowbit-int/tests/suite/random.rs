@@ -9,6 +9,16 @@ use lowbit_int::{Graph, Interval, Numbers, Operator, Rounding, TensorId};
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 pub(crate) struct Random(pub(crate) u64);
 
+/// What graphs are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Draw {
+    /// Of all operators.
+    Any,
+    /// The same, with sums that several requantizations read, inputs of up to 16 bits, and multipliers of
+    /// 31.
+    WideSums,
+}
+
 impl Random {
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -137,7 +147,7 @@ impl Random {
 
     /// Constants for all, or for each channel its own. Multipliers are powers of two, which a longer
     /// shift takes back, or odd.
-    fn requantize(&mut self, graph: &Graph, id: TensorId) -> Requantize {
+    fn requantize(&mut self, graph: &Graph, id: TensorId, draw: Draw) -> Requantize {
         let tensor = graph.tensor(id);
         let channels = if self.chance(4) { tensor.shape()[0] } else { 1 };
         let shift = self.below(tensor.numbers().bits() as usize + 1) as u32;
@@ -151,8 +161,15 @@ impl Random {
             numbers = Numbers::power_of_two(bits, signed, to).unwrap_or(numbers);
         }
         let (mut multiplier, mut offset, mut shifts) = (vec![], vec![], vec![]);
+        // As normalizations have them.
+        let long = draw == Draw::WideSums && odd && self.chance(2);
         for _ in 0..channels {
-            let (m, more) = if odd {
+            let (m, more) = if long {
+                (
+                    (1 << 30) + self.below(1 << 30) as i64,
+                    30 + self.below(3) as u32,
+                )
+            } else if odd {
                 (3 + 2 * self.below(2000) as i64, self.below(3) as u32)
             } else if channels > 1 || self.chance(4) {
                 let more = self.below(4) as u32;
@@ -161,7 +178,7 @@ impl Random {
                 (1, 0)
             };
             multiplier.push(m);
-            offset.push(self.offset());
+            offset.push(self.offset() << if long { shift + 29 } else { 0 });
             shifts.push(shift + more);
         }
         // A list may hold one number for all beside lists of one for each.
@@ -178,10 +195,11 @@ impl Random {
     }
 
     /// An operator for a tensor, which may not fit it.
-    fn operator(&mut self, graph: &Graph, id: TensorId) -> Operator {
+    fn operator(&mut self, graph: &Graph, id: TensorId, draw: Draw) -> Operator {
         let tensor = graph.tensor(id);
         let (shape, interval) = (tensor.shape(), tensor.interval());
-        match self.below(19) {
+        let more = if draw == Draw::WideSums { 3 } else { 0 };
+        match self.below(19 + more) {
             0..=4 if shape.len() > 1 => self.convolution(shape).into(),
             5 | 6 if shape.len() > 1 => AveragePool {
                 windows: self.windows(shape),
@@ -215,6 +233,16 @@ impl Random {
             .into(),
             13 => Mul {}.into(),
             14 | 16 | 17 => Add {
+                multipliers: self.multipliers(),
+            }
+            .into(),
+            19 => self.requantize(graph, id, draw).into(),
+            20 if shape.len() > 1 => AveragePool {
+                windows: Windows::global(shape.len() - 1),
+                include_padding: false,
+            }
+            .into(),
+            21 => Add {
                 multipliers: self.multipliers(),
             }
             .into(),
@@ -256,11 +284,20 @@ impl Random {
 
     /// A graph of a few nodes, most of whose sums are brought to few bits, as networks have it.
     pub(crate) fn graph(&mut self) -> Graph {
+        self.graph_of(Draw::Any)
+    }
+
+    /// The same, as is said which.
+    pub(crate) fn graph_of(&mut self, draw: Draw) -> Graph {
         let mut graph = Graph::new();
         let dimensions = 1 + self.below(8).min(2);
         let mut shape = self.sizes(dimensions, 9);
         shape[0] = 1 + self.below(20);
-        let mut last = graph.input("x", &shape, self.numbers(8)).unwrap();
+        let most = match draw {
+            Draw::WideSums if self.chance(4) => 16,
+            _ => 8,
+        };
+        let mut last = graph.input("x", &shape, self.numbers(most)).unwrap();
         // Nothing is drawn for it.
         let rounding = Rounding::ALL[shape.iter().sum::<usize>() % 4];
         graph.round_input(last, rounding).unwrap();
@@ -271,7 +308,7 @@ impl Random {
             graph.limit(last, Interval { least, greatest }).unwrap();
         }
         for step in 0..2 + self.below(8) {
-            let operator = self.operator(&graph, last);
+            let operator = self.operator(&graph, last, draw);
             let inputs = match operator {
                 Operator::Mul(_) | Operator::Add(_) | Operator::Concat(_) => {
                     vec![last, self.partner(&graph, last)]
@@ -283,10 +320,13 @@ impl Random {
             let Ok(made) = made else { continue };
             last = made;
             if graph.tensor(last).numbers().bits() > 8 && !self.chance(6) {
-                let requantize = self.requantize(&graph, last);
-                last = graph
-                    .push(&format!("r{step}"), requantize, &[last])
-                    .unwrap_or(last);
+                let (sums, name) = (last, format!("r{step}"));
+                let requantize = self.requantize(&graph, sums, draw);
+                let made = graph.push(&name, requantize.clone(), &[sums]);
+                last = made.unwrap_or(sums);
+                if draw == Draw::WideSums {
+                    last = self.other_readers(&mut graph, sums, (&name, requantize), last);
+                }
             }
             if self.chance(5) {
                 let _ = graph.output(last);
@@ -294,6 +334,33 @@ impl Random {
         }
         let _ = graph.output(last);
         graph
+    }
+
+    /// Requantizations that read the sums that another one reads, some of which make the same of them.
+    /// Returns what goes on: what the other one makes or what one of these does.
+    fn other_readers(
+        &mut self,
+        graph: &mut Graph,
+        sums: TensorId,
+        (name, requantize): (&str, Requantize),
+        mut last: TensorId,
+    ) -> TensorId {
+        for other in 0..self.below(4) {
+            let same = self.chance(3);
+            let requantize = match same {
+                true => requantize.clone(),
+                false => self.requantize(graph, sums, Draw::WideSums),
+            };
+            let made = graph.push(&format!("{name}.{other}"), requantize, &[sums]);
+            let Ok(made) = made else { continue };
+            if self.chance(2) {
+                let _ = graph.output(made);
+            }
+            if self.chance(2) {
+                last = made;
+            }
+        }
+        last
     }
 
     /// Images for a graph, one after the other, in each of its inputs.

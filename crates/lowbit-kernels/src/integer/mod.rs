@@ -23,6 +23,7 @@ mod narrow;
 mod output;
 mod products;
 mod quads;
+mod requantize;
 mod sums;
 mod tile;
 mod weights;
@@ -30,6 +31,9 @@ mod weights;
 pub use finish::{Finish, LEVELS};
 pub use narrow::Narrow;
 pub use products::Products;
+pub use requantize::{
+    Arithmetic, Limits, Number, Requantization, Rounding, Scales, add_pixels, sums_of,
+};
 
 use crate::peak;
 use crate::vector::{self, Isa};

@@ -40,10 +40,11 @@ pub(super) struct Constants<'a> {
 pub(super) fn numbers(x: DispatchTensor) -> Numbers {
     let shape = x.shape().iter().copied().collect();
     let data: TensorData = of_any_rank!(x, x.into_data());
-    Numbers {
-        shape,
-        values: data.iter::<f32>().collect(),
-    }
+    let values = match data.as_slice::<f32>() {
+        Ok(values) => values.to_vec(),
+        Err(_) => data.iter::<f32>().collect(),
+    };
+    Numbers { shape, values }
 }
 
 /// A tensor quantized.

@@ -7,8 +7,10 @@ use burn::backend::TensorMetadata;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_ir::OperationIr;
+use lowbit_formats::kernel::isa::dispatch_on;
 use lowbit_formats::philox::Philox;
-use lowbit_int::{Engine, Graph, GraphError, Rounding, Target, TensorId, TieFree};
+use lowbit_int::{Engine, Graph, GraphError, Numbers, Rounding, Target, TensorId, TieFree};
+use rayon::prelude::*;
 
 use super::constants::{Constants, numbers, quantized};
 use super::line::Kind;
@@ -119,6 +121,32 @@ pub fn lower<M: Module, I: ModelInput, const O: usize>(
         verified: lowering.verified,
         watching: OnceLock::new(),
     })
+}
+
+/// Numbers in integers of a grid, `round(x / scale) + zero_point` within its width.
+fn rounded(values: &[f32], grid: Numbers, rounding: Rounding) -> Vec<i64> {
+    /// Numbers that a thread takes at once.
+    const TOGETHER: usize = 1 << 14;
+    let (scale, zero_point) = (grid.scale() as f32, grid.zero_point());
+    let (least, greatest) = (grid.least(), grid.greatest());
+    let mut integers = vec![0; values.len()];
+    let parts = values.par_chunks(TOGETHER);
+    parts
+        .zip(integers.par_chunks_mut(TOGETHER))
+        .for_each(|(values, integers)| {
+            dispatch_on(
+                values,
+                integers,
+                #[inline(always)]
+                |values: &[f32], integers: &mut [i64]| {
+                    for (integer, &value) in integers.iter_mut().zip(values) {
+                        let k = rounding.whole(value / scale) as i64;
+                        *integer = k.saturating_add(zero_point).max(least).min(greatest);
+                    }
+                },
+            );
+        });
+    integers
 }
 
 /// The parameters and constants of a recording.
@@ -235,7 +263,6 @@ impl IntegerNetwork {
         let of_each = inputs.map(|(i, id)| {
             let stands_for = self.graph().tensor(*id).numbers();
             let (scale, zero_point) = (stands_for.scale(), stands_for.zero_point());
-            let (least, greatest) = (stands_for.least(), stands_for.greatest());
             match self.inputs.get(i) {
                 Some(input) => {
                     let x = tensors[input.of].clone();
@@ -248,12 +275,7 @@ impl IntegerNetwork {
                         .graph()
                         .input_rounding(*id)
                         .unwrap_or(Rounding::HalfEven);
-                    let integer = |v: f32| {
-                        let k = rounding.whole(v / scale as f32) as i64;
-                        k.saturating_add(zero_point).clamp(least, greatest)
-                    };
-                    let x = numbers(tensors[i].clone());
-                    x.values.into_iter().map(integer).collect()
+                    rounded(&numbers(tensors[i].clone()).values, stands_for, rounding)
                 }
             }
         });

@@ -1,6 +1,7 @@
 //! Trained networks as integers.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::task::batch;
 use crate::Error;
@@ -102,17 +103,17 @@ pub fn compare_random_integers(
 pub fn integer_accuracy(network: &IntegerNetwork, set: &ImageSet) -> Result<f64, Error> {
     let device = Device::flex();
     let all: Vec<u32> = (0..set.len() as u32).collect();
-    let mut right = 0;
-    for indices in all.chunks(BATCH) {
-        let images = batch(set, indices, None, &device).images;
-        let predicted = classes(&network.run(images)?);
-        let labels = indices.iter().map(|&i| usize::from(set.labels[i as usize]));
-        right += predicted
-            .iter()
-            .zip(labels)
-            .filter(|(a, b)| **a == *b)
-            .count();
-    }
+    // Images are read by one thread of those that run others.
+    let right = all
+        .par_chunks(BATCH)
+        .map(|indices| -> Result<usize, Error> {
+            let images = batch(set, indices, None, &device).images;
+            let predicted = classes(&network.run(images)?);
+            let labels = indices.iter().map(|&i| usize::from(set.labels[i as usize]));
+            let pairs = predicted.iter().zip(labels);
+            Ok(pairs.filter(|(a, b)| **a == *b).count())
+        });
+    let right = right.try_reduce(|| 0, |a, b| Ok(a + b))?;
     Ok(right as f64 / set.len().max(1) as f64)
 }
 
