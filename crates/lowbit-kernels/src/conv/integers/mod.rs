@@ -17,8 +17,10 @@ use crate::packing::RoundSlice;
 use crate::scratch::{self, Scratch};
 use grid::Bytes;
 
-/// Numbers that are looked at before all are: most tensors of floats show what they are by then.
-const FIRST: usize = 64;
+/// Numbers at a place that are looked at before all are, and places: most tensors of floats show what they
+/// are by then, though many gradients are zero.
+const LOOK: usize = 64;
+const PLACES: usize = 4;
 
 /// Numbers as `rounding` makes them, for which there is room.
 fn rounded<'a>(
@@ -34,10 +36,13 @@ fn rounded<'a>(
     rounded
 }
 
-/// Whether the first of the rounded numbers are integers that a byte holds, times a power of two.
+/// Whether some of the rounded numbers are integers that a byte holds, times a power of two.
 fn looks_on_grid(numbers: &[f32], rounding: Option<RoundSlice>) -> bool {
-    let first = &numbers[..numbers.len().min(FIRST)];
-    grid::found(rounded(first, rounding, &mut None)).is_some()
+    let apart = numbers.len().div_ceil(PLACES).max(1);
+    numbers.chunks(apart).all(|part| {
+        let some = &part[..part.len().min(LOOK)];
+        grid::found(rounded(some, rounding, &mut None)).is_some()
+    })
 }
 
 /// Numbers as `rounding` makes them where they are integers that a byte holds, times a power of two, and which.
