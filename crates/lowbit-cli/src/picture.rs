@@ -18,7 +18,7 @@ pub(crate) fn write_svg(path: &Path, picture: &str) -> Result<(), Box<dyn Error>
 
 /// Writes an HTML file, as [`write_svg`] does a picture.
 pub(crate) fn write_page(path: &Path, page: &str) -> Result<(), Box<dyn Error>> {
-    check_ending(path, "html", "the report is an HTML file")?;
+    check_ending(path, "html", "the page is an HTML file")?;
     write_text(path, page)
 }
 

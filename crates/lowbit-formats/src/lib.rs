@@ -34,9 +34,9 @@ pub use kernel::{Layout, Number, pack};
 pub use rounding::{Rounding, philox};
 pub use scalar::formats::*;
 pub use scalar::{
-    Affine, Facts, Grid, IntegerGrid, IntegerRange, IntegerRounding, Pass, ScalarFormat, Visitor,
-    Wide, apot, bits_of, codebook, e8m0, facts, fixed, float, integer, lns, p3109, posit, pot,
-    qpytorch, unit,
+    Affine, CodeField, Facts, Grid, IntegerGrid, IntegerRange, IntegerRounding, Pass, ScalarFormat,
+    Visitor, Wide, apot, bits_of, codebook, e8m0, facts, fixed, float, integer, lns, p3109, posit,
+    pot, qpytorch, unit,
 };
 #[cfg(feature = "verify")]
 pub use study::verify;

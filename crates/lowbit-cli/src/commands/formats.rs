@@ -4,6 +4,7 @@ mod apply;
 mod compare;
 mod describe;
 mod list;
+mod page;
 mod plot;
 mod round;
 mod sums;
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Compare(compare::Arguments),
     /// Draw formats: a number line, and the relative error over magnitude.
     Plot(plot::Arguments),
+    Page(page::Arguments),
     Sums(sums::Arguments),
     /// Compare a format with an independent implementation over all 2^32 inputs.
     Verify(verify::Arguments),
@@ -51,6 +53,7 @@ impl Command {
             Self::Apply(arguments) => arguments.run(),
             Self::Compare(arguments) => arguments.run(),
             Self::Plot(arguments) => arguments.run(),
+            Self::Page(arguments) => arguments.run(),
             Self::Sums(arguments) => arguments.run(),
             Self::Verify(arguments) => arguments.run(),
         }

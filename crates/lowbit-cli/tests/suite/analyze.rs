@@ -211,6 +211,46 @@ fn the_better_widths_were_trained(suggested: &serde_json::Value, folder: &Path) 
     }
 }
 
+/// Weights of 2 bits break the digits' network, and those of 8 do not: of the first a repair is named, whose command
+/// makes what was promised, of the second none.
+#[test]
+fn a_repair_is_named_where_one_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended_well = |arguments: &str| {
+        let output = run(folder.path(), arguments);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments}: {complaint}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json = |arguments: &str| -> serde_json::Value {
+        serde_json::from_str(&ended_well(arguments)).unwrap()
+    };
+    ended_well("train --method float --epochs 3 --out f");
+    for bits in ["2", "8"] {
+        ended_well(&format!("quantize --from f --wbits {bits} --out w{bits}"));
+    }
+    let found = json("analyze w2 --tensorboard board -o r.html --json");
+    let repair = &found["repair"];
+    let command = repair["command"].as_str().unwrap();
+    let page = std::fs::read_to_string(folder.path().join("r.html")).unwrap();
+    assert!(page.contains("Without training, ") && page.contains(command));
+    let beside = match found["integers"].is_null() {
+        true => "It does not lower to integers: ",
+        false => "In integers it has the same bits on 64 images",
+    };
+    assert!(page.contains(beside), "{beside}");
+    assert!(folder.path().join("board").is_dir());
+    let command = command.strip_prefix("lowbit ").unwrap();
+    let made = json(&format!("{command} --out made --json"));
+    let promised = &repair["measured"];
+    let accuracy = |value: &serde_json::Value| value["accuracy"].as_f64().unwrap();
+    assert_eq!(accuracy(&made["runs"][0]), accuracy(promised));
+    assert!(accuracy(promised) > accuracy(&found["quantized"]) + 0.1);
+    let kept = json("analyze w8 --json");
+    assert!(kept["repair"].is_null(), "{}", kept["repair"]);
+    assert!(!ended_well("analyze w8").contains("Without training"));
+}
+
 #[test]
 fn what_cannot_be_analyzed_is_one_line() {
     let folder = tempfile::tempdir().unwrap();

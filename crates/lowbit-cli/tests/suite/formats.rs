@@ -360,3 +360,18 @@ fn kernels_are_measured() {
         }
     }
 }
+
+/// The page is one file, and opens without others.
+#[test]
+fn a_page_of_formats_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = run(folder.path(), &["formats", "page", "-o", "formats.html"]);
+    assert!(written.status.success() && written.stdout.is_empty());
+    let page = fs::read_to_string(folder.path().join("formats.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && !page.contains("src="));
+    let other = error(folder.path(), &["formats", "page", "-o", "formats.pdf"]);
+    assert_eq!(
+        other,
+        "error: formats.pdf: expected the ending .html, not .pdf: the page is an HTML file\n"
+    );
+}

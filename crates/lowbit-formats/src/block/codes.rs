@@ -1,14 +1,12 @@
 //! Codes of block formats: packed elements beside the scales they share.
 
-use rayon::prelude::*;
-
 use crate::block::BlockFormat;
 use crate::block::granularity::{Extent, Granularity};
 use crate::block::power_of_two::nonzero;
 use crate::block::scales::{Scales, Step};
 use crate::block::wide::{divided, odd};
 use crate::error::FormatError;
-use crate::kernel::pack;
+use crate::kernel::{self, pack};
 use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
 use crate::scalar::{Grid, ScalarFormat, Visitor, Wide};
@@ -187,7 +185,7 @@ impl<S: Fn(usize, Step) -> f32 + Sync> Visitor for Encode<'_, S> {
                 value
             })
         };
-        (0..self.elements).into_par_iter().map(code).collect()
+        kernel::each_index(self.elements, code)
     }
 }
 
@@ -202,10 +200,10 @@ impl Visitor for Decode<'_> {
     type Output = Vec<f32>;
 
     fn visit<F: ScalarFormat>(self, format: &F) -> Vec<f32> {
-        let number = |(i, &code): (usize, &u32)| {
+        let number = |i: usize| {
             let step = self.steps[self.granularity.scale_of(self.extent, i)];
-            step.multiply(format.decode(code))
+            step.multiply(format.decode(self.codes[i]))
         };
-        self.codes.par_iter().enumerate().map(number).collect()
+        kernel::each_index(self.codes.len(), number)
     }
 }

@@ -38,7 +38,7 @@ use crate::rounding::philox::GROUP;
 use crate::scalar::Visitor;
 use crate::scalar::facts::Facts;
 use crate::scalar::integer_grid::IntegerRange;
-use crate::scalar::{Grid, ScalarFormat, Wide};
+use crate::scalar::{CodeField, Grid, ScalarFormat, Wide};
 
 /// Makes the enum over the block formats, and what it passes on to them.
 macro_rules! block_formats {
@@ -57,7 +57,7 @@ macro_rules! block_formats {
         impl BlockFormat {
             /// Texts that an error may suggest.
             pub(crate) fn examples() -> impl Iterator<Item = &'static str> {
-                [].into_iter()$(.chain($format::EXAMPLES.iter().copied()))*
+                [$($format::EXAMPLES),*].into_iter().flatten().copied()
             }
 
             pub(crate) fn from_call(call: &Call<'_>) -> Option<Result<Self, Reason>> {
@@ -420,8 +420,8 @@ impl ScalarFormat for BlockFormat {
         self.with_element(Decode(code))
     }
 
-    fn code_text(&self, digits: &str) -> String {
-        self.with_element(CodeText(digits))
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        self.with_element(CodeFields(digits))
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {
@@ -469,12 +469,12 @@ impl Visitor for Decode {
     }
 }
 
-struct CodeText<'a>(&'a str);
+struct CodeFields<'a>(&'a str);
 
-impl Visitor for CodeText<'_> {
-    type Output = String;
-    fn visit<F: ScalarFormat>(self, format: &F) -> String {
-        format.code_text(self.0)
+impl<'a> Visitor for CodeFields<'a> {
+    type Output = Vec<CodeField<'a>>;
+    fn visit<F: ScalarFormat>(self, format: &F) -> Vec<CodeField<'a>> {
+        format.code_fields(self.0)
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::cmp::Ordering;
 
-use rayon::prelude::*;
-
 use crate::block::BlockFormat;
 use crate::block::codes::element;
 use crate::block::granularity::{Extent, Granularity};
 use crate::block::power_of_two::nonzero;
 use crate::block::scales::{Scales, Step};
 use crate::error::FormatError;
+use crate::kernel;
 use crate::rounding::Rounding;
 use crate::rounding::philox::Philox;
 use crate::scalar::{Grid, ScalarFormat, Visitor, Wide};
@@ -114,8 +113,7 @@ impl Ranges {
 
 /// What stands for numbers where a scale is a power of two, by which f32 are divided exactly.
 pub(crate) fn odd<T: Into<Wide> + Copy + Sync>(input: &[T]) -> Vec<f32> {
-    let odd = |&x: &T| x.into().to_odd();
-    input.par_iter().map(odd).collect()
+    kernel::each_index(input.len(), |i| input[i].into().to_odd())
 }
 
 /// A number divided by its block's scale.
@@ -225,13 +223,13 @@ impl<T: Into<Wide> + Copy + Sync, W: Fn(usize) -> u32 + Sync> Visitor for Round<
     type Output = Vec<f32>;
 
     fn visit<F: ScalarFormat>(self, format: &F) -> Vec<f32> {
-        let number = |(i, &x): (usize, &T)| {
+        let number = |i: usize| {
             let scale = self.granularity.scale_of(self.extent, i);
             let step = self.steps[scale];
-            let scaled = divided(x.into(), step, self.rounding);
+            let scaled = divided(self.input[i].into(), step, self.rounding);
             let value = element(format, scaled, step, self.rounding, (self.word)(i));
             self.factors[scale].multiply(value)
         };
-        self.input.par_iter().enumerate().map(number).collect()
+        kernel::each_index(self.input.len(), number)
     }
 }

@@ -38,6 +38,18 @@ impl Format {
         Ok(self.visit(Encode(&values)))
     }
 
+    /// The code of a value that rounding gives; of a block format, of an element at a scale of one.
+    pub(crate) fn code_of(&self, value: f32) -> u32 {
+        struct Encode(f32);
+        impl Visitor for Encode {
+            type Output = u32;
+            fn visit<F: ScalarFormat>(self, format: &F) -> u32 {
+                format.encode(self.0)
+            }
+        }
+        self.visit(Encode(value))
+    }
+
     /// The values of codes, those of a block format at a scale of one; bits above those of the
     /// format are ignored.
     pub fn decode(&self, codes: &[u32]) -> Vec<f32> {

@@ -1,7 +1,8 @@
 //! The bits of a code, with its fields set apart.
 
 use crate::format::Format;
-use crate::scalar::{ScalarFormat, Visitor};
+use crate::scalar::fields::joined;
+use crate::scalar::{CodeField, ScalarFormat, Visitor};
 
 impl Format {
     /// A code in binary, the highest bit first, with spaces between its fields: sign, exponent and
@@ -15,17 +16,32 @@ impl Format {
     /// # Ok::<(), lowbit_formats::FormatError>(())
     /// ```
     pub fn code_text(&self, code: u32) -> String {
+        joined(&self.code_fields(&self.digits(code)))
+    }
+
+    /// A code in binary, the highest bit first; bits above those of the format are ignored.
+    pub fn digits(&self, code: u32) -> String {
         let bits = self.bits() as usize;
-        let digits = format!("{:032b}", code);
-        let digits = &digits[32 - bits..];
-        struct Text<'a>(&'a str);
-        impl Visitor for Text<'_> {
-            type Output = String;
-            fn visit<F: ScalarFormat>(self, format: &F) -> String {
-                format.code_text(self.0)
+        format!("{code:032b}")[32 - bits..].into()
+    }
+
+    /// The fields of a code, whose [`digits`](Self::digits) are given: their names, and the digits of each.
+    ///
+    /// ```
+    /// let format: lowbit_formats::Format = "posit(8,2)".parse()?;
+    /// let fields = [("sign", "0"), ("regime", "10"), ("exponent", "00"), ("fraction", "000")];
+    /// assert_eq!(format.code_fields("01000000"), fields);
+    /// # Ok::<(), lowbit_formats::FormatError>(())
+    /// ```
+    pub fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        struct Fields<'a>(&'a str);
+        impl<'a> Visitor for Fields<'a> {
+            type Output = Vec<CodeField<'a>>;
+            fn visit<F: ScalarFormat>(self, format: &F) -> Vec<CodeField<'a>> {
+                format.code_fields(self.0)
             }
         }
-        self.visit(Text(digits))
+        self.visit(Fields(digits))
     }
 }
 

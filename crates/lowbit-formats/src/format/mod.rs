@@ -66,10 +66,10 @@ macro_rules! formats {
 
             /// Names and texts of formats of every kind, to show or to choose from.
             pub fn examples() -> impl Iterator<Item = &'static str> {
-                Float::names()
-                    .chain(Codebook::names())
-                    $(.chain($format::EXAMPLES.iter().copied()))*
-                    .chain(BlockFormat::examples())
+                let mut texts: Vec<&'static str> = Float::names().chain(Codebook::names()).collect();
+                $(texts.extend_from_slice($format::EXAMPLES);)*
+                texts.extend(BlockFormat::examples());
+                texts.into_iter()
             }
         }
 

@@ -74,6 +74,10 @@ macro_rules! elements {
 
 elements!(f32 f64 u8 u16 u32 i8 i16 i32 half::f16 half::bf16);
 
+/// Whether there are threads. WebAssembly has none, and then the code that would spread work over them is
+/// left out, which a page would have to hold.
+const THREADS: bool = cfg!(not(target_family = "wasm"));
+
 /// Elements that a pass in place takes out of the way at a time; they stay in the first cache.
 pub(crate) const BUFFER: usize = 1 << 10;
 
@@ -180,7 +184,7 @@ type ChunkWork<'a, T, U> = &'a (dyn Fn(usize, &[T], &mut [U]) + Sync);
 
 /// Calls `work` with every chunk of both slices, in parallel if there are enough.
 fn each_chunk<T: Sync, U: Send>(input: &[T], output: &mut [U], work: ChunkWork<'_, T, U>) {
-    if input.len() < PARALLEL {
+    if !THREADS || input.len() < PARALLEL {
         let chunks = input.chunks(CHUNK).zip(output.chunks_mut(CHUNK));
         let chunks = chunks.enumerate();
         return chunks.for_each(|(chunk, (input, output))| work(chunk, input, output));
@@ -192,7 +196,7 @@ fn each_chunk<T: Sync, U: Send>(input: &[T], output: &mut [U], work: ChunkWork<'
 
 /// As [`each_chunk`], for one slice.
 fn each_part<T: Send>(data: &mut [T], work: &(dyn Fn(usize, &mut [T]) + Sync)) {
-    if data.len() < PARALLEL {
+    if !THREADS || data.len() < PARALLEL {
         let chunks = data.chunks_mut(CHUNK).enumerate();
         return chunks.for_each(|(chunk, data)| work(chunk, data));
     }
@@ -270,6 +274,14 @@ fn map_random_into<T: Element, U: Element>(
             lanes::map_random(input, output, philox, f);
         }
     });
+}
+
+/// `f(i)` of every index below `count`, in order.
+pub(crate) fn each_index<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    match THREADS {
+        true => (0..count).into_par_iter().map(f).collect(),
+        false => (0..count).map(f).collect(),
+    }
 }
 
 /// Lets a pass that writes each element exactly once fill memory that already holds numbers.

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use crate::kernel::{CHUNK, PARALLEL, as_uninit, lanes};
+use crate::kernel::{CHUNK, PARALLEL, THREADS, as_uninit, lanes};
 
 /// Reduces a slice: `f` takes an accumulator and an element, `combine` two accumulators.
 ///
@@ -34,7 +34,7 @@ fn each_chunk<A: Copy + Send + Sync>(
     combine: impl Fn(A, A) -> A + Sync + Send + Copy,
 ) -> A {
     let chunk = |input: &[f32]| join_lanes(reduce(input), combine);
-    if input.len() < PARALLEL {
+    if !THREADS || input.len() < PARALLEL {
         return input.chunks(CHUNK).map(chunk).fold(identity, combine);
     }
     let partial: Vec<A> = input.par_chunks(CHUNK).map(chunk).collect();
@@ -124,7 +124,7 @@ fn zip_fold_into<A: Copy + Send + Sync>(
     let chunk = |((output, left), right): Chunk<'_>| {
         join_lanes(lanes::zip_fold(left, right, output, identity, f), combine)
     };
-    if left.len() < PARALLEL {
+    if !THREADS || left.len() < PARALLEL {
         return output
             .chunks_mut(CHUNK)
             .zip(left.chunks(CHUNK))

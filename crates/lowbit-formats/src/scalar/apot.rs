@@ -9,7 +9,7 @@ use crate::rounding::Rounding;
 use crate::scalar::FormatText;
 use crate::scalar::codebook::Codebook;
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::fields;
+use crate::scalar::fields::{CodeField, fields};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::LevelGrid;
 use crate::scalar::{Pass, ScalarFormat, Wide};
@@ -144,8 +144,8 @@ impl ScalarFormat for AdditivePowerOfTwo {
         Self::decode(self, code)
     }
 
-    fn code_text(&self, digits: &str) -> String {
-        fields(digits, &[1])
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        fields(digits, &[("sign", 1)], "magnitude")
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

@@ -7,7 +7,7 @@ use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::point;
+use crate::scalar::fields::{CodeField, point};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::wide::{self, Wide};
 use crate::scalar::{Grid, Pass, ScalarFormat, power_of_two};
@@ -248,7 +248,7 @@ impl ScalarFormat for FixedPoint {
         decode_steps(code, self.word, self.signed).clamp(min, max) as f32 * self.step()
     }
 
-    fn code_text(&self, digits: &str) -> String {
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
         point(digits, self.fraction().into())
     }
 

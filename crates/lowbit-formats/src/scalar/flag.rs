@@ -6,7 +6,7 @@ use crate::error::{FormatError, check_range};
 use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::fields;
+use crate::scalar::fields::{CodeField, fields};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{FormatText, Grid, ScalarFormat, power_of_two};
 
@@ -152,8 +152,8 @@ impl ScalarFormat for Flag {
         integer as f32 * step
     }
 
-    fn code_text(&self, digits: &str) -> String {
-        fields(digits, &[1])
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        fields(digits, &[("flag", 1)], "number")
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

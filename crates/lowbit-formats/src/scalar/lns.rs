@@ -10,7 +10,7 @@ use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::fields;
+use crate::scalar::fields::{CodeField, fields};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::{Boundary, LevelGrid, Levels};
 use crate::scalar::{Pass, ScalarFormat, Wide};
@@ -195,8 +195,9 @@ impl ScalarFormat for Logarithmic {
         Self::decode(self, code)
     }
 
-    fn code_text(&self, digits: &str) -> String {
-        fields(digits, &[1, self.integer() as usize])
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        let whole = self.integer() as usize;
+        fields(digits, &[("sign", 1), ("exponent", whole)], "fraction")
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

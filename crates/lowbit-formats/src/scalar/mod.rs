@@ -66,6 +66,7 @@ pub(crate) mod formats {
 }
 
 pub use facts::Facts;
+pub use fields::CodeField;
 pub use formats::*;
 pub use integer::Affine;
 pub use integer_grid::{IntegerGrid, IntegerRange, IntegerRounding, bits_of};
@@ -73,6 +74,7 @@ pub use wide::Wide;
 
 use std::cmp::Ordering;
 
+use self::fields::fields;
 use crate::error::FormatError;
 use crate::grammar::{Call, Reason};
 use crate::kernel::{self, ChannelsLast};
@@ -121,9 +123,10 @@ pub trait ScalarFormat: Sync {
     /// a code that stands for nothing has the value nearest to what its bits suggest.
     fn decode(&self, code: u32) -> f32;
 
-    /// The binary digits of a code, the highest first, with spaces between its fields.
-    fn code_text(&self, digits: &str) -> String {
-        digits.into()
+    /// The fields of a code, given its binary digits, the highest first: the name of each and its
+    /// digits. A field has at least one digit, and together they are all of them.
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        fields(digits, &[], "code")
     }
 
     /// The integers times a power of two on which all its values lie: fixed point, integers, and
@@ -140,7 +143,8 @@ pub trait ScalarFormat: Sync {
     /// The largest number that rounding gives; infinity where the format has it.
     fn max(&self) -> f32;
 
-    /// `x` rounded, as the grid does it.
+    /// `x` rounded, as the grid does it. One copy of it serves a page, which is to be small.
+    #[cfg_attr(target_family = "wasm", inline(never))]
     fn round_single(&self, x: f32, rounding: Rounding, random: u32) -> f32 {
         self.grid().round(x, rounding, random)
     }

@@ -7,7 +7,7 @@ use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::fields;
+use crate::scalar::fields::{CodeField, fields};
 use crate::scalar::float::grid::{FloatGrid, INFINITY, Layout, NAN, NarrowFloatGrid};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, Pass, ScalarFormat};
@@ -326,10 +326,15 @@ impl ScalarFormat for P3109 {
         if code == magnitude { value } else { -value }
     }
 
-    fn code_text(&self, digits: &str) -> String {
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
         let fraction = usize::from(self.precision()) - 1;
         let sign = usize::from(self.is_signed());
-        fields(digits, &[sign, digits.len() - sign - fraction])
+        let exponent = digits.len() - sign - fraction;
+        fields(
+            digits,
+            &[("sign", sign), ("exponent", exponent)],
+            "mantissa",
+        )
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

@@ -7,7 +7,7 @@ use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::fields;
+use crate::scalar::fields::{CodeField, fields};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat, power_of_two};
 
@@ -162,8 +162,8 @@ impl ScalarFormat for PowerOfTwo {
         Self::decode(self, code)
     }
 
-    fn code_text(&self, digits: &str) -> String {
-        fields(digits, &[1])
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        fields(digits, &[("sign", 1)], "magnitude")
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

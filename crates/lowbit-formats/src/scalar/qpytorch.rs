@@ -9,7 +9,7 @@ use crate::rounding::Rounding;
 use crate::rounding::between::moves_on;
 use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::fields;
+use crate::scalar::fields::{CodeField, fields};
 use crate::scalar::float::grid::FloatGrid;
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, ScalarFormat, Wide, wide};
@@ -252,8 +252,9 @@ impl ScalarFormat for QPyTorch {
         if code & sign != 0 { -value } else { value }
     }
 
-    fn code_text(&self, digits: &str) -> String {
-        fields(digits, &[1, self.exponent().into()])
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        let exponent = self.exponent().into();
+        fields(digits, &[("sign", 1), ("exponent", exponent)], "mantissa")
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

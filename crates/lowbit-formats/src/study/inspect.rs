@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Serialize, Serializer};
 
+use crate::block::BlockFormat;
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::kernel::pack;
@@ -123,17 +124,9 @@ impl Format {
         input: &[Wide],
         rounding: Rounding,
     ) -> Result<Vec<Rounded>, FormatError> {
-        let [values, lower, upper] =
+        let [found, lower, upper] =
             [rounding, Rounding::Down, Rounding::Up].map(|mode| self.round_all(input, mode));
-        let (values, lower, upper) = (values?, lower?, upper?);
-        let codes = match self {
-            Self::Block(format) => {
-                let codes = format.encode_wide(input, &[input.len()], rounding)?;
-                pack::unpack(&codes.elements, self.bits(), input.len())?
-            }
-            // What has been rounded stays what it is.
-            _ => self.encode(&values, Rounding::TowardZero)?,
-        };
+        let ((values, codes), (lower, _), (upper, _)) = (found?, lower?, upper?);
         let rounded = |i: usize| Rounded {
             input: input[i].nearest(),
             value: values[i],
@@ -144,10 +137,15 @@ impl Format {
         Ok((0..input.len()).map(rounded).collect())
     }
 
-    /// Each number, or the tensor of them, rounded; in stochastic rounding number `i` takes word `i`.
-    fn round_all(&self, input: &[Wide], rounding: Rounding) -> Result<Vec<f32>, FormatError> {
+    /// Each number, or the tensor of them, rounded, and the codes; in stochastic rounding number `i`
+    /// takes word `i`.
+    fn round_all(
+        &self,
+        input: &[Wide],
+        rounding: Rounding,
+    ) -> Result<(Vec<f32>, Vec<u32>), FormatError> {
         if let Self::Block(format) = self {
-            return format.quantize_wide(0, input, &[input.len()], rounding);
+            return self.round_block(format, input, rounding);
         }
         rounding.validate()?;
         let word = |i| match rounding {
@@ -155,9 +153,29 @@ impl Format {
             _ => 0,
         };
         let numbers = (0..).zip(input);
-        Ok(numbers
-            .map(|(i, &x)| self.round_wide(x, rounding, word(i)))
-            .collect())
+        let values = numbers.map(|(i, &x)| self.round_wide(x, rounding, word(i)));
+        let values: Vec<f32> = values.collect();
+        let codes = values.iter().map(|&value| self.code_of(value)).collect();
+        Ok((values, codes))
+    }
+
+    /// A tensor of one dimension whose numbers share scales: what its codes stand for, and NaN where no
+    /// code does.
+    fn round_block(
+        &self,
+        format: &BlockFormat,
+        input: &[Wide],
+        rounding: Rounding,
+    ) -> Result<(Vec<f32>, Vec<u32>), FormatError> {
+        let codes = format.encode_wide(input, &[input.len()], rounding)?;
+        let mut values = format.decode(&codes)?;
+        for (value, x) in values.iter_mut().zip(input) {
+            if x.nearest().is_nan() {
+                *value = f32::NAN;
+            }
+        }
+        let codes = pack::unpack(&codes.elements, self.bits(), input.len())?;
+        Ok((values, codes))
     }
 }
 
@@ -279,6 +297,37 @@ mod tests {
         assert_eq!(values, [12.0, 1.0, 3.0]);
         let bits: Vec<&str> = rounded.iter().map(|r| r.bits.as_str()).collect();
         assert_eq!(bits, ["0 11 1", "0 00 1", "0 01 1"]);
+    }
+
+    /// What is shown of a tensor is what the kernels make of it.
+    #[test]
+    fn blocks_are_those_of_the_kernels() {
+        let ends = [0.0, -0.0, 1e-30, -3e38, f32::NAN, f32::INFINITY, 448.0, 0.5];
+        let spread = (0..64u8).map(|i| (f32::from(i) - 31.0) * 0.37);
+        let tensors = [
+            &ends[..],
+            &ends[..4],
+            &ends[6..],
+            &spread.collect::<Vec<_>>(),
+        ];
+        for text in BlockFormat::examples() {
+            for rounding in Rounding::DETERMINISTIC {
+                for tensor in tensors.iter() {
+                    let mut kernel = vec![0.0; tensor.len()];
+                    let format = parse(text);
+                    let shape = [tensor.len()];
+                    let done = format.quantize_shaped(tensor, &shape, &mut kernel, rounding);
+                    let Ok(found) = format.inspect(tensor, rounding) else {
+                        assert!(done.is_err(), "{text}");
+                        continue;
+                    };
+                    let bits = |x: f32| if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() };
+                    let shown: Vec<u32> = found.iter().map(|r| bits(r.value)).collect();
+                    let kernel: Vec<u32> = kernel.into_iter().map(bits).collect();
+                    assert_eq!(shown, kernel, "{text} {rounding} {tensor:?}");
+                }
+            }
+        }
     }
 
     #[test]

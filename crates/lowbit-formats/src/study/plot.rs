@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::rounding::Rounding;
-use crate::scalar::{Grid, ScalarFormat, Visitor};
+use crate::scalar::{ScalarFormat, Visitor};
 use crate::study::svg::{
     Anchor, COLORS, GRID, Panel, decimal, document, horizontal, line, lowered, power, rectangle,
     text, ticks, title, vertical,
@@ -39,7 +39,7 @@ const LEAST_ERROR: i32 = -8;
 /// # Errors
 ///
 /// [`FormatError::Parameter`] if there is no format or more than [`MOST`], or `limit` is not
-/// positive and finite; [`FormatError::Unsupported`] if a format has no facts.
+/// positive and finite.
 pub fn plot(formats: &[Format], limit: Option<f32>) -> Result<String, FormatError> {
     if formats.is_empty() || formats.len() > MOST {
         let value = formats.len();
@@ -57,14 +57,49 @@ pub fn plot(formats: &[Format], limit: Option<f32>) -> Result<String, FormatErro
     let series = formats
         .iter()
         .zip(COLORS)
-        .map(|(format, color)| Series::new(format, color))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|(format, color)| Series::new(format, color, true))
+        .collect::<Vec<_>>();
     let lines = number_lines(&series, limit.map(f64::from));
     let errors = error_curves(&series);
     let top = 96.0 + ROW * series.len() as f64;
     let height = top + ERROR_HEIGHT + 130.0;
     let parts = format!("<g>\n{lines}</g>\n{}", lowered(top, &errors));
     Ok(document((WIDTH, height), 13, &parts))
+}
+
+/// Powers of two in columns of one width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Magnitudes {
+    /// Where the first column begins.
+    pub low: i32,
+    /// Where the last one ends.
+    pub high: i32,
+    /// How many columns.
+    pub columns: usize,
+}
+
+impl Magnitudes {
+    /// Of the formats in a picture.
+    fn of(series: &[Series], columns: usize) -> Self {
+        let (low, high) = magnitudes(series);
+        Self { low, high, columns }
+    }
+
+    /// The power of two in the middle of a column.
+    pub fn exponent(self, column: usize) -> f64 {
+        let width = f64::from(self.high - self.low) / self.columns as f64;
+        f64::from(self.low) + width * (column as f64 + 0.5)
+    }
+}
+
+/// The curves of [`plot`] as numbers: the magnitudes of the columns, and for each format the largest
+/// relative error in the middle of each column, not finite where numbers overflow.
+pub fn relative_errors(formats: &[Format], columns: usize) -> (Magnitudes, Vec<Vec<f64>>) {
+    let series = formats.iter().map(|format| Series::new(format, "", false));
+    let series: Vec<Series> = series.collect();
+    let axis = Magnitudes::of(&series, columns);
+    let errors = series.iter().map(|series| series.relative_errors(axis));
+    (axis, errors.collect())
 }
 
 /// What is drawn of a format.
@@ -80,14 +115,15 @@ struct Series {
 }
 
 impl Series {
-    fn new(format: &Format, color: &'static str) -> Result<Self, FormatError> {
+    fn new(format: &Format, color: &'static str, listed: bool) -> Self {
         let facts = format.facts();
         let least = RoundElement(f32::from_bits(1), Rounding::Up);
-        let values = format.values().ok().map(|mut values| {
+        let values = listed.then(|| format.values().ok()).flatten();
+        let values = values.map(|mut values| {
             values.retain(|value| value.is_finite());
             values
         });
-        Ok(Self {
+        Self {
             name: format.to_string(),
             color,
             values,
@@ -95,7 +131,7 @@ impl Series {
             min: facts.min.into(),
             max: facts.max.into(),
             format: format.clone(),
-        })
+        }
     }
 
     /// The largest magnitude.
@@ -116,11 +152,10 @@ impl Series {
         (low.max(-140), high.min(127))
     }
 
-    /// The relative error in the middle of each column, which spans `per_column` powers of two.
-    fn relative_errors(&self, low: i32, per_column: f64) -> Vec<f64> {
-        let exponent = |i: usize| f64::from(low) + per_column * (i as f64 + 0.5);
-        let column = |i| self.relative_error(exponent(i).exp2() as f32);
-        (0..COLUMNS).map(column).collect()
+    /// The relative error in the middle of each column.
+    fn relative_errors(&self, axis: Magnitudes) -> Vec<f64> {
+        let column = |i| self.relative_error(axis.exponent(i).exp2() as f32);
+        (0..axis.columns).map(column).collect()
     }
 
     /// See [`RelativeError`].
@@ -136,7 +171,7 @@ impl Visitor for RoundElement {
     type Output = f32;
 
     fn visit<F: ScalarFormat>(self, format: &F) -> f32 {
-        format.grid().round(self.0, self.1, 0)
+        format.round_single(self.0, self.1, 0)
     }
 }
 
@@ -148,8 +183,8 @@ impl Visitor for RelativeError {
     type Output = f64;
 
     fn visit<F: ScalarFormat>(self, format: &F) -> f64 {
-        let (x, grid) = (self.0, format.grid());
-        let round = |x: f32, rounding| grid.round(x, rounding, 0);
+        let x = self.0;
+        let round = |x: f32, rounding| format.round_single(x, rounding, 0);
         let lower = round(x, Rounding::Down);
         let upper = round(x.next_up(), Rounding::Up);
         let distance = |a: f32, b: f32| (f64::from(a) - f64::from(b)).abs();
@@ -221,11 +256,11 @@ fn marks(series: &Series, y: f64, (low, high): (f64, f64), x: impl Fn(f64) -> f6
 }
 
 fn error_curves(series: &[Series]) -> String {
-    let (low, high) = magnitudes(series);
-    let per_column = f64::from(high - low) / COLUMNS as f64;
+    let axis = Magnitudes::of(series, COLUMNS);
+    let (low, high) = (axis.low, axis.high);
     let curves: Vec<Vec<f64>> = series
         .iter()
-        .map(|series| series.relative_errors(low, per_column))
+        .map(|series| series.relative_errors(axis))
         .collect();
     let least = curves
         .iter()
@@ -247,7 +282,7 @@ fn error_curves(series: &[Series]) -> String {
     svg += &error_axes(&panel, (low, high), floor);
     for (series, errors) in series.iter().zip(&curves) {
         let points = errors.iter().enumerate().map(|(i, &error)| {
-            let exponent = f64::from(low) + per_column * (i as f64 + 0.5);
+            let exponent = axis.exponent(i);
             let decades = error.log10().clamp(f64::from(floor), 0.0);
             error.is_finite().then(|| panel.at(exponent, decades))
         });
@@ -347,7 +382,7 @@ mod tests {
     /// e2m1 has 15 values (OCP microscaling, table 4), and all lie within its largest, 6.
     #[test]
     fn each_value_has_a_mark() {
-        let series = Series::new(&parse("e2m1"), "#000").unwrap();
+        let series = Series::new(&parse("e2m1"), "#000", true);
         let svg = marks(&series, 0.0, (-6.0, 6.0), |value| 50.0 * value);
         assert_eq!(svg.matches('M').count(), 15);
         let svg = marks(&series, 0.0, (-1.0, 1.0), |value| 50.0 * value);
@@ -359,7 +394,7 @@ mod tests {
     /// largest value all that is beyond.
     #[test]
     fn errors_by_hand() {
-        let series = |text| Series::new(&parse(text), "#000").unwrap();
+        let series = |text| Series::new(&parse(text), "#000", true);
         let e4m3 = series("e4m3");
         assert_eq!(e4m3.relative_error(1.0), 1.0 / 16.0);
         assert_eq!(e4m3.relative_error(1.9375), 1.0 / 31.0);

@@ -104,25 +104,29 @@ pub struct MeasuredSensitivity {
 impl MeasuredSensitivity {
     /// What the answers of those networks come to.
     pub(super) fn of(off: &Answers, only: &Answers, all_but: &Answers) -> Self {
-        let added = only
-            .losses
-            .iter()
-            .zip(&off.losses)
-            .map(|(only, off)| only - off);
-        let added: Vec<f64> = added.collect();
-        let count = added.len().max(1) as f64;
-        let mean = added.iter().sum::<f64>() / count;
-        let squares: f64 = added.iter().map(|added| (added - mean).powi(2)).sum();
+        let (added, standard_error) = added_loss(off, only);
         Self {
             only: only.tested(),
             all_but: all_but.tested(),
-            added: mean,
-            standard_error: match added.len() {
-                0 | 1 => f64::INFINITY,
-                _ => (squares / (count - 1.0) / count).sqrt(),
-            },
+            added,
+            standard_error,
         }
     }
+}
+
+/// The mean loss of the images with one network over that with another, and its standard error, which is infinite
+/// of a single image.
+pub(super) fn added_loss(before: &Answers, after: &Answers) -> (f64, f64) {
+    let pairs = after.losses.iter().zip(&before.losses);
+    let added: Vec<f64> = pairs.map(|(after, before)| after - before).collect();
+    let count = added.len().max(1) as f64;
+    let mean = added.iter().sum::<f64>() / count;
+    let squares: f64 = added.iter().map(|added| (added - mean).powi(2)).sum();
+    let standard_error = match added.len() {
+        0 | 1 => f64::INFINITY,
+        _ => (squares / (count - 1.0) / count).sqrt(),
+    };
+    (mean, standard_error)
 }
 
 /// The network with the quantizers of the chosen layers on, and all others off.

@@ -10,6 +10,7 @@ mod compare;
 mod edges;
 mod error;
 mod findings;
+mod gradients;
 mod histogram;
 mod images;
 mod layer;
@@ -18,6 +19,7 @@ mod prediction;
 #[cfg(test)]
 mod reference;
 mod refit;
+mod repairs;
 mod run;
 mod tensor;
 mod widths;
@@ -37,6 +39,7 @@ pub use layer::{LayerAnalysis, bit_operations};
 pub use measured::MeasuredSensitivity;
 pub use prediction::Prediction;
 pub use refit::Refit;
+pub use repairs::{Defect, SuggestedRepair};
 pub use run::{RunAnalysis, RunOptions, analyze_run};
 pub use tensor::{OutlierChannel, TensorAnalysis};
 pub use widths::{LayerWidth, SuggestedWidths, WidthKind, WidthPlan};
@@ -88,6 +91,14 @@ pub struct Analysis {
     pub confusion: Confusion,
     /// Images that the float network gets right and quantized ones do not.
     pub lost: Vec<LostImage>,
+}
+
+impl Analysis {
+    /// What is wrong that an algorithm of [`repair`](crate::repair) is made for, in the order of the algorithms.
+    /// Whether one helps is to be tried; [`analyze_run`] does.
+    pub fn defects(&self) -> Vec<Defect> {
+        repairs::defects(&self.layers)
+    }
 }
 
 impl<M: Classifier> Networks<'_, M> {

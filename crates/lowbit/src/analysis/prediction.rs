@@ -376,7 +376,7 @@ fn integer_quantizer(
 
 /// The network in a form in which gradients flow, and which computes as in validation: quantizers,
 /// dropout and the statistics of batches are off.
-fn differentiable<M: Module>(model: &M) -> M {
+pub(super) fn differentiable<M: Module>(model: &M) -> M {
     struct Off {
         path: ModulePath,
     }

@@ -7,18 +7,22 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use super::budget::{Budget, check};
+use super::gradients::loss_gradients;
 use super::measured::Answers;
+use super::repairs::{Patient, SuggestedRepair};
 use super::widths::{self, SuggestedWidths};
 use super::{Analysis, Networks};
 use crate::Error;
 use crate::calibrate::calibrate;
 use crate::config::{Layer, QConfig, QPlan, TqtPlan};
 use crate::data::{DataSet, Split, epoch_order};
+use crate::integer::Comparison;
 use crate::models::{Classifier, Network, Tolerance};
 use crate::quantizers::{QuantizerConfig, Slot, ThresholdInit};
 use crate::train::{
-    Classification, EpochMetrics, Experiment, RunConfig, RunFolder, Settings, Tested, batch,
-    checkpoint, find_run, forward_calibration, trained_network,
+    Classification, EpochMetrics, Experiment, NamedTensor, RunConfig, RunFolder, Settings, Tested,
+    batch, checkpoint, compare_integers_on, find_run, forward_calibration, to_integers,
+    trained_network,
 };
 
 /// What is looked at of a run.
@@ -33,10 +37,15 @@ pub struct RunOptions {
     pub budget: Option<Budget>,
     /// The last weights instead of the best.
     pub last: bool,
+    /// Whether gradients of the loss are kept.
+    pub gradients: bool,
 }
 
 /// Test images that are looked at unless told.
 const IMAGES: usize = 512;
+
+/// Test images on which integers are compared with the simulation.
+const IN_INTEGERS: usize = 64;
 
 /// What quantization does to the network of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -56,10 +65,20 @@ pub struct RunAnalysis {
     pub analysis: Analysis,
     /// Widths for a budget.
     pub suggested: Option<SuggestedWidths>,
-    /// Why none are suggested, where that is so.
+    /// What `lowbit quantize --algorithm` would help, where it was tried and does.
+    pub repair: Option<SuggestedRepair>,
+    /// Why no widths are suggested, where that is so.
     pub not_suggested: Option<String>,
     /// How it was trained, epoch by epoch.
     pub epochs: Vec<EpochMetrics>,
+    /// Gradients of the loss of the first images with respect to weights, biases and inputs, with the quantizers
+    /// off, where they were asked for.
+    #[serde(skip)]
+    pub gradients: Vec<NamedTensor>,
+    /// The network of integers beside the simulation, on the first images, where it lowers to one.
+    pub integers: Option<Comparison>,
+    /// Why it does not lower to integers, where that is so.
+    pub not_integers: Option<String>,
     /// What was trained, and where training with other widths starts.
     #[serde(skip)]
     settings: Settings,
@@ -131,14 +150,7 @@ pub fn analyze_run(
         images: &images,
         device,
     };
-    let obstacle = source.obstacle(&model);
-    if let Some(budget) = options.budget {
-        let image = batch(&split.test, &images[..1], None, device).images;
-        check(budget, &model, image)?;
-        if let Some(obstacle) = obstacle {
-            return Err(Error::config("budget", obstacle));
-        }
-    }
+    let obstacle = source.checked_budget(&model, options.budget)?;
     let against = options.against.as_deref();
     let float = against
         .map(|path| float_network(path, experiment, split, device))
@@ -158,6 +170,7 @@ pub fn analyze_run(
             found => Ok(found?),
         },
     };
+    let integers = source.integers(&model);
     let from = match options.last {
         true => checkpoint.join(checkpoint::MODEL),
         false => folder.run(name),
@@ -168,6 +181,13 @@ pub fn analyze_run(
         data: experiment.data.to_string(),
         not_suggested: suggested.as_ref().err().cloned(),
         suggested: suggested.ok(),
+        repair: source.repair(&folder.run(name), &model, &analysis),
+        gradients: match options.gradients {
+            true => loss_gradients(&model, (&split.test, &images), device),
+            false => Vec::new(),
+        },
+        not_integers: integers.as_ref().err().map(Error::to_string),
+        integers: integers.ok(),
         against: float.map(|(_, checkpoint)| checkpoint),
         epochs: folder.epochs(name)?,
         settings: settings(experiment, from),
@@ -225,6 +245,56 @@ impl Source<'_> {
             return Some(why.into());
         }
         checkpoint::first_not_finite(model)
+    }
+
+    /// Why no other widths can be tried, if so.
+    ///
+    /// # Errors
+    /// If there is a budget, and it is too small or there is an obstacle.
+    fn checked_budget(
+        &self,
+        model: &Network,
+        budget: Option<Budget>,
+    ) -> Result<Option<String>, Error> {
+        let obstacle = self.obstacle(model);
+        let Some(budget) = budget else {
+            return Ok(obstacle);
+        };
+        let image = batch(&self.split.test, &self.images[..1], None, self.device).images;
+        check(budget, model, image)?;
+        match obstacle {
+            Some(obstacle) => Err(Error::config("budget", obstacle)),
+            None => Ok(None),
+        }
+    }
+
+    /// The network as integers beside its simulation, in every slot.
+    fn integers(&self, model: &Network) -> Result<Comparison, Error> {
+        let (set, device) = (&self.split.test, self.device);
+        let network = to_integers(model, set, device)?;
+        let first = &self.images[..self.images.len().min(IN_INTEGERS)];
+        compare_integers_on(&network, model, (set, first), device)
+    }
+
+    /// The repair that helps the run of a folder, tried.
+    fn repair(
+        &self,
+        folder: &Path,
+        model: &Network,
+        analysis: &Analysis,
+    ) -> Option<SuggestedRepair> {
+        let patient = Patient {
+            experiment: self.experiment,
+            run: self.run,
+            folder,
+            layers: model.layers(),
+            split: self.split,
+            images: self.images,
+            device: self.device,
+        };
+        patient.suggested(analysis, || {
+            Answers::of(model, &self.split.test, self.images, self.device)
+        })
     }
 
     /// Widths for a budget, measured.

@@ -10,6 +10,7 @@ pub mod summary;
 mod sweep;
 mod sweep_picture;
 pub mod table;
+mod threshold_curves;
 mod training_curves;
 mod width_front;
 

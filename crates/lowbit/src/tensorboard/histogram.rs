@@ -44,6 +44,39 @@ pub(super) fn histogram(values: &[f32]) -> HistogramProto {
     }
 }
 
+/// Numbers that were counted in bins of somebody else's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counted {
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// Their sum.
+    pub sum: f64,
+    /// The sum of their squares.
+    pub sum_squares: f64,
+    /// Where the first bin begins.
+    pub first: f64,
+    /// Of each bin, ascending, where it ends and how many numbers it holds.
+    pub bins: Vec<(f64, u64)>,
+}
+
+impl From<&Counted> for HistogramProto {
+    /// The bins, with an empty one in front that says where the first begins.
+    fn from(counted: &Counted) -> Self {
+        let bins = || std::iter::once((counted.first, 0)).chain(counted.bins.iter().copied());
+        Self {
+            min: counted.min,
+            max: counted.max,
+            num: bins().map(|(_, count)| count as f64).sum(),
+            sum: counted.sum,
+            sum_squares: counted.sum_squares,
+            bucket_limit: bins().map(|(end, _)| end).collect(),
+            bucket: bins().map(|(_, count)| count as f64).collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +100,21 @@ mod tests {
         // Zero is the first number of the bucket above it.
         assert_eq!(histogram(&[0.0]).bucket_limit, [0.0, 1e-12]);
         assert_eq!(histogram(&[]), HistogramProto::default());
+    }
+
+    /// Of 1, 1 and 3 in bins from 0 to 2 and to 4.
+    #[test]
+    fn counted_numbers_are_what_was_counted() {
+        let found = HistogramProto::from(&Counted {
+            min: 1.0,
+            max: 3.0,
+            sum: 5.0,
+            sum_squares: 11.0,
+            first: 0.0,
+            bins: vec![(2.0, 2), (4.0, 1)],
+        });
+        assert_eq!((found.num, found.sum, found.sum_squares), (3.0, 5.0, 11.0));
+        assert_eq!(found.bucket_limit, [0.0, 2.0, 4.0]);
+        assert_eq!(found.bucket, [0.0, 2.0, 1.0]);
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod reader;
 mod record;
 mod writer;
 
+pub use histogram::Counted;
 pub use hparams::Hparam;
 pub use logger::TensorBoardLogger;
 pub use writer::EventWriter;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use super::histogram::histogram;
+use super::histogram::{Counted, histogram};
 use super::hparams::{self, Hparam};
 use super::proto::{
     Content, DATA_CLASS_TENSOR, DT_STRING, Dim, Event, Image, PluginData, SESSION_START,
@@ -95,6 +95,14 @@ impl EventWriter {
     pub fn histogram(&mut self, tag: &str, step: u64, values: &[f32]) -> Result<(), Error> {
         let counted = Content::Histogram(histogram(values));
         self.value(tag, step, None, Some(counted))
+    }
+
+    /// The distribution of numbers that were counted before.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn counted(&mut self, tag: &str, step: u64, counted: &Counted) -> Result<(), Error> {
+        self.value(tag, step, None, Some(Content::Histogram(counted.into())))
     }
 
     /// A picture of `width` by `height` pixels from 0 to 255, row by row, each of one channel or of

@@ -41,18 +41,30 @@ pub fn compare_integers(
     in_slots: usize,
     device: &Device,
 ) -> Result<Comparison, Error> {
+    let all: Vec<u32> = (0..set.len() as u32).collect();
+    let (first, others) = all.split_at(in_slots.min(set.len()));
+    let mut comparison = compare_integers_on(network, model, (set, first), device)?;
+    for indices in others.chunks(BATCH) {
+        let images = batch(set, indices, None, device).images;
+        comparison.extend(network.compare(model, &images, forward)?);
+    }
+    Ok(comparison)
+}
+
+/// Compares a network of integers with the simulation on some images of a set, in every slot.
+///
+/// # Errors
+/// If the images do not fit the network.
+pub fn compare_integers_on(
+    network: &IntegerNetwork,
+    model: &Network,
+    (set, images): (&ImageSet, &[u32]),
+    device: &Device,
+) -> Result<Comparison, Error> {
     let mut comparison = Comparison::default();
-    let in_slots = in_slots.min(set.len());
-    let parts = [(0..in_slots, true), (in_slots..set.len(), false)];
-    for (part, every_slot) in parts {
-        let indices: Vec<u32> = part.map(|i| i as u32).collect();
-        for indices in indices.chunks(BATCH) {
-            let images = batch(set, indices, None, device).images;
-            comparison.extend(match every_slot {
-                true => network.compare_tensors(model, &images, forward)?,
-                false => network.compare(model, &images, forward)?,
-            });
-        }
+    for indices in images.chunks(BATCH) {
+        let images = batch(set, indices, None, device).images;
+        comparison.extend(network.compare_tensors(model, &images, forward)?);
     }
     Ok(comparison)
 }

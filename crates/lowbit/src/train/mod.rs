@@ -50,8 +50,8 @@ pub use evaluation::{Evaluation, evaluate_run, evaluate_teacher, measure_run, tr
 pub use experiment::{Experiment, RunConfig, Start};
 pub use folder::{HeldOut, LastWeights, RunFolder, RunResult, best_checkpoint, find_run};
 pub use integers::{
-    compare_integers, compare_random_integers, first_integers, integer_accuracy, run_images,
-    to_integers,
+    compare_integers, compare_integers_on, compare_random_integers, first_integers,
+    integer_accuracy, run_images, to_integers,
 };
 pub(crate) use keys::keys;
 pub use loss_scale::{LossScale, LossScaling};
@@ -64,6 +64,7 @@ pub use recipe::Recipe;
 pub use recipes::NamedRecipe;
 pub use regularization::Regularization;
 pub use run::Outcome;
+pub(crate) use run::repaired_network;
 pub use settings::ConfigFile;
 pub use targets::Targets;
 pub(crate) use task::forward_calibration;
@@ -71,7 +72,7 @@ pub use task::{Classification, Task, batch, evaluate};
 pub use tensorboard::TensorBoard;
 pub use tensors::{EpochTensors, NamedTensor};
 pub use trainer::{Setting, Trainer};
-pub use warning::{Warning, WarningKind};
+pub use warning::{Moment, Warning, WarningKind};
 pub use weights_hash::weights_sha256;
 pub use width_list::WidthList;
 

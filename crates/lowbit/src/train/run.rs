@@ -281,15 +281,7 @@ impl RunFolder {
                 let config = config.expect("a checked run has a teacher");
                 config.teacher.start(model)
             }
-            Start::From => {
-                let from = experiment.from.as_ref();
-                let from = from.expect("a checked experiment names it");
-                let weights = match from.is_file() {
-                    true => from.clone(),
-                    false => best_checkpoint(from)?,
-                };
-                checkpoint::load_weights(model, &weights, experiment.accept)
-            }
+            Start::From => weights_from(model, experiment),
             Start::First => {
                 let first = &experiment.runs[0].name;
                 let best = self.checkpoints(first).best()?;
@@ -298,6 +290,31 @@ impl RunFolder {
             }
         }
     }
+}
+
+/// The network with the weights that its experiment names.
+fn weights_from(model: Network, experiment: &Experiment) -> Result<(Network, LoadReport), Error> {
+    let from = experiment.from.as_ref();
+    let from = from.expect("a checked experiment names it");
+    let weights = match from.is_file() {
+        true => from.clone(),
+        false => best_checkpoint(from)?,
+    };
+    checkpoint::load_weights(model, &weights, experiment.accept)
+}
+
+/// The network that [`Quantize`](super::Quantize) makes with algorithms, in its validation form, without a folder for
+/// it.
+pub(crate) fn repaired_network(
+    experiment: &Experiment,
+    split: &Split,
+    device: &Device,
+) -> Result<Network, Error> {
+    let run = &experiment.runs[0];
+    let task = Classification::new(experiment, run, split, device);
+    let (model, _) = weights_from(experiment.network(run, split, device)?, experiment)?;
+    let model = repaired(model, experiment, run, &task, &mut ())?;
+    Ok(model.valid())
 }
 
 /// The widths of every quantized tensor of a network, by its layer's path and its slot.

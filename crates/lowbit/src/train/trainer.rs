@@ -19,12 +19,19 @@ use super::progress::{Progress, StepMetrics};
 use super::recipe::{FreezeThresholds, freeze_statistics};
 use super::task::Task;
 use super::tensors::{EpochTensors, NamedTensor, gradients, parameters};
-use super::warning::{Look, Warning, look};
+use super::warning::{Look, Moment, Warning, dated, look};
 use crate::Error;
 use crate::data::epoch_order;
 use crate::models::Stored;
 use crate::optim::thresholds;
 use crate::quantizers::{Selection, Taps, set_progress, set_rounding};
+
+/// Looks at the network in an epoch of many steps.
+const LOOKS: usize = 8;
+
+/// The fewest steps from one look within an epoch to the next: a look takes about as long as a fifth of a step
+/// of 128 images.
+const STEPS_BETWEEN_LOOKS: usize = 50;
 
 /// What training needs beside the network.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +61,8 @@ pub struct Trainer<'a, M, T> {
     check: Option<IntegerCheck>,
     /// Those of the last step of an epoch, until it is tested.
     gradients: Vec<NamedTensor>,
+    /// What was wrong at the last look.
+    warned: Vec<Warning>,
 }
 
 impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
@@ -75,6 +84,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
             statistics_frozen: false,
             check: None,
             gradients: Vec::new(),
+            warned: Vec::new(),
         }
     }
 
@@ -145,6 +155,10 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
                 loss: (sums.loss - before.loss) / (sums.images - before.images).max(1) as f64,
                 lr,
             });
+            if self.is_time_to_look() {
+                let look = self.look();
+                progress.warn(&self.note_warnings(&look));
+            }
         }
         let trained = std::mem::take(&mut self.state.sums);
         let loss_scaling = self.state.loss_scaling;
@@ -178,7 +192,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
                 .iter()
                 .map(|g| (g.path.clone(), g.norm()))
                 .collect(),
-            warnings: look.warnings(),
+            warnings: self.note_warnings(&look),
         };
         if progress.wants_tensors() {
             progress.tensors(&EpochTensors {
@@ -269,6 +283,26 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
     /// What is wrong with the network as it is, although its loss is a number.
     pub fn warnings(&self) -> Vec<Warning> {
         self.look().warnings()
+    }
+
+    /// The warnings of a look, each with when it was seen first.
+    fn note_warnings(&mut self, look: &Look) -> Vec<Warning> {
+        let (steps, per_epoch) = (self.global_step(), self.steps_per_epoch());
+        let before = steps.saturating_sub(1);
+        let now = Moment {
+            epoch: before / per_epoch + 1,
+            step: before % per_epoch + 1,
+        };
+        self.warned = dated(look.warnings(), &self.warned, now);
+        self.warned.clone()
+    }
+
+    /// Whether the network is looked at within an epoch, so that a warning says about when it began; its end
+    /// is looked at in any case.
+    fn is_time_to_look(&self) -> bool {
+        let per_epoch = self.steps_per_epoch();
+        let every = per_epoch.div_ceil(LOOKS).max(STEPS_BETWEEN_LOOKS);
+        self.state.batch < per_epoch && self.state.batch.is_multiple_of(every)
     }
 
     fn look(&self) -> Look {

@@ -23,6 +23,46 @@ pub struct Warning {
     /// What it is.
     #[serde(flatten)]
     pub kind: WarningKind,
+    /// When it was seen first, of what goes on; none of a network that was not trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Moment>,
+}
+
+/// A place in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The epoch, counted from 1.
+    pub epoch: usize,
+    /// Steps of the optimizer that were done in it.
+    pub step: usize,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {} of epoch {}", self.step, self.epoch)
+    }
+}
+
+impl Warning {
+    fn new(path: String, kind: WarningKind) -> Self {
+        let since = None;
+        Self { path, kind, since }
+    }
+
+    /// Whether both say the same of the same tensor, whatever the numbers.
+    fn repeats(&self, before: &Self) -> bool {
+        let kind = |warning: &Self| std::mem::discriminant(&warning.kind);
+        self.path == before.path && kind(self) == kind(before)
+    }
+}
+
+/// The warnings of now, each with the moment that those of before have of it, or else `now`.
+pub(super) fn dated(mut warnings: Vec<Warning>, before: &[Warning], now: Moment) -> Vec<Warning> {
+    for warning in &mut warnings {
+        let known = before.iter().find(|known| warning.repeats(known));
+        warning.since = known.and_then(|known| known.since).or(Some(now));
+    }
+    warnings
 }
 
 /// What can be wrong with a tensor.
@@ -61,14 +101,22 @@ pub enum WarningKind {
     },
 }
 
-/// `conv1.weight: the threshold 2^20 makes every value 0`.
+/// `conv1.weight: the threshold 2^20 makes every value 0, seen first after step 34 of epoch 2`.
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = &self.path;
-        match self.kind {
+        let (path, kind) = (&self.path, &self.kind);
+        write!(f, "{path}: {kind}")?;
+        self.since
+            .map_or(Ok(()), |since| write!(f, ", seen first after {since}"))
+    }
+}
+
+impl fmt::Display for WarningKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
             WarningKind::AllZero { threshold } => {
                 let log2 = threshold.log2();
-                write!(f, "{path}: the threshold 2^{log2} makes every value 0")
+                write!(f, "the threshold 2^{log2} makes every value 0")
             }
             WarningKind::Clipped {
                 fraction,
@@ -77,24 +125,18 @@ impl fmt::Display for Warning {
                 let (percent, log2) = (100.0 * fraction, threshold.log2());
                 write!(
                     f,
-                    "{path}: the threshold 2^{log2} clips {percent:.1} % of the values"
+                    "the threshold 2^{log2} clips {percent:.1} % of the values"
                 )
             }
             WarningKind::Saturated { fraction, bits } => {
                 let percent = 100.0 * fraction;
-                write!(
-                    f,
-                    "{path}: {percent:.4} % of the sums saturate in {bits} bits"
-                )
+                write!(f, "{percent:.4} % of the sums saturate in {bits} bits")
             }
             WarningKind::NotFinite { values } => {
-                write!(f, "{path}: {values} values are NaN or infinite")
+                write!(f, "{values} values are NaN or infinite")
             }
             WarningKind::Constant { value } => {
-                write!(
-                    f,
-                    "{path}: every value is {value}, whatever the layer reads"
-                )
+                write!(f, "every value is {value}, whatever the layer reads")
             }
         }
     }
@@ -148,13 +190,13 @@ fn of_output(tapped: &Tapped) -> Option<Warning> {
     let broken = values().filter(|x| !x.is_finite()).count() as u64;
     if broken > 0 {
         let kind = WarningKind::NotFinite { values: broken };
-        return Some(Warning { path, kind });
+        return Some(Warning::new(path, kind));
     }
     // Zero has one sign here.
     let value = values().next()? + 0.0;
     let several = tapped.tensor.num_elements() > 1;
     let kind = WarningKind::Constant { value };
-    (several && values().all(|x| x == value)).then_some(Warning { path, kind })
+    (several && values().all(|x| x == value)).then(|| Warning::new(path, kind))
 }
 
 fn of_measured(tensor: &Measured) -> Option<Warning> {
@@ -176,8 +218,7 @@ fn of_measured(tensor: &Measured) -> Option<Warning> {
     } else {
         return None;
     };
-    let path = tensor.path.clone();
-    Some(Warning { path, kind })
+    Some(Warning::new(tensor.path.clone(), kind))
 }
 
 #[cfg(test)]
@@ -269,5 +310,34 @@ mod tests {
         let constant = "linear.output: every value is 0.234375, whatever the layer reads";
         assert_eq!(said(0.0, 0.0, 5), [saturated, constant]);
         assert_eq!(said(0.0, 0.0, 6), Vec::<String>::new());
+    }
+
+    /// What goes on has the moment when it was seen first, whatever its numbers, and what is new that of now.
+    #[test]
+    fn a_warning_says_since_when() {
+        let clipped = |path: &str, fraction| {
+            let threshold = 2.0;
+            let kind = WarningKind::Clipped {
+                fraction,
+                threshold,
+            };
+            Warning::new(path.into(), kind)
+        };
+        let at = |epoch, step| Moment { epoch, step };
+        let first = dated(vec![clipped("a", 0.6)], &[], at(1, 50));
+        let second = dated(
+            vec![clipped("a", 0.75), clipped("b", 0.6)],
+            &first,
+            at(2, 7),
+        );
+        let said: Vec<String> = second.iter().map(Warning::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "a: the threshold 2^1 clips 75.0 % of the values, seen first after step 50 of epoch 1",
+                "b: the threshold 2^1 clips 60.0 % of the values, seen first after step 7 of epoch 2"
+            ]
+        );
+        assert!(dated(Vec::new(), &second, at(3, 1)).is_empty());
     }
 }

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::AdamConfig;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainStep;
-use lowbit::analysis::{Analysis, LayerAnalysis, Networks, Problem, bit_operations};
+use lowbit::analysis::{Analysis, Defect, LayerAnalysis, Networks, Problem, bit_operations};
 use lowbit::calibrate::calibrate;
 use lowbit::config::{QPlan, TqtPlan, Widths};
 use lowbit::data::{DataSet, ImageSet, epoch_order};
@@ -508,4 +508,102 @@ fn predictions_have_the_order_of_what_is_measured() {
     let correlation = rank_correlation(&expected, &found);
     println!("{} pairs, rank correlation {correlation:.3}", found.len());
     assert!(correlation >= 0.9, "{correlation}");
+}
+
+/// The defects of a network of which `change` makes something before it is calibrated, and `after` after that,
+/// against the calibrated one in float, in so many bits of weights and inputs.
+fn defects(
+    bits: (u32, u32),
+    change: impl Fn(&Network) -> Network,
+    after: impl Fn(&Network) -> Network,
+) -> Vec<Defect> {
+    let mse = ThresholdInit::Mse;
+    let plan = TqtPlan::new(bits.0, bits.1).fixed(mse, mse).plan();
+    let architecture: Architecture = "cnn".parse().unwrap();
+    let device = Device::flex();
+    let model = architecture.init([1, 8, 8], 10, &plan, 3, &device).unwrap();
+    let split = DataSet::Digits.load(None, &mut |_| {}).unwrap();
+    let first: Vec<u32> = (0..64).collect();
+    let input = batch(&split.train, &first, None, &device).images;
+    let forward = |model: &Network| {
+        model.forward(input.clone());
+    };
+    let (model, _) = calibrate(change(&model), |_| true, forward).unwrap();
+    let model = model.valid();
+    let (float, _) = lowbit::quantizers::set_quantization(model.clone(), false, |_| true);
+    // Statistics are those of all clones; weights are not.
+    let found = Networks {
+        model: &after(&model),
+        float: Some(&float),
+        set: &split.test,
+        images: &first,
+        device: &device,
+    };
+    found.analyze().defects()
+}
+
+fn as_it_is(model: &Network) -> Network {
+    model.clone()
+}
+
+/// All channels of a weight but its first are made 64 times smaller: with one threshold, their mean range is less than
+/// half of the tensor's. As they are drawn, evenly between two ends, it is nearly all of it.
+#[test]
+fn channels_of_unequal_ranges_ask_for_equalization() {
+    let shrunk = |model: &Network| {
+        changed(model, "conv2.weight", |shape, values| {
+            for (i, value) in values.iter_mut().enumerate() {
+                if channel_of(shape, i) > 0 {
+                    *value /= 64.0;
+                }
+            }
+        })
+    };
+    let unequal = |defects: Vec<Defect>| {
+        defects.into_iter().find_map(|defect| match defect {
+            Defect::UnequalChannels { tensor, share } => Some((tensor, share)),
+            _ => None,
+        })
+    };
+    let (tensor, share) = unequal(defects((8, 8), shrunk, as_it_is)).unwrap();
+    assert_eq!(tensor, "conv2.weight");
+    assert!((0.0..0.5).contains(&share), "{share}");
+    assert_eq!(unequal(defects((8, 8), as_it_is, as_it_is)), None);
+}
+
+/// With weights of 2 bits and inputs of 8 it is the weights whose rounding costs; the other way round, it is not.
+#[test]
+fn few_bits_of_weights_ask_for_another_rounding() {
+    let rounded = |bits| {
+        let found = defects(bits, as_it_is, as_it_is).into_iter();
+        let mut bits = found.filter_map(|defect| match defect {
+            Defect::RoundedWeights { bits, share, .. } => Some((bits, share)),
+            _ => None,
+        });
+        bits.next()
+    };
+    let (bits, share) = rounded((2, 8)).unwrap();
+    assert_eq!(bits, 2.0);
+    assert!(share > 0.5, "{share}");
+    assert_eq!(rounded((8, 2)), None);
+}
+
+/// What a normalization adds is more by 1 in the quantized network: where its rectifier lets it pass, the error of all
+/// numbers is the same.
+#[test]
+fn a_mean_error_asks_for_corrected_biases() {
+    let moved = |model: &Network| {
+        changed(model, "bn1.beta", |_, values| {
+            values.iter_mut().for_each(|beta| *beta += 1.0);
+        })
+    };
+    let biased = defects((8, 8), as_it_is, moved).into_iter();
+    let found = biased.last().unwrap();
+    let Defect::BiasedOutputs { tensor, share } = found else {
+        panic!("{found:?}");
+    };
+    assert!(
+        tensor.ends_with(".input") && share > 0.5,
+        "{tensor} {share}"
+    );
 }

@@ -42,6 +42,10 @@ pub(crate) struct Arguments {
     /// The suggested widths as a file for `lowbit train --config`
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// A folder for an event file that TensorBoard opens: errors and costs of layers, and histograms of weights,
+    /// activations and gradients
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     /// Look at the last weights instead of the best
     #[arg(long)]
     last: bool,
@@ -67,6 +71,7 @@ impl Arguments {
             against: self.against.clone(),
             budget: self.budget,
             last: self.last,
+            gradients: self.tensorboard.is_some(),
         };
         let found = analyze_run((&folder, &experiment, &name), &options, &split, &device)?;
         let report = AnalysisReport::new(&found, &split.test);
@@ -89,6 +94,9 @@ impl Arguments {
         }
         if let Some(dir) = &self.assets {
             write_assets(dir, report.figures(), report.tables())?;
+        }
+        if let Some(dir) = &self.tensorboard {
+            report.write_events(dir)?;
         }
         let Some(path) = &self.plan else {
             return Ok(());

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use crate::error::FormatError;
 use crate::rounding::Rounding;
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::fields;
+use crate::scalar::fields::{CodeField, fields};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::levels::{LevelGrid, Levels};
 use crate::scalar::{Pass, ScalarFormat, Wide};
@@ -311,9 +311,9 @@ impl ScalarFormat for Codebook {
         Self::decode(self, code)
     }
 
-    fn code_text(&self, digits: &str) -> String {
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
         let sign = usize::from(self.has_sign());
-        fields(digits, &[sign])
+        fields(digits, &[("sign", sign)], "index")
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

@@ -5,7 +5,7 @@ mod named;
 
 use crate::error::{FormatError, check_range};
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::fields;
+use crate::scalar::fields::{CodeField, fields};
 use crate::scalar::float::grid::{FloatGrid, INFINITY, Layout, NAN};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Pass, ScalarFormat};
@@ -282,8 +282,9 @@ impl ScalarFormat for Float {
         }
     }
 
-    fn code_text(&self, digits: &str) -> String {
-        fields(digits, &[1, self.exponent().into()])
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        let exponent = self.exponent().into();
+        fields(digits, &[("sign", 1), ("exponent", exponent)], "mantissa")
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

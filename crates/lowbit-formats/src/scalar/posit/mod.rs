@@ -10,7 +10,7 @@ use crate::grammar::{Call, Reason};
 use crate::rounding::Rounding;
 use crate::scalar::FormatText;
 use crate::scalar::facts::{Extent, Facts};
-use crate::scalar::fields::{fields, regime};
+use crate::scalar::fields::{CodeField, fields, regime};
 use crate::scalar::integer_grid::IntegerRange;
 use crate::scalar::{Grid, Pass, ScalarFormat, Wide, wide_power_of_two};
 
@@ -433,11 +433,13 @@ impl ScalarFormat for Posit {
         self.decode_f32(code)
     }
 
-    fn code_text(&self, digits: &str) -> String {
-        fields(
-            digits,
-            &[1, regime(&digits[1..]), self.exponent_bits() as usize],
-        )
+    fn code_fields<'a>(&self, digits: &'a str) -> Vec<CodeField<'a>> {
+        let widths = [
+            ("sign", 1),
+            ("regime", regime(&digits[1..])),
+            ("exponent", self.exponent_bits() as usize),
+        ];
+        fields(digits, &widths, "fraction")
     }
 
     fn integer_range(&self) -> Option<IntegerRange> {

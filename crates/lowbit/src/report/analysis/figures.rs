@@ -12,6 +12,7 @@ use crate::report::TrainingCurves;
 use crate::report::page::Figure;
 use crate::report::page::png::data_address;
 use crate::report::page::text::{escaped, file_name, short};
+use crate::report::threshold_curves::threshold_curves;
 
 /// Beyond the ends of the grid.
 const CLIPPED: &str = "#f7d9c8";
@@ -29,6 +30,7 @@ pub(super) fn all(run: &RunAnalysis, images: &ImageSet) -> Vec<Figure> {
         figures.push(lost(analysis, images));
     }
     figures.extend(curves(run));
+    figures.extend(thresholds(run));
     for layer in &analysis.layers {
         figures.extend(layer.tensors.iter().filter(|t| t.count > 0).map(histogram));
     }
@@ -253,6 +255,15 @@ fn lost(analysis: &Analysis, images: &ImageSet) -> Figure {
             &parts,
         ),
     }
+}
+
+/// How its thresholds moved, if it has any.
+fn thresholds(run: &RunAnalysis) -> Option<Figure> {
+    Some(Figure {
+        name: "thresholds".into(),
+        title: "thresholds over training".into(),
+        svg: threshold_curves(&run.run, &run.epochs)?,
+    })
 }
 
 /// How the run was trained, if it was.

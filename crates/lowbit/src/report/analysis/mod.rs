@@ -1,5 +1,6 @@
 //! What an analysis found, as a page that opens from disk, and as pictures and tables.
 
+mod events;
 mod figures;
 mod graph;
 mod page;

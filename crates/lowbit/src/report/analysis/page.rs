@@ -10,13 +10,14 @@ use crate::report::page::{Section, document, figure_html, table_html};
 use crate::report::table::{percent, thousands};
 
 /// The parts of a page, with the names that its links have.
-const SECTIONS: [(&str, &str); 7] = [
+const SECTIONS: [(&str, &str); 8] = [
     ("summary", "Summary"),
     ("network", "Network"),
     ("sensitivity", "Sensitivity"),
     ("widths", "Widths"),
     ("layers", "Layers"),
     ("images", "Images"),
+    ("integers", "Integers"),
     ("training", "Training"),
 ];
 
@@ -31,6 +32,7 @@ pub(super) fn page(report: &AnalysisReport<'_>) -> String {
         widths(report),
         layers(report),
         images(report),
+        integers(report),
         training(report),
     ];
     let sections = SECTIONS.iter().zip(parts);
@@ -207,10 +209,25 @@ fn images(report: &AnalysisReport<'_>) -> String {
     ) + &table(report, "confusion-float", "The float network.")
 }
 
+fn integers(report: &AnalysisReport<'_>) -> String {
+    match &report.run.not_integers {
+        Some(why) => format!("<p>It does not lower to integers: {}.</p>\n", escaped(why)),
+        None => table(
+            report,
+            "integers",
+            "The network of integers beside the simulation, on the first images: in each tensor, the integers that are others.",
+        ),
+    }
+}
+
 fn training(report: &AnalysisReport<'_>) -> String {
     match report.run.epochs.is_empty() {
         true => "<p>The run was not trained, only calibrated.</p>\n".into(),
-        false => figure(report, "training") + &table(report, "epochs", "Epoch by epoch."),
+        false => {
+            figure(report, "training")
+                + &figure(report, "thresholds")
+                + &table(report, "epochs", "Epoch by epoch.")
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an analysis says first: what is wrong, where, and what would help most.
 
 use crate::analysis::{
-    Analysis, Finding, LayerAnalysis, Problem, RunAnalysis, WidthKind, WidthPlan,
+    Analysis, Defect, Finding, LayerAnalysis, Problem, RunAnalysis, WidthKind, WidthPlan,
 };
 use crate::quantizers::Slot;
 use crate::report::page::text::{short, width};
@@ -21,8 +21,10 @@ pub(super) fn sentences(run: &RunAnalysis) -> Vec<String> {
     sentences.push(guilty(analysis, first));
     sentences.push(help(analysis, first));
     sentences.extend(others(analysis));
+    sentences.extend(repair(run));
     sentences.extend(widths(run));
     sentences.extend(lost(analysis));
+    sentences.extend(integers(run));
     sentences
 }
 
@@ -244,6 +246,72 @@ fn others(analysis: &Analysis) -> Option<String> {
 
 fn slot(tensor: &str) -> &str {
     tensor.rsplit('.').next().unwrap_or(tensor)
+}
+
+/// Whether the network of integers is the simulation.
+fn integers(run: &RunAnalysis) -> Option<String> {
+    let found = run.integers.as_ref()?;
+    let items = found.items;
+    if found.is_equal() {
+        let tensors = found.tensors.len();
+        return Some(format!(
+            "In integers it has the same bits on {items} images, in each of {tensors} tensors."
+        ));
+    }
+    let first = found.tensors.iter().find(|tensor| tensor.different > 0);
+    let first = first.map_or(String::new(), |tensor| {
+        format!(
+            "; the first tensor that does is {}, in {} of {} numbers",
+            tensor.place, tensor.different, tensor.numbers
+        )
+    });
+    Some(format!(
+        "In integers {} of {items} results differ from the simulation{first}.",
+        found.different
+    ))
+}
+
+/// The repair that helps most, why, and how it is made.
+fn repair(run: &RunAnalysis) -> Option<String> {
+    let found = run.repair.as_ref()?;
+    let reasons: Vec<String> = found.reasons.iter().map(reason).collect();
+    let names: Vec<&str> = found.algorithms.iter().map(|a| a.name()).collect();
+    let measured = found.measured;
+    Some(format!(
+        "Without training, {} helps: {}. The network has an accuracy of {} and a loss of {} then, tried on the same \
+         images. To make it: {}",
+        names.join(" with "),
+        reasons.join("; "),
+        percent(measured.accuracy),
+        short(measured.loss),
+        found.command
+    ))
+}
+
+/// What was measured that a repair is made for.
+fn reason(defect: &Defect) -> String {
+    match defect {
+        Defect::UnequalChannels { tensor, share } => format!(
+            "the channels of {tensor} reach {} of its range on average, and have one step",
+            percent(*share)
+        ),
+        Defect::RoundedWeights {
+            tensor,
+            bits,
+            loss,
+            share,
+        } => format!(
+            "rounding weights is predicted to add {} of loss, {:.0} % of what all tensors add, and {tensor} in {} \
+             bits most of it",
+            short(*loss),
+            100.0 * share,
+            width(Some(*bits))
+        ),
+        Defect::BiasedOutputs { tensor, share } => format!(
+            "{:.0} % of the noise of {tensor} is a mean error of its channels, which does not average out",
+            100.0 * share
+        ),
+    }
 }
 
 /// What the suggested widths promise.

@@ -27,6 +27,7 @@ pub(super) fn all(run: &RunAnalysis) -> Vec<NamedTable> {
     ];
     tables.extend(widths(run).map(|table| named("widths", table)));
     tables.extend(epochs(run).map(|table| named("epochs", table)));
+    tables.extend(integers(run).map(|table| named("integers", table)));
     tables
 }
 
@@ -282,6 +283,22 @@ fn widths(run: &RunAnalysis) -> Option<Table> {
             ]
         })),
     )
+}
+
+/// The network of integers beside the simulation, tensor by tensor.
+fn integers(run: &RunAnalysis) -> Option<Table> {
+    let found = run.integers.as_ref()?;
+    let rows = found.tensors.iter().map(|tensor| {
+        let share = tensor.different as f64 / tensor.numbers.max(1) as f64;
+        [
+            tensor.place.clone(),
+            thousands(tensor.numbers),
+            thousands(tensor.different),
+            percent(share),
+        ]
+    });
+    let headings = ["tensor", "numbers", "that differ", "share"];
+    Some(Table::new(headings).with_rows(rows))
 }
 
 fn epochs(run: &RunAnalysis) -> Option<Table> {

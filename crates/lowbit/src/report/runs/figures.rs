@@ -7,6 +7,7 @@ use lowbit_formats::svg::{
 use super::{ComparedRun, RunsReport};
 use crate::report::TrainingCurves;
 use crate::report::page::{Figure, text::escaped};
+use crate::report::threshold_curves::threshold_curves;
 
 /// All of them.
 pub(super) fn all(report: &RunsReport) -> Vec<Figure> {
@@ -17,7 +18,9 @@ pub(super) fn all(report: &RunsReport) -> Vec<Figure> {
         scatter(report, "accuracy-operations", "bit operations", operations),
         curves(report),
     ];
-    figures.into_iter().flatten().collect()
+    let numbered = report.runs.iter().enumerate();
+    let thresholds = numbered.filter_map(|(i, run)| thresholds(i, run));
+    figures.into_iter().flatten().chain(thresholds).collect()
 }
 
 /// Accuracy over what a run takes, on a logarithmic scale.
@@ -79,6 +82,15 @@ fn scatter(
             12,
             &parts,
         ),
+    })
+}
+
+/// How the thresholds of a run moved.
+fn thresholds(number: usize, run: &ComparedRun) -> Option<Figure> {
+    Some(Figure {
+        name: format!("thresholds-{}", number + 1),
+        title: format!("thresholds of {}", run.title),
+        svg: threshold_curves(&run.title, &run.epochs)?,
     })
 }
 

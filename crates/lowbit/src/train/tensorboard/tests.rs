@@ -4,8 +4,10 @@ use burn::tensor::{Device, TensorData};
 use burn::train::Interrupter;
 
 use super::*;
+use crate::analysis::{RunOptions, analyze_run};
 use crate::config::Method;
 use crate::data::{ImageSet, Split, digits};
+use crate::report::AnalysisReport;
 use crate::tensorboard::proto::{Content, What};
 use crate::tensorboard::reader::events;
 use crate::train::{Outcome, RunFolder, Settings};
@@ -227,6 +229,71 @@ fn as_written(file: &Path) -> BTreeMap<(String, String, i64), String> {
         }
     }
     found
+}
+
+/// Trains, analyzes, and writes the analysis to a board; the run's name on it, and the file.
+fn analyzed(temporary: &Path) -> (String, PathBuf) {
+    let experiment = experiment();
+    let folder = RunFolder::create(temporary.join("a"), &experiment).unwrap();
+    let board = temporary.join("board");
+    train(
+        &folder,
+        &experiment,
+        &temporary.join("training"),
+        usize::MAX,
+    );
+    let run = &experiment.runs[1].name;
+    let options = RunOptions {
+        images: Some(32),
+        gradients: true,
+        ..RunOptions::default()
+    };
+    let (split, device) = (few_digits(), Device::flex());
+    let found = analyze_run((&folder, &experiment, run), &options, &split, &device).unwrap();
+    let report = AnalysisReport::new(&found, &split.test);
+    report.write_events(&board).unwrap();
+    let run = format!("{run}-analysis");
+    let mut files = std::fs::read_dir(board.join(&run)).unwrap();
+    (run, files.next().unwrap().unwrap().path())
+}
+
+/// Every weight of the network and the gradient of it has as many numbers as there are.
+#[test]
+fn an_analysis_is_seen() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (_, file) = analyzed(temporary.path());
+    let written = as_written(&file);
+    let of = |kind: &str, tag: &str| {
+        let key = (kind.to_string(), tag.to_string(), 2);
+        written.get(&key).unwrap_or_else(|| panic!("{tag}"))
+    };
+    let weights = of("histogram", "weights/conv2.weight");
+    assert_eq!(weights, of("histogram", "gradients/conv2.weight"));
+    for tag in ["activations/conv2.input", "gradients/conv2.input"] {
+        of("histogram", tag);
+    }
+    for tag in [
+        "analysis/float accuracy",
+        "analysis/quantized loss",
+        "predicted loss/conv2",
+        "measured loss/conv2",
+        "SQNR alone/conv2.weight",
+        "SQNR accumulated/fc.input",
+        "clipped/conv2.input",
+    ] {
+        of("scalar", tag);
+    }
+    assert!(of("text", "summary").contains("test images"));
+}
+
+#[test]
+#[ignore = "needs a Python with tensorboard, which LOWBIT_TENSORBOARD names"]
+fn tensorboard_reads_every_tag_and_value_of_an_analysis() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (run, file) = analyzed(temporary.path());
+    let read = as_tensorboard_reads(&temporary.path().join("board"), &run);
+    assert_eq!(read, as_written(&file));
+    println!("{} values", read.len());
 }
 
 #[test]
