@@ -11,13 +11,13 @@ use crate::integer::{self, Convolution};
 use crate::packing::RoundSlice;
 use crate::scratch;
 
-/// [`forward`](super::forward) in integers, where input and weight are rounded to integers of such
+/// [`forward`](crate::conv::forward) in integers, where input and weight are rounded to integers of such
 /// `ranges`, or are found to be such, and the CPU multiplies bytes faster than floats: the same bits.
 /// Returns whether they were made: not where a width is above 8 bits, a sum could reach 2^24 of its units,
 /// or a number is not there (NaN).
 ///
 /// # Panics
-/// As [`forward`](super::forward).
+/// As [`forward`](crate::conv::forward).
 pub fn forward_in_integers(
     shape: &Shape,
     input: &[f32],
