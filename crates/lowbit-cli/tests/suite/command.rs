@@ -456,6 +456,7 @@ fn a_float_run_is_quantized_tested_and_retrained() {
     let names: Vec<&str> = text
         .lines()
         .skip(1)
+        .take_while(|l| !l.is_empty())
         .filter_map(|l| l.split_whitespace().next())
         .collect();
     let expected = [
