@@ -1,6 +1,5 @@
 //! Progress on standard error.
 
-use std::mem::Discriminant;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use lowbit::calibrate::Calibrated;
 use lowbit::models::LoadReport;
 use lowbit::repair::Repaired;
-use lowbit::train::{EpochMetrics, Progress, RunConfig, StepMetrics, Warning, WarningKind};
+use lowbit::train::{EpochMetrics, Progress, RunConfig, StepMetrics, Warning};
 
 use crate::output::say;
 
@@ -22,7 +21,7 @@ pub(crate) struct Bars {
     epochs: usize,
     epoch: usize,
     /// What was wrong when it was last looked at: tensors, and what it was.
-    warned: Vec<(String, Discriminant<WarningKind>)>,
+    warned: Vec<Warning>,
     /// Whether only what is wrong is said.
     quiet: bool,
     /// Images of the run that were trained on since it began or went on, and since when.
@@ -226,17 +225,12 @@ impl Progress for Bars {
 
     fn warn(&mut self, warnings: &[Warning]) {
         // What goes on for epochs is said once.
-        let now = warnings.iter().map(|warning| {
-            let kind = std::mem::discriminant(&warning.kind);
-            (warning.path.clone(), kind)
-        });
-        let now: Vec<_> = now.collect();
-        for (warning, key) in warnings.iter().zip(&now) {
-            if !self.warned.contains(key) {
+        for warning in warnings {
+            if !self.warned.iter().any(|before| warning.repeats(before)) {
                 self.insist(&format!("  warning: {warning}"));
             }
         }
-        self.warned = now;
+        self.warned = warnings.to_vec();
     }
 
     fn interrupted(&mut self, checkpoints: &Path) {

@@ -3,7 +3,9 @@
 // Vector instructions of the CPU, called where the CPU has been asked for them.
 #![allow(unsafe_code)]
 
-use crate::vector::{Isa, LANES, dispatch, isa};
+#[cfg(target_arch = "x86_64")]
+use crate::vector::Isa;
+use crate::vector::{LANES, dispatch, isa};
 
 /// At most sixteen levels that ascend from zero, and where each takes the place of the one below it.
 ///
@@ -232,7 +234,7 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vector::use_at_most;
+    use crate::vector::{Isa, use_at_most};
 
     /// Numbers on, just below and between bounds, and what is none, against the level after each bound
     /// that they reach; every count of levels, every instruction set, every length of a rest.

@@ -1,12 +1,26 @@
 //! Images as the register tiles read them.
 
-use crate::scratch;
+use crate::scratch::{self, Scratch};
 use crate::vector::LANES;
 
 /// Rounds numbers into another place, while they are packed: `round(x, rounded)`, both of the same
 /// length. It is called with slices of any length, in any order and from several threads, so what a
 /// number becomes may depend on that number alone.
 pub type RoundSlice<'a> = &'a (dyn Fn(&[f32], &mut [f32]) + Sync);
+
+/// Numbers as `rounding` makes them, for which there is room.
+pub(crate) fn rounded<'a>(
+    numbers: &'a [f32],
+    rounding: Option<RoundSlice>,
+    room: &'a mut Option<Scratch>,
+) -> &'a [f32] {
+    let Some(rounding) = rounding else {
+        return numbers;
+    };
+    let rounded = room.insert(scratch::take(numbers.len()));
+    rounding(numbers, rounded);
+    rounded
+}
 
 /// The backward pass of a rounding: `backward(x, grad)`, where `grad` is the gradient of what the
 /// numbers `x` were rounded to and becomes that of `x`. What it returns (parts of the gradients of a

@@ -7,7 +7,9 @@ use lowbit::report::summary;
 use lowbit::train::{ConfigFile, Evaluation, Experiment, RunFolder, RunResult, evaluate_teacher};
 use serde::Serialize;
 
-use super::{DeviceArgument, Ended, WatchArguments, load, print_json, train, use_threads};
+use super::{
+    DeviceArgument, Ended, WatchArguments, load, print_hashes, print_json, train, use_threads,
+};
 use crate::options::{Distill, Options};
 use crate::output::{print, say};
 
@@ -96,7 +98,7 @@ impl Arguments {
             return Ok(code);
         }
         print(summary::distillation(&teacher, &trained.results))?;
-        print(format_args!("\n{}", summary::hashes(&trained.results)))?;
+        print_hashes(&trained.results)?;
         if let Some(name) = trained.interrupted {
             let path = folder.path().display();
             say(format_args!(

@@ -22,13 +22,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lowbit::data::Split;
+use lowbit::report::summary;
 use lowbit::train::{
     Experiment, Interrupter, Outcome, Progress, RunFolder, RunResult, Settings, TensorBoard,
 };
 use lowbit::{Device, DeviceKind};
 
 use crate::interrupt::stop_gently;
-use crate::output::{print, say};
+use crate::output::{Unwritten, print, say};
 use crate::progress::Bars;
 
 /// What a command ends with: an exit code, or the one line that says what went wrong.
@@ -77,6 +78,14 @@ impl WatchArguments {
             true => Bars::quiet(),
             false => Bars::new(),
         }
+    }
+}
+
+/// Prints the hashes of runs' weights, below the table of what they came to.
+fn print_hashes(results: &[RunResult]) -> Result<(), Unwritten> {
+    match summary::hashes(results) {
+        Some(hashes) => print(format_args!("\n{hashes}")),
+        None => Ok(()),
     }
 }
 

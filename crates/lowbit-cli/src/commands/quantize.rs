@@ -9,7 +9,9 @@ use lowbit::train::{
 };
 use serde::Serialize;
 
-use super::{DeviceArgument, Ended, WatchArguments, load, print_json, train, use_threads};
+use super::{
+    DeviceArgument, Ended, WatchArguments, load, print_hashes, print_json, train, use_threads,
+};
 use crate::options::{self, Options};
 use crate::output::{print, say};
 
@@ -130,7 +132,7 @@ impl Arguments {
             ))?;
         }
         print(summary::results(results))?;
-        print(format_args!("\n{}", summary::hashes(results)))?;
+        print_hashes(results)?;
         if trained.interrupted.is_some() {
             let path = folder.path().display();
             say(format_args!(

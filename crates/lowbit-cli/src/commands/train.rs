@@ -7,7 +7,9 @@ use lowbit::report::summary;
 use lowbit::train::{ConfigFile, Experiment, NamedRecipe, RunFolder, RunResult, Settings};
 use serde::Serialize;
 
-use super::{DeviceArgument, Ended, WatchArguments, load, print_json, train, use_threads};
+use super::{
+    DeviceArgument, Ended, WatchArguments, load, print_hashes, print_json, train, use_threads,
+};
 use crate::options::{Options, Train};
 use crate::output::{print, say};
 
@@ -98,7 +100,7 @@ impl Arguments {
         }
         if !trained.results.is_empty() {
             print(summary::results(&trained.results))?;
-            print(format_args!("\n{}", summary::hashes(&trained.results)))?;
+            print_hashes(&trained.results)?;
         }
         if let Some(name) = trained.interrupted {
             let path = folder.path().display();

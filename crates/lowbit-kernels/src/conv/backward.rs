@@ -199,27 +199,21 @@ impl<'a> Groups<'a> {
             sums.fill(0.0);
         }
         let [input_is_made, weight_is_made] = self.in_integers(input, gradient, &mut to);
+        let makes_input = to.input.is_some() && !input_is_made;
+        let makes_weight = to.weight.is_some() && !weight_is_made;
+        let is_read = makes_input || makes_weight || to.bias.is_some();
+        let rounding = self.roundings[2].filter(|_| is_read);
         let mut total = Learned::default();
         let mut packed_gradients = scratch::take(self.stack * self.transposed.packing.len());
         let mut packed = scratch::take(self.stack * self.forward.packing.len());
-        let rounding = self.roundings[2];
-        let mut rounded = rounding.map(|_| scratch::take(self.stack * shape.output_image()));
         let inputs = input.chunks(self.stack * shape.input_image());
         let gradients = gradient.chunks(self.stack * shape.output_image());
         for (index, (input, gradient)) in inputs.zip(gradients).enumerate() {
             let images = input.len() / shape.input_image();
-            let gradient = match (rounding, &mut rounded) {
-                (Some(round), Some(rounded)) => {
-                    let rounded = &mut rounded[..gradient.len()];
-                    round(gradient, rounded);
-                    &*rounded
-                }
-                _ => gradient,
-            };
+            let mut room = None;
+            let gradient = packing::rounded(gradient, rounding, &mut room);
             let packed_gradients = &mut packed_gradients[..images * self.transposed.packing.len()];
             // It is packed for the sums over it; without them, it can be read where it is.
-            let makes_input = to.input.is_some() && !input_is_made;
-            let makes_weight = to.weight.is_some() && !weight_is_made;
             let as_it_is = match makes_input {
                 true => None,
                 false => Stored::as_it_is(shape, gradient),

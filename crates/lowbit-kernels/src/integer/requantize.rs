@@ -95,20 +95,29 @@ pub struct Limits {
     pub greatest: i32,
 }
 
-/// `clamp(round(v / 2^shift) + zero, least, greatest)` (zero where it rounds down) of `v = multiplier x + offset`, for each channel.
+/// `clamp(round(v / 2^shift) + zero, least, greatest)` of `v = multiplier x + offset`, for each channel; rounded
+/// down, nothing is added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requantization {
     arithmetic: Arithmetic,
     limits: Limits,
     /// Whether all multipliers fit 32 bits.
     narrow: bool,
-    /// Numbers after which the constants repeat: all channels, several times where they are few.
-    period: usize,
 }
 
 impl<W: Copy> Scales<W> {
-    /// The constants, again and again.
-    fn repeated(self, times: usize, period: usize) -> Self {
+    /// The constants, again and again where channels are few.
+    ///
+    /// # Panics
+    /// As of [`Requantization::new`].
+    fn repeated(self, is_shift: impl Fn(&W) -> bool) -> Self {
+        let are_shifts = self.shift.iter().all(is_shift);
+        assert!(
+            are_shifts,
+            "a number has not as many bits as are shifted out"
+        );
+        let times = PERIOD.div_ceil(self.multiplier.len());
+        let period = self.multiplier.len() * times;
         let repeated = |constants: Vec<W>| {
             let constants = constants.repeat(times);
             assert_eq!(constants.len(), period);
@@ -145,21 +154,6 @@ impl Requantization {
     /// If there is no channel, not of every constant one for each, or a shift is not below the bits of a
     /// number.
     pub fn new(arithmetic: Arithmetic, limits: Limits) -> Self {
-        let (channels, are_below) = match &arithmetic {
-            Arithmetic::Added(_) => (1, true),
-            Arithmetic::Words(scales) => {
-                let below = scales.shift.iter().all(|s| (0..32).contains(s));
-                (scales.multiplier.len(), below)
-            }
-            Arithmetic::Longs(scales) => {
-                let below = scales.shift.iter().all(|s| (0..64).contains(s));
-                (scales.multiplier.len(), below)
-            }
-        };
-        assert!(
-            are_below,
-            "a number has not as many bits as are shifted out"
-        );
         let narrow = match &arithmetic {
             Arithmetic::Added(_) | Arithmetic::Words(_) => true,
             Arithmetic::Longs(scales) => {
@@ -167,18 +161,19 @@ impl Requantization {
                 scales.multiplier.iter().all(fits)
             }
         };
-        let times = PERIOD.div_ceil(channels);
-        let period = channels * times;
         let arithmetic = match arithmetic {
             Arithmetic::Added(_) => arithmetic,
-            Arithmetic::Words(scales) => Arithmetic::Words(scales.repeated(times, period)),
-            Arithmetic::Longs(scales) => Arithmetic::Longs(scales.repeated(times, period)),
+            Arithmetic::Words(scales) => {
+                Arithmetic::Words(scales.repeated(|s| (0..32).contains(s)))
+            }
+            Arithmetic::Longs(scales) => {
+                Arithmetic::Longs(scales.repeated(|s| (0..64).contains(s)))
+            }
         };
         Self {
             arithmetic,
             limits,
             narrow,
-            period,
         }
     }
 
@@ -214,14 +209,19 @@ impl Requantization {
     /// Pixels one after the other, from the first channel on.
     #[inline(always)]
     fn slice<X: Number, Y: Number>(&self, x: &[X], y: &mut [Y]) {
-        if let Arithmetic::Added(more) = self.arithmetic {
-            return self.limits.added(x, more, y);
-        }
-        for (x, y) in x.chunks(self.period).zip(y.chunks_mut(self.period)) {
-            match &self.arithmetic {
-                Arithmetic::Added(_) => {}
-                Arithmetic::Words(scales) => self.words(scales, x, y),
-                Arithmetic::Longs(scales) => self.longs(scales, x, y),
+        match &self.arithmetic {
+            Arithmetic::Added(more) => self.limits.added(x, *more, y),
+            Arithmetic::Words(scales) => {
+                let period = scales.multiplier.len();
+                for (x, y) in x.chunks(period).zip(y.chunks_mut(period)) {
+                    self.words(scales, x, y);
+                }
+            }
+            Arithmetic::Longs(scales) => {
+                let period = scales.multiplier.len();
+                for (x, y) in x.chunks(period).zip(y.chunks_mut(period)) {
+                    self.longs(scales, x, y);
+                }
             }
         }
     }

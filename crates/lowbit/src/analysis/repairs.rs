@@ -164,9 +164,9 @@ pub(super) struct Patient<'a> {
 
 impl Patient<'_> {
     /// The repair with the least loss on the images, if one of those that its defects ask for, or all of them
-    /// together, takes a tenth of the loss that quantization adds, beyond two standard errors, and a thousandth nat. None for a network
-    /// that `lowbit quantize` cannot make, of other methods or with widths of its own for each layer, and for one
-    /// whose loss is no number.
+    /// together, takes a tenth of the loss that quantization adds, beyond two standard errors, and a thousandth
+    /// nat. None for a network that `lowbit quantize` cannot make, of other methods or with widths of its own
+    /// for each layer, and for one whose loss is no number.
     pub(super) fn suggested(
         &self,
         analysis: &Analysis,

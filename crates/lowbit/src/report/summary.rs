@@ -56,13 +56,16 @@ pub fn results(results: &[RunResult]) -> Table {
     }))
 }
 
-/// The hash of each run's weights, which anyone who has the configuration can compare.
-pub fn hashes(results: &[RunResult]) -> Table {
+/// The hash of each run's weights, which anyone who has the configuration can compare. `None` of runs that were
+/// finished before there were hashes.
+pub fn hashes(results: &[RunResult]) -> Option<Table> {
     let hashes = results.iter().filter_map(|run| {
         let hash = run.weights_sha256.clone()?;
         Some([run.name.clone(), hash])
     });
-    Table::new(["run", "weights sha256"]).with_rows(hashes)
+    let hashes: Vec<_> = hashes.collect();
+    let table = || Table::new(["run", "weights sha256"]).with_rows(hashes.clone());
+    (!hashes.is_empty()).then(table)
 }
 
 fn or_percent(share: Option<f64>) -> String {

@@ -50,7 +50,7 @@ impl Warning {
     }
 
     /// Whether both say the same of the same tensor, whatever the numbers.
-    fn repeats(&self, before: &Self) -> bool {
+    pub fn repeats(&self, before: &Self) -> bool {
         let kind = |warning: &Self| std::mem::discriminant(&warning.kind);
         self.path == before.path && kind(self) == kind(before)
     }

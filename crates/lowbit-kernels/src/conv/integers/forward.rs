@@ -5,10 +5,10 @@ use lowbit_formats::kernel::isa::dispatch_on;
 use rayon::prelude::*;
 
 use super::grid::{Bytes, EXACT, both, found};
-use super::{integers, looks_on_grid, on_grid, rounded};
+use super::{integers, looks_on_grid, on_grid};
 use crate::conv::{Output, Shape};
 use crate::integer::{self, Convolution};
-use crate::packing::RoundSlice;
+use crate::packing::{RoundSlice, rounded};
 use crate::scratch;
 
 /// [`forward`](crate::conv::forward) in integers, where input and weight are rounded to integers of such
@@ -138,8 +138,6 @@ impl<'a> InIntegers<'a> {
         let columns = geometry.image[1];
         let left = left.min(columns);
         let copied = width.min(columns - left);
-        let mut line = self.rounding.map(|_| scratch::take(copied * channels));
-        let mut codes = (pixel != channels).then(|| scratch::take_of(copied * channels));
         let mut fits = true;
         for (y, packed) in packed.chunks_exact_mut(columns * pixel).enumerate() {
             let source = y.checked_sub(top).filter(|&y| y < height && copied > 0);
@@ -147,25 +145,15 @@ impl<'a> InIntegers<'a> {
                 packed.fill(zero);
                 continue;
             };
-            let mut source = &image[source * width * channels..][..copied * channels];
-            if let (Some(rounding), Some(line)) = (self.rounding, &mut line) {
-                rounding(source, line);
-                source = line;
-            }
+            let source = &image[source * width * channels..][..copied * channels];
+            let mut room = None;
+            let source = rounded(source, self.rounding, &mut room);
             let (before, rest) = packed.split_at_mut(left * pixel);
             let (middle, after) = rest.split_at_mut(copied * pixel);
             before.fill(zero);
             after.fill(zero);
-            let Some(codes) = &mut codes else {
-                fits &= self.of_input.bytes(source, middle);
-                continue;
-            };
-            fits &= self.of_input.bytes(source, codes);
             // Weights of channels that are not there are zero.
-            let pixels = middle.chunks_exact_mut(pixel);
-            for (packed, codes) in pixels.zip(codes.chunks_exact(channels)) {
-                packed[..channels].copy_from_slice(codes);
-            }
+            fits &= self.of_input.pixels(source, channels, middle, pixel);
         }
         fits
     }

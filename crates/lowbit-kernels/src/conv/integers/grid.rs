@@ -3,6 +3,8 @@
 use lowbit_formats::IntegerRange;
 use lowbit_formats::kernel::isa::dispatch_on;
 
+use crate::scratch;
+
 /// What an `f32` holds every integer below of.
 pub(super) const EXACT: u64 = 1 << 24;
 
@@ -86,6 +88,26 @@ impl Bytes {
                 outside == 0
             },
         )
+    }
+
+    /// The same of pixels of so many channels, which lie `pixel` bytes apart: the bytes between stay.
+    pub(super) fn pixels(
+        &self,
+        numbers: &[f32],
+        channels: usize,
+        bytes: &mut [u8],
+        pixel: usize,
+    ) -> bool {
+        if pixel == channels {
+            return self.bytes(numbers, bytes);
+        }
+        let mut together = scratch::take_of(numbers.len());
+        let fits = self.bytes(numbers, &mut together);
+        let pixels = bytes.chunks_exact_mut(pixel);
+        for (bytes, pixel) in pixels.zip(together.chunks_exact(channels)) {
+            bytes[..channels].copy_from_slice(pixel);
+        }
+        fits
     }
 
     /// The integer of a number on the grid.

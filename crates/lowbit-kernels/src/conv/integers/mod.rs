@@ -13,7 +13,7 @@ mod to_weight;
 pub(super) use backward::{InIntegers, Wanted};
 pub use forward::forward_in_integers;
 
-use crate::packing::RoundSlice;
+use crate::packing::{RoundSlice, rounded};
 use crate::scratch::{self, Scratch};
 use grid::Bytes;
 
@@ -21,20 +21,6 @@ use grid::Bytes;
 /// are by then, though many gradients are zero.
 const LOOK: usize = 64;
 const PLACES: usize = 4;
-
-/// Numbers as `rounding` makes them, for which there is room.
-fn rounded<'a>(
-    numbers: &'a [f32],
-    rounding: Option<RoundSlice>,
-    room: &'a mut Option<Scratch>,
-) -> &'a [f32] {
-    let Some(rounding) = rounding else {
-        return numbers;
-    };
-    let rounded = room.insert(scratch::take(numbers.len()));
-    rounding(numbers, rounded);
-    rounded
-}
 
 /// Whether some of the rounded numbers are integers that a byte holds, times a power of two.
 fn looks_on_grid(numbers: &[f32], rounding: Option<RoundSlice>) -> bool {

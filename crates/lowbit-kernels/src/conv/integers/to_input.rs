@@ -160,15 +160,8 @@ impl ToInput {
         let start = self.before[0] * row + self.before[1] * pixel;
         for (y, gradient) in gradient.chunks(width * channels).enumerate() {
             let packed = &mut packed[start + y * row..][..width * pixel];
-            if pixel == channels {
-                grid.bytes(gradient, packed);
-                continue;
-            }
             // Weights of channels that are not there are zero.
-            let pixels = packed.chunks_mut(pixel).zip(gradient.chunks(channels));
-            for (packed, gradient) in pixels {
-                grid.bytes(gradient, &mut packed[..channels]);
-            }
+            grid.pixels(gradient, channels, packed, pixel);
         }
     }
 }
