@@ -25,6 +25,7 @@ ROOT = HERE.parent.parent
 PEERS = [
     ("pytorch-float32", []),
     ("pytorch-float32 --channels-last", []),
+    ("pytorch-float32 --channels-last --compile", []),
     ("torch.ao-fake-quantize-8", []),
     ("dorefa-pytorch-w4a4", []),
     ("brevitas-int8", ["brevitas"]),

@@ -218,6 +218,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -228,6 +229,8 @@ def main():
     if args.channels_last:
         model = model.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)
+    if args.compile:
+        model = torch.compile(model)
     y = torch.arange(args.batch) % 10
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
     seconds, inference = [], []
@@ -251,7 +254,9 @@ def main():
     print(
         json.dumps(
             {
-                "name": args.peer + ("-channels-last" if args.channels_last else ""),
+                "name": args.peer
+                + ("-channels-last" if args.channels_last else "")
+                + ("-compiled" if args.compile else ""),
                 "seconds": step,
                 "images_per_second": args.batch / step,
                 "inference_images_per_second": args.batch / statistics.median(inference),

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use lowbit_formats::{Accumulation, Format, Rounding};
+use lowbit_kernels::Terms;
 use lowbit_kernels::accumulate::{self, product};
 use lowbit_kernels::linear;
 
@@ -109,7 +110,16 @@ fn main() {
             rows: SIZE,
             features: [SIZE, SIZE],
         };
-        let plain = || linear::forward(&shape, &a, &b, None, [None, None], &mut output);
+        let plain = || {
+            linear::forward(
+                &shape,
+                [&a, &b],
+                None,
+                [None; 2],
+                Terms::Numbers,
+                &mut output,
+            )
+        };
         let plain = time(plain);
         println!("{operands} operands, plain product: {plain:.3} ms");
         let shape = accumulate::Shape {

@@ -20,6 +20,7 @@
 pub mod accumulate;
 pub mod activation;
 pub mod after;
+pub mod bfloat16;
 pub mod conv;
 pub mod elementwise;
 pub mod integer;
@@ -36,3 +37,5 @@ pub mod standardize;
 pub mod tanh;
 mod tile;
 pub mod vector;
+
+pub use tile::Terms;

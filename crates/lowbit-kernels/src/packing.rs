@@ -41,7 +41,7 @@ pub(crate) fn add_up(parts: impl IntoIterator<Item = Learned>) -> Learned {
 pub(crate) struct Packing {
     pub(crate) image: [usize; 2],
     pub(crate) channels: usize,
-    /// Channels that lie together: all of them up to four, or 16.
+    /// Channels that lie together: all of them up to four, and where they are eight; or 16.
     pub(crate) block: usize,
     pub(crate) rows: usize,
     pub(crate) columns: usize,
@@ -77,7 +77,10 @@ impl Packing {
         Self {
             image,
             channels,
-            block: if channels <= 4 { channels } else { LANES },
+            block: match channels {
+                0..=4 | 8 => channels,
+                _ => LANES,
+            },
             rows: size[0],
             columns: size[1],
             top: first[0],

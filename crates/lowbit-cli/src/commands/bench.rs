@@ -1,16 +1,20 @@
 //! `lowbit bench`.
 
 mod kernels;
+mod pytorch;
 
 use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use lowbit::bench::{StepKind, Workload, convolutions, training_steps};
+use lowbit::bench::{StepKind, StepTimes, Workload, convolutions, training_steps};
 use lowbit::models::Architecture;
 use lowbit::quantizers::Number;
 use lowbit::report::{Table, summary};
 use lowbit::train::{NamedRecipe, Settings};
+use serde::Serialize;
+
+use self::pytorch::PytorchStep;
 
 use super::{DeviceArgument, Ended, print_json, use_threads};
 use crate::output::print;
@@ -57,6 +61,10 @@ pub(crate) struct TrainArguments {
     /// format, such as `bfp(8)` or `e5m2:stochastic`; may be given several times
     #[arg(long, value_name = "NUMBER")]
     numbers: Vec<Number>,
+    /// Also each way that quantizes with errors in a number format; with `bf16`, products with them are
+    /// made in bfloat16; may be given several times
+    #[arg(long, value_name = "NUMBER")]
+    error_format: Vec<Number>,
     /// Also the step with what a recipe's last run quantizes and its optimizer, such as `wageubn`; may
     /// be given several times
     #[arg(long, value_name = "NAME")]
@@ -70,6 +78,11 @@ pub(crate) struct TrainArguments {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Also PyTorch's float step of resnet20, eager and compiled, channels-last, before and after ours,
+    /// and ours over the fastest; run in the repository, with the Python of LOWBIT_PYTHON or python3,
+    /// which has torch
+    #[arg(long)]
+    against_pytorch: bool,
     #[command(flatten)]
     device: DeviceArgument,
     /// Print one JSON object instead of a table
@@ -81,8 +94,12 @@ impl TrainArguments {
     fn run(self) -> Ended {
         prepare([self.batch, self.rounds], self.threads)?;
         let ways = self.ways.unwrap_or_else(|| StepKind::usual(self.model));
+        let errors = self.error_format.iter();
+        let of_errors =
+            errors.flat_map(|error| ways.iter().filter_map(|way| way.with_errors(error)));
         let numbers = self.numbers.into_iter().map(StepKind::Numbers);
-        let mut kinds: Vec<StepKind> = ways.into_iter().chain(numbers).collect();
+        let mut kinds: Vec<StepKind> = ways.iter().cloned().chain(of_errors).collect();
+        kinds.extend(numbers);
         for name in &self.recipe {
             kinds.push(of_recipe(name, self.model)?);
         }
@@ -92,16 +109,40 @@ impl TrainArguments {
             batch: self.batch,
             rounds: self.rounds,
         };
+        let mut of_pytorch = Vec::new();
+        let threads = use_of_cores(self.threads);
+        if self.against_pytorch {
+            of_pytorch = pytorch::steps(&workload, threads)?;
+        }
         let times = training_steps(&workload, &self.device.open()?)?;
+        if self.against_pytorch {
+            of_pytorch.extend(pytorch::steps(&workload, threads)?);
+        }
         if self.json {
-            print_json(&times)?;
+            let steps = Beside {
+                times: &times,
+                pytorch: &of_pytorch,
+            };
+            print_json(&steps)?;
         } else {
-            let tables = summary::step_times(&times);
+            let mut tables = summary::step_times(&times);
+            if self.against_pytorch {
+                tables.insert(1, pytorch::table(&times, &of_pytorch));
+            }
             let tables: Vec<String> = tables.iter().map(Table::to_string).collect();
             print(tables.join("\n"))?;
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Our steps and PyTorch's.
+#[derive(Serialize)]
+struct Beside<'a> {
+    #[serde(flatten)]
+    times: &'a StepTimes,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pytorch: &'a [PytorchStep],
 }
 
 /// The step of a recipe's last run, on a network.
@@ -157,7 +198,11 @@ fn prepare(batch_and_rounds: [usize; 2], threads: Option<usize>) -> Result<(), B
     if batch_and_rounds.contains(&0) {
         return Err("--batch and --rounds: expected at least 1".into());
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    use_threads(threads.unwrap_or(cores))?;
+    use_threads(use_of_cores(threads))?;
     Ok(())
+}
+
+/// So many threads, or all cores.
+fn use_of_cores(threads: Option<usize>) -> usize {
+    threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }

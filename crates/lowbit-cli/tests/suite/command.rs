@@ -287,8 +287,8 @@ fn low_precision_is_trained_beside_float() {
         assert!(text.lines().last().unwrap().contains(expected), "{text}");
     };
     answered(
-        "train --method tqt --error-format e5m2",
-        "error_format: the method is tqt, expected float",
+        "train --method dorefa --gbits 8 --error-format bf16",
+        "error_format: the errors have gbits, expected one of the two",
     );
     answered(
         "train --method tqt --sums e6m9",

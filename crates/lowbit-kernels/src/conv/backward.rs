@@ -2,14 +2,15 @@
 
 use rayon::prelude::*;
 
+use super::bfloat16::InBfloat16;
 use super::integers::{self, InIntegers};
-use super::to_input::Transposed;
-use super::to_weight::{Stored, add_products, add_up};
+use super::numbers::InNumbers;
+use super::to_weight::add_up;
 use super::{Forward, Shape, stacked};
-use crate::packing::{self, Learned, RoundSlice, RoundingBackward};
+use crate::packing::{self, Learned, Packing, RoundSlice, RoundingBackward};
 use crate::parts::parts;
 use crate::scratch;
-use crate::tile::{ProductsTiles, SumsTiles};
+use crate::tile::Terms;
 use crate::vector::LANES;
 
 /// Groups of images with sums of their own when weights are differentiated, and the numbers that
@@ -30,12 +31,17 @@ pub struct Wanted<'a> {
     pub weight: bool,
     /// Whether the gradient of the bias is wanted.
     pub bias: bool,
+    /// What the sums over products are made of.
+    pub terms: Terms,
 }
 
 /// The gradients of [`forward`](super::forward), given `gradient`, that of its output: of the weight
 /// (as the weight is stored), of the bias (both empty where not wanted), and the sums of what the two
 /// `rounding_backwards` returned, for the input and for the weight. `roundings` are those of the input,
-/// the weight and `gradient`, each made as the numbers are read.
+/// the weight and `gradient`, each made as the numbers are read; where the terms are products of
+/// bfloat16, all three are rounded to that, too. There, an input that is infinite may make a gradient of
+/// the weight NaN whose kernel does not reach it: where the width of the output is odd, its last pixel is
+/// summed with the one that would follow, times zero.
 ///
 /// # Panics
 /// Where the shape is not [supported](Shape::is_supported), or a slice is not as long as it says.
@@ -49,7 +55,13 @@ pub fn backward(
     wanted: Wanted,
 ) -> (Vec<f32>, Vec<f32>, [Learned; 2]) {
     shape.check(input, weight, gradient);
-    let groups = Groups::new(shape, [weight, gradient], roundings, rounding_backwards[0]);
+    let groups = Groups::new(
+        shape,
+        [weight, gradient],
+        roundings,
+        rounding_backwards[0],
+        wanted.terms,
+    );
     let outputs = shape.channels[1];
     let count = shape.batch.div_ceil(groups.images);
     // The sums of all groups, from this thread's memory: it adds them up.
@@ -99,15 +111,13 @@ struct Targets<'a> {
 struct Groups<'a> {
     shape: &'a Shape,
     forward: Forward,
-    transposed: Transposed,
+    way: Way<'a>,
     /// Where that is faster, and has the same bits.
     in_integers: Option<InIntegers<'a>>,
     /// Of the input, the weight and the gradient.
     roundings: [Option<RoundSlice<'a>>; 3],
     /// Of the input.
     of_input: Option<RoundingBackward<'a>>,
-    sums_tiles: SumsTiles,
-    products_tiles: ProductsTiles,
     /// Images in a group.
     images: usize,
     /// Images that are packed together.
@@ -120,26 +130,25 @@ impl<'a> Groups<'a> {
         [weight, gradient]: [&[f32]; 2],
         roundings: [Option<RoundSlice<'a>>; 3],
         of_input: Option<RoundingBackward<'a>>,
+        terms: Terms,
     ) -> Self {
         let forward = Forward::new(shape);
-        let transposed = Transposed::new(shape, weight, roundings[1]);
+        let way = Way::new(shape, weight, [roundings[0], roundings[1]], terms);
         let numbers = weight_sums(&forward, shape);
         let groups = (GROUP_NUMBERS / numbers.max(1))
             .clamp(1, GROUPS)
             .min(shape.batch.max(1));
         let images = shape.batch.div_ceil(groups).max(1);
         let stack = stacked(&forward.packing, numbers, shape.output)
-            .min(stacked(&transposed.packing, numbers, shape.output))
+            .min(stacked(way.packing(), numbers, shape.output))
             .min(images);
         Self {
             shape,
             forward,
-            transposed,
+            way,
             in_integers: InIntegers::new(shape, [weight, gradient], roundings),
             roundings,
             of_input,
-            sums_tiles: SumsTiles::new(LANES),
-            products_tiles: ProductsTiles::new(),
             images,
             stack,
         }
@@ -204,49 +213,70 @@ impl<'a> Groups<'a> {
         let is_read = makes_input || makes_weight || to.bias.is_some();
         let rounding = self.roundings[2].filter(|_| is_read);
         let mut total = Learned::default();
-        let mut packed_gradients = scratch::take(self.stack * self.transposed.packing.len());
-        let mut packed = scratch::take(self.stack * self.forward.packing.len());
         let inputs = input.chunks(self.stack * shape.input_image());
         let gradients = gradient.chunks(self.stack * shape.output_image());
         for (index, (input, gradient)) in inputs.zip(gradients).enumerate() {
-            let images = input.len() / shape.input_image();
             let mut room = None;
             let gradient = packing::rounded(gradient, rounding, &mut room);
-            let packed_gradients = &mut packed_gradients[..images * self.transposed.packing.len()];
-            // It is packed for the sums over it; without them, it can be read where it is.
-            let as_it_is = match makes_input {
-                true => None,
-                false => Stored::as_it_is(shape, gradient),
-            };
-            let stored = (makes_input || makes_weight).then(|| {
-                as_it_is.unwrap_or_else(|| {
-                    let packing = &self.transposed.packing;
-                    packing.pack_all(gradient, packed_gradients, None);
-                    Stored::packed(packing, packed_gradients)
-                })
-            });
-            if let Some(all) = &mut to.input {
-                let start = index * self.stack * shape.input_image();
-                let to_input = &mut all[start..][..input.len()];
-                if let Some(stored) = stored.as_ref().filter(|_| makes_input) {
-                    self.transposed
-                        .images(shape, &self.sums_tiles, stored.gradient, to_input);
-                }
-                if let Some(backward) = self.of_input {
-                    total = packing::add_up([total, backward(input, to_input)]);
-                }
-            }
-            if let (Some(sums), Some(stored), true) = (&mut to.weight, &stored, makes_weight) {
-                let packed = &mut packed[..images * self.forward.packing.len()];
-                let (packing, tiles) = (&self.forward.packing, &self.products_tiles);
-                packing.pack_all(input, packed, self.roundings[0]);
-                add_products(shape, &self.forward, tiles, packed, stored, sums);
+            let start = index * self.stack * shape.input_image();
+            let mut to_input = to
+                .input
+                .as_mut()
+                .map(|all| &mut all[start..][..input.len()]);
+            let sums = to.weight.as_deref_mut().filter(|_| makes_weight);
+            let made = to_input.as_deref_mut().filter(|_| makes_input);
+            self.way.images(input, gradient, made, sums);
+            if let (Some(backward), Some(to_input)) = (self.of_input, to_input) {
+                total = packing::add_up([total, backward(input, to_input)]);
             }
             if let Some(sums) = &mut to.bias {
                 add_pixels(gradient, sums);
             }
         }
         total
+    }
+}
+
+/// What gradients are made of.
+enum Way<'a> {
+    Numbers(Box<InNumbers<'a>>),
+    Bfloat16(Box<InBfloat16<'a>>),
+}
+
+impl<'a> Way<'a> {
+    fn new(
+        shape: &'a Shape,
+        weight: &[f32],
+        roundings: [Option<RoundSlice<'a>>; 2],
+        terms: Terms,
+    ) -> Self {
+        match terms {
+            Terms::Numbers => Self::Numbers(InNumbers::new(shape, weight, roundings).into()),
+            Terms::Bfloat16 => Self::Bfloat16(InBfloat16::new(shape, weight, roundings).into()),
+        }
+    }
+
+    /// How gradients of the output are packed.
+    fn packing(&self) -> &Packing {
+        match self {
+            Self::Numbers(way) => way.packing(),
+            Self::Bfloat16(way) => way.packing(),
+        }
+    }
+
+    /// Makes the gradients of some images that there is room for: of the input, and sums that are added to
+    /// the weight's.
+    fn images(
+        &self,
+        input: &[f32],
+        gradient: &[f32],
+        to_input: Option<&mut [f32]>,
+        to_weight: Option<&mut [f32]>,
+    ) {
+        match self {
+            Self::Numbers(way) => way.images(input, gradient, to_input, to_weight),
+            Self::Bfloat16(way) => way.images(input, gradient, to_input, to_weight),
+        }
     }
 }
 

@@ -9,7 +9,9 @@
 #![allow(unsafe_code)]
 
 mod backward;
+mod bfloat16;
 mod integers;
+mod numbers;
 mod taps;
 mod to_image;
 mod to_input;
@@ -23,8 +25,8 @@ use taps::Taps;
 
 use crate::after::After;
 use crate::packing::{Packing, RoundSlice};
-use crate::scratch;
-use crate::tile::{Sums, SumsTiles, channel_tiles, padded};
+use crate::scratch::{self, Scratch};
+use crate::tile::{Sums, SumsTiles, Terms, channel_tiles, padded};
 
 /// Pixels whose input and gradient stay in the first cache while weights are differentiated.
 const STRIP: usize = 128;
@@ -149,45 +151,104 @@ impl Forward {
 /// The convolution of `input`, `[batch][height][width][channels]`, with `weight`,
 /// `[channels out][channels in][kernel height][kernel width]`, plus `bias`, `[channels out]`, into
 /// `output`. The input and the weight are rounded as they are packed by what
-/// `roundings` says of each.
+/// `roundings` says of each; to bfloat16, too, where `terms` are such.
 ///
 /// # Panics
 /// Where the shape is not [supported](Shape::is_supported), or a slice is not as long as it says.
 pub fn forward(
     shape: &Shape,
-    input: &[f32],
-    weight: &[f32],
+    [input, weight]: [&[f32]; 2],
     bias: Option<&[f32]>,
     roundings: [Option<RoundSlice>; 2],
+    terms: Terms,
     output: Output,
 ) {
     let Output { numbers, after } = output;
     shape.check(input, weight, numbers);
-    let forward = Forward::new(shape);
-    let [inputs, outputs] = shape.channels;
-    assert!(bias.is_none_or(|bias| bias.len() == outputs));
-    let [kh, kw] = shape.kernel;
-    let taps = &forward.taps;
-    let weights = taps.pack_weights(outputs, inputs, roundings[1], |to, from, [y, x]| {
-        weight[((to * inputs + from) * kh + y) * kw + x]
-    });
-    let bias = bias.map(padded);
-    let tiles = SumsTiles::new(forward.pixel());
-    let packing = &forward.packing;
-    let stack = stacked(packing, taps.length * outputs, shape.output);
+    assert!(bias.is_none_or(|bias| bias.len() == shape.channels[1]));
+    let sums = ForwardSums::new(shape, weight, bias, roundings, terms);
+    let stack = sums.stack();
     let images = stack * shape.output_image();
     numbers
         .par_chunks_mut(images)
         .zip(input.par_chunks(stack * shape.input_image()))
         .enumerate()
         .for_each(|(i, (output, input))| {
-            let mut packed = scratch::take(stack * packing.len());
-            packing.pack_all(input, &mut packed, roundings[0]);
-            forward.images(shape, &tiles, &packed, &weights, bias.as_deref(), output);
+            sums.images(input, output);
             if let Some(after) = after {
                 after.apply(output, i * images);
             }
         });
+}
+
+/// The sums of a forward pass.
+struct ForwardSums<'a> {
+    /// Where terms are pairs, so are the channels of the input.
+    shape: Shape,
+    /// Of the input.
+    rounding: Option<RoundSlice<'a>>,
+    channels: usize,
+    terms: Terms,
+    forward: Forward,
+    tiles: SumsTiles,
+    /// Padded to whole tiles.
+    weights: Scratch,
+    bias: Option<Vec<f32>>,
+}
+
+impl<'a> ForwardSums<'a> {
+    fn new(
+        shape: &Shape,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        [of_input, of_weight]: [Option<RoundSlice<'a>>; 2],
+        terms: Terms,
+    ) -> Self {
+        let pairs;
+        let (of_terms, weight, of_weight) = match terms {
+            Terms::Numbers => (*shape, weight, of_weight),
+            Terms::Bfloat16 => {
+                pairs = bfloat16::paired_weights(shape, weight, of_weight);
+                (bfloat16::paired_inputs(shape), &pairs[..], None)
+            }
+        };
+        let forward = Forward::new(&of_terms);
+        let [inputs, outputs] = of_terms.channels;
+        let [kh, kw] = shape.kernel;
+        let at = |to, from, [y, x]: [usize; 2]| weight[((to * inputs + from) * kh + y) * kw + x];
+        Self {
+            weights: forward.taps.pack_weights(outputs, inputs, of_weight, at),
+            bias: bias.map(padded),
+            tiles: SumsTiles::new(forward.pixel(), terms),
+            rounding: of_input,
+            channels: shape.channels[0],
+            shape: of_terms,
+            terms,
+            forward,
+        }
+    }
+
+    /// Images that are packed together.
+    fn stack(&self) -> usize {
+        let weights = self.forward.taps.length * self.shape.channels[1];
+        stacked(&self.forward.packing, weights, self.shape.output)
+    }
+
+    /// Sums some images.
+    fn images(&self, input: &[f32], output: &mut [f32]) {
+        let packing = &self.forward.packing;
+        let images = output.len() / self.shape.output_image();
+        let mut packed = scratch::take(images * packing.len());
+        match self.terms {
+            Terms::Numbers => packing.pack_all(input, &mut packed, self.rounding),
+            Terms::Bfloat16 => {
+                bfloat16::pack_pairs(packing, input, self.channels, self.rounding, &mut packed);
+            }
+        }
+        let (weights, bias) = (&self.weights, self.bias.as_deref());
+        self.forward
+            .images(&self.shape, &self.tiles, &packed, weights, bias, output);
+    }
 }
 
 impl Forward {

@@ -107,7 +107,13 @@ fn taps(packing: &Packing, rows: &Line, columns: &Line) -> Taps {
 }
 
 impl Transposed {
-    pub(super) fn new(shape: &Shape, weight: &[f32], rounding: Option<RoundSlice>) -> Self {
+    /// Of a gradient that is packed in whole vectors of channels, or as its channels fit.
+    pub(super) fn new(
+        shape: &Shape,
+        weight: &[f32],
+        rounding: Option<RoundSlice>,
+        in_vectors: bool,
+    ) -> Self {
         if ToImage::is_for(shape) {
             return Self {
                 packing: ToImage::packing(shape),
@@ -119,8 +125,9 @@ impl Transposed {
         let (left, width) = Line::extent(&columns, shape.output[1]);
         let [inputs, outputs] = shape.channels;
         let mut packing = Packing::new(shape.output, outputs, [height, width], [top, left]);
-        // The gradient to the weight reads it in whole vectors.
-        packing.block = LANES;
+        if in_vectors {
+            packing.block = LANES;
+        }
         let [kh, kw] = shape.kernel;
         let phase = |rows: &Line, columns: &Line| {
             let taps = taps(&packing, rows, columns);
@@ -179,7 +186,7 @@ impl Transposed {
                         channels: tile.channels,
                     };
                     // SAFETY: the margins reach as far as the taps of the last pixel.
-                    unsafe { tiles.run(tile.vectors, LANES, phase.size, first) };
+                    unsafe { tiles.run(tile.vectors, self.packing.block, phase.size, first) };
                 }
                 weights = &weights[tile.width() * phase.taps.length..];
             }

@@ -12,7 +12,7 @@ use super::Vector;
 
 /// One register of AVX-512.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(__m512);
+pub(crate) struct Avx512(pub(super) __m512);
 
 impl Vector for Avx512 {
     #[inline(always)]

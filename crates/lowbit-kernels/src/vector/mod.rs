@@ -12,9 +12,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-#[cfg(not(target_arch = "aarch64"))]
+mod pairs;
 mod portable;
 
 pub use lowbit_formats::kernel::isa::{Isa, Kernel, dispatch, isa, use_at_most};
@@ -23,10 +25,14 @@ pub use lowbit_formats::kernel::isa::{Isa, Kernel, dispatch, isa, use_at_most};
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512_bf16::Avx512Bf16;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::Neon;
+pub(crate) use pairs::Pairs;
 #[cfg(not(target_arch = "aarch64"))]
 pub(crate) use portable::Portable;
+use portable::multiply_add;
 
 /// Numbers in a vector: a cache line of them, and the widest register there is. Narrower
 /// instruction sets take several registers, so that what is packed, and the order in which sums are
@@ -72,6 +78,12 @@ pub(crate) trait Vector: Copy {
     /// Says that the sixteen numbers from `p` on will be written soon.
     #[inline(always)]
     unsafe fn expect_store(_p: *const f32) {}
+}
+
+/// Whether the CPU has products of pairs of bfloat16 beside AVX-512.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_bfloat16() -> bool {
+    is_x86_feature_detected!("avx512bf16")
 }
 
 /// Says that `numbers` will be read soon.

@@ -7,6 +7,7 @@ use super::{LANES, Vector};
 
 /// An array that the compiler spreads over the registers it has.
 #[derive(Clone, Copy)]
+#[cfg_attr(target_arch = "aarch64", allow(dead_code))]
 pub(crate) struct Portable([f32; LANES]);
 
 impl Vector for Portable {
@@ -49,7 +50,7 @@ impl Vector for Portable {
 /// proved algorithms using rounding to odd", IEEE Transactions on Computers 57(4), 2008). What the sum is
 /// rounded by is the error of a sum of two (Knuth, The Art of Computer Programming 2, section 4.2.2).
 #[inline(always)]
-fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+pub(super) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
     let sum = product + c;
     let of_c = sum - product;

@@ -1,3 +1,4 @@
+use lowbit_kernels::Terms;
 use lowbit_kernels::conv::{self, Shape, Wanted};
 use lowbit_kernels::packing::{Learned, RoundSlice, RoundingBackward};
 
@@ -75,7 +76,9 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
     let bias = random.chance().then(|| random.numbers(shape.channels[1]));
     let grad = random.numbers(pixels(shape.output) * shape.channels[1]);
     let rounded = [random.chance(), random.chance(), random.chance()];
-    let case = format!("{shape:?}, rounded {rounded:?}");
+    // The numbers are bfloat16, too.
+    let terms = [Terms::Numbers, Terms::Bfloat16][usize::from(random.chance())];
+    let case = format!("{shape:?}, rounded {rounded:?}, {terms:?}");
     let roundings = rounded.map(|rounded| rounded.then_some(&round_slice as RoundSlice));
     let backwards = [rounded[0], rounded[1]]
         .map(|rounded| rounded.then_some(&round_backward as RoundingBackward));
@@ -98,10 +101,10 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
     let mut output = vec![f32::NAN; grad.len()];
     conv::forward(
         shape,
-        &x,
-        &weight,
+        [&x, &weight],
         bias.as_deref(),
         [roundings[0], roundings[1]],
+        terms,
         output.as_mut_slice().into(),
     );
     assert_eq!(output, narrow(expected), "output of {case}");
@@ -131,6 +134,7 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
         input: to_input.then_some(&mut made[..]),
         weight: to_weight,
         bias: true,
+        terms,
     };
     let (made_weight, made_bias, made_sums) =
         conv::backward(shape, &x, &weight, &grad, roundings, backwards, wanted);

@@ -1,3 +1,4 @@
+use lowbit_kernels::Terms;
 use lowbit_kernels::linear::{self, Shape, Wanted};
 use lowbit_kernels::packing::{Learned, RoundSlice, RoundingBackward};
 
@@ -23,7 +24,9 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
     let bias = random.chance().then(|| random.numbers(outputs));
     let grad = random.numbers(shape.rows * outputs);
     let rounded = [random.chance(), random.chance(), random.chance()];
-    let case = format!("{shape:?}, rounded {rounded:?}");
+    // The numbers are bfloat16, too.
+    let terms = [Terms::Numbers, Terms::Bfloat16][usize::from(random.chance())];
+    let case = format!("{shape:?}, rounded {rounded:?}, {terms:?}");
     let roundings = rounded.map(|rounded| rounded.then_some(&round_slice as RoundSlice));
     let backwards = [rounded[0], rounded[1]]
         .map(|rounded| rounded.then_some(&round_backward as RoundingBackward));
@@ -35,10 +38,10 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
     let mut output = vec![f32::NAN; grad.len()];
     linear::forward(
         shape,
-        &x,
-        &weight,
+        [&x, &weight],
         bias.as_deref(),
         [roundings[0], roundings[1]],
+        terms,
         &mut output,
     );
     for (at, made) in output.iter().enumerate() {
@@ -79,6 +82,7 @@ pub(crate) fn check(shape: &Shape, random: &mut Random) {
         input: to_input.then_some(&mut made_x[..]),
         weight: to_weight.then_some(&mut made_weight[..]),
         bias: Some(&mut made_bias),
+        terms,
     };
     let made_sums = linear::backward(shape, [&x, &weight, &grad], roundings, backwards, wanted);
     assert_eq!(made_bias, db, "gradient of the bias of {case}");

@@ -1,6 +1,7 @@
 //! Convolutions in integers against the same in floats, bit for bit.
 
 use lowbit_formats::IntegerRange;
+use lowbit_kernels::Terms;
 use lowbit_kernels::activation::Activation;
 use lowbit_kernels::after::After;
 use lowbit_kernels::conv::{Output, Shape, Wanted, backward, forward, forward_in_integers};
@@ -50,10 +51,10 @@ fn both(
     let roundings = || [Some(&of_x as _), Some(&of_weight as _)];
     forward(
         shape,
-        x,
-        weight,
+        [x, weight],
         bias,
         roundings(),
+        Terms::Numbers,
         floats.as_mut_slice().into(),
     );
     let made = forward_in_integers(
@@ -191,6 +192,7 @@ fn gradients_have_the_bits_of_exact_sums() {
             input: Some(&mut made),
             weight: true,
             bias: false,
+            terms: Terms::Numbers,
         };
         let [x, weight, gradient] = &given;
         let (made_weight, ..) = backward(&shape, x, weight, gradient, roundings, [None; 2], wanted);
@@ -238,7 +240,14 @@ fn what_follows_has_the_bits_of_one_operation_after_the_other() {
             numbers: &mut made,
             after: Some(&after),
         };
-        forward(&shape, &x, &weight, None, roundings(), output);
+        forward(
+            &shape,
+            [&x, &weight],
+            None,
+            roundings(),
+            Terms::Numbers,
+            output,
+        );
         assert_eq!(bits(&made), bits(&expected), "{shape:?}");
         made.fill(f32::NAN);
         let output = Output {

@@ -95,6 +95,8 @@ pub enum StepKind {
     TqtOperands(u32, u32),
     /// Weights, activations, errors, gradients of weights and momentum, all five as this number.
     Numbers(Number),
+    /// A quantized network as one of those, whose layers get errors in this number.
+    Errors(Box<Self>, Number),
     /// A network of this plan, with this optimizer.
     Planned {
         /// What it is called.
@@ -129,6 +131,27 @@ impl StepKind {
         &NAMES
     }
 
+    /// The same with errors in a number format, where it is a method that quantizes.
+    pub fn with_errors(&self, error: &Number) -> Option<Self> {
+        let quantizes = matches!(self, Self::Quantized(..) | Self::TqtOperands(..));
+        quantizes.then(|| Self::Errors(Box::new(self.clone()), error.clone()))
+    }
+
+    /// The plan, where a method says it.
+    fn plan(&self) -> Option<QPlan> {
+        Some(match self {
+            Self::Float => Method::FLOAT.plan(32, 32),
+            &Self::Quantized(method, weight_bits, activation_bits) => {
+                method.plan(weight_bits, activation_bits)
+            }
+            &Self::TqtOperands(weight_bits, activation_bits) => {
+                QPlan::tqt(weight_bits, activation_bits).retrained()
+            }
+            Self::Errors(kind, error) => kind.plan()?.with_errors(error),
+            Self::Stock | Self::Numbers(_) | Self::Planned { .. } => return None,
+        })
+    }
+
     /// All kinds of step there are of the network, quantized with the methods' usual widths.
     pub fn usual(model: Architecture) -> Vec<Self> {
         let quantized = quantizing().map(Self::quantized);
@@ -160,6 +183,7 @@ impl fmt::Display for StepKind {
                 write!(f, "tqt-operands-w{weight_bits}a{activation_bits}")
             }
             Self::Numbers(number) => write!(f, "{number}"),
+            Self::Errors(kind, number) => write!(f, "{kind}, errors {number}"),
             Self::Planned { name, .. } => f.write_str(name),
         }
     }
@@ -262,13 +286,6 @@ fn timed_step(
                 )),
             };
         }
-        StepKind::Float => Method::FLOAT.plan(32, 32),
-        &StepKind::Quantized(method, weight_bits, activation_bits) => {
-            method.plan(weight_bits, activation_bits)
-        }
-        &StepKind::TqtOperands(weight_bits, activation_bits) => {
-            QPlan::tqt(weight_bits, activation_bits).retrained()
-        }
         StepKind::Planned {
             plan,
             optimizer: of_plan,
@@ -293,6 +310,7 @@ fn timed_step(
             };
             plan.plan()
         }
+        of_method => of_method.plan().expect("the others are above"),
     };
     let model = architecture.init(input, classes, &plan, 0, device)?;
     let (model, _) = calibrate(

@@ -3,7 +3,7 @@
 use lowbit_formats::Accumulation;
 
 use super::{QConfig, QPlan};
-use crate::quantizers::{FormatQuantizerConfig, Number, QuantizerConfig, Slot};
+use crate::quantizers::{Number, QuantizerConfig, Slot};
 
 /// Training in number formats: what every layer with a weight, the first and the last included,
 /// reads and gets back. With the formats of the optimizer
@@ -20,15 +20,23 @@ pub struct LowPrecisionPlan {
     pub sums: Option<Accumulation>,
 }
 
+impl QPlan {
+    /// The same with layers with a weight, the first and the last included, whose results get such
+    /// gradients on the way back.
+    pub fn with_errors(mut self, error: &Number) -> Self {
+        for layer in [&mut self.default, &mut self.first, &mut self.last] {
+            layer.set(Slot::ERROR, QuantizerConfig::Format(error.into()));
+        }
+        self
+    }
+}
+
 impl LowPrecisionPlan {
     /// The plan.
     pub fn plan(&self) -> QPlan {
         let quantizer = |number: &Option<Number>| {
-            let Number { format, rounding } = number.clone()?;
-            Some(QuantizerConfig::Format(FormatQuantizerConfig {
-                rounding,
-                ..FormatQuantizerConfig::new(format)
-            }))
+            let number = number.as_ref()?;
+            Some(QuantizerConfig::Format(number.into()))
         };
         let layer = QConfig::new()
             .with(Slot::INPUT, quantizer(&self.activation))

@@ -5,6 +5,7 @@ use std::f64::consts::PI;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use lowbit_kernels::Terms;
 use lowbit_kernels::linear::{self, Shape};
 use rayon::prelude::*;
 
@@ -193,13 +194,12 @@ impl<'a> Learned<'a> {
         if rows * columns * columns > FEW {
             let features = [columns, columns];
             let shape = Shape { rows, features };
-            let none = [None, None];
             linear::forward(
                 &shape,
-                &self.difference,
-                &self.gram,
+                [&self.difference, &self.gram],
                 None,
-                none,
+                [None; 2],
+                Terms::Numbers,
                 &mut self.product,
             );
             return;

@@ -1,5 +1,6 @@
 //! Second moments of what a layer reads, with what it is to make of it.
 
+use lowbit_kernels::Terms;
 use lowbit_kernels::linear::{self, Shape, Wanted};
 
 /// Sums over places of products of numbers. Those of a call are made in `f32` by the kernel of linear
@@ -63,6 +64,7 @@ fn products(x: &[f32], y: &[f32], features: [usize; 2], rows: usize) -> Vec<f32>
         input: None,
         weight: Some(&mut out),
         bias: None,
+        terms: Terms::Numbers,
     };
     let shape = Shape { rows, features };
     linear::backward(&shape, [x, &none, y], [None; 3], [None, None], wanted);

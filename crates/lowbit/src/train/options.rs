@@ -390,7 +390,8 @@ settings! {
         .long("activation-format")
         .on(Train, Usage::new(values::numbers, || "float".into()));
 
-    /// The format of the gradient that reaches their results on the way back.
+    /// The format of the gradient that reaches the results of layers with a weight on the way back; with
+    /// `bf16`, products with it are made in bfloat16.
     error_format: Number, Quantization, values::number => "NUMBER"
         .long("error-format")
         .on(Train, Usage::new(NO, || "float".into()));

@@ -21,7 +21,7 @@ impl Settings {
                 plan => ("low-precision".into(), plan),
             });
         }
-        let of_float = ["activation_format", "error_format", "sums"];
+        let of_float = ["activation_format", "sums"];
         if let Some(field) = self.first(|option| of_float.contains(&option.name)) {
             let message = format!("the method is {method}, expected {}", Method::FLOAT);
             return Err(Error::config(field, message));
@@ -41,12 +41,21 @@ impl Settings {
             self.laid_out(method.plan(wbits, abits))
         };
         let name = format!("{method}-w{wbits}a{abits}");
-        match self.gbits {
-            Some(bits) => Ok((
+        match (self.gbits, &self.error_format) {
+            (Some(_), Some(_)) => {
+                let message = "the errors have gbits, expected one of the two";
+                Err(Error::config("error_format", message))
+            }
+            (Some(bits), None) => Ok((
                 format!("{name}g{bits}"),
                 with_gradients(plan, method, bits)?,
             )),
-            None => Ok((name, plan)),
+            (None, Some(error)) => {
+                let text = error.to_string();
+                let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+                Ok((format!("{name}-{letters}"), plan.with_errors(error)))
+            }
+            (None, None) => Ok((name, plan)),
         }
     }
 

@@ -198,6 +198,80 @@ fn products_round_the_error_and_the_gradients_of_quantized_operands() {
     }
 }
 
+/// The sums over a product's error in bfloat16 are those of products of bfloat16: what a layer makes of the
+/// rounded error that rounds its operands, but for the order of sums, in which they do differ.
+#[test]
+fn an_error_in_bfloat16_is_multiplied_in_bfloat16() {
+    fn check<const D: usize, C: Describe, L: Module>(
+        config: C,
+        init: impl Fn(&C) -> L,
+        forward: impl Fn(&L, Tensor<D>) -> Tensor<D>,
+        shape: [usize; D],
+    ) {
+        let mut config = config;
+        *config.quantization_mut() = QConfig::new().with("error", slot("bf16"));
+        let quantized = init(&config);
+        *config.quantization_mut() = QConfig::new()
+            .with("input", slot("bf16"))
+            .with("weight", slot("bf16"));
+        let plain = init(&config).load_record(quantized.clone().into_record());
+        let error = |count| wave(count, 1.3);
+        let expected = back(&plain, &forward, shape, |count| {
+            rounded("bf16", error(count))
+        });
+        let found = back(&quantized, &forward, shape, error);
+        let all = |(input, parameters): (Option<Vec<f32>>, Vec<Vec<f32>>)| -> Vec<f32> {
+            input.into_iter().chain(parameters).flatten().collect()
+        };
+        let (found, expected) = (all(found), all(expected));
+        assert_eq!(found.len(), expected.len());
+        assert_ne!(found, expected);
+        for (found, expected) in found.into_iter().zip(expected) {
+            let within = 1e-5 * (1.0 + expected.abs());
+            assert!((found - expected).abs() <= within, "{found} {expected}");
+        }
+    }
+    let device = &Device::flex().autodiff();
+    let linear = nn::LinearConfig::new(37, 21);
+    check(linear, |c| c.init(device), |l, x| l.forward(x), [19, 37]);
+    let conv = nn::Conv2dConfig::new([3, 20], [3, 3]).with_stride([2, 1]);
+    check(conv, |c| c.init(device), |l, x| l.forward(x), [5, 3, 9, 8]);
+    let conv = nn::Conv1dConfig::new(7, 9, 3);
+    check(conv, |c| c.init(device), |l, x| l.forward(x), [3, 7, 11]);
+}
+
+/// Forward, where the input is in bfloat16 and the weight's numbers are such; a weight that is not, is
+/// multiplied as it is.
+#[test]
+fn operands_in_bfloat16_are_multiplied_in_bfloat16() {
+    let device = &Device::flex();
+    let shape = [2, 37, 5, 5];
+    let x = tensor(wave(shape.iter().product(), 0.77), shape, device);
+    let config = nn::Conv2dConfig::new([37, 8], [3, 3]);
+    let plain = config.init(device);
+    let made = |weight: Option<&str>| {
+        let operands = QConfig::new()
+            .with("input", slot("bf16"))
+            .with("weight", weight.map(slot));
+        let layer = config.clone().with_quantization(operands).init(device);
+        let layer = layer.load_record(plain.clone().into_record());
+        read(layer.forward(x.clone()))
+    };
+    let both = made(Some("bf16"));
+    let weight_in_float = made(None);
+    let coarse = QConfig::new().with("weight", slot("bf16"));
+    let coarse = config.clone().with_quantization(coarse).init(device);
+    let coarse = coarse.load_record(plain.clone().into_record());
+    let rounded_input = rounded("bf16", read(x.clone()));
+    let in_numbers = read(coarse.forward(tensor(rounded_input.clone(), shape, device)));
+    assert_ne!(both, in_numbers);
+    for (both, in_numbers) in both.iter().zip(&in_numbers) {
+        assert!((both - in_numbers).abs() <= 1e-5 * (1.0 + in_numbers.abs()));
+    }
+    let of_float_weight = read(plain.forward(tensor(rounded_input, shape, device)));
+    assert_eq!(weight_in_float, of_float_weight);
+}
+
 /// A normalization and its rectifier are two layers where the error between them is rounded.
 #[test]
 fn the_error_between_a_normalization_and_its_rectifier_is_rounded() {

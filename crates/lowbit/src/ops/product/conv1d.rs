@@ -81,5 +81,6 @@ pub(super) fn one_pixel_high(parts: Parts<3, 3>) -> Parts<4, 4> {
         weight: parts.weight.with(|weight| weight.unsqueeze_dim(2)),
         bias: parts.bias,
         error: parts.error,
+        backward: parts.backward,
     }
 }

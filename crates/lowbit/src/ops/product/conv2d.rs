@@ -161,6 +161,7 @@ impl FlexProduct for Conv2d {
                         input: input.as_deref_mut(),
                         weight: of_weight,
                         bias: of_bias,
+                        terms: passes.terms,
                     },
                 )
             })
@@ -215,10 +216,10 @@ impl Conv2d {
                 }
                 kernel::forward(
                     &shape,
-                    x.storage(),
-                    weight.storage(),
+                    [x.storage(), weight.storage()],
                     bias.as_deref(),
                     [of_input, of_weight],
+                    passes.terms,
                     kernel::Output {
                         numbers: &mut output,
                         after,

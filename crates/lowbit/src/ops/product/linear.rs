@@ -49,6 +49,7 @@ pub(crate) fn linear_of<const D: usize>(
         weight: parts.weight,
         bias: parts.bias,
         error: parts.error,
+        backward: parts.backward,
     };
     let output = match sums {
         None => product::product(Linear, parts),
@@ -124,10 +125,10 @@ impl FlexProduct for Linear {
             passes.run(|[of_input, of_weight, _], _| {
                 kernel::forward(
                     &shape,
-                    x.storage(),
-                    weight.storage(),
+                    [x.storage(), weight.storage()],
                     bias.as_deref(),
                     [of_input, of_weight],
+                    passes.terms,
                     &mut output,
                 );
             });
@@ -163,6 +164,7 @@ impl FlexProduct for Linear {
                         input: input.as_deref_mut(),
                         weight: weights.as_deref_mut(),
                         bias: bias.as_deref_mut(),
+                        terms: passes.terms,
                     },
                 )
             })

@@ -42,6 +42,8 @@ use crate::ops::quantization::operand::{
 };
 use crate::ops::quantization::pointwise::Prepared;
 use crate::ops::quantization::{FakeQuantize, Operand, OperandQuantization, PreparedFormat};
+use lowbit_kernels::Terms;
+use lowbit_kernels::bfloat16::is_bfloat16;
 use lowbit_kernels::packing::{Learned, RoundSlice, RoundingBackward};
 
 /// The tensors that may get gradients: input, weight and bias, and what input and weight learn with
@@ -108,6 +110,8 @@ pub(crate) struct Operands<const I: usize, const W: usize> {
     pub(crate) weight: Operand<W>,
     pub(crate) bias: Option<Operand<1>>,
     pub(crate) error: Option<FakeQuantize>,
+    /// What the sums of the backward pass are made of, where the product has kernels for it.
+    pub(crate) backward: Terms,
 }
 
 /// The same in parts. What is not done one number at a time is done already.
@@ -116,6 +120,7 @@ pub(crate) struct Parts<const I: usize, const W: usize> {
     pub(crate) weight: OperandParts<W>,
     pub(crate) bias: Option<Operand<1>>,
     pub(crate) error: Option<FakeQuantize>,
+    pub(crate) backward: Terms,
 }
 
 impl<const I: usize, const W: usize> Operands<I, W> {
@@ -126,6 +131,7 @@ impl<const I: usize, const W: usize> Operands<I, W> {
             weight,
             bias,
             error: None,
+            backward: Terms::Numbers,
         }
     }
 
@@ -135,6 +141,7 @@ impl<const I: usize, const W: usize> Operands<I, W> {
             weight: self.weight.into_product_parts(),
             bias: self.bias,
             error: self.error,
+            backward: self.backward,
         }
     }
 }
@@ -158,6 +165,7 @@ fn with_tensors<P: FlexProduct, const D: usize, const E: usize>(
         weight,
         bias,
         error,
+        backward,
     } = parts;
     let mut tensors = vec![input.tensor.into_dispatch(), weight.tensor.into_dispatch()];
     let has_bias = bias.is_some();
@@ -170,6 +178,7 @@ fn with_tensors<P: FlexProduct, const D: usize, const E: usize>(
         has_bias,
         gradients: [input.gradients, weight.gradients],
         error,
+        backward,
     };
     (product, tensors)
 }
@@ -185,6 +194,7 @@ pub(crate) struct Product<P> {
     gradients: [GradientRoundings; 2],
     /// The rounding of the gradient of the result.
     error: Option<FakeQuantize>,
+    backward: Terms,
 }
 
 impl<P: FlexProduct> Operator<PARENTS> for Product<P> {
@@ -279,6 +289,7 @@ impl<P: FlexProduct> Product<P> {
         let (operands, bias) = self.operands::<Flex>(tensors, self.has_bias);
         let passes = Passes {
             ranges: operands.each_ref().map(QuantizedOperand::range),
+            terms: forward_terms(&operands),
             ..self.passes(&operands)
         };
         (operands.map(|operand| operand.tensor), passes, bias)
@@ -289,6 +300,7 @@ impl<P: FlexProduct> Product<P> {
         Passes {
             operands: operands.each_ref().map(QuantizedOperand::prepare_both_ways),
             ranges: [None; 2],
+            terms: self.backward,
             error: self.error.as_ref().map(FakeQuantize::prepared),
         }
     }
@@ -326,11 +338,29 @@ impl<P: FlexProduct> Product<P> {
     }
 }
 
+/// Products of bfloat16 where the input is rounded to that, and the weight, too, or its numbers are such
+/// already.
+fn forward_terms([input, weight]: &[QuantizedOperand<Flex>; 2]) -> Terms {
+    let is_weight = || match &weight.quantization {
+        OperandQuantization::Float => {
+            let weight = flex::contiguous(flex::to_f32(weight.tensor.clone()));
+            weight.storage::<f32>().iter().copied().all(is_bfloat16)
+        }
+        quantization => quantization.is_bfloat16(),
+    };
+    match input.quantization.is_bfloat16() && is_weight() {
+        true => Terms::Bfloat16,
+        false => Terms::Numbers,
+    }
+}
+
 /// What the kernels of a product round.
 pub(crate) struct Passes {
     operands: [PreparedOperand; 2],
     /// The integers that the operands are known to be rounded to, times powers of two; forward alone.
     ranges: [Option<IntegerRange>; 2],
+    /// What sums are made of.
+    terms: Terms,
     /// Of the gradient of the result.
     error: Option<PreparedFormat>,
 }

@@ -80,6 +80,12 @@ pub(crate) fn has_all_integers(format: &Format) -> bool {
     }
 }
 
+/// Whether a format's values are bfloat16.
+pub(crate) fn is_bfloat16(format: &Format) -> bool {
+    matches!(format, Format::Float(float)
+        if (float.exponent(), float.mantissa()) == (8, 7) && float.bias() == 127)
+}
+
 /// The same format before it clamps, where that is another.
 fn before_clamping(format: &Format) -> Option<Format> {
     match format {

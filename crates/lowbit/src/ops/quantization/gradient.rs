@@ -7,12 +7,13 @@ use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Tensor;
 use lowbit_formats::{Format, Rounding, kernel};
+use lowbit_kernels::Terms;
 use rayon::prelude::*;
 
 use crate::ops::backend::capture::has_way_back;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
 use crate::ops::backend::{composed, flex};
-use crate::ops::quantization::format::{ClampedGradient, FakeQuantize, is_pointwise};
+use crate::ops::quantization::format::{ClampedGradient, FakeQuantize, is_bfloat16, is_pointwise};
 use crate::ops::quantization::pointwise::{Pointwise, numbers};
 use crate::ops::quantization::shift::{self, LargestPower};
 
@@ -129,6 +130,15 @@ impl GradientQuantization {
         self.hooks.is_empty()
             && self.range == GradientRange::Own
             && rounding.is_none_or(|(format, rounding)| is_pointwise(format, *rounding))
+    }
+
+    /// What the sums over the gradient are made of: products of bfloat16 where it is rounded to that.
+    pub(crate) fn terms(&self) -> Terms {
+        let format = self.rounding.as_ref().map(|(format, _)| format);
+        match self.range == GradientRange::Own && format.is_some_and(is_bfloat16) {
+            true => Terms::Bfloat16,
+            false => Terms::Numbers,
+        }
     }
 
     /// The tensor, and the rounding of its gradient for the operator that reads it; what does not look

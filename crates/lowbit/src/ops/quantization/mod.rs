@@ -224,6 +224,13 @@ pub enum Quantization {
     },
 }
 
+impl OperandQuantization {
+    /// Whether what comes out is bfloat16.
+    pub(crate) fn is_bfloat16(&self) -> bool {
+        matches!(self, Self::Format(quantize) if format::is_bfloat16(&quantize.format))
+    }
+}
+
 impl Quantization {
     /// The quantized tensor.
     pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {

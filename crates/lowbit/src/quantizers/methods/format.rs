@@ -190,6 +190,15 @@ impl From<Hook> for GradientHook {
     }
 }
 
+impl From<&Number> for FormatQuantizerConfig {
+    fn from(number: &Number) -> Self {
+        Self {
+            rounding: number.rounding,
+            ..Self::new(number.format.clone())
+        }
+    }
+}
+
 impl FormatQuantizerConfig {
     /// To the nearest value of `format`; the gradient is zero outside its range.
     pub fn new(format: Format) -> Self {

@@ -8,6 +8,7 @@ use crate::quantizers::methods::{Of, Sums};
 use crate::quantizers::shared_scale::SharedScale;
 use crate::quantizers::slot::Slot;
 use crate::quantizers::watch::{Taps, is_measuring, tap};
+use lowbit_kernels::Terms;
 
 /// Weight and bias of a layer that makes several sums with them in one pass: the weight is quantized
 /// once, and of each the slot `gradient` quantizes the whole gradient, not each sum's part. The bias is
@@ -167,29 +168,39 @@ impl Quantizers {
     fn output_of<const D: usize>(
         &self,
         device: &Device,
-        make: impl FnOnce(Option<FakeQuantize>) -> Tensor<D>,
+        make: impl FnOnce(ErrorSlot) -> Tensor<D>,
     ) -> Tensor<D> {
         let error = self.gradient(Slot::ERROR, device);
         // Taps see the error rounded.
         let is_result = self.accumulator.is_none() && self.get(Slot::OUTPUT).is_none();
         let is_made = is_result && error.is_pointwise() && !Taps::are_attached();
-        let (made, left) = match is_made {
+        let terms = error.terms();
+        let (rounding, left) = match is_made {
             true => (error.rounding.map(FakeQuantize::of_gradient), None),
             false => (None, Some(error)),
         };
-        let y = self.quantized_output(make(made));
+        let y = self.quantized_output(make(ErrorSlot { rounding, terms }));
         quantize_gradient(y, left.unwrap_or_default())
     }
 }
 
-/// The sum of operands that `product` makes, with what it rounds of the error.
+/// What a product does with the error that reaches it.
+struct ErrorSlot {
+    /// What it rounds itself.
+    rounding: Option<FakeQuantize>,
+    /// What its sums over the error are made of.
+    terms: Terms,
+}
+
+/// The sum of operands that `product` makes, with what it does with the error.
 fn with_error<const I: usize, const W: usize, const O: usize>(
-    error: Option<FakeQuantize>,
+    error: ErrorSlot,
     product: impl FnOnce(Operands<I, W>) -> Tensor<O>,
 ) -> impl FnOnce(Operand<I>, Operand<W>, Option<Operand<1>>) -> Tensor<O> {
-    |input, weight, bias| {
+    move |input, weight, bias| {
         product(Operands {
-            error,
+            error: error.rounding,
+            backward: error.terms,
             ..Operands::new(input, weight, bias)
         })
     }

@@ -1,198 +1,24 @@
-//! Product of rows with a weight, and its gradients.
-//!
-//! The register tiles are those of convolutions (`tile.rs`): a row of the input is a pixel.
-//! A weight is much larger than what meets it, so every number of it is read once in each
-//! direction, where it is rounded and packed for the thread that needs it. Every sum runs in an
-//! order that depends on the shape alone.
+//! The gradients.
 
 // Register tiles work on raw pointers; each call says why they are in bounds.
 #![allow(unsafe_code)]
 
 use rayon::prelude::*;
 
+use super::{Shape, pack_rows, pairs_along_rows, pairs_of_rows, rounded, runs};
 use crate::packing::{Learned, RoundSlice, RoundingBackward, add_up};
 use crate::parts::parts;
 use crate::scratch::{self, Scratch};
 use crate::tile::{
-    ChannelTile, Products, ProductsTiles, Run, Sums, SumsTiles, channel_tiles, padded, vectors_of,
+    Products, ProductsTiles, Run, Sums, SumsTiles, Terms, channel_tiles, vectors_of,
 };
 use crate::vector::LANES;
-
-/// Rows that a thread takes at a time.
-const ROWS: usize = 512;
-
-/// Rows of the weight that are packed at a time, forward: what is rounded stays in the first cache.
-const PACKED: usize = 128;
 
 /// Features of the input that a thread takes at a time, backward: four register tiles.
 const FEATURES: usize = 48;
 
-/// Numbers of the gradient that a thread rounds at a time.
-const ROUNDED: usize = 1 << 12;
-
 /// Rows whose input and gradient stay in the first cache while the weight is differentiated.
 const STRIP: usize = 128;
-
-/// What a product works on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Rows of the input and of the output.
-    pub rows: usize,
-    /// Features in and out.
-    pub features: [usize; 2],
-}
-
-impl Shape {
-    /// Multiplications and additions of the forward pass.
-    pub fn operations(&self) -> f64 {
-        2.0 * (self.rows * self.features[0]) as f64 * self.features[1] as f64
-    }
-}
-
-/// Rows of numbers, sixteen columns after sixteen columns: `[ceil(columns / 16)][rows][16]`.
-/// Columns that are not there hold anything in forward products, which do not read them, and zeros
-/// where `zeros` says so.
-fn pack_rows(
-    numbers: &[f32],
-    columns: usize,
-    rounding: Option<RoundSlice>,
-    zeros: bool,
-) -> Scratch {
-    let rows = numbers.len() / columns;
-    let mut packed = scratch::take(columns.div_ceil(LANES) * rows * LANES);
-    packed
-        .par_chunks_mut(rows * LANES)
-        .enumerate()
-        .for_each(|(block, packed)| {
-            let first = block * LANES;
-            let filled = LANES.min(columns - first);
-            let (lines, _) = packed.as_chunks_mut::<LANES>();
-            for (line, row) in lines.iter_mut().zip(numbers.chunks_exact(columns)) {
-                line[..filled].copy_from_slice(&row[first..first + filled]);
-                if zeros || rounding.is_some() {
-                    line[filled..].fill(0.0);
-                }
-            }
-            if let Some(rounding) = rounding {
-                let mut source = scratch::take(packed.len());
-                source.copy_from_slice(packed);
-                rounding(&source, packed);
-            }
-        });
-    packed
-}
-
-/// The runs of a row that [`pack_rows`] packed.
-fn runs(rows: usize, columns: usize) -> Vec<Run> {
-    (0..columns)
-        .step_by(LANES)
-        .map(|first| Run {
-            offset: first * rows,
-            length: LANES.min(columns - first),
-        })
-        .collect()
-}
-
-/// Where threads write columns of their own.
-#[derive(Clone, Copy)]
-struct Output(*mut f32);
-
-// SAFETY: each thread writes other elements.
-unsafe impl Sync for Output {}
-
-/// `output = input * weight + bias` with `input` `[rows][in]`, `weight` `[in][out]` and `output`
-/// `[rows][out]`, the input and the weight rounded as they are packed by what `roundings` says of
-/// each. `bias` is `[out]`.
-///
-/// # Panics
-/// Where a slice is not as long as `shape` says.
-pub fn forward(
-    shape: &Shape,
-    input: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    roundings: [Option<RoundSlice>; 2],
-    output: &mut [f32],
-) {
-    let [inputs, outputs] = shape.features;
-    assert_eq!(input.len(), shape.rows * inputs);
-    assert_eq!(weight.len(), inputs * outputs);
-    assert_eq!(output.len(), shape.rows * outputs);
-    assert!(bias.is_none_or(|bias| bias.len() == outputs));
-    if output.is_empty() {
-        return;
-    }
-    if inputs == 0 {
-        // Sums of nothing.
-        for row in output.chunks_exact_mut(outputs) {
-            match bias {
-                Some(bias) => row.copy_from_slice(bias),
-                None => row.fill(0.0),
-            }
-        }
-        return;
-    }
-    let packed = pack_rows(input, inputs, roundings[0], false);
-    let runs = runs(shape.rows, inputs);
-    let bias = bias.map(padded);
-    let tiles = SumsTiles::new(LANES);
-    let output = Output(output.as_mut_ptr());
-    let parts: Vec<(usize, ChannelTile)> = (0..shape.rows)
-        .step_by(ROWS)
-        .flat_map(|row| channel_tiles(outputs).map(move |tile| (row, tile)))
-        .collect();
-    parts.into_par_iter().for_each(|(row, tile)| {
-        let output = &output;
-        let weights = pack_columns(weight, outputs, tile, roundings[1]);
-        let first = Sums {
-            input: packed[row * LANES..].as_ptr(),
-            input_row: 0,
-            runs: &runs,
-            weights: weights.as_ptr(),
-            bias: match &bias {
-                Some(bias) => bias[tile.first..].as_ptr(),
-                None => std::ptr::null(),
-            },
-            output: output.0.wrapping_add(row * outputs + tile.first),
-            output_step: [outputs, 0],
-            channels: tile.channels,
-        };
-        let rows = ROWS.min(shape.rows - row);
-        // SAFETY: every row is packed as the runs say, weights and bias are padded to whole tiles,
-        // and no other part writes these columns of these rows.
-        unsafe { tiles.run(tile.vectors, LANES, [1, rows], first) };
-    });
-}
-
-/// Some columns of the weight, `[in][tile]`.
-fn pack_columns(
-    weight: &[f32],
-    outputs: usize,
-    tile: ChannelTile,
-    rounding: Option<RoundSlice>,
-) -> Scratch {
-    let width = tile.width();
-    let gather = |rows: &[f32], packed: &mut [f32]| {
-        let rows = rows.chunks_exact(outputs);
-        for (packed, row) in packed.chunks_exact_mut(width).zip(rows) {
-            packed[..tile.channels].copy_from_slice(&row[tile.first..][..tile.channels]);
-            packed[tile.channels..].fill(0.0);
-        }
-    };
-    let mut packed = scratch::take(weight.len() / outputs * width);
-    let Some(rounding) = rounding else {
-        gather(weight, &mut packed);
-        return packed;
-    };
-    let mut source = scratch::take(PACKED * width);
-    let parts = packed.chunks_mut(PACKED * width);
-    for (packed, rows) in parts.zip(weight.chunks(PACKED * outputs)) {
-        let source = &mut source[..packed.len()];
-        gather(rows, source);
-        rounding(source, packed);
-    }
-    packed
-}
 
 /// What [`backward`] shall make: room for the gradients, stored as what they belong to.
 #[derive(Debug, Default)]
@@ -203,11 +29,14 @@ pub struct Wanted<'a> {
     pub weight: Option<&'a mut [f32]>,
     /// `[out]`.
     pub bias: Option<&'a mut [f32]>,
+    /// What the sums over products are made of.
+    pub terms: Terms,
 }
 
 /// The gradients of [`forward`], given `gradient`, that of its output, `[rows][out]`. Returns the
 /// sums of what the two `rounding_backwards` returned, for the input and for the weight. `roundings` are
-/// those of the input, the weight and `gradient`.
+/// those of the input, the weight and `gradient`; where the terms are products of bfloat16, all three are
+/// rounded to that, too.
 ///
 /// # Panics
 /// Where a slice is not as long as `shape` says.
@@ -237,22 +66,13 @@ pub fn backward(
         .input
         .is_some()
         .then(|| scratch::take(inputs * shape.rows));
-    let strips = Strips {
-        shape,
-        input,
-        roundings: [roundings[0], roundings[1]],
-        of_weight: rounding_backwards[1],
-        exchanged: wanted.input.is_some().then(|| Exchanged {
-            panels: row_panels(gradient, outputs),
-            runs: runs(FEATURES, outputs),
-            tiles: SumsTiles::new(LANES),
-        }),
-        products: wanted.weight.is_some().then(|| ToWeight {
-            gradient: pack_rows(gradient, outputs, None, true),
-            tiles: ProductsTiles::new(),
-        }),
+    let operands = [input, weight, gradient];
+    let roundings = [roundings[0], roundings[1]];
+    let made = (by_feature.as_deref_mut(), wanted.weight);
+    let to_weight = match wanted.terms {
+        Terms::Numbers => in_numbers(shape, operands, roundings, rounding_backwards[1], made),
+        Terms::Bfloat16 => in_bfloat16(shape, operands, roundings, rounding_backwards[1], made),
     };
-    let to_weight = strips.all(weight, by_feature.as_deref_mut(), wanted.weight);
     let (Some(to_input), Some(by_feature)) = (wanted.input, by_feature) else {
         return [Learned::default(), to_weight];
     };
@@ -260,14 +80,79 @@ pub fn backward(
     [to_input, to_weight]
 }
 
-/// The numbers rounded, in another place.
-fn rounded(numbers: &[f32], round: RoundSlice) -> Scratch {
-    let mut rounded = scratch::take(numbers.len());
-    let parts = rounded
-        .par_chunks_mut(ROUNDED)
-        .zip(numbers.par_chunks(ROUNDED));
-    parts.for_each(|(rounded, numbers)| round(numbers, rounded));
-    rounded
+/// Room for the gradients of the input, `[in][rows]`, and of the weight.
+type Room<'a> = (Option<&'a mut [f32]>, Option<&'a mut [f32]>);
+
+/// The gradients in sums of products of `f32`. Returns what the backward pass of the weight's rounding
+/// does.
+fn in_numbers(
+    shape: &Shape,
+    [input, weight, gradient]: [&[f32]; 3],
+    roundings: [Option<RoundSlice>; 2],
+    of_weight: Option<RoundingBackward>,
+    (to_input, to_weight): Room,
+) -> Learned {
+    let terms = Terms::Numbers;
+    let strips = Strips {
+        shape,
+        input,
+        roundings,
+        of_weight,
+        exchanged: to_input
+            .is_some()
+            .then(|| Exchanged::new(shape, gradient, terms)),
+        products: to_weight
+            .is_some()
+            .then(|| ToWeight::new(shape, gradient, terms)),
+    };
+    strips.all(weight, to_input, to_weight)
+}
+
+/// The same in sums of products of bfloat16: to the input, pairs are neighbours along the features of the
+/// output; to the weight, a row and the next.
+fn in_bfloat16(
+    shape: &Shape,
+    [input, weight, gradient]: [&[f32]; 3],
+    roundings: [Option<RoundSlice>; 2],
+    of_weight: Option<RoundingBackward>,
+    (to_input, to_weight): Room,
+) -> Learned {
+    let terms = Terms::Bfloat16;
+    let [inputs, outputs] = shape.features;
+    if to_input.is_some() {
+        let of_features = Shape {
+            features: [inputs, outputs.div_ceil(2)],
+            ..*shape
+        };
+        let gradient = pairs_along_rows(gradient, outputs, None);
+        let strips = Strips {
+            shape: &of_features,
+            input,
+            roundings: [None; 2],
+            of_weight: None,
+            exchanged: Some(Exchanged::new(&of_features, &gradient, terms)),
+            products: None,
+        };
+        let weight = pairs_along_rows(weight, outputs, roundings[1]);
+        strips.all(&weight, to_input, None);
+    }
+    if to_weight.is_none() {
+        return Learned::default();
+    }
+    let of_rows = Shape {
+        rows: shape.rows.div_ceil(2),
+        ..*shape
+    };
+    let gradient = pairs_of_rows(gradient, outputs, None);
+    let strips = Strips {
+        shape: &of_rows,
+        input: &pairs_of_rows(input, inputs, roundings[0]),
+        roundings: [None; 2],
+        of_weight,
+        exchanged: None,
+        products: Some(ToWeight::new(&of_rows, &gradient, terms)),
+    };
+    strips.all(weight, None, to_weight)
 }
 
 /// The sum of the rows.
@@ -376,6 +261,15 @@ struct Exchanged {
 }
 
 impl Exchanged {
+    fn new(shape: &Shape, gradient: &[f32], terms: Terms) -> Self {
+        let outputs = shape.features[1];
+        Self {
+            panels: row_panels(gradient, outputs),
+            runs: runs(FEATURES, outputs),
+            tiles: SumsTiles::new(LANES, terms),
+        }
+    }
+
     /// `gradients`, `[features][rows]`, of the features whose rows of the weight are `weight`.
     fn strip(
         &self,
@@ -450,6 +344,13 @@ struct ToWeight {
 }
 
 impl ToWeight {
+    fn new(shape: &Shape, gradient: &[f32], terms: Terms) -> Self {
+        Self {
+            gradient: pack_rows(gradient, shape.features[1], None, true),
+            tiles: ProductsTiles::new(terms),
+        }
+    }
+
     /// `sums`, `[features][out]`, of the features of the input from `first` on.
     fn strip(
         &self,

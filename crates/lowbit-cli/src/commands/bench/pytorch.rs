@@ -1,0 +1,117 @@
+//! PyTorch's float step beside ours.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::Command;
+
+use lowbit::bench::{StepTimes, Workload};
+use lowbit::models::Architecture;
+use lowbit::report::Table;
+use serde::{Deserialize, Serialize};
+
+/// The program that times it, in the repository.
+const SCRIPT: &str = "benches/peers/step.py";
+
+/// How PyTorch is asked for its best: eager and compiled, both channels-last.
+const CONFIGURATIONS: [&[&str]; 2] = [&["--channels-last"], &["--channels-last", "--compile"]];
+
+/// A step of PyTorch's.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(super) struct PytorchStep {
+    name: String,
+    seconds: f64,
+    images_per_second: f64,
+    inference_images_per_second: f64,
+    memory_bytes: u64,
+}
+
+/// PyTorch's steps of the workload, each in a process of its own. A configuration that does not run here
+/// is named on standard error and left out.
+///
+/// # Errors
+/// If none runs, or the workload is of another network than the script's.
+pub(super) fn steps(
+    workload: &Workload,
+    threads: usize,
+) -> Result<Vec<PytorchStep>, Box<dyn Error>> {
+    if workload.model != Architecture::ResNet20 {
+        let model = workload.model;
+        return Err(format!("--against-pytorch: the model is {model}, expected resnet20").into());
+    }
+    if !Path::new(SCRIPT).is_file() {
+        let message = "is not there; expected to be run in the repository";
+        return Err(format!("--against-pytorch: {SCRIPT} {message}").into());
+    }
+    let mut steps = Vec::new();
+    let mut failed = String::new();
+    for configuration in CONFIGURATIONS {
+        match step(workload, threads, configuration) {
+            Ok(step) => steps.push(step),
+            Err(message) => {
+                let configuration = configuration.join(" ");
+                eprintln!("PyTorch {configuration} is left out: {message}");
+                failed = message.to_string();
+            }
+        }
+    }
+    match steps.is_empty() {
+        true => Err(format!("--against-pytorch: {failed}").into()),
+        false => Ok(steps),
+    }
+}
+
+fn step(
+    workload: &Workload,
+    threads: usize,
+    configuration: &[&str],
+) -> Result<PytorchStep, Box<dyn Error>> {
+    let python = std::env::var("LOWBIT_PYTHON").unwrap_or_else(|_| "python3".into());
+    let numbers = [workload.batch, workload.rounds, threads].map(|number| number.to_string());
+    let [batch, rounds, threads] = numbers.each_ref().map(String::as_str);
+    let output = Command::new(&python)
+        .args([SCRIPT, "pytorch-float32", "--batch", batch])
+        .args(["--rounds", rounds, "--threads", threads])
+        .args(configuration)
+        .output()
+        .map_err(|error| format!("{python}: {error}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let last = text.trim_end().lines().last().unwrap_or("no output");
+        return Err(format!("{python} {SCRIPT}: {last}").into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    let last = text.trim_end().lines().last().unwrap_or_default();
+    Ok(serde_json::from_str(last).map_err(|error| format!("{python} {SCRIPT}: {error}"))?)
+}
+
+/// PyTorch's steps, and ours over the fastest of them, in training and in inference.
+pub(super) fn table(times: &StepTimes, steps: &[PytorchStep]) -> Table {
+    let headings = [
+        "step",
+        "images/s",
+        "over PyTorch's best",
+        "inference images/s",
+        "over PyTorch's best",
+    ];
+    let best = |speed: fn(&PytorchStep) -> f64| steps.iter().map(speed).fold(0.0, f64::max);
+    let training = best(|step| step.images_per_second);
+    let inference = best(|step| step.inference_images_per_second);
+    let row = |name: &str, [train, infer]: [f64; 2]| {
+        [
+            name.into(),
+            format!("{train:.0}"),
+            format!("{:.3}", train / training),
+            format!("{infer:.0}"),
+            format!("{:.3}", infer / inference),
+        ]
+    };
+    let theirs = steps.iter().map(|step| {
+        let speeds = [step.images_per_second, step.inference_images_per_second];
+        row(&step.name, speeds)
+    });
+    let ours = times.steps.iter().map(|step| {
+        let speeds = [step.images_per_second, step.inference_images_per_second];
+        row(&step.name, speeds)
+    });
+    Table::new(headings).with_rows(theirs).with_rows(ours)
+}
