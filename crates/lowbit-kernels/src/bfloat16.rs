@@ -57,7 +57,8 @@ fn pair_neighbours(numbers: &[f32], pairs: &mut [f32]) {
     let halves = 2 * pairs.len();
     // SAFETY: a pair has the room of two halves, which need no more alignment, and every pattern of bits is
     // a number.
-    let halves = unsafe { std::slice::from_raw_parts_mut(pairs.as_mut_ptr().cast::<u16>(), halves) };
+    let halves =
+        unsafe { std::slice::from_raw_parts_mut(pairs.as_mut_ptr().cast::<u16>(), halves) };
     dispatch_on(
         numbers,
         halves,

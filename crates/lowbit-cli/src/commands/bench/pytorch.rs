@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 
 use lowbit::bench::{StepTimes, Workload};
-use lowbit::models::Architecture;
 use lowbit::report::Table;
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +33,7 @@ pub(super) fn steps(
     workload: &Workload,
     threads: usize,
 ) -> Result<Vec<PytorchStep>, Box<dyn Error>> {
-    if workload.model != Architecture::ResNet20 {
+    if workload.model.to_string() != "resnet20" {
         let model = workload.model;
         return Err(format!("--against-pytorch: the model is {model}, expected resnet20").into());
     }

@@ -301,8 +301,16 @@ impl<P: FlexProduct> Product<P> {
             operands: operands.each_ref().map(QuantizedOperand::prepare_both_ways),
             ranges: [None; 2],
             terms: self.backward,
-            error: self.error.as_ref().map(FakeQuantize::prepared),
+            error: self.error_pass().map(FakeQuantize::prepared),
         }
+    }
+
+    /// What rounds the error before it is multiplied: nothing where the product rounds it so itself, and no
+    /// bias sums it.
+    fn error_pass(&self) -> Option<&FakeQuantize> {
+        let is_made = self.backward == Terms::Bfloat16 && !self.has_bias;
+        let error = self.error.as_ref();
+        error.filter(|error| !(is_made && error.is_nearest_bfloat16()))
     }
 
     /// Which gradients must be made, to input, weight and bias: a parameter's comes with that of its

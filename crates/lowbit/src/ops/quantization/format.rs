@@ -121,6 +121,12 @@ impl FakeQuantize {
         }
     }
 
+    /// Whether it is to the nearest bfloat16, ties to even, with infinities.
+    pub(crate) fn is_nearest_bfloat16(&self) -> bool {
+        let is_nearest = self.rounding == Rounding::NearestEven;
+        is_nearest && is_bfloat16(&self.format) && self.format.to_string() == "bf16"
+    }
+
     /// See [`is_pointwise`].
     fn is_pointwise(&self) -> bool {
         is_pointwise(&self.format, self.rounding)
