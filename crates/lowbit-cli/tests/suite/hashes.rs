@@ -18,7 +18,7 @@ fn hashes(folder: &Path, arguments: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Float, trained thresholds, and numbers of 8 bits that are rounded at random; WAGE, WAGEUBN and NITI.
+/// Float, trained thresholds, numbers of 8 bits that are rounded at random, products of bfloat16; WAGE, WAGEUBN and NITI.
 #[test]
 fn threads_and_instructions_do_not_change_the_weights() {
     let folder = tempfile::tempdir().unwrap();
@@ -36,11 +36,17 @@ fn threads_and_instructions_do_not_change_the_weights() {
         weight_format = "e5m2:stochastic"
         error_format = "e5m2:stochastic"
         gradient_format = "e5m2:stochastic"
+        [[compare]]
+        name = "products"
+        method = "dorefa"
+        wbits = 4
+        abits = 4
+        error_format = "bf16"
     "#;
-    std::fs::write(folder.path().join("three.toml"), file).unwrap();
+    std::fs::write(folder.path().join("runs.toml"), file).unwrap();
     let on_digits = "--data digits --model cnn --epochs 1";
     for what in [
-        "--config three.toml".to_string(),
+        "--config runs.toml".to_string(),
         format!("--recipe wage {on_digits}"),
         format!("--recipe wageubn {on_digits}"),
         format!("--recipe niti {on_digits}"),
