@@ -127,6 +127,7 @@ impl ProductsTiles {
             };
         }
         /// The widest tiles: with 32 registers of a whole vector.
+        #[cfg(target_arch = "x86_64")]
         macro_rules! wide {
             ($products:ident) => {
                 Self([

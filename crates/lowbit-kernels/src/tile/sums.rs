@@ -180,6 +180,7 @@ impl SumsTiles {
             };
         }
         /// The widest tiles: with 32 registers of a whole vector.
+        #[cfg(target_arch = "x86_64")]
         macro_rules! wide {
             ($sums:ident) => {
                 Self([
