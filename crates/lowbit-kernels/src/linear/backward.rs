@@ -33,7 +33,7 @@ pub struct Wanted<'a> {
     pub terms: Terms,
 }
 
-/// The gradients of [`forward`], given `gradient`, that of its output, `[rows][out]`. Returns the
+/// The gradients of [`forward`](super::forward), given `gradient`, that of its output, `[rows][out]`. Returns the
 /// sums of what the two `rounding_backwards` returned, for the input and for the weight. `roundings` are
 /// those of the input, the weight and `gradient`; where the terms are products of bfloat16, all three are
 /// rounded to that, too.
