@@ -1,7 +1,7 @@
 //! Slices of any type of number, contiguous or with strides.
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
 
 use crate::block::pass::Buffer;
 use crate::block::{BlockFormat, Granularity};
@@ -205,9 +205,7 @@ impl Format {
             return true;
         };
         let key = (self.clone(), N::NAME);
-        // A thread that panicked while it held the lock left a whole map.
-        let known = || FITS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&fits) = known().get(&key) {
+        if let Some(&fits) = known().as_ref().and_then(|known| known.get(&key)) {
             return fits;
         }
         let modes = [Rounding::Down, Rounding::Up, Rounding::NearestEven];
@@ -217,12 +215,24 @@ impl Format {
             let held = |x: f32| N::narrow(x).widen() == x || x.is_nan();
             rounded.into_iter().all(held)
         });
-        let mut known = known();
-        if known.len() >= KEPT {
-            known.clear();
+        if let Some(mut known) = known() {
+            if known.len() >= KEPT {
+                known.clear();
+            }
+            known.insert(key, fits);
         }
-        known.insert(key, fits);
         fits
+    }
+}
+
+/// What was found, unless another thread has it: in a process that was forked meanwhile, that thread does
+/// not exist, and the answer is found once more.
+fn known() -> Option<MutexGuard<'static, HashMap<(Format, &'static str), bool>>> {
+    match FITS.try_lock() {
+        Ok(known) => Some(known),
+        // A thread that panicked while it held the lock left a whole map.
+        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 

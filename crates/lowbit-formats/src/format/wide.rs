@@ -1,5 +1,6 @@
 //! Numbers that f32 does not hold, from f64 and from text.
 
+use crate::block::Granularity;
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::kernel;
@@ -73,9 +74,25 @@ impl Format {
         output: &mut [f32],
         rounding: Rounding,
     ) -> Result<(), FormatError> {
+        self.quantize_f64_shaped(input, &[input.len()], output, rounding)
+    }
+
+    /// As [`quantize_f64`](Self::quantize_f64), for a contiguous tensor of a shape, in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize_shaped`](Self::quantize_shaped).
+    pub fn quantize_f64_shaped(
+        &self,
+        input: &[f64],
+        shape: &[usize],
+        output: &mut [f32],
+        rounding: Rounding,
+    ) -> Result<(), FormatError> {
+        Granularity::Tensor.check(input.len(), shape)?;
         if let Self::Block(format) = self {
             check_slices(input.len(), output.len(), rounding)?;
-            output.copy_from_slice(&format.quantize_wide(0, input, &[input.len()], rounding)?);
+            output.copy_from_slice(&format.quantize_wide(0, input, shape, rounding)?);
             return Ok(());
         }
         self.quantize_f64_from(0, input, output, rounding)
