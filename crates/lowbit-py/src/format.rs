@@ -1,8 +1,9 @@
 //! A number format, and what there is to know about it.
 
+use lowbit_formats::fixed::Overflow;
 use lowbit_formats::inspect::{Code, Rounded};
 use lowbit_formats::plot::plot;
-use lowbit_formats::{Facts, Format, Wide};
+use lowbit_formats::{Facts, FixedPoint, Format, Wide};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -57,6 +58,17 @@ impl PyFormat {
     #[getter]
     fn is_block(&self) -> bool {
         matches!(self.0, Format::Block(_))
+    }
+
+    /// The same fixed-point numbers without a largest and a smallest one; None for other formats.
+    #[getter]
+    fn unbounded(&self) -> Option<Self> {
+        let Format::Fixed(format) = self.0 else {
+            return None;
+        };
+        let free = FixedPoint::new(format.word(), format.fraction()).ok()?;
+        let free = free.with_overflow(Overflow::Unbounded).ok()?;
+        Some(Self(free.into()))
     }
 
     /// What there is to know about it; of a block format, about an element at a scale of one.

@@ -1,6 +1,7 @@
 //! The Python module `lowbit`: formats, rounding, codes and pictures of `lowbit-formats` for arrays of numpy,
 //! PyTorch and any library with DLPack.
 
+mod activation;
 mod array;
 mod codes;
 mod error;
@@ -19,6 +20,8 @@ mod _lowbit {
     use pyo3::exceptions::PyImportError;
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::activation::posit_activation;
     #[pymodule_export]
     use crate::codes::{PyBlockCodes, decode, encode, pack, unpack};
     #[pymodule_export]

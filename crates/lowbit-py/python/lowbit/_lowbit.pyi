@@ -187,6 +187,9 @@ class Format:
     def is_block(self) -> bool:
         """Whether numbers share scales."""
     @property
+    def unbounded(self) -> Format | None:
+        """The same fixed-point numbers without a largest and a smallest one; None for other formats."""
+    @property
     def facts(self) -> Facts: ...
     @overload
     def quantize(
@@ -331,6 +334,10 @@ def compare(
 
 def plot(formats: str | Format | Iterable[str | Format], limit: float | None = None) -> Picture:
     """Draws a number line of each format's values, and the relative error over magnitude."""
+
+def posit_activation(x: _Exports | _Nested, function: str, bits: int) -> npt.NDArray[np.float32]:
+    """"sigmoid", "tanh" or "tanh-enhanced" by the bit trick on posits of 8 or 16 bits without exponent bits (Gustafson
+    and Yonemoto, "Beating Floating Point at its Own Game", 2017)."""
 
 def formats() -> list[str]:
     """Texts of formats of every kind."""

@@ -1,0 +1,5 @@
+"""Low-precision optimizers."""
+
+from .optim_low import OptimLP
+
+__all__ = ["OptimLP"]
