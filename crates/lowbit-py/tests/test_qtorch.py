@@ -72,10 +72,12 @@ def test_random_numbers_follow_the_generator_of_torch():
 
 
 def test_blocks_share_an_exponent():
-    """Words of 4 bits: the largest, 6, has steps of 1; of each row its own."""
-    x = torch.tensor([[6.0, 0.4, 0.5], [0.75, 0.1, 0.07]])
-    assert q.block_quantize(x, 4, rounding="nearest").tolist() == [[6.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """Words of 4 bits: the largest, 6, has steps of 1; of each row its own. Ties go up, as QPyTorch's do (0.3.0 was run:
+    -112 becomes -96 where steps are 32)."""
+    x = torch.tensor([[6.0, 0.4, -1.5], [0.75, 0.1, 0.07]])
+    assert q.block_quantize(x, 4, rounding="nearest").tolist() == [[6.0, 0.0, -1.0], [1.0, 0.0, 0.0]]
     assert q.block_quantize(x, 4, 0, "nearest")[1].tolist() == [0.75, 0.125, 0.125]
+    assert q.block_quantize(torch.tensor([-112.0, 112.0, -128.0]), 4, rounding="nearest").tolist() == [-96.0, 128.0, -128.0]
 
 
 def test_posits():

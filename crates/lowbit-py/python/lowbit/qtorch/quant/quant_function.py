@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn as nn
+import torch.nn as nn  # Programs take it from here, and F.
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -99,9 +99,9 @@ def fixed_point_quantize(
 
 
 def block_quantize(x: Tensor, wl: int, dim: int = -1, rounding: str = "stochastic") -> Tensor:
-    """Words of `wl` bits with one exponent, or one for each index of `dim`; ties go away from zero."""
+    """Words of `wl` bits with one exponent, or one for each index of `dim`; ties go to the upper of two."""
     x = _checked(x, rounding)
-    return _round(x, format_of(f"bfp({wl})" if dim == -1 else f"bfp({wl},dim={dim})"), _mode(rounding, "nearest-away"))
+    return _round(x, format_of(f"bfp({wl})" if dim == -1 else f"bfp({wl},dim={dim})"), _mode(rounding, "nearest-up"))
 
 
 def float_quantize(x: Tensor, exp: int, man: int, rounding: str = "stochastic") -> Tensor:
