@@ -19,9 +19,11 @@ def use(name: str) -> None:
     _chosen = name
 
 
-def float_format(exp: int, man: int, stochastic: bool) -> Format:
-    """The format of `float_quantize(x, exp, man)`."""
-    return _format(_chosen, min(exp, 8), man, stochastic)
+def float_format(exp: int, man: int, stochastic: bool) -> tuple[Format, str]:
+    """The format of `float_quantize(x, exp, man)`, and the rounding to nearest that it goes with. Ties go away from zero:
+    in the extension's format in every mode to nearest, of which the first is the fastest."""
+    nearest = "nearest-away" if _chosen == "upstream" else "nearest-even"
+    return _format(_chosen, min(exp, 8), man, stochastic), nearest
 
 
 @lru_cache(maxsize=1024)

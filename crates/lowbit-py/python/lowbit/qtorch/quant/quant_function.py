@@ -107,8 +107,8 @@ def block_quantize(x: Tensor, wl: int, dim: int = -1, rounding: str = "stochasti
 def float_quantize(x: Tensor, exp: int, man: int, rounding: str = "stochastic") -> Tensor:
     """A float of `exp` bits of exponent, 8 at most, and `man` of mantissa; ties go away from zero."""
     x = _checked(x, rounding)
-    format = _semantics.float_format(exp, man, rounding == "stochastic")
-    return _round(x, format, _mode(rounding, "nearest-away"))
+    format, nearest = _semantics.float_format(exp, man, rounding == "stochastic")
+    return _round(x, format, _mode(rounding, nearest))
 
 
 @lru_cache(maxsize=1024)
