@@ -74,6 +74,8 @@ def with_stream(rounding: str, stream: Tensor | None, after: int = 0) -> Roundin
 
 
 _library = torch.library.Library("lowbit", "DEF")
+# Without a gradient, which is what compiled programs are left with.
+_library.define("rounded(Tensor x, str format, str rounding, Tensor? stream=None) -> Tensor")
 _library.define("round(Tensor x, str format, str rounding, Tensor? stream=None) -> Tensor")
 _library.define(
     "quantize(Tensor x, str forward, str forward_rounding, str backward, str backward_rounding, "
@@ -102,26 +104,49 @@ def _fake(x: Tensor, *_arguments: object, **_options: object) -> Tensor:
     return torch.empty_like(x)
 
 
-def _pass(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    return gradient, None, None, None
+class _Rounding(torch.autograd.Function):
+    """Rounds both ways by `lowbit::rounded`, the operator that programs are compiled to."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ways: tuple[str, str, str, str], zero_clamped: bool, stream: Tensor | None) -> Tensor:
+        ctx.ways, ctx.zero_clamped = ways, zero_clamped
+        ctx.save_for_backward(x if zero_clamped else None, stream)
+        return _forward(x, ways, stream)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        forward, forward_rounding, backward, backward_rounding = ctx.ways
+        x, stream = ctx.saved_tensors
+        if backward:
+            following = None if stream is None else stream + 1
+            gradient = torch.ops.lowbit.rounded.default(gradient, backward, backward_rounding, following)
+        if ctx.zero_clamped:
+            outside = torch.ops.lowbit.clamped.default(x, forward, forward_rounding, stream)
+            gradient = gradient.masked_fill(outside, 0.0)
+        return gradient, None, None, None
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, forward, forward_rounding, backward, backward_rounding, zero_clamped, stream = inputs
-    ctx.settings = forward, forward_rounding, backward, backward_rounding, zero_clamped
-    ctx.save_for_backward(x if zero_clamped else None, stream)
+def _forward(x: Tensor, ways: tuple[str, str, str, str], stream: Tensor | None) -> Tensor:
+    return torch.ops.lowbit.rounded.default(x, ways[0], ways[1], stream) if ways[0] else x.clone()
 
 
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    forward, forward_rounding, backward, backward_rounding, zero_clamped = ctx.settings
-    x, stream = ctx.saved_tensors
-    if backward:
-        following = None if stream is None else stream + 1
-        gradient = torch.ops.lowbit.round(gradient, backward, backward_rounding, following)
-    if zero_clamped:
-        outside = torch.ops.lowbit.clamped(x, forward, forward_rounding, stream)
-        gradient = gradient.masked_fill(outside, 0.0)
-    return gradient, None, None, None, None, None, None
+def _with_gradient(
+    x: Tensor,
+    forward: str,
+    forward_rounding: str,
+    backward: str,
+    backward_rounding: str,
+    zero_clamped: bool = False,
+    stream: Tensor | None = None,
+) -> Tensor:
+    ways = forward, forward_rounding, backward, backward_rounding
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Rounding.apply(x, ways, zero_clamped, stream)
+    return _forward(x, ways, stream)
+
+
+def _round_with_gradient(x: Tensor, format: str, rounding: str, stream: Tensor | None = None) -> Tensor:
+    return _with_gradient(x, format, rounding, "", "", False, stream)
 
 
 def _clamped(x: Tensor, format: str, rounding: str, stream: Tensor | None = None) -> Tensor:
@@ -132,12 +157,13 @@ def _fake_mask(x: Tensor, *_arguments: object, **_options: object) -> Tensor:
     return torch.empty_like(x, dtype=torch.bool)
 
 
-for _name, _kernel, _shape in [
-    ("round", _round, _fake),
-    ("quantize", _quantize, _fake),
-    ("clamped", _clamped, _fake_mask),
+for _name, _kernel, _shape, _gradient in [
+    ("rounded", _round, _fake, None),
+    ("round", _round, _fake, _round_with_gradient),
+    ("quantize", _quantize, _fake, _with_gradient),
+    ("clamped", _clamped, _fake_mask, None),
 ]:
     _library.impl(_name, _kernel, "CompositeExplicitAutograd")
+    if _gradient is not None:
+        _library.impl(_name, _gradient, "Autograd")
     torch.library.register_fake(f"lowbit::{_name}", _shape, lib=_library)
-torch.library.register_autograd("lowbit::round", _pass, lib=_library)
-torch.library.register_autograd("lowbit::quantize", _backward, setup_context=_setup, lib=_library)
