@@ -14,7 +14,7 @@ use crate::Error;
 use crate::capture::ModelInput;
 use crate::config::Layer;
 use crate::models::{Parameters, with_parameters};
-use crate::quantizers::{Integers, Quantizer, Selection, Slot, Taps, set_quantization};
+use crate::quantizers::{Integers, Quantizer, Selection, Slot, Tapped, Taps, set_quantization};
 
 /// Numbers under kernels that are looked at together.
 const TOGETHER: usize = 1 << 22;
@@ -131,11 +131,13 @@ pub(super) fn round<M: Module, I: ModelInput, const O: usize>(
         let mut problems = weight.problems();
         let now = model.valid();
         for batch in batches {
-            let read = seen(&now, wired, Slot::INPUT, |now| forward(now, batch.clone()));
-            let made = seen(&float, wired, Slot::OUTPUT, |float| {
+            let read = passed(&now, &[wired], Slot::INPUT, |now| {
+                forward(now, batch.clone())
+            });
+            let made = passed(&float, &[wired], Slot::OUTPUT, |float| {
                 forward(float, batch.clone())
             });
-            for (read, made) in read.iter().zip(&made) {
+            for ((_, read), (_, made)) in read.iter().zip(&made) {
                 weight.add(&mut problems, read, made);
             }
         }
@@ -187,18 +189,24 @@ fn weight_quantizer(
     both.ok_or_else(|| Error::config(format!("{}.weight", layer.path), message))
 }
 
-/// The tensors that pass a slot of a layer, as its operator reads them.
-pub(super) fn seen<M: Module, R>(
+/// The tensors that pass a slot of layers, as their operators read them, with the layer.
+pub(super) fn passed<'a, M: Module, R>(
     model: &M,
-    layer: &Wired,
+    layers: &[&'a Wired],
     slot: &str,
     forward: impl FnOnce(&M) -> R,
-) -> Vec<TensorData> {
-    let selection = Selection::all().path(layer.path.as_str()).slot(slot);
+) -> Vec<(&'a Wired, TensorData)> {
+    let paths = layers.iter().map(|layer| layer.path.as_str());
+    let selection = paths.fold(Selection::all(), Selection::path).slot(slot);
     let taps = Taps::attach(model, selection);
     forward(model);
     let seen = taps.detach().into_iter();
-    seen.map(|tapped| tapped.read.convert::<f32>()).collect()
+    let of_layer = |tapped: Tapped| {
+        let path = &tapped.place.layer;
+        let layer = layers.iter().find(|layer| layer.path == *path)?;
+        Some((*layer, tapped.read.convert::<f32>()))
+    };
+    seen.filter_map(of_layer).collect()
 }
 
 /// The numbers of a tensor of `f32`.
