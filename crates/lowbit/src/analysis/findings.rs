@@ -10,6 +10,12 @@ use crate::quantizers::Slot;
 /// A threshold fits badly from here on: the noise over that of the best one.
 const BAD_FIT: f64 = 8.0;
 
+/// Two channels would each rather have the other's threshold: the noise of both over that if they had.
+const SWAPPED: f64 = 1.5;
+
+/// Less loss than this, in nats, is next to nothing: a few images do not tell what it is on others.
+pub(super) const LEAST: f64 = 1e-3;
+
 /// The most by which a cost counts more since another threshold would not have it.
 const MOST_NEEDLESS: f64 = 1000.0;
 
@@ -45,6 +51,17 @@ pub enum Problem {
         /// The mean square error over that with the best one.
         ratio: f64,
     },
+    /// The thresholds of two channels look as if they had been exchanged.
+    Swapped {
+        /// The tensor's path.
+        tensor: String,
+        /// The channels.
+        channels: [usize; 2],
+        /// Their thresholds as they are.
+        thresholds: [f64; 2],
+        /// The noise of both over that with each other's threshold.
+        ratio: f64,
+    },
     /// It has few bits for what it does.
     Width {
         /// The tensor whose rounding costs most.
@@ -73,7 +90,7 @@ pub struct Finding {
 }
 
 /// The layers that something is to be said of, the one to blame first: those with numbers that are none,
-/// then those with dead channels, then all by their cost, which counts more where a threshold fits badly.
+/// then those with dead channels, then all by their [`score`].
 pub(super) fn findings(layers: &[LayerAnalysis]) -> Vec<Finding> {
     let mut found: Vec<(u8, Finding)> = Vec::new();
     for layer in layers {
@@ -102,7 +119,6 @@ pub(super) fn findings(layers: &[LayerAnalysis]) -> Vec<Finding> {
             },
         ));
     }
-    let score = |finding: &Finding| finding.cost * needless(&finding.problem);
     found.sort_by(|(a, x), (b, y)| a.cmp(b).then(score(y).total_cmp(&score(x))));
     found.into_iter().map(|(_, finding)| finding).collect()
 }
@@ -131,12 +147,15 @@ fn cost(layer: &LayerAnalysis) -> f64 {
     known.fold(0.0, f64::max)
 }
 
-/// By how much a cost counts more since it need not be: the noise of a threshold that fits badly over
-/// that of the best.
-fn needless(problem: &Problem) -> f64 {
-    match problem {
-        Problem::Threshold { ratio, .. } => ratio.min(MOST_NEEDLESS),
-        _ => 1.0,
+/// By what findings are ordered: the cost, which counts more where it need not be, by the noise of a threshold that
+/// fits badly over that of a better one. What is wrong counts as [`LEAST`] where it costs less on these images, since
+/// it takes nothing to mend it.
+fn score(finding: &Finding) -> f64 {
+    match &finding.problem {
+        Problem::Threshold { ratio, .. } | Problem::Swapped { ratio, .. } => {
+            finding.cost.max(LEAST) * ratio.min(MOST_NEEDLESS)
+        }
+        _ => finding.cost,
     }
 }
 
@@ -163,19 +182,33 @@ fn problem(layer: &LayerAnalysis) -> Problem {
         .unwrap_or(Problem::None)
 }
 
-/// The threshold whose change would take most off the loss, if it fits badly.
+/// The thresholds whose change would take most off the loss, if they fit badly.
 fn misfit(layer: &LayerAnalysis) -> Option<Problem> {
     let gain = |tensor: &TensorAnalysis| {
         let known = layer.prediction(&tensor.slot);
         let pair = known.and_then(|known| Some((known.now?, known.refit?)));
         pair.map_or(0.0, |(now, refit)| now - refit)
     };
-    let refits = layer
-        .tensors
-        .iter()
-        .filter_map(|t| Some((t, t.refit.as_ref()?)));
-    let bad = refits.filter(|(_, refit)| refit.ratio >= BAD_FIT);
-    let (tensor, refit) = bad.max_by(|a, b| gain(a.0).total_cmp(&gain(b.0)))?;
+    let tensors = layer.tensors.iter();
+    let bad = tensors.filter_map(|tensor| Some((tensor, misfit_of(tensor)?)));
+    let (_, problem) = bad.max_by(|a, b| gain(a.0).total_cmp(&gain(b.0)))?;
+    Some(problem)
+}
+
+/// What is wrong with the thresholds of a tensor.
+fn misfit_of(tensor: &TensorAnalysis) -> Option<Problem> {
+    let refit = tensor.refit.as_ref()?;
+    if let Some(swapped) = refit.swapped.as_ref().filter(|s| s.ratio >= SWAPPED) {
+        return Some(Problem::Swapped {
+            tensor: tensor.path.clone(),
+            channels: swapped.channels,
+            thresholds: swapped.thresholds,
+            ratio: swapped.ratio,
+        });
+    }
+    if refit.ratio < BAD_FIT {
+        return None;
+    }
     let channel = refit.worst_channel.map(|(channel, _)| channel);
     let place = channel.unwrap_or(0);
     Some(Problem::Threshold {

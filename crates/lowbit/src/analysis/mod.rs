@@ -38,7 +38,7 @@ pub use images::{Confusion, LostImage};
 pub use layer::{LayerAnalysis, bit_operations};
 pub use measured::MeasuredSensitivity;
 pub use prediction::Prediction;
-pub use refit::Refit;
+pub use refit::{Refit, SwappedChannels};
 pub use repairs::{Defect, SuggestedRepair};
 pub use run::{RunAnalysis, RunOptions, analyze_run};
 pub use tensor::{OutlierChannel, TensorAnalysis};

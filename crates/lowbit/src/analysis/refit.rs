@@ -1,5 +1,8 @@
 //! Whether another threshold of the same width would do better.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::tensor::{Strides, TensorCounts};
@@ -32,6 +35,19 @@ pub struct Refit {
     pub worst_channel: Option<(usize, f64)>,
     /// The factor by which the noise is above what it could be; of channels that of the worst, where
     /// that has a hundredth of the tensor's noise at least.
+    pub ratio: f64,
+    /// Two channels that both have less noise with each other's threshold, those that gain most.
+    pub swapped: Option<SwappedChannels>,
+}
+
+/// Two channels whose thresholds look as if they had been exchanged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SwappedChannels {
+    /// The channels.
+    pub channels: [usize; 2],
+    /// Their thresholds as they are.
+    pub thresholds: [f64; 2],
+    /// The noise of both over that with each other's threshold.
     pub ratio: f64,
 }
 
@@ -68,6 +84,7 @@ impl Refit {
             thresholds: vec![threshold],
             worst_channel: None,
             ratio: (now + floor) / (best + floor),
+            swapped: None,
         })
     }
 
@@ -101,8 +118,49 @@ impl Refit {
             thresholds: found.iter().map(|f| f.2).collect(),
             worst_channel: worst,
             ratio: felt.map_or(whole, |(_, ratio)| ratio.max(whole)),
+            swapped: swapped(&channels, integers, floor),
         }
     }
+}
+
+/// The two channels that gain most from each other's thresholds, of those pairs in which both gain.
+fn swapped(channels: &[Vec<Bin>], integers: &Integers, floor: f64) -> Option<SwappedChannels> {
+    let steps = &integers.log2_steps;
+    let places: Vec<usize> = (0..channels.len().min(steps.len())).collect();
+    let kinds: BTreeSet<i32> = steps.iter().copied().collect();
+    // Of each channel, its noise with the steps of the others.
+    let of_channel = |channel: &usize| -> BTreeMap<i32, f64> {
+        let noise = |&log2: &i32| {
+            let (_, min, max) = grid_of(integers, *channel);
+            (
+                log2,
+                noise(&channels[*channel], (f64::from(log2).exp2(), min, max)),
+            )
+        };
+        kinds.iter().map(noise).collect()
+    };
+    let noises: Vec<_> = places.par_iter().map(of_channel).collect();
+    let gain = |a: usize, b: usize| {
+        let now = [noises[a][&steps[a]], noises[b][&steps[b]]];
+        let then = [noises[a][&steps[b]], noises[b][&steps[a]]];
+        let both = then[0] < now[0] && then[1] < now[1];
+        both.then(|| (now[0] + now[1], then[0] + then[1]))
+    };
+    let pairs = places.iter().flat_map(|&b| (0..b).map(move |a| (a, b)));
+    let gains = pairs
+        .filter(|&(a, b)| steps[a] != steps[b])
+        .filter_map(|(a, b)| Some(([a, b], gain(a, b)?)));
+    let (channels, (now, then)) =
+        gains.max_by(|(_, x), (_, y)| (x.0 - x.1).total_cmp(&(y.0 - y.1)))?;
+    let threshold = |channel| {
+        let (step, min, max) = grid_of(integers, channel);
+        step * (max + 1.0).max(-min)
+    };
+    Some(SwappedChannels {
+        channels,
+        thresholds: channels.map(threshold),
+        ratio: (now + floor) / (then + floor),
+    })
 }
 
 /// Whether a quantizer's steps are powers of two; `None` where they are not even, may not lie anywhere,
@@ -246,6 +304,25 @@ mod tests {
         let (channel, ratio) = refit.worst_channel.unwrap();
         assert!(channel == 1 && (ratio - 5.0).abs() < 1e-6, "{ratio}");
         assert_eq!(refit.ratio, ratio);
+    }
+
+    /// Two bits, signed: 1 and -2 are on the grid below 2, 1/4 and -1/2 on that below 1/2. Exchanged, 1 becomes 1/4
+    /// and -2 becomes -1/2, noise 9/16 + 9/4, and in steps of 1 both others become 0, noise 1/16 + 1/4. Both far
+    /// too large, nothing is left of either, whichever threshold it has.
+    #[test]
+    fn thresholds_that_were_exchanged_are_found() {
+        let values = [1.0, -2.0, 0.25, -0.5];
+        let swapped = |log2: [f32; 2]| Refit::of(&in_slot(&values, &log2, true)).unwrap();
+        assert_eq!(swapped([1.0, -1.0]).swapped, None);
+        assert_eq!(swapped([7.0, 5.0]).swapped, None);
+        let refit = swapped([-1.0, 1.0]);
+        assert_eq!(
+            refit.now,
+            (9.0 / 16.0 + 9.0 / 4.0 + 1.0 / 16.0 + 1.0 / 4.0) / 4.0
+        );
+        let found = refit.swapped.unwrap();
+        assert_eq!((found.channels, found.thresholds), ([0, 1], [0.5, 2.0]));
+        assert!(found.ratio > 1e6, "{}", found.ratio);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use super::Analysis;
+use super::findings::LEAST;
 use super::layer::LayerAnalysis;
 use super::measured::{Answers, added_loss};
 use super::tensor::TensorAnalysis;
@@ -28,9 +29,6 @@ const ROUNDING: f64 = 0.25;
 
 /// A repair helps where it takes this share of the loss that quantization adds.
 const WORTH: f64 = 0.1;
-
-/// Less loss than this, in nats, is next to nothing.
-const LEAST: f64 = 1e-3;
 
 /// What was measured of a network that a repair is made for.
 #[derive(Debug, Clone, PartialEq, Serialize)]

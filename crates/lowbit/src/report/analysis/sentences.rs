@@ -177,6 +177,19 @@ fn help(analysis: &Analysis, finding: &Finding) -> String {
                 gain(layer, tensor)
             )
         }
+        Problem::Swapped {
+            tensor,
+            channels: [a, b],
+            thresholds: [of_a, of_b],
+            ratio,
+        } => format!(
+            "What helps most: exchange the thresholds of channels {a} ({}) and {b} ({}) of {tensor}, or calibrate it again: \
+             with each other's both have {} times less noise.{}",
+            short(*of_a),
+            short(*of_b),
+            short(*ratio),
+            gain(layer, tensor)
+        ),
         Problem::Width { tensor, bits } => {
             format!(
                 "What helps most: more bits for {tensor}, which has {}.{}",
@@ -227,6 +240,9 @@ fn others(analysis: &Analysis) -> Option<String> {
     let said = next.map(|finding| {
         let why = match &finding.problem {
             Problem::Threshold { tensor, .. } => format!(", whose {} fits badly", slot(tensor)),
+            Problem::Swapped { tensor, .. } => {
+                format!(", with thresholds of its {} exchanged", slot(tensor))
+            }
             Problem::Width { tensor, bits } => {
                 format!(
                     ", mostly its {} in {} bits",
