@@ -110,7 +110,7 @@ impl TrainArguments {
             rounds: self.rounds,
         };
         let mut of_pytorch = Vec::new();
-        let threads = use_of_cores(self.threads);
+        let threads = thread_count(self.threads);
         if self.against_pytorch {
             of_pytorch = pytorch::steps(&workload, threads)?;
         }
@@ -198,11 +198,11 @@ fn prepare(batch_and_rounds: [usize; 2], threads: Option<usize>) -> Result<(), B
     if batch_and_rounds.contains(&0) {
         return Err("--batch and --rounds: expected at least 1".into());
     }
-    use_threads(use_of_cores(threads))?;
+    use_threads(thread_count(threads))?;
     Ok(())
 }
 
 /// So many threads, or all cores.
-fn use_of_cores(threads: Option<usize>) -> usize {
+fn thread_count(threads: Option<usize>) -> usize {
     threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }

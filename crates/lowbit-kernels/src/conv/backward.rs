@@ -87,7 +87,7 @@ pub fn backward(
         return (Vec::new(), bias, [to_input, Learned::default()]);
     };
     let groups_sums: Vec<&[f32]> = sums.chunks(groups.weight_sums()).collect();
-    let mut weights = add_up(shape, &groups.forward.taps, &groups_sums);
+    let mut weights = add_up(shape, &groups.way.forward().taps, &groups_sums);
     let to_weight = rounding_backwards[1].map_or(Learned::default(), |backward| {
         let parts = weights.par_chunks_mut(PART).zip(weight.par_chunks(PART));
         let sums: Vec<Learned> = parts.map(|(grad, weight)| backward(weight, grad)).collect();
@@ -110,7 +110,6 @@ struct Targets<'a> {
 /// so does the sum.
 struct Groups<'a> {
     shape: &'a Shape,
-    forward: Forward,
     way: Way<'a>,
     /// Where that is faster, and has the same bits.
     in_integers: Option<InIntegers<'a>>,
@@ -132,9 +131,9 @@ impl<'a> Groups<'a> {
         of_input: Option<RoundingBackward<'a>>,
         terms: Terms,
     ) -> Self {
-        let forward = Forward::new(shape);
         let way = Way::new(shape, weight, [roundings[0], roundings[1]], terms);
-        let numbers = weight_sums(&forward, shape);
+        let forward = way.forward();
+        let numbers = weight_sums(forward, shape);
         let groups = (GROUP_NUMBERS / numbers.max(1))
             .clamp(1, GROUPS)
             .min(shape.batch.max(1));
@@ -144,7 +143,6 @@ impl<'a> Groups<'a> {
             .min(images);
         Self {
             shape,
-            forward,
             way,
             in_integers: InIntegers::new(shape, [weight, gradient], roundings),
             roundings,
@@ -156,7 +154,7 @@ impl<'a> Groups<'a> {
 
     /// Numbers that a group sums for the weight.
     fn weight_sums(&self) -> usize {
-        weight_sums(&self.forward, self.shape)
+        weight_sums(self.way.forward(), self.shape)
     }
 
     /// Differentiates all images. Returns the sum of what the backward pass of the input's rounding
@@ -195,7 +193,7 @@ impl<'a> Groups<'a> {
             weight: to
                 .weight
                 .as_deref_mut()
-                .map(|sums| (&self.forward.taps, sums)),
+                .map(|sums| (&self.way.forward().taps, sums)),
         };
         in_integers.images(input, gradient, wanted)
     }
@@ -253,6 +251,14 @@ impl<'a> Way<'a> {
         match terms {
             Terms::Numbers => Self::Numbers(InNumbers::new(shape, weight, roundings).into()),
             Terms::Bfloat16 => Self::Bfloat16(InBfloat16::new(shape, weight, roundings).into()),
+        }
+    }
+
+    /// How the input is packed, and what is summed.
+    fn forward(&self) -> &Forward {
+        match self {
+            Self::Numbers(way) => way.forward(),
+            Self::Bfloat16(way) => way.forward(),
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) struct InBfloat16<'a> {
 
 impl<'a> InBfloat16<'a> {
     pub(super) fn new(
-        shape: &'a Shape,
+        shape: &Shape,
         weight: &[f32],
         roundings: [Option<RoundSlice<'a>>; 2],
     ) -> Self {
@@ -67,6 +67,11 @@ impl<'a> InBfloat16<'a> {
             sums_tiles: SumsTiles::new(pixel, Terms::Bfloat16),
             products_tiles: ProductsTiles::new(Terms::Bfloat16),
         }
+    }
+
+    /// How the input is packed, and what is summed.
+    pub(super) fn forward(&self) -> &Forward {
+        &self.forward
     }
 
     /// How gradients of the output are packed.
@@ -165,9 +170,13 @@ pub(super) fn pack_pairs(
     rounding: Option<RoundSlice>,
     packed: &mut [f32],
 ) {
-    let mut room = None;
-    let images = rounded(images, rounding, &mut room);
-    let mut pairs = scratch::take(images.len() / channels * channels.div_ceil(2));
-    pair_channels(images, channels, &mut pairs);
-    packing.pack_all(&pairs, packed, None);
+    let pixels = packing.image[0] * packing.image[1];
+    let mut pairs = scratch::take(pixels * channels.div_ceil(2));
+    let images = images.chunks(pixels * channels);
+    for (image, packed) in images.zip(packed.chunks_mut(packing.len())) {
+        let mut room = None;
+        let image = rounded(image, rounding, &mut room);
+        pair_channels(image, channels, &mut pairs);
+        packing.pack_all(&pairs, packed, None);
+    }
 }

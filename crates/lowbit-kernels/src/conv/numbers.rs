@@ -36,6 +36,11 @@ impl<'a> InNumbers<'a> {
         }
     }
 
+    /// How the input is packed, and what is summed.
+    pub(super) fn forward(&self) -> &Forward {
+        &self.forward
+    }
+
     /// How gradients of the output are packed.
     pub(super) fn packing(&self) -> &Packing {
         &self.transposed.packing

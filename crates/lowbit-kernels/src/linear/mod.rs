@@ -23,7 +23,8 @@ use crate::vector::LANES;
 /// Rows that a thread takes at a time.
 const ROWS: usize = 512;
 
-/// Rows of the weight that are packed at a time, forward: what is rounded stays in the first cache.
+/// Rows that are packed at a time, of the weight forward: what is rounded stays in the first cache. Even, so
+/// that no pair is cut.
 const PACKED: usize = 128;
 
 /// Numbers of the gradient that a thread rounds at a time.
@@ -131,8 +132,11 @@ pub fn forward(
 fn pairs_along_rows(numbers: &[f32], columns: usize, rounding: Option<RoundSlice>) -> Scratch {
     let room = rounding.map(|round| rounded(numbers, round));
     let numbers = room.as_deref().unwrap_or(numbers);
-    let mut pairs = scratch::take(numbers.len() / columns * columns.div_ceil(2));
-    pair_channels(numbers, columns, &mut pairs);
+    let together = columns.div_ceil(2);
+    let mut pairs = scratch::take(numbers.len() / columns * together);
+    let parts = pairs.par_chunks_mut(PACKED * together);
+    let parts = parts.zip(numbers.par_chunks(PACKED * columns));
+    parts.for_each(|(pairs, numbers)| pair_channels(numbers, columns, pairs));
     pairs
 }
 
@@ -142,9 +146,11 @@ fn pairs_of_rows(numbers: &[f32], columns: usize, rounding: Option<RoundSlice>) 
     let numbers = room.as_deref().unwrap_or(numbers);
     let rows = numbers.len() / columns.max(1);
     let mut pairs = scratch::take(rows.div_ceil(2) * columns);
-    if !pairs.is_empty() {
-        pair_pixels(numbers, [rows, columns], &mut pairs);
-    }
+    let part = PACKED * columns.max(1);
+    let parts = pairs.par_chunks_mut(part / 2).zip(numbers.par_chunks(part));
+    parts.for_each(|(pairs, numbers)| {
+        pair_pixels(numbers, [numbers.len() / columns, columns], pairs);
+    });
     pairs
 }
 

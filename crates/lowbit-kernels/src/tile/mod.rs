@@ -19,6 +19,25 @@
 //! Pixels lie a distance apart that is a constant of the compiled tile: then the address of each is
 //! an offset in the instruction itself, and a tile needs one pointer for its input instead of twelve.
 
+/// Calls a macro with a name, a vector and the features it needs, once for each.
+macro_rules! each_vector {
+    ($compiled:ident) => {
+        $compiled!(avx512, vector::Avx512, "avx512f");
+        $compiled!(avx2, vector::Avx2, "avx2,fma");
+        #[cfg(target_arch = "aarch64")]
+        $compiled!(neon, vector::Neon);
+        #[cfg(not(target_arch = "aarch64"))]
+        $compiled!(portable, vector::Portable);
+        $compiled!(avx512_bf16, vector::Avx512Bf16, "avx512f,avx512bf16");
+        $compiled!(avx512_pairs, vector::Pairs<true>, "avx512f");
+        $compiled!(avx2_pairs, vector::Pairs<true>, "avx2,fma");
+        #[cfg(target_arch = "aarch64")]
+        $compiled!(neon_pairs, vector::Pairs<true>);
+        #[cfg(not(target_arch = "aarch64"))]
+        $compiled!(portable_pairs, vector::Pairs<false>);
+    };
+}
+
 mod products;
 mod sums;
 

@@ -117,19 +117,7 @@ macro_rules! compiled {
     };
 }
 
-compiled!(avx512, vector::Avx512, "avx512f");
-compiled!(avx2, vector::Avx2, "avx2,fma");
-#[cfg(target_arch = "aarch64")]
-compiled!(neon, vector::Neon);
-#[cfg(not(target_arch = "aarch64"))]
-compiled!(portable, vector::Portable);
-compiled!(avx512_bf16, vector::Avx512Bf16, "avx512f,avx512bf16");
-compiled!(avx512_pairs, vector::Pairs<true>, "avx512f");
-compiled!(avx2_pairs, vector::Pairs<true>, "avx2,fma");
-#[cfg(target_arch = "aarch64")]
-compiled!(neon_pairs, vector::Pairs<true>);
-#[cfg(not(target_arch = "aarch64"))]
-compiled!(portable_pairs, vector::Pairs<false>);
+each_vector!(compiled);
 
 /// A tile of some rows and pixels.
 #[derive(Clone, Copy)]

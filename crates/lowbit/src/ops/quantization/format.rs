@@ -1,5 +1,7 @@
 //! Fake quantization to a [`Format`] with the straight-through estimator.
 
+use std::sync::LazyLock;
+
 use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
@@ -80,6 +82,9 @@ pub(crate) fn has_all_integers(format: &Format) -> bool {
     }
 }
 
+/// bfloat16 as it is usually meant: with subnormal numbers, infinities and NaN.
+static BFLOAT16: LazyLock<Format> = LazyLock::new(|| "bf16".parse().expect("a format's name"));
+
 /// Whether a format's values are bfloat16.
 pub(crate) fn is_bfloat16(format: &Format) -> bool {
     matches!(format, Format::Float(float)
@@ -124,7 +129,7 @@ impl FakeQuantize {
     /// Whether it is to the nearest bfloat16, ties to even, with infinities.
     pub(crate) fn is_nearest_bfloat16(&self) -> bool {
         let is_nearest = self.rounding == Rounding::NearestEven;
-        is_nearest && is_bfloat16(&self.format) && self.format.to_string() == "bf16"
+        is_nearest && self.format == *BFLOAT16
     }
 
     /// See [`is_pointwise`].
