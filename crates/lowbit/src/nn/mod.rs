@@ -28,8 +28,8 @@ pub use activation::{
     ThresholdedRelu, ThresholdedReluConfig,
 };
 pub use attention::{
-    CrossAttention, CrossAttentionConfig, MhaInput, MhaOutput, MultiHeadAttention,
-    MultiHeadAttentionConfig,
+    CrossAttention, CrossAttentionConfig, DotProductAttention, DotProductAttentionConfig,
+    KeyValues, MhaInput, MhaOutput, MultiHeadAttention, MultiHeadAttentionConfig,
 };
 pub use conv::{
     Adder2d, Adder2dConfig, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig,

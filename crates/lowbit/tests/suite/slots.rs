@@ -710,6 +710,16 @@ fn sequences() -> Vec<Layer> {
             ),
         ),
         layer(
+            nn::DotProductAttentionConfig::new(4, 2, 2),
+            [2, 2, 3, 4],
+            |c, d| c.init(d),
+            |l, x: Tensor<4>| {
+                let kept = l.remember(x.clone(), x.clone(), &mut None);
+                l.forward(x, kept.key, kept.value, None)
+            },
+            None,
+        ),
+        layer(
             nn::CrossAttentionConfig::new(4, 4, 2, 1, 2).with_dropout(0.0),
             [2, 3, 4],
             |c, d| c.init(d),

@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, Planner, QConfig};
-use crate::nn::attention::heads::{Attention, SLOTS, split};
+use crate::nn::attention::heads::{Attention, SLOTS, check_shared, split};
 use crate::nn::planned::with_parts_in_float;
 use crate::nn::window::at_least_one;
 use crate::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
@@ -177,12 +177,7 @@ impl Describe for CrossAttentionConfig {
         for (name, size) in sizes {
             at_least_one(name, &[size])?;
         }
-        if self.n_heads.is_multiple_of(self.n_heads_kv) {
-            return Ok(());
-        }
-        let (heads, answers) = (self.n_heads, self.n_heads_kv);
-        let message = format!("is {heads}, expected a multiple of n_heads_kv, {answers}");
-        Err(Error::config("n_heads", message))
+        check_shared(self.n_heads, self.n_heads_kv)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::Error;
 use crate::nn::Dropout;
 use crate::ops;
 use crate::quantizers::Quantizers;
@@ -21,6 +22,15 @@ const CONTEXT: &str = "context";
 
 /// The slots of a layer of attention.
 pub(super) const SLOTS: [&str; 6] = [CONTEXT, KEY, PROBABILITIES, QUERY, SCORES, VALUE];
+
+/// Whether each head that answers has as many that ask.
+pub(super) fn check_shared(heads: usize, answers: usize) -> Result<(), Error> {
+    if heads.is_multiple_of(answers) {
+        return Ok(());
+    }
+    let message = format!("is {heads}, expected a multiple of n_heads_kv, {answers}");
+    Err(Error::config("n_heads", message))
+}
 
 /// `[batch, heads, length, features]` of `[batch, length, heads * features]`.
 pub(super) fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {

@@ -1,0 +1,139 @@
+//! Weights of a folder into a network.
+
+use std::collections::BTreeSet;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Tensor, TensorData};
+use lowbit::config::Layer;
+use lowbit::quantizers::ModulePath;
+
+use super::ModelConfig;
+use super::family::Place;
+use crate::Error;
+use crate::weights::Weights;
+
+/// A network with the weights of a file, and what is to be said of it.
+#[derive(Debug)]
+pub struct Loaded<M> {
+    /// The network.
+    pub network: M,
+    /// Its layers with what each quantizes, in order.
+    pub layers: Vec<Layer>,
+    /// Tensors that the file alone has, but for those that have no use here in any file of the family.
+    pub unused: Vec<String>,
+}
+
+/// The network with all its parameters as the files have them; quantizers' parameters stay.
+///
+/// # Errors
+/// If a tensor is missing, of another shape, or not in floating point.
+pub(super) fn load<M: Module>(
+    network: M,
+    config: &ModelConfig,
+    weights: &Weights,
+) -> Result<(M, Vec<String>), Error> {
+    let prefix = config.family.prefix();
+    let bare = !weights.names().any(|name| name.starts_with(prefix));
+    let mut load = Load {
+        path: ModulePath::default(),
+        config,
+        weights,
+        bare,
+        used: BTreeSet::new(),
+        error: None,
+    };
+    let network = network.map(&mut load);
+    if let Some(error) = load.error {
+        return Err(error);
+    }
+    let names = weights.names();
+    let rest = names.filter(|name| !load.used.contains(*name) && !config.family.is_unused(name));
+    Ok((network, rest.map(String::from).collect()))
+}
+
+struct Load<'a> {
+    path: ModulePath,
+    config: &'a ModelConfig,
+    weights: &'a Weights,
+    /// Whether the file's names lack the family's prefix.
+    bare: bool,
+    used: BTreeSet<String>,
+    error: Option<Error>,
+}
+
+impl ModuleMapper for Load<'_> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.error.is_some() || self.path.place().is_some() {
+            return param;
+        }
+        match self.found(&param) {
+            Ok(tensor) => {
+                let id = param.id;
+                param.transform_for_load(tensor, id)
+            }
+            Err(error) => {
+                self.error = Some(error);
+                param
+            }
+        }
+    }
+}
+
+impl Load<'_> {
+    fn found<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> Result<Tensor<D>, Error> {
+        let place = self.place()?;
+        let Some(mut numbers) = self.weights.read(&place.key)? else {
+            let message = format!("lacks {}", place.key);
+            return Err(Error::file(self.weights.folder(), message));
+        };
+        if let Some(part) = place.part {
+            numbers = numbers.part(part);
+        }
+        if place.by_results && self.path.holder_type() == "Linear" {
+            numbers = numbers.transposed();
+        }
+        let shape = param.lazy_shape();
+        if numbers.shape != shape.to_vec() {
+            let (key, theirs) = (&place.key, &numbers.shape);
+            let ours = shape.to_vec();
+            let message =
+                format!("{key} is {theirs:?} as it is read, config.json makes it {ours:?}");
+            return Err(Error::file(self.weights.folder(), message));
+        }
+        self.used.insert(place.key);
+        let data = TensorData::new(numbers.values, numbers.shape);
+        Ok(Tensor::from_data(data, &param.lazy_device()))
+    }
+
+    /// Where the parameter that the walk is at is.
+    fn place(&self) -> Result<Place, Error> {
+        let (holder, name) = (self.path.holder(), self.path.field());
+        let config = self.config;
+        // The head that is the table of tokens; the table has a row for each result.
+        let path = match holder.as_str() {
+            "head" if config.tied => "decoder.word",
+            other => other,
+        };
+        let place = config.family.place(path, name, config.inner);
+        let Some(mut place) = place else {
+            return Err(Error::field(holder, "has no place in the family's files"));
+        };
+        if self.bare
+            && let Some(key) = place.key.strip_prefix(config.family.prefix())
+        {
+            place.key = key.into();
+        }
+        if path != holder {
+            place.by_results = true;
+        }
+        Ok(place)
+    }
+}
