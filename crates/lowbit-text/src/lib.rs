@@ -1,1 +1,5 @@
 //! Transformers of text.
+
+mod error;
+
+pub use error::Error;
