@@ -3,7 +3,10 @@
 
 mod error;
 pub mod models;
+pub mod squad;
+mod tokenizer;
 mod weights;
 
 pub use error::Error;
+pub use tokenizer::{Encoding, SpecialIds, Tokenizer};
 pub use weights::Weights;
