@@ -32,6 +32,8 @@ mod parts;
 pub mod peak;
 pub mod pool;
 pub mod scratch;
+pub mod smooth;
+pub mod softmax;
 pub mod spiking;
 pub mod standardize;
 pub mod tanh;
