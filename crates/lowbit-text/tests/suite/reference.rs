@@ -1,4 +1,4 @@
-//! The files that tests/reference/squad.py wrote.
+//! The files that tests/fixtures/make_squad.py wrote.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use lowbit_text::Tokenizer;
 use serde::de::DeserializeOwned;
 
 pub(crate) fn path(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference/squad");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/squad");
     folder.join(name)
 }
 

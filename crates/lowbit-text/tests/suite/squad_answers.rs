@@ -130,6 +130,7 @@ struct Answered {
     stride: usize,
     starts: Vec<Vec<f32>>,
     ends: Vec<Vec<f32>>,
+    divisor: f32,
     n_best: usize,
     max_answer_length: usize,
     null_threshold: Option<f32>,
@@ -145,7 +146,9 @@ impl Answered {
         let lengths = (self.max_length, self.stride);
         let windows = windows(&self.tokenizer, lengths, &self.question, &self.context).unwrap();
         let logits = |rows: &[Vec<f32>]| -> Vec<Vec<f32>> {
-            let rows = rows.iter().map(|row| row.iter().map(|logit| logit / 256.0));
+            let rows = rows
+                .iter()
+                .map(|row| row.iter().map(|logit| logit / self.divisor));
             rows.map(Iterator::collect).collect()
         };
         let settings = AnswerSettings {
