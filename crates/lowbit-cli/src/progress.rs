@@ -80,6 +80,18 @@ impl Bars {
         }
     }
 
+    /// How many of how many are done of what has that name.
+    pub(crate) fn count(&mut self, name: &str, done: usize, all: usize) {
+        if self.bar.message() != name || self.bar.is_finished() && done < all {
+            let bar = ProgressBar::new(all as u64).with_message(name.to_string());
+            self.replace(bar, "{msg} [{bar:30}] {pos}/{len} {eta}");
+        }
+        self.bar.set_position(done as u64);
+        if done == all {
+            self.bar.finish_and_clear();
+        }
+    }
+
     fn replace(&mut self, bar: ProgressBar, form: &str) {
         self.bar.finish_and_clear();
         if self.quiet {

@@ -1,12 +1,19 @@
 //! Transformers of text, built of Lowbit's layers: ALBERT, BERT, GPT-2 and Llama from Hugging Face's
 //! folders, quantized by any plan.
 
+mod answering;
 mod error;
+mod folder;
+mod language;
 pub mod models;
+pub mod plans;
 pub mod squad;
 mod tokenizer;
 mod weights;
 
+pub use answering::{Answering, Evaluated};
 pub use error::Error;
+pub use folder::ModelFolder;
+pub use language::{Language, Perplexity, Sampling};
 pub use tokenizer::{Encoding, SpecialIds, Tokenizer};
 pub use weights::Weights;

@@ -8,12 +8,15 @@ pub(crate) mod distill;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod formats;
+pub(crate) mod lm;
 pub(crate) mod methods;
+pub(crate) mod qa;
 pub(crate) mod quantize;
 pub(crate) mod recipes;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sweep;
+mod text;
 pub(crate) mod train;
 
 use std::error::Error;

@@ -44,7 +44,7 @@ pub use plane::{Plane, PlaneConfig, PlaneConv, PlaneDepth};
 pub use preact_resnet::{Block, PreActResNet, PreActResNetConfig};
 pub use resnet::{BasicBlock, ResNet, ResNetConfig, ResNetForm};
 pub(crate) use size::SlotWidths;
-pub use size::model_bits;
+pub use size::{model_bits, parameter_bits};
 pub use snn::{Activity, SpikeTime};
 pub use snn_cnn::{SnnCnn, SnnCnnConfig};
 pub use snn_lenet::{SnnLeNet, SnnLeNetConfig};

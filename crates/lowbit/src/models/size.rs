@@ -12,8 +12,13 @@ use crate::quantizers::{LearnedWidths, ModulePath, QuantizerConfig};
 /// else (normalization with its running statistics, thresholds and their signs, what is left in
 /// float) at 32.
 pub fn model_bits<M: Classifier>(model: &M) -> u64 {
+    parameter_bits(model, model.layers())
+}
+
+/// The same of any network with these layers.
+pub fn parameter_bits<M: Module>(model: &M, layers: &[Layer]) -> u64 {
     let mut count = Count {
-        layers: model.layers(),
+        layers,
         widths: SlotWidths::of(model),
         path: ModulePath::default(),
         bits: 0,

@@ -20,6 +20,6 @@ pub use page::{Figure, NamedTable};
 pub use quantizer_curve::{CurveConfig, QuantizerCurve};
 pub use runs::{ComparedRun, RunsReport};
 pub use sweep::{CellReport, Mean, SweepReport};
-pub use table::Table;
+pub use table::{Alignment, Table};
 pub use training_curves::TrainingCurves;
 pub use width_front::{FrontPoint, WidthFront};
