@@ -2,6 +2,7 @@
 //! folders, quantized by any plan.
 
 mod answering;
+pub mod bench;
 mod error;
 mod folder;
 mod language;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use lowbit::config::QPlan;
 use lowbit_text::models::{Cache, EncoderInput, LanguageModel, ModelConfig, QuestionAnswering};
-use lowbit_text::{Error, Weights};
+use lowbit_text::{Error, Language, Sampling, Weights};
 use serde_json::Value;
 
 fn folder(name: &str) -> PathBuf {
@@ -111,15 +111,48 @@ fn decoders_have_the_scores_of_transformers() {
     }
 }
 
+/// Text goes on as greedy generation goes on, and is as unexpected as in transformers' sliding window.
+#[test]
+fn language_is_that_of_transformers() {
+    for name in ["gpt2", "llama", "mistral", "qwen2"] {
+        let (config, weights, expected) = opened(name);
+        let device = Device::flex();
+        let loaded = LanguageModel::load(&config, &weights, &QPlan::float(), &device).unwrap();
+        let language = Language {
+            network: &loaded.network,
+            positions: config.positions(),
+            device,
+        };
+        let ids = |value: &Value| -> Vec<u32> { flat(value).iter().map(|id| *id as u32).collect() };
+        let whole = ids(&expected["greedy"]);
+        let sampling = Sampling {
+            tokens: 5,
+            temperature: 0.0,
+            top: 0,
+            seed: 0,
+        };
+        let made = language.go_on(&whole[..7], &sampling, &[], &mut |_| {});
+        assert_eq!(made.unwrap(), whole[7..], "{name}");
+        let text = ids(&expected["text"]);
+        let found = language.perplexity(&text, 12, 5, &mut |_, _| {}).unwrap();
+        let loss = expected["loss"].as_f64().unwrap();
+        assert!(
+            (found.loss - loss).abs() < 1e-5 * loss,
+            "{name}: {} {loss}",
+            found.loss
+        );
+        assert_eq!(found.tokens, text.len() - 1);
+    }
+}
+
 #[test]
 fn a_network_of_the_other_kind_is_refused() {
     let (config, weights, _) = opened("gpt2");
     let refused = QuestionAnswering::load(&config, &weights, &QPlan::float(), &Device::flex());
     let refused: Error = refused.unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "model_type: is of a language model, expected albert or bert, which answer questions"
-    );
+    let refused = refused.to_string();
+    let expected = "config.json: model_type: is of a language model, expected albert or bert, which answer questions";
+    assert!(refused.ends_with(expected), "{refused}");
     let (config, ..) = opened("bert");
     let refused = QuestionAnswering::load(&config, &weights, &QPlan::float(), &Device::flex());
     let refused = refused.unwrap_err().to_string();

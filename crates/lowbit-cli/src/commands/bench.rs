@@ -2,6 +2,7 @@
 
 mod kernels;
 mod pytorch;
+mod transformers;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Convolutions(ConvolutionArguments),
     /// Time the rounding kernels against a copy of the same memory.
     Kernels(kernels::Arguments),
+    Transformers(transformers::Arguments),
 }
 
 impl Command {
@@ -33,6 +35,7 @@ impl Command {
             Self::Train(arguments) => arguments.run(),
             Self::Convolutions(arguments) => arguments.run(),
             Self::Kernels(arguments) => arguments.run(),
+            Self::Transformers(arguments) => arguments.run(),
         }
     }
 }

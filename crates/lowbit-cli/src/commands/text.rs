@@ -80,11 +80,12 @@ fn plan(text: &str) -> Result<QPlan, Box<dyn Error>> {
     }
     let preset: Preset = text
         .parse()
-        .map_err(|error| format!("{error}, {}, or a file", plans::NAMES))?;
+        .map_err(|error| format!("{error}; {}; or a file", plans::NAMES))?;
     Ok(preset.plan(None, None)?)
 }
 
-fn format(text: &str) -> Result<Format, Box<dyn Error>> {
+/// A format, or integers of so many bits under a scale.
+pub(super) fn format(text: &str) -> Result<Format, Box<dyn Error>> {
     let bits = text
         .strip_prefix("int")
         .and_then(|bits| bits.parse::<u32>().ok());

@@ -45,7 +45,8 @@ impl QuestionAnswering {
     ) -> Result<Loaded<Self>, Error> {
         let Architecture::Encoder(sizes) = &config.architecture else {
             let message = "is of a language model, expected albert or bert, which answer questions";
-            return Err(Error::field("model_type", message));
+            let file = weights.folder().join("config.json");
+            return Err(Error::file(file, Error::field("model_type", message)));
         };
         let mut planner = Planner::new(plan)?;
         let network = Self::init_planned(sizes, &mut planner, device)?;
@@ -101,7 +102,8 @@ impl LanguageModel {
         let Architecture::Decoder(sizes) = &config.architecture else {
             let message =
                 "is of an encoder, expected gpt2, llama, mistral or qwen2, which write text";
-            return Err(Error::field("model_type", message));
+            let file = weights.folder().join("config.json");
+            return Err(Error::file(file, Error::field("model_type", message)));
         };
         let mut planner = Planner::new(plan)?;
         let network = Self::init_planned(sizes, &mut planner, device)?;

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use lowbit::bench::{StepTimes, Workload};
 use lowbit::report::Table;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The program that times it, in the repository.
@@ -37,10 +38,6 @@ pub(super) fn steps(
         let model = workload.model;
         return Err(format!("--against-pytorch: the model is {model}, expected resnet20").into());
     }
-    if !Path::new(SCRIPT).is_file() {
-        let message = "is not there; expected to be run in the repository";
-        return Err(format!("--against-pytorch: {SCRIPT} {message}").into());
-    }
     let mut steps = Vec::new();
     let mut failed = String::new();
     for configuration in CONFIGURATIONS {
@@ -64,23 +61,39 @@ fn step(
     threads: usize,
     configuration: &[&str],
 ) -> Result<PytorchStep, Box<dyn Error>> {
-    let python = std::env::var("LOWBIT_PYTHON").unwrap_or_else(|_| "python3".into());
     let numbers = [workload.batch, workload.rounds, threads].map(|number| number.to_string());
     let [batch, rounds, threads] = numbers.each_ref().map(String::as_str);
+    let own = ["pytorch-float32", "--batch", batch, "--rounds", rounds];
+    let arguments = [&own[..], &["--threads", threads], configuration].concat();
+    asked(SCRIPT, &arguments)
+}
+
+/// What a program of the repository prints last, in a process of its own.
+///
+/// # Errors
+/// If it is not there, does not run, or prints something else.
+pub(super) fn asked<T: DeserializeOwned>(
+    script: &str,
+    arguments: &[&str],
+) -> Result<T, Box<dyn Error>> {
+    if !Path::new(script).is_file() {
+        let message = "is not there; expected to be run in the repository";
+        return Err(format!("--against-pytorch: {script} {message}").into());
+    }
+    let python = std::env::var("LOWBIT_PYTHON").unwrap_or_else(|_| "python3".into());
     let output = Command::new(&python)
-        .args([SCRIPT, "pytorch-float32", "--batch", batch])
-        .args(["--rounds", rounds, "--threads", threads])
-        .args(configuration)
+        .arg(script)
+        .args(arguments)
         .output()
         .map_err(|error| format!("{python}: {error}"))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let last = text.trim_end().lines().last().unwrap_or("no output");
-        return Err(format!("{python} {SCRIPT}: {last}").into());
+        return Err(format!("{python} {script}: {last}").into());
     }
     let text = String::from_utf8(output.stdout)?;
     let last = text.trim_end().lines().last().unwrap_or_default();
-    Ok(serde_json::from_str(last).map_err(|error| format!("{python} {SCRIPT}: {error}"))?)
+    Ok(serde_json::from_str(last).map_err(|error| format!("{python} {script}: {error}"))?)
 }
 
 /// PyTorch's steps, and ours over the fastest of them, in training and in inference.
