@@ -12,3 +12,4 @@ mod outputs;
 mod program;
 mod recipes;
 mod sweep;
+mod text;
