@@ -20,6 +20,7 @@
 pub mod accumulate;
 pub mod activation;
 pub mod after;
+pub mod attention;
 pub mod bfloat16;
 pub mod conv;
 pub mod elementwise;

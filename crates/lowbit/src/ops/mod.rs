@@ -4,6 +4,7 @@
 //! part of the pass that reads it. The quantizing operators are backend extensions: a hand-written
 //! backward on `Autodiff`, kernels on Flex, and bodies composed of tensor primitives elsewhere.
 
+mod attention;
 mod backend;
 mod cross_entropy;
 mod distance;
@@ -23,6 +24,7 @@ mod standardize;
 mod sum;
 mod update;
 
+pub use attention::attention;
 pub(crate) use backend::capture::{RecordedOperator, has_way_back, recorded_index, take_recorded};
 pub(crate) use backend::mark::{Mark, mark};
 pub use backend::profile::{Spent, profile};

@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, Planner, QConfig};
-use crate::nn::attention::heads::{Attention, SLOTS, check_shared, split};
+use crate::nn::attention::heads::{Attention, SLOTS, Scoring, check_shared, split};
 use crate::nn::planned::with_parts_in_float;
 use crate::nn::window::at_least_one;
 use crate::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
@@ -204,17 +204,17 @@ impl CrossAttention {
             quiet_softmax: self.quiet_softmax,
             shared: self.n_heads / self.n_heads_kv,
         };
-        let (_, context) = attention.run(
-            [query, key, value],
-            |products| products * (self.d_head as f64).sqrt().recip(),
-            |scores| match mask {
+        let scoring = Scoring {
+            scale: |products: Tensor<4>| products * (self.d_head as f64).sqrt().recip(),
+            mask: |scores: Tensor<4>| match mask {
                 Some(mask) => {
                     let [batch, answers] = mask.dims();
                     scores.mask_fill(mask.reshape([batch, 1, 1, answers]), self.min_float)
                 }
                 None => scores,
             },
-        );
+        };
+        let (_, context) = attention.run([query, key, value], scoring);
         self.output.forward(context)
     }
 }

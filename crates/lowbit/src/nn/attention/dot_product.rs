@@ -6,10 +6,11 @@ use burn::tensor::{Bool, Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
-use crate::nn::attention::heads::{Attention, SLOTS, check_shared};
+use crate::nn::attention::heads::{Attention, SLOTS, Scoring, check_shared};
 use crate::nn::window::at_least_one;
 use crate::nn::{Dropout, DropoutConfig};
-use crate::quantizers::Quantizers;
+use crate::ops;
+use crate::quantizers::{Quantizers, Taps};
 
 /// Slot of the keys that are kept for what comes.
 const KEY_CACHE: &str = "key_cache";
@@ -40,6 +41,9 @@ pub struct DotProductAttentionConfig {
 /// `softmax(Q K^T / sqrt(d_head)) V` of each head (Vaswani et al., arXiv 1706.03762), with several heads
 /// that ask for each that answers (Ainslie et al., arXiv 2305.13245), of queries, keys and values that are
 /// there already: what a network does to them before, such as a rotation by their positions, is its own.
+///
+/// One pass, unless `scores` or `probabilities` have a quantizer or something is dropped; the two products and the
+/// softmax then, whose sums have another order.
 ///
 /// # Example
 /// ```
@@ -139,15 +143,30 @@ impl DotProductAttention {
             quiet_softmax: false,
             shared: self.shared,
         };
-        let (_, context) = attention.run(
-            [query, key, value],
-            |products| products * (self.d_head as f64).sqrt().recip(),
-            |scores| match hidden {
+        let operands = attention.operands([query, key, value]);
+        let scale = (self.d_head as f64).sqrt().recip();
+        let hides = hidden.clone();
+        let scoring = Scoring {
+            scale: |products: Tensor<4>| products * scale,
+            mask: |scores: Tensor<4>| match hides {
                 Some(hidden) => scores.mask_fill(hidden, HIDDEN),
                 None => scores,
             },
-        );
-        context
+        };
+        let drops = self.dropout.prob > 0.0 && operands[0].device().is_autodiff();
+        if attention.is_quantized_inside() || drops {
+            let (_, context) = attention.weighted(operands, scoring);
+            return attention.context(context);
+        }
+        if Taps::are_attached() {
+            // To be seen only: the one pass makes the result.
+            attention.weighted(operands.clone(), scoring);
+        }
+        let added = hidden.map(|hidden| {
+            let zeros = Tensor::<4>::zeros(hidden.dims(), &hidden.device());
+            zeros.mask_fill(hidden, HIDDEN)
+        });
+        attention.context(ops::attention(operands, scale as f32, added))
     }
 
     /// Adds the keys and values of new positions to those that are kept, as the slots of the cache

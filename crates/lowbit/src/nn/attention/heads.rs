@@ -59,38 +59,75 @@ pub(super) struct Attention<'a> {
     pub(super) shared: usize,
 }
 
+/// What makes scores of products, and what hides some of them.
+pub(super) struct Scoring<S, M> {
+    pub(super) scale: S,
+    pub(super) mask: M,
+}
+
 impl Attention<'_> {
     /// The weights, `[batch, heads, length, answers]`, and the means of values, `[batch, length, heads *
-    /// features]`, of queries, keys and values by heads, the latter by those that answer. `scale` makes scores of products, `mask` hides
-    /// some.
-    pub(super) fn run(
+    /// features]`, of queries, keys and values by heads, the latter by those that answer.
+    pub(super) fn run<S, M>(
+        &self,
+        operands: [Tensor<4>; 3],
+        scoring: Scoring<S, M>,
+    ) -> (Tensor<4>, Tensor<3>)
+    where
+        S: FnOnce(Tensor<4>) -> Tensor<4>,
+        M: FnOnce(Tensor<4>) -> Tensor<4>,
+    {
+        let (weights, context) = self.weighted(self.operands(operands), scoring);
+        (weights, self.context(context))
+    }
+
+    /// Queries, keys and values as their slots quantize them.
+    pub(super) fn operands(&self, [query, key, value]: [Tensor<4>; 3]) -> [Tensor<4>; 3] {
+        let through = |slot, x| self.quantizers.activation(slot, x).quantized();
+        [
+            through(QUERY, query),
+            through(KEY, key),
+            through(VALUE, value),
+        ]
+    }
+
+    /// What is made of the means of values.
+    pub(super) fn context(&self, context: Tensor<3>) -> Tensor<3> {
+        self.quantizers.activation(CONTEXT, context).quantized()
+    }
+
+    /// Whether something is quantized between the two products.
+    pub(super) fn is_quantized_inside(&self) -> bool {
+        let inside = [SCORES, PROBABILITIES];
+        inside
+            .iter()
+            .any(|slot| self.quantizers.get(slot).is_some())
+    }
+
+    /// The weights and the means of operands that are quantized already.
+    pub(super) fn weighted<S, M>(
         &self,
         [query, key, value]: [Tensor<4>; 3],
-        scale: impl FnOnce(Tensor<4>) -> Tensor<4>,
-        mask: impl FnOnce(Tensor<4>) -> Tensor<4>,
-    ) -> (Tensor<4>, Tensor<3>) {
+        scoring: Scoring<S, M>,
+    ) -> (Tensor<4>, Tensor<3>)
+    where
+        S: FnOnce(Tensor<4>) -> Tensor<4>,
+        M: FnOnce(Tensor<4>) -> Tensor<4>,
+    {
         let [batch, heads, length, _] = query.dims();
         let [_, _, _, features] = value.dims();
-        let query = self.quantizers.activation(QUERY, query);
-        let key = self.quantizers.activation(KEY, key).quantized();
         let key = repeated(key, self.shared);
-        let scores = scale(ops::matmul(query, key.transpose().into()));
-        let scores = mask(self.quantizers.activation(SCORES, scores).quantized());
+        let scores = (scoring.scale)(ops::matmul(query.into(), key.transpose().into()));
+        let scores = (scoring.mask)(self.quantizers.activation(SCORES, scores).quantized());
         let probabilities = match self.quiet_softmax {
             true => ops::quiet_softmax(scores, 3),
             false => ops::softmax(scores, 3),
         };
         let probabilities = self.quantizers.activation(PROBABILITIES, probabilities);
         let weights = self.dropout.forward(probabilities.quantized());
-        let value = self.quantizers.activation(VALUE, value);
-        let value = match self.shared {
-            1 => value,
-            shared => repeated(value.quantized(), shared).into(),
-        };
-        let context = ops::matmul(weights.clone().into(), value);
+        let value = repeated(value, self.shared);
+        let context = ops::matmul(weights.clone().into(), value.into());
         let context = context.swap_dims(1, 2);
-        let context = context.reshape([batch, length, heads * features]);
-        let context = self.quantizers.activation(CONTEXT, context).quantized();
-        (weights, context)
+        (weights, context.reshape([batch, length, heads * features]))
     }
 }

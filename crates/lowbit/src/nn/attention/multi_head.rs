@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, Planner, QConfig};
-use crate::nn::attention::heads::{Attention, SLOTS, split};
+use crate::nn::attention::heads::{Attention, SLOTS, Scoring, split};
 use crate::nn::planned::with_parts_in_float;
 use crate::nn::window::at_least_one;
 use crate::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
@@ -255,11 +255,11 @@ impl MultiHeadAttention {
             quiet_softmax: self.quiet_softmax,
             shared: 1,
         };
-        let (weights, context) = attention.run(
-            [query, key, value],
-            |products| products.div_scalar((self.d_k as f32).sqrt()),
-            |scores| self.masked(scores, input.mask_pad, input.mask_attn),
-        );
+        let scoring = Scoring {
+            scale: |products: Tensor<4>| products.div_scalar((self.d_k as f32).sqrt()),
+            mask: |scores: Tensor<4>| self.masked(scores, input.mask_pad, input.mask_attn),
+        };
+        let (weights, context) = attention.run([query, key, value], scoring);
         MhaOutput {
             weights,
             context: self.output.forward(context),
