@@ -10,6 +10,7 @@
 
 use rayon::prelude::*;
 
+use crate::packing::RoundSlice;
 use crate::scratch::{self, Scratch};
 use crate::smooth::exp;
 use crate::tile::{ChannelTile, Run, Sums, SumsTiles, Terms, channel_tiles, vectors_of};
@@ -54,17 +55,27 @@ impl<'a> Strided<'a> {
     }
 }
 
-/// `softmax(scale Q K^T + added) V` of each head. `output` is `[batch][queries][heads * features]`;
-/// queries are `[batch][heads]`, keys and values `[batch][heads / shared]`; `added`, whose rows have a number for
-/// each answer, may have strides of zero. A row of which all is `-infinity` becomes NaN.
+/// What is between the two products.
+#[derive(Clone, Copy)]
+pub struct Scoring<'a> {
+    /// What products are multiplied by.
+    pub scale: f32,
+    /// What is added then; rows have a number for each answer, strides may be zero.
+    pub added: Option<Strided<'a>>,
+    /// How probabilities are rounded, each by itself.
+    pub round: Option<RoundSlice<'a>>,
+}
+
+/// `round(softmax(scale Q K^T + added)) V` of each head. `output` is `[batch][queries][heads * features]`;
+/// queries are `[batch][heads]`, keys and values `[batch][heads / shared]`. A row of which all is `-infinity`
+/// becomes NaN.
 ///
 /// # Panics
 /// If a slice is shorter than the shape says, or `shared` does not divide the heads.
 pub fn attention(
     shape: &Shape,
     [query, key, value]: [Strided<'_>; 3],
-    scale: f32,
-    added: Option<Strided<'_>>,
+    scoring: Scoring<'_>,
     output: &mut [f32],
 ) {
     let answering = shape.heads / shape.shared.max(1);
@@ -104,14 +115,17 @@ pub fn attention(
         let rows = QUERIES.min(shape.queries - first);
         let packed = &packed(batch * answering + head / shape.shared);
         let mut scores = Scores::of(shape, packed, rows, |row| {
-            (query.row(batch, head, first + row, features), scale)
+            (query.row(batch, head, first + row, features), scoring.scale)
         });
         let mut sums = scratch::take(rows);
         dispatch(Exponentials {
             scores: &mut scores,
-            added: added.map(|added| (added, batch, head, first)),
+            added: scoring.added.map(|added| (added, batch, head, first)),
             sums: &mut sums,
         });
+        if let Some(round) = scoring.round {
+            scores.round(&mut sums, round);
+        }
         let start = (batch * shape.queries + first) * width + head * features;
         // SAFETY: the part's rows of the output, of which no other part writes this head's columns.
         unsafe { scores.means(packed, &sums, output.0.add(start), width) };
@@ -212,6 +226,17 @@ impl Scores {
             answers,
             features,
         }
+    }
+
+    /// Exponentials become probabilities, which are rounded; what is divided by is 1 then.
+    fn round(&mut self, sums: &mut [f32], round: RoundSlice<'_>) {
+        let mut source = scratch::take(self.rows * BLOCK);
+        for block in self.numbers.chunks_exact_mut(Self::step(self.rows)) {
+            let (numbers, _) = block.split_at_mut(self.rows * BLOCK);
+            dispatch(Shares(numbers, sums, &mut source));
+            round(&source, numbers);
+        }
+        sums.fill(1.0);
     }
 
     /// Means of values weighted by what the scores became, over `sums`.
@@ -332,6 +357,24 @@ impl Kernel for Exponentials<'_> {
     }
 }
 
+/// What numbers are of the sums of their rows of 32, into another place.
+struct Shares<'a>(&'a [f32], &'a [f32], &'a mut [f32]);
+
+impl Kernel for Shares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let lines = self.0.chunks_exact(BLOCK);
+        for ((line, sum), to) in lines.zip(self.1).zip(self.2.chunks_exact_mut(BLOCK)) {
+            let share = 1.0 / sum;
+            for (to, x) in to.iter_mut().zip(line) {
+                *to = x * share;
+            }
+        }
+    }
+}
+
 #[inline(always)]
 fn line(numbers: &mut [f32], at: usize) -> &mut [f32; BLOCK] {
     let line = numbers[at..].first_chunk_mut();
@@ -423,7 +466,12 @@ mod tests {
                 strides: [0; 3],
             };
             let mut output = vec![f32::NAN; 2 * queries * shape.heads * features];
-            attention(&shape, operands, 0.3, Some(added), &mut output);
+            let scoring = Scoring {
+                scale: 0.3,
+                added: Some(added),
+                round: None,
+            };
+            attention(&shape, operands, scoring, &mut output);
             let exact = exactly(&shape, operands, f64::from(0.3f32), &hidden);
             for (ours, exact) in output.iter().zip(exact) {
                 assert!(

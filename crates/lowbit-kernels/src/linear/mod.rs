@@ -219,6 +219,16 @@ fn pack_columns(
     let width = tile.width();
     let gather = |rows: &[f32], packed: &mut [f32]| {
         let rows = rows.chunks_exact(outputs);
+        // Whole tiles without a call for each row.
+        if tile.channels == 2 * LANES {
+            let (packed, _) = packed.as_chunks_mut::<{ 2 * LANES }>();
+            for (packed, row) in packed.iter_mut().zip(rows) {
+                if let Some(whole) = row[tile.first..].first_chunk() {
+                    *packed = *whole;
+                }
+            }
+            return;
+        }
         for (packed, row) in packed.chunks_exact_mut(width).zip(rows) {
             packed[..tile.channels].copy_from_slice(&row[tile.first..][..tile.channels]);
             packed[tile.channels..].fill(0.0);

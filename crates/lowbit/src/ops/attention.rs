@@ -6,10 +6,13 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, Tensor};
 use lowbit_kernels::attention::{self, Strided};
+use lowbit_kernels::packing::RoundSlice;
 
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{Gradients, Incoming, Inputs, Kernels, Operator, array, run};
+use crate::ops::quantization::OperandQuantization;
+use crate::ops::quantization::operand::{GradientRoundings, QuantizedOperand};
 
 /// `softmax(scale Q K^T + added) V` of each head (Vaswani et al., arXiv 1706.03762), side by side; several
 /// heads that ask may share one that answers.
@@ -24,15 +27,47 @@ pub fn attention(
     scale: f32,
     added: Option<Tensor<4>>,
 ) -> Tensor<3> {
-    let operands = [query, key, value].into_iter().chain(added);
+    attention_of(
+        [query, key, value],
+        scale,
+        added,
+        OperandQuantization::Float,
+    )
+}
+
+/// The same with the probabilities quantized, by what takes no tensors, before they weight values.
+pub(crate) fn attention_of(
+    operands: [Tensor<4>; 3],
+    scale: f32,
+    added: Option<Tensor<4>>,
+    probabilities: OperandQuantization,
+) -> Tensor<3> {
+    let operands = operands.into_iter().chain(added);
     let operands = operands.map(Tensor::into_dispatch).collect();
-    run(Attention { scale }, operands)
+    let operator = Attention {
+        scale,
+        probabilities,
+    };
+    run(operator, operands)
 }
 
 /// The operator behind [`attention()`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Attention {
     scale: f32,
+    probabilities: OperandQuantization,
+}
+
+impl Attention {
+    /// Probabilities as they are quantized.
+    fn operand<B: Backend>(&self, probabilities: FloatTensor<B>) -> QuantizedOperand<B> {
+        QuantizedOperand {
+            tensor: probabilities,
+            quantization: self.probabilities.clone(),
+            parameters: Vec::new(),
+            gradients: GradientRoundings::default(),
+        }
+    }
 }
 
 /// Operands by heads, as many of each, and what is added.
@@ -98,7 +133,8 @@ impl Operator<3> for Attention {
     fn forward<B: Kernels>(&self, inputs: Inputs<B>) -> Vec<FloatTensor<B>> {
         let whole = Whole::<B>::of(inputs.tensors);
         let [batch, heads, length, features] = whole.query.shape().dims();
-        let context = B::float_matmul(whole.weights(self.scale), whole.value);
+        let weights = self.operand::<B>(whole.weights(self.scale)).rounded();
+        let context = B::float_matmul(weights, whole.value);
         let context = B::float_swap_dims(context, 1, 2);
         let shape = Shape::new([batch, length, heads * features]);
         vec![B::float_reshape(context, shape)]
@@ -111,9 +147,10 @@ impl Operator<3> for Attention {
         let grad = B::float_swap_dims(B::float_reshape(incoming.grad, shape), 1, 2);
         let weights = whole.weights(self.scale);
         let turned = |x: FloatTensor<B>| B::float_swap_dims(x, 2, 3);
-        let to_value = B::float_matmul(turned(weights.clone()), grad.clone());
+        let rounded = self.operand::<B>(weights.clone());
+        let to_value = B::float_matmul(turned(rounded.clone().rounded()), grad.clone());
         // Through the softmax: w (g - sum w g), and through the scale.
-        let to_weights = B::float_matmul(grad, turned(whole.value));
+        let (to_weights, _) = rounded.gradients(B::float_matmul(grad, turned(whole.value)));
         let all = B::float_sum_dim(B::float_mul(weights.clone(), to_weights.clone()), 3);
         let to_scores = B::float_mul(weights, B::float_sub(to_weights, all));
         let to_scores = B::float_mul_scalar(to_scores, self.scale.into());
@@ -147,7 +184,15 @@ impl Operator<3> for Attention {
         let added = tensors.get(3).map(strided);
         let layout = Layout::contiguous(Shape::new([batch, queries, heads * features]));
         let mut output = Buffer::new(layout.num_elements());
-        attention::attention(&shape, operands, self.scale, added, &mut output);
+        let prepared = self.operand::<Flex>(tensors[0].clone()).prepare();
+        let round = |x: &[f32], to: &mut [f32]| prepared.round(x, to);
+        let round = (!prepared.is_float()).then_some(&round as RoundSlice<'_>);
+        let scoring = attention::Scoring {
+            scale: self.scale,
+            added,
+            round,
+        };
+        attention::attention(&shape, operands, scoring, &mut output);
         vec![flex::to_dtype(flex::from_buffer(output, layout), dtype)]
     }
 }
@@ -181,6 +226,9 @@ mod tests {
     use super::*;
     use burn::backend::ops::FloatTensorOps;
     use burn::tensor::TensorData;
+    use lowbit_formats::Rounding;
+
+    use crate::ops::{ClampedGradient, FakeQuantize};
 
     fn numbers(dims: [usize; 4], step: usize) -> FlexTensor {
         let count = dims.iter().product();
@@ -204,19 +252,37 @@ mod tests {
             ];
             Inputs::<Flex>::new(tensors)
         };
-        let operator = Attention { scale: 0.4 };
-        let [kernel] = array(operator.flex_forward(inputs()));
-        let [composed] = array(operator.forward::<Flex>(inputs()));
-        assert_eq!(kernel.shape(), composed.shape());
-        for (a, b) in flex::to_vec(&kernel).iter().zip(flex::to_vec(&composed)) {
-            assert!((a - b).abs() < 2e-6, "{a}, {b}");
+        let rounds = FakeQuantize {
+            format: "fixed(12,9)".parse().unwrap(),
+            rounding: Rounding::default(),
+            clamped: ClampedGradient::default(),
+        };
+        let formats = [
+            (OperandQuantization::Float, 2e-6),
+            // A probability next to the middle of two may be rounded to another one, of a value of 1.5.
+            (OperandQuantization::Format(rounds), 3e-3),
+        ];
+        for (probabilities, least) in formats {
+            let operator = Attention {
+                scale: 0.4,
+                probabilities,
+            };
+            let [kernel] = array(operator.flex_forward(inputs()));
+            let [composed] = array(operator.forward::<Flex>(inputs()));
+            assert_eq!(kernel.shape(), composed.shape());
+            for (a, b) in flex::to_vec(&kernel).iter().zip(flex::to_vec(&composed)) {
+                assert!((a - b).abs() < least, "{a}, {b}");
+            }
         }
     }
 
     /// Gradients against differences of the sum of the results weighted by other numbers.
     #[test]
     fn gradients_are_slopes() {
-        let operator = Attention { scale: 0.4 };
+        let operator = Attention {
+            scale: 0.4,
+            probabilities: OperandQuantization::Float,
+        };
         let inputs = [
             numbers([1, 2, 3, 4], 7),
             numbers([1, 1, 5, 4], 11),

@@ -25,6 +25,7 @@ mod sum;
 mod update;
 
 pub use attention::attention;
+pub(crate) use attention::attention_of;
 pub(crate) use backend::capture::{RecordedOperator, has_way_back, recorded_index, take_recorded};
 pub(crate) use backend::mark::{Mark, mark};
 pub use backend::profile::{Spent, profile};

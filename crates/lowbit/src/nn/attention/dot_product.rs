@@ -42,8 +42,8 @@ pub struct DotProductAttentionConfig {
 /// that ask for each that answers (Ainslie et al., arXiv 2305.13245), of queries, keys and values that are
 /// there already: what a network does to them before, such as a rotation by their positions, is its own.
 ///
-/// One pass, unless `scores` or `probabilities` have a quantizer or something is dropped; the two products and the
-/// softmax then, whose sums have another order.
+/// One pass, unless something is dropped, `scores` have a quantizer, or `probabilities` one that learns or looks at
+/// more than a number at a time; two products and a softmax then, whose sums have another order.
 ///
 /// # Example
 /// ```
@@ -153,11 +153,13 @@ impl DotProductAttention {
                 None => scores,
             },
         };
-        let drops = self.dropout.prob > 0.0 && operands[0].device().is_autodiff();
-        if attention.is_quantized_inside() || drops {
+        let device = operands[0].device();
+        let drops = self.dropout.prob > 0.0 && device.is_autodiff();
+        let inside = attention.inside(&device).filter(|_| !drops);
+        let Some(inside) = inside else {
             let (_, context) = attention.weighted(operands, scoring);
             return attention.context(context);
-        }
+        };
         if Taps::are_attached() {
             // To be seen only: the one pass makes the result.
             attention.weighted(operands.clone(), scoring);
@@ -166,7 +168,7 @@ impl DotProductAttention {
             let zeros = Tensor::<4>::zeros(hidden.dims(), &hidden.device());
             zeros.mask_fill(hidden, HIDDEN)
         });
-        attention.context(ops::attention(operands, scale as f32, added))
+        attention.context(ops::attention_of(operands, scale as f32, added, inside))
     }
 
     /// Adds the keys and values of new positions to those that are kept, as the slots of the cache

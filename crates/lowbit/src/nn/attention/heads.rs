@@ -1,11 +1,12 @@
 //! What the layers of attention share: heads, and the way from scores to the means of values.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use crate::Error;
 use crate::nn::Dropout;
 use crate::ops;
-use crate::quantizers::Quantizers;
+use crate::ops::OperandQuantization;
+use crate::quantizers::{Quantizer, Quantizers, is_measuring, is_observing};
 
 /// Slot of what the heads ask for.
 const QUERY: &str = "query";
@@ -96,12 +97,26 @@ impl Attention<'_> {
         self.quantizers.activation(CONTEXT, context).quantized()
     }
 
-    /// Whether something is quantized between the two products.
-    pub(super) fn is_quantized_inside(&self) -> bool {
-        let inside = [SCORES, PROBABILITIES];
-        inside
-            .iter()
-            .any(|slot| self.quantizers.get(slot).is_some())
+    /// How the probabilities are quantized, where the one pass over all can do that: one number at a time,
+    /// with nothing learned, without a quantizer of scores, and nobody who looks at what is clipped.
+    pub(super) fn inside(&self, device: &Device) -> Option<OperandQuantization> {
+        if self.quantizers.get(SCORES).is_some() {
+            return None;
+        }
+        let format = match self.quantizers.get(PROBABILITIES) {
+            None => return Some(OperandQuantization::Float),
+            Some(Quantizer::Format(format)) if !is_observing() && !is_measuring() => format,
+            Some(_) => return None,
+        };
+        if !format.number().rounding.is_nearest() {
+            // A number drawn here would be drawn again.
+            return None;
+        }
+        let operand = format.operand(Tensor::<1>::zeros([1], device));
+        let is_on = operand.quantization().is_some();
+        let parts = operand.into_parts();
+        // What looks at more than a number is done already.
+        (is_on != parts.quantization.is_float()).then_some(parts.quantization)
     }
 
     /// The weights and the means of operands that are quantized already.
