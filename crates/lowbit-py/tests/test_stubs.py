@@ -59,6 +59,12 @@ layer: nn.Module = lt.Quantizer('fixed(8,6)', lowbit.Format('e5m2'), 'stochastic
 quantizers: dict[str, lt.Quantizer] = lt.lower(nn.Linear(2, 2), ['linear', nn.Conv2d], 'e4m3')
 optimizer = lt.LowPrecision(torch.optim.SGD([y], lr=0.1), weight='e4m3', momentum=('e5m2', 'down'), gradient=torch.relu)
 print(layer, quantizers, optimizer.accumulators[x])
+z: Tensor = lt.trained_threshold(x, torch.zeros(1), 8, signed=False) + lt.dorefa_weight(x, 4, scale='maximum')
+fc = lt.Linear(2, 2, weight_quantizer=lt.LSQ(4, per_channel=True), input_quantizer=lt.PACT(4, clip=10.0))
+conv: lt.Conv2d = lt.Conv2d(1, 2, 3, weight_quantizer=lt.DoReFaWeight(4), input_quantizer=lt.DoReFaActivation(4))
+paths: list[str] = lt.quantize_layers(nn.Sequential(fc, conv), weight=lt.TQT(8), layers=['0'])
+with lt.calibrate(fc):
+    print(fc(z), fc.quantizer('input'), paths)
 """
 
 
