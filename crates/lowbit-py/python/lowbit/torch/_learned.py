@@ -132,6 +132,11 @@ def trained_threshold(x: Tensor, log2_t: Tensor, bits: int, signed: bool | Tenso
     ValueError for another width or number of thresholds.
     """
     check("log2_t", log2_t, x, bits, range(2, 25), axis)
+    return to_threshold_grid(x, log2_t, bits, signed, axis)
+
+
+def to_threshold_grid(x: Tensor, log2_t: Tensor, bits: int, signed: bool | Tensor, axis: int = 0) -> Tensor:
+    """`trained_threshold` of any width: integers of more than 24 bits are those that the type of `x` holds."""
     numbers = in_float(x)
     least, greatest = integer_range(bits, signed, numbers)
     magnitude_bits = bits - torch.as_tensor(signed, dtype=torch.float32, device=x.device)
