@@ -213,6 +213,8 @@ def test_other_types(kind):
         (ValueError, "log2_t has 2 numbers, expected 1 or one per index of axis 0", lambda: lt.trained_threshold(torch.zeros(3), torch.zeros(2), 8)),
         (ValueError, "PACT is no quantizer of weight, expected one of input, output", lambda: lt.Linear(2, 2, weight_quantizer=lt.PACT(4))),
         (ValueError, "per_channel is for a weight, not for input", lambda: lt.Linear(2, 2, input_quantizer=lt.TQT(4, per_channel=True))),
+        (TypeError, "x is of torch.int64, expected a tensor of floating-point numbers", lambda: lt.DoReFaWeight(4)(torch.arange(3))),
+        (TypeError, "x is of torch.int64, expected a tensor of floating-point numbers", lambda: lt.LSQ(4)(torch.arange(3))),
         (TypeError, "input_quantizer is 8, expected a module", lambda: lt.Linear(2, 2, input_quantizer=8)),
         (ValueError, "there is no layer '1' of", lambda: lt.quantize_layers(nn.Sequential(nn.Linear(2, 2)), layers=["1"])),
         (ValueError, "has no layer of torch.nn.Linear", lambda: lt.quantize_layers(nn.Sequential(nn.ReLU()))),

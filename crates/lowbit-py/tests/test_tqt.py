@@ -313,6 +313,11 @@ def test_the_threshold_of_least_divergence():
     kl.entropy_calibration(relu, qrelu)
     # One number far out is clipped, most others are not.
     assert 2.5 < 2.0 ** qrelu.acti_log2_t.item() < 6.0
+    # Zeros, of which a rectifier makes many, say nothing about a threshold.
+    before = qrelu.acti_log2_t.item()
+    relu.hook_out = torch.cat([relu.hook_out, torch.zeros(1_000_000)])
+    kl.entropy_calibration(relu, qrelu)
+    assert qrelu.acti_log2_t.item() == before
     relu.hook_out = torch.zeros(10)
     kl.entropy_calibration(relu, qrelu)
     assert qrelu.acti_log2_t.item() == pytest.approx(math.log2(1e-12), rel=1e-4)
@@ -589,6 +594,29 @@ def test_programs_run_unchanged(tmp_path):
 @pytest.mark.parametrize("module, shape", [("tqt.function.adder", [10, 4, 8, 8]), ("wageubn.function.batchnorm", [3, 3, 5, 5])])
 def test_modules_run_as_programs(module, shape):
     assert run("-m", module) == f"torch.Size({shape})"
+
+
+@pytest.mark.parametrize("arguments, message", [(["nosuch.py"], "there is no nosuch.py, expected a script"), (["-m", "tqt.nosuch"], "there is no module tqt.nosuch")])
+def test_programs_that_are_not_there(arguments, message):
+    done = subprocess.run([sys.executable, "-m", "lowbit.compat", *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "kind, message, call",
+    [
+        (TypeError, "x is of torch.int64, expected a tensor of floating-point numbers", lambda: nn.qsigned(torch.arange(3), 0.0, 8)),
+        (TypeError, "x is of list, expected a tensor", lambda: nn.qsigned([1.0], 0.0, 8)),
+        (ValueError, "bits is 33, expected 1 to 32", lambda: nn.qsigned(torch.zeros(1), 0.0, 33)),
+        (ValueError, "log2_t has 2 numbers, expected 1 or one per index", lambda: nn.qsigned(torch.zeros(3), torch.zeros(2), 8)),
+        (TypeError, r"name is Config\(.*, expected a text such as 'net'", lambda: tqt.config.config_network(lenet(), tqt.config.Config())),
+        (TypeError, "name is True, expected a text", lambda: tqt.utils.make_net_quant_or_not(lenet(), True)),
+        (AttributeError, "has no attribute 'Convolution', nor has torch.nn", lambda: nn.Convolution),
+    ],
+)
+def test_refused(kind, message, call):
+    with pytest.raises(kind, match=message):
+        call()
 
 
 def test_packages_to_be_chosen(monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import pkgutil
 import runpy
 import sys
@@ -64,14 +65,17 @@ def _put(name: str, package: ModuleType) -> None:
             setattr(package, kernels, module)
 
 
-def _run_module(name: str) -> None:
-    """Runs a module as a program; one of a package that ours is in the place of, ours."""
-    package, dot, rest = name.partition(".")
-    if package in PACKAGES:
-        name = PACKAGES[package] + dot + rest
-        # Run once more under another name.
-        sys.modules.pop(name, None)
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+def _real_name(module: str) -> str:
+    """The name of a module, or of ours in its place."""
+    package, dot, rest = module.partition(".")
+    return PACKAGES.get(package, package) + dot + rest
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(_real_name(module)) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def main() -> None:
@@ -81,11 +85,19 @@ def main() -> None:
     parser.add_argument("script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
+    if not options.is_module and not Path(options.script).exists():
+        parser.error(f"there is no {options.script}, expected a script of Python, or -m before a module")
     install(qtorch=options.qtorch)
     sys.argv = [options.script, *options.arguments]
     if options.is_module:
         sys.path.insert(0, "")
-        _run_module(options.script)
+        if not _is_there(options.script):
+            parser.error(f"there is no module {options.script}")
+        name = _real_name(options.script)
+        if name != options.script:
+            # It is run once more under another name.
+            sys.modules.pop(name, None)
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
     else:
         sys.path.insert(0, str(Path(options.script).resolve().parent))
         runpy.run_path(options.script, run_name="__main__")

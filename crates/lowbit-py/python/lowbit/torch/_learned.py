@@ -51,11 +51,20 @@ def summed(gradient: Tensor, parameter: Tensor, axis: int) -> Tensor:
 
 
 def check(name: str, parameter: Tensor, x: Tensor, bits: int, widths: range, axis: int) -> None:
-    """ValueError unless the width is one of `widths` and the parameter has one number, or one for each index."""
+    """ValueError unless the width is one of `widths` and the parameter has one number, or one for each index; TypeError
+    unless `x` is a tensor of floating-point numbers."""
     check_bits(bits, widths)
+    check_float(x)
     count = parameter.numel()
     if count != 1 and (not -x.dim() <= axis < x.dim() or count != x.shape[axis]):
         raise ValueError(f"{name} has {count} numbers, expected 1 or one per index of axis {axis} of {list(x.shape)}")
+
+
+def check_float(x: Tensor) -> None:
+    """TypeError unless `x` is a tensor of floating-point numbers."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():  # pyright: ignore[reportUnnecessaryIsInstance]
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"x is of {kind}, expected a tensor of floating-point numbers")
 
 
 def check_bits(bits: int, widths: range) -> None:
@@ -283,6 +292,7 @@ def dorefa_weight(w: Tensor, bits: int, scale: str = "one", maximum: str = "diff
     ValueError for another width or choice.
     """
     check_bits(bits, range(1, 25))
+    check_float(w)
     check_choice("scale", scale, ("one", "maximum"))
     check_choice("maximum", maximum, ("differentiated", "constant"))
     numbers = in_float(w)

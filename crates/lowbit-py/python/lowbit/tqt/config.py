@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import nn
 
 from .function.extra import Adder2d
+from .utils import walk
 
 Classes = Iterable[type[nn.Module]]
 
@@ -62,7 +63,7 @@ def config_network(
 ) -> None:
     """Sets the widths of a module and of all inside."""
     bn_list, acti_list, conv_linear_list = tuple(bn_list), tuple(acti_list), tuple(conv_linear_list)
-    for path, module in net.named_modules(prefix=name):
+    for path, module in walk(net, name):
         kinds = {
             "acti": config_acti(module, config, acti_list),
             "conv/linear": config_conv_linear(module, config, conv_linear_list),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import nn
@@ -20,6 +20,13 @@ def _isinstance(obj: object, cls_list: Iterable[type]) -> bool:
     return isinstance(obj, tuple(cls_list))
 
 
+def walk(net: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """A module and all inside, with paths that begin with a name; TypeError for a name that is no text."""
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"name is {name!r}, expected a text such as 'net'")
+    return net.named_modules(prefix=name)
+
+
 def make_net_quant_or_not(
     net_proc: nn.Module,
     name: str = "net",
@@ -29,7 +36,7 @@ def make_net_quant_or_not(
 ) -> None:
     """Switches quantization on or off in a module and all inside; modules of the excluded classes compute in float."""
     excluded = tuple(exclude)
-    for path, module in net_proc.named_modules(prefix=name):
+    for path, module in walk(net_proc, name):
         if not (hasattr(module, "quant") and hasattr(module, "quantilize") and hasattr(module, "floatilize")):
             continue
         on = quant and not isinstance(module, excluded)
@@ -49,7 +56,7 @@ def make_bn_fold_with_previous(
 ) -> tuple[nn.Module | None, str]:
     """Gives normalizations the thresholds of the layer before them, in the order of definition; returns the last layer
     with thresholds of a weight."""
-    for path, module in net_proc.named_modules(prefix=name):
+    for path, module in walk(net_proc, name):
         if isinstance(module, nn.BatchNorm2d):
             if pre_proc is not None and hasattr(module, "fold"):
                 module.fold(pre_proc)
@@ -62,7 +69,7 @@ def make_bn_fold_with_previous(
 
 def make_bn_freeze(net_proc: nn.Module, name: str = "net", mode: bool = True, show: bool = False) -> None:
     """Makes folded modules use the running statistics (`mode` True), or those of the batch in training."""
-    for path, module in net_proc.named_modules(prefix=name):
+    for path, module in walk(net_proc, name):
         if hasattr(module, "bn_freeze"):
             module.bn_freeze(mode)
             if show:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from ..tqt.utils import walk
 from .function import Adder2d
 
 Classes = Iterable[type[nn.Module]]
@@ -98,7 +99,7 @@ def config_network(
 ) -> None:
     """Sets the widths of the layers of a network."""
     bn_list, acti_list, conv_linear_list = tuple(bn_list), tuple(acti_list), tuple(conv_linear_list)
-    for path, module in net.named_modules(prefix=name):
+    for path, module in walk(net, name):
         if any(True for _ in module.children()):
             continue
         config_io(module, config)

@@ -59,7 +59,8 @@ class _FoldModule(Quantized):
         """Scale and offset of the normalization by its running statistics, of ones where it keeps none."""
         mean, variance = self.bn.running_mean, self.bn.running_var
         if mean is None or variance is None:
-            mean, variance = torch.zeros(self.bn.num_features), torch.ones(self.bn.num_features)
+            like = next(self.parameters())
+            mean, variance = like.new_zeros(self.bn.num_features), like.new_ones(self.bn.num_features)
         return scale_and_offset(self.bn, mean, variance)
 
     def live(self, result: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,8 @@ from .foldmodule import _FoldModule
 
 
 def isShiftAdder(module: object) -> bool:
-    """Whether a module is a sequence that begins with a shift convolution and a quantized adder."""
-    if not isinstance(module, nn.Sequential) or len(module) < 2:
+    """Whether a module is a sequence of a shift convolution and a quantized adder, and nothing else."""
+    if not isinstance(module, nn.Sequential) or len(module) != 2:
         return False
     return isinstance(module[0], SEConv2d) and isinstance(module[1], Adder2d)
 

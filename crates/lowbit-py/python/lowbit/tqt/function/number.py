@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...torch._learned import check, to_threshold_grid
+from ...torch._learned import check, check_float, to_threshold_grid
 
 # Integers of more than 24 bits are those that float32 holds.
 WIDTHS = range(1, 33)
@@ -47,6 +47,7 @@ round = RoundToEven.apply
 
 
 def _to_grid(x: Tensor, log2_t: Tensor | float, bit_width: int, signed: bool) -> Tensor:
+    check_float(x)
     threshold = torch.as_tensor(log2_t, dtype=None if isinstance(log2_t, Tensor) else x.dtype, device=x.device)
     bits = int(bit_width)
     check("log2_t", threshold, x, bits, WIDTHS, 0)

@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..fold.sharequant import ShareQuant
 from ..function.extra import Adder2d
+from ..utils import walk
 
 # The modules whose results thresholds start from, and those with weights.
 END_LIST = (nn.Conv2d, nn.Linear, nn.ReLU, nn.BatchNorm2d, nn.ReLU6, Adder2d, ShareQuant)
@@ -28,7 +29,7 @@ def remove_hook(handles: Iterable[RemovableHandle]) -> None:
 
 def remove_hookout(layer: nn.Module, name: str = "net", show: bool = False) -> None:
     """Forgets what was kept in a module and all inside."""
-    for path, module in layer.named_modules(prefix=name):
+    for path, module in walk(layer, name):
         if hasattr(module, "hook_out"):
             del module.hook_out
             if show:
@@ -44,7 +45,7 @@ def add_hook(
 ) -> list[RemovableHandle]:
     """Hooks every module of these classes, for `remove_hook`."""
     classes, handles = tuple(end_list), list[RemovableHandle]()
-    for path, module in layer.named_modules(prefix=name):
+    for path, module in walk(layer, name):
         if isinstance(module, classes):
             handles.append(module.register_forward_hook(hook_handler))
             if show:
@@ -55,7 +56,7 @@ def add_hook(
 def get_hook(layer: nn.Module, name: str = "net", show: bool = False) -> list[tuple[str, Any]]:
     """Paths and kept results of a module and all inside."""
     found: list[tuple[str, Any]] = []
-    for path, module in layer.named_modules(prefix=name):
+    for path, module in walk(layer, name):
         if hasattr(module, "hook_out"):
             found.append((path, module.hook_out))
             if show:

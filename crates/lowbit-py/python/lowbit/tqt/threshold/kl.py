@@ -51,7 +51,8 @@ def entropy_calibration(
 ) -> None:
     """Sets the threshold of `qmodel` from the result that a hook kept of `model`: of a histogram of `bin_number` bins of
     the magnitudes, the end behind which they are clipped, at `cali_number` bins or later, with the least divergence of
-    `cali_number` integers from what they stand for. ValueError for fewer bins than integers."""
+    `cali_number` integers from what they stand for. Zeros, which every threshold leaves zeros, do not count. ValueError for
+    fewer bins than integers."""
     if not 1 <= cali_number <= bin_number:
         raise ValueError(f"cali_number is {cali_number}, expected 1 to bin_number, {bin_number}")
     magnitudes = numbers_of(model, "hook_out").abs().flatten().float()
@@ -60,6 +61,6 @@ def entropy_calibration(
     largest = float(magnitudes.max())
     if largest == 0.0:
         return set_threshold(qmodel, "acti", 0.0, eps)
-    dist = torch.histc(magnitudes, bin_number, 0.0, largest)
+    dist = torch.histc(magnitudes[magnitudes > 0.0], bin_number, 0.0, largest)
     end = min(_best_end(dist, cali_number) + 0.5, bin_number)
     return set_threshold(qmodel, "acti", end * largest / bin_number, eps)
