@@ -78,18 +78,6 @@ def in_float(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def clipped(k: Tensor, least: Tensor, greatest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`k` held to an interval, and where it was below and above it. NaN stays NaN and minus zero minus zero."""
-    low, high = k < least, k > greatest
-    return torch.where(high, greatest, torch.where(low, least, k)), low, high
-
-
-def held(x: Tensor, least: Tensor, greatest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same, where the ends themselves count as beyond."""
-    low, high = x <= least, x >= greatest
-    return torch.where(high, greatest, torch.where(low, least, x)), low, high
-
-
 class _TrainedThreshold(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -99,8 +87,7 @@ class _TrainedThreshold(torch.autograd.Function):
         context.axis = axis
         numbers = in_float(x)
         step, per_step = _steps(exponent, numbers)
-        k, _, _ = clipped(torch.round(numbers * per_step), least, greatest)
-        return (k * step).to(x.dtype)
+        return (numbers * per_step).round_().clamp_(least, greatest).mul_(step).to(x.dtype)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -108,16 +95,15 @@ class _TrainedThreshold(torch.autograd.Function):
         numbers = in_float(x)
         step, per_step = _steps(exponent, numbers)
         scaled = numbers * per_step
-        k = torch.round(scaled)
-        ends, low, high = clipped(k, least, greatest)
-        outside = low | high
-        to_x = gradient.masked_fill(outside, 0.0)
+        nearest = torch.round(scaled)
+        k = nearest.clamp(least, greatest)
+        outside = nearest != k
         to_threshold = None
         if context.needs_input_grad[1]:
-            slope = torch.where(outside, ends, k - scaled)
-            to_threshold = summed(in_float(gradient) * (step * math.log(2.0) * slope), log2_t, context.axis)
-            to_threshold = to_threshold.to(log2_t.dtype)
-        return to_x, to_threshold, None, None, None, None
+            # The end where it was clipped, what rounding added elsewhere.
+            slope = k.sub_(scaled.masked_fill_(outside, 0.0)).mul_(step * math.log(2.0))
+            to_threshold = summed(slope.mul_(in_float(gradient)), log2_t, context.axis).to(log2_t.dtype)
+        return gradient.masked_fill(outside, 0.0), to_threshold, None, None, None, None
 
 
 def _steps(exponent: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,20 +148,18 @@ class _LearnedStep(torch.autograd.Function):
         context.gradient_scale, context.axis = gradient_scale, axis
         numbers = in_float(x)
         size = along(_positive(step), x, axis).to(numbers.dtype)
-        k, _, _ = held(numbers / size, least, greatest)
-        return (torch.round(k) * size).to(x.dtype)
+        return (numbers / size).clamp_(least, greatest).round_().mul_(size).to(x.dtype)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, step, least, greatest = context.saved_tensors
         numbers = in_float(x)
         scaled = numbers / along(_positive(step), x, context.axis).to(numbers.dtype)
-        ends, low, high = held(scaled, least, greatest)
-        outside = low | high
+        outside = (scaled <= least).logical_or_(scaled >= greatest)
         to_step = None
         if context.needs_input_grad[1]:
-            slope = torch.where(outside, ends, torch.round(scaled) - scaled)
-            to_step = summed(in_float(gradient) * slope, step, context.axis) * context.gradient_scale
+            slope = scaled.clamp(least, greatest).round_().sub_(scaled.masked_fill_(outside, 0.0))
+            to_step = summed(slope.mul_(in_float(gradient)), step, context.axis) * context.gradient_scale
             to_step = to_step.to(step.dtype)
         return gradient.masked_fill(outside, 0.0), to_step, None, None, None, None
 
@@ -219,8 +203,8 @@ class _LearnedClip(torch.autograd.Function):
         context.axis = axis
         numbers = in_float(x)
         end = along(_positive(clip), x, axis).to(numbers.dtype)
-        y, _, _ = clipped(numbers, torch.zeros_like(end), end)
-        return (torch.round(y * (levels / end)) * (end / levels)).to(x.dtype)
+        y = numbers.clamp(torch.zeros_like(end), end)
+        return y.mul_(levels / end).round_().mul_(end / levels).to(x.dtype)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -230,7 +214,7 @@ class _LearnedClip(torch.autograd.Function):
         to_clip = None
         if context.needs_input_grad[1]:
             to_clip = summed(in_float(gradient).masked_fill(~high, 0.0), clip, context.axis).to(clip.dtype)
-        return gradient.masked_fill(high | (numbers < 0.0), 0.0), to_clip, None, None
+        return gradient.masked_fill(high.logical_or_(numbers < 0.0), 0.0), to_clip, None, None
 
 
 def learned_clip(x: Tensor, clip: Tensor, bits: int, axis: int = 0) -> Tensor:
