@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._quantizers import LearnedQuantizer
+
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 class _Slots(nn.Module):
@@ -95,7 +97,7 @@ class Conv2d(_Slots, nn.Conv2d):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         device: Any = None,
         dtype: Any = None,
         *,
@@ -118,9 +120,9 @@ def _twin(layer: nn.Module, slots: dict[str, nn.Module | None]) -> Linear | Conv
     """A layer of ours with the very parameters of PyTorch's, and with quantizers."""
     with torch.device("meta"):
         if isinstance(layer, nn.Conv2d):
-            sizes: Any = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-            ends = layer.groups, layer.bias is not None, layer.padding_mode
-            twin: Linear | Conv2d = Conv2d(layer.in_channels, layer.out_channels, *sizes, *ends)
+            names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+            options: dict[str, Any] = {name: getattr(layer, name) for name in names}
+            twin: Linear | Conv2d = Conv2d(bias=layer.bias is not None, **options)
         else:
             assert isinstance(layer, nn.Linear)
             twin = Linear(layer.in_features, layer.out_features, layer.bias is not None)

@@ -20,7 +20,7 @@ def _isinstance(obj: object, cls_list: Iterable[type]) -> bool:
     return isinstance(obj, tuple(cls_list))
 
 
-def walk(net: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+def walk(net: nn.Module, name: str) -> Iterator[tuple[str, Any]]:
     """A module and all inside, with paths that begin with a name; TypeError for a name that is no text."""
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"name is {name!r}, expected a text such as 'net'")
@@ -40,7 +40,8 @@ def make_net_quant_or_not(
         if not (hasattr(module, "quant") and hasattr(module, "quantilize") and hasattr(module, "floatilize")):
             continue
         on = quant and not isinstance(module, excluded)
-        module.quantilize() if on else module.floatilize()
+        switch: Any = module.quantilize if on else module.floatilize
+        switch()
         if show and isinstance(module, excluded):
             print(path, "is excluded")
         elif show:
@@ -58,8 +59,9 @@ def make_bn_fold_with_previous(
     with thresholds of a weight."""
     for path, module in walk(net_proc, name):
         if isinstance(module, nn.BatchNorm2d):
-            if pre_proc is not None and hasattr(module, "fold"):
-                module.fold(pre_proc)
+            fold: Any = getattr(module, "fold", None)
+            if pre_proc is not None and fold is not None:
+                fold(pre_proc)
                 if show:
                     print(f"{path} is folded with {pre_name}")
         elif hasattr(module, "weight_log2_t"):

@@ -138,5 +138,6 @@ def fold_the_network(net: nn.Module, fold_type: str = "conv") -> None:
 def make_the_shortcut_share(net: nn.Module, show: bool = False) -> None:
     """Calls `share_path` of every module that has it."""
     for module in net.modules():
-        if hasattr(module, "share_path"):
-            module.share_path(show=show)
+        share_path: Any = getattr(module, "share_path", None)
+        if share_path is not None:
+            share_path(show=show)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor, nn
 
 from ..function._folding import scale_and_offset, statistics
@@ -43,8 +44,9 @@ class _FoldModule(Quantized):
         if not isinstance(relu, (nn.ReLU, nn.ReLU6)) or not hasattr(relu, "acti_log2_t"):
             raise TypeError(f"relu is {type(relu).__name__}, expected ReLU or ReLU6 of tqt.function")
         self.relu = nn.ReLU6() if isinstance(relu, nn.ReLU6) else nn.ReLU()
-        self.acti_bit_width = relu.acti_bit_width
-        threshold = relu.acti_log2_t
+        end: Any = relu
+        self.acti_bit_width: int = end.acti_bit_width
+        threshold: Tensor = end.acti_log2_t
         if isinstance(threshold, nn.Parameter):
             self.acti_log2_t = threshold
         else:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...torch._layers import PaddingMode
 from ._folding import folded, scale_and_offset, statistics
 from .conv import Conv2d
 
@@ -29,7 +30,7 @@ class Conv2dBN(Conv2d):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         weight_bit_width: int = 8,
         bias_bit_width: int = 16,
         inter_bit_width: int = 32,

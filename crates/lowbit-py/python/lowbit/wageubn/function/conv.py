@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...torch._layers import PaddingMode
 from ._words import Words
 
 
@@ -23,7 +24,7 @@ class Conv2d(Words, nn.Conv2d):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         weight_dec_bit_width: int = 8,
         bias_dec_bit_width: int = 16,
         input_dec_bit_width: int = 8,
