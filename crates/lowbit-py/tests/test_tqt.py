@@ -300,6 +300,42 @@ def test_starts_of_thresholds():
         init.init_network(nn.Sequential(), nn.Sequential(nn.ReLU()))
 
 
+def test_the_steps_of_the_readme():
+    """A float network, the same with its import changed, thresholds pair by pair, and quantization after that."""
+
+    class Flat(nn.Module):
+        def __init__(self, nn):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.relu, self.fc = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Linear(2, 2)
+            self.proc = ["conv", "relu", "fc"]
+
+        def forward(self, x):
+            return self.fc(self.relu(self.conv(x)).flatten(1))
+
+    net, qnet = Flat(plain), Flat(nn)
+    plain.init.constant_(net.conv.bias, 0.5)
+    for add_hook in (lambda: tqt.threshold.add_hook(net, "oNet", tqt.threshold.hook_handler), lambda: tqt.threshold.add_hook_general(net, tqt.threshold.hook_handler)):
+        handles = add_hook()
+        net(torch.rand(8, 1, 3, 3))
+        assert [name for name, _ in tqt.threshold.get_hook(net, "net")] == ["net.conv", "net.relu", "net.fc"]
+        tqt.threshold.remove_hook(handles)
+    qnet.load_state_dict(net.state_dict(), strict=False)
+    for name in net.proc:
+        tqt.threshold.init.init_network(getattr(net, name), getattr(qnet, name), show=True)
+    assert qnet.conv.weight_log2_t.item() == pytest.approx(math.log2(net.conv.weight.abs().max().item()), abs=1e-5)
+    largest = net.relu.hook_out.max().item()
+    assert 0.0 < 2.0 ** qnet.relu.acti_log2_t.item() <= largest * 1.001
+    for start in (tqt.threshold.init_max, tqt.threshold.init_3sd, tqt.threshold.init_kl_j):
+        start(net, qnet)
+        assert qnet.relu.acti_log2_t.isfinite().all()
+    tqt.threshold.init_max(net, qnet)
+    assert qnet.relu.acti_log2_t.item() == pytest.approx(math.log2(largest), abs=1e-5)
+    tqt.utils.make_net_quant_or_not(qnet, "net", quant=True, exclude=[plain.BatchNorm2d])
+    x = torch.rand(4, 1, 3, 3)
+    assert torch.allclose(qnet(x), net(x), atol=0.05) and not torch.equal(qnet(x), net(x))
+
+
 def test_the_threshold_of_least_divergence():
     kl = tqt.threshold.kl
     # 10 bins into 3 of 3, 3 and 4: sums 6, 0 and 8 over the 2, 0 and 4 bins that are not empty.
@@ -307,6 +343,8 @@ def test_the_threshold_of_least_divergence():
     assert kl.quantize_bins_and_expand(dist, 3).tolist() == [3.0, 0.0, 3.0, 0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 2.0]
     a, b = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.25, 0.5, 0.25])
     assert kl.kl_divergence(a, b).item() == pytest.approx(0.5 * LN2)
+    # The other way 1/4 ln(1/2) and 1/4 ln((1/4) / 1e-12) more.
+    assert kl.j_divergence(a, b).item() == pytest.approx(0.25 * LN2 + 0.25 * math.log(0.25e12), rel=1e-5)
     x = torch.randn(200_000, generator=torch.Generator().manual_seed(1))
     relu, qrelu = plain.ReLU(), nn.ReLU(quant=True)
     relu.hook_out = torch.cat([x, torch.tensor([40.0])])

@@ -53,6 +53,17 @@ def add_hook(
     return handles
 
 
+def add_hook_general(layer: nn.Module, hook_handler: Callable[..., Any] = hook_handler) -> list[RemovableHandle]:
+    """Hooks the modules that a network names in its list `proc`, or else all of its children, down to those without
+    any; for `remove_hook`."""
+    names = getattr(layer, "proc", None)
+    is_list = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    children = [layer.get_submodule(name) for name in names] if is_list and names else list(layer.children())
+    if not children:
+        return [layer.register_forward_hook(hook_handler)]
+    return [handle for child in dict.fromkeys(children) for handle in add_hook_general(child, hook_handler)]
+
+
 def get_hook(layer: nn.Module, name: str = "net", show: bool = False) -> list[tuple[str, Any]]:
     """Paths and kept results of a module and all inside."""
     found: list[tuple[str, Any]] = []

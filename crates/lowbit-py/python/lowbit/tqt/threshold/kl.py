@@ -3,6 +3,8 @@ TensorRT", 2017)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,10 +13,17 @@ from ._set import numbers_of, set_threshold
 
 SMALLEST = 1e-12
 
+Divergence = Callable[[Tensor, Tensor], Tensor]
+
 
 def kl_divergence(ha: Tensor, hb: Tensor) -> Tensor:
     """The Kullback-Leibler divergence of two distributions, the sum of a log(a / b); a zero in `hb` counts as 1e-12."""
     return (torch.xlogy(ha, ha) - ha * hb.clamp(min=SMALLEST).log()).sum()
+
+
+def j_divergence(ha: Tensor, hb: Tensor) -> Tensor:
+    """The symmetric divergence, that of a from b and that of b from a."""
+    return kl_divergence(ha, hb) + kl_divergence(hb, ha)
 
 
 def quantize_bins_and_expand(dist: Tensor, quant_bins: int) -> Tensor:
@@ -28,7 +37,7 @@ def quantize_bins_and_expand(dist: Tensor, quant_bins: int) -> Tensor:
     return (counts / bins.clamp(min=1.0))[groups] * full
 
 
-def _best_end(dist: Tensor, cali_number: int) -> int:
+def _best_end(dist: Tensor, cali_number: int, divergence: Divergence) -> int:
     """How many bins the clipped histogram keeps that is nearest to its own `cali_number` integers."""
     beyond = dist.flip(0).cumsum(0).flip(0)
     beyond = F.pad(beyond, (0, 1))
@@ -40,14 +49,19 @@ def _best_end(dist: Tensor, cali_number: int) -> int:
         if total == 0.0:
             continue
         reference[-1] += beyond[end]
-        divergence = float(kl_divergence(reference / reference.sum(), candidate / total))
-        if divergence < least:
-            best, least = end, divergence
+        found = float(divergence(reference / reference.sum(), candidate / total))
+        if found < least:
+            best, least = end, found
     return best
 
 
 def entropy_calibration(
-    model: nn.Module, qmodel: nn.Module, bin_number: int = 2048, cali_number: int = 128, eps: float = 1e-12
+    model: nn.Module,
+    qmodel: nn.Module,
+    bin_number: int = 2048,
+    cali_number: int = 128,
+    eps: float = 1e-12,
+    divergence: Divergence = kl_divergence,
 ) -> None:
     """Sets the threshold of `qmodel` from the result that a hook kept of `model`: of a histogram of `bin_number` bins of
     the magnitudes, the end behind which they are clipped, at `cali_number` bins or later, with the least divergence of
@@ -62,5 +76,5 @@ def entropy_calibration(
     if largest == 0.0:
         return set_threshold(qmodel, "acti", 0.0, eps)
     dist = torch.histc(magnitudes[magnitudes > 0.0], bin_number, 0.0, largest)
-    end = min(_best_end(dist, cali_number) + 0.5, bin_number)
+    end = min(_best_end(dist, cali_number, divergence) + 0.5, bin_number)
     return set_threshold(qmodel, "acti", end * largest / bin_number, eps)
