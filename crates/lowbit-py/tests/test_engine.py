@@ -35,6 +35,15 @@ class Cnn(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks so small gain nothing by more, and lose much where a machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def digits():
     """Images and labels to train on and to test with, in the engine's split: sorted by label, every fifth is a test's."""
     rows = np.array([line.split(",") for line in gzip.decompress(DIGITS.read_bytes()).decode().split()], np.int64)

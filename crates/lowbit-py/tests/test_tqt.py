@@ -532,7 +532,8 @@ def test_folding_shift_adders():
         folded.acti_log2_t.fill_(5.0)
     folded.acti_bit_width = 24
     assert torch.allclose(folded(x), net(x), atol=1e-4) and folded.adder.quant
-    assert folded.adder_weight_log2_t is folded.adder.weight_log2_t
+    folded.static()
+    assert folded.adder_weight_log2_t is folded.adder.weight_log2_t and not folded.adder_weight_log2_t.requires_grad
     pair = tqt.fold.SA2dBN(nn.Sequential(nn.SEConv2d(1, 1, 1), nn.Adder2d(1, 1, 1)), nn.BatchNorm2d(1))
     pair(torch.rand(2, 1, 3, 3)).sum().backward()
     assert pair.shift.weight.grad is not None and pair.bn.weight.grad is not None

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 
 from ._quantizers import LearnedQuantizer
 
+# What a convolution of PyTorch's keeps of its arguments.
+CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
@@ -58,8 +61,8 @@ class _Slots(nn.Module):
 class Linear(_Slots, nn.Linear):
     """`torch.nn.Linear` with quantizers: y = Q_output(Q_input(x) Q_weight(W)^T + Q_bias(b)).
 
-    weight_quantizer, input_quantizer, bias_quantizer, output_quantizer: modules such as `TQT(8)`; None leaves a tensor in
-    float. The other arguments are those of `torch.nn.Linear`, and so are the parameters' names.
+    weight_quantizer, input_quantizer, bias_quantizer, output_quantizer: modules such as `TQT(8)`; None leaves a tensor
+    in float. The other arguments are those of `torch.nn.Linear`, and so are the parameters' names.
     """
 
     def __init__(
@@ -120,8 +123,7 @@ def _twin(layer: nn.Module, slots: dict[str, nn.Module | None]) -> Linear | Conv
     """A layer of ours with the very parameters of PyTorch's, and with quantizers."""
     with torch.device("meta"):
         if isinstance(layer, nn.Conv2d):
-            names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-            options: dict[str, Any] = {name: getattr(layer, name) for name in names}
+            options: dict[str, Any] = {name: getattr(layer, name) for name in CONVOLUTION}
             twin: Linear | Conv2d = Conv2d(bias=layer.bias is not None, **options)
         else:
             assert isinstance(layer, nn.Linear)
@@ -157,7 +159,8 @@ def quantize_layers(
         raise ValueError("the model has no layer of torch.nn.Linear or torch.nn.Conv2d inside, expected one")
     for path in chosen:
         if path not in found:
-            raise ValueError(f"there is no layer {path!r} of torch.nn.Linear or torch.nn.Conv2d, expected one of {', '.join(found)}")
+            names = ", ".join(found)
+            raise ValueError(f"there is no layer {path!r} of torch.nn.Linear or torch.nn.Conv2d, expected one of {names}")
         if found[path]._forward_hooks or found[path]._forward_pre_hooks:
             raise ValueError(f"layer {path!r} has hooks, expected quantize_layers before them")
     slots = {"weight": weight, "bias": bias, "input": input, "output": output}

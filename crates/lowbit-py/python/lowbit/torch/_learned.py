@@ -1,7 +1,7 @@
 """Quantizers whose step or range is learned, and DoReFa-Net's, as functions with the gradients of their papers.
 
-Numbers are those of Lowbit's `tqt`, `lsq`, `pact`, `dorefa-weight` and `dorefa-activation`. They are computed in the type
-of `x`, halves in float32, on any device.
+Numbers are those of Lowbit's `tqt`, `lsq`, `pact`, `dorefa-weight` and `dorefa-activation`. They are computed in the
+type of `x`, halves in float32, on any device.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def _steps(exponent: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 def trained_threshold(x: Tensor, log2_t: Tensor, bits: int, signed: bool | Tensor = True, axis: int = 0) -> Tensor:
     """TQT: `x` on a grid whose step is a power of two, set by a threshold that is trained.
 
-    With b bits, s = 2^(ceil(log2_t) - (b - 1)), n = -2^(b-1), p = 2^(b-1) - 1 with a sign, and s = 2^(ceil(log2_t) - b),
-    n = 0, p = 2^b - 1 without (Jain et al., arXiv 1903.08066):
+    With b bits and a sign, s = 2^(ceil(log2_t) - (b - 1)), n = -2^(b-1), p = 2^(b-1) - 1;
+    without, s = 2^(ceil(log2_t) - b), n = 0, p = 2^b - 1 (Jain et al., arXiv 1903.08066):
 
     forward (equation 4): q = clip(round(x / s), n, p) s, ties to even;
     to log2_t (equation 7), summed: s ln 2 (round(x / s) - x / s) where n <= round(x / s) <= p, s ln 2 n below, s ln 2 p
@@ -266,8 +266,8 @@ def dorefa_weight(w: Tensor, bits: int, scale: str = "one", maximum: str = "diff
     """DoReFa-Net's weights, through a hyperbolic tangent (Zhou et al., arXiv 1606.06160).
 
     1 bit (equation 7): sign(w) mean |w|, with sign(0) = 1; the gradient passes unchanged.
-    k bits (equations 9 and 10): 2 round(n (tanh(w) / (2 m) + 1/2)) / n - 1, n = 2^k - 1, m = max |tanh(w)| of the tensor;
-    the gradient is that of tanh(w) / m. Of zeros, tanh(w) / m and its gradient are 0.
+    k bits (equations 9 and 10): 2 round(n (tanh(w) / (2 m) + 1/2)) / n - 1, n = 2^k - 1, m = max |tanh(w)| of the
+    tensor; the gradient is that of tanh(w) / m. Of zeros, tanh(w) / m and its gradient are 0.
 
     bits: 1 to 24.
     scale: "one", as in the paper, or "maximum": times m, as some implementations have it.

@@ -92,7 +92,8 @@ class LearnedQuantizer(nn.Module):
         ValueError for a slot that the method is not for.
         """
         if slot not in self.slots:
-            raise ValueError(f"{type(self).__name__} is no quantizer of {slot}, expected one of {', '.join(self.slots)}")
+            expected = ", ".join(self.slots)
+            raise ValueError(f"{type(self).__name__} is no quantizer of {slot}, expected one of {expected}")
         self.is_parameter = slot in PARAMETERS
 
     def forward(self, x: Tensor) -> Tensor:
@@ -164,7 +165,8 @@ class _Uniform(LearnedQuantizer):
 
 
 class TQT(_Uniform):
-    """A step that is a power of two, of a threshold whose logarithm is trained; see `trained_threshold` for the formulas.
+    """A step that is a power of two, of a threshold whose logarithm is trained; see `trained_threshold` for the
+    formulas.
 
     Calibration starts the threshold from the largest magnitude. A weight's integers are signed, an activation's where
     calibration saw a negative number; until then all are.
@@ -189,8 +191,8 @@ class TQT(_Uniform):
 
 
 class LSQ(_Uniform):
-    """A step that is learned; see `learned_step` for the formulas. Its gradient is scaled by 1 / sqrt(N Q_p), with N the
-    numbers of a weight, of its channel, or of one sample of an activation.
+    """A step that is learned; see `learned_step` for the formulas. Its gradient is scaled by 1 / sqrt(N Q_p), with N
+    the numbers of a weight, of its channel, or of one sample of an activation.
 
     Calibration starts the step from 2 mean |x| / sqrt(Q_p) (arXiv 1902.08153, section 2.1). Signs are as of `TQT`.
 
@@ -287,8 +289,8 @@ def calibrate(model: nn.Module) -> Iterator[None]:
         with lt.calibrate(model):
             model(images)
 
-    Inside, the model is in evaluation and nothing is recorded for gradients. ValueError in the end if a quantizer saw no
-    number, or one that is not finite, with its path; then nothing has been set.
+    Inside, the model is in evaluation and nothing is recorded for gradients. ValueError in the end if a quantizer saw
+    no number, or one that is not finite, with its path; then nothing has been set.
     """
     quantizers = {path: module for path, module in model.named_modules() if isinstance(module, LearnedQuantizer)}
     trains = {module: module.training for module in model.modules()}

@@ -27,8 +27,8 @@ def list_to_fconfig(lst: Sequence[Sequence[int]], default: Sequence[int] = (8, 8
 
 
 def get_all_layers(net: nn.Module, al: list[nn.Module] | None = None) -> list[nn.Module]:
-    """Appends the layers inside to a list, a new one unless given: modules without others inside, but for `Identity`, and
-    folded modules."""
+    """Appends the layers inside to a list, a new one unless given: modules without others inside, but for `Identity`,
+    and folded modules."""
     layers = [] if al is None else al
     for child in net.children():
         if isfoldmodule(child):

@@ -1,8 +1,8 @@
 """The names of the package `wageubn`: `import lowbit.wageubn as wageubn`, or `lowbit.compat.install()` and
 `import wageubn`.
 
-The quantizers of WAGEUBN (Yang et al., arXiv 1909.02384, section III.C) and layers with them, as in wageubn 1.2.0, but for
-its faults, which docs/coming-from.md lists.
+The quantizers of WAGEUBN (Yang et al., arXiv 1909.02384, section III.C) and layers with them, as in wageubn 1.2.0, but
+for its faults, which docs/coming-from.md lists.
 """
 
 from . import config, function

@@ -46,8 +46,8 @@ class _Fields(NamedTuple):
 
 
 class Config(_Fields):
-    """Widths in bits: of the sign and the bits behind the point, and with `_all` of whole words, which are as wide unless
-    given."""
+    """Widths in bits: of the sign and the bits behind the point, and with `_all` of whole words, which are as wide
+    unless given."""
 
     def __new__(cls, *widths: Any, **named: Any) -> Config:
         fields = _Fields(*widths, **named)._asdict()

@@ -12,8 +12,8 @@ from ..function import qsigned
 def cosine_similarity(
     net: nn.Module, qnet: nn.Module, wba: Sequence[int] = (8, 16, 8), show: bool = False
 ) -> list[tuple[str, float]]:
-    """The cosine of each parameter of a network and of the same one of another, rounded by its threshold there to wba[0]
-    bits if it is a weight and wba[1] if it is a bias. Parameters without a threshold are left out."""
+    """The cosine of each parameter of a network and of the same one of another, rounded by its threshold there to
+    wba[0] bits if it is a weight and wba[1] if it is a bias. Parameters without a threshold are left out."""
     theirs = {**dict(qnet.named_parameters()), **dict(qnet.named_buffers())}
     cosines: list[tuple[str, float]] = []
     for name, parameter in net.named_parameters():

@@ -79,8 +79,9 @@ def _by_dataflow(net: nn.Module, fold_type: str) -> list[Chain]:
         if norm is None or not _is_norm(called_once(norm)):
             continue
         relu = reader(norm)
-        is_rectified = relu is not None and _is_relu(called_once(relu))
-        chains.append((str(node.target), str(norm.target), str(relu.target) if relu is not None and is_rectified else None))
+        if relu is not None and not _is_relu(called_once(relu)):
+            relu = None
+        chains.append((str(node.target), str(norm.target), None if relu is None else str(relu.target)))
     return chains
 
 
@@ -109,8 +110,8 @@ def _fold(net: nn.Module, chain: Chain, fold_type: str) -> None:
 
 
 def fold_the_network(net: nn.Module, fold_type: str = "conv") -> None:
-    """Folds, in place, normalizations and rectifiers of `tqt.function` into the convolutions before them ("conv"), or into
-    the shift convolutions with adders before them ("add").
+    """Folds, in place, normalizations and rectifiers of `tqt.function` into the convolutions before them ("conv"), or
+    into the shift convolutions with adders before them ("add").
 
     What comes before what is seen from the flow of data, which `torch.fx` traces; where a network cannot be traced its
     children are tried alone, and neighbours in the order of definition are folded, with a warning. A rectifier that is
@@ -124,10 +125,10 @@ def fold_the_network(net: nn.Module, fold_type: str = "conv") -> None:
         chains = _by_dataflow(net, fold_type)
     except Exception as error:  # Tracing runs the network's own code.
         reason = (str(error).strip().splitlines() or [""])[0]
-        message = f"{type(net).__name__} cannot be traced ({type(error).__name__}: {reason}); neighbours are folded by definition"
         chains = list(_by_definition(net, fold_type))
         if chains:
-            warnings.warn(message, stacklevel=2)
+            cause = f"{type(net).__name__} cannot be traced ({type(error).__name__}: {reason})"
+            warnings.warn(f"{cause}; neighbours are folded by definition", stacklevel=2)
         for child in net.children():
             if not isShiftAdder(child):
                 fold_the_network(child, fold_type)

@@ -30,7 +30,7 @@ class _ShiftAdder(_FoldModule):
         super().__init__()
         if not isShiftAdder(shiftadder) or not isinstance(bn, nn.BatchNorm2d):
             kinds = f"{type(shiftadder).__name__} and {type(bn).__name__}"
-            raise TypeError(f"the modules are {kinds}, expected Sequential(SEConv2d, Adder2d) of tqt.function and a BatchNorm2d")
+            raise TypeError(f"the modules are {kinds}, expected a Sequential of SEConv2d and Adder2d, and a BatchNorm2d")
         parts: Any = shiftadder
         self.shift: SEConv2d = parts[0]
         self.adder: Adder2d = parts[1]
@@ -45,7 +45,7 @@ class _ShiftAdder(_FoldModule):
     @property
     def adder_weight_log2_t(self) -> Tensor:
         """The threshold of the adder's weight."""
-        return self.adder.get_parameter("weight_log2_t") if self.adder.retrain else self.adder.get_buffer("weight_log2_t")
+        return self.adder.weight_log2_t
 
     @property
     def weight_bit_width(self) -> int:

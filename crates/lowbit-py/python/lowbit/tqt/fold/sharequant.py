@@ -10,7 +10,8 @@ from ..function.number import qsigned
 
 
 class ShareQuant(Quantized):
-    """Rounds what passes to integers with a sign while `quant` is True. After `share` two of them have one threshold."""
+    """Rounds what passes to integers with a sign while `quant` is True. After `share` two of them have one
+    threshold."""
 
     acti_log2_t: Tensor
 

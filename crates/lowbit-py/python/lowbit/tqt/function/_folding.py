@@ -30,8 +30,8 @@ def statistics(norm: nn.BatchNorm2d, result: Callable[[], Tensor], frozen: bool 
 
 
 def scale_and_offset(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """What a normalization does to each channel: x scale + offset, with scale = gamma / sqrt(variance + eps) and offset =
-    beta - mean scale."""
+    """What a normalization does to each channel: x scale + offset, with scale = gamma / sqrt(variance + eps) and
+    offset = beta - mean scale."""
     scale = torch.rsqrt(variance + norm.eps)
     if norm.affine:
         scale = norm.weight * scale

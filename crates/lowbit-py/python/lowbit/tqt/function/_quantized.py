@@ -14,11 +14,11 @@ SUFFIX = "_log2_t"
 
 
 class Quantized(nn.Module):
-    """A layer whose tensors are rounded while `quant` is True, each on the grid of its threshold: of the tensor `weight`
-    the threshold is `weight_log2_t` (its logarithm) and the width `weight_bit_width`.
+    """A layer whose tensors are rounded while `quant` is True, each on the grid of its threshold: of the tensor
+    `weight` the threshold is `weight_log2_t` (its logarithm) and the width `weight_bit_width`.
 
-    retrain: whether thresholds are parameters that train; otherwise they are buffers, which are saved, and which a state
-    dict may lack, as those of `tqt` do.
+    retrain: whether thresholds are parameters that train; otherwise they are buffers, which are saved, and which a
+    state dict may lack, as those of `tqt` do.
     """
 
     retrain: bool
@@ -75,7 +75,9 @@ class Quantized(nn.Module):
             log2_t, bits = getattr(self, name + SUFFIX), getattr(self, name + "_bit_width")
             parameter.copy_(torch.ldexp(qsigned(parameter, log2_t, bits), bits - 1 - torch.ceil(log2_t)))
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, *rest: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, *rest: Any
+    ) -> None:
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
         static = {prefix + name for name in self._buffers if name.endswith(SUFFIX)}
         missing[:] = [key for key in missing if key not in static]

@@ -14,7 +14,9 @@ class ReLU(Quantized, nn.ReLU):
 
     acti_log2_t: Tensor
 
-    def __init__(self, inplace: bool = False, acti_bit_width: int = 8, retrain: bool = True, quant: bool = False) -> None:
+    def __init__(
+        self, inplace: bool = False, acti_bit_width: int = 8, retrain: bool = True, quant: bool = False
+    ) -> None:
         super().__init__(inplace)
         self.acti_bit_width = acti_bit_width
         self.init_thresholds(("acti",), retrain, quant)
@@ -29,7 +31,9 @@ class ReLU6(Quantized, nn.ReLU6):
 
     acti_log2_t: Tensor
 
-    def __init__(self, inplace: bool = False, acti_bit_width: int = 8, retrain: bool = True, quant: bool = False) -> None:
+    def __init__(
+        self, inplace: bool = False, acti_bit_width: int = 8, retrain: bool = True, quant: bool = False
+    ) -> None:
         super().__init__(inplace)
         self.acti_bit_width = acti_bit_width
         self.init_thresholds(("acti",), retrain, quant)

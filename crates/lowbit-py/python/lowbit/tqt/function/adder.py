@@ -12,9 +12,11 @@ from ._quantized import Quantized
 class Adder2d(Quantized, extra.Adder2d):
     """`extra.Adder2d`, whose weight and bias are rounded while `quant` is True.
 
-    acti_bit_width, inter_bit_width: kept for programs that name them, as is the threshold `acti_log2_t`; the result is in
-    float, as in `tqt`.
+    acti_bit_width, inter_bit_width: kept for programs that name them, as is the threshold `acti_log2_t`; the result is
+    in float, as in `tqt`.
     """
+
+    weight_log2_t: Tensor
 
     def __init__(
         self,

@@ -13,8 +13,8 @@ from .conv import Conv2d
 
 
 class Conv2dBN(Conv2d):
-    """Convolution and normalization, `bn`: y = bn(conv(x)). While `quant` is True weight and bias are rounded, with `fold`
-    those of the one convolution that the two make."""
+    """Convolution and normalization, `bn`: y = bn(conv(x)). While `quant` is True weight and bias are rounded, with
+    `fold` those of the one convolution that the two make."""
 
     def __init__(
         self,

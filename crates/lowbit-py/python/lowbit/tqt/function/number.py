@@ -55,8 +55,8 @@ def _to_grid(x: Tensor, log2_t: Tensor | float, bit_width: int, signed: bool) ->
 
 
 def qsigned(x: Tensor, log2_t: Tensor | float, bit_width: int) -> Tensor:
-    """q = clip(round(x / s), -2^(b-1), 2^(b-1) - 1) s with s = 2^ceil(log2_t) / 2^(b-1), and the gradients of equations 6
-    to 8 of arXiv 1903.08066; see `lowbit.torch.trained_threshold`.
+    """q = clip(round(x / s), -2^(b-1), 2^(b-1) - 1) s with s = 2^ceil(log2_t) / 2^(b-1), and the gradients of
+    equations 6 to 8 of arXiv 1903.08066; see `lowbit.torch.trained_threshold`.
 
     log2_t: one number, or one for each index of the first axis. bit_width: 1 to 32.
     """

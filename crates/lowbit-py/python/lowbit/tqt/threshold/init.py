@@ -18,7 +18,11 @@ Start = Callable[[nn.Module, nn.Module], None]
 
 WEIGHT: dict[str, Start] = {"max": threshold_weight_max, "3sd": threshold_weight_3sd, "ig": threshold_weight_ig}
 BIAS: dict[str, Start] = {"max": threshold_bias_max, "3sd": threshold_bias_3sd, "ig": threshold_bias_ig}
-ACTI: dict[str, Start] = {"max": threshold_activation_max, "3sd": threshold_activation_3sd, "ig": threshold_activation_ig}
+ACTI: dict[str, Start] = {
+    "max": threshold_activation_max,
+    "3sd": threshold_activation_3sd,
+    "ig": threshold_activation_ig,
+}
 
 DIVERGENCES = {"entro": kl_divergence, "kl_j": j_divergence}
 
@@ -46,7 +50,8 @@ def init_acti(
     bin_number: int = 2048,
     cali_number: int = 128,
 ) -> None:
-    """Sets the threshold of a result, from `hook_out`: "entro", "kl_j" (the symmetric divergence), "max", "3sd" or "ig"."""
+    """Sets the threshold of a result, from `hook_out`: "entro", "kl_j" (the symmetric divergence), "max", "3sd" or
+    "ig"."""
     if method in DIVERGENCES:
         divergence = DIVERGENCES[method]
         return entropy_calibration(net_module, qnet_module, bin_number, cali_number, divergence=divergence)
@@ -106,7 +111,8 @@ def init_3sd(net_proc: nn.Module, qnet_proc: nn.Module, name: str = "net", show:
 
 
 def init_kl_j(net_proc: nn.Module, qnet_proc: nn.Module, name: str = "net", show: bool = False) -> None:
-    """Sets thresholds of results from the symmetric divergence, those of weights and biases from the largest magnitudes."""
+    """Sets thresholds of results from the symmetric divergence, those of weights and biases from the largest
+    magnitudes."""
     init_network(net_proc, qnet_proc, name, "max", "max", "kl_j", show=show)
 
 

@@ -63,10 +63,10 @@ def entropy_calibration(
     eps: float = 1e-12,
     divergence: Divergence = kl_divergence,
 ) -> None:
-    """Sets the threshold of `qmodel` from the result that a hook kept of `model`: of a histogram of `bin_number` bins of
-    the magnitudes, the end behind which they are clipped, at `cali_number` bins or later, with the least divergence of
-    `cali_number` integers from what they stand for. Zeros, which every threshold leaves zeros, do not count. ValueError for
-    fewer bins than integers."""
+    """Sets the threshold of `qmodel` from the result that a hook kept of `model`: of a histogram of `bin_number` bins
+    of the magnitudes, the end behind which they are clipped, at `cali_number` bins or later, with the least divergence
+    of `cali_number` integers from what they stand for. Zeros, which every threshold leaves zeros, do not count.
+    ValueError for fewer bins than integers."""
     if not 1 <= cali_number <= bin_number:
         raise ValueError(f"cali_number is {cali_number}, expected 1 to bin_number, {bin_number}")
     magnitudes = numbers_of(model, "hook_out").abs().flatten().float()

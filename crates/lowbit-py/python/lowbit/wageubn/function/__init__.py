@@ -1,5 +1,5 @@
-"""Layers on words of a few bits, used as `import wageubn.function as nn`, and the quantizers; what is not here is that of
-`torch.nn`."""
+"""Layers on words of a few bits, used as `import wageubn.function as nn`, and the quantizers; what is not here is that
+of `torch.nn`."""
 
 from typing import Any
 

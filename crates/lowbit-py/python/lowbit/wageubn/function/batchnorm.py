@@ -10,8 +10,8 @@ from ._words import Words
 
 
 class BatchNorm2d(Words, nn.BatchNorm2d):
-    """y = gamma (x - mean) / (deviation + eps) + beta with every one of them rounded, the result, too, and with `iostrict`
-    the input (arXiv 1909.02384, section III.D). The deviation, sqrt(variance), has the widths `var`.
+    """y = gamma (x - mean) / (deviation + eps) + beta with every one of them rounded, the result, too, and with
+    `iostrict` the input (arXiv 1909.02384, section III.D). The deviation, sqrt(variance), has the widths `var`.
 
     In training mean and variance are those of the batch, in evaluation the running ones.
     """

@@ -1,5 +1,6 @@
-"""The quantizers of WAGEUBN (Yang et al., arXiv 1909.02384, section III.C), with d(k) = 2^(1 - k), Q(x, k) = round(x / d(k))
-d(k), ties to even, and R(x) = 2^round(log2 max |x|), which is 1 for zeros. Gradients pass, unless they are what is quantized.
+"""The quantizers of WAGEUBN (Yang et al., arXiv 1909.02384, section III.C), with d(k) = 2^(1 - k),
+Q(x, k) = round(x / d(k)) d(k), ties to even, and R(x) = 2^round(log2 max |x|), which is 1 for zeros. Gradients pass,
+unless they are what is quantized.
 """
 
 from __future__ import annotations
@@ -109,8 +110,8 @@ def weightquant(x: Tensor, k: int, k_: int = 0) -> Tensor:
 
 
 def errquant(x: Tensor, k: int, k_: int = 0) -> Tensor:
-    """Flag quantization, with Sc = R / 2^(k-1): Sc clip(round(x / Sc), +-(2^(k-1) - 1)) where |x / Sc| >= 1, and Sc Q(x /
-    Sc, k) below, which takes k bits and one that says which."""
+    """Flag quantization, with Sc = R / 2^(k-1): Sc clip(round(x / Sc), +-(2^(k-1) - 1)) where |x / Sc| >= 1, and
+    Sc Q(x / Sc, k) below, which takes k bits and one that says which."""
 
     def flag(x: Tensor) -> Tensor:
         steps = _steps(k)

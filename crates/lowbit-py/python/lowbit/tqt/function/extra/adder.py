@@ -14,8 +14,8 @@ Pair = int | tuple[int, int]
 
 
 class Adder(torch.autograd.Function):
-    """The negative L1 distance of each filter, a row of `W_col` `[filters, terms]`, and each window, a column of `X_col`
-    `[terms, windows]`.
+    """The negative L1 distance of each filter, a row of `W_col` `[filters, terms]`, and each window, a column of
+    `X_col` `[terms, windows]`.
 
     The gradient of W is the full-precision one, the sum of (X - W) dy, brought to the norm 0.2 sqrt(elements of W)
     (section 3.3); that of X is clip(W - X, -1, 1) dy, summed (section 3.2).
