@@ -99,7 +99,7 @@ def test_the_engine_has_the_same_network(tmp_path, method):
     torch.save(net.state_dict(), tmp_path / "net.pt")
     call = [run, "train", "--data", "digits", "--method", method, "--wbits", "4", "--abits", "4"]
     call += ["--from", tmp_path / "net.pt", "--epochs", "0", "--threads", "1", "--out", tmp_path / "run"]
-    done = subprocess.run([str(part) for part in call], capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in call], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     assert "calibrated" not in done.stdout + done.stderr
     (result,) = [json.loads(path.read_text()) for path in (tmp_path / "run").rglob("result.json")]
@@ -119,7 +119,7 @@ def test_thresholds_of_a_file_are_kept(tmp_path):
         net.conv2.quantizer("input").log2_threshold.fill_(1.125)
     torch.save({"model": net.state_dict(), "epoch": 3}, tmp_path / "net.pt")
     call = [run, "quantize", "--data", "digits", "--wbits", "4", "--abits", "4", "--from", tmp_path / "net.pt"]
-    done = subprocess.run([str(part) for part in [*call, "--threads", "1", "--out", tmp_path / "run"]], capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in [*call, "--threads", "1", "--out", tmp_path / "run"]], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.startswith(("conv", "fc"))}
     assert rows["conv2.input"][1:4] == ["u4", "4", "1.125"] and "fc.output" in rows
