@@ -1,5 +1,9 @@
 """What tests share."""
 
+import os
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -26,3 +30,12 @@ def same(a, b):
     word = {2: np.uint16, 4: np.uint32, 8: np.uint64}[a.dtype.itemsize]
     nan = np.isnan(a.astype(np.float64)) & np.isnan(b.astype(np.float64))
     return bool(((a.view(word) == b.view(word)) | nan).all())
+
+
+def command():
+    """The Rust command, if it has been built."""
+    built = Path(__file__).parents[3] / "target" / "release" / "lowbit"
+    found = os.environ.get("LOWBIT_COMMAND") or (built if built.exists() else shutil.which("lowbit"))
+    if not found:
+        pytest.skip("the command `lowbit` is not built (cargo build --release)")
+    return found

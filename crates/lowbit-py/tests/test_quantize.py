@@ -1,17 +1,14 @@
 """Rounding arrays: against ml_dtypes and the `lowbit` command, and however arrays lie in memory."""
 
-import os
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import lowbit
-from conftest import SPECIAL, same
+from conftest import SPECIAL, command, same
 
 
 @pytest.mark.parametrize(
@@ -29,15 +26,6 @@ def test_casts_of_ml_dtypes(numbers, format, dtype):
     with np.errstate(over="ignore"):
         expected = numbers.astype(dtype).astype(np.float32)
     assert same(lowbit.quantize(numbers, format), expected)
-
-
-def command():
-    """The Rust command, if it has been built."""
-    built = Path(__file__).parents[3] / "target" / "release" / "lowbit"
-    found = os.environ.get("LOWBIT_COMMAND") or (built if built.exists() else shutil.which("lowbit"))
-    if not found:
-        pytest.skip("the command `lowbit` is not built (cargo build --release)")
-    return found
 
 
 def applied(format, rounding, path):

@@ -59,13 +59,37 @@ layer: nn.Module = lt.Quantizer('fixed(8,6)', lowbit.Format('e5m2'), 'stochastic
 quantizers: dict[str, lt.Quantizer] = lt.lower(nn.Linear(2, 2), ['linear', nn.Conv2d], 'e4m3')
 optimizer = lt.LowPrecision(torch.optim.SGD([y], lr=0.1), weight='e4m3', momentum=('e5m2', 'down'), gradient=torch.relu)
 print(layer, quantizers, optimizer.accumulators[x])
+z: Tensor = lt.trained_threshold(x, torch.zeros(1), 8, signed=False) + lt.dorefa_weight(x, 4, scale='maximum')
+fc = lt.Linear(2, 2, weight_quantizer=lt.LSQ(4, per_channel=True), input_quantizer=lt.PACT(4, clip=10.0))
+conv: lt.Conv2d = lt.Conv2d(1, 2, 3, weight_quantizer=lt.DoReFaWeight(4), input_quantizer=lt.DoReFaActivation(4))
+paths: list[str] = lt.quantize_layers(nn.Sequential(fc, conv), weight=lt.TQT(8), layers=['0'])
+with lt.calibrate(fc):
+    print(fc(z), fc.quantizer('input'), paths)
 """
 
 
-@pytest.mark.parametrize("text", [PROGRAM, TORCH], ids=["numpy", "torch"])
+DROP_INS = """
+import torch
+from torch import Tensor
+import lowbit.tqt as tqt
+import lowbit.tqt.function as nn
+import lowbit.wageubn.function as wnn
+from lowbit.wageubn.config import Config, config_network
+net: nn.Module = nn.Sequential(nn.Conv2d(1, 2, 3, weight_bit_width=4), nn.BatchNorm2d(2), nn.ReLU())
+tqt.utils.make_net_quant_or_not(net, quant=True, exclude=[nn.ReLU])
+tqt.fold.fold_the_network(net)
+tqt.threshold.init_network(net, net, acti_method='max')
+x: Tensor = nn.qsigned(torch.zeros(3), torch.zeros(1), 8) + wnn.directquant(torch.zeros(3), 8)
+cosines: list[tuple[str, float]] = tqt.analyse.cosine_similarity(net, net)
+config_network(wnn.Linear(2, 2), 'net', Config(acti=4))
+print(x, cosines, tqt.__version__, nn.Dropout(0.5))
+"""
+
+
+@pytest.mark.parametrize("text", [PROGRAM, TORCH, DROP_INS], ids=["numpy", "torch", "drop-ins"])
 def test_pyright_is_strict(tmp_path, text):
     """On a program that uses the package."""
-    if text is TORCH:
+    if text is not PROGRAM:
         pytest.importorskip("torch", reason="torch is not installed (check.sh --torch installs it)")
     pytest.importorskip("pyright")
     (tmp_path / "program.py").write_text(text)

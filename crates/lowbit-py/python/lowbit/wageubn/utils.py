@@ -1,0 +1,5 @@
+"""Helpers that programs import."""
+
+from ..tqt.utils import _isinstance
+
+__all__ = ["_isinstance"]
