@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// A text file whose perplexity is measured; `-` reads standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "prompt")]
+    #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// What the model goes on with
     #[arg(long, value_name = "TEXT", conflicts_with = "text")]
@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     /// What is drawn depends on
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Print one JSON object
+    /// Print JSON: of each way what it came to
     #[arg(long)]
     json: bool,
 }
@@ -81,6 +81,9 @@ impl Arguments {
         if !self.temperature.is_finite() || self.temperature < 0.0 {
             let message = format!("--temperature: is {}, expected 0 or more", self.temperature);
             return Err(message.into());
+        }
+        if self.text.is_none() && self.prompt.is_none() {
+            return Err("--text: is missing, expected a file, or --prompt".into());
         }
         let (folder, device, ways) = self.model.open()?;
         match (&self.text, &self.prompt) {

@@ -1,5 +1,6 @@
 //! `lowbit qa`.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,18 +27,13 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// A question about the context
-    #[arg(
-        long,
-        value_name = "TEXT",
-        requires = "context",
-        required_unless_present = "data"
-    )]
+    #[arg(long, value_name = "TEXT", requires = "context")]
     question: Vec<String>,
     /// A text file that has the answers
     #[arg(long, value_name = "FILE")]
     context: Option<PathBuf>,
     /// Questions, contexts and answers in the format of SQuAD 1.1 or 2.0
-    #[arg(long, value_name = "FILE", conflicts_with = "question")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["question", "context"])]
     data: Option<PathBuf>,
     /// Answers that are printed for each question
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -51,7 +47,7 @@ pub(crate) struct Arguments {
     /// The most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 30)]
     max_answer: usize,
-    /// Print one JSON object
+    /// Print JSON: of each way its answers, or its scores with the answer to each question
     #[arg(long)]
     json: bool,
 }
@@ -82,10 +78,15 @@ struct Scored {
     questions: usize,
     parameter_bits: u64,
     seconds: f64,
+    /// By the questions' ids, as the official scripts read them.
+    predictions: BTreeMap<String, String>,
 }
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
+        if self.data.is_none() && self.question.is_empty() {
+            return Err("--question: is missing, expected one with --context, or --data".into());
+        }
         let (folder, device, ways) = self.model.open()?;
         match (&self.data, &self.context) {
             (Some(data), _) => self.evaluate(&folder, &device, &ways, data)?,
@@ -178,7 +179,7 @@ impl Arguments {
             let (evaluated, bits) = self.with(folder, device, way, |answering| {
                 answering.evaluate(&squad, &mut |done, all| bars.count(&way.name, done, all))
             })?;
-            scored.push(Scored::of(&way.name, &evaluated, bits));
+            scored.push(Scored::of(&way.name, evaluated, bits));
         }
         match self.json {
             true => print_json(&scored),
@@ -200,7 +201,7 @@ impl From<&Candidate> for AnswerReport {
 }
 
 impl Scored {
-    fn of(way: &str, evaluated: &Evaluated, parameter_bits: u64) -> Self {
+    fn of(way: &str, evaluated: Evaluated, parameter_bits: u64) -> Self {
         Self {
             way: way.into(),
             exact: evaluated.score.exact,
@@ -208,6 +209,7 @@ impl Scored {
             questions: evaluated.score.total,
             parameter_bits,
             seconds: evaluated.time.as_secs_f64(),
+            predictions: evaluated.predictions.into_iter().collect(),
         }
     }
 }

@@ -62,9 +62,10 @@ impl ModelArguments {
         }
         ways.extend(planned);
         for text in &self.compare {
+            let found = format(text).map_err(|error| format!("--compare {text}: {error}"))?;
             ways.push(Way {
                 name: text.clone(),
-                plan: plans::of_operands(&format(text)?),
+                plan: plans::of_operands(&found),
             });
         }
         Ok((ModelFolder::open(&self.model)?, self.device.open()?, ways))
