@@ -75,7 +75,7 @@ fn below(x: f32) -> f32 {
     let p = p * z - 2.685_381_2e-2;
     let p = p * z + 1.128_358_5e-1;
     let p = p * z - 3.761_262_7e-1;
-    let p = p * z + 1.128_379_2;
+    let p = p * z + std::f32::consts::FRAC_2_SQRT_PI;
     let near = 0.5 + 0.5 * a * p;
     let magnitude = if a.abs() < 1.0 { 1.0 } else { a.abs() };
     let inverse = 1.0 / magnitude;
