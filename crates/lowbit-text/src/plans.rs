@@ -2,7 +2,7 @@
 
 use lowbit::config::{Override, QConfig, QPlan};
 use lowbit::quantizers::{FormatQuantizerConfig, QuantizerConfig, Slot};
-use lowbit_formats::Format;
+use lowbit_formats::{Format, Granularity};
 
 use crate::Error;
 
@@ -49,27 +49,57 @@ pub fn named(name: &str) -> Result<Option<QPlan>, Error> {
 
 /// Every operand of every product in a format: weights and inputs of linear layers, tables of vectors, and
 /// queries, keys, probabilities and values. Sums, normalizations and what is between products stay in float.
+///
+/// Blocks of a format that has them along the last dimension lie along what a product sums, which is that of
+/// inputs, queries, keys and probabilities, but the first of weights, `[in, out]`, and that of positions of
+/// values.
 pub fn of_operands(format: &Format) -> QPlan {
     let both = || {
         QConfig::new()
-            .with(Slot::WEIGHT, of(format))
+            .with(Slot::WEIGHT, of(&with_blocks_along(format, 0)))
             .with(Slot::INPUT, of(format))
     };
-    let mut attention = QConfig::new();
-    for slot in ["query", "key", "probabilities", "value"] {
+    let mut attention = QConfig::new().with("value", of(&with_blocks_along(format, 2)));
+    for slot in ["query", "key", "probabilities"] {
         attention.set(slot, of(format));
     }
+    let tables = QConfig::new().with(Slot::WEIGHT, of(format));
     QPlan {
         default: both(),
         first: QConfig::new().with(Slot::WEIGHT, of(format)),
         last: both(),
-        overrides: vec![Override {
-            layer_type: Some("DotProductAttention".into()),
-            set: Some(attention),
-            ..Override::default()
-        }],
+        overrides: vec![
+            of_type("Embedding", tables),
+            of_type("DotProductAttention", attention),
+        ],
         ..QPlan::float()
     }
+}
+
+fn of_type(layer_type: &str, slots: QConfig) -> Override {
+    Override {
+        layer_type: Some(layer_type.into()),
+        set: Some(slots),
+        ..Override::default()
+    }
+}
+
+/// The format with its blocks along a dimension, if it has some along the last.
+fn with_blocks_along(format: &Format, dim: u8) -> Format {
+    let blocks = match format {
+        Format::Block(blocks) => blocks.granularity(),
+        _ => Granularity::Tensor,
+    };
+    if !matches!(blocks, Granularity::Block { dim: None, .. }) {
+        return format.clone();
+    }
+    let text = format.to_string();
+    let text = match text.strip_suffix(')') {
+        Some(options) => format!("{options},dim={dim})"),
+        None => format!("{text}(dim={dim})"),
+    };
+    text.parse()
+        .expect("a format with blocks has a dimension for them")
 }
 
 fn of(format: &Format) -> QuantizerConfig {
@@ -79,6 +109,35 @@ fn of(format: &Format) -> QuantizerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_lie_along_sums() {
+        let of = |text: &str| {
+            let plan = of_operands(&text.parse().unwrap());
+            let attention = plan.overrides[1].set.clone().unwrap();
+            let tables = plan.overrides[0].set.clone().unwrap();
+            let text = |config: &QConfig, slot: &str| match config.get(slot) {
+                Some(QuantizerConfig::Format(config)) => config.format.to_string(),
+                other => panic!("{slot} is {other:?}"),
+            };
+            [
+                text(&plan.default, "weight"),
+                text(&plan.last, "input"),
+                text(&attention, "value"),
+                text(&tables, "weight"),
+            ]
+        };
+        assert_eq!(
+            of("mxfp4"),
+            ["mxfp4(dim=0)", "mxfp4", "mxfp4(dim=2)", "mxfp4"]
+        );
+        let with_options = ["affine(4,block=64,dim=0)", "affine(4,block=64)"];
+        assert_eq!(of("affine(4,block=64)")[..2], with_options);
+        // One scale, and a scale for each index, are what they are.
+        for text in ["bfp(8)", "bfp(8,dim=0)", "e4m3"] {
+            assert_eq!(of(text), [text; 4]);
+        }
+    }
 
     #[test]
     fn named_plans_are_read() {

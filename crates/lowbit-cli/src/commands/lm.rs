@@ -104,9 +104,8 @@ impl Arguments {
         f: impl FnOnce(&Language<'_>) -> Result<T, lowbit_text::Error>,
     ) -> Result<(T, u64), Box<dyn Error>> {
         let loaded = folder.language_model(&way.plan, device)?;
-        if !loaded.unused.is_empty() {
-            let unused = loaded.unused.join(", ");
-            say(format_args!("warning: not used: {unused}"));
+        for warning in loaded.warnings() {
+            say(format_args!("warning: {}: {warning}", way.name));
         }
         let language = Language {
             network: &loaded.network,

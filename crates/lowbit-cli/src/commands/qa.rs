@@ -13,7 +13,7 @@ use lowbit_text::squad::{AnswerSettings, Candidate, Squad, WindowSettings};
 use lowbit_text::{Answering, Evaluated, ModelFolder};
 use serde::Serialize;
 
-use super::text::{ModelArguments, Way, megabytes};
+use super::text::{ModelArguments, Way, at_least_one, megabytes};
 use super::{Ended, print_json};
 use crate::output::{print, say};
 use crate::progress::Bars;
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["question", "context"])]
     data: Option<PathBuf>,
     /// Answers that are printed for each question
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     answers: usize,
     /// The most tokens of a window of question and context [default: 384, or the model's positions]
     #[arg(long, value_name = "N")]
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     stride: Option<usize>,
     /// The most tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = at_least_one)]
     max_answer: usize,
     /// Print JSON: of each way its answers, or its scores with the answer to each question
     #[arg(long)]
@@ -96,6 +96,7 @@ impl Arguments {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// How long windows are.
     fn windows(&self, folder: &ModelFolder) -> WindowSettings {
         let usual = WindowSettings::default();
         let positions = folder.config.positions();
@@ -115,9 +116,8 @@ impl Arguments {
         f: impl FnOnce(&Answering<'_>) -> Result<T, lowbit_text::Error>,
     ) -> Result<(T, u64), Box<dyn Error>> {
         let loaded = folder.question_answering(&way.plan, device)?;
-        if !loaded.unused.is_empty() {
-            let unused = loaded.unused.join(", ");
-            say(format_args!("warning: not used: {unused}"));
+        for warning in loaded.warnings() {
+            say(format_args!("warning: {}: {warning}", way.name));
         }
         let answering = Answering {
             network: &loaded.network,
@@ -176,10 +176,17 @@ impl Arguments {
         let mut scored = Vec::new();
         let mut bars = Bars::new();
         for way in ways {
-            let (evaluated, bits) = self.with(folder, device, way, |answering| {
+            let evaluated = self.with(folder, device, way, |answering| {
                 answering.evaluate(&squad, &mut |done, all| bars.count(&way.name, done, all))
-            })?;
-            scored.push(Scored::of(&way.name, evaluated, bits));
+            });
+            match evaluated {
+                Ok((evaluated, bits)) => scored.push(Scored::of(&way.name, evaluated, bits)),
+                // Such as a format in which scores overflow: the others are compared.
+                Err(error) if ways.len() > 1 => {
+                    say(format_args!("warning: {}: {error}", way.name));
+                }
+                Err(error) => return Err(error),
+            }
         }
         match self.json {
             true => print_json(&scored),

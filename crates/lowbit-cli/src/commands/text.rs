@@ -96,6 +96,12 @@ pub(super) fn format(text: &str) -> Result<Format, Box<dyn Error>> {
     })
 }
 
+/// A number from 1.
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "expected a number from 1".into())
+}
+
 /// What one line of a comparison says of a model's size, in MB.
 pub(super) fn megabytes(bits: u64) -> String {
     format!("{:.2}", bits as f64 / 8e6)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 use lowbit::config::Layer;
-use lowbit::quantizers::ModulePath;
+use lowbit::quantizers::{ModulePath, learned};
 
 use super::ModelConfig;
 use super::family::Place;
@@ -21,6 +21,23 @@ pub struct Loaded<M> {
     pub layers: Vec<Layer>,
     /// Tensors that the file alone has, but for those that have no use here in any file of the family.
     pub unused: Vec<String>,
+}
+
+impl<M: Module> Loaded<M> {
+    /// What to tell who runs the network, a line each: tensors of the file that are not used, and parameters
+    /// of quantizers that calibration or training would set, which are where they begin.
+    pub fn warnings(&self) -> Vec<String> {
+        let unused = (!self.unused.is_empty())
+            .then(|| format!("not used of the file: {}", self.unused.join(", ")));
+        let learned = learned(&self.network);
+        let begin = learned.first().map(|first| {
+            let (count, at) = (learned.len(), &first.key);
+            format!(
+                "{count} parameters of quantizers are where they begin, not calibrated: {at}, ..."
+            )
+        });
+        unused.into_iter().chain(begin).collect()
+    }
 }
 
 /// The network with all its parameters as the files have them; quantizers' parameters stay.

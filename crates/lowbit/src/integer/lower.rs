@@ -117,7 +117,7 @@ impl<'a> Lowering<'a> {
             return self.constants.run(operation, meaning.as_ref());
         }
         let mut made = match (operation, &meaning) {
-            (OperationIr::Custom(d), Some(meaning)) => self.own(meaning, &d.inputs),
+            (OperationIr::Custom(d), Some(meaning)) => self.own(meaning, operation, &d.inputs),
             _ => self.burn(operation),
         }?;
         if let Some(out) = operation.outputs().next() {
@@ -198,7 +198,12 @@ impl<'a> Lowering<'a> {
     }
 
     /// One of our own operators.
-    fn own(&mut self, meaning: &Meaning, inputs: &[TensorIr]) -> Result<Value, Error> {
+    fn own(
+        &mut self,
+        meaning: &Meaning,
+        operation: &OperationIr,
+        inputs: &[TensorIr],
+    ) -> Result<Value, Error> {
         match meaning {
             Meaning::Same => self.data(&inputs[0]),
             Meaning::Mark(mark) => {
@@ -226,6 +231,7 @@ impl<'a> Lowering<'a> {
             Meaning::Add(quantizations) => self.add(quantizations, inputs),
             Meaning::Pool(pooling) => self.pool(*pooling, &inputs[0]),
             Meaning::Activation(activation) => self.activation(*activation, &inputs[0]),
+            Meaning::Function => self.function(operation, inputs.first()),
             Meaning::Norm {
                 epsilon,
                 activation,

@@ -7,6 +7,7 @@ use crate::ops::backend::mark::Mark;
 use crate::ops::norm::BatchNorm;
 use crate::ops::pointwise::activation::{Activate, Activation};
 use crate::ops::pointwise::add::Add;
+use crate::ops::pointwise::gelu::Smooth;
 use crate::ops::pool::Pooling;
 use crate::ops::product::{Conv2d, Linear, Product};
 use crate::ops::quantization::{DorefaWeight, OperandQuantization, QuantizeGradient};
@@ -35,6 +36,8 @@ pub(crate) enum Meaning {
     Pool(Pooling),
     /// The activation of the tensor.
     Activation(Activation),
+    /// A function of each of its numbers, which running it tells.
+    Function,
     /// The normalization of the tensor by gamma, beta, mean and variance, which follow it, and its
     /// activation.
     Norm {
@@ -104,6 +107,9 @@ impl Meaning {
         }
         if let Some(Activate(activation)) = operator.get() {
             return Some(Self::Activation(activation));
+        }
+        if operator.get::<Smooth>().is_some() {
+            return Some(Self::Function);
         }
         match operator.get()? {
             BatchNorm {

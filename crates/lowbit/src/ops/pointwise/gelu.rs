@@ -32,7 +32,7 @@ pub fn mish<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 
 /// The operator behind the functions of this file.
 #[derive(Debug, Clone, Copy)]
-enum Smooth {
+pub(crate) enum Smooth {
     Gelu,
     GeluApproximate,
     Silu,

@@ -4,7 +4,7 @@ pub(crate) mod activation;
 pub(crate) mod add;
 mod concat;
 mod elu;
-mod gelu;
+pub(crate) mod gelu;
 mod hard_sigmoid;
 mod hardtanh;
 mod leaky_relu;
