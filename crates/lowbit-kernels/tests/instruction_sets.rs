@@ -3,8 +3,13 @@
 
 mod plain;
 
+use lowbit_formats::kernel;
 use lowbit_kernels::Terms;
+use lowbit_kernels::attention::{Scoring, Shape, Strided, attention};
 use lowbit_kernels::conv;
+use lowbit_kernels::packing::RoundSlice;
+use lowbit_kernels::smooth::{Gelu, GeluApproximate, Silu, Smooth};
+use lowbit_kernels::softmax::{softmax, softmax_backward};
 use lowbit_kernels::vector::{Isa, isa, use_at_most};
 use plain::{Random, convolution, pooling, product};
 
@@ -40,8 +45,69 @@ fn every_instruction_set_agrees_with_plain_loops() {
             );
         }
     }
+    for &set in sets {
+        let found = hash(&bits_of_attention(set));
+        assert_eq!(found, 1_810_502_279_582_698_171, "{set:?}, attention");
+    }
     let last = Isa::ALL[Isa::ALL.len() - 1];
     assert_eq!(use_at_most(last), Isa::detected());
+}
+
+/// The bits of attention, softmax with its gradient, and smooth functions with theirs.
+fn bits_of_attention(set: Isa) -> Vec<u32> {
+    assert_eq!(use_at_most(set), set);
+    let mut random = Random(47);
+    let mut numbers = |count: usize| -> Vec<f32> {
+        let number = |_| (random.between(0, 1 << 24) as f32 - 8e6) * 2.3e-7;
+        (0..count).map(number).collect()
+    };
+    let mut bits = Vec::new();
+    for [queries, answers, features, shared] in [[1, 1, 1, 1], [5, 37, 20, 2], [140, 100, 64, 1]] {
+        let shape = Shape {
+            batch: 2,
+            heads: 2 * shared,
+            shared,
+            queries,
+            answers,
+            features,
+        };
+        let [asks, key, value] = [(shape.heads, queries), (2, answers), (2, answers)]
+            .map(|(heads, length)| (numbers(2 * heads * length * features), heads, length));
+        let operands = [&asks, &key, &value].map(|(numbers, heads, length)| Strided {
+            numbers,
+            strides: [heads * length * features, length * features, features],
+        });
+        let round = |x: &[f32], to: &mut [f32]| {
+            kernel::map(x, to, |x: f32| (x * 256.0).round_ties_even() / 256.0);
+        };
+        for round in [None, Some(&round as RoundSlice<'_>)] {
+            let scoring = Scoring {
+                scale: 0.3,
+                added: None,
+                round,
+            };
+            let mut output = vec![0.0; 2 * queries * shape.heads * features];
+            attention(&shape, operands, scoring, &mut output);
+            bits.extend(output.iter().map(|number| number.to_bits()));
+        }
+    }
+    let (x, mut y) = (numbers(37 * 50), numbers(37 * 50));
+    let mut grad = y.clone();
+    y.copy_from_slice(&x);
+    softmax(&mut y, 37);
+    softmax_backward(&y, &mut grad, 37);
+    bits.extend(y.iter().chain(&grad).map(|number| number.to_bits()));
+    let mut of_each = |f: &dyn Fn(&[f32], &mut [f32])| {
+        f(&x, &mut y);
+        bits.extend(y.iter().map(|number| number.to_bits()));
+    };
+    of_each(&|x, y| kernel::map(x, y, |x: f32| Gelu.of(4.0 * x)));
+    of_each(&|x, y| kernel::map(x, y, |x: f32| Gelu.derivative(4.0 * x)));
+    of_each(&|x, y| kernel::map(x, y, |x: f32| GeluApproximate.of(4.0 * x)));
+    of_each(&|x, y| kernel::map(x, y, |x: f32| GeluApproximate.derivative(4.0 * x)));
+    of_each(&|x, y| kernel::map(x, y, |x: f32| Silu.of(4.0 * x)));
+    of_each(&|x, y| kernel::map(x, y, |x: f32| Silu.derivative(4.0 * x)));
+    bits
 }
 
 /// FNV-1a of 64 bits, over the bytes of little-endian numbers.
