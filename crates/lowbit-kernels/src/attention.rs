@@ -10,9 +10,10 @@
 
 use rayon::prelude::*;
 
+use crate::exp::exp;
 use crate::packing::RoundSlice;
 use crate::scratch::{self, Scratch};
-use crate::smooth::exp;
+use crate::softmax::halved;
 use crate::tile::{ChannelTile, Run, Sums, SumsTiles, Terms, channel_tiles, vectors_of};
 use crate::vector::{Kernel, LANES, dispatch};
 
@@ -379,19 +380,6 @@ impl Kernel for Shares<'_> {
 fn line(numbers: &mut [f32], at: usize) -> &mut [f32; BLOCK] {
     let line = numbers[at..].first_chunk_mut();
     line.expect("a block has a line for every row")
-}
-
-/// The sum, halves added to halves.
-#[inline(always)]
-fn halved(mut lanes: [f32; BLOCK]) -> f32 {
-    let mut width = BLOCK / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod attention;
 pub mod bfloat16;
 pub mod conv;
 pub mod elementwise;
+pub mod exp;
 pub mod integer;
 pub mod levels;
 pub mod linear;

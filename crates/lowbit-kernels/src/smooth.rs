@@ -1,36 +1,9 @@
-//! Smooth functions of one number that the compiler can vectorize: exponential, GELU and SiLU.
+//! Smooth functions of one number that the compiler can vectorize: GELU and SiLU.
 //!
 //! No branch depends on a number, and products are not fused with sums, so that every instruction set
 //! has the same bits.
 
-/// `e^x`, within 2 units in the last place of the exact value; zero below -87.3, where it leaves the normal
-/// numbers, infinite above 88.7.
-///
-/// `2^n * e^r` with `|r| <= ln(2)/2` and the Taylor polynomial of degree 7.
-#[inline(always)]
-pub fn exp(x: f32) -> f32 {
-    /// `ln(2^-126)` and `ln(2^128)`, towards zero.
-    const ENDS: (f32, f32) = (-87.336_54, 88.722_83);
-    let inside = if x < ENDS.0 { ENDS.0 } else { x };
-    let inside = if inside > ENDS.1 { ENDS.1 } else { inside };
-    let n = (inside * std::f32::consts::LOG2_E).round_ties_even();
-    // ln 2 in two parts, so that n * high is exact.
-    let r = inside - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
-    // 2^128 is no number, its root twice is.
-    let n = n as i32;
-    let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
-    let y = p * power(n >> 1) * power(n - (n >> 1));
-    let y = if x < ENDS.0 { 0.0 } else { y };
-    if x > ENDS.1 { f32::INFINITY } else { y }
-}
+use crate::exp::exp;
 
 /// `1 / (1 + e^-x)`.
 #[inline(always)]
@@ -163,30 +136,7 @@ impl Smooth for Silu {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Every 1,009th normal float of both signs up to `end`.
-    fn floats(end: f32) -> impl Iterator<Item = f32> {
-        let magnitudes = (f32::MIN_POSITIVE.to_bits()..=end.to_bits())
-            .step_by(1009)
-            .map(f32::from_bits);
-        magnitudes.flat_map(|x| [x, -x])
-    }
-
-    #[test]
-    fn the_exponential_is_within_two_units() {
-        let mut worst = 0;
-        for x in floats(87.0) {
-            let exact = f64::from(x).exp() as f32;
-            worst = worst.max(exp(x).to_bits().abs_diff(exact.to_bits()));
-        }
-        assert!(worst <= 2, "worst error is {worst} ulp");
-        assert_eq!([f32::NEG_INFINITY, -88.0].map(exp), [0.0; 2]);
-        assert_eq!([89.0, f32::INFINITY].map(exp), [f32::INFINITY; 2]);
-        assert!(exp(f32::NAN).is_nan());
-        let last = f64::from(88.72_f32).exp() as f32;
-        let most = exp(88.72).to_bits().abs_diff(last.to_bits());
-        assert!(most <= 2, "{most}");
-    }
+    use crate::exp::floats;
 
     /// erfc in f64 by its continued fraction (Abramowitz and Stegun, 7.1.14), and erf by its series (7.1.5)
     /// below 2.5.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::smooth::exp;
+use crate::exp::exp;
 use crate::vector::{Kernel, LANES, dispatch};
 
 /// Numbers that a thread takes at a time, in whole rows.
@@ -94,15 +94,21 @@ fn sum(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
             *sum += f(a, b);
         }
     }
-    let mut width = LANES / 2;
+    let rest = a_rest.iter().zip(b_rest);
+    rest.fold(halved(lanes), |sum, (&a, &b)| sum + f(a, b))
+}
+
+/// The sum of so many lanes, a power of two, halves added to halves.
+#[inline(always)]
+pub(crate) fn halved<const COUNT: usize>(mut lanes: [f32; COUNT]) -> f32 {
+    let mut width = COUNT / 2;
     while width > 0 {
         for i in 0..width {
             lanes[i] += lanes[i + width];
         }
         width /= 2;
     }
-    let rest = a_rest.iter().zip(b_rest);
-    rest.fold(lanes[0], |sum, (&a, &b)| sum + f(a, b))
+    lanes[0]
 }
 
 #[cfg(test)]

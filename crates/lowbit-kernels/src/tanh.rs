@@ -1,10 +1,11 @@
 //! A hyperbolic tangent that the compiler can vectorize.
 
+use crate::exp::exp_within;
+
 /// `tanh(x)`, within 3 units in the last place of the exact value.
 ///
 /// Below 0.625 an odd polynomial, above it `1 - 2 / (e^(2x) + 1)`. The polynomial is the one of
-/// the Cephes library's `tanhf` (S. Moshier, 1992); the exponential is `2^n * e^r` with
-/// `|r| <= ln(2)/2` and the Taylor polynomial of degree 7.
+/// the Cephes library's `tanhf` (S. Moshier, 1992).
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let magnitude = x.abs();
@@ -16,27 +17,10 @@ pub fn tanh(x: f32) -> f32 {
     let polynomial = polynomial * z - 3.333_328e-1;
     let small = x * (1.0 + z * polynomial);
     // tanh(x) rounds to 1 from x = 9.02 on.
-    let e = exp(2.0 * if magnitude > 10.0 { 10.0 } else { magnitude });
+    let e = exp_within(2.0 * if magnitude > 10.0 { 10.0 } else { magnitude });
     let large = (1.0 - 2.0 / (e + 1.0)).copysign(x);
     // A NaN takes the first branch's value, which is NaN.
     if magnitude >= 0.625 { large } else { small }
-}
-
-/// `e^x` for `0 <= x <= 20`.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
-    // ln 2 in two parts, so that n * high is exact.
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
-    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
 }
 
 #[cfg(test)]

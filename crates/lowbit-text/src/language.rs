@@ -1,7 +1,10 @@
 //! What a language model makes of text: how well it expects one, and how it goes on.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lowbit_formats::philox::philox_4x32_10;
+use rayon::prelude::*;
 
 use crate::Error;
 use crate::models::{Cache, LanguageModel};
@@ -74,32 +77,33 @@ impl Language<'_> {
             let message = format!("has {} tokens, expected at least 2", tokens.len());
             return Err(Error::field("text", message));
         }
-        let (mut sum, mut counted) = (0.0, 1);
+        let (mut sum, mut expected, mut seen) = (0.0, 0, 1);
         for begin in (0..tokens.len()).step_by(stride) {
             let end = (begin + length).min(tokens.len());
-            progress(counted, tokens.len());
+            progress(seen, tokens.len());
+            // A token is expected by the position before it, which the first of a window has not.
+            let first = seen.max(begin + 1);
+            let asked = first - 1 - begin..end - 1 - begin;
             let window = &tokens[begin..end];
-            let scores = self.scores(window, &mut Cache::default());
-            // The token at `at` is expected by the position before it.
-            let known = counted.max(begin + 1);
-            for at in known..end {
-                let row = &scores[at - 1 - begin];
-                sum -= log_probability(row, window[at - begin] as usize);
-            }
-            counted = end.max(counted);
+            let scores = self.scores(window, &mut Cache::default(), asked);
+            let rows = scores.par_chunks(scores.len() / (end - first).max(1));
+            let each = rows.zip(&tokens[first..end]);
+            let each = each.map(|(row, &token)| -log_probability(row, token as usize));
+            sum += each.collect::<Vec<f64>>().iter().sum::<f64>();
+            expected += end - first;
+            seen = end;
             if end == tokens.len() {
                 break;
             }
         }
         progress(tokens.len(), tokens.len());
-        let expected = tokens.len() - 1;
         Ok(Perplexity {
             tokens: expected,
             loss: sum / expected as f64,
         })
     }
 
-    /// Tokens that follow, up to one of `ends`, which is not among them. `each` hears every token.
+    /// Tokens that follow, up to one of `ends`, which is not among them.
     ///
     /// # Errors
     /// If there is no token to begin with, or there are more positions than the network knows.
@@ -108,7 +112,6 @@ impl Language<'_> {
         tokens: &[u32],
         sampling: &Sampling,
         ends: &[u32],
-        each: &mut dyn FnMut(u32),
     ) -> Result<Vec<u32>, Error> {
         if tokens.is_empty() {
             return Err(Error::field(
@@ -125,33 +128,36 @@ impl Language<'_> {
             return Err(Error::field("prompt", message));
         }
         let mut cache = Cache::default();
-        let mut scores = self.scores(tokens, &mut cache);
+        let mut last = self.scores(tokens, &mut cache, tokens.len() - 1..tokens.len());
         let mut made = Vec::new();
         while made.len() < sampling.tokens {
-            let Some(row) = scores.pop() else { break };
-            let token = sampling.choose(&row, made.len());
+            let token = sampling.choose(&last, made.len());
             if ends.contains(&token) {
                 break;
             }
-            each(token);
             made.push(token);
             if made.len() < sampling.tokens {
-                scores = self.scores(&[token], &mut cache);
+                last = self.scores(&[token], &mut cache, 0..1);
             }
         }
         Ok(made)
     }
 
-    /// Scores of what follows each token.
-    fn scores(&self, tokens: &[u32], cache: &mut Cache) -> Vec<Vec<f32>> {
+    /// Scores of what follows each of the tokens that are asked, one after the other.
+    fn scores(&self, tokens: &[u32], cache: &mut Cache, asked: Range<usize>) -> Vec<f32> {
+        if asked.is_empty() {
+            return Vec::new();
+        }
         let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
         let data = TensorData::new(ids, [1, tokens.len()]);
         let tokens = Tensor::<2, Int>::from_data(data, &self.device);
-        let scores = self.network.forward(tokens, None, cache);
-        let [_, length, vocabulary] = scores.dims();
-        let numbers: Vec<f32> = scores.into_data().iter::<f32>().collect();
-        let rows = numbers.chunks(vocabulary).take(length);
-        rows.map(<[f32]>::to_vec).collect()
+        let positions = self.network.decoder.forward(tokens, None, cache);
+        let positions = positions.narrow(1, asked.start, asked.len());
+        let scores = self.network.head.forward(positions).into_data();
+        match scores.as_slice::<f32>() {
+            Ok(scores) => scores.to_vec(),
+            Err(_) => scores.iter::<f32>().collect(),
+        }
     }
 }
 
@@ -165,11 +171,15 @@ fn log_probability(scores: &[f32], index: usize) -> f64 {
 impl Sampling {
     /// The token after so many that were made; of equal scores the first.
     fn choose(&self, scores: &[f32], made: usize) -> u32 {
+        if self.temperature <= 0.0 {
+            let better = |best: usize, at: usize| match scores[at] > scores[best] {
+                true => at,
+                false => best,
+            };
+            return (0..scores.len()).reduce(better).unwrap_or(0) as u32;
+        }
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-        if self.temperature <= 0.0 {
-            return order[0] as u32;
-        }
         let top = match self.top {
             0 => order.len(),
             top => top.min(order.len()),

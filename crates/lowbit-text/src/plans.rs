@@ -2,7 +2,7 @@
 
 use lowbit::config::{Override, QConfig, QPlan};
 use lowbit::quantizers::{FormatQuantizerConfig, QuantizerConfig, Slot};
-use lowbit_formats::{Format, Granularity};
+use lowbit_formats::Format;
 
 use crate::Error;
 
@@ -56,10 +56,10 @@ pub fn named(name: &str) -> Result<Option<QPlan>, Error> {
 pub fn of_operands(format: &Format) -> QPlan {
     let both = || {
         QConfig::new()
-            .with(Slot::WEIGHT, of(&with_blocks_along(format, 0)))
+            .with(Slot::WEIGHT, of(&format.with_blocks_along(0)))
             .with(Slot::INPUT, of(format))
     };
-    let mut attention = QConfig::new().with("value", of(&with_blocks_along(format, 2)));
+    let mut attention = QConfig::new().with("value", of(&format.with_blocks_along(2)));
     for slot in ["query", "key", "probabilities"] {
         attention.set(slot, of(format));
     }
@@ -82,24 +82,6 @@ fn of_type(layer_type: &str, slots: QConfig) -> Override {
         set: Some(slots),
         ..Override::default()
     }
-}
-
-/// The format with its blocks along a dimension, if it has some along the last.
-fn with_blocks_along(format: &Format, dim: u8) -> Format {
-    let blocks = match format {
-        Format::Block(blocks) => blocks.granularity(),
-        _ => Granularity::Tensor,
-    };
-    if !matches!(blocks, Granularity::Block { dim: None, .. }) {
-        return format.clone();
-    }
-    let text = format.to_string();
-    let text = match text.strip_suffix(')') {
-        Some(options) => format!("{options},dim={dim})"),
-        None => format!("{text}(dim={dim})"),
-    };
-    text.parse()
-        .expect("a format with blocks has a dimension for them")
 }
 
 fn of(format: &Format) -> QuantizerConfig {

@@ -168,7 +168,7 @@ impl Arguments {
         for way in ways {
             let started = Instant::now();
             let (made, _) = Self::with(folder, device, way, |language| {
-                language.go_on(&tokens, &sampling, &ends, &mut |_| {})
+                language.go_on(&tokens, &sampling, &ends)
             })?;
             let whole = [&tokens[..], &made].concat();
             all.push(Written {

@@ -105,6 +105,13 @@ impl BlockKind for BlockFloat {
         self.granularity()
     }
 
+    fn along(self, dim: u8) -> Self {
+        Self {
+            granularity: self.granularity.along(dim),
+            ..self
+        }
+    }
+
     fn visit<V: BlockVisitor>(&self, _: f32, visitor: V) -> V::Output {
         visitor.visit(self.words())
     }

@@ -66,6 +66,17 @@ impl Granularity {
         })
     }
 
+    /// Blocks along the last dimension are along another; anything else is as it is.
+    pub(crate) fn along(self, dim: u8) -> Self {
+        match self {
+            Self::Block { size, dim: None } => Self::Block {
+                size,
+                dim: Some(dim),
+            },
+            other => other,
+        }
+    }
+
     /// Blocks of `size` elements along the last dimension.
     pub const fn block(size: u32) -> Self {
         Self::Block { size, dim: None }

@@ -31,6 +31,9 @@ pub(crate) trait BlockKind: Copy + Display + Sized {
     /// Which elements share a scale.
     fn granularity(&self) -> Granularity;
 
+    /// The same with its blocks, if it has some along the last dimension, along another.
+    fn along(self, dim: u8) -> Self;
+
     /// Whether the blocks' scales hang on the whole tensor, so that no part of a tensor can be
     /// rounded without the rest.
     #[cfg(feature = "files")]

@@ -283,6 +283,13 @@ impl BlockKind for Microscaling {
         self.granularity()
     }
 
+    fn along(self, dim: u8) -> Self {
+        Self {
+            dim: self.dim.or(Some(dim)),
+            ..self
+        }
+    }
+
     fn visit<V: BlockVisitor>(&self, _: f32, visitor: V) -> V::Output {
         let rule = self.scale_constants();
         let float = self.element.float().map(|float| float.grid());

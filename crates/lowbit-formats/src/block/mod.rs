@@ -74,6 +74,13 @@ macro_rules! block_formats {
                 }
             }
 
+            /// The same with its blocks, if it has some along the last dimension, along another.
+            pub(crate) fn along(self, dim: u8) -> Self {
+                match self {
+                    $(Self::$kind(format) => Self::$kind(BlockKind::along(format, dim)),)*
+                }
+            }
+
             /// The scale of a whole tensor, where there is one.
             fn tensor_scale(&self, tensor: &[f32]) -> f32 {
                 match self {

@@ -152,6 +152,13 @@ impl BlockKind for NvFp4 {
         self.granularity()
     }
 
+    fn along(self, dim: u8) -> Self {
+        Self {
+            dim: self.dim.or(Some(dim)),
+            ..self
+        }
+    }
+
     #[cfg(feature = "files")]
     fn has_tensor_scale(&self) -> bool {
         true

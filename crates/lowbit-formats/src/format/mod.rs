@@ -111,6 +111,24 @@ impl Format {
         self.visit(Apply(pass))
     }
 
+    /// The format with its blocks along dimension `dim`, if it has some along the last: of a weight
+    /// `[in, out]`, those of `mxfp4` lie along the outputs, and along 0 along what a product sums.
+    ///
+    /// ```
+    /// use lowbit_formats::Format;
+    ///
+    /// let along = |text: &str| Ok::<_, lowbit_formats::FormatError>(text.parse::<Format>()?.with_blocks_along(0));
+    /// assert_eq!(along("mxfp8(e4m3)")?.to_string(), "mxfp8(e4m3,dim=0)");
+    /// assert_eq!(along("e4m3")?.to_string(), "e4m3");
+    /// # Ok::<(), lowbit_formats::FormatError>(())
+    /// ```
+    pub fn with_blocks_along(&self, dim: u8) -> Self {
+        match self {
+            Self::Block(format) => Self::Block(format.along(dim)),
+            other => other.clone(),
+        }
+    }
+
     /// As [`visit`](Self::visit), with the format of an element at a scale of one in place of a
     /// block format.
     pub(crate) fn visit_element<V: Visitor>(&self, visitor: V) -> V::Output {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::step::{BLOCK, Block, block};
+use crate::exp::exp_within;
 
 /// The derivative of a spike to the membrane potential `u` on the way back, with the threshold `t`
 /// and `x = u - t`. Widths and deviations are positive; `scale` multiplies the whole.
@@ -123,28 +124,11 @@ fn density(x: f32, deviation: f32) -> f32 {
     HEIGHT / deviation * exp(-0.5 * x * x)
 }
 
-/// `e^x` for `x <= 0`, to three units in the last place; below -87, `e^-87`, which is no less than
-/// the least normal number. A NaN gives a NaN.
-///
-/// `2^n e^r` with `|r| <= ln(2)/2` and the Taylor polynomial of degree 7, in operations that every
-/// instruction set rounds alike.
+/// `e^x` for `x <= 0`; below -87, `e^-87`, which is no less than the least normal number. A NaN gives a
+/// NaN.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    let x = if x < -87.0 { -87.0 } else { x };
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
-    // ln 2 in two parts, so that n * high is exact.
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
-    // The sum with 1.5 2^23 has the integer n + 127 in its last bits, of which the shift leaves the
-    // exponent of 2^n: a cast, which saturates, would be made number by number.
-    p * f32::from_bits((n + (12_582_912.0 + 127.0)).to_bits() << 23)
+    exp_within(if x < -87.0 { -87.0 } else { x })
 }
 
 #[cfg(test)]

@@ -10,8 +10,7 @@ use lowbit::nn::{
     RmsNorm, RmsNormConfig, Silu, SiluConfig,
 };
 
-use super::heads::split;
-use super::positions::{Rotary, counted, unseen};
+use super::positions::{Rotary, Turn, counted, unseen};
 
 /// The sizes of a [`Decoder`], and which kind it is of.
 #[derive(Debug, Clone)]
@@ -103,9 +102,6 @@ pub struct DecoderLayer {
     pub ff: FeedForward,
     /// Its sum with that input.
     pub add: Add,
-    /// Heads that ask, and that answer.
-    #[module(skip)]
-    pub heads: [usize; 2],
 }
 
 /// A normalization of one of the two kinds.
@@ -302,14 +298,12 @@ impl Decoder {
             let positions = positions.expand([batch, length, features]);
             x = self.position_add.forward(x, positions);
         }
-        let hidden = unseen(first, length, padding, &device);
+        let added = unseen(first, length, padding, &device).map(DotProductAttention::hiding);
+        let turn = self.rotary.as_ref();
+        let turn = turn.map(|rotary| rotary.at(first, length, &device));
         cache.layers.resize_with(self.layers.len(), || None);
         for (layer, kept) in self.layers.iter().zip(&mut cache.layers) {
-            let turn = |x| match &self.rotary {
-                Some(rotary) => rotary.turn(x, first),
-                None => x,
-            };
-            x = layer.forward(x, turn, hidden.clone(), kept);
+            x = layer.forward(x, turn.as_ref(), added.clone(), kept);
         }
         cache.positions += length;
         self.norm.forward(x)
@@ -353,25 +347,27 @@ impl DecoderLayer {
             norm,
             ff,
             add: add.init(device),
-            heads,
         })
     }
 
     fn forward(
         &self,
         x: Tensor<3>,
-        turn: impl Fn(Tensor<4>) -> Tensor<4>,
-        hidden: Option<Tensor<4, Bool>>,
+        turn: Option<&Turn>,
+        added: Option<Tensor<4>>,
         kept: &mut Option<KeyValues>,
     ) -> Tensor<3> {
         let normalized = self.attention_norm.forward(x.clone());
-        let [asks, answers] = self.heads;
-        let by_heads = |layer: &Linear, heads| split(layer.forward(normalized.clone()), heads);
-        let query = turn(by_heads(&self.query, asks));
-        let key = turn(by_heads(&self.key, answers));
-        let value = by_heads(&self.value, answers);
+        let by_heads = |layer: &Linear| self.attention.by_heads(layer.forward(normalized.clone()));
+        let turned = |x: Tensor<4>| match turn {
+            Some(turn) => turn.of(x),
+            None => x,
+        };
+        let query = turned(by_heads(&self.query));
+        let key = turned(by_heads(&self.key));
+        let value = by_heads(&self.value);
         let all = self.attention.remember(key, value, kept);
-        let context = self.attention.forward(query, all.key, all.value, hidden);
+        let context = self.attention.forward(query, all.key, all.value, added);
         let x = self.attention_add.forward(self.dense.forward(context), x);
         let y = self.ff.forward(self.norm.forward(x.clone()));
         self.add.forward(y, x)

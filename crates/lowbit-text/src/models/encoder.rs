@@ -9,7 +9,6 @@ use lowbit::nn::{
     EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig,
 };
 
-use super::heads::split;
 use super::positions::counted;
 
 /// The sizes of an [`Encoder`].
@@ -89,8 +88,6 @@ pub struct EncoderLayer {
     pub add: Add,
     /// Of that sum.
     pub norm: LayerNorm,
-    /// Heads.
-    pub n_heads: usize,
 }
 
 /// What an [`Encoder`] reads, a row for each sequence.
@@ -171,11 +168,11 @@ impl Encoder {
             Some(mapping) => mapping.forward(x),
             None => x,
         };
-        let hidden = input
+        let added = input
             .padding
-            .map(|padding| padding.reshape([batch, 1, 1, length]));
+            .map(|padding| DotProductAttention::hiding(padding.reshape([batch, 1, 1, length])));
         let layers = self.order.iter().map(|&index| &self.layers[index]);
-        layers.fold(x, |x, layer| layer.forward(x, hidden.clone()))
+        layers.fold(x, |x, layer| layer.forward(x, added.clone()))
     }
 }
 
@@ -220,15 +217,14 @@ impl EncoderLayer {
             down,
             add: add.init(device),
             norm: norm.init(device),
-            n_heads: heads,
         })
     }
 
-    /// Applies the layer; `hidden` is `[batch, 1, 1, length]`.
-    fn forward(&self, x: Tensor<3>, hidden: Option<Tensor<4, Bool>>) -> Tensor<3> {
-        let by_heads = |layer: &Linear| split(layer.forward(x.clone()), self.n_heads);
+    /// Applies the layer; what is added to scores is `[batch, 1, 1, length]`.
+    fn forward(&self, x: Tensor<3>, added: Option<Tensor<4>>) -> Tensor<3> {
+        let by_heads = |layer: &Linear| self.attention.by_heads(layer.forward(x.clone()));
         let [query, key, value] = [&self.query, &self.key, &self.value].map(by_heads);
-        let context = self.attention.forward(query, key, value, hidden);
+        let context = self.attention.forward(query, key, value, added);
         let seen = self.dense.forward(context);
         let x = self
             .attention_norm

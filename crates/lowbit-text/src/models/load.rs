@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
-use lowbit::config::Layer;
+use lowbit::config::{Layer, Planner, QPlan};
 use lowbit::quantizers::{ModulePath, learned};
 
 use super::ModelConfig;
@@ -40,15 +40,20 @@ impl<M: Module> Loaded<M> {
     }
 }
 
-/// The network with all its parameters as the files have them; quantizers' parameters stay.
+/// The network that `init` builds of a plan with all its parameters as the files have them; quantizers'
+/// parameters stay.
 ///
 /// # Errors
-/// If a tensor is missing, of another shape, or not in floating point.
+/// If the plan does not fit, or a tensor is missing, of another shape, or not in floating point.
 pub(super) fn load<M: Module>(
-    network: M,
+    init: impl FnOnce(&mut Planner<'_>) -> Result<M, lowbit::Error>,
     config: &ModelConfig,
     weights: &Weights,
-) -> Result<(M, Vec<String>), Error> {
+    plan: &QPlan,
+) -> Result<Loaded<M>, Error> {
+    let mut planner = Planner::new(plan)?;
+    let network = init(&mut planner)?;
+    let layers = planner.finish()?;
     let prefix = config.family.prefix();
     let bare = !weights.names().any(|name| name.starts_with(prefix));
     let mut load = Load {
@@ -65,7 +70,11 @@ pub(super) fn load<M: Module>(
     }
     let names = weights.names();
     let rest = names.filter(|name| !load.used.contains(*name) && !config.family.is_unused(name));
-    Ok((network, rest.map(String::from).collect()))
+    Ok(Loaded {
+        network,
+        layers,
+        unused: rest.map(String::from).collect(),
+    })
 }
 
 struct Load<'a> {

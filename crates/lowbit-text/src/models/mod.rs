@@ -3,7 +3,6 @@
 mod decoder;
 mod encoder;
 mod family;
-mod heads;
 mod json;
 mod load;
 mod network;

@@ -31,6 +31,12 @@ pub struct LanguageModel {
     pub head: Linear,
 }
 
+/// The error of a folder whose network has no such head.
+fn of_another_kind(weights: &Weights, message: &str) -> Error {
+    let file = weights.folder().join("config.json");
+    Error::file(file, Error::field("model_type", message))
+}
+
 impl QuestionAnswering {
     /// The network of a folder with the weights of its files, quantized as `plan` says; the last layer of
     /// the plan is `outputs`, the first `encoder.word`.
@@ -45,18 +51,10 @@ impl QuestionAnswering {
     ) -> Result<Loaded<Self>, Error> {
         let Architecture::Encoder(sizes) = &config.architecture else {
             let message = "is of a language model, expected albert or bert, which answer questions";
-            let file = weights.folder().join("config.json");
-            return Err(Error::file(file, Error::field("model_type", message)));
+            return Err(of_another_kind(weights, message));
         };
-        let mut planner = Planner::new(plan)?;
-        let network = Self::init_planned(sizes, &mut planner, device)?;
-        let layers = planner.finish()?;
-        let (network, unused) = load(network, config, weights)?;
-        Ok(Loaded {
-            network,
-            layers,
-            unused,
-        })
+        let init = |planner: &mut Planner<'_>| Self::init_planned(sizes, planner, device);
+        load(init, config, weights, plan)
     }
 
     /// Builds the network with weights that are drawn.
@@ -102,18 +100,10 @@ impl LanguageModel {
         let Architecture::Decoder(sizes) = &config.architecture else {
             let message =
                 "is of an encoder, expected gpt2, llama, mistral or qwen2, which write text";
-            let file = weights.folder().join("config.json");
-            return Err(Error::file(file, Error::field("model_type", message)));
+            return Err(of_another_kind(weights, message));
         };
-        let mut planner = Planner::new(plan)?;
-        let network = Self::init_planned(sizes, &mut planner, device)?;
-        let layers = planner.finish()?;
-        let (network, unused) = load(network, config, weights)?;
-        Ok(Loaded {
-            network,
-            layers,
-            unused,
-        })
+        let init = |planner: &mut Planner<'_>| Self::init_planned(sizes, planner, device);
+        load(init, config, weights, plan)
     }
 
     /// Builds the network with weights that are drawn.

@@ -71,20 +71,38 @@ impl Rotary {
         }
     }
 
-    /// `x` turned, its first position being `first`. Shape: `[batch, heads, length, d_head]`.
-    pub fn turn(&self, x: Tensor<4>, first: usize) -> Tensor<4> {
-        let [_, _, length, d_head] = x.dims();
-        let half = d_head / 2;
+    /// The turns of positions `first..first + length`, to be made once for all layers.
+    pub(super) fn at(&self, first: usize, length: usize, device: &Device) -> Turn {
         let angles = (first..first + length)
             .flat_map(|position| self.steps.iter().map(move |step| position as f32 * step));
         let angles: Vec<f32> = angles.collect();
         let table = |f: fn(f32) -> f32| {
             let values: Vec<f32> = angles.iter().map(|&angle| f(angle)).collect();
-            Tensor::<1>::from_floats(values.as_slice(), &x.device()).reshape([1, 1, length, half])
+            let table = Tensor::<1>::from_floats(values.as_slice(), device);
+            table.reshape([1, 1, length, self.steps.len()])
         };
-        let (cos, sin) = (table(f32::cos), table(f32::sin));
+        Turn {
+            cos: table(f32::cos),
+            sin: table(f32::sin),
+        }
+    }
+}
+
+/// Turns of some positions; both `[1, 1, length, d_head / 2]`.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+}
+
+impl Turn {
+    /// `x` turned. Shape: `[batch, heads, length, d_head]`.
+    pub(super) fn of(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, _, d_head] = x.dims();
+        let half = d_head / 2;
         let a = x.clone().narrow(3, 0, half);
         let b = x.narrow(3, half, half);
+        let (cos, sin) = (self.cos.clone(), self.sin.clone());
         let turned = a.clone() * cos.clone() - b.clone() * sin.clone();
         Tensor::cat(vec![turned, b * cos + a * sin], 3)
     }
@@ -114,7 +132,8 @@ mod tests {
     fn a_pair_turns_by_a_radian() {
         let rotary = Rotary::new(2, 10_000.0, None);
         let x = Tensor::<1>::from_floats([1.0, 0.0], &Device::flex()).reshape([1, 1, 1, 2]);
-        let y = rotary.turn(x, 1).into_data().try_to_vec::<f32>().unwrap();
+        let turned = rotary.at(1, 1, &Device::flex()).of(x);
+        let y = turned.into_data().try_to_vec::<f32>().unwrap();
         assert_eq!(y, [1.0_f32.cos(), 1.0_f32.sin()]);
     }
 

@@ -1,5 +1,6 @@
 //! The crate against Hugging Face's libraries and the official scripts.
 
+mod models;
 mod posits;
 mod reference;
 mod squad_answers;

@@ -289,6 +289,13 @@ impl BlockKind for Scaled {
         self.granularity()
     }
 
+    fn along(self, dim: u8) -> Self {
+        Self {
+            granularity: self.granularity.along(dim),
+            ..self
+        }
+    }
+
     #[cfg(feature = "files")]
     fn has_tensor_scale(&self) -> bool {
         self.double

@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
-use crate::nn::attention::heads::{Attention, SLOTS, Scoring, check_shared};
+use crate::nn::attention::heads::{Attention, SLOTS, Scoring, check_shared, split};
 use crate::nn::window::at_least_one;
 use crate::nn::{Dropout, DropoutConfig};
 use crate::ops;
@@ -123,19 +123,32 @@ impl Describe for DotProductAttentionConfig {
 }
 
 impl DotProductAttention {
+    /// What is added to scores so that what is hidden has no weight: 0, or the least `f32` where `hidden` is
+    /// true. To be made once for all layers.
+    pub fn hiding(hidden: Tensor<4, Bool>) -> Tensor<4> {
+        let zeros = Tensor::zeros(hidden.dims(), &hidden.device());
+        zeros.mask_fill(hidden, HIDDEN)
+    }
+
+    /// `[batch, heads, length, d_head]` of `[batch, length, heads * d_head]`, as this layer reads it.
+    pub fn by_heads(&self, x: Tensor<3>) -> Tensor<4> {
+        let [_, _, features] = x.dims();
+        split(x, features / self.d_head)
+    }
+
     /// Applies the layer.
     ///
     /// # Shapes
     /// - `query`: `[batch, n_heads, length, d_head]`
     /// - `key`, `value`: `[batch, n_heads_kv, answers, d_head]`
-    /// - `hidden`: `[1 or batch, 1, 1 or length, answers]`, true where a position does not see an answer
+    /// - `added` to scores, see [`hiding`](Self::hiding): `[1 or batch, 1, 1 or length, answers]`
     /// - result: `[batch, length, n_heads * d_head]`
     pub fn forward(
         &self,
         query: Tensor<4>,
         key: Tensor<4>,
         value: Tensor<4>,
-        hidden: Option<Tensor<4, Bool>>,
+        added: Option<Tensor<4>>,
     ) -> Tensor<3> {
         let attention = Attention {
             quantizers: &self.quantizers,
@@ -145,11 +158,11 @@ impl DotProductAttention {
         };
         let operands = attention.operands([query, key, value]);
         let scale = (self.d_head as f64).sqrt().recip();
-        let hides = hidden.clone();
+        let of_scores = added.clone();
         let scoring = Scoring {
             scale: |products: Tensor<4>| products * scale,
-            mask: |scores: Tensor<4>| match hides {
-                Some(hidden) => scores.mask_fill(hidden, HIDDEN),
+            mask: |scores: Tensor<4>| match of_scores {
+                Some(added) => scores + added,
                 None => scores,
             },
         };
@@ -164,10 +177,6 @@ impl DotProductAttention {
             // To be seen only: the one pass makes the result.
             attention.weighted(operands.clone(), scoring);
         }
-        let added = hidden.map(|hidden| {
-            let zeros = Tensor::<4>::zeros(hidden.dims(), &hidden.device());
-            zeros.mask_fill(hidden, HIDDEN)
-        });
         attention.context(ops::attention_of(operands, scale as f32, added, inside))
     }
 
@@ -210,8 +219,9 @@ mod tests {
     fn means_are_weighted_by_hand() {
         let layer = DotProductAttentionConfig::new(1, 1, 1).init(&Device::flex());
         let (asks, answers) = (row(&[1.0]), row(&[0.0, 3.0_f32.ln()]));
-        let seen = |hidden| {
-            let context = layer.forward(asks.clone(), answers.clone(), row(&[4.0, 8.0]), hidden);
+        let seen = |hidden: Option<Tensor<4, Bool>>| {
+            let added = hidden.map(DotProductAttention::hiding);
+            let context = layer.forward(asks.clone(), answers.clone(), row(&[4.0, 8.0]), added);
             context.into_data().try_to_vec::<f32>().unwrap()[0]
         };
         assert!((seen(None) - 7.0).abs() < 1e-6);

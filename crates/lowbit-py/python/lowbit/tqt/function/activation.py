@@ -9,38 +9,29 @@ from ._quantized import Quantized
 from .number import qunsigned
 
 
-class ReLU(Quantized, nn.ReLU):
+class _Rectifier(Quantized):
+    """What both have in common: they come before a rectifier of `torch.nn`, whose result they round."""
+
+    acti_log2_t: Tensor
+
+    def __init__(
+        self, inplace: bool = False, acti_bit_width: int = 8, retrain: bool = True, quant: bool = False
+    ) -> None:
+        super().__init__(inplace)
+        self.acti_bit_width = acti_bit_width
+        self.init_thresholds(("acti",), retrain, quant)
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = super().forward(input)
+        return qunsigned(output, self.acti_log2_t, self.acti_bit_width) if self.quant else output
+
+
+class ReLU(_Rectifier, nn.ReLU):
     """The rectifier of `torch.nn`, whose result is rounded to integers without a sign while `quant` is True."""
 
-    acti_log2_t: Tensor
 
-    def __init__(
-        self, inplace: bool = False, acti_bit_width: int = 8, retrain: bool = True, quant: bool = False
-    ) -> None:
-        super().__init__(inplace)
-        self.acti_bit_width = acti_bit_width
-        self.init_thresholds(("acti",), retrain, quant)
-
-    def forward(self, input: Tensor) -> Tensor:
-        output = super().forward(input)
-        return qunsigned(output, self.acti_log2_t, self.acti_bit_width) if self.quant else output
-
-
-class ReLU6(Quantized, nn.ReLU6):
+class ReLU6(_Rectifier, nn.ReLU6):
     """The rectifier that ends at 6, as `ReLU`."""
-
-    acti_log2_t: Tensor
-
-    def __init__(
-        self, inplace: bool = False, acti_bit_width: int = 8, retrain: bool = True, quant: bool = False
-    ) -> None:
-        super().__init__(inplace)
-        self.acti_bit_width = acti_bit_width
-        self.init_thresholds(("acti",), retrain, quant)
-
-    def forward(self, input: Tensor) -> Tensor:
-        output = super().forward(input)
-        return qunsigned(output, self.acti_log2_t, self.acti_bit_width) if self.quant else output
 
 
 if __name__ == "__main__":
