@@ -1,6 +1,6 @@
 """Times one training step of ResNet-20 (CIFAR shape) in PyTorch: float32, or with a peer's
-quantizers, and prints one JSON object. Started by run.py, once a peer, so that each has a process
-of its own."""
+quantizers; or, in float32, of a small GPT on windows of 64 of 65 characters; and prints one JSON object.
+Started by run.py, once a peer, so that each has a process of its own."""
 
 import argparse
 import json
@@ -211,9 +211,60 @@ class ResNet20(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+# Layers, heads, features, as minGPT's.
+GPTS = {"gpt-nano": (3, 3, 48), "gpt-micro": (4, 4, 128), "gpt-mini": (6, 6, 192)}
+CHARACTERS, CONTEXT = 65, 64
+
+
+class GptLayer(nn.Module):
+    def __init__(self, heads, features):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(features), nn.LayerNorm(features)
+        self.all = nn.Linear(features, 3 * features)
+        self.out = nn.Linear(features, features)
+        self.up, self.down = nn.Linear(features, 4 * features), nn.Linear(4 * features, features)
+
+    def forward(self, x):
+        batch, length, features = x.shape
+        q, k, v = (
+            part.view(batch, length, self.heads, -1).transpose(1, 2)
+            for part in self.all(self.norm1(x)).split(features, 2)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).reshape(batch, length, features))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class Gpt(nn.Module):
+    def __init__(self, layers, heads, features):
+        super().__init__()
+        self.word = nn.Embedding(CHARACTERS, features)
+        self.position = nn.Embedding(CONTEXT, features)
+        self.layers = nn.Sequential(*(GptLayer(heads, features) for _ in range(layers)))
+        self.norm = nn.LayerNorm(features)
+        self.head = nn.Linear(features, CHARACTERS, bias=False)
+
+    def forward(self, x):
+        x = self.word(x) + self.position(torch.arange(CONTEXT))
+        return self.head(self.norm(self.layers(x))).flatten(0, 1)
+
+
+def workload(model, peer, batch):
+    """A network, what it reads, and classes."""
+    if model in GPTS:
+        if peer != "pytorch-float32":
+            raise SystemExit(f"{model} is timed in float32 alone")
+        x = torch.randint(CHARACTERS, (batch, CONTEXT))
+        return Gpt(*GPTS[model]), x, torch.randint(CHARACTERS, (batch * CONTEXT,))
+    network = ResNet20(PEERS[peer]())
+    return network, torch.rand(batch, 3, 32, 32) * 2 - 1, torch.arange(batch) % 10
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("--model", choices=["resnet20", *GPTS], default="resnet20")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -222,16 +273,13 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    layers = PEERS[args.peer]()
     before = memory("VmRSS")
-    model = ResNet20(layers)
-    x = torch.rand(args.batch, 3, 32, 32) * 2 - 1
+    model, x, y = workload(args.model, args.peer, args.batch)
     if args.channels_last:
         model = model.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)
     if args.compile:
         model = torch.compile(model)
-    y = torch.arange(args.batch) % 10
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
     seconds, inference = [], []
     for round_ in range(args.rounds + 2):

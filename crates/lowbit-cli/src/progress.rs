@@ -187,21 +187,18 @@ impl Progress for Bars {
     }
 
     fn step(&mut self, step: &StepMetrics<'_>) {
-        let (sums, images) = (step.sums, step.images);
-        if self.bar.is_hidden() && self.bar.length() != Some(images as u64)
-            || self.bar.is_finished()
-        {
-            self.next_epoch(images as u64);
+        let (done, images) = (step.done as u64, step.images as u64);
+        if self.bar.is_hidden() && self.bar.length() != Some(images) || self.bar.is_finished() {
+            self.next_epoch(images);
         }
-        self.bar.set_position(sums.images);
+        self.bar.set_position(done);
         self.trained += step.trained as u64;
-        let pace = self.pace(images as u64, sums.images);
-        let loss = format!("loss {:.4}  {pace}", sums.mean_loss());
+        let pace = self.pace(images, done);
+        let loss = format!("loss {:.4}  {pace}", step.sums.mean_loss());
         if self.bar.is_hidden() && self.last_line.elapsed() > LINE_EVERY {
             self.say(&format!(
-                "  epoch {:>3}  {}/{images}  {loss}",
+                "  epoch {:>3}  {done}/{images}  {loss}",
                 self.epoch + 1,
-                sums.images
             ));
         }
         self.bar.set_message(loss);

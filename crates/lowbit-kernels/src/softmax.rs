@@ -72,7 +72,7 @@ impl Kernel for Backward<'_> {
 
 /// The largest number.
 #[inline(always)]
-fn most(row: &[f32]) -> f32 {
+pub(crate) fn most(row: &[f32]) -> f32 {
     let (whole, rest) = row.as_chunks::<LANES>();
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for numbers in whole {
@@ -86,7 +86,7 @@ fn most(row: &[f32]) -> f32 {
 
 /// The sum of `f` of pairs: by lane, lanes two by two, and then what is left one by one.
 #[inline(always)]
-fn sum(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn sum(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut lanes = [0.0f32; LANES];
     for (a, b) in a.iter().zip(b) {

@@ -5,9 +5,12 @@ mod plain;
 
 use lowbit_formats::kernel;
 use lowbit_kernels::Terms;
-use lowbit_kernels::attention::{Scoring, Shape, Strided, attention};
+use lowbit_kernels::attention::{Scoring, Shape, Strided, attention, attention_backward};
 use lowbit_kernels::conv;
+use lowbit_kernels::cross_entropy::cross_entropy_backward;
+use lowbit_kernels::matmul::{self, Matrices};
 use lowbit_kernels::packing::RoundSlice;
+use lowbit_kernels::row_norm::RowNorm;
 use lowbit_kernels::smooth::{Gelu, GeluApproximate, Silu, Smooth};
 use lowbit_kernels::softmax::{softmax, softmax_backward};
 use lowbit_kernels::vector::{Isa, isa, use_at_most};
@@ -47,13 +50,13 @@ fn every_instruction_set_agrees_with_plain_loops() {
     }
     for &set in sets {
         let found = hash(&bits_of_attention(set));
-        assert_eq!(found, 1_810_502_279_582_698_171, "{set:?}, attention");
+        assert_eq!(found, 5_132_125_766_503_164_448, "{set:?}, attention");
     }
     let last = Isa::ALL[Isa::ALL.len() - 1];
     assert_eq!(use_at_most(last), Isa::detected());
 }
 
-/// The bits of attention, softmax with its gradient, and smooth functions with theirs.
+/// The bits of attention, softmax and smooth functions with their gradients, and of what rows become.
 fn bits_of_attention(set: Isa) -> Vec<u32> {
     assert_eq!(use_at_most(set), set);
     let mut random = Random(47);
@@ -89,8 +92,22 @@ fn bits_of_attention(set: Isa) -> Vec<u32> {
             let mut output = vec![0.0; 2 * queries * shape.heads * features];
             attention(&shape, operands, scoring, &mut output);
             bits.extend(output.iter().map(|number| number.to_bits()));
+            let incoming = Strided {
+                numbers: &output,
+                strides: [
+                    queries * shape.heads * features,
+                    features,
+                    shape.heads * features,
+                ],
+            };
+            let mut gradients = [&asks, &key, &value].map(|(x, ..)| vec![0.0; x.len()]);
+            let each = gradients.each_mut().map(|x| &mut x[..]);
+            attention_backward(&shape, operands, scoring, incoming, each);
+            let gradients = gradients.iter().flatten();
+            bits.extend(gradients.map(|number| number.to_bits()));
         }
     }
+    bits.extend(bits_of_rows(&mut numbers));
     let (x, mut y) = (numbers(37 * 50), numbers(37 * 50));
     let mut grad = y.clone();
     y.copy_from_slice(&x);
@@ -108,6 +125,42 @@ fn bits_of_attention(set: Isa) -> Vec<u32> {
     of_each(&|x, y| kernel::map(x, y, |x: f32| Silu.of(4.0 * x)));
     of_each(&|x, y| kernel::map(x, y, |x: f32| Silu.derivative(4.0 * x)));
     bits
+}
+
+/// The bits of products of matrices, normalized rows, losses of rows, and the gradients of the latter two.
+fn bits_of_rows(numbers: &mut dyn FnMut(usize) -> Vec<f32>) -> Vec<u32> {
+    let shape = matmul::Shape {
+        matrices: 2,
+        rows: 30,
+        inner: 37,
+        columns: 50,
+    };
+    let matrices = |numbers, [row, column]: [usize; 2]| Matrices {
+        numbers,
+        strides: [37 * if row == 1 { 30 } else { row }, row, column],
+    };
+    let (left, right) = (numbers(2 * 30 * 37), numbers(2 * 37 * 50));
+    let mut y = vec![0.0; 2 * 30 * 50];
+    let right = matrices(&right, [50, 1]);
+    matmul::matmul(&shape, matrices(&left, [1, 30]), right, &mut y);
+    let (gamma, beta) = (numbers(50), numbers(50));
+    let mut made = y.clone();
+    for centred in [true, false] {
+        let norm = RowNorm {
+            row: 50,
+            epsilon: 1e-5,
+            centred,
+        };
+        let (mut normalized, mut grad) = (y.clone(), y.clone());
+        norm.forward(&y, &gamma, Some(&beta), &mut normalized);
+        let given = norm.backward(&normalized, &gamma, &mut grad);
+        made.extend([normalized, grad, given.gamma, given.beta].concat());
+    }
+    let targets: Vec<usize> = (0..60).map(|i| i * 7 % 50).collect();
+    let mut grad = y.clone();
+    cross_entropy_backward(&y, &targets, [0.1, 0.3], &mut grad);
+    made.extend(grad);
+    made.into_iter().map(f32::to_bits).collect()
 }
 
 /// FNV-1a of 64 bits, over the bytes of little-endian numbers.

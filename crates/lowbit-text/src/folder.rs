@@ -41,24 +41,24 @@ impl ModelFolder {
     /// The network that answers questions, quantized as `plan` says.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::load`].
+    /// As [`ModelConfig::question_answering`].
     pub fn question_answering(
         &self,
         plan: &QPlan,
         device: &Device,
     ) -> Result<Loaded<QuestionAnswering>, Error> {
-        QuestionAnswering::load(&self.config, &self.weights, plan, device)
+        self.config.question_answering(&self.weights, plan, device)
     }
 
     /// The network that writes text, quantized as `plan` says.
     ///
     /// # Errors
-    /// As [`LanguageModel::load`].
+    /// As [`ModelConfig::language_model`].
     pub fn language_model(
         &self,
         plan: &QPlan,
         device: &Device,
     ) -> Result<Loaded<LanguageModel>, Error> {
-        LanguageModel::load(&self.config, &self.weights, plan, device)
+        self.config.language_model(&self.weights, plan, device)
     }
 }

@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use lowbit::config::QPlan;
+use lowbit::data::text::Text;
 use lowbit::integer::{Comparison, IntegerNetwork};
+use lowbit::models::Network;
 use lowbit::report::summary;
 use lowbit::train::{
-    compare_integers, compare_random_integers, find_run, first_integers, integer_accuracy,
-    to_integers, trained_network,
+    Experiment, compare_integers, compare_random_integers, find_run, first_integers,
+    integer_accuracy, to_integers, trained_network,
 };
 use lowbit_formats::new_file;
 use lowbit_int::onnx::{self, Dialect};
 use lowbit_int::{Graph, Target, TieFree, conformance, source};
+use lowbit_text::models::CharacterModel;
 use serde::Serialize;
 
 use super::{DeviceArgument, Ended, load_of, print_json};
@@ -23,9 +27,9 @@ use crate::progress::Bars;
 /// Test images in a conformance pack.
 const PACKED: usize = 8;
 
-/// Write a trained network as integers.
+/// Write a trained network as integers, or one of text as a folder of transformers.
 ///
-/// Every tensor must be on a grid, as `lowbit quantize` leaves them, or a plan that says so
+/// Of integers, every tensor must be on a grid, as `lowbit quantize` leaves them, or a plan that says so
 /// (`lowbit config show tqt-integer`). What is on none is named. The integers are compared with the
 /// simulation on all test images, and on the first ones layer by layer, before anything is written.
 #[derive(Args)]
@@ -38,7 +42,7 @@ pub(crate) struct Arguments {
     /// What is written
     #[arg(long, value_enum, value_name = "FORM", default_value_t = Form::Json)]
     to: Form,
-    /// The file, or the folder of c and rust [default: the run's name]
+    /// The file, or the folder of c, rust and transformers [default: the run's name]
     #[arg(long, short, value_name = "PATH")]
     out: Option<PathBuf>,
     /// Write beside it a conformance pack, and of ONNX files a certificate that says where runtimes have
@@ -81,7 +85,8 @@ Examples:
   lowbit run lenet.json --data mnist
   lowbit export runs/mnist-int8 --to onnx-qdq --certify --out lenet.onnx
   lowbit export runs/mnist-int8 --to c --out lenet
-  lowbit export runs/mnist-int8 --target cmsis-nn --to c --out lenet";
+  lowbit export runs/mnist-int8 --target cmsis-nn --to c --out lenet
+  lowbit export runs/shakespeare-gpt-nano --to transformers --out gpt";
 
 /// How ties are made impossible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -120,6 +125,9 @@ enum Form {
     Safetensors,
     /// The same as text: integers and fraction lengths
     Text,
+    /// A folder that transformers and `lowbit lm` read, of a network of text, and its plan.toml if it is
+    /// quantized
+    Transformers,
 }
 
 impl Form {
@@ -135,7 +143,7 @@ impl Form {
     fn default_path(self, name: &str) -> PathBuf {
         match self {
             Self::Json => format!("{name}.json").into(),
-            Self::C | Self::Rust => name.into(),
+            Self::C | Self::Rust | Self::Transformers => name.into(),
             Self::Safetensors => format!("{name}.safetensors").into(),
             Self::Text => format!("{name}.txt").into(),
             _ => format!("{name}.onnx").into(),
@@ -159,6 +167,7 @@ impl Form {
             Self::OnnxQoperator => onnx::write(graph, Dialect::QOperator)?,
             Self::Qonnx => onnx::write(graph, Dialect::Qonnx)?,
             Self::Json => graph.to_json().into_bytes(),
+            Self::Transformers => return Err("a folder of transformers holds no integers".into()),
             Self::Safetensors => graph.to_safetensors(),
             Self::Text => graph.to_text().into_bytes(),
         };
@@ -179,6 +188,13 @@ struct Report<'a> {
     random: Option<&'a Comparison>,
     tie_free: Option<&'a Untied>,
     target: Option<&'a Retargeted>,
+}
+
+/// What `--json` prints of a folder.
+#[derive(Serialize)]
+struct Folder<'a> {
+    run: &'a str,
+    out: &'a Path,
 }
 
 /// What making ties impossible came to.
@@ -226,6 +242,16 @@ impl Arguments {
         let (folder, name, experiment) = find_run(&self.run)?;
         let split = load_of(&experiment, &self.options.settings, &mut Bars::new())?;
         let (model, _) = trained_network(&folder, &experiment, &name, self.last, &split, &device)?;
+        if self.to == Form::Transformers {
+            return self.transformers(&experiment, &name, &model);
+        }
+        if experiment.model.reads_text() {
+            let message = format!(
+                "{} reads text, whose networks have no integers yet; expected --to transformers",
+                experiment.model
+            );
+            return Err(message.into());
+        }
         let test = &split.test;
         let simulated = to_integers(&model, test, &device)?;
         let mut untied = None;
@@ -294,6 +320,65 @@ impl Arguments {
             out: &out,
         };
         self.report(&made)
+    }
+
+    /// Writes a network of text as a folder.
+    fn transformers(&self, experiment: &Experiment, name: &str, model: &Network) -> Ended {
+        let of_integers = [
+            ("--certify", self.certify),
+            ("--tie-free", self.tie_free.is_some()),
+            ("--target", self.target.is_some()),
+            ("--random", self.random > 0),
+        ];
+        if let Some((flag, _)) = of_integers.into_iter().find(|(_, given)| *given) {
+            return Err(
+                format!("{flag}: is of integers, and --to transformers writes none").into(),
+            );
+        }
+        let dir = self.options.settings.data_dir.as_deref();
+        let dir = dir.or(experiment.data_dir.as_deref());
+        let (Network::Gpt(gpt), Some(text)) = (model, Text::of(experiment.data, dir)?) else {
+            let model = experiment.model;
+            let message =
+                format!("{model} sees images, and --to transformers writes networks of text");
+            return Err(message.into());
+        };
+        let network = CharacterModel {
+            network: &gpt.language_model(),
+            sizes: gpt.sizes(),
+            alphabet: &text.alphabet(),
+        };
+        let out = self
+            .out
+            .clone()
+            .unwrap_or_else(|| self.to.default_path(name));
+        let files = network.files()?.into_iter();
+        let mut files: Files = files.map(|(path, bytes)| (out.join(path), bytes)).collect();
+        let run = experiment.runs.iter().find(|run| run.name == name);
+        let plan = run
+            .map(|run| &run.plan)
+            .filter(|plan| **plan != QPlan::float());
+        if let Some(plan) = plan {
+            files.push((out.join("plan.toml"), plan.to_toml().into_bytes()));
+        }
+        write(&files)?;
+        if self.json {
+            print_json(&Folder {
+                run: name,
+                out: &out,
+            })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        print(format_args!("written to {}\n", out.display()))?;
+        let option = match plan {
+            Some(_) => format!(" --plan {}", out.join("plan.toml").display()),
+            None => String::new(),
+        };
+        say(format_args!(
+            "to use it: lowbit lm --model {}{option} --prompt TEXT",
+            out.display()
+        ));
+        Ok(ExitCode::SUCCESS)
     }
 
     /// The certificate of an ONNX file as text; as JSON it is one of the files.

@@ -18,7 +18,8 @@ fn hashes(folder: &Path, arguments: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Float, trained thresholds, numbers of 8 bits that are rounded at random, products of bfloat16; WAGE, WAGEUBN and NITI.
+/// Float, trained thresholds, numbers of 8 bits that are rounded at random, products of bfloat16; WAGE, WAGEUBN and
+/// NITI; a GPT in float and with attention in a format with blocks.
 #[test]
 fn threads_and_instructions_do_not_change_the_weights() {
     let folder = tempfile::tempdir().unwrap();
@@ -44,9 +45,29 @@ fn threads_and_instructions_do_not_change_the_weights() {
         error_format = "bf16"
     "#;
     std::fs::write(folder.path().join("runs.toml"), file).unwrap();
+    let file = r#"
+        data = "text"
+        data_dir = "."
+        epochs = 1
+        [[compare]]
+        name = "float"
+        method = "float"
+        [[compare]]
+        name = "blocks"
+        [[compare.plan.overrides]]
+        type = "DotProductAttention"
+        [compare.plan.overrides.set]
+        query = { method = "format", format = "mxfp8(e4m3)" }
+        probabilities = { method = "format", format = "mxfp8(e4m3)" }
+    "#;
+    std::fs::write(folder.path().join("text.toml"), file).unwrap();
+    let line = "Now is the winter of our discontent made glorious summer by this sun of York.\n";
+    std::fs::write(folder.path().join("train.txt"), line.repeat(20)).unwrap();
+    std::fs::write(folder.path().join("test.txt"), line).unwrap();
     let on_digits = "--data digits --model cnn --epochs 1";
     for what in [
         "--config runs.toml".to_string(),
+        "--config text.toml".to_string(),
         format!("--recipe wage {on_digits}"),
         format!("--recipe wageubn {on_digits}"),
         format!("--recipe niti {on_digits}"),

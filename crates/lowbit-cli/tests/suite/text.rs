@@ -73,6 +73,77 @@ fn a_text_is_expected_and_goes_on() {
     assert_eq!(text(at, write), written);
 }
 
+/// A small GPT is trained on a text, in float and with weights and inputs in a format, and written as a folder
+/// that expects the test text as it did in training.
+#[test]
+fn a_network_of_characters_is_trained_and_written_as_a_folder() {
+    let temporary = tempfile::tempdir().unwrap();
+    let at = temporary.path();
+    let line = "The quick brown fox jumps over the lazy dog; 0123456789 times, no less!\n";
+    fs::write(at.join("train.txt"), line.repeat(60)).unwrap();
+    // A window of 64, and what follows its last character.
+    fs::write(at.join("test.txt"), &line[..65]).unwrap();
+    let file = r#"
+        data = "text"
+        epochs = 2
+        [[compare]]
+        name = "float"
+        method = "float"
+        [[compare]]
+        name = "posit"
+        [compare.plan.default]
+        input = { method = "format", format = "posit(8,1)" }
+        weight = { method = "format", format = "posit(8,1)" }
+    "#;
+    fs::write(at.join("runs.toml"), file).unwrap();
+    text(at, "train --config runs.toml --data-dir . --out runs");
+    for run in ["float", "posit"] {
+        let json = text(at, &format!("eval runs/{run} --last --json"));
+        let evaluated: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let evaluated = &evaluated["runs"][0];
+        assert_eq!(evaluated["images"], 1);
+        let expected = evaluated["loss"].as_f64().unwrap();
+        // Of 40 characters as often as each other.
+        assert!(expected < 3.4, "{json}");
+        let export = format!("export runs/{run} --last --to transformers --out {run}");
+        text(at, &export);
+        let plan = match at.join(run).join("plan.toml").exists() {
+            true => format!("--plan {run}/plan.toml"),
+            false => String::new(),
+        };
+        assert_eq!(plan.is_empty(), run == "float");
+        let ask = format!("lm --model {run} {plan} --text test.txt --length 65 --json");
+        // The network knows 64 positions.
+        let refused = error(at, &ask);
+        assert!(
+            refused.contains("length: is 65, expected 2 to 64"),
+            "{refused}"
+        );
+        let ask = ask.replace("65", "64 --stride 1");
+        let ways: serde_json::Value = serde_json::from_str(&text(at, &ask)).unwrap();
+        let found = ways[0]["loss"].as_f64().unwrap();
+        // The first character of the window is expected by none, and the last one after 63 others.
+        assert_eq!(ways[0]["tokens"], 64);
+        assert!((found - expected).abs() < 0.1, "{found} {expected}");
+    }
+    let refused = error(at, "export runs/float --out a.json");
+    assert_eq!(
+        refused,
+        "error: gpt-nano reads text, whose networks have no integers yet; expected --to transformers\n"
+    );
+    let refused = error(at, "export runs/float --to transformers --certify");
+    assert_eq!(
+        refused,
+        "error: --certify: is of integers, and --to transformers writes none\n"
+    );
+    fs::remove_file(at.join("test.txt")).unwrap();
+    let refused = error(at, "eval runs/float");
+    assert!(
+        refused.ends_with("no text here, expected train.txt and test.txt\n"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn what_does_not_fit_is_told_in_one_line() {
     let temporary = folder("bert", "wordpiece");

@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::positions::{Rotary, Stretch};
-use super::{DecoderConfig, DecoderKind, EncoderConfig, Family, LlamaKind};
+use super::{DecoderConfig, DecoderKind, EncoderConfig, Family, LlamaKind, Rotary, Stretch};
 use crate::Error;
 
 /// What a folder's `config.json` says of its network.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use lowbit::config::{Layer, Planner, QPlan};
 use lowbit::quantizers::{ModulePath, learned};
 
-use super::ModelConfig;
 use super::family::Place;
+use super::{Architecture, LanguageModel, ModelConfig, QuestionAnswering};
 use crate::Error;
 use crate::weights::Weights;
 
@@ -40,12 +40,61 @@ impl<M: Module> Loaded<M> {
     }
 }
 
+impl ModelConfig {
+    /// The encoder that answers questions with the weights of a folder's files, quantized as `plan` says; see
+    /// [`QuestionAnswering::init_planned`].
+    ///
+    /// # Errors
+    /// If the network is a decoder, the plan does not fit, or the weights do not.
+    pub fn question_answering(
+        &self,
+        weights: &Weights,
+        plan: &QPlan,
+        device: &Device,
+    ) -> Result<Loaded<QuestionAnswering>, Error> {
+        let Architecture::Encoder(sizes) = &self.architecture else {
+            let message = "is of a language model, expected albert or bert, which answer questions";
+            return Err(of_another_kind(weights, message));
+        };
+        let init =
+            |planner: &mut Planner<'_>| QuestionAnswering::init_planned(sizes, planner, device);
+        load(init, self, weights, plan)
+    }
+
+    /// The decoder that writes text with the weights of a folder's files, quantized as `plan` says; see
+    /// [`LanguageModel::init_planned`]. A head that shares the table of tokens has weights of its own here,
+    /// equal to the table's.
+    ///
+    /// # Errors
+    /// If the network is an encoder, the plan does not fit, or the weights do not.
+    pub fn language_model(
+        &self,
+        weights: &Weights,
+        plan: &QPlan,
+        device: &Device,
+    ) -> Result<Loaded<LanguageModel>, Error> {
+        let Architecture::Decoder(sizes) = &self.architecture else {
+            let message =
+                "is of an encoder, expected gpt2, llama, mistral or qwen2, which write text";
+            return Err(of_another_kind(weights, message));
+        };
+        let init = |planner: &mut Planner<'_>| LanguageModel::init_planned(sizes, planner, device);
+        load(init, self, weights, plan)
+    }
+}
+
+/// The error of a folder whose network has no such head.
+fn of_another_kind(weights: &Weights, message: &str) -> Error {
+    let file = weights.folder().join("config.json");
+    Error::file(file, Error::field("model_type", message))
+}
+
 /// The network that `init` builds of a plan with all its parameters as the files have them; quantizers'
 /// parameters stay.
 ///
 /// # Errors
 /// If the plan does not fit, or a tensor is missing, of another shape, or not in floating point.
-pub(super) fn load<M: Module>(
+fn load<M: Module>(
     init: impl FnOnce(&mut Planner<'_>) -> Result<M, lowbit::Error>,
     config: &ModelConfig,
     weights: &Weights,

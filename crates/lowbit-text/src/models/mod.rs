@@ -1,20 +1,16 @@
-//! Networks of the families whose weights people have.
+//! Networks of Hugging Face's folders: which they are, and their weights.
 
-mod decoder;
-mod encoder;
+mod characters;
 mod family;
 mod json;
 mod load;
-mod network;
-mod positions;
 
-pub use decoder::{
-    Cache, Decoder, DecoderConfig, DecoderKind, DecoderLayer, FeedForward, Gated, LlamaKind, Norm,
-    Plain,
-};
-pub use encoder::{Encoder, EncoderConfig, EncoderInput, EncoderLayer};
+pub use characters::CharacterModel;
 pub use family::Family;
 pub use json::{Architecture, ModelConfig};
 pub use load::Loaded;
-pub use network::{LanguageModel, QuestionAnswering};
-pub use positions::{Rotary, Stretch};
+pub use lowbit::models::transformer::{
+    Cache, Decoder, DecoderConfig, DecoderKind, DecoderLayer, Encoder, EncoderConfig, EncoderInput,
+    EncoderLayer, FeedForward, Gated, LanguageModel, LlamaKind, Norm, Plain, QuestionAnswering,
+    Rotary, Stretch,
+};

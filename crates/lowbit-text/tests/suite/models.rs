@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use lowbit::config::QPlan;
-use lowbit_text::models::{Cache, EncoderInput, LanguageModel, ModelConfig, QuestionAnswering};
+use lowbit_text::models::{Cache, EncoderInput, ModelConfig};
 use lowbit_text::{Error, Language, Sampling, Weights};
 use serde_json::Value;
 
@@ -67,7 +67,9 @@ fn encoders_have_the_scores_of_transformers() {
     for name in ["albert", "bert"] {
         let (config, weights, expected) = opened(name);
         let device = Device::flex();
-        let loaded = QuestionAnswering::load(&config, &weights, &QPlan::float(), &device).unwrap();
+        let loaded = config
+            .question_answering(&weights, &QPlan::float(), &device)
+            .unwrap();
         assert_eq!(loaded.unused, [""; 0]);
         let input = EncoderInput {
             tokens: tokens(&expected["tokens"]),
@@ -87,7 +89,7 @@ fn encoders_have_the_scores_of_transformers() {
 fn decoders_have_the_scores_of_transformers() {
     for name in ["gpt2", "llama", "mistral", "qwen2"] {
         let (config, weights, expected) = opened(name);
-        let loaded = LanguageModel::load(&config, &weights, &QPlan::float(), &Device::flex());
+        let loaded = config.language_model(&weights, &QPlan::float(), &Device::flex());
         let loaded = loaded.unwrap();
         assert_eq!(loaded.unused, [""; 0]);
         let (network, all) = (loaded.network, tokens(&expected["tokens"]));
@@ -117,7 +119,9 @@ fn language_is_that_of_transformers() {
     for name in ["gpt2", "llama", "mistral", "qwen2"] {
         let (config, weights, expected) = opened(name);
         let device = Device::flex();
-        let loaded = LanguageModel::load(&config, &weights, &QPlan::float(), &device).unwrap();
+        let loaded = config
+            .language_model(&weights, &QPlan::float(), &device)
+            .unwrap();
         let language = Language {
             network: &loaded.network,
             positions: config.positions(),
@@ -148,13 +152,13 @@ fn language_is_that_of_transformers() {
 #[test]
 fn a_network_of_the_other_kind_is_refused() {
     let (config, weights, _) = opened("gpt2");
-    let refused = QuestionAnswering::load(&config, &weights, &QPlan::float(), &Device::flex());
+    let refused = config.question_answering(&weights, &QPlan::float(), &Device::flex());
     let refused: Error = refused.unwrap_err();
     let refused = refused.to_string();
     let expected = "config.json: model_type: is of a language model, expected albert or bert, which answer questions";
     assert!(refused.ends_with(expected), "{refused}");
     let (config, ..) = opened("bert");
-    let refused = QuestionAnswering::load(&config, &weights, &QPlan::float(), &Device::flex());
+    let refused = config.question_answering(&weights, &QPlan::float(), &Device::flex());
     let refused = refused.unwrap_err().to_string();
     assert!(
         refused.contains("lacks bert.embeddings") || refused.contains("lacks embeddings"),

@@ -13,7 +13,7 @@ use crate::train::{Tested, batch};
 /// Images in a batch.
 const BATCH: usize = 256;
 
-/// What a network says of each of some images.
+/// What a network says of each of some images; of windows of text, of each of their characters.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Answers {
     /// Cross-entropy of each.
@@ -36,9 +36,10 @@ impl Answers {
         let mut answers = Self {
             losses: Vec::new(),
             classes: Vec::new(),
-            targets: images
-                .iter()
-                .map(|&i| set.labels[i as usize].into())
+            targets: set
+                .batch_labels(images)
+                .into_iter()
+                .map(|label| label as usize)
                 .collect(),
         };
         for indices in images.chunks(BATCH) {

@@ -89,7 +89,7 @@ pub struct Analysis {
     pub layers: Vec<LayerAnalysis>,
     /// What images of each class are taken for.
     pub confusion: Confusion,
-    /// Images that the float network gets right and quantized ones do not.
+    /// Images that the float network gets right and quantized ones do not; none of text.
     pub lost: Vec<LostImage>,
 }
 
@@ -127,7 +127,10 @@ impl<M: Classifier> Networks<'_, M> {
             bits: model_bits(self.model),
             findings: findings::findings(&layers),
             confusion: Confusion::of(self.set.classes, of_float, &of_quantized),
-            lost: images::lost(self.images, of_float, &of_quantized, &others),
+            lost: match self.set.answers() {
+                1 => images::lost(self.images, of_float, &of_quantized, &others),
+                _ => Vec::new(),
+            },
             layers,
         }
     }

@@ -338,7 +338,10 @@ pub fn training_steps(workload: &Workload, device: &Device) -> Result<StepTimes,
     let (input, classes) = architecture.usual_images();
     let autodiff = device.clone().autodiff();
     let memory_before = memory::current_bytes();
-    let data = synthetic(input, classes, batch, &autodiff);
+    let data = match architecture.reads_text() {
+        true => synthetic_text(input, classes, batch, &autodiff),
+        false => synthetic(input, classes, batch, &autodiff),
+    };
     let images = data.images.clone().without_autodiff();
     let mut steps = Vec::new();
     for kind in kinds {
@@ -454,6 +457,25 @@ fn profile(
 }
 
 /// Images of noise between -1 and 1, and classes in turn.
+/// Windows of characters at random, in each of which the first follows the last.
+fn synthetic_text(
+    [_, _, length]: [usize; 3],
+    classes: usize,
+    batch: usize,
+    device: &Device,
+) -> Batch {
+    let noise = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 16) as usize % classes;
+    let places = 0..batch * length;
+    let characters: Vec<f32> = places.clone().map(|i| noise(i) as f32).collect();
+    let next = |i: usize| i / length * length + (i + 1) % length;
+    let labels: Vec<i32> = places.map(|i| noise(next(i)) as i32).collect();
+    let shape = [batch, 1, 1, length];
+    Batch {
+        images: Tensor::from_data(TensorData::new(characters, shape), device),
+        targets: Tensor::from_data(TensorData::new(labels, [batch * length]), device),
+    }
+}
+
 fn synthetic(input: [usize; 3], classes: usize, batch: usize, device: &Device) -> Batch {
     let [channels, height, width] = input;
     let count = batch * channels * height * width;

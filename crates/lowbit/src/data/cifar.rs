@@ -20,6 +20,7 @@ use crate::optim::{OptimizerConfig, Schedule};
 
 pub(super) const CIFAR10_DESCRIPTION: Description = Description {
     name: CIFAR10.name,
+    is_text: false,
     augment: Some(Augment::CIFAR),
     read: |dir| CIFAR10.load(dir),
     download: Some(fetch_cifar10),
@@ -28,6 +29,7 @@ pub(super) const CIFAR10_DESCRIPTION: Description = Description {
 
 pub(super) const CIFAR100_DESCRIPTION: Description = Description {
     name: CIFAR100.name,
+    is_text: false,
     augment: Some(Augment::CIFAR),
     read: |dir| CIFAR100.load(dir),
     download: Some(fetch_cifar100),

@@ -12,6 +12,7 @@ use crate::optim::{OptimizerConfig, Schedule};
 
 pub(super) const DESCRIPTION: Description = Description {
     name: "digits",
+    is_text: false,
     augment: None,
     read: |_| load(),
     download: None,

@@ -36,6 +36,7 @@ use crate::optim::{OptimizerConfig, Schedule};
 
 pub(super) const DESCRIPTION: Description = Description {
     name: "folder",
+    is_text: false,
     // The crop moves in the margin.
     augment: Some(Augment { pad: 0, flip: true }),
     read: |dir| ImageFolder::default().load(dir),

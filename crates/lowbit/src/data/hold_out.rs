@@ -71,10 +71,17 @@ impl HoldOut {
 
     /// The two parts of a set's images. Each class gives its share, by the method of largest
     /// remainders (of equal ones the lower class's first), and which of its images are held out is
-    /// drawn from the seed alone.
+    /// drawn from the seed alone. Of text, whose windows overlap, the last ones are held out.
     pub fn parts(self, set: &ImageSet, seed: u64) -> Parts {
         let images = set.len();
         let count = self.count(images).min(images);
+        if set.answers() > 1 {
+            let first = (images - count) as u32;
+            return Parts {
+                train: (0..first).collect(),
+                held_out: (first..images as u32).collect(),
+            };
+        }
         let class = |image: usize| usize::from(set.labels[image]);
         let mut left = shares(count, (0..images).map(class));
         let mut is_held = vec![false; images];

@@ -7,15 +7,17 @@ use super::augment::Plane;
 ///
 /// An image may be held with a margin around what the network sees, for random crops to move in.
 ///
-/// A pixel's value is `byte * scale`, which lies in 0 to 1; the network sees
-/// `(byte * scale - mean[channel]) / std[channel]`.
+/// A pixel's value is `byte * scale`; the network sees `(byte * scale - mean[channel]) / std[channel]`. Of
+/// images it lies in 0 to 1. A window of [`text`](super::text) is an image of one row that has several
+/// answers: a class for each pixel.
 #[derive(Clone, PartialEq)]
 pub struct ImageSet {
     /// What the set is called, such as `mnist train`.
     pub name: String,
     /// Pixels, `[images, channels, height + 2 margin, width + 2 margin]` in row-major order.
     pub images: Vec<u8>,
-    /// The class of each image, from 0 to `classes - 1`.
+    /// The class of each image, from 0 to `classes - 1`; of an image with several answers all of theirs,
+    /// one after the other.
     pub labels: Vec<u8>,
     /// Channels of an image: 1 for grey, 3 for red, green, blue.
     pub channels: usize,
@@ -38,7 +40,12 @@ pub struct ImageSet {
 impl ImageSet {
     /// How many images there are.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.images.len() / self.image_len()
+    }
+
+    /// Answers to an image: 1, or one for each character of a text.
+    pub fn answers(&self) -> usize {
+        self.labels.len() / self.len().max(1)
     }
 
     /// Whether there is no image.
@@ -122,14 +129,17 @@ impl ImageSet {
         }
     }
 
-    /// The classes of `indices`, in their order, as the integers that a loss takes.
+    /// The classes of `indices`, in their order, as the integers that a loss takes; all those of one
+    /// after the other.
     ///
     /// # Panics
     ///
     /// If an index is not below [`len`](Self::len).
     pub fn batch_labels(&self, indices: &[u32]) -> Vec<i32> {
-        let label = |&index: &u32| i32::from(self.labels[index as usize]);
-        indices.iter().map(label).collect()
+        let answers = self.answers();
+        let labels = |&index: &u32| &self.labels[index as usize * answers..][..answers];
+        let labels = indices.iter().flat_map(labels);
+        labels.map(|&label| i32::from(label)).collect()
     }
 
     /// What the network sees for each byte, by channel. A batch holds far more pixels than the

@@ -19,6 +19,7 @@ use crate::optim::{OptimizerConfig, Schedule};
 
 pub(super) const DESCRIPTION: Description = Description {
     name: "mnist",
+    is_text: false,
     augment: None,
     read: load,
     download: Some(fetch),

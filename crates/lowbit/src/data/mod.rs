@@ -1,4 +1,4 @@
-//! Data sets: labelled images in memory, and the batches that are cut from them.
+//! Data sets: labelled images, or windows of text, in memory, and the batches that are cut from them.
 //!
 //! [`DataSet`] names a set and loads it, downloading it first where it is missing; [`ImageSet`]
 //! holds its images as bytes and writes normalized batches; [`epoch_order`] shuffles; [`Augment`]
@@ -23,6 +23,7 @@ mod reader;
 mod resize;
 #[cfg(test)]
 mod test_server;
+pub mod text;
 
 use std::fmt;
 use std::path::Path;
@@ -64,6 +65,8 @@ type Download = fn(&Agent, &Path, OnProgress) -> Result<(), Error>;
 struct Description {
     /// Its name, the variant of [`DataSet`] in lower case.
     name: &'static str,
+    /// Whether it is text, whose windows have a class for each of their characters.
+    is_text: bool,
     /// Crops and flips of training images, if any.
     augment: Option<Augment>,
     /// Reads it from a folder; a set that is part of the program looks at none.
@@ -125,6 +128,10 @@ data_sets! {
     Cifar100 = cifar::CIFAR100_DESCRIPTION;
     /// Images of your own in a folder for each class, see [`folder`].
     Folder = folder::DESCRIPTION;
+    /// Shakespeare's plays, character by character, embedded, see [`text`].
+    Shakespeare = text::SHAKESPEARE;
+    /// A text of your own, see [`text`].
+    Text = text::OWN;
 }
 
 impl DataSet {
@@ -137,6 +144,11 @@ impl DataSet {
     pub fn names() -> &'static str {
         static NAMES: LazyLock<String> = LazyLock::new(|| one_of(&DataSet::ALL.map(DataSet::name)));
         &NAMES
+    }
+
+    /// Whether the set is text, in windows with a class for each of their characters.
+    pub fn is_text(self) -> bool {
+        self.description().is_text
     }
 
     /// Whether the set is part of the program, and in no folder.
@@ -156,7 +168,7 @@ impl DataSet {
 
     /// Loads the set from the files in `dir`, or, without one, from the [`cache_folder`], to which
     /// it is downloaded if it is not there yet. `progress` is told how a download goes on; the
-    /// digits need neither folder nor download.
+    /// embedded sets need neither folder nor download.
     ///
     /// # Errors
     ///
@@ -319,6 +331,7 @@ mod tests {
             DataSet::Cifar10,
             DataSet::Cifar100,
             DataSet::Folder,
+            DataSet::Text,
         ] {
             let result = set.load(Some(dir.path()), &mut no_download);
             assert!(matches!(result, Err(Error::Missing { .. })), "{result:?}");
@@ -338,8 +351,8 @@ mod tests {
     fn an_unknown_set_is_answered_with_the_list() {
         assert_eq!(
             "imagenet".parse::<DataSet>().unwrap_err().to_string(),
-            "unknown data set `imagenet`, expected digits, mnist, cifar10, cifar100 or \
-             folder"
+            "unknown data set `imagenet`, expected digits, mnist, cifar10, cifar100, folder, \
+             shakespeare or text"
         );
     }
 }

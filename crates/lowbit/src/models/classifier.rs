@@ -13,7 +13,7 @@ use crate::config::{Fold, Layer};
 pub struct Batch {
     /// `[batch, channels, height, width]`
     pub images: Tensor<4>,
-    /// `[batch]`, each from 0 to the number of classes less one.
+    /// `[batch]`, each from 0 to the number of classes less one; of text `[batch * width]`.
     pub targets: Tensor<1, Int>,
 }
 
@@ -52,11 +52,11 @@ pub trait Classifier:
     + TrainStep<Input = Batch, Output = ClassificationOutput>
     + InferenceStep<Input = Batch, Output = ClassificationOutput>
 {
-    /// Scores (logits) of each class.
+    /// Scores (logits) of each class; of windows of text, those of each of their characters.
     ///
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`
-    /// - result: `[batch, classes]`
+    /// - result: `[batch, classes]`, of text `[batch * width, classes]`
     fn forward(&self, images: Tensor<4>) -> Tensor<2>;
 
     /// The scores, of the bits of [`forward`](Self::forward), and what the stages before hand on.

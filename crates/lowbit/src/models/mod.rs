@@ -3,6 +3,7 @@
 mod classifier;
 mod densenet;
 mod digits_cnn;
+mod gpt;
 mod lenet;
 mod load;
 mod mnist_cnn;
@@ -18,6 +19,7 @@ mod snn;
 mod snn_cnn;
 mod snn_lenet;
 mod source;
+pub mod transformer;
 mod vgg;
 mod vgg7;
 mod vgg_small;
@@ -35,6 +37,7 @@ pub use classifier::{Batch, Classifier, FoldedPair, Stages, Stored};
 pub(crate) use classifier::{classify, impl_steps};
 pub use densenet::{DenseLayer, DenseNet, DenseNetConfig, Transition};
 pub use digits_cnn::{DigitsCnn, DigitsCnnConfig};
+pub use gpt::{Gpt, GptConfig, GptSize};
 pub use lenet::{LeNet5, LeNet5Config};
 pub use load::{LoadReport, Tolerance, load_plain};
 pub use mnist_cnn::{MnistCnn, MnistCnnConfig};
@@ -108,6 +111,11 @@ networks! {
     VggSmall is VggSmall;
     /// [`MobileNetV2`].
     MobileNetV2 is MobileNetV2;
+    /// [`Gpt`].
+    Gpt {
+        /// Which of them.
+        size: GptSize,
+    } is Gpt;
 }
 
 /// A network's name: one of [`NAMES`](Self::NAMES) or, for another width, that name with a suffix
@@ -127,7 +135,7 @@ impl Architecture {
         resnet44, resnet56, resnet110, preresnet20, preresnet110, preresnet164, resnet20-v1, \
         resnet20-v1b, resnet18, resnet18-imagenet, plane2, plane4, plane6, plane8, plane10, vgg7, \
         vgg-small, vgg16, vgg16-bn, vgg19, vgg19-bn, mobilenetv2, densenet-bc-100-12, \
-        densenet-bc-190-40 \
+        densenet-bc-190-40, gpt-nano, gpt-micro, gpt-mini \
         (preresnet, -v1 and -v1b with all depths of the resnets, which are also there as \
         resnet20-bottleneck; densenet-bc with other depths and growths; every one at another width, \
         as resnet20-x2 or vgg7-x0.5)";
@@ -142,6 +150,11 @@ impl Architecture {
     pub fn usual_images(self) -> ([usize; 3], usize) {
         let images = self.base.images();
         (images.input, images.classes)
+    }
+
+    /// Whether it reads windows of text, and says of each character which is next.
+    pub fn reads_text(self) -> bool {
+        self.base.reads_text()
     }
 
     /// Builds the network for images of `[channels, height, width]`, its parameters drawn from

@@ -34,6 +34,9 @@ pub(super) trait Named: Classifier {
     /// The images that it is made for, whatever its size.
     const IMAGES: Images;
 
+    /// Whether they are windows of text, and it says of each character which is next.
+    const READS_TEXT: bool = false;
+
     /// The images that a size is made for.
     fn images(_size: Self::Size) -> Images {
         Self::IMAGES
@@ -163,6 +166,13 @@ macro_rules! networks {
                     $(Self::$variant $({ $($field),+ })? => {
                         <$model as Named>::images(($($($field,)+)?))
                     })+
+                }
+            }
+
+            /// Whether those are windows of text.
+            fn reads_text(self) -> bool {
+                match self {
+                    $(Self::$variant $({ $($field: _),+ })? => <$model as Named>::READS_TEXT,)+
                 }
             }
 

@@ -11,8 +11,9 @@ use lowbit_kernels::packing::RoundSlice;
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{Gradients, Incoming, Inputs, Kernels, Operator, array, run};
-use crate::ops::quantization::OperandQuantization;
+use crate::ops::backend::profile::timed;
 use crate::ops::quantization::operand::{GradientRoundings, QuantizedOperand};
+use crate::ops::quantization::{ClampedGradient, OperandQuantization};
 
 /// `softmax(scale Q K^T + added) V` of each head (Vaswani et al., arXiv 1706.03762), side by side; several
 /// heads that ask may share one that answers.
@@ -165,35 +166,101 @@ impl Operator<3> for Attention {
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
         let dtype = inputs.tensors[0].dtype();
-        let tensors = inputs
-            .tensors
-            .into_iter()
-            .map(|x| rows_together(flex::to_f32(x)));
-        let tensors: Vec<FlexTensor> = tensors.collect();
-        let [batch, heads, queries, features] = tensors[0].shape().dims();
-        let [_, answering, answers, _] = tensors[1].shape().dims();
-        let shape = attention::Shape {
-            batch,
-            heads,
-            shared: heads / answering.max(1),
-            queries,
-            answers,
-            features,
-        };
-        let operands = [0, 1, 2].map(|i| strided(&tensors[i]));
-        let added = tensors.get(3).map(strided);
-        let layout = Layout::contiguous(Shape::new([batch, queries, heads * features]));
+        let tensors = in_rows(inputs.tensors);
+        let shape = sizes(&tensors);
+        let width = shape.heads * shape.features;
+        let layout = Layout::contiguous(Shape::new([shape.batch, shape.queries, width]));
         let mut output = Buffer::new(layout.num_elements());
+        self.scoring(&tensors, |operands, scoring| {
+            timed("attention", || {
+                attention::attention(&shape, operands, scoring, &mut output);
+            });
+        });
+        vec![flex::to_dtype(flex::from_buffer(output, layout), dtype)]
+    }
+
+    fn flex_backward(&self, incoming: Incoming<Flex, 3>) -> Gradients<Flex, 3> {
+        if !self.passes() {
+            return self.backward::<Flex>(incoming);
+        }
+        let dtypes = [0, 1, 2].map(|i| incoming.inputs[i].dtype());
+        let tensors = in_rows(incoming.inputs);
+        let grad = rows_together(flex::to_f32(incoming.grad));
+        let shape = sizes(&tensors);
+        let [of_batch, of_position, _] = array(grad.layout().strides().to_vec());
+        let grad = Strided {
+            numbers: &grad.storage::<f32>()[grad.layout().start_offset()..],
+            strides: [
+                of_batch.unsigned_abs(),
+                shape.features,
+                of_position.unsigned_abs(),
+            ],
+        };
+        let layouts = [0, 1, 2].map(|i| Layout::contiguous(tensors[i].shape()));
+        let mut gradients = layouts
+            .each_ref()
+            .map(|layout| Buffer::new(layout.num_elements()));
+        let each = gradients.each_mut().map(|gradient| &mut gradient[..]);
+        self.scoring(&tensors, |operands, scoring| {
+            timed("attention backward", || {
+                attention::attention_backward(&shape, operands, scoring, grad, each);
+            });
+        });
+        let whole = gradients.into_iter().zip(layouts).zip(dtypes);
+        let whole = whole.map(|((gradient, layout), dtype)| {
+            Some(flex::to_dtype(flex::from_buffer(gradient, layout), dtype))
+        });
+        array(whole.collect())
+    }
+}
+
+impl Attention {
+    /// Whether the gradient of rounded probabilities, which are 0 to 1, passes as it is.
+    fn passes(&self) -> bool {
+        match &self.probabilities {
+            OperandQuantization::Float => true,
+            OperandQuantization::Format(quantize) => {
+                quantize.clamped == ClampedGradient::Pass || quantize.format.max() >= 1.0
+            }
+            _ => false,
+        }
+    }
+
+    /// What the kernels take of these tensors.
+    fn scoring<R>(
+        &self,
+        tensors: &[FlexTensor],
+        run: impl FnOnce([Strided<'_>; 3], attention::Scoring<'_>) -> R,
+    ) -> R {
         let prepared = self.operand::<Flex>(tensors[0].clone()).prepare();
         let round = |x: &[f32], to: &mut [f32]| prepared.round(x, to);
         let round = (!prepared.is_float()).then_some(&round as RoundSlice<'_>);
         let scoring = attention::Scoring {
             scale: self.scale,
-            added,
+            added: tensors.get(3).map(strided),
             round,
         };
-        attention::attention(&shape, operands, scoring, &mut output);
-        vec![flex::to_dtype(flex::from_buffer(output, layout), dtype)]
+        run([0, 1, 2].map(|i| strided(&tensors[i])), scoring)
+    }
+}
+
+/// Tensors of `f32` whose rows' numbers lie one after the other.
+fn in_rows(tensors: Vec<FlexTensor>) -> Vec<FlexTensor> {
+    let tensors = tensors.into_iter();
+    tensors.map(|x| rows_together(flex::to_f32(x))).collect()
+}
+
+/// The sizes of queries and keys.
+fn sizes(tensors: &[FlexTensor]) -> attention::Shape {
+    let [batch, heads, queries, features] = tensors[0].shape().dims();
+    let [_, answering, answers, _] = tensors[1].shape().dims();
+    attention::Shape {
+        batch,
+        heads,
+        shared: heads / answering.max(1),
+        queries,
+        answers,
+        features,
     }
 }
 
@@ -228,7 +295,7 @@ mod tests {
     use burn::tensor::TensorData;
     use lowbit_formats::Rounding;
 
-    use crate::ops::{ClampedGradient, FakeQuantize};
+    use crate::ops::FakeQuantize;
 
     fn numbers(dims: [usize; 4], step: usize) -> FlexTensor {
         let count = dims.iter().product();
@@ -270,13 +337,41 @@ mod tests {
             let [kernel] = array(operator.flex_forward(inputs()));
             let [composed] = array(operator.forward::<Flex>(inputs()));
             assert_eq!(kernel.shape(), composed.shape());
-            for (a, b) in flex::to_vec(&kernel).iter().zip(flex::to_vec(&composed)) {
-                assert!((a - b).abs() < least, "{a}, {b}");
+            let incoming = || {
+                let grad = Flex::float_swap_dims(numbers([2, 24, 3, 1], 17), 1, 2);
+                let grad = Flex::float_reshape(grad, Shape::new([2, 3, 24]));
+                Incoming::new(inputs().tensors, grad)
+            };
+            let back = operator.flex_backward(incoming()).map(Option::unwrap);
+            let composed_back = operator.backward::<Flex>(incoming()).map(Option::unwrap);
+            let pairs =
+                std::iter::once((kernel, composed)).chain(back.into_iter().zip(composed_back));
+            for (kernel, composed) in pairs {
+                assert_eq!(kernel.shape(), composed.shape());
+                for (a, b) in flex::to_vec(&kernel).iter().zip(flex::to_vec(&composed)) {
+                    assert!((a - b).abs() < least, "{a}, {b}");
+                }
             }
         }
     }
 
-    /// Gradients against differences of the sum of the results weighted by other numbers.
+    /// A probability beyond the format's largest number passes no gradient, which the kernel does not know.
+    #[test]
+    fn formats_that_clip_probabilities_are_composed() {
+        let of = |format: &str, clamped| Attention {
+            scale: 1.0,
+            probabilities: OperandQuantization::Format(FakeQuantize {
+                format: format.parse().unwrap(),
+                rounding: Rounding::default(),
+                clamped,
+            }),
+        };
+        assert!(of("e4m3", ClampedGradient::Zero).passes());
+        assert!(!of("fixed(8,8)", ClampedGradient::Zero).passes());
+        assert!(of("fixed(8,8)", ClampedGradient::Pass).passes());
+    }
+
+    /// Gradients of both ways against differences of the sum of the results weighted by other numbers.
     #[test]
     fn gradients_are_slopes() {
         let operator = Attention {
@@ -294,8 +389,13 @@ mod tests {
             let pairs = flex::to_vec(&y).into_iter().zip(flex::to_vec(&grad));
             pairs.map(|(y, g)| f64::from(y) * f64::from(g)).sum()
         };
-        let gradients = operator.backward::<Flex>(Incoming::new(inputs.to_vec(), grad.clone()));
-        for (which, gradient) in gradients.into_iter().enumerate() {
+        let incoming = || Incoming::new(inputs.to_vec(), grad.clone());
+        let gradients = operator
+            .backward::<Flex>(incoming())
+            .into_iter()
+            .enumerate();
+        let of_kernel = operator.flex_backward(incoming()).into_iter().enumerate();
+        for (which, gradient) in gradients.chain(of_kernel) {
             let gradient = flex::to_vec(&gradient.unwrap());
             for at in [0, 3, 7, gradient.len() - 1] {
                 let moved = |by: f32| {

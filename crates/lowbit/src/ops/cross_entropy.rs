@@ -5,10 +5,12 @@ use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::ops::ActivationOps;
 use burn::backend::tensor::{FloatTensor, IndexingUpdateOp};
 use burn::tensor::{Int, Shape, Tensor};
+use lowbit_kernels::cross_entropy as kernel;
 
 use crate::ops::backend::buffer::Buffer;
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
+use crate::ops::backend::profile::timed;
 
 /// `mean over n of (log(sum over c of exp(scores[n, c])) - scores[n, targets[n]])`: the negative
 /// logarithm of the probability that a softmax of the scores gives the right class.
@@ -117,21 +119,10 @@ impl Operator<1> for CrossEntropy {
         let scores = flex::contiguous(flex::to_f32(scores));
         let classes = scores.layout().shape()[1];
         let targets = places(targets, classes);
-        let rows = scores.storage::<f32>().chunks_exact(classes.max(1));
-        let losses = rows.zip(&targets).map(|(row, &target)| {
-            let (greatest, sum) = row_sum(row);
-            let right = f64::from(row[target] - greatest);
-            let expected = match self.smoothing {
-                0.0 => right,
-                smoothing => {
-                    let lacks = row.iter().map(|score| f64::from(score - greatest));
-                    let mean = lacks.sum::<f64>() / classes as f64;
-                    right + f64::from(smoothing) * (mean - right)
-                }
-            };
-            sum.ln() - expected
+        let losses = timed("cross_entropy", || {
+            kernel::cross_entropy(scores.storage(), &targets, self.smoothing)
         });
-        let mean = losses.sum::<f64>() / targets.len() as f64;
+        let mean = losses.into_iter().sum::<f64>() / targets.len() as f64;
         vec![flex::to_dtype(flex::from_slice(&[mean as f32]), dtype)]
     }
 
@@ -143,32 +134,16 @@ impl Operator<1> for CrossEntropy {
         let classes = scores.layout().shape()[1];
         let targets = places(targets, classes);
         let share = flex::to_vec(&incoming.grad)[0] / targets.len() as f32;
-        let spread = self.smoothing / classes.max(1) as f32;
         let mut output = Buffer::new(scores.layout().num_elements());
-        let rows = scores.storage::<f32>().chunks_exact(classes.max(1));
-        let outputs = output.chunks_exact_mut(classes.max(1));
-        for ((output, row), target) in outputs.zip(rows).zip(targets) {
-            let (greatest, sum) = row_sum(row);
-            for (output, score) in output.iter_mut().zip(row) {
-                *output = ((score - greatest).exp() / sum as f32 - spread) * share;
-            }
-            output[target] -= (1.0 - self.smoothing) * share;
-        }
+        timed("cross_entropy backward", || {
+            let given = [self.smoothing, share];
+            kernel::cross_entropy_backward(scores.storage(), &targets, given, &mut output);
+        });
         [Some(flex::to_dtype(
             flex::from_buffer(output, scores.layout().clone()),
             dtype,
         ))]
     }
-}
-
-/// The greatest score of a row, and the sum of the exponentials of what the others lack to it.
-fn row_sum(row: &[f32]) -> (f32, f64) {
-    let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum = row
-        .iter()
-        .map(|score| f64::from((score - greatest).exp()))
-        .sum();
-    (greatest, sum)
 }
 
 /// The targets as places in rows.

@@ -33,7 +33,7 @@ pub use backend::watch::{GradientSink, watch_gradient};
 pub use cross_entropy::{cross_entropy, smoothed_cross_entropy};
 pub use distance::{attention_distance, kl_divergence, mean_square};
 pub use embedding::embedding;
-pub use layer_norm::layer_norm;
+pub use layer_norm::{layer_norm, rms_norm};
 pub use matmul::matmul;
 pub use norm::{BatchNormTrainOutput, batch_norm, batch_norm_train};
 pub use pointwise::{

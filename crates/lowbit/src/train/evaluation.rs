@@ -157,6 +157,7 @@ fn tested(
     let start = Instant::now();
     let sums = evaluate(model, &task.split.test, task.objective, task.device);
     let seconds = start.elapsed().as_secs_f64();
+    let images = task.split.test.len();
     if !sums.loss.is_finite() {
         return Err(Error::NotFinite {
             run: name.into(),
@@ -170,8 +171,8 @@ fn tested(
         top5_accuracy: sums.top5_accuracy(),
         loss: sums.mean_loss(),
         seconds,
-        images_per_second: sums.images as f64 / seconds,
-        images: sums.images,
+        images_per_second: images as f64 / seconds,
+        images: images as u64,
         model_bits: model_bits(model),
         weights_sha256: None,
         warnings: Vec::new(),

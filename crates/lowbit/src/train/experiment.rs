@@ -16,7 +16,7 @@ use super::recipe::Recipe;
 use super::regularization::Regularization;
 use crate::Error;
 use crate::config::{Fold, Method, QPlan};
-use crate::data::{DataSet, Defaults, HoldOut, ImageFolder, Parts, Progress, Split, folder};
+use crate::data::{DataSet, Defaults, HoldOut, ImageFolder, Parts, Progress, Split, folder, text};
 use crate::models::{Architecture, Classifier, Network, Tolerance};
 use crate::nn::Coding;
 use crate::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
@@ -346,11 +346,20 @@ impl Experiment {
         if self.data.is_embedded() && self.data_dir.is_some() {
             return Err(Error::config(
                 "data_dir",
-                format!("the {} are part of the program, not in a folder", self.data),
+                format!(
+                    "is given, and {} is part of the program, not in a folder",
+                    self.data
+                ),
             ));
         }
         if self.data == DataSet::Folder && self.data_dir.is_none() {
             return Err(folder::no_folder());
+        }
+        if self.data == DataSet::Text && self.data_dir.is_none() {
+            return Err(text::no_files());
+        }
+        if self.data.is_text() != self.model.reads_text() {
+            return Err(self.of_another_kind());
         }
         self.images.check().map_err(|e| e.within("images"))?;
         if self.runs.is_empty() {
@@ -358,6 +367,7 @@ impl Experiment {
         }
         for (i, run) in self.runs.iter().enumerate() {
             run.check(i, self.from.is_some())
+                .and_then(|()| run.check_kind(self.data))
                 .map_err(|e| e.within(&format!("runs[{i}]")))?;
             if self.runs[..i]
                 .iter()
@@ -370,6 +380,20 @@ impl Experiment {
             }
         }
         Ok(())
+    }
+}
+
+impl Experiment {
+    /// The error of a network of images on text, or the other way round.
+    fn of_another_kind(&self) -> Error {
+        let (model, data) = (self.model, self.data);
+        let message = match data.is_text() {
+            true => format!(
+                "{model} sees images, and {data} is text; expected gpt-nano, gpt-micro or gpt-mini"
+            ),
+            false => format!("{model} reads text, and {data} are images"),
+        };
+        Error::config("model", message)
     }
 }
 
@@ -615,6 +639,19 @@ impl RunConfig {
             checked.map_err(|error| error.within(name).within("plan"))?;
         }
         Ok(())
+    }
+
+    /// Whether what is done to pixels is done to images.
+    fn check_kind(&self, data: DataSet) -> Result<(), Error> {
+        let regularization = &self.regularization;
+        let field = match (regularization.mixing(), regularization.cutting()) {
+            _ if !data.is_text() => return Ok(()),
+            (Some(_), _) => "mixup",
+            (_, Some(_)) => "cutout",
+            _ => return Ok(()),
+        };
+        let message = format!("changes pixels, and {data} is text");
+        Err(Error::config(field, message).within("regularization"))
     }
 
     /// Whether there is what the first weights come from.

@@ -20,6 +20,8 @@ pub struct StepMetrics<'a> {
     pub sums: &'a Sums,
     /// Images of the whole epoch.
     pub images: usize,
+    /// Those of it that were trained on so far.
+    pub done: usize,
     /// Images of this step.
     pub trained: usize,
     /// Mean loss of the images of this step.

@@ -41,6 +41,7 @@ impl NamedRecipe {
         "posit-cifar10"
         "posit-mnist"
         "deepseek-v3-fp8"
+        "gpt-nano"
         "mxfp8"
         "nvfp4"
         "wage"

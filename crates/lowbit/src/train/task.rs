@@ -317,9 +317,10 @@ fn pixels(set: &ImageSet, indices: &[u32], augment: Option<(&Augment, u64, u32)>
 fn tensors(set: &ImageSet, indices: &[u32], pixels: Vec<f32>, device: &Device) -> Batch {
     let shape = [indices.len(), set.channels, set.height, set.width];
     let labels = set.batch_labels(indices);
+    let answers = labels.len();
     Batch {
         images: Tensor::from_data(TensorData::new(pixels, shape), device),
-        targets: Tensor::from_data(TensorData::new(labels, [indices.len()]), device),
+        targets: Tensor::from_data(TensorData::new(labels, [answers]), device),
     }
 }
 

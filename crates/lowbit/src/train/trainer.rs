@@ -151,6 +151,7 @@ impl<'a, M: Stored, T: Task<M>> Trainer<'a, M, T> {
                 step: self.global_step(),
                 sums,
                 images: examples,
+                done: (self.state.batch * self.setting.batch).min(examples),
                 trained: indices.len(),
                 loss: (sums.loss - before.loss) / (sums.images - before.images).max(1) as f64,
                 lr,

@@ -10,7 +10,7 @@ use lowbit::optim::OptimizerConfig;
 use lowbit::quantizers::{
     QuantizerConfig, Role, TrainedThresholdConfig, learned, set_quantization,
 };
-use lowbit::train::Objective;
+use lowbit::train::{Objective, Settings};
 use std::collections::BTreeMap;
 
 fn build(name: &str, plan: &QPlan) -> lowbit::models::Network {
@@ -93,6 +93,78 @@ fn the_tutorials_network_has_its_21840_parameters() {
     let linear = 320 * 50 + 50 + 50 * 10 + 10;
     assert_eq!(convolutions + linear, 21_840);
     assert_size("mnist-cnn", 21_840, 0);
+}
+
+/// Three layers of 48, four of 128 and six of 192 features, as minGPT's `gpt-nano`, `gpt-micro` and `gpt-mini`
+/// are; its head has no bias either. 65 characters, 64 positions.
+#[test]
+fn gpts_have_the_parameters_of_their_sizes() {
+    let linear = |from: usize, to: usize| from * to + to;
+    for (name, layers, d) in [
+        ("gpt-nano", 3, 48),
+        ("gpt-micro", 4, 128),
+        ("gpt-mini", 6, 192),
+    ] {
+        let attention = 4 * linear(d, d);
+        let layer = 2 * d + attention + 2 * d + linear(d, 4 * d) + linear(4 * d, d);
+        assert_size(name, (65 + 64) * d + layers * layer + 2 * d + d * 65, 0);
+    }
+}
+
+/// What follows a character is said by it and those before it alone, about as if all were equally likely at
+/// first.
+#[test]
+fn a_gpt_does_not_see_what_comes() {
+    let model = build("gpt-nano", &QPlan::float());
+    let device = Device::flex();
+    let window = |last: f32| {
+        let characters: Vec<f32> = (0..64)
+            .map(|i| if i < 40 { i as f32 } else { last })
+            .collect();
+        Tensor::<1>::from_floats(characters.as_slice(), &device).reshape([1, 1, 1, 64])
+    };
+    let [a, b] = [7.0, 9.0].map(|last| model.forward(window(last)));
+    assert_eq!(a.dims(), [64, 65]);
+    let part = |x: &Tensor<2>, first: usize, count: usize| {
+        let rows = x.clone().narrow(0, first, count);
+        rows.into_data().try_to_vec::<f32>().unwrap()
+    };
+    assert_eq!(part(&a, 0, 40), part(&b, 0, 40));
+    assert_ne!(part(&a, 40, 24), part(&b, 40, 24));
+    let targets = Tensor::<1, Int>::from_ints([3; 64], &device);
+    let loss: f32 = Objective::CrossEntropy.loss(a, targets).into_scalar();
+    assert!((loss - 65f32.ln()).abs() < 0.2, "{loss}");
+}
+
+/// Images are refused, and text by networks that see images.
+#[test]
+fn text_and_images_are_not_taken_for_each_other() {
+    let refused = |text: &str| {
+        let settings: Settings = toml::from_str(text).unwrap();
+        settings.complete().unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused("data = \"shakespeare\"\nmodel = \"resnet20\""),
+        "model: resnet20 sees images, and shakespeare is text; expected gpt-nano, gpt-micro or gpt-mini"
+    );
+    assert_eq!(
+        refused("data = \"digits\"\nmodel = \"gpt-micro\""),
+        "model: gpt-micro reads text, and digits are images"
+    );
+    assert_eq!(
+        refused("data = \"shakespeare\"\nmixup = 0.2"),
+        "runs[0].regularization.mixup: changes pixels, and shakespeare is text"
+    );
+    assert_eq!(
+        refused("data = \"text\""),
+        "data_dir: is not given, and the data set `text` is the files train.txt and test.txt of a folder of yours"
+    );
+    let gpt: Architecture = "gpt-nano".parse().unwrap();
+    let built = gpt.init([1, 8, 8], 10, &QPlan::float(), 0, &Device::flex());
+    assert_eq!(
+        built.unwrap_err().to_string(),
+        "model: gpt-nano reads text, these are images of 8x8"
+    );
 }
 
 /// arXiv 1802.04680, section 4.1: 2x128C3-MP2-2x256C3-MP2-2x512C3-MP2-1024FC, no biases.

@@ -9,11 +9,11 @@ use lowbit::train::{
 use crate::training::{StopAfter, assert_same_runs, some_digits, train};
 
 /// A recipe's arithmetic on a network and images that take a moment: two epochs of four steps on the
-/// digits, by its own network where that is for them.
+/// digits, by its own network where that is for them; of text some windows.
 fn small(recipe: &NamedRecipe) -> Experiment {
     let file = recipe.read().unwrap();
     let mut experiment = file.complete(Settings::default()).unwrap();
-    if experiment.data != DataSet::Digits {
+    if experiment.data != DataSet::Digits && !experiment.data.is_text() {
         experiment.data = DataSet::Digits;
         let spikes = experiment.steps.is_some();
         let model = if spikes { "snn-cnn" } else { "cnn" };
@@ -34,11 +34,10 @@ fn small(recipe: &NamedRecipe) -> Experiment {
     experiment
 }
 
-fn digits() -> Split {
-    let split = some_digits();
+fn few(split: &Split) -> Split {
     let first = |set: &ImageSet, count: usize| ImageSet {
         images: set.images[..count * set.image_len()].to_vec(),
-        labels: set.labels[..count].to_vec(),
+        labels: set.labels[..count * set.answers()].to_vec(),
         ..set.clone()
     };
     Split {
@@ -49,17 +48,23 @@ fn digits() -> Split {
 
 #[test]
 fn every_recipe_repeats_resumed_and_on_any_number_of_threads() {
-    let split = digits();
+    let digits = few(&some_digits());
+    let text = few(&DataSet::Shakespeare.load(None, &mut |_| {}).unwrap());
     let temporary = tempfile::tempdir().unwrap();
     for recipe in NamedRecipe::ALL {
         let experiment = small(recipe);
+        let split = if experiment.data.is_text() {
+            &text
+        } else {
+            &digits
+        };
         let path = |what: &str| temporary.path().join(format!("{}-{what}", recipe.name));
         let on = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             let path = path(&threads.to_string());
             pool.build()
                 .unwrap()
-                .install(|| train(&path, &experiment, &split))
+                .install(|| train(&path, &experiment, split))
         };
         let whole = on(1);
         assert_same_runs(&whole, &on(2), &experiment);
@@ -69,7 +74,7 @@ fn every_recipe_repeats_resumed_and_on_any_number_of_threads() {
             let interrupter = Interrupter::new();
             let mut stop = StopAfter(steps, &interrupter);
             let device = Device::flex();
-            let outcome = parts.train(&experiment, &split, &device, &interrupter, &mut stop);
+            let outcome = parts.train(&experiment, split, &device, &interrupter, &mut stop);
             let stopped = matches!(outcome.unwrap(), Outcome::Interrupted(..));
             assert!(stopped || steps > 2, "{} was not stopped", recipe.name);
         }

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 /// The program that times it, in the repository.
 const SCRIPT: &str = "benches/peers/step.py";
 
-/// How PyTorch is asked for its best: eager and compiled, both channels-last.
-const CONFIGURATIONS: [&[&str]; 2] = [&["--channels-last"], &["--channels-last", "--compile"]];
+/// How PyTorch is asked for its best: eager and compiled, of images both channels-last.
+const OF_IMAGES: [&[&str]; 2] = [&["--channels-last"], &["--channels-last", "--compile"]];
+const OF_TEXT: [&[&str]; 2] = [&[], &["--compile"]];
 
 /// A step of PyTorch's.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -34,17 +35,27 @@ pub(super) fn steps(
     workload: &Workload,
     threads: usize,
 ) -> Result<Vec<PytorchStep>, Box<dyn Error>> {
-    if workload.model.to_string() != "resnet20" {
-        let model = workload.model;
-        return Err(format!("--against-pytorch: the model is {model}, expected resnet20").into());
-    }
+    let model = workload.model.to_string();
+    let configurations = match model.as_str() {
+        "resnet20" => OF_IMAGES,
+        "gpt-nano" | "gpt-micro" | "gpt-mini" => OF_TEXT,
+        _ => {
+            let message = format!(
+                "--against-pytorch: the model is {model}, expected resnet20, gpt-nano, gpt-micro or gpt-mini"
+            );
+            return Err(message.into());
+        }
+    };
     let mut steps = Vec::new();
     let mut failed = String::new();
-    for configuration in CONFIGURATIONS {
+    for configuration in configurations {
         match step(workload, threads, configuration) {
             Ok(step) => steps.push(step),
             Err(message) => {
-                let configuration = configuration.join(" ");
+                let configuration = match configuration {
+                    [] => "eager".into(),
+                    some => some.join(" "),
+                };
                 eprintln!("PyTorch {configuration} is left out: {message}");
                 failed = message.to_string();
             }
@@ -63,8 +74,15 @@ fn step(
 ) -> Result<PytorchStep, Box<dyn Error>> {
     let numbers = [workload.batch, workload.rounds, threads].map(|number| number.to_string());
     let [batch, rounds, threads] = numbers.each_ref().map(String::as_str);
-    let own = ["pytorch-float32", "--batch", batch, "--rounds", rounds];
-    let arguments = [&own[..], &["--threads", threads], configuration].concat();
+    let model = workload.model.to_string();
+    let own = ["pytorch-float32", "--model", &model, "--batch", batch];
+    let arguments = [
+        &own[..],
+        &["--rounds", rounds],
+        &["--threads", threads],
+        configuration,
+    ]
+    .concat();
     asked(SCRIPT, &arguments)
 }
 

@@ -6,9 +6,10 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::Error;
 use crate::config::{Describe, Description, QConfig};
-use crate::nn::norm::parts::{check_epsilon, description, divisor, scaled_and_shifted};
+use crate::nn::norm::parts::{INSIDE, check_epsilon, description, divisor, scaled_and_shifted};
 use crate::nn::window::at_least_one;
-use crate::quantizers::{Quantizers, Slot};
+use crate::ops;
+use crate::quantizers::{Quantizers, Slot, Taps};
 
 /// Configuration of an [`RmsNorm`]; the fields of `burn::nn::RmsNormConfig`, and what is quantized.
 #[derive(Config, Debug)]
@@ -25,8 +26,9 @@ pub struct RmsNormConfig {
 }
 
 /// `x / sqrt(mean(x^2) + epsilon) * gamma` for each vector (Zhang and Sennrich, arXiv 1910.07467);
-/// the root is the slot `deviation`; where it is rounded to zero, the result is zero. Built by [`RmsNormConfig`]; parameter paths are those of
-/// `burn::nn::RmsNorm`. Composed of Burn's tensor operations.
+/// the root is the slot `deviation`; where it is rounded to zero, the result is zero. Built by
+/// [`RmsNormConfig`]; parameter paths are those of `burn::nn::RmsNorm`. One pass, unless something inside of it is
+/// quantized.
 ///
 /// # Example
 /// ```
@@ -96,18 +98,28 @@ impl RmsNorm {
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let quantizers = &self.quantizers;
         let x = quantizers.input(input).quantized();
+        let gamma = self.gamma.val();
+        if INSIDE.iter().any(|slot| quantizers.get(slot).is_some()) {
+            let normalized = self.normalized(x);
+            let output = scaled_and_shifted(quantizers, normalized, gamma, None, D - 1);
+            return quantizers.output(output);
+        }
+        if Taps::are_attached() {
+            // To be seen only: the one pass makes the result.
+            self.normalized(x.clone());
+        }
+        let gamma = quantizers.parameter(Slot::GAMMA, gamma).quantized();
+        quantizers.output(ops::rms_norm(x, gamma, self.epsilon))
+    }
+
+    /// Over the root, both as their slots quantize them.
+    fn normalized<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let dtype = x.dtype();
         let square = x.clone().cast(DType::F32).square().mean_dim(D - 1);
-        let root = divisor(quantizers, (square + self.epsilon).sqrt());
-        let normalized = quantizers.activation(Slot::NORMALIZED, x / root.cast(dtype));
-        let (normalized, gamma) = (normalized.quantized(), self.gamma.val());
-        quantizers.output(scaled_and_shifted(
-            quantizers,
-            normalized,
-            gamma,
-            None,
-            D - 1,
-        ))
+        let root = divisor(&self.quantizers, (square + self.epsilon).sqrt());
+        let normalized = x / root.cast(dtype);
+        let normalized = self.quantizers.activation(Slot::NORMALIZED, normalized);
+        normalized.quantized()
     }
 }
 

@@ -9,6 +9,7 @@ use lowbit_kernels::smooth;
 
 use crate::ops::backend::flex;
 use crate::ops::backend::operator::{self, Gradients, Incoming, Inputs, Kernels, Operator, array};
+use crate::ops::backend::profile::timed;
 
 /// `x / 2 (1 + erf(x / sqrt(2)))`. Any shape.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -62,6 +63,14 @@ macro_rules! with_smooth {
 const APPROXIMATE: [f64; 2] = [1.595_769_121_605_730_7, 0.044_715];
 
 impl Smooth {
+    /// What both ways are called in a profile.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Silu => ["silu", "silu backward"],
+            _ => ["gelu", "gelu backward"],
+        }
+    }
+
     /// What the sigmoid is of, of a function that is a number times a sigmoid: `x`, or
     /// `2 sqrt(2 / pi) (x + 0.044715 x^3)`.
     fn inside<B: Backend>(self, x: FloatTensor<B>) -> FloatTensor<B> {
@@ -116,11 +125,14 @@ impl Operator<1> for Smooth {
         use smooth::Smooth as _;
         let [x] = inputs.tensors();
         vec![flex::in_f32(x, |x| {
-            with_smooth!(self, |f| flex::map(
-                x,
-                #[inline(always)]
-                move |x| f.of(x)
-            ))
+            let [name, _] = self.names();
+            timed(name, || {
+                with_smooth!(self, |f| flex::map(
+                    x,
+                    #[inline(always)]
+                    move |x| f.of(x)
+                ))
+            })
         })]
     }
 
@@ -129,12 +141,15 @@ impl Operator<1> for Smooth {
         let [x] = array(incoming.inputs);
         [Some(flex::in_f32(incoming.grad, |grad| {
             let x = flex::to_f32(x);
-            with_smooth!(self, |f| flex::zip(
-                x,
-                grad,
-                #[inline(always)]
-                move |x, g| g * f.derivative(x)
-            ))
+            let [_, name] = self.names();
+            timed(name, || {
+                with_smooth!(self, |f| flex::zip(
+                    x,
+                    grad,
+                    #[inline(always)]
+                    move |x, g| g * f.derivative(x)
+                ))
+            })
         }))]
     }
 }

@@ -162,15 +162,31 @@ impl TeacherConfig {
         let Some((experiment, run)) = self.run()? else {
             return self.plain(&weights, split, device);
         };
+        self.check_kind(experiment.model, split)?;
         let model = experiment.network(&run, split, device)?;
         let folder = weights.parent().expect("a checkpoint is in a folder");
         Ok(checkpoint::load_model(model, folder)?.valid())
+    }
+
+    /// Whether a network of text is to teach text, and one of images images.
+    fn check_kind(&self, model: Architecture, split: &Split) -> Result<(), Error> {
+        let kind = |is_text| if is_text { "text" } else { "images" };
+        let (of_model, of_data) = (model.reads_text(), split.train.answers() > 1);
+        if of_model == of_data {
+            return Ok(());
+        }
+        let path = self.path.display();
+        let [read, learned] = [of_model, of_data].map(kind);
+        let message =
+            format!("{path} is {model}, which reads {read}; its student learns from {learned}");
+        Err(Error::config("teacher", message))
     }
 
     fn plain(&self, weights: &Path, split: &Split, device: &Device) -> Result<Network, Error> {
         let set = &split.train;
         let input = [set.channels, set.height, set.width];
         let model = self.model.expect("a plain file comes with a network");
+        self.check_kind(model, split)?;
         let model = model.init(input, set.classes, &self.plan()?, 0, device)?;
         let (model, report) = checkpoint::load_weights(model, weights, Tolerance::default())?;
         let unset = learned(&model).into_iter();

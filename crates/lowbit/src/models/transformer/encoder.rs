@@ -3,13 +3,14 @@
 use burn::module::Module;
 use burn::nn::activation::ActivationConfig;
 use burn::tensor::{Bool, Device, Int, Tensor};
-use lowbit::config::Planner;
-use lowbit::nn::{
+
+use super::positions::counted;
+use crate::Error;
+use crate::config::Planner;
+use crate::nn::{
     Activation, Add, AddConfig, DotProductAttention, DotProductAttentionConfig, Embedding,
     EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig,
 };
-
-use super::positions::counted;
 
 /// The sizes of an [`Encoder`].
 #[derive(Debug, Clone)]
@@ -111,7 +112,7 @@ impl EncoderConfig {
         planner: &mut Planner<'_>,
         path: &str,
         device: &Device,
-    ) -> Result<Encoder, lowbit::Error> {
+    ) -> Result<Encoder, Error> {
         let at = |name: &str| format!("{path}.{name}");
         let table = |rows| EmbeddingConfig::new(rows, self.d_embedding);
         let word = planner.first(at("word"), table(self.vocabulary))?;
@@ -182,12 +183,12 @@ impl EncoderLayer {
         planner: &mut Planner<'_>,
         path: &str,
         device: &Device,
-    ) -> Result<Self, lowbit::Error> {
+    ) -> Result<Self, Error> {
         let at = |name: &str| format!("{path}.{name}");
         let (d_model, heads) = (config.d_model, config.n_heads);
         let linear = |planner: &mut Planner<'_>, name: &str, from, to| {
             let layer = planner.layer(at(name), LinearConfig::new(from, to))?;
-            Ok::<Linear, lowbit::Error>(layer.init(device))
+            Ok::<Linear, Error>(layer.init(device))
         };
         let norm = || LayerNormConfig::new(d_model).with_epsilon(config.epsilon);
         let query = linear(planner, "query", d_model, d_model)?;

@@ -1,16 +1,18 @@
 //! Decoders of GPT-2's and Llama's kinds: each part's input is normalized, and none sees what comes.
 
 use burn::module::Module;
+use burn::nn::Initializer;
 use burn::nn::activation::ActivationConfig;
 use burn::tensor::{Bool, Device, Int, Tensor};
-use lowbit::config::Planner;
-use lowbit::nn::{
+
+use super::positions::{Rotary, Turn, counted, unseen};
+use crate::Error;
+use crate::config::Planner;
+use crate::nn::{
     Activation, Add, AddConfig, DotProductAttention, DotProductAttentionConfig, Embedding,
     EmbeddingConfig, KeyValues, LayerNorm, LayerNormConfig, Linear, LinearConfig, Mul, MulConfig,
     RmsNorm, RmsNormConfig, Silu, SiluConfig,
 };
-
-use super::positions::{Rotary, Turn, counted, unseen};
 
 /// The sizes of a [`Decoder`], and which kind it is of.
 #[derive(Debug, Clone)]
@@ -172,9 +174,9 @@ impl DecoderConfig {
         planner: &mut Planner<'_>,
         path: &str,
         device: &Device,
-    ) -> Result<Decoder, lowbit::Error> {
+    ) -> Result<Decoder, Error> {
         let at = |name: &str| format!("{path}.{name}");
-        let table = |rows| EmbeddingConfig::new(rows, self.d_model);
+        let table = |rows| EmbeddingConfig::new(rows, self.d_model).with_initializer(INITIALIZER);
         let word = planner.first(at("word"), table(self.vocabulary))?;
         let (position, rotary) = match &self.kind {
             DecoderKind::Gpt2(_) => {
@@ -200,12 +202,7 @@ impl DecoderConfig {
         })
     }
 
-    fn norm(
-        &self,
-        planner: &mut Planner<'_>,
-        path: &str,
-        device: &Device,
-    ) -> Result<Norm, lowbit::Error> {
+    fn norm(&self, planner: &mut Planner<'_>, path: &str, device: &Device) -> Result<Norm, Error> {
         Ok(match &self.kind {
             DecoderKind::Gpt2(_) => {
                 let norm = LayerNormConfig::new(self.d_model).with_epsilon(self.epsilon);
@@ -233,7 +230,7 @@ impl DecoderConfig {
         planner: &mut Planner<'_>,
         path: &str,
         device: &Device,
-    ) -> Result<FeedForward, lowbit::Error> {
+    ) -> Result<FeedForward, Error> {
         let [_, _, bias] = self.biases();
         let linear = |planner: &mut Planner<'_>, name: &str, from, to| {
             linear(planner, format!("{path}.{name}"), [from, to], bias, device)
@@ -265,15 +262,28 @@ impl DecoderConfig {
     }
 }
 
+/// How the tables and the weights of linear layers start; biases start at 0 (Radford et al., "Improving
+/// Language Understanding by Generative Pre-Training", 2018, section 4.1).
+pub(super) const INITIALIZER: Initializer = Initializer::Normal {
+    mean: 0.0,
+    std: 0.02,
+};
+
 fn linear(
     planner: &mut Planner<'_>,
     path: String,
     [from, to]: [usize; 2],
     bias: bool,
     device: &Device,
-) -> Result<Linear, lowbit::Error> {
-    let layer = LinearConfig::new(from, to).with_bias(bias);
-    Ok(planner.layer(path, layer)?.init(device))
+) -> Result<Linear, Error> {
+    let layer = LinearConfig::new(from, to)
+        .with_bias(bias)
+        .with_initializer(INITIALIZER);
+    let mut layer = planner.layer(path, layer)?.init(device);
+    if layer.bias.is_some() {
+        layer.bias = Some(Initializer::Zeros.init([to], device));
+    }
+    Ok(layer)
 }
 
 impl Decoder {
@@ -316,7 +326,7 @@ impl DecoderLayer {
         planner: &mut Planner<'_>,
         path: &str,
         device: &Device,
-    ) -> Result<Self, lowbit::Error> {
+    ) -> Result<Self, Error> {
         let at = |name: &str| format!("{path}.{name}");
         let heads = [config.n_heads, config.n_heads_kv];
         let [asks, answers] = heads.map(|heads| heads * config.d_head);

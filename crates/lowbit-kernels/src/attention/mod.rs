@@ -8,7 +8,11 @@
 // Register tiles work on raw pointers; each call says why they are in bounds.
 #![allow(unsafe_code)]
 
+mod backward;
+
 use rayon::prelude::*;
+
+pub use backward::attention_backward;
 
 use crate::exp::exp;
 use crate::packing::RoundSlice;

@@ -1,0 +1,225 @@
+//! Folders of networks that read characters, for `transformers` and for [`ModelFolder`](crate::ModelFolder).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use lowbit::quantizers::{ModulePath, learned};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Map, Value, json};
+
+use super::{DecoderConfig, Family, LanguageModel};
+use crate::Error;
+
+/// A network of GPT-2's kind that reads characters.
+#[derive(Debug, Clone, Copy)]
+pub struct CharacterModel<'a> {
+    /// The network.
+    pub network: &'a LanguageModel,
+    /// Its sizes.
+    pub sizes: &'a DecoderConfig,
+    /// The character of each class.
+    pub alphabet: &'a [char],
+}
+
+impl CharacterModel<'_> {
+    /// The files of a folder as `save_pretrained` writes it: `config.json` of a GPT-2 whose head has weights of
+    /// its own, `model.safetensors` in float32, and a `tokenizer.json` that makes a token of each character.
+    ///
+    /// # Errors
+    /// If quantizers learned something, which such a folder has no place for.
+    pub fn files(&self) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+        if let Some(first) = learned(self.network).first() {
+            let message = "is learned by a quantizer, which a folder of transformers has no place for; \
+                expected a plan of formats";
+            return Err(Error::field(first.key.clone(), message));
+        }
+        let text = |value: Value| format!("{value:#}\n").into_bytes();
+        let special = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": self.sizes.positions,
+            "clean_up_tokenization_spaces": false,
+        });
+        let files = [
+            ("config.json", text(self.config())),
+            ("model.safetensors", self.weights()),
+            ("tokenizer.json", text(self.tokenizer())),
+            ("tokenizer_config.json", text(special)),
+        ];
+        Ok(files
+            .into_iter()
+            .map(|(name, bytes)| (PathBuf::from(name), bytes))
+            .collect())
+    }
+
+    fn config(&self) -> Value {
+        let sizes = self.sizes;
+        json!({
+            "architectures": ["GPT2LMHeadModel"],
+            "model_type": "gpt2",
+            "vocab_size": sizes.vocabulary,
+            "n_positions": sizes.positions,
+            "n_embd": sizes.d_model,
+            "n_inner": sizes.d_ff,
+            "n_layer": sizes.n_layers,
+            "n_head": sizes.n_heads,
+            "activation_function": "gelu",
+            "layer_norm_epsilon": sizes.epsilon,
+            "tie_word_embeddings": false,
+            "attn_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+            // No character ends a text, or begins one.
+            "bos_token_id": null,
+            "eos_token_id": null,
+            "torch_dtype": "float32",
+        })
+    }
+
+    fn tokenizer(&self) -> Value {
+        let ids = self.alphabet.iter().enumerate();
+        let vocabulary: Map<String, Value> =
+            ids.map(|(id, c)| (c.to_string(), id.into())).collect();
+        json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": [],
+            "normalizer": null,
+            "pre_tokenizer": {
+                "type": "Split",
+                "pattern": { "Regex": "[\\s\\S]" },
+                "behavior": "Isolated",
+                "invert": false,
+            },
+            "post_processor": null,
+            "decoder": { "type": "Fuse" },
+            "model": { "type": "BPE", "vocab": vocabulary, "merges": [] },
+        })
+    }
+
+    fn weights(&self) -> Vec<u8> {
+        let mut save = Save {
+            path: ModulePath::default(),
+            tensors: BTreeMap::new(),
+        };
+        self.network.visit(&mut save);
+        let tensors = save.tensors.iter().map(|(name, (shape, values))| {
+            let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            (name, shape, bytes)
+        });
+        let tensors: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors.collect();
+        let views = tensors.iter().map(|(name, shape, bytes)| {
+            let view = TensorView::new(Dtype::F32, (*shape).clone(), bytes);
+            (name, view.expect("four bytes for each number"))
+        });
+        let metadata = [("format".to_string(), "pt".to_string())].into();
+        safetensors::serialize(views, Some(metadata)).expect("each name is one tensor's")
+    }
+}
+
+/// Names, shapes and numbers, as the family has them.
+struct Save {
+    path: ModulePath,
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+impl ModuleVisitor for Save {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let (holder, name) = (self.path.holder(), self.path.field());
+        let Some(place) = Family::Gpt2.place(&holder, name, 1) else {
+            return;
+        };
+        let mut tensor = param.val();
+        // Of the head alone; what GPT-2 calls Conv1D is `[in, out]`, as ours.
+        if place.by_results && self.path.holder_type() == "Linear" {
+            tensor = tensor.swap_dims(0, 1);
+        }
+        let mut shape = tensor.dims().to_vec();
+        let values: Vec<f32> = tensor.into_data().iter::<f32>().collect();
+        let Some([part, of]) = place.part else {
+            self.tensors.insert(place.key, (shape, values));
+            return;
+        };
+        let own = shape.pop().unwrap_or(1);
+        let width = own * of;
+        let rows: usize = shape.iter().product();
+        shape.push(width);
+        let entry = self.tensors.entry(place.key);
+        let (_, whole) = entry.or_insert_with(|| (shape, vec![0.0; rows * width]));
+        for (to, from) in whole.chunks_mut(width).zip(values.chunks(own)) {
+            to[part * own..][..own].copy_from_slice(from);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Language, ModelFolder, Sampling};
+    use lowbit::Device;
+    use lowbit::config::{Planner, QPlan};
+    use lowbit::models::{GptConfig, GptSize, Width};
+
+    /// What is written is read back as the same network and alphabet, and goes on with the same text.
+    #[test]
+    fn a_folder_is_the_network_again() {
+        let alphabet: Vec<char> = "\n !aäé€\"".chars().collect();
+        let plan = QPlan::float();
+        let config = GptConfig {
+            size: GptSize::Nano,
+            width: Width::ONE,
+            context: 12,
+            characters: alphabet.len(),
+            plan: plan.clone(),
+        };
+        let (sizes, device) = (config.decoder(), Device::flex());
+        let mut planner = Planner::new(&plan).unwrap();
+        let network = LanguageModel::init_planned(&sizes, &mut planner, &device).unwrap();
+        let model = CharacterModel {
+            network: &network,
+            sizes: &sizes,
+            alphabet: &alphabet,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in model.files().unwrap() {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let folder = ModelFolder::open(dir.path()).unwrap();
+        let text = "a é\n€\"";
+        let tokens = folder.tokenizer.encode(text).unwrap().ids;
+        let places = text.chars().map(|c| alphabet.iter().position(|a| *a == c));
+        let places: Vec<u32> = places.map(|place| place.unwrap() as u32).collect();
+        assert_eq!(tokens, places);
+        assert_eq!(folder.tokenizer.decode(&tokens).unwrap(), text);
+        let read = folder.language_model(&plan, &device).unwrap();
+        assert_eq!(read.warnings(), Vec::<String>::new());
+        let sampling = Sampling {
+            tokens: 6,
+            temperature: 1.0,
+            top: 0,
+            seed: 3,
+        };
+        let [ours, again] = [&network, &read.network].map(|network| {
+            let language = Language {
+                network,
+                positions: 12,
+                device: device.clone(),
+            };
+            let found = language.perplexity(&tokens, 6, 6, &mut |_, _| {}).unwrap();
+            (found, language.go_on(&tokens, &sampling, &[]).unwrap())
+        });
+        assert_eq!(ours, again);
+        let strange = folder.tokenizer.encode("aß").unwrap().ids;
+        assert_eq!(strange.len(), 1, "what is in no alphabet is left out");
+    }
+}
