@@ -17,45 +17,33 @@ fn row_sum(row: &[f32]) -> (f32, f32) {
 }
 
 /// `ln(sum of e^scores) - sum of q * scores` of each row, with `q` of the right class `1 - smoothing` and of every
-/// class `smoothing / classes` more.
+/// class `smoothing / classes` more. It is what is told, and nothing that is trained on, so that exponentials and
+/// logarithms are the platform's.
 ///
 /// # Panics
 /// If the scores are not so many rows, or a target is none of the classes.
 pub fn cross_entropy(scores: &[f32], targets: &[usize], smoothing: f32) -> Vec<f64> {
-    struct Losses<'a>(&'a [f32], &'a [usize], f32);
-    impl Kernel for Losses<'_> {
-        type Output = Vec<f64>;
-
-        #[inline(always)]
-        fn run(self) -> Vec<f64> {
-            let Self(scores, targets, smoothing) = self;
-            let classes = scores.len() / targets.len();
-            let rows = scores.chunks_exact(classes).zip(targets);
-            let losses = rows.map(|(row, &target)| {
-                let (largest, sum) = row_sum(row);
-                let right = f64::from(row[target] - largest);
-                let expected = match smoothing {
-                    0.0 => right,
-                    _ => {
-                        let lacks = row.iter().map(|score| f64::from(score - largest));
-                        let mean = lacks.sum::<f64>() / classes as f64;
-                        right + f64::from(smoothing) * (mean - right)
-                    }
-                };
-                f64::from(sum).ln() - expected
-            });
-            losses.collect()
-        }
-    }
     let Some(classes) = classes(scores, targets) else {
         return Vec::new();
     };
-    let rows = PART.div_ceil(classes);
-    let parts = scores.par_chunks(rows * classes);
-    let parts = parts.zip(targets.par_chunks(rows));
-    let parts =
-        parts.flat_map_iter(|(scores, targets)| dispatch(Losses(scores, targets, smoothing)));
-    parts.collect()
+    let rows = scores.par_chunks(classes).zip(targets);
+    let losses = rows
+        .with_min_len(PART.div_ceil(classes))
+        .map(|(row, &target)| {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let lacks = row.iter().map(|score| score - largest);
+            let sum: f64 = lacks.clone().map(|lack| f64::from(lack.exp())).sum();
+            let right = f64::from(row[target] - largest);
+            let expected = match smoothing {
+                0.0 => right,
+                _ => {
+                    let mean = lacks.map(f64::from).sum::<f64>() / classes as f64;
+                    right + f64::from(smoothing) * (mean - right)
+                }
+            };
+            sum.ln() - expected
+        });
+    losses.collect()
 }
 
 /// The gradient of `share` times the sum of those: `share (softmax(scores) - q)`.

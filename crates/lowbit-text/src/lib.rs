@@ -4,6 +4,7 @@
 mod answering;
 pub mod bench;
 mod error;
+pub mod finetune;
 mod folder;
 mod language;
 pub mod models;

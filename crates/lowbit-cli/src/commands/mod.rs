@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod distill;
 pub(crate) mod eval;
 pub(crate) mod export;
+pub(crate) mod finetune;
 pub(crate) mod formats;
 pub(crate) mod lm;
 pub(crate) mod methods;

@@ -72,7 +72,8 @@ impl ModelArguments {
     }
 }
 
-fn plan(text: &str) -> Result<QPlan, Box<dyn Error>> {
+/// A plan by its name or file.
+pub(super) fn plan(text: &str) -> Result<QPlan, Box<dyn Error>> {
     if let Some(plan) = plans::named(text)? {
         return Ok(plan);
     }

@@ -1,14 +1,10 @@
 //! Folders of networks that read characters, for `transformers` and for [`ModelFolder`](crate::ModelFolder).
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::Tensor;
-use lowbit::quantizers::{ModulePath, learned};
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
+use super::save::{check_learned, file, tensors};
 use super::{DecoderConfig, Family, LanguageModel};
 use crate::Error;
 
@@ -30,11 +26,7 @@ impl CharacterModel<'_> {
     /// # Errors
     /// If quantizers learned something, which such a folder has no place for.
     pub fn files(&self) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-        if let Some(first) = learned(self.network).first() {
-            let message = "is learned by a quantizer, which a folder of transformers has no place for; \
-                expected a plan of formats";
-            return Err(Error::field(first.key.clone(), message));
-        }
+        check_learned(self.network)?;
         let text = |value: Value| format!("{value:#}\n").into_bytes();
         let special = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -43,7 +35,10 @@ impl CharacterModel<'_> {
         });
         let files = [
             ("config.json", text(self.config())),
-            ("model.safetensors", self.weights()),
+            (
+                "model.safetensors",
+                file(&tensors(self.network, Family::Gpt2, 1)),
+            ),
             ("tokenizer.json", text(self.tokenizer())),
             ("tokenizer_config.json", text(special)),
         ];
@@ -97,68 +92,6 @@ impl CharacterModel<'_> {
             "decoder": { "type": "Fuse" },
             "model": { "type": "BPE", "vocab": vocabulary, "merges": [] },
         })
-    }
-
-    fn weights(&self) -> Vec<u8> {
-        let mut save = Save {
-            path: ModulePath::default(),
-            tensors: BTreeMap::new(),
-        };
-        self.network.visit(&mut save);
-        let tensors = save.tensors.iter().map(|(name, (shape, values))| {
-            let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            (name, shape, bytes)
-        });
-        let tensors: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors.collect();
-        let views = tensors.iter().map(|(name, shape, bytes)| {
-            let view = TensorView::new(Dtype::F32, (*shape).clone(), bytes);
-            (name, view.expect("four bytes for each number"))
-        });
-        let metadata = [("format".to_string(), "pt".to_string())].into();
-        safetensors::serialize(views, Some(metadata)).expect("each name is one tensor's")
-    }
-}
-
-/// Names, shapes and numbers, as the family has them.
-struct Save {
-    path: ModulePath,
-    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
-}
-
-impl ModuleVisitor for Save {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let (holder, name) = (self.path.holder(), self.path.field());
-        let Some(place) = Family::Gpt2.place(&holder, name, 1) else {
-            return;
-        };
-        let mut tensor = param.val();
-        // Of the head alone; what GPT-2 calls Conv1D is `[in, out]`, as ours.
-        if place.by_results && self.path.holder_type() == "Linear" {
-            tensor = tensor.swap_dims(0, 1);
-        }
-        let mut shape = tensor.dims().to_vec();
-        let values: Vec<f32> = tensor.into_data().iter::<f32>().collect();
-        let Some([part, of]) = place.part else {
-            self.tensors.insert(place.key, (shape, values));
-            return;
-        };
-        let own = shape.pop().unwrap_or(1);
-        let width = own * of;
-        let rows: usize = shape.iter().product();
-        shape.push(width);
-        let entry = self.tensors.entry(place.key);
-        let (_, whole) = entry.or_insert_with(|| (shape, vec![0.0; rows * width]));
-        for (to, from) in whole.chunks_mut(width).zip(values.chunks(own)) {
-            to[part * own..][..own].copy_from_slice(from);
-        }
     }
 }
 

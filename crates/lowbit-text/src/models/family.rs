@@ -169,6 +169,15 @@ impl Family {
         })
     }
 
+    /// Whether a tensor of a file belongs to another head than ours, so that it may stay beside ours. Of GPT-2 and
+    /// Llama there is none: masks and tables are computed, and the head is ours.
+    pub(crate) fn is_other(self, key: &str) -> bool {
+        match self {
+            Self::Albert | Self::Bert => self.is_unused(key) && !key.ends_with("position_ids"),
+            Self::Gpt2 | Self::Llama => false,
+        }
+    }
+
     /// Whether a tensor of a file means nothing to what reads it: tables and masks that are computed, and
     /// other heads.
     pub(super) fn is_unused(self, key: &str) -> bool {

@@ -20,7 +20,7 @@ pub struct ModelConfig {
     /// Whether the language model's head is the table of tokens.
     pub tied: bool,
     /// Layers in a group of ALBERT's.
-    pub(super) inner: usize,
+    pub(crate) inner: usize,
 }
 
 /// A network without its head.

@@ -4,6 +4,7 @@ mod characters;
 mod family;
 mod json;
 mod load;
+mod save;
 
 pub use characters::CharacterModel;
 pub use family::Family;
@@ -14,3 +15,4 @@ pub use lowbit::models::transformer::{
     EncoderLayer, FeedForward, Gated, LanguageModel, LlamaKind, Norm, Plain, QuestionAnswering,
     Rotary, Stretch,
 };
+pub(crate) use save::{check_learned, file, tensors};

@@ -586,10 +586,10 @@ fn norms() -> Vec<Layer> {
         layer!(nn::InstanceNormConfig::new(3), [2, 3, 5], Bits, |d| {
             plain::InstanceNormConfig::new(3).init(d)
         }),
-        layer!(nn::LayerNormConfig::new(5), [3, 5], Bits, |d| {
+        layer!(nn::LayerNormConfig::new(5), [3, 5], Sums, |d| {
             plain::LayerNormConfig::new(5).init(d)
         }),
-        layer!(nn::RmsNormConfig::new(5), [3, 5], Bits, |d| {
+        layer!(nn::RmsNormConfig::new(5), [3, 5], Sums, |d| {
             plain::RmsNormConfig::new(5).init(d)
         }),
     ]

@@ -1,12 +1,14 @@
 //! Networks with their heads.
 
 use burn::module::Module;
+use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 use super::decoder::INITIALIZER;
 use super::{Cache, Decoder, DecoderConfig, Encoder, EncoderConfig, EncoderInput};
 use crate::Error;
 use crate::config::Planner;
+use crate::models::Stored;
 use crate::nn::{Linear, LinearConfig};
 
 /// An encoder that says of each position how likely an answer starts and ends there.
@@ -92,3 +94,21 @@ impl LanguageModel {
             .forward(self.decoder.forward(tokens, padding, cache))
     }
 }
+
+/// Gives a network its parameters as a file holds them.
+macro_rules! stored {
+    ($network:ty) => {
+        impl Stored for $network {
+            fn stored(&self) -> ModuleRecord {
+                self.clone().into_record()
+            }
+
+            fn restored(self, record: ModuleRecord) -> Result<Self, RecordError> {
+                self.try_load_record(record)
+            }
+        }
+    };
+}
+
+stored!(QuestionAnswering);
+stored!(LanguageModel);

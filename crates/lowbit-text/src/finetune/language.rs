@@ -1,0 +1,176 @@
+//! What follows each token of a text.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::train::TrainOutput;
+use lowbit::ops::cross_entropy;
+use lowbit::quantizers::{UNTRAINED_STEP, set_rounding};
+use lowbit::train::{Task, checkpoint::Sums};
+
+use super::{FineTune, Taught};
+use crate::models::{Cache, LanguageModel};
+use crate::{Error, Tokenizer};
+
+/// Windows of a text, one after the other, each of whose tokens is to be followed by the next.
+#[derive(Debug, Clone)]
+pub struct NextToken<'a> {
+    train: Vec<u32>,
+    test: Vec<u32>,
+    length: usize,
+    taught: Option<Taught<'a, LanguageModel>>,
+    device: &'a Device,
+}
+
+/// The tokens to train on and those to test with.
+pub(super) fn split(tokenizer: &Tokenizer, options: &FineTune) -> Result<[Vec<u32>; 2], Error> {
+    let tokens = |path: &std::path::Path| {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let encoded = tokenizer.encode(&text);
+        let encoded = encoded.map_err(|error| Error::file(path, error))?;
+        Ok::<_, Error>(encoded.ids)
+    };
+    let mut train = tokens(&options.data)?;
+    let test = match &options.test {
+        Some(test) => tokens(test)?,
+        None => train.split_off(train.len() - train.len() / 10),
+    };
+    Ok([train, test])
+}
+
+impl<'a> NextToken<'a> {
+    /// Windows of `length` tokens of both texts; those at the ends that are shorter are left out.
+    ///
+    /// # Errors
+    /// If a text has no window and a token after it.
+    pub fn new(
+        train: Vec<u32>,
+        test: Vec<u32>,
+        length: usize,
+        taught: Option<Taught<'a, LanguageModel>>,
+        device: &'a Device,
+    ) -> Result<Self, Error> {
+        for (name, tokens) in [("data", &train), ("test", &test)] {
+            let count = tokens.len();
+            if count <= length {
+                let message = format!(
+                    "has {count} tokens, a window of {length} and what follows it has more"
+                );
+                return Err(Error::field(name, message));
+            }
+        }
+        Ok(Self {
+            train,
+            test,
+            length,
+            taught,
+            device,
+        })
+    }
+
+    fn windows(&self, tokens: &[u32]) -> usize {
+        (tokens.len() - 1) / self.length
+    }
+
+    /// Windows as rows, and what follows each of their tokens.
+    fn batch(
+        &self,
+        tokens: &[u32],
+        indices: &[u32],
+        device: &Device,
+    ) -> (Tensor<2, Int>, Tensor<1, Int>) {
+        let shifted = |shift: usize| {
+            let windows = indices.iter().flat_map(move |&index| {
+                let start = index as usize * self.length + shift;
+                &tokens[start..start + self.length]
+            });
+            let ids: Vec<i32> = windows.map(|&id| id as i32).collect();
+            let count = ids.len();
+            Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), device)
+        };
+        let rows = shifted(0).reshape([indices.len(), self.length]);
+        (rows, shifted(1))
+    }
+}
+
+/// What follows each token, `[batch * length, vocabulary]`.
+fn scores(model: &LanguageModel, rows: Tensor<2, Int>) -> Tensor<2> {
+    model
+        .forward(rows, None, &mut Cache::default())
+        .flatten(0, 1)
+}
+
+/// Adds what scores come to.
+pub(super) fn counted(loss: Tensor<1>, right: Tensor<1, Int>, count: usize) -> Sums {
+    Sums {
+        loss: loss.into_scalar::<f64>() * count as f64,
+        correct: right.sum().into_scalar::<i64>() as u64,
+        correct_top5: None,
+        images: count as u64,
+    }
+}
+
+/// Adds to the sums so far.
+pub(super) fn add(sums: &mut Sums, more: &Sums) {
+    sums.loss += more.loss;
+    sums.correct += more.correct;
+    sums.images += more.images;
+}
+
+/// For each row whether its highest score is the target's.
+pub(super) fn right(scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1, Int> {
+    let found: Tensor<1, Int> = scores.argmax(1).flatten(0, 1);
+    found.equal(targets).int()
+}
+
+impl Task<LanguageModel> for NextToken<'_> {
+    type Output = Sums;
+
+    fn examples(&self) -> usize {
+        self.windows(&self.train)
+    }
+
+    fn step(
+        &self,
+        model: &LanguageModel,
+        indices: &[u32],
+        _epoch: u32,
+        loss_scale: f32,
+    ) -> TrainOutput<Sums> {
+        let device = self.device.clone().autodiff();
+        let (rows, targets) = self.batch(&self.train, indices, &device);
+        let found = scores(model, rows.clone());
+        let mut loss = cross_entropy(found.clone(), targets.clone());
+        if let Some(taught) = &self.taught {
+            let theirs = scores(taught.teacher, rows.inner());
+            loss = taught.loss(loss, found.clone(), Tensor::from_inner(theirs));
+        }
+        let count = indices.len() * self.length;
+        let sums = counted(loss.clone(), right(found, targets), count);
+        TrainOutput::new(model, (loss * loss_scale).backward(), sums)
+    }
+
+    fn count(&self, output: &Sums, sums: &mut Sums) {
+        add(sums, output);
+    }
+
+    fn test(&self, model: &LanguageModel) -> Sums {
+        set_rounding(0, UNTRAINED_STEP);
+        let mut sums = Sums::default();
+        for index in 0..self.windows(&self.test) as u32 {
+            let (rows, targets) = self.batch(&self.test, &[index], self.device);
+            let found = scores(model, rows);
+            let loss = cross_entropy(found.clone(), targets.clone());
+            add(
+                &mut sums,
+                &counted(loss, right(found, targets), self.length),
+            );
+        }
+        sums
+    }
+
+    fn forward(&self, model: &LanguageModel, indices: &[u32]) {
+        for index in indices {
+            let (rows, _) = self.batch(&self.train, &[*index], self.device);
+            scores(model, rows);
+        }
+    }
+}

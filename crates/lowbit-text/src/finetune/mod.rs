@@ -1,0 +1,323 @@
+//! Networks of folders trained on: on a text or on questions, with any plan of formats, and from a teacher.
+
+mod language;
+mod questions;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor};
+use lowbit::config::QPlan;
+use lowbit::models::Stored;
+use lowbit::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
+use lowbit::train::{
+    Checkpoints, Interrupter, Objective, Progress, Recipe, Regularization, RunConfig, Setting,
+    Start, Task, Trainer,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use language::NextToken;
+pub use questions::Spans;
+
+use crate::models::{Architecture, Loaded, ModelConfig, check_learned, file, tensors};
+use crate::{Error, ModelFolder};
+
+/// The file of a folder in the making that says what is made.
+const OPTIONS: &str = "finetune.toml";
+/// Where checkpoints are meanwhile.
+const CHECKPOINTS: &str = "checkpoints";
+
+/// What a network is trained on, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FineTune {
+    /// The folder that the network comes from.
+    pub model: PathBuf,
+    /// A text, of a network that writes text; or questions in SQuAD's format, of one that answers them.
+    pub data: PathBuf,
+    /// The same to test with; without, the last tenth of `data`, which is not trained on then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
+    /// Times that it sees every window.
+    pub epochs: usize,
+    /// Highest learning rate.
+    pub lr: f64,
+    /// What AdamW takes away of each weight in a step, times the rate.
+    pub weight_decay: f32,
+    /// Windows in a step.
+    pub batch: usize,
+    /// Tokens of a window, at most.
+    pub length: usize,
+    /// Tokens that windows of a context share.
+    pub stride: usize,
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// The folder of the network that it learns from, beside what is right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<PathBuf>,
+    /// What both networks' scores are divided by.
+    pub temperature: f64,
+    /// How much of the loss is the teacher's, 0 to 1.
+    pub distill_weight: f64,
+    /// What is quantized.
+    pub plan: QPlan,
+}
+
+/// What a teacher says is worth.
+#[derive(Debug, Clone, Copy)]
+pub struct Taught<'a, M> {
+    /// The teacher, in its validation form.
+    pub teacher: &'a M,
+    /// What both networks' scores are divided by.
+    pub temperature: f64,
+    /// How much of the loss is the teacher's, 0 to 1.
+    pub weight: f64,
+}
+
+impl<M> Taught<'_, M> {
+    /// `(1 - w) loss + w T^2 KL(softmax(theirs / T) || softmax(scores / T))` (Hinton, Vinyals, Dean, arXiv
+    /// 1503.02531, section 2).
+    fn loss(&self, loss: Tensor<1>, scores: Tensor<2>, theirs: Tensor<2>) -> Tensor<1> {
+        let &Self {
+            temperature,
+            weight,
+            ..
+        } = self;
+        let divergence = lowbit::ops::kl_divergence(scores, theirs, temperature);
+        loss * (1.0 - weight) + divergence * (weight * temperature * temperature)
+    }
+}
+
+impl FineTune {
+    /// What a folder that is not finished is made with.
+    ///
+    /// # Errors
+    /// If it holds none, or none that can be read.
+    pub fn of(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(OPTIONS);
+        let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+        toml::from_str(&text).map_err(|error| Error::file(&path, error))
+    }
+
+    /// Begins a folder, which must not be there or be empty.
+    ///
+    /// # Errors
+    /// If a number is out of its range, or the folder holds something.
+    pub fn begin(&self, folder: &Path) -> Result<(), Error> {
+        self.check()?;
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let mut entries = fs::read_dir(folder).map_err(Error::io(folder))?;
+        if entries.next().is_some() {
+            let message = "is not empty; expected a new folder, or --resume to go on with it";
+            return Err(Error::file(folder, message));
+        }
+        let text = toml::to_string(self).map_err(|error| Error::field("plan", error))?;
+        let path = folder.join(OPTIONS);
+        fs::write(&path, text).map_err(Error::io(&path))
+    }
+
+    /// Takes away what [`begin`](Self::begin) made, if nothing came of it.
+    pub fn discard_unstarted(folder: &Path) {
+        if !folder.join(CHECKPOINTS).exists() {
+            // What cannot be removed is told by whoever begins there again.
+            let _removed = fs::remove_file(folder.join(OPTIONS));
+            let _removed = fs::remove_dir(folder);
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let counts = [
+            ("epochs", self.epochs),
+            ("batch", self.batch),
+            ("length", self.length),
+        ];
+        if let Some((field, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(Error::field(field, "is 0, expected at least 1"));
+        }
+        let (lr, decay) = (self.lr, self.weight_decay);
+        if !(lr.is_finite() && lr > 0.0) {
+            return Err(Error::field("lr", format!("is {lr}, expected above 0")));
+        }
+        if !(decay.is_finite() && decay >= 0.0) {
+            let message = format!("is {decay}, expected 0 or more");
+            return Err(Error::field("weight_decay", message));
+        }
+        let (temperature, weight) = (self.temperature, self.distill_weight);
+        if !(temperature.is_finite() && temperature > 0.0) {
+            let message = format!("is {temperature}, expected above 0");
+            return Err(Error::field("temperature", message));
+        }
+        if !(0.0..=1.0).contains(&weight) {
+            let message = format!("is {weight}, expected 0 to 1");
+            return Err(Error::field("distill_weight", message));
+        }
+        let checked = self.plan.check();
+        checked.map_err(|error| Error::field("plan", error))
+    }
+
+    /// Trains from the beginning, or from the last checkpoint of the folder, to the end, and writes there what
+    /// [`ModelFolder`] and `transformers` read: `config.json`, `model.safetensors` in float32, the tokenizer's
+    /// files, and `plan.toml` if something is quantized. Returns whether it came to the end, or was interrupted.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written, the plan learns something or does not fit, or a loss is no number.
+    pub fn run(
+        &self,
+        folder: &Path,
+        device: &Device,
+        interrupter: &Interrupter,
+        progress: &mut dyn Progress,
+    ) -> Result<bool, Error> {
+        let model = ModelFolder::open(&self.model)?;
+        let teacher = self.teacher.as_ref().map(ModelFolder::open).transpose()?;
+        let (most, length) = (model.config.positions(), self.length);
+        if length > most {
+            let message = format!("is {length}, the network knows {most} positions");
+            return Err(Error::field("length", message));
+        }
+        let (autodiff, float) = (device.clone().autodiff(), QPlan::float());
+        match &model.config.architecture {
+            Architecture::Decoder(_) => {
+                let loaded = model.language_model(&self.plan, &autodiff)?;
+                let teacher = match &teacher {
+                    Some(teacher) => Some(teacher.language_model(&float, device)?.network),
+                    None => None,
+                };
+                let [train, test] = language::split(&model.tokenizer, self)?;
+                let task = NextToken::new(train, test, length, self.taught(&teacher), device)?;
+                self.train(loaded, task, &model, (folder, interrupter), progress)
+            }
+            Architecture::Encoder(_) => {
+                let loaded = model.question_answering(&self.plan, &autodiff)?;
+                let teacher = match &teacher {
+                    Some(teacher) => Some(teacher.question_answering(&float, device)?.network),
+                    None => None,
+                };
+                let task = Spans::read(&model.tokenizer, self, self.taught(&teacher), device)?;
+                self.train(loaded, task, &model, (folder, interrupter), progress)
+            }
+        }
+    }
+
+    fn taught<'a, M>(&self, teacher: &'a Option<M>) -> Option<Taught<'a, M>> {
+        teacher.as_ref().map(|teacher| Taught {
+            teacher,
+            temperature: self.temperature,
+            weight: self.distill_weight,
+        })
+    }
+
+    fn train<M: Stored>(
+        &self,
+        loaded: Loaded<M>,
+        task: impl Task<M>,
+        model: &ModelFolder,
+        (folder, interrupter): (&Path, &Interrupter),
+        progress: &mut dyn Progress,
+    ) -> Result<bool, Error> {
+        check_learned(&loaded.network)?;
+        let config = self.config();
+        let setting = Setting {
+            task,
+            batch: self.batch,
+            seed: self.seed,
+        };
+        let checkpoints = Checkpoints::new(folder.join(CHECKPOINTS));
+        let mut trainer = Trainer::new(loaded.network, &config, setting).resume(&checkpoints)?;
+        progress.start(&config, trainer.state().epoch, 0);
+        while trainer.state().epoch < self.epochs {
+            let epoch = trainer.epoch(interrupter, progress)?;
+            trainer.save(&checkpoints)?;
+            let Some(epoch) = epoch else {
+                progress.interrupted(folder);
+                return Ok(false);
+            };
+            progress.epoch(&epoch);
+            progress.warn(&epoch.warnings);
+        }
+        self.write(folder, &trainer.model().valid(), model)?;
+        let checkpoints = folder.join(CHECKPOINTS);
+        fs::remove_dir_all(&checkpoints).map_err(Error::io(&checkpoints))?;
+        Ok(true)
+    }
+
+    /// Writes the folder.
+    fn write<M: Stored>(
+        &self,
+        folder: &Path,
+        network: &M,
+        model: &ModelFolder,
+    ) -> Result<(), Error> {
+        let ModelConfig { family, inner, .. } = model.config;
+        let mut all = tensors(network, family, inner);
+        // What the network has no use for, such as a pooler, stays with it.
+        for name in model.weights.names().filter(|name| family.is_other(name)) {
+            if let Some(numbers) = model.weights.read(name)? {
+                all.entry(name.into()).or_insert(numbers);
+            }
+        }
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            fs::write(&path, bytes).map_err(Error::io(&path))
+        };
+        write("model.safetensors", &file(&all))?;
+        for name in TOKENIZER {
+            let from = self.model.join(name);
+            if from.exists() {
+                let bytes = fs::read(&from).map_err(Error::io(&from))?;
+                write(name, &bytes)?;
+            }
+        }
+        if self.plan != QPlan::float() {
+            write("plan.toml", self.plan.to_toml().as_bytes())?;
+        }
+        // Last, so that a folder with it is whole.
+        let path = self.model.join("config.json");
+        let text = fs::read(&path).map_err(Error::io(&path))?;
+        let mut config: Value =
+            serde_json::from_slice(&text).map_err(|error| Error::file(&path, error))?;
+        if let Some(config) = config.as_object_mut() {
+            config.insert("torch_dtype".into(), "float32".into());
+            config.remove("dtype");
+            if all.contains_key("lm_head.weight") {
+                config.insert("tie_word_embeddings".into(), false.into());
+            }
+        }
+        write("config.json", format!("{config:#}\n").as_bytes())
+    }
+
+    /// How a trainer is told all that.
+    fn config(&self) -> RunConfig {
+        RunConfig {
+            name: "finetune".into(),
+            start: Start::Scratch,
+            epochs: self.epochs,
+            lr: self.lr,
+            threshold_lr: self.lr,
+            optimizer: OptimizerConfig::AdamW {
+                weight_decay: self.weight_decay,
+            },
+            schedule: Schedule::OneCycle { warmup: 0.1 },
+            objective: Objective::CrossEntropy,
+            numbers: OptimizerNumbers::default(),
+            loss_scale: None,
+            clip_norm: Some(1.0),
+            check_integers: false,
+            regularization: Regularization::default(),
+            swa: None,
+            bit_budget: None,
+            distillation: None,
+            recipe: Recipe::default(),
+            algorithms: Vec::new(),
+            plan: self.plan.clone(),
+        }
+    }
+}
+
+/// The files of a tokenizer.
+const TOKENIZER: [&str; 3] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+];
