@@ -47,6 +47,10 @@ pub(crate) struct Arguments {
     /// The most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = at_least_one)]
     max_answer: usize,
+    /// A question has no answer where that scores more than T above the best one [default: 0 of a file with
+    /// questions without an answer; otherwise every question has one]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    no_answer: Option<f32>,
     /// Print JSON: of each way its answers, or its scores with the answer to each question
     #[arg(long)]
     json: bool,
@@ -84,6 +88,9 @@ struct Scored {
 
 impl Arguments {
     pub(crate) fn run(self) -> Ended {
+        if let Some(threshold) = self.no_answer.filter(|threshold| threshold.is_nan()) {
+            return Err(format!("--no-answer: is {threshold}, expected a number").into());
+        }
         if self.data.is_none() && self.question.is_empty() {
             return Err("--question: is missing, expected one with --context, or --data".into());
         }
@@ -107,10 +114,10 @@ impl Arguments {
         }
     }
 
-    /// Runs `f` on the model in one of the ways.
+    /// Runs `f` on the model in one of the ways, with that threshold for no answer.
     fn with<T>(
         &self,
-        folder: &ModelFolder,
+        (folder, null_threshold): (&ModelFolder, Option<f32>),
         device: &Device,
         way: &Way,
         f: impl FnOnce(&Answering<'_>) -> Result<T, lowbit_text::Error>,
@@ -127,7 +134,7 @@ impl Arguments {
             answers: AnswerSettings {
                 n_best: AnswerSettings::default().n_best.max(self.answers),
                 max_length: self.max_answer,
-                null_threshold: None,
+                null_threshold,
             },
             device: device.clone(),
         };
@@ -146,10 +153,16 @@ impl Arguments {
             .map_err(|error| format!("{}: {error}", context.display()))?;
         let mut answered = Vec::new();
         for way in ways {
-            let ((), _) = self.with(folder, device, way, |answering| {
+            let asked = (folder, self.no_answer);
+            let ((), _) = self.with(asked, device, way, |answering| {
                 for question in &self.question {
                     let found = answering.answer(question, &text)?;
-                    let best = found.best.iter().take(self.answers);
+                    // A threshold may choose one that does not score the most.
+                    let mut best = found.best;
+                    if let Some(chosen) = best.iter().position(|it| it.text == found.text) {
+                        best[..=chosen].rotate_right(1);
+                    }
+                    let best = best.iter().take(self.answers);
                     answered.push(Answered {
                         way: way.name.clone(),
                         question: question.clone(),
@@ -173,10 +186,12 @@ impl Arguments {
         data: &Path,
     ) -> Result<(), Box<dyn Error>> {
         let squad = Squad::open(data)?;
+        let usual = squad.has_impossible().then_some(0.0);
+        let asked = (folder, self.no_answer.or(usual));
         let mut scored = Vec::new();
         let mut bars = Bars::new();
         for way in ways {
-            let evaluated = self.with(folder, device, way, |answering| {
+            let evaluated = self.with(asked, device, way, |answering| {
                 answering.evaluate(&squad, &mut |done, all| bars.count(&way.name, done, all))
             });
             match evaluated {
@@ -224,7 +239,11 @@ impl Scored {
 fn answers_table(answered: &[Answered], several: bool) -> Table {
     let rows = answered.iter().flat_map(|one| {
         one.answers.iter().map(move |answer| {
-            let mut row = vec![one.question.clone(), answer.text.replace('\n', " ")];
+            let text = match answer.start == answer.end {
+                true => "(no answer)".into(),
+                false => answer.text.replace('\n', " "),
+            };
+            let mut row = vec![one.question.clone(), text];
             if several {
                 row.insert(0, one.way.clone());
             }

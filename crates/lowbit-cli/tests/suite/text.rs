@@ -51,6 +51,26 @@ fn questions_are_answered_in_float_and_in_formats() {
     let answers = |way: usize| ways[way]["answers"][0]["score"].as_f64().unwrap();
     assert!(answers(0) != answers(1) && answers(0) != answers(2));
 
+    // Far above, any answer is given; far below, none is.
+    let alone = text(at, &format!("{ask} --no-answer 1000"));
+    assert!(
+        !alone.lines().nth(1).unwrap().contains("(no answer)"),
+        "{alone}"
+    );
+    let none = text(at, &format!("{ask} --no-answer -1000"));
+    assert!(
+        none.lines().nth(1).unwrap().contains("(no answer)"),
+        "{none}"
+    );
+    let without = "the tower was built";
+    let file = std::fs::read_to_string(at.join("squad.json")).unwrap();
+    let mut squad: serde_json::Value = serde_json::from_str(&file).unwrap();
+    squad["data"][0]["paragraphs"][0]["qas"][0] = serde_json::json!({
+        "id": "2", "question": without, "answers": [], "is_impossible": true });
+    std::fs::write(at.join("none.json"), squad.to_string()).unwrap();
+    let table = text(at, "qa --model model --data none.json --no-answer -1000");
+    assert!(table.contains("100.00 %"), "{table}");
+
     let table = text(at, "qa --model model --data squad.json --compare mxfp4");
     assert!(
         table.starts_with("1 questions\n") && table.contains("\nmxfp4 "),

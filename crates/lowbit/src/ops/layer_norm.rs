@@ -3,7 +3,7 @@
 use burn::backend::flex::{Flex, FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{DType, Shape, Tensor};
 use lowbit_kernels::row_norm::RowNorm;
 
 use crate::ops::backend::buffer::Buffer;
@@ -141,6 +141,9 @@ impl<const PARENTS: usize> Operator<PARENTS> for RowsNormalized {
     }
 
     fn flex_forward(&self, inputs: Inputs<Flex>) -> Vec<FlexTensor> {
+        if inputs.tensors[0].dtype() == DType::F64 {
+            return Operator::<PARENTS>::forward::<Flex>(self, inputs);
+        }
         let mut tensors = inputs.tensors.into_iter();
         let [x, gamma] = array(tensors.by_ref().take(2).collect());
         let [gamma, beta] = [Some(gamma), tensors.next()].map(|x| x.map(|x| flex::to_vec(&x)));
@@ -158,6 +161,9 @@ impl<const PARENTS: usize> Operator<PARENTS> for RowsNormalized {
     }
 
     fn flex_backward(&self, incoming: Incoming<Flex, PARENTS>) -> Gradients<Flex, PARENTS> {
+        if incoming.grad.dtype() == DType::F64 {
+            return self.backward::<Flex>(incoming);
+        }
         let [x, gamma] = array(incoming.inputs);
         let dtype = incoming.grad.dtype();
         let x = flex::contiguous(flex::to_f32(x));

@@ -3,7 +3,7 @@
 use burn::backend::flex::{Flex, FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{DType, Shape, Tensor};
 use lowbit_kernels::matmul::{self, Matrices};
 
 use crate::ops::backend::buffer::Buffer;
@@ -12,7 +12,8 @@ use crate::ops::backend::operator::{Gradients, Incoming, Inputs, Kernels, Operat
 use crate::ops::backend::profile::timed;
 use crate::ops::quantization::Operand;
 
-/// The product of two quantized operands, matrix by matrix; of one that is alone with each of the other's.
+/// The product of two quantized operands, matrix by matrix; of one that is alone with each of the other's. Numbers of
+/// 16 bits are computed with in 32.
 ///
 /// # Shapes
 /// - `left`: `[..., rows, inner]`
@@ -21,7 +22,8 @@ use crate::ops::quantization::Operand;
 pub fn matmul<const D: usize>(left: Operand<D>, right: Operand<D>) -> Tensor<D> {
     let (left, right) = (left.quantized(), right.quantized());
     let outer = D.saturating_sub(2);
-    if left.dims()[..outer] != right.dims()[..outer] {
+    let is_one_by_one = left.dims()[..outer] == right.dims()[..outer];
+    if !is_one_by_one || left.dtype() == DType::F64 {
         return left.matmul(right);
     }
     run(Matmul, vec![left.into_dispatch(), right.into_dispatch()])
