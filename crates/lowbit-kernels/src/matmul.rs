@@ -52,9 +52,10 @@ impl Matrices<'_> {
         let [of_matrix, of_row, step] = self.strides;
         let from = &self.numbers[matrix * of_matrix + row * of_row + column * step..];
         match step {
+            0 => to.fill(from[0]),
             1 => to.copy_from_slice(&from[..to.len()]),
             _ => {
-                for (to, x) in to.iter_mut().zip(from.iter().step_by(step.max(1))) {
+                for (to, x) in to.iter_mut().zip(from.iter().step_by(step)) {
                     *to = *x;
                 }
             }
@@ -203,6 +204,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// One number for all: with ones, the sums of the other's columns.
+    #[test]
+    fn a_number_may_stand_for_all_of_a_row() {
+        let shape = Shape {
+            matrices: 1,
+            rows: 2,
+            inner: 20,
+            columns: 1,
+        };
+        let one = Matrices {
+            numbers: &[1.0],
+            strides: [0; 3],
+        };
+        let counted: Vec<f32> = (1..=20).map(|i| i as f32).collect();
+        let column = Matrices {
+            numbers: &counted,
+            strides: [20, 1, 1],
+        };
+        let mut output = [f32::NAN; 2];
+        matmul(&shape, one, column, &mut output);
+        assert_eq!(output, [210.0; 2]);
     }
 
     #[test]

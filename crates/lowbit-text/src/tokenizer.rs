@@ -155,6 +155,11 @@ impl Tokenizer {
         ids.max().map_or(0, |largest| largest as usize + 1)
     }
 
+    /// Whether both make the same numbers of the same tokens.
+    pub fn has_tokens_of(&self, other: &Self) -> bool {
+        self.inner.get_vocab(true) == other.inner.get_vocab(true)
+    }
+
     /// Checks that a model whose embedding has `rows` rows (`vocab_size` of its `config.json`) knows every id of
     /// the tokenizer. A model may have more rows than the tokenizer has tokens.
     ///

@@ -352,6 +352,14 @@ impl Arguments {
             .out
             .clone()
             .unwrap_or_else(|| self.to.default_path(name));
+        let is_empty = |path: &Path| {
+            let entries = std::fs::read_dir(path);
+            entries.map_or(true, |mut entries| entries.next().is_none())
+        };
+        if !is_empty(&out) {
+            let message = format!("{}: is not empty, expected a new folder", out.display());
+            return Err(message.into());
+        }
         let files = network.files()?.into_iter();
         let mut files: Files = files.map(|(path, bytes)| (out.join(path), bytes)).collect();
         let run = experiment.runs.iter().find(|run| run.name == name);

@@ -134,7 +134,11 @@ impl Arguments {
         interrupt::stop_gently(&interrupter);
         let finished = options.run(&self.out, &device, &interrupter, &mut Bars::new());
         interrupt::end_at_once();
-        let finished = finished.inspect_err(|_| FineTune::discard_unstarted(&self.out))?;
+        let finished = finished.inspect_err(|_| {
+            if !self.resume {
+                FineTune::discard_unstarted(&self.out);
+            }
+        })?;
         let out = self.out.display();
         if self.json {
             print_json(&Report {

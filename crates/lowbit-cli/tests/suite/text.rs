@@ -146,6 +146,11 @@ fn a_network_of_characters_is_trained_and_written_as_a_folder() {
         assert_eq!(ways[0]["tokens"], 64);
         assert!((found - expected).abs() < 0.1, "{found} {expected}");
     }
+    let refused = error(at, "export runs/float --to transformers --out posit");
+    assert_eq!(
+        refused,
+        "error: posit: is not empty, expected a new folder\n"
+    );
     let refused = error(at, "export runs/float --out a.json");
     assert_eq!(
         refused,

@@ -31,7 +31,18 @@ pub(super) fn split(tokenizer: &Tokenizer, options: &FineTune) -> Result<[Vec<u3
     let mut train = tokens(&options.data)?;
     let test = match &options.test {
         Some(test) => tokens(test)?,
-        None => train.split_off(train.len() - train.len() / 10),
+        None => {
+            let (all, tenth) = (train.len(), train.len() / 10);
+            if tenth <= options.length {
+                let length = options.length;
+                let message = format!(
+                    "has {all} tokens, whose last tenth is no window of {length} and what follows it; \
+                     expected more, or --test"
+                );
+                return Err(Error::file(&options.data, message));
+            }
+            train.split_off(all - tenth)
+        }
     };
     Ok([train, test])
 }
@@ -52,7 +63,7 @@ impl<'a> NextToken<'a> {
             let count = tokens.len();
             if count <= length {
                 let message = format!(
-                    "has {count} tokens, a window of {length} and what follows it has more"
+                    "text of {count} tokens, a window of {length} and what follows it has more"
                 );
                 return Err(Error::field(name, message));
             }

@@ -3,6 +3,7 @@
 mod language;
 mod questions;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use lowbit::train::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 pub use language::NextToken;
 pub use questions::Spans;
@@ -25,6 +27,8 @@ use crate::{Error, ModelFolder};
 
 /// The file of a folder in the making that says what is made.
 const OPTIONS: &str = "finetune.toml";
+/// The file that a folder has when it is finished.
+const CONFIG: &str = "config.json";
 /// Where checkpoints are meanwhile.
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -64,6 +68,15 @@ pub struct FineTune {
     pub plan: QPlan,
 }
 
+/// The options of a folder in the making, and what the files were that they name.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Begun {
+    /// SHA-256 of each file.
+    files: BTreeMap<PathBuf, String>,
+    options: FineTune,
+}
+
 /// What a teacher says is worth.
 #[derive(Debug, Clone, Copy)]
 pub struct Taught<'a, M> {
@@ -93,11 +106,21 @@ impl FineTune {
     /// What a folder that is not finished is made with.
     ///
     /// # Errors
-    /// If it holds none, or none that can be read.
+    /// If it holds none, none that can be read, or is finished; or if a file that it names is another one now.
     pub fn of(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(OPTIONS);
         let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
-        toml::from_str(&text).map_err(|error| Error::file(&path, error))
+        if folder.join(CONFIG).exists() {
+            return Err(Error::file(folder, "is finished"));
+        }
+        let begun: Begun = toml::from_str(&text).map_err(|error| Error::file(&path, error))?;
+        for (file, expected) in &begun.files {
+            if sha256(file)? != *expected {
+                let message = "is another file than when the folder was begun";
+                return Err(Error::file(file, message));
+            }
+        }
+        Ok(begun.options)
     }
 
     /// Begins a folder, which must not be there or be empty.
@@ -109,12 +132,29 @@ impl FineTune {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let mut entries = fs::read_dir(folder).map_err(Error::io(folder))?;
         if entries.next().is_some() {
-            let message = "is not empty; expected a new folder, or --resume to go on with it";
+            let message = "is not empty; expected a new folder, or --resume to go on with one that was stopped";
             return Err(Error::file(folder, message));
         }
-        let text = toml::to_string(self).map_err(|error| Error::field("plan", error))?;
+        let begun = Begun {
+            files: self.files()?,
+            options: self.clone(),
+        };
+        let text = toml::to_string(&begun).map_err(|error| Error::field("plan", error))?;
         let path = folder.join(OPTIONS);
         fs::write(&path, text).map_err(Error::io(&path))
+    }
+
+    /// What the bits of the result depend on.
+    fn files(&self) -> Result<BTreeMap<PathBuf, String>, Error> {
+        let folders = [Some(&self.model), self.teacher.as_ref()];
+        let of_folders = folders.into_iter().flatten().flat_map(|folder| {
+            let names = [CONFIG, "tokenizer.json", "model.safetensors"];
+            names.map(|name| folder.join(name))
+        });
+        let texts = [Some(&self.data), self.test.as_ref()];
+        let all = of_folders.chain(texts.into_iter().flatten().cloned());
+        let all = all.filter(|path| path.exists());
+        all.map(|path| Ok((path.clone(), sha256(&path)?))).collect()
     }
 
     /// Takes away what [`begin`](Self::begin) made, if nothing came of it.
@@ -171,6 +211,9 @@ impl FineTune {
     ) -> Result<bool, Error> {
         let model = ModelFolder::open(&self.model)?;
         let teacher = self.teacher.as_ref().map(ModelFolder::open).transpose()?;
+        if let Some(teacher) = &teacher {
+            self.check_teacher(&model, teacher)?;
+        }
         let (most, length) = (model.config.positions(), self.length);
         if length > most {
             let message = format!("is {length}, the network knows {most} positions");
@@ -198,6 +241,41 @@ impl FineTune {
                 self.train(loaded, task, &model, (folder, interrupter), progress)
             }
         }
+    }
+
+    /// Whether a teacher says something of the same tokens.
+    fn check_teacher(&self, model: &ModelFolder, teacher: &ModelFolder) -> Result<(), Error> {
+        let refused = |message: String| {
+            let path = self.teacher.as_ref().map(|path| path.display().to_string());
+            let path = path.unwrap_or_default();
+            Err(Error::field("teacher", format!("{path} {message}")))
+        };
+        let types = |folder: &ModelFolder| match &folder.config.architecture {
+            Architecture::Encoder(config) => Some(config.types),
+            Architecture::Decoder(_) => None,
+        };
+        let (ours, theirs) = (types(model), types(teacher));
+        if ours.is_some() != theirs.is_some() {
+            return refused(
+                "answers questions or writes text, and the student does the other".into(),
+            );
+        }
+        if !teacher.tokenizer.has_tokens_of(&model.tokenizer) {
+            return refused("has other tokens than the student".into());
+        }
+        let [rows, rows_of_teacher] = [model, teacher].map(|folder| folder.config.vocabulary());
+        if rows != rows_of_teacher || theirs < ours {
+            return refused(format!(
+                "has a vocabulary of {rows_of_teacher}, expected the student's, {rows}"
+            ));
+        }
+        let (length, positions) = (self.length, teacher.config.positions());
+        if positions < length {
+            return refused(format!(
+                "knows {positions} positions, windows have {length}"
+            ));
+        }
+        Ok(())
     }
 
     fn taught<'a, M>(&self, teacher: &'a Option<M>) -> Option<Taught<'a, M>> {
@@ -273,7 +351,7 @@ impl FineTune {
             write("plan.toml", self.plan.to_toml().as_bytes())?;
         }
         // Last, so that a folder with it is whole.
-        let path = self.model.join("config.json");
+        let path = self.model.join(CONFIG);
         let text = fs::read(&path).map_err(Error::io(&path))?;
         let mut config: Value =
             serde_json::from_slice(&text).map_err(|error| Error::file(&path, error))?;
@@ -284,7 +362,7 @@ impl FineTune {
                 config.insert("tie_word_embeddings".into(), false.into());
             }
         }
-        write("config.json", format!("{config:#}\n").as_bytes())
+        write(CONFIG, format!("{config:#}\n").as_bytes())
     }
 
     /// How a trainer is told all that.
@@ -313,6 +391,13 @@ impl FineTune {
             plan: self.plan.clone(),
         }
     }
+}
+
+/// SHA-256 of a file, in hexadecimal digits.
+fn sha256(path: &Path) -> Result<String, Error> {
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let digest = Sha256::digest(&bytes);
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The files of a tokenizer.

@@ -22,7 +22,7 @@ const NEVER: f32 = -1e9;
 
 /// Windows of questions and their contexts, each with the tokens at which its answer begins and ends, as
 /// `run_qa.py` of `transformers` has them: the first answer of a question, and the first token, `[CLS]`, in windows
-/// that lack a part of it. The loss is the mean of the cross-entropies of both ends.
+/// that lack a part of it. Questions whose answer is not where the file says are left out. The loss is the mean of the cross-entropies of both ends.
 #[derive(Debug, Clone)]
 pub struct Spans<'a> {
     train: Vec<Labelled>,
@@ -66,8 +66,11 @@ impl<'a> Spans<'a> {
                 let context = &paragraph.context;
                 let made = windows(tokenizer, &question.text, context, settings)
                     .map_err(|error| Error::field(format!("question {}", question.id), error))?;
-                let span = question.answers.first();
-                let span = span.and_then(|answer| answer.span(context));
+                let answer = question.answers.first();
+                let span = answer.and_then(|answer| answer.span(context));
+                if answer.is_some() && span.is_none() {
+                    continue;
+                }
                 all.extend(made.into_iter().map(|window| {
                     let ends = span.as_ref().map_or([0; 2], |span| ends(&window, span));
                     Labelled { window, ends }
@@ -85,12 +88,20 @@ impl<'a> Spans<'a> {
             }
             None => {
                 let first = count - count / 10;
+                if first == count {
+                    let message = format!(
+                        "has {count} questions, whose last tenth is none; expected more, or --test"
+                    );
+                    return Err(Error::file(&options.data, message));
+                }
                 (of(&squad, 0..first)?, of(&squad, first..count)?)
             }
         };
         for (name, windows) in [("data", &train), ("test", &test)] {
             if windows.is_empty() {
-                return Err(Error::field(name, "has no question, expected at least one"));
+                let message =
+                    "has no question whose answer is where it says, expected at least one";
+                return Err(Error::field(name, message));
             }
         }
         Ok(Self {

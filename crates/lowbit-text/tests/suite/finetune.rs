@@ -120,6 +120,17 @@ fn a_text_is_learned_and_a_stop_changes_no_bit() {
     read.language_model(&plan, &device).unwrap();
     let refused = options.begin(&parts).unwrap_err().to_string();
     assert!(refused.contains("is not empty"), "{refused}");
+    let finished = FineTune::of(&parts).unwrap_err().to_string();
+    assert!(finished.ends_with("parts: is finished"), "{finished}");
+
+    let changed = at.join("changed");
+    options.begin(&changed).unwrap();
+    fs::write(&options.data, "another text").unwrap();
+    let refused = FineTune::of(&changed).unwrap_err().to_string();
+    assert!(
+        refused.ends_with("text.txt: is another file than when the folder was begun"),
+        "{refused}"
+    );
 }
 
 /// Questions whose answer is always the last word, as themselves and as a float teacher has them.
@@ -189,10 +200,24 @@ fn what_cannot_be_is_told() {
     assert!(refused(learns).ends_with("expected a plan of formats"));
     let short = at.join("short.txt");
     fs::write(&short, "The tower.").unwrap();
+    let alone = FineTune {
+        data: short.clone(),
+        ..good.clone()
+    };
+    assert!(refused(alone).ends_with("expected more, or --test"));
+    let teacher = FineTune {
+        teacher: Some(folder(at, "bert", "wordpiece")),
+        ..good.clone()
+    };
+    let told = refused(teacher);
+    assert!(
+        told.ends_with("answers questions or writes text, and the student does the other"),
+        "{told}"
+    );
     let short = FineTune {
         test: Some(short),
         ..good
     };
     let told = refused(short);
-    assert!(told.starts_with("test: has "), "{told}");
+    assert!(told.starts_with("test: text of "), "{told}");
 }

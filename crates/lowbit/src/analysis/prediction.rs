@@ -218,7 +218,7 @@ pub(super) fn predict<M: Classifier>(
     }
     tried
         .into_par_iter()
-        .map(|tried| tried.finish(images.len()))
+        .map(|tried| tried.finish(images.len() * set.answers()))
         .collect()
 }
 
@@ -312,8 +312,8 @@ impl Tried {
         })
     }
 
-    fn finish(self, images: usize) -> Prediction {
-        let loss = |sum: &f64| 0.5 * sum / images.max(1) as f64;
+    fn finish(self, answers: usize) -> Prediction {
+        let loss = |sum: &f64| 0.5 * sum / answers.max(1) as f64;
         let names = self.formats.iter().map(|(name, _)| name.clone());
         let sums = self.sums();
         Prediction {

@@ -65,7 +65,10 @@ impl Refit {
         if let (Some(integers), Some(held)) = (integers, tensor.held())
             && integers.log2_steps.len() > 1
         {
-            let strides = Strides::of(held.shape().as_slice(), tensor.axis);
+            let strides = Strides::of(
+                held.shape().as_slice(),
+                tensor.axis_of(held.shape().as_slice()),
+            );
             let values: Vec<f32> = held.iter::<f32>().collect();
             return Some(Self::of_channels(&values, strides, integers));
         }

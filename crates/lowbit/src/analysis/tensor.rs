@@ -142,6 +142,14 @@ pub(super) struct TensorCounts {
 }
 
 impl TensorCounts {
+    /// The dimension of its channels: of activations in rows of positions, as networks of text have them, the last.
+    pub(super) fn axis_of(&self, dims: &[usize]) -> usize {
+        match !self.parameter && dims.len() == 3 {
+            true => 2,
+            false => self.axis,
+        }
+    }
+
     pub(super) fn new(
         place: Place,
         parameter: bool,
@@ -201,7 +209,7 @@ impl TensorCounts {
             let of_image = usize::from(!self.parameter);
             self.shape = dims.get(of_image..).unwrap_or_default().to_vec();
         }
-        let channels = Strides::of(dims, self.axis);
+        let channels = Strides::of(dims, self.axis_of(dims));
         let of = |data: &TensorData| -> Vec<f32> { data.iter::<f32>().collect() };
         let (values, read) = (of(x), of(read));
         self.add_values(&values, channels);

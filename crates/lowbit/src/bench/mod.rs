@@ -456,7 +456,6 @@ fn profile(
     Ok((operators, operations))
 }
 
-/// Images of noise between -1 and 1, and classes in turn.
 /// Windows of characters at random, in each of which the first follows the last.
 fn synthetic_text(
     [_, _, length]: [usize; 3],
@@ -476,6 +475,7 @@ fn synthetic_text(
     }
 }
 
+/// Images of noise between -1 and 1, and classes in turn.
 fn synthetic(input: [usize; 3], classes: usize, batch: usize, device: &Device) -> Batch {
     let [channels, height, width] = input;
     let count = batch * channels * height * width;

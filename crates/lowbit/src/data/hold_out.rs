@@ -55,7 +55,8 @@ impl HoldOut {
     pub fn check_for(self, set: &ImageSet) -> Result<(), Error> {
         self.check()?;
         let (count, images) = (self.count(set.len()), set.len());
-        if (1..images).contains(&count) {
+        let most = images.saturating_sub(usize::from(set.answers() > 1));
+        if (1..most).contains(&count) {
             return Ok(());
         }
         let message = format!("holds out {count} of {images} training images");
@@ -71,14 +72,15 @@ impl HoldOut {
 
     /// The two parts of a set's images. Each class gives its share, by the method of largest
     /// remainders (of equal ones the lower class's first), and which of its images are held out is
-    /// drawn from the seed alone. Of text, whose windows overlap, the last ones are held out.
+    /// drawn from the seed alone. Of text, whose windows overlap, the last ones are held out, and
+    /// the one before them is in neither part.
     pub fn parts(self, set: &ImageSet, seed: u64) -> Parts {
         let images = set.len();
         let count = self.count(images).min(images);
         if set.answers() > 1 {
             let first = (images - count) as u32;
             return Parts {
-                train: (0..first).collect(),
+                train: (0..first.saturating_sub(1)).collect(),
                 held_out: (first..images as u32).collect(),
             };
         }

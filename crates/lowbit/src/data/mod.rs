@@ -239,8 +239,9 @@ impl Split {
     pub fn check(&self) -> Result<(), Error> {
         for (part, set) in [("train", &self.train), ("test", &self.test)] {
             let beyond = |&label: &u8| usize::from(label) >= set.classes;
-            if let Some(image) = set.labels.iter().position(beyond) {
-                let (label, last) = (set.labels[image], set.classes.saturating_sub(1));
+            if let Some(at) = set.labels.iter().position(beyond) {
+                let (label, last) = (set.labels[at], set.classes.saturating_sub(1));
+                let image = at / set.answers().max(1);
                 let message = format!("image {image} has label {label}, expected 0 to {last}");
                 return Err(Error::config(part, message));
             }

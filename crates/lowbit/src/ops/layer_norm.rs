@@ -17,6 +17,9 @@ use crate::ops::backend::profile::timed;
 /// # Shapes
 /// - `x` and the result: `[..., d_model]`
 /// - `gamma`, `beta`: `[d_model]`
+///
+/// # Panics
+/// If the shapes are others.
 pub fn layer_norm<const D: usize>(
     x: Tensor<D>,
     gamma: Tensor<1>,
@@ -32,6 +35,9 @@ pub fn layer_norm<const D: usize>(
 /// # Shapes
 /// - `x` and the result: `[..., d_model]`
 /// - `gamma`: `[d_model]`
+///
+/// # Panics
+/// If the shapes are others.
 pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {
     normalized(x, gamma, None, (epsilon, false))
 }
@@ -42,6 +48,8 @@ fn normalized<const D: usize>(
     beta: Option<Tensor<1>>,
     (epsilon, centred): (f64, bool),
 ) -> Tensor<D> {
+    let (row, [given]) = (x.dims()[D - 1], gamma.dims());
+    assert_eq!(row, given, "rows of {row} numbers have {given} factors");
     let operator = RowsNormalized { epsilon, centred };
     let operands = [x.into_dispatch(), gamma.into_dispatch()];
     match beta {

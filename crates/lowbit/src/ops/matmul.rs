@@ -19,9 +19,17 @@ use crate::ops::quantization::Operand;
 /// - `left`: `[..., rows, inner]`
 /// - `right`: `[..., inner, columns]`
 /// - result: `[..., rows, columns]`
+///
+/// # Panics
+/// If the left has other columns than the right has rows.
 pub fn matmul<const D: usize>(left: Operand<D>, right: Operand<D>) -> Tensor<D> {
     let (left, right) = (left.quantized(), right.quantized());
     let outer = D.saturating_sub(2);
+    let [columns, rows] = [left.dims()[D - 1], right.dims()[outer]];
+    assert_eq!(
+        columns, rows,
+        "the left has {columns} columns, the right {rows} rows"
+    );
     let is_one_by_one = left.dims()[..outer] == right.dims()[..outer];
     if !is_one_by_one || left.dtype() == DType::F64 {
         return left.matmul(right);

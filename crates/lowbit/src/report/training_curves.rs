@@ -51,8 +51,8 @@ impl TrainingCurves {
             x: (1.0, last as f64),
             y,
         };
-        let loss = panel(60.0, (0.0, self.most(|epoch| epoch.train_loss)));
-        let accuracy = panel(560.0, (self.least_accuracy(), 100.0));
+        let loss = panel(60.0, self.losses());
+        let accuracy = panel(560.0, self.accuracies());
         let heading = escaped(&format!("Training loss, {}", self.title));
         let mut parts = loss.axes(&heading, "epoch");
         parts += &accuracy.axes("Test accuracy in percent", "epoch");
@@ -76,21 +76,34 @@ impl TrainingCurves {
         document((1020.0, 50.0 + height + 60.0 + legend), 13, &parts)
     }
 
-    /// The largest of a number, a little above it.
-    fn most(&self, of: impl Fn(&EpochMetrics) -> f64) -> f64 {
+    /// The ends of a number over all epochs.
+    fn ends(&self, of: impl Fn(&EpochMetrics) -> f64) -> (f64, f64) {
         let all = self.runs.iter().flat_map(|(_, epochs)| epochs);
-        let most = all.map(of).fold(0.0, f64::max);
-        match most > 0.0 {
-            true => most * 1.05,
-            false => 1.0,
-        }
+        all.map(of).fold((f64::INFINITY, 0.0), |(least, most), x| {
+            (f64::min(least, x), f64::max(most, x))
+        })
     }
 
-    /// Where the axis of accuracies begins: the ten at the least or below it.
-    fn least_accuracy(&self) -> f64 {
-        let all = self.runs.iter().flat_map(|(_, epochs)| epochs);
-        let least = all.map(tested).fold(1.0, f64::min);
-        ((10.0 * least).floor() * 10.0).min(90.0)
+    /// The axis of losses: to a little above the largest, from 0, or from the tenth below the least where that is more than half
+    /// of it.
+    fn losses(&self) -> (f64, f64) {
+        let (least, most) = self.ends(|epoch| epoch.train_loss);
+        if most <= 0.0 {
+            return (0.0, 1.0);
+        }
+        let end = most * 1.05;
+        let tenth = (10.0 * least).floor() / 10.0;
+        (if least > end / 2.0 { tenth } else { 0.0 }, end)
+    }
+
+    /// The axis of accuracies: from the ten at the least or below it to the ten at the most or above it.
+    fn accuracies(&self) -> (f64, f64) {
+        let (least, most) = self.ends(tested);
+        let begin = ((10.0 * least).floor() * 10.0).clamp(0.0, 90.0);
+        (
+            begin,
+            ((10.0 * most).ceil() * 10.0).clamp(begin + 10.0, 100.0),
+        )
     }
 }
 
@@ -122,9 +135,25 @@ mod tests {
         };
         let svg = curves.svg();
         assert!(svg.contains("L480.00 180.00\""), "{svg}");
-        // Of 50 to 100 percent, 75 is the middle.
-        assert!(svg.contains("M560.00 310.00L980.00 180.00\""), "{svg}");
+        // Of 50 to 80 percent, 75 is five sixths: 310 - 260 * 5 / 6.
+        assert!(svg.contains("M560.00 310.00L980.00 93.33\""), "{svg}");
         assert!(svg.contains("a: 75.00 % in the end"));
+    }
+
+    /// Losses that are near each other have an axis of their own, and so have low accuracies.
+    #[test]
+    fn axes_are_where_points_are() {
+        let of = |losses: [f64; 2], accuracies: [f64; 2]| {
+            let epochs = [0, 1].map(|i| epoch(i + 1, losses[i], accuracies[i]));
+            let curves = TrainingCurves {
+                title: String::new(),
+                runs: vec![("a".into(), epochs.into())],
+            };
+            (curves.losses(), curves.accuracies())
+        };
+        assert_eq!(of([2.0, 1.73], [0.41, 0.457]), ((1.7, 2.1), (40.0, 50.0)));
+        assert_eq!(of([2.0, 0.5], [0.9, 1.0]), ((0.0, 2.1), (90.0, 100.0)));
+        assert_eq!(of([0.0, 0.0], [0.3, 0.3]), ((0.0, 1.0), (30.0, 40.0)));
     }
 
     #[test]

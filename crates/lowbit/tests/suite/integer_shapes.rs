@@ -117,9 +117,10 @@ fn transposed_convolutions_have_the_simulations_bits() {
             .with_padding_out([1, 2])
             .with_quantization(eight_bits(weight))
             .init(&device);
-        // The steps that LSQ learns are no powers of two: with some weights a sum of floats is on the
-        // other side of a tie.
+        // The steps that LSQ learns are no powers of two: with some weights and biases a sum of floats is on
+        // the other side of a tie.
         conv.weight = Param::from_tensor(numbers([4, 3, 3, 2], 0.25, &device) * 0.15);
+        conv.bias = Some(Param::from_tensor(numbers([6], 0.75, &device) * 0.1));
         let model = Up { conv };
         let forward = |model: &Up, x: Tensor<4>| model.conv.forward(x);
         let x = numbers([3, 4, 5, 4], 0.5, &device);
