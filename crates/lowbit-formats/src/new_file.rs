@@ -171,6 +171,13 @@ pub fn is_temporary(name: &OsStr) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
+/// Whether a folder holds something but what a program that was killed at birth left half written.
+pub fn holds_something(folder: &Path) -> bool {
+    let unfinished = |entry: &fs::DirEntry| is_temporary(&entry.file_name());
+    let holds = |entries: fs::ReadDir| entries.flatten().any(|entry| !unfinished(&entry));
+    fs::read_dir(folder).is_ok_and(holds)
+}
+
 /// Removes the temporary files of this process, which is about to end.
 pub fn remove_unfinished() -> Halted {
     let mut unfinished = unfinished();

@@ -1,6 +1,6 @@
 //! Writing files so that a reader never sees half of one.
 
-use std::fs::{DirEntry, File, ReadDir};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -15,13 +15,6 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
         _ => sync_folder(Path::new(".")),
     }
-}
-
-/// Whether a folder holds something but what a program that was killed at birth left half written.
-pub(crate) fn holds_something(folder: &Path) -> bool {
-    let unfinished = |entry: &DirEntry| new_file::is_temporary(&entry.file_name());
-    let holds = |entries: ReadDir| entries.flatten().any(|entry| !unfinished(&entry));
-    std::fs::read_dir(folder).is_ok_and(holds)
 }
 
 /// Writes a file and flushes it to the disk.

@@ -1,22 +1,20 @@
 //! `lowbit export`.
 
+mod transformers;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use lowbit::config::QPlan;
-use lowbit::data::text::Text;
 use lowbit::integer::{Comparison, IntegerNetwork};
-use lowbit::models::Network;
 use lowbit::report::summary;
 use lowbit::train::{
-    Experiment, compare_integers, compare_random_integers, find_run, first_integers,
-    integer_accuracy, to_integers, trained_network,
+    compare_integers, compare_random_integers, find_run, first_integers, integer_accuracy,
+    to_integers, trained_network,
 };
 use lowbit_formats::new_file;
 use lowbit_int::onnx::{self, Dialect};
 use lowbit_int::{Graph, Target, TieFree, conformance, source};
-use lowbit_text::models::CharacterModel;
 use serde::Serialize;
 
 use super::{DeviceArgument, Ended, load_of, print_json};
@@ -190,13 +188,6 @@ struct Report<'a> {
     target: Option<&'a Retargeted>,
 }
 
-/// What `--json` prints of a folder.
-#[derive(Serialize)]
-struct Folder<'a> {
-    run: &'a str,
-    out: &'a Path,
-}
-
 /// What making ties impossible came to.
 #[derive(Serialize)]
 struct Untied {
@@ -243,7 +234,7 @@ impl Arguments {
         let split = load_of(&experiment, &self.options.settings, &mut Bars::new())?;
         let (model, _) = trained_network(&folder, &experiment, &name, self.last, &split, &device)?;
         if self.to == Form::Transformers {
-            return self.transformers(&experiment, &name, &model);
+            return self.write_folder(&experiment, &name, &model);
         }
         if experiment.model.reads_text() {
             let message = format!(
@@ -320,73 +311,6 @@ impl Arguments {
             out: &out,
         };
         self.report(&made)
-    }
-
-    /// Writes a network of text as a folder.
-    fn transformers(&self, experiment: &Experiment, name: &str, model: &Network) -> Ended {
-        let of_integers = [
-            ("--certify", self.certify),
-            ("--tie-free", self.tie_free.is_some()),
-            ("--target", self.target.is_some()),
-            ("--random", self.random > 0),
-        ];
-        if let Some((flag, _)) = of_integers.into_iter().find(|(_, given)| *given) {
-            return Err(
-                format!("{flag}: is of integers, and --to transformers writes none").into(),
-            );
-        }
-        let dir = self.options.settings.data_dir.as_deref();
-        let dir = dir.or(experiment.data_dir.as_deref());
-        let (Network::Gpt(gpt), Some(text)) = (model, Text::of(experiment.data, dir)?) else {
-            let model = experiment.model;
-            let message =
-                format!("{model} sees images, and --to transformers writes networks of text");
-            return Err(message.into());
-        };
-        let network = CharacterModel {
-            network: &gpt.language_model(),
-            sizes: gpt.sizes(),
-            alphabet: &text.alphabet(),
-        };
-        let out = self
-            .out
-            .clone()
-            .unwrap_or_else(|| self.to.default_path(name));
-        let is_empty = |path: &Path| {
-            let entries = std::fs::read_dir(path);
-            entries.map_or(true, |mut entries| entries.next().is_none())
-        };
-        if !is_empty(&out) {
-            let message = format!("{}: is not empty, expected a new folder", out.display());
-            return Err(message.into());
-        }
-        let files = network.files()?.into_iter();
-        let mut files: Files = files.map(|(path, bytes)| (out.join(path), bytes)).collect();
-        let run = experiment.runs.iter().find(|run| run.name == name);
-        let plan = run
-            .map(|run| &run.plan)
-            .filter(|plan| **plan != QPlan::float());
-        if let Some(plan) = plan {
-            files.push((out.join("plan.toml"), plan.to_toml().into_bytes()));
-        }
-        write(&files)?;
-        if self.json {
-            print_json(&Folder {
-                run: name,
-                out: &out,
-            })?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        print(format_args!("written to {}\n", out.display()))?;
-        let option = match plan {
-            Some(_) => format!(" --plan {}", out.join("plan.toml").display()),
-            None => String::new(),
-        };
-        say(format_args!(
-            "to use it: lowbit lm --model {}{option} --prompt TEXT",
-            out.display()
-        ));
-        Ok(ExitCode::SUCCESS)
     }
 
     /// The certificate of an ONNX file as text; as JSON it is one of the files.

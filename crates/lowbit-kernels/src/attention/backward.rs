@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{
-    BLOCK, Exponentials, Packed, QUERIES, Scores, Scoring, Shape, Shares, Strided, line, pack_keys,
+    BLOCK, Exponentials, Packed, QUERIES, Scores, Scoring, Shape, Strided, line, pack_keys,
     pack_values, runs,
 };
 use crate::scratch::{self, Scratch};
@@ -137,11 +137,26 @@ impl Head<'_> {
 impl Scores {
     /// Exponentials become what they are of their rows' sums.
     fn divide(&mut self, sums: &[f32]) {
-        let mut source = scratch::take(self.rows * BLOCK);
         for block in self.numbers.chunks_exact_mut(Self::step(self.rows)) {
             let (numbers, _) = block.split_at_mut(self.rows * BLOCK);
-            source.copy_from_slice(numbers);
-            dispatch(Shares(&source, sums, numbers));
+            dispatch(Divided(numbers, sums));
+        }
+    }
+}
+
+/// Rows of 32 become what they are of their sums.
+struct Divided<'a>(&'a mut [f32], &'a [f32]);
+
+impl Kernel for Divided<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (line, sum) in self.0.chunks_exact_mut(BLOCK).zip(self.1) {
+            let share = 1.0 / sum;
+            for x in line {
+                *x *= share;
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use lowbit::ops::cross_entropy;
 use lowbit::quantizers::{UNTRAINED_STEP, set_rounding};
 use lowbit::train::{Task, checkpoint::Sums};
 
+use super::sums::{TEST_BATCH, add, counted, right};
 use super::{FineTune, Taught};
 use crate::models::{Cache, LanguageModel};
 use crate::{Error, Tokenizer};
@@ -109,29 +110,6 @@ fn scores(model: &LanguageModel, rows: Tensor<2, Int>) -> Tensor<2> {
         .flatten(0, 1)
 }
 
-/// Adds what scores come to.
-pub(super) fn counted(loss: Tensor<1>, right: Tensor<1, Int>, count: usize) -> Sums {
-    Sums {
-        loss: loss.into_scalar::<f64>() * count as f64,
-        correct: right.sum().into_scalar::<i64>() as u64,
-        correct_top5: None,
-        images: count as u64,
-    }
-}
-
-/// Adds to the sums so far.
-pub(super) fn add(sums: &mut Sums, more: &Sums) {
-    sums.loss += more.loss;
-    sums.correct += more.correct;
-    sums.images += more.images;
-}
-
-/// For each row whether its highest score is the target's.
-pub(super) fn right(scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1, Int> {
-    let found: Tensor<1, Int> = scores.argmax(1).flatten(0, 1);
-    found.equal(targets).int()
-}
-
 impl Task<LanguageModel> for NextToken<'_> {
     type Output = Sums;
 
@@ -166,21 +144,20 @@ impl Task<LanguageModel> for NextToken<'_> {
     fn test(&self, model: &LanguageModel) -> Sums {
         set_rounding(0, UNTRAINED_STEP);
         let mut sums = Sums::default();
-        for index in 0..self.windows(&self.test) as u32 {
-            let (rows, targets) = self.batch(&self.test, &[index], self.device);
+        let windows: Vec<u32> = (0..self.windows(&self.test) as u32).collect();
+        for indices in windows.chunks(TEST_BATCH) {
+            let (rows, targets) = self.batch(&self.test, indices, self.device);
             let found = scores(model, rows);
             let loss = cross_entropy(found.clone(), targets.clone());
-            add(
-                &mut sums,
-                &counted(loss, right(found, targets), self.length),
-            );
+            let count = indices.len() * self.length;
+            add(&mut sums, &counted(loss, right(found, targets), count));
         }
         sums
     }
 
     fn forward(&self, model: &LanguageModel, indices: &[u32]) {
-        for index in indices {
-            let (rows, _) = self.batch(&self.train, &[*index], self.device);
+        for indices in indices.chunks(TEST_BATCH) {
+            let (rows, _) = self.batch(&self.train, indices, self.device);
             scores(model, rows);
         }
     }

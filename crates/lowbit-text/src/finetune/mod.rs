@@ -2,8 +2,9 @@
 
 mod language;
 mod questions;
+mod sums;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +14,9 @@ use lowbit::models::Stored;
 use lowbit::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
 use lowbit::train::{
     Checkpoints, Interrupter, Objective, Progress, Recipe, Regularization, RunConfig, Setting,
-    Start, Task, Trainer,
+    Start, Task, Trainer, softened,
 };
+use lowbit_formats::new_file::{self, holds_something};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -89,16 +91,9 @@ pub struct Taught<'a, M> {
 }
 
 impl<M> Taught<'_, M> {
-    /// `(1 - w) loss + w T^2 KL(softmax(theirs / T) || softmax(scores / T))` (Hinton, Vinyals, Dean, arXiv
-    /// 1503.02531, section 2).
+    /// The loss with what the teacher says in it.
     fn loss(&self, loss: Tensor<1>, scores: Tensor<2>, theirs: Tensor<2>) -> Tensor<1> {
-        let &Self {
-            temperature,
-            weight,
-            ..
-        } = self;
-        let divergence = lowbit::ops::kl_divergence(scores, theirs, temperature);
-        loss * (1.0 - weight) + divergence * (weight * temperature * temperature)
+        softened(loss, scores, theirs, (self.weight, self.temperature))
     }
 }
 
@@ -129,9 +124,7 @@ impl FineTune {
     /// If a number is out of its range, or the folder holds something.
     pub fn begin(&self, folder: &Path) -> Result<(), Error> {
         self.check()?;
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let mut entries = fs::read_dir(folder).map_err(Error::io(folder))?;
-        if entries.next().is_some() {
+        if holds_something(folder) {
             let message = "is not empty; expected a new folder, or --resume to go on with one that was stopped";
             return Err(Error::file(folder, message));
         }
@@ -140,21 +133,34 @@ impl FineTune {
             options: self.clone(),
         };
         let text = toml::to_string(&begun).map_err(|error| Error::field("plan", error))?;
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = folder.join(OPTIONS);
-        fs::write(&path, text).map_err(Error::io(&path))
+        new_file::write(&path, text.as_bytes()).map_err(Error::io(&path))
     }
 
-    /// What the bits of the result depend on.
+    /// What the bits of the result depend on, and what each file is.
     fn files(&self) -> Result<BTreeMap<PathBuf, String>, Error> {
-        let folders = [Some(&self.model), self.teacher.as_ref()];
-        let of_folders = folders.into_iter().flatten().flat_map(|folder| {
-            let names = [CONFIG, "tokenizer.json", "model.safetensors"];
-            names.map(|name| folder.join(name))
-        });
         let texts = [Some(&self.data), self.test.as_ref()];
-        let all = of_folders.chain(texts.into_iter().flatten().cloned());
-        let all = all.filter(|path| path.exists());
-        all.map(|path| Ok((path.clone(), sha256(&path)?))).collect()
+        let mut all: BTreeSet<PathBuf> = texts.into_iter().flatten().cloned().collect();
+        for folder in [Some(&self.model), self.teacher.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+                let path = entry.map_err(Error::io(folder))?.path();
+                let is_weights = path.extension().is_some_and(|end| end == "safetensors");
+                let is_named = [CONFIG, "tokenizer.json"]
+                    .iter()
+                    .any(|name| path.ends_with(name));
+                if is_weights || is_named {
+                    all.insert(path);
+                }
+            }
+        }
+        let hashed = all
+            .into_iter()
+            .map(|path| Ok((path.clone(), sha256(&path)?)));
+        hashed.collect()
     }
 
     /// Takes away what [`begin`](Self::begin) made, if nothing came of it.
@@ -337,7 +343,7 @@ impl FineTune {
         }
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
-            fs::write(&path, bytes).map_err(Error::io(&path))
+            new_file::write(&path, bytes).map_err(Error::io(&path))
         };
         write("model.safetensors", &file(&all))?;
         for name in TOKENIZER {

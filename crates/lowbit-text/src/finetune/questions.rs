@@ -8,14 +8,11 @@ use lowbit::ops::cross_entropy;
 use lowbit::quantizers::{UNTRAINED_STEP, set_rounding};
 use lowbit::train::{Task, checkpoint::Sums};
 
-use super::language::{add, counted, right};
+use super::sums::{TEST_BATCH, add, counted, right};
 use super::{FineTune, Taught};
 use crate::models::{EncoderInput, QuestionAnswering};
 use crate::squad::{Squad, Window, WindowSettings, windows};
 use crate::{Error, Tokenizer};
-
-/// Windows in a batch of a test.
-const TEST_BATCH: usize = 8;
 
 /// What padding scores: so little that its share is 0.
 const NEVER: f32 = -1e9;
@@ -36,6 +33,31 @@ pub struct Spans<'a> {
 struct Labelled {
     window: Window,
     ends: [usize; 2],
+}
+
+/// The windows of some of a file's questions.
+fn labelled(
+    tokenizer: &Tokenizer,
+    squad: &Squad,
+    asked: Range<usize>,
+    settings: WindowSettings,
+) -> Result<Vec<Labelled>, Error> {
+    let mut all = Vec::new();
+    for (paragraph, question) in squad.questions().skip(asked.start).take(asked.len()) {
+        let context = &paragraph.context;
+        let answer = question.answers.first();
+        let span = answer.and_then(|answer| answer.span(context));
+        if answer.is_some() && span.is_none() {
+            continue;
+        }
+        let made = windows(tokenizer, &question.text, context, settings)
+            .map_err(|error| Error::field(format!("question {}", question.id), error))?;
+        all.extend(made.into_iter().map(|window| {
+            let ends = span.as_ref().map_or([0; 2], |span| ends(&window, span));
+            Labelled { window, ends }
+        }));
+    }
+    Ok(all)
 }
 
 /// Windows of the same length.
@@ -59,25 +81,7 @@ impl<'a> Spans<'a> {
             max_length: options.length,
             stride: options.stride,
         };
-        let of = |squad: &Squad, asked: Range<usize>| {
-            let asked = squad.questions().skip(asked.start).take(asked.len());
-            let mut all = Vec::new();
-            for (paragraph, question) in asked {
-                let context = &paragraph.context;
-                let made = windows(tokenizer, &question.text, context, settings)
-                    .map_err(|error| Error::field(format!("question {}", question.id), error))?;
-                let answer = question.answers.first();
-                let span = answer.and_then(|answer| answer.span(context));
-                if answer.is_some() && span.is_none() {
-                    continue;
-                }
-                all.extend(made.into_iter().map(|window| {
-                    let ends = span.as_ref().map_or([0; 2], |span| ends(&window, span));
-                    Labelled { window, ends }
-                }));
-            }
-            Ok::<_, Error>(all)
-        };
+        let of = |squad: &Squad, asked| labelled(tokenizer, squad, asked, settings);
         let squad = Squad::open(&options.data)?;
         let count = squad.questions().count();
         let (train, test) = match &options.test {
@@ -167,6 +171,15 @@ fn scores(model: &QuestionAnswering, input: EncoderInput) -> [Tensor<2>; 2] {
     })
 }
 
+/// The same for a network without a way back.
+fn inner(input: EncoderInput) -> EncoderInput {
+    EncoderInput {
+        tokens: input.tokens.inner(),
+        types: input.types.inner(),
+        padding: input.padding.map(Tensor::inner),
+    }
+}
+
 /// The mean loss of both ends, and for each window whether both are right.
 fn judged(found: &[Tensor<2>; 2], ends: [Tensor<1, Int>; 2]) -> (Tensor<1>, Tensor<1, Int>) {
     let [first, last] = found.clone();
@@ -213,11 +226,10 @@ impl Task<QuestionAnswering> for Spans<'_> {
     ) -> TrainOutput<Sums> {
         let device = self.device.clone().autodiff();
         let batch = self.batch(self.training(indices), &device);
-        let found = scores(model, batch.input);
+        let found = scores(model, batch.input.clone());
         let (mut loss, right) = judged(&found, batch.ends);
         if let Some(taught) = &self.taught {
-            let input = self.batch(self.training(indices), self.device).input;
-            let theirs = scores(taught.teacher, input);
+            let theirs = scores(taught.teacher, inner(batch.input));
             let both = found.into_iter().zip(theirs.map(Tensor::from_inner));
             let losses = both.map(|(ours, theirs)| taught.loss(loss.clone(), ours, theirs));
             let sum = losses.reduce(|a, b| a + b);

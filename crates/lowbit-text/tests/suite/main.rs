@@ -1,5 +1,6 @@
 //! The crate against Hugging Face's libraries and the official scripts.
 
+mod characters;
 mod finetune;
 mod models;
 mod posits;

@@ -184,6 +184,26 @@ mod tests {
         assert_eq!(all, (0..10).collect::<Vec<_>>());
     }
 
+    /// Windows of a text overlap: the last ones are held out, whatever the seed, and the one before them, which
+    /// shares characters with the first of them, is not trained on.
+    #[test]
+    fn of_text_the_end_is_held_out() {
+        let text = ImageSet {
+            images: vec![0; 20],
+            labels: vec![0; 20],
+            width: 2,
+            ..set()
+        };
+        assert_eq!((text.len(), text.answers()), (10, 2));
+        let parts = HoldOut::Images(3).parts(&text, 7);
+        assert_eq!(parts.held_out, [7, 8, 9]);
+        assert_eq!(parts.train, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(parts, HoldOut::Images(3).parts(&text, 8));
+        HoldOut::Images(8).check_for(&text).unwrap();
+        assert!(HoldOut::Images(9).check_for(&text).is_err());
+        HoldOut::Images(9).check_for(&set()).unwrap();
+    }
+
     #[test]
     fn the_seed_chooses() {
         let chosen = |seed| HoldOut::Images(3).parts(&set(), seed).held_out;

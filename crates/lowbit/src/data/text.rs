@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A window is an image of one row, whose pixels are its characters' places in the [`alphabet`](Text::alphabet):
-//! [`CONTEXT`] of them, and as many classes, one for each. Windows of the training text begin every half
+//! [`GPT_CONTEXT`] of them, and as many classes, one for each. Windows of the training text begin every half
 //! window, so that each character is expected twice an epoch, after other ones; those of the test text
 //! begin where the one before ends. What is left at the end of a text, less than a window, is not seen.
 
@@ -20,11 +20,8 @@ use std::path::{Path, PathBuf};
 use super::reader::Reader;
 use super::{DataSet, Defaults, Description, ImageSet, Split};
 use crate::Error;
-use crate::models::{Architecture, BaseNetwork, GptSize};
+use crate::models::{Architecture, BaseNetwork, GPT_CONTEXT, GptSize};
 use crate::optim::{OptimizerConfig, Schedule};
-
-/// Characters in a window.
-pub const CONTEXT: usize = 64;
 
 const DEFAULTS: Defaults = Defaults {
     model: Architecture::of(BaseNetwork::Gpt {
@@ -152,16 +149,16 @@ impl Text {
         let part = |part: &str, text: &str, every: usize| {
             let place = |c: char| alphabet.binary_search(&c).unwrap_or_default() as u8;
             let places: Vec<u8> = text.chars().map(place).collect();
-            if places.len() <= CONTEXT {
-                let (count, least) = (places.len(), CONTEXT + 1);
+            if places.len() <= GPT_CONTEXT {
+                let (count, least) = (places.len(), GPT_CONTEXT + 1);
                 let message =
                     format!("{part} text of {count} characters, expected at least {least}");
                 return Err(wrong(message));
             }
-            let starts = (0..places.len() - CONTEXT).step_by(every);
+            let starts = (0..places.len() - GPT_CONTEXT).step_by(every);
             let windows = |shift: usize| {
                 let starts = starts.clone();
-                starts.flat_map(move |start| start + shift..start + shift + CONTEXT)
+                starts.flat_map(move |start| start + shift..start + shift + GPT_CONTEXT)
             };
             let [images, labels] = [0, 1].map(|shift| windows(shift).map(|i| places[i]).collect());
             Ok(ImageSet {
@@ -170,7 +167,7 @@ impl Text {
                 labels,
                 channels: 1,
                 height: 1,
-                width: CONTEXT,
+                width: GPT_CONTEXT,
                 margin: 0,
                 classes: alphabet.len(),
                 scale: 1.0,
@@ -179,8 +176,8 @@ impl Text {
             })
         };
         Ok(Split {
-            train: part("train", &self.train, CONTEXT / 2)?,
-            test: part("test", &self.test, CONTEXT)?,
+            train: part("train", &self.train, GPT_CONTEXT / 2)?,
+            test: part("test", &self.test, GPT_CONTEXT)?,
         })
     }
 }
@@ -212,7 +209,7 @@ mod tests {
         split.check().unwrap();
         // (1,003,854 - 64 + 31) / 32 and (111,540 - 64 + 63) / 64, rounded down
         assert_eq!((split.train.len(), split.test.len()), (31_369, 1_742));
-        assert_eq!(split.train.answers(), CONTEXT);
+        assert_eq!(split.train.answers(), GPT_CONTEXT);
         // "First " begins with F, i, r; what follows them is i, r, s.
         assert_eq!(split.train.image(0)[..3], [18, 47, 56]);
         assert_eq!(split.train.labels[..3], [47, 56, 57]);

@@ -10,8 +10,10 @@ use super::transformer::{Cache, Decoder, DecoderConfig, DecoderKind, LanguageMod
 use super::{Classifier, Width};
 use crate::Error;
 use crate::config::{Layer, Planner, QPlan};
-use crate::data::text;
 use crate::nn::Linear;
+
+/// Characters of the windows that the networks are made for, those of nanoGPT's example for a CPU.
+pub const GPT_CONTEXT: usize = 64;
 
 /// The sizes that have a name, those of A. Karpathy's minGPT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +154,7 @@ impl Named for Gpt {
     const READS_TEXT: bool = true;
 
     const IMAGES: Images = Images {
-        input: [1, 1, text::CONTEXT],
+        input: [1, 1, GPT_CONTEXT],
         classes: 65,
     };
 

@@ -37,7 +37,7 @@ pub use classifier::{Batch, Classifier, FoldedPair, Stages, Stored};
 pub(crate) use classifier::{classify, impl_steps};
 pub use densenet::{DenseLayer, DenseNet, DenseNetConfig, Transition};
 pub use digits_cnn::{DigitsCnn, DigitsCnnConfig};
-pub use gpt::{Gpt, GptConfig, GptSize};
+pub use gpt::{GPT_CONTEXT, Gpt, GptConfig, GptSize};
 pub use lenet::{LeNet5, LeNet5Config};
 pub use load::{LoadReport, Tolerance, load_plain};
 pub use mnist_cnn::{MnistCnn, MnistCnnConfig};

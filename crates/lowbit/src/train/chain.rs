@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use burn::train::Interrupter;
+use lowbit_formats::new_file::holds_something;
 use serde::{Deserialize, Serialize};
 
 use super::defaults;
@@ -19,7 +20,7 @@ use super::run::Outcome;
 use crate::Error;
 use crate::config::{FLOAT_BITS, Method};
 use crate::data::{self, DataSet, HoldOut, Split};
-use crate::files::{holds_something, write_atomic};
+use crate::files::write_atomic;
 use crate::models::Architecture;
 
 const CHAIN: &str = "chain.toml";

@@ -343,25 +343,7 @@ impl Experiment {
                 format!("is {}, expected less than 2^63", self.seed),
             ));
         }
-        if self.data.is_embedded() && self.data_dir.is_some() {
-            return Err(Error::config(
-                "data_dir",
-                format!(
-                    "is given, and {} is part of the program, not in a folder",
-                    self.data
-                ),
-            ));
-        }
-        if self.data == DataSet::Folder && self.data_dir.is_none() {
-            return Err(folder::no_folder());
-        }
-        if self.data == DataSet::Text && self.data_dir.is_none() {
-            return Err(text::no_files());
-        }
-        if self.data.is_text() != self.model.reads_text() {
-            return Err(self.of_another_kind());
-        }
-        self.images.check().map_err(|e| e.within("images"))?;
+        self.check_data()?;
         if self.runs.is_empty() {
             return Err(Error::config("runs", "is empty, expected at least one run"));
         }
@@ -381,9 +363,30 @@ impl Experiment {
         }
         Ok(())
     }
-}
 
-impl Experiment {
+    /// Whether the data set is where it says, and of the network's kind.
+    fn check_data(&self) -> Result<(), Error> {
+        if self.data.is_embedded() && self.data_dir.is_some() {
+            return Err(Error::config(
+                "data_dir",
+                format!(
+                    "is given, and {} is part of the program, not in a folder",
+                    self.data
+                ),
+            ));
+        }
+        if self.data == DataSet::Folder && self.data_dir.is_none() {
+            return Err(folder::no_folder());
+        }
+        if self.data == DataSet::Text && self.data_dir.is_none() {
+            return Err(text::no_files());
+        }
+        if self.data.is_text() != self.model.reads_text() {
+            return Err(self.of_another_kind());
+        }
+        self.images.check().map_err(|e| e.within("images"))
+    }
+
     /// The error of a network of images on text, or the other way round.
     fn of_another_kind(&self) -> Error {
         let (model, data) = (self.model, self.data);

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lowbit_formats::new_file::holds_something;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoints;
@@ -12,7 +13,7 @@ use super::metrics::{self, EpochMetrics, Tested};
 use super::warning::Warning;
 use crate::Error;
 use crate::config::Method;
-use crate::files::{holds_something, write_atomic};
+use crate::files::write_atomic;
 use crate::models::Activity;
 
 const CONFIG: &str = "config.toml";

@@ -45,7 +45,7 @@ pub use burn::train::Interrupter;
 pub use chain::{Cell, CellResult, Chain, ChainResults, Curve, USUAL_HOLD_OUT};
 pub use checkpoint::Checkpoints;
 pub use comparison::Comparison;
-pub use distillation::{Distillation, Phases, Teacher, TeacherConfig};
+pub use distillation::{Distillation, Phases, Teacher, TeacherConfig, softened};
 pub use evaluation::{Evaluation, evaluate_run, evaluate_teacher, measure_run, trained_network};
 pub use experiment::{Experiment, RunConfig, Start};
 pub use folder::{HeldOut, LastWeights, RunFolder, RunResult, best_checkpoint, find_run};

@@ -4,13 +4,39 @@ mod learner;
 mod task;
 mod teacher;
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::options::Settings;
 use crate::Error;
+use crate::ops::kl_divergence;
 
 pub use teacher::{Teacher, TeacherConfig};
 pub(super) use {learner::Learner, task::Distilled};
+
+/// `(1 - w) loss + w T^2 KL(softmax(other / T) || softmax(scores / T))` of a weight `w` and a temperature `T`; what has
+/// no part in it is not computed (Hinton, Vinyals, Dean, arXiv 1503.02531, section 2). Another network's scores get
+/// no gradient.
+///
+/// # Shapes
+/// - `loss` and the result: `[1]`
+/// - `scores`, `other`: `[batch, classes]`
+pub fn softened(
+    loss: Tensor<1>,
+    scores: Tensor<2>,
+    other: Tensor<2>,
+    (weight, temperature): (f64, f64),
+) -> Tensor<1> {
+    if weight == 0.0 {
+        return loss;
+    }
+    let divergence = kl_divergence(scores, other, temperature);
+    let divergence = divergence * (weight * temperature * temperature);
+    match weight == 1.0 {
+        true => divergence,
+        false => loss * (1.0 - weight) + divergence,
+    }
+}
 
 /// What a run learns from a teacher. With the weight `w` and the temperature `T` its loss is
 ///

@@ -6,9 +6,9 @@ use burn::train::{ClassificationOutput, TrainOutput};
 
 use super::super::checkpoint::Sums;
 use super::super::task::{Classification, Task, scaled};
-use super::{Distillation, Learner, Phase, Teacher};
+use super::{Distillation, Learner, Phase, Teacher, softened};
 use crate::models::{Classifier, Network, Stages};
-use crate::ops::{attention_distance, kl_divergence, mean_square};
+use crate::ops::{attention_distance, mean_square};
 use crate::quantizers::{UNTRAINED_STEP, with_rounding};
 
 /// Images to one class each, as a teacher has it.
@@ -48,15 +48,7 @@ impl Distilled<'_> {
     /// The loss of scores, of that of the labels and of what another network's scores say.
     fn softened(&self, labels: Tensor<1>, scores: Tensor<2>, other: Tensor<2>) -> Tensor<1> {
         let (weight, temperature) = (self.config.weight, self.config.temperature);
-        if weight == 0.0 {
-            return labels;
-        }
-        let divergence = kl_divergence(scores, other, temperature);
-        let divergence = divergence * (weight * temperature * temperature);
-        match weight == 1.0 {
-            true => divergence,
-            false => labels * (1.0 - weight) + divergence,
-        }
+        softened(labels, scores, other, (weight, temperature))
     }
 
     /// The student's loss, of that of the labels and of what both networks computed.

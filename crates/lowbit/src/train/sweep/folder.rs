@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lowbit_formats::new_file::holds_something;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::file::Sweep;
 use super::grid::Cell;
 use crate::Error;
-use crate::files::{holds_something, write_atomic};
+use crate::files::write_atomic;
 use crate::train::{EpochMetrics, RunFolder, RunResult};
 
 /// The sweep's own file.
