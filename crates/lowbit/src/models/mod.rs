@@ -172,7 +172,9 @@ impl Architecture {
     ) -> Result<Network, Error> {
         let images = Images { input, classes };
         let Self { base, width } = self;
-        drawn(seed, device, || base.build(width, images, plan, device))
+        drawn(seed, device, |device| {
+            base.build(width, images, plan, device)
+        })
     }
 }
 

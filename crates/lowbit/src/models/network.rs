@@ -61,11 +61,25 @@ pub(super) trait Named: Classifier {
     ) -> Result<Self, Error>;
 }
 
-/// Builds a network whose parameters are drawn from `seed`.
+/// Builds a network whose parameters are drawn from `seed`: on the host, so that they are the same on
+/// every device.
 pub(super) fn drawn<M: Classifier>(
     seed: u64,
     device: &Device,
-    build: impl Fn() -> Result<M, Error>,
+    build: impl Fn(&Device) -> Result<M, Error>,
+) -> Result<M, Error> {
+    let host = Device::flex().with_autodiff_context_from(device);
+    let network = drawn_on(&host, seed, build)?;
+    Ok(match host == *device {
+        true => network,
+        false => network.fork(device),
+    })
+}
+
+fn drawn_on<M: Classifier>(
+    device: &Device,
+    seed: u64,
+    build: impl Fn(&Device) -> Result<M, Error>,
 ) -> Result<M, Error> {
     // The backend has one generator for the whole process, and parameters are drawn when they
     // are first read: seeding and drawing must not be interrupted by another network's.
@@ -82,7 +96,7 @@ pub(super) fn drawn<M: Classifier>(
     for tried in 0..MOST_DRAWN {
         Draws::go_on_from(built);
         device.seed(seed);
-        let network = build()?;
+        let network = build(device)?;
         let mut draw = Draw {
             pause: PAUSE * (tried % (LONGEST + 1)),
             found: DefaultHasher::default(),

@@ -12,6 +12,7 @@ mod capture_outputs;
 mod chain;
 mod config;
 mod convolutions;
+mod devices;
 mod distillation;
 mod fixtures;
 mod flow;
