@@ -1,12 +1,36 @@
 //! A model's folder, as `transformers` writes it.
 
+use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
 use lowbit::config::QPlan;
+use lowbit_formats::new_file;
 
 use crate::models::{LanguageModel, Loaded, ModelConfig, QuestionAnswering};
 use crate::{Error, Tokenizer, Weights};
+
+/// The file that says what the network is.
+pub(crate) const CONFIG: &str = "config.json";
+
+/// The files of a tokenizer.
+const TOKENIZER: [&str; 3] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+];
+
+/// Copies the files of a tokenizer that are there from one folder to another.
+pub(crate) fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), Error> {
+    for name in TOKENIZER {
+        let (from, to) = (from.join(name), to.join(name));
+        if from.exists() {
+            let bytes = fs::read(&from).map_err(Error::io(&from))?;
+            new_file::write(&to, &bytes).map_err(Error::io(&to))?;
+        }
+    }
+    Ok(())
+}
 
 /// `config.json`, the weights and the tokenizer of a model, which fit each other.
 pub struct ModelFolder {
@@ -26,8 +50,8 @@ impl ModelFolder {
     /// lacks.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        std::fs::read_dir(path).map_err(Error::io(path))?;
-        let config = ModelConfig::read(&path.join("config.json"))?;
+        fs::read_dir(path).map_err(Error::io(path))?;
+        let config = ModelConfig::read(&path.join(CONFIG))?;
         let weights = Weights::open(path)?;
         let tokenizer = Tokenizer::open(path)?;
         tokenizer.check_vocabulary(config.vocabulary())?;

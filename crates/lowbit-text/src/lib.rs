@@ -3,11 +3,13 @@
 
 mod answering;
 pub mod bench;
+pub mod compress;
 mod error;
 pub mod finetune;
 mod folder;
 mod language;
 pub mod models;
+mod packed;
 pub mod plans;
 pub mod squad;
 mod tokenizer;

@@ -1,15 +1,17 @@
 //! The tensors of a model's folder, in one safetensors file or in several.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::Error;
+use crate::folder::CONFIG;
+use crate::packed::{Packed, Stored, bytes_of, floats_of, stem};
 
 /// The file of a model that is in one.
 const ONE: &str = "model.safetensors";
@@ -21,6 +23,10 @@ const INDEX: &str = "model.safetensors.index.json";
 pub struct Weights {
     folder: PathBuf,
     tensors: BTreeMap<String, Place>,
+    /// Weights of few bits, each with its tensors by what they are called after its layer's name.
+    packed: BTreeMap<String, BTreeMap<String, Place>>,
+    /// Widths of integers that `config.json` names.
+    widths: Vec<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -54,7 +60,7 @@ impl Weights {
     /// a tensor that the index says it has.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let index = folder.join(INDEX);
-        let tensors = match (folder.join(ONE).exists(), index.exists()) {
+        let mut tensors = match (folder.join(ONE).exists(), index.exists()) {
             (_, true) => shards(folder, &index)?,
             (true, false) => header(&folder.join(ONE))?,
             (false, false) => {
@@ -62,9 +68,27 @@ impl Weights {
                 return Err(Error::file(folder, message));
             }
         };
+        let parts = tensors.keys().filter_map(|name| {
+            let (layer, part) = stem(name)?;
+            Some((name.clone(), layer.to_string(), part))
+        });
+        let parts: Vec<(String, String, &str)> = parts.collect();
+        let mut packed: BTreeMap<String, BTreeMap<String, Place>> = BTreeMap::new();
+        for (name, layer, part) in parts {
+            let weight = format!("{layer}.weight");
+            let own = tensors.remove(&weight);
+            let of_weight = packed.entry(weight).or_default();
+            of_weight.extend(own.map(|place| ("weight".to_string(), place)));
+            of_weight.extend(tensors.remove(&name).map(|place| (part.to_string(), place)));
+        }
         Ok(Self {
             folder: folder.into(),
+            widths: match packed.is_empty() {
+                true => Vec::new(),
+                false => widths(&folder.join(CONFIG))?,
+            },
             tensors,
+            packed,
         })
     }
 
@@ -73,31 +97,101 @@ impl Weights {
         &self.folder
     }
 
-    /// Names of all tensors, in order.
+    /// Names of all tensors; one that is packed is one.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        let all = self.tensors.keys().chain(self.packed.keys());
+        all.map(String::as_str)
     }
 
-    /// The tensor of that name, if there is one; numbers of 16 bits are widened.
+    /// Bytes of the files.
     ///
     /// # Errors
-    /// If it cannot be read, or is not of numbers of 16 or 32 bits in floating point.
+    /// If one cannot be found any more.
+    pub(crate) fn bytes(&self) -> Result<u64, Error> {
+        let packed = self.packed.values().flat_map(BTreeMap::values);
+        let files = self.tensors.values().chain(packed).map(|place| &place.file);
+        let files: BTreeSet<&PathBuf> = files.collect();
+        let sizes = files.into_iter().map(|file| {
+            let metadata = file.metadata().map_err(Error::io(file))?;
+            Ok(metadata.len())
+        });
+        sizes.sum()
+    }
+
+    /// The type of a tensor of numbers in floating point; of one that is packed, of the numbers that it stands
+    /// for.
+    pub(crate) fn float(&self, name: &str) -> Option<Dtype> {
+        let scales = || self.packed.get(name)?.get("weight_scale");
+        let place = self.tensors.get(name).or_else(scales)?;
+        [Dtype::F32, Dtype::F16, Dtype::BF16]
+            .into_iter()
+            .find(|dtype| *dtype == place.dtype)
+    }
+
+    /// The tensor of that name, if there is one; numbers of 16 bits are widened, and those of fewer are what
+    /// they stand for.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is neither of numbers of 16 or 32 bits in floating point nor packed in a layout
+    /// that is known.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Numbers>, Error> {
+        if let Some(parts) = self.packed.get(name) {
+            return self.unpacked(name, parts).map(Some);
+        }
         let Some(place) = self.tensors.get(name) else {
             return Ok(None);
         };
-        let io = |error| Error::io(&place.file)(error);
-        let mut file = File::open(&place.file).map_err(io)?;
-        file.seek(SeekFrom::Start(place.start)).map_err(io)?;
-        let mut bytes = vec![0; place.bytes];
-        file.read_exact(&mut bytes).map_err(io)?;
-        let values = widened(place.dtype, &bytes).ok_or_else(|| {
+        let bytes = place.read()?;
+        let values = floats_of(place.dtype, &bytes).ok_or_else(|| {
             let message = format!("{name} is {:?}, expected F32, F16 or BF16", place.dtype);
             Error::file(&place.file, message)
         })?;
         let shape = place.shape.clone();
         Ok(Some(Numbers { shape, values }))
     }
+
+    /// What a weight of few bits stands for.
+    fn unpacked(&self, name: &str, parts: &BTreeMap<String, Place>) -> Result<Numbers, Error> {
+        let stored = parts.iter().map(|(part, place)| {
+            let stored = Stored {
+                dtype: place.dtype,
+                shape: place.shape.clone(),
+                bytes: place.read()?,
+            };
+            Ok((part.clone(), stored))
+        });
+        let stored = stored.collect::<Result<_, Error>>()?;
+        let refused = |message: String| Error::file(&self.folder, format!("{name} {message}"));
+        let packed = Packed::of(&stored, &self.widths).map_err(refused)?;
+        let values = packed
+            .numbers()
+            .map_err(|error| refused(format!(": {error}")))?;
+        Ok(Numbers {
+            shape: packed.codes.shape,
+            values,
+        })
+    }
+}
+
+impl Place {
+    fn read(&self) -> Result<Vec<u8>, Error> {
+        let io = |error| Error::io(&self.file)(error);
+        let mut file = File::open(&self.file).map_err(io)?;
+        file.seek(SeekFrom::Start(self.start)).map_err(io)?;
+        let mut bytes = vec![0; self.bytes];
+        file.read_exact(&mut bytes).map_err(io)?;
+        Ok(bytes)
+    }
+}
+
+/// The widths that a `config.json` names for packed weights.
+fn widths(config: &Path) -> Result<Vec<u32>, Error> {
+    let text = std::fs::read_to_string(config).map_err(Error::io(config))?;
+    let config: Value = serde_json::from_str(&text).map_err(|e| Error::file(config, e))?;
+    let groups = config["quantization_config"]["config_groups"].as_object();
+    let groups = groups.into_iter().flat_map(|groups| groups.values());
+    let widths = groups.filter_map(|group| group["weights"]["num_bits"].as_u64());
+    Ok(widths.map(|bits| bits as u32).collect())
 }
 
 fn shards(folder: &Path, index: &Path) -> Result<BTreeMap<String, Place>, Error> {
@@ -163,26 +257,16 @@ fn header(path: &Path) -> Result<BTreeMap<String, Place>, Error> {
     Ok(tensors)
 }
 
-fn widened(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let (pairs, _) = bytes.as_chunks::<2>();
-    Some(match dtype {
-        Dtype::F32 => {
-            let (words, _) = bytes.as_chunks::<4>();
-            words.iter().map(|word| f32::from_le_bytes(*word)).collect()
-        }
-        Dtype::F16 => pairs
-            .iter()
-            .map(|b| f16::from_le_bytes(*b).to_f32())
-            .collect(),
-        Dtype::BF16 => pairs
-            .iter()
-            .map(|b| bf16::from_le_bytes(*b).to_f32())
-            .collect(),
-        _ => return None,
-    })
-}
-
 impl Numbers {
+    /// As a file has them in a type of 16 or 32 bits.
+    pub(crate) fn stored(self, dtype: Dtype) -> Stored {
+        Stored {
+            dtype,
+            bytes: bytes_of(&self.values, dtype),
+            shape: self.shape,
+        }
+    }
+
     /// The matrix with rows and columns exchanged; anything else as it is.
     pub(crate) fn transposed(self) -> Self {
         let [rows, columns] = self.shape[..] else {

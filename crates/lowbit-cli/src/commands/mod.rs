@@ -3,6 +3,7 @@
 pub(crate) mod analyze;
 pub(crate) mod bench;
 pub(crate) mod chain;
+pub(crate) mod compress;
 pub(crate) mod config;
 pub(crate) mod distill;
 pub(crate) mod eval;

@@ -60,6 +60,65 @@ impl BlockFormat {
         self.codes(shape, scales, &steps, scaled, rounding)
     }
 
+    /// As [`encode`](Self::encode), with scales that are given: of `input` or of other numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode) and, of the scales, as [`decode`](Self::decode).
+    pub fn encode_with(
+        &self,
+        input: &[f32],
+        shape: &[usize],
+        scales: Scales,
+        rounding: Rounding,
+    ) -> Result<BlockCodes, FormatError> {
+        rounding.validate()?;
+        self.granularity().check(input.len(), shape)?;
+        self.check_scales(&scales, shape)?;
+        let steps = scales.steps();
+        let scaled = |i: usize, step: Step| nonzero(step.divide(input[i]), input[i], rounding);
+        self.codes(shape, scales, &steps, scaled, rounding)
+    }
+
+    /// As [`scales`](Self::scales), of a part of a tensor whose scales are `whole`: where blocks have
+    /// scales in steps of the tensor's, in steps of that one.
+    ///
+    /// # Errors
+    ///
+    /// As [`scales`](Self::scales).
+    pub fn scales_of_part(
+        &self,
+        whole: &Scales,
+        input: &[f32],
+        shape: &[usize],
+    ) -> Result<Scales, FormatError> {
+        match (self, whole) {
+            (Self::NvFp4(format), &Scales::Float8 { tensor, .. }) => {
+                let blocks = format.block_scales(tensor, input, shape)?;
+                Ok(Scales::Float8 { tensor, blocks })
+            }
+            _ => self.scales(input, shape),
+        }
+    }
+
+    /// Whether scales are those of a tensor of that shape.
+    fn check_scales(&self, scales: &Scales, shape: &[usize]) -> Result<(), FormatError> {
+        if !self.are_scales(scales) {
+            return Err(FormatError::Unsupported {
+                format: self.to_string(),
+                operation: "scales of this kind".into(),
+            });
+        }
+        let expected = self.granularity().scales(shape)?;
+        if scales.len() != expected {
+            return Err(FormatError::Length {
+                input: scales.len(),
+                output: expected,
+            });
+        }
+        Ok(())
+    }
+
     /// As [`encode`](Self::encode), of numbers that f32 need not hold.
     ///
     /// # Errors
@@ -114,19 +173,7 @@ impl BlockFormat {
     pub fn decode(&self, codes: &BlockCodes) -> Result<Vec<f32>, FormatError> {
         let granularity = self.granularity();
         let extent = granularity.extent(&codes.shape)?;
-        if !self.are_scales(&codes.scales) {
-            return Err(FormatError::Unsupported {
-                format: self.to_string(),
-                operation: "scales of this kind".into(),
-            });
-        }
-        let expected = granularity.scales(&codes.shape)?;
-        if codes.scales.len() != expected {
-            return Err(FormatError::Length {
-                input: codes.scales.len(),
-                output: expected,
-            });
-        }
+        self.check_scales(&codes.scales, &codes.shape)?;
         let elements = pack::unpack(&codes.elements, self.bits(), extent.elements())?;
         let steps = codes.scales.steps();
         Ok(self.with_element(Decode {

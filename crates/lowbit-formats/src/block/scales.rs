@@ -94,6 +94,39 @@ impl Step {
 }
 
 impl Scales {
+    /// The scales of a matrix, row by row, from those of its parts, which are beside one another; `None`
+    /// where there is no part, or they differ in kind, in rows or in what the whole tensor shares.
+    pub fn beside(parts: &[Self]) -> Option<Self> {
+        Some(match parts.first()? {
+            Self::PowersOfTwo(_) => Self::PowersOfTwo(in_rows(parts, |part| match part {
+                Self::PowersOfTwo(codes) => Some(codes),
+                _ => None,
+            })?),
+            &Self::Float8 { tensor, .. } => Self::Float8 {
+                tensor,
+                blocks: in_rows(parts, |part| match part {
+                    Self::Float8 {
+                        tensor: same,
+                        blocks,
+                    } if *same == tensor => Some(blocks),
+                    _ => None,
+                })?,
+            },
+            Self::Affine(_) => Self::Affine(in_rows(parts, |part| match part {
+                Self::Affine(parameters) => Some(parameters),
+                _ => None,
+            })?),
+            &Self::Float { kind, .. } => Self::Float {
+                values: in_rows(parts, |part| match part {
+                    Self::Float { kind: same, values } if *same == kind => Some(values),
+                    _ => None,
+                })?,
+                kind,
+            },
+            Self::Double { .. } => return None,
+        })
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::PowersOfTwo(codes) | Self::Float8 { blocks: codes, .. } => codes.len(),
@@ -126,4 +159,13 @@ impl Scales {
             }
         }
     }
+}
+
+/// One number of each part's list, and so on, for lists that are as long.
+fn in_rows<T: Copy>(parts: &[Scales], list: impl Fn(&Scales) -> Option<&Vec<T>>) -> Option<Vec<T>> {
+    let lists: Vec<&Vec<T>> = parts.iter().map(list).collect::<Option<_>>()?;
+    let rows = lists.first()?.len();
+    let alike = lists.iter().all(|list| list.len() == rows);
+    let row = |row: usize| lists.iter().map(move |list| list[row]);
+    alike.then(|| (0..rows).flat_map(row).collect())
 }

@@ -24,13 +24,12 @@ use sha2::{Digest, Sha256};
 pub use language::NextToken;
 pub use questions::Spans;
 
+use crate::folder::{CONFIG, copy_tokenizer};
 use crate::models::{Architecture, Loaded, ModelConfig, check_learned, file, tensors};
 use crate::{Error, ModelFolder};
 
 /// The file of a folder in the making that says what is made.
 const OPTIONS: &str = "finetune.toml";
-/// The file that a folder has when it is finished.
-const CONFIG: &str = "config.json";
 /// Where checkpoints are meanwhile.
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -345,14 +344,9 @@ impl FineTune {
             let path = folder.join(name);
             new_file::write(&path, bytes).map_err(Error::io(&path))
         };
-        write("model.safetensors", &file(&all))?;
-        for name in TOKENIZER {
-            let from = self.model.join(name);
-            if from.exists() {
-                let bytes = fs::read(&from).map_err(Error::io(&from))?;
-                write(name, &bytes)?;
-            }
-        }
+        let has_head = all.contains_key("lm_head.weight");
+        write("model.safetensors", &file(all))?;
+        copy_tokenizer(&self.model, folder)?;
         if self.plan != QPlan::float() {
             write("plan.toml", self.plan.to_toml().as_bytes())?;
         }
@@ -364,7 +358,9 @@ impl FineTune {
         if let Some(config) = config.as_object_mut() {
             config.insert("torch_dtype".into(), "float32".into());
             config.remove("dtype");
-            if all.contains_key("lm_head.weight") {
+            // Weights that were packed are not any more.
+            config.remove("quantization_config");
+            if has_head {
                 config.insert("tie_word_embeddings".into(), false.into());
             }
         }
@@ -405,10 +401,3 @@ fn sha256(path: &Path) -> Result<String, Error> {
     let digest = Sha256::digest(&bytes);
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
-
-/// The files of a tokenizer.
-const TOKENIZER: [&str; 3] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-];

@@ -37,7 +37,7 @@ impl CharacterModel<'_> {
             ("config.json", text(self.config())),
             (
                 "model.safetensors",
-                file(&tensors(self.network, Family::Gpt2, 1)),
+                file(tensors(self.network, Family::Gpt2, 1)),
             ),
             ("tokenizer.json", text(self.tokenizer())),
             ("tokenizer_config.json", text(special)),

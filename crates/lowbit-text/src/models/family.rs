@@ -15,9 +15,9 @@ pub enum Family {
 
 /// Where a parameter is in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Its name there.
-    pub(super) key: String,
+    pub(crate) key: String,
     /// Which of how many equal parts of the columns, where several parameters are one there.
     pub(super) part: Option<[usize; 2]>,
     /// Whether a matrix has a row for each result there, as PyTorch's `Linear` has.
@@ -123,7 +123,7 @@ impl Family {
 
     /// Where the parameter `name` of the module at `path` is, of a network with `inner` layers in a
     /// group; nothing for a module that the family lacks.
-    pub(super) fn place(self, path: &str, name: &str, inner: usize) -> Option<Place> {
+    pub(crate) fn place(self, path: &str, name: &str, inner: usize) -> Option<Place> {
         let name = match name {
             "gamma" => "weight",
             "beta" => "bias",

@@ -21,6 +21,8 @@ pub struct ModelConfig {
     pub tied: bool,
     /// Layers in a group of ALBERT's.
     pub(crate) inner: usize,
+    /// What is to be said of the file, a line each.
+    pub(crate) notes: Vec<String>,
 }
 
 /// A network without its head.
@@ -59,7 +61,7 @@ impl ModelConfig {
                 format!("is missing, expected {KNOWN}"),
             ));
         };
-        match kind {
+        let config = match kind {
             "albert" => albert(of(&value)?),
             "bert" => bert(of(&value)?),
             "gpt2" => gpt2(of(&value)?),
@@ -70,7 +72,11 @@ impl ModelConfig {
                 let message = format!("is `{other}`, expected {KNOWN}");
                 Err(Error::field("model_type", message))
             }
-        }
+        };
+        Ok(Self {
+            notes: quantized(&value["quantization_config"])?,
+            ..config?
+        })
     }
 
     /// Tokens that the network knows.
@@ -88,6 +94,27 @@ impl ModelConfig {
             Architecture::Decoder(config) => config.positions,
         }
     }
+}
+
+/// What is to be said of weights that are packed.
+///
+/// # Errors
+/// If they are packed in another way than compressed-tensors'.
+fn quantized(config: &Value) -> Result<Vec<String>, Error> {
+    if config.is_null() {
+        return Ok(Vec::new());
+    }
+    let method = config["quant_method"].as_str().unwrap_or("missing");
+    if method != "compressed-tensors" {
+        let message = format!("is {method}, expected compressed-tensors");
+        return Err(Error::field("quantization_config.quant_method", message));
+    }
+    let groups = config["config_groups"].as_object();
+    let mut groups = groups.into_iter().flat_map(|groups| groups.values());
+    let of_inputs = groups.any(|group| !group["input_activations"].is_null());
+    let note =
+        "config.json quantizes what layers read, too; that is in float unless a plan says it";
+    Ok(of_inputs.then(|| note.to_string()).into_iter().collect())
 }
 
 fn of<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
@@ -172,6 +199,7 @@ fn albert(json: EncoderJson) -> Result<ModelConfig, Error> {
         architecture: Architecture::Encoder(config),
         tied: true,
         inner,
+        notes: Vec::new(),
     })
 }
 
@@ -183,6 +211,7 @@ fn bert(json: EncoderJson) -> Result<ModelConfig, Error> {
         architecture: Architecture::Encoder(config),
         tied: true,
         inner: 1,
+        notes: Vec::new(),
     })
 }
 
@@ -244,6 +273,7 @@ fn gpt2(json: Gpt2Json) -> Result<ModelConfig, Error> {
         architecture: Architecture::Decoder(config),
         tied: json.tie_word_embeddings,
         inner: 1,
+        notes: Vec::new(),
     })
 }
 
@@ -386,6 +416,7 @@ fn llama(json: LlamaJson, query_bias: bool) -> Result<ModelConfig, Error> {
         architecture: Architecture::Decoder(config),
         tied: json.tie_word_embeddings,
         inner: 1,
+        notes: Vec::new(),
     })
 }
 
@@ -441,6 +472,26 @@ mod tests {
         );
         let bare = refused(r#"{ "model_type": "gpt2" }"#);
         assert_eq!(bare, "config: missing field `vocab_size`");
+    }
+
+    #[test]
+    fn packed_weights_of_others_are_refused() {
+        let with = |method: &str| {
+            let quantization = format!(
+                r#"{{ "quant_method": "{method}", "config_groups": {{ "group_0": {{ "input_activations": {{}} }} }} }}"#
+            );
+            let text = format!(
+                r#"{{ "model_type": "gpt2", "vocab_size": 9, "n_positions": 4, "n_embd": 8, "n_layer": 1,
+                    "n_head": 2, "quantization_config": {quantization} }}"#
+            );
+            ModelConfig::parse(&text)
+        };
+        let refused = with("gptq").unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "quantization_config.quant_method: is gptq, expected compressed-tensors"
+        );
+        assert_eq!(with("compressed-tensors").unwrap().notes.len(), 1);
     }
 
     /// Twelve steps of four groups of two layers: three of the first group, and so on.

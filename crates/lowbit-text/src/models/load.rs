@@ -21,6 +21,8 @@ pub struct Loaded<M> {
     pub layers: Vec<Layer>,
     /// Tensors that the file alone has, but for those that have no use here in any file of the family.
     pub unused: Vec<String>,
+    /// What is to be said of `config.json`, a line each.
+    pub notes: Vec<String>,
 }
 
 impl<M: Module> Loaded<M> {
@@ -36,7 +38,8 @@ impl<M: Module> Loaded<M> {
                 "{count} parameters of quantizers are where they begin, not calibrated: {at}, ..."
             )
         });
-        unused.into_iter().chain(begin).collect()
+        let notes = self.notes.iter().cloned();
+        notes.chain(unused).chain(begin).collect()
     }
 }
 
@@ -123,6 +126,7 @@ fn load<M: Module>(
         network,
         layers,
         unused: rest.map(String::from).collect(),
+        notes: config.notes.clone(),
     })
 }
 

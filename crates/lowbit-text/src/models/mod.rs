@@ -15,4 +15,4 @@ pub use lowbit::models::transformer::{
     EncoderLayer, FeedForward, Gated, LanguageModel, LlamaKind, Norm, Plain, QuestionAnswering,
     Rotary, Stretch,
 };
-pub(crate) use save::{check_learned, file, tensors};
+pub(crate) use save::{check_learned, file, serialized, tensors};

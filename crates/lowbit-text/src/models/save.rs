@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::Family;
 use crate::Error;
+use crate::packed::Stored;
 use crate::weights::Numbers;
 
 /// Whether all that the network has has a place in such files.
@@ -42,15 +43,17 @@ pub(crate) fn tensors<M: Module>(
 }
 
 /// A safetensors file of them in float32.
-pub(crate) fn file(tensors: &BTreeMap<String, Numbers>) -> Vec<u8> {
-    let tensors = tensors.iter().map(|(name, numbers)| {
-        let bytes = numbers.values.iter().flat_map(|x| x.to_le_bytes());
-        (name, &numbers.shape, bytes.collect())
-    });
-    let tensors: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors.collect();
-    let views = tensors.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(Dtype::F32, (*shape).clone(), bytes);
-        (name, view.expect("four bytes for each number"))
+pub(crate) fn file(tensors: BTreeMap<String, Numbers>) -> Vec<u8> {
+    let tensors = tensors.into_iter();
+    let stored = tensors.map(|(name, numbers)| (name, numbers.stored(Dtype::F32)));
+    serialized(&stored.collect())
+}
+
+/// A safetensors file.
+pub(crate) fn serialized(tensors: &BTreeMap<String, Stored>) -> Vec<u8> {
+    let views = tensors.iter().map(|(name, tensor)| {
+        let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
+        (name, view.expect("as many bytes as the shape says"))
     });
     let metadata = [("format".to_string(), "pt".to_string())].into();
     safetensors::serialize(views, Some(metadata)).expect("each name is one tensor's")

@@ -10,7 +10,7 @@ use lowbit_text::finetune::FineTune;
 use lowbit_text::{ModelFolder, plans};
 
 /// A folder with a network's files and a tokenizer's.
-fn folder(at: &Path, network: &str, tokenizer: &str) -> PathBuf {
+pub(crate) fn folder(at: &Path, network: &str, tokenizer: &str) -> PathBuf {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let model = at.join(network);
     fs::create_dir(&model).unwrap();
@@ -65,7 +65,7 @@ impl Progress for Seen {
 }
 
 /// Trains to the end; returns the losses of tests after each epoch, and the weights.
-fn whole(options: &FineTune, out: &Path) -> (Vec<f64>, Vec<u8>) {
+pub(crate) fn whole(options: &FineTune, out: &Path) -> (Vec<f64>, Vec<u8>) {
     let mut seen = Seen::default();
     options.begin(out).unwrap();
     let finished = options.run(out, &Device::flex(), &Interrupter::new(), &mut seen);

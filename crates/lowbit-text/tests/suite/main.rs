@@ -1,6 +1,7 @@
 //! The crate against Hugging Face's libraries and the official scripts.
 
 mod characters;
+mod compress;
 mod finetune;
 mod models;
 mod posits;

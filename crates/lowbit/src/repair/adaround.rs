@@ -132,7 +132,7 @@ struct Learned<'a> {
 impl<'a> Learned<'a> {
     fn new(problem: &'a Problem) -> Self {
         let moments = &problem.moments;
-        let count = moments.count.max(1) as f64;
+        let count = moments.gram.count().max(1) as f64;
         let one = |(i, &w): (usize, &f64)| {
             let share = w / problem.grid(i).step;
             One {
@@ -146,7 +146,12 @@ impl<'a> Learned<'a> {
         Self {
             all: problem.weight.iter().enumerate().map(one).collect(),
             lambda: lambda(problem),
-            gram: moments.gram.iter().map(|x| (x / count) as f32).collect(),
+            gram: moments
+                .gram
+                .sums
+                .iter()
+                .map(|x| (x / count) as f32)
+                .collect(),
             at_weight: at_weight
                 .map(|(product, y)| (product - y) / count)
                 .collect(),
@@ -228,8 +233,8 @@ impl<'a> Learned<'a> {
 /// The weight of the regularization.
 fn lambda(problem: &Problem) -> f64 {
     let moments = &problem.moments;
-    let squares = moments.gram.iter().step_by(moments.columns + 1);
-    let of_inputs = squares.sum::<f64>() / (moments.columns * moments.count).max(1) as f64;
+    let squares = moments.gram.sums.iter().step_by(moments.columns + 1);
+    let of_inputs = squares.sum::<f64>() / (moments.columns * moments.gram.count()).max(1) as f64;
     let steps = problem.grids.iter().map(|grid| grid.step * grid.step);
     let of_steps = steps.sum::<f64>() / problem.grids.len().max(1) as f64;
     LAMBDA.max(of_inputs * of_steps)

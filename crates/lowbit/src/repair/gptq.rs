@@ -3,9 +3,12 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use lowbit_formats::block::{BlockCodes, Granularity, Scales};
+use lowbit_formats::{BlockFormat, FormatError, Rounding};
 use rayon::prelude::*;
 
 use super::cholesky::inverse_factor;
+use super::gram::Gram;
 use super::rounding::{Problem, round};
 use super::{Algorithm, Repaired};
 use crate::Error;
@@ -44,7 +47,23 @@ pub fn gptq<M: Module, I: ModelInput, const O: usize>(
 /// The integers of the weights, `[rows][columns]`.
 pub(super) fn codes(problem: &Problem) -> Option<Vec<f64>> {
     let columns = problem.moments.columns;
-    let mut hessian: Vec<f64> = problem.moments.gram.iter().map(|x| 2.0 * x).collect();
+    let factor = damped_factor(&problem.moments.gram)?;
+    let mut weight = problem.weight.clone();
+    let rows = weight.par_chunks_mut(columns.max(1)).zip(&problem.grids);
+    rows.for_each(|(row, grid)| {
+        for j in 0..columns {
+            let code = grid.nearest(row[j]);
+            make_up(row, j, code * grid.step, &factor);
+            row[j] = code;
+        }
+    });
+    Some(weight)
+}
+
+/// `U` of what a layer reads; none where it is no number.
+fn damped_factor(gram: &Gram) -> Option<Vec<f64>> {
+    let columns = gram.columns();
+    let mut hessian: Vec<f64> = gram.sums.iter().map(|x| 2.0 * x).collect();
     let diagonal = || (0..columns).map(|i| i * columns + i);
     let mean = diagonal().map(|i| hessian[i]).sum::<f64>() / columns.max(1) as f64;
     for i in diagonal() {
@@ -54,18 +73,85 @@ pub(super) fn codes(problem: &Problem) -> Option<Vec<f64>> {
         }
         hessian[i] += DAMPING * mean;
     }
-    let factor = inverse_factor(&hessian, columns)?;
-    let mut weight = problem.weight.clone();
-    let rows = weight.par_chunks_mut(columns.max(1)).zip(&problem.grids);
-    rows.for_each(|(row, grid)| {
-        for j in 0..columns {
-            let code = grid.nearest(row[j]);
-            let of_column = &factor[j * columns..][..columns];
-            let error = (row[j] - code * grid.step) / of_column[j];
-            row[j] = code;
-            let later = row[j + 1..].iter_mut().zip(&of_column[j + 1..]);
-            later.for_each(|(w, u)| *w -= error * u);
+    inverse_factor(&hessian, columns)
+}
+
+/// Moves the weights of a row after `j`, so that they make up for `row[j]` becoming `rounded`.
+fn make_up(row: &mut [f64], j: usize, rounded: f64, factor: &[f64]) {
+    let of_column = &factor[j * row.len()..][..row.len()];
+    let error = (row[j] - rounded) / of_column[j];
+    let later = row[j + 1..].iter_mut().zip(&of_column[j + 1..]);
+    later.for_each(|(w, u)| *w -= error * u);
+}
+
+/// The codes of a weight `[rows][columns]` in a block format, rounded as [`gptq()`] rounds: one column after
+/// the other, and the scales of a group of columns from what its weights are when its first one is rounded.
+/// `gram` is of what the layer reads, and `kept` says what a file keeps of scales. `None` where `gram` is of no
+/// use.
+///
+/// # Errors
+/// If blocks do not lie along columns, or the shape does not fit.
+pub fn gptq_blocks(
+    weight: &[f32],
+    gram: &Gram,
+    format: &BlockFormat,
+    kept: &dyn Fn(Scales) -> Scales,
+) -> Result<Option<BlockCodes>, FormatError> {
+    let columns = gram.columns().max(1);
+    let shape = [weight.len() / columns, columns];
+    let together = match format.granularity() {
+        Granularity::Block {
+            size,
+            dim: None | Some(1),
+        } => size as usize,
+        Granularity::Tile { columns, .. } => columns as usize,
+        Granularity::Tensor | Granularity::Dimension(0) => columns,
+        _ => {
+            return Err(FormatError::Unsupported {
+                format: format.to_string(),
+                operation: "blocks along other dimensions than columns".into(),
+            });
         }
-    });
-    Some(weight)
+    };
+    let Some(factor) = gram.is_finite().then(|| damped_factor(gram)).flatten() else {
+        return Ok(None);
+    };
+    let whole = format.scales(weight, &shape)?;
+    let mut left: Vec<f64> = weight.iter().map(|&w| w.into()).collect();
+    let mut scales = Vec::new();
+    for first in (0..columns).step_by(together) {
+        let width = together.min(columns - first);
+        let rows = left
+            .chunks_exact(columns)
+            .map(|row| &row[first..first + width]);
+        let part: Vec<f32> = rows.flatten().map(|&w| w as f32).collect();
+        let of_part = format.scales_of_part(&whole, &part, &[shape[0], width])?;
+        let of_part = kept(of_part);
+        for j in first..first + width {
+            let column: Vec<f32> = left
+                .iter()
+                .skip(j)
+                .step_by(columns)
+                .map(|&w| w as f32)
+                .collect();
+            let near = Rounding::NearestEven;
+            let codes = format.encode_with(&column, &[shape[0], 1], of_part.clone(), near)?;
+            let rounded = format.decode(&codes)?;
+            let rows = left.par_chunks_exact_mut(columns).zip(&rounded);
+            rows.for_each(|(row, &rounded)| {
+                make_up(row, j, rounded.into(), &factor);
+                row[j] = rounded.into();
+            });
+        }
+        scales.push(of_part);
+    }
+    let rounded: Vec<f32> = left.iter().map(|&w| w as f32).collect();
+    let Some(scales) = Scales::beside(&scales) else {
+        return Err(FormatError::Unsupported {
+            format: format.to_string(),
+            operation: "scales that are quantized in their turn".into(),
+        });
+    };
+    let codes = format.encode_with(&rounded, &shape, scales, Rounding::NearestEven)?;
+    Ok(Some(codes))
 }

@@ -5,13 +5,18 @@
 //! and [`bias_correct`] last. Each takes a network whose forward can be recorded, one of ours or a
 //! [captured](crate::capture) one, and returns it with other parameters: weights that were rounded lie on
 //! the grid of their quantizer, which rounds each to itself. So nothing else in the library knows of it.
+//!
+//! [`gptq_blocks`] and [`awq_factors`] are for one weight at a time, in a format whose blocks have scales that
+//! are stored with it.
 
 mod adaround;
 mod algorithm;
+mod awq;
 mod bias;
 mod cholesky;
 mod equalize;
 mod gptq;
+mod gram;
 mod moments;
 mod patches;
 #[cfg(test)]
@@ -21,9 +26,11 @@ mod wiring;
 
 pub use adaround::adaround;
 pub use algorithm::{Algorithm, check_algorithms};
+pub use awq::awq_factors;
 pub use bias::bias_correct;
 pub use equalize::equalize;
-pub use gptq::gptq;
+pub use gptq::{gptq, gptq_blocks};
+pub use gram::Gram;
 
 use serde::Serialize;
 

@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+use lowbit_formats::Format;
+use lowbit_formats::block::{BlockCodes, Scales};
+
 use super::moments::Moments;
 use super::rounding::{Grid, Problem};
 use super::{adaround, gptq};
@@ -78,6 +81,72 @@ fn gptq_rounds_as_numpy_does() {
         .for_each(|case| case.check(&gptq::codes(&case.problem()).unwrap()));
 }
 
+/// One weight at a time in a block format, whose scales a file keeps as those of the case.
+#[test]
+fn blocks_are_rounded_as_numpy_does() {
+    for case in Case::all("gptq") {
+        let problem = case.problem();
+        let bits = (case.max - case.min + 1.0).log2() as u32;
+        let Ok(Format::Block(format)) = format!("affine({bits},symmetric,dim=0)").parse() else {
+            panic!("no block format of {bits} bits")
+        };
+        let steps = |scales| match scales {
+            Scales::Affine(mut all) => {
+                let steps = all.iter_mut().zip(problem.grids.iter());
+                steps.for_each(|(affine, grid)| affine.scale = grid.step as f32);
+                Scales::Affine(all)
+            }
+            other => panic!("{other:?}"),
+        };
+        let weight: Vec<f32> = case.weight.iter().map(|&w| w as f32).collect();
+        let gram = &problem.moments.gram;
+        let codes = gptq::gptq_blocks(&weight, gram, &format, &steps)
+            .unwrap()
+            .unwrap();
+        let numbers = format.decode(&codes).unwrap();
+        let expected = case.codes.iter().enumerate();
+        let expected: Vec<f32> = expected
+            .map(|(i, code)| (code * problem.grid(i).step) as f32)
+            .collect();
+        assert_eq!(numbers, expected);
+    }
+}
+
+/// Columns in blocks: each block's scale is that of what its weights have become, and the sums are nearer than
+/// those of weights rounded to the nearest.
+#[test]
+fn blocks_make_up_for_one_another() {
+    let case = &Case::all("gptq")[0];
+    let problem = case.problem();
+    let gram = &problem.moments.gram;
+    let weight: Vec<f32> = case.weight.iter().map(|&w| w as f32).collect();
+    for text in [
+        "affine(3,block=2)",
+        "mxfp4(block=2)",
+        "nvfp4(block=2)",
+        "scaled(e4m3,block=2x2)",
+    ] {
+        let Ok(Format::Block(format)) = text.parse() else {
+            panic!("{text} is no block format")
+        };
+        let error = |codes: &BlockCodes| {
+            let numbers = format.decode(codes).unwrap();
+            let apart = numbers.iter().zip(&case.weight);
+            gram.power(&apart.map(|(&q, w)| f64::from(q) - w).collect::<Vec<f64>>())
+        };
+        let shape = [case.rows, case.columns];
+        let nearest = format.encode(&weight, &shape, Default::default()).unwrap();
+        let made = gptq::gptq_blocks(&weight, gram, &format, &|scales| scales);
+        let [nearest, made] = [nearest, made.unwrap().unwrap()].map(|codes| error(&codes));
+        assert!(made < nearest, "{text}: {made} {nearest}");
+    }
+    let Ok(Format::Block(down)) = "mxfp4(dim=0)".parse() else {
+        panic!("no block format")
+    };
+    let refused = gptq::gptq_blocks(&weight, gram, &down, &|scales| scales);
+    assert!(refused.unwrap_err().to_string().contains("columns"));
+}
+
 #[test]
 fn adaround_rounds_as_numpy_does() {
     let cases = Case::all("adaround");
@@ -91,6 +160,6 @@ fn adaround_rounds_as_numpy_does() {
 fn no_number_is_no_rounding() {
     let case = &Case::all("gptq")[0];
     let mut problem = case.problem();
-    problem.moments.gram[0] = f64::NAN;
+    problem.moments.gram.sums[0] = f64::NAN;
     assert_eq!(gptq::codes(&problem), None);
 }

@@ -64,7 +64,7 @@ impl Problem {
             .par_chunks_mut(columns)
             .zip(weight.par_chunks(columns));
         rows.for_each(|(sums, row)| {
-            for (w, of_gram) in row.iter().zip(self.moments.gram.chunks_exact(columns)) {
+            for (w, of_gram) in row.iter().zip(self.moments.gram.sums.chunks_exact(columns)) {
                 sums.iter_mut()
                     .zip(of_gram)
                     .for_each(|(sum, g)| *sum += w * g);

@@ -299,8 +299,26 @@ impl Decoder {
         padding: Option<Tensor<2, Bool>>,
         cache: &mut Cache,
     ) -> Tensor<3> {
+        let [_, length] = tokens.dims();
+        let (mut x, seen) = self.begin(tokens, padding, cache.positions);
+        cache.layers.resize_with(self.layers.len(), || None);
+        for (layer, kept) in self.layers.iter().zip(&mut cache.layers) {
+            x = layer.forward(x, &seen, kept);
+        }
+        cache.positions += length;
+        self.norm.forward(x)
+    }
+
+    /// What the first layer reads of tokens that follow `first` positions, `[batch, length, d_model]`, and
+    /// what every layer is told of them.
+    pub fn begin(
+        &self,
+        tokens: Tensor<2, Int>,
+        padding: Option<Tensor<2, Bool>>,
+        first: usize,
+    ) -> (Tensor<3>, Seen) {
         let [batch, length] = tokens.dims();
-        let (device, first) = (tokens.device(), cache.positions);
+        let device = tokens.device();
         let mut x = self.word.forward(tokens);
         if let Some(position) = &self.position {
             let positions = position.forward(counted(first, length, &device));
@@ -308,16 +326,22 @@ impl Decoder {
             let positions = positions.expand([batch, length, features]);
             x = self.position_add.forward(x, positions);
         }
-        let added = unseen(first, length, padding, &device).map(DotProductAttention::hiding);
         let turn = self.rotary.as_ref();
-        let turn = turn.map(|rotary| rotary.at(first, length, &device));
-        cache.layers.resize_with(self.layers.len(), || None);
-        for (layer, kept) in self.layers.iter().zip(&mut cache.layers) {
-            x = layer.forward(x, turn.as_ref(), added.clone(), kept);
-        }
-        cache.positions += length;
-        self.norm.forward(x)
+        let seen = Seen {
+            added: unseen(first, length, padding, &device).map(DotProductAttention::hiding),
+            turn: turn.map(|rotary| rotary.at(first, length, &device)),
+        };
+        (x, seen)
     }
+}
+
+/// What every layer of a [`Decoder`] is told of the positions.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What is added to scores, which hides positions.
+    added: Option<Tensor<4>>,
+    /// How queries and keys are turned.
+    turn: Option<Turn>,
 }
 
 impl DecoderLayer {
@@ -360,16 +384,14 @@ impl DecoderLayer {
         })
     }
 
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        turn: Option<&Turn>,
-        added: Option<Tensor<4>>,
-        kept: &mut Option<KeyValues>,
-    ) -> Tensor<3> {
+    /// Applies the layer, which then keeps its keys and values in `kept`.
+    ///
+    /// # Shapes
+    /// `x` and the result: `[batch, length, d_model]`
+    pub fn forward(&self, x: Tensor<3>, seen: &Seen, kept: &mut Option<KeyValues>) -> Tensor<3> {
         let normalized = self.attention_norm.forward(x.clone());
         let by_heads = |layer: &Linear| self.attention.by_heads(layer.forward(normalized.clone()));
-        let turned = |x: Tensor<4>| match turn {
+        let turned = |x: Tensor<4>| match &seen.turn {
             Some(turn) => turn.of(x),
             None => x,
         };
@@ -377,6 +399,7 @@ impl DecoderLayer {
         let key = turned(by_heads(&self.key));
         let value = by_heads(&self.value);
         let all = self.attention.remember(key, value, kept);
+        let added = seen.added.clone();
         let context = self.attention.forward(query, all.key, all.value, added);
         let x = self.attention_add.forward(self.dense.forward(context), x);
         let y = self.ff.forward(self.norm.forward(x.clone()));

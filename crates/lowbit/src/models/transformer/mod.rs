@@ -7,7 +7,7 @@ mod positions;
 
 pub use decoder::{
     Cache, Decoder, DecoderConfig, DecoderKind, DecoderLayer, FeedForward, Gated, LlamaKind, Norm,
-    Plain,
+    Plain, Seen,
 };
 pub use encoder::{Encoder, EncoderConfig, EncoderInput, EncoderLayer};
 pub use heads::{LanguageModel, QuestionAnswering};

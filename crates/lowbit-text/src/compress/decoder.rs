@@ -1,0 +1,210 @@
+//! Decoders, layer by layer: each reads what those before it make of rounded weights.
+
+use burn::tensor::{Int, Tensor};
+use lowbit::models::transformer::Seen;
+use lowbit::nn::Linear;
+use lowbit::quantizers::Taps;
+use lowbit::repair::Gram;
+
+use super::rounding::{Rounder, Together, add, change, inputs};
+use crate::Error;
+use crate::models::{DecoderConfig, DecoderLayer, FeedForward, LanguageModel, Norm};
+
+/// The linear layers of a layer that read the same, by their paths in it.
+struct Group {
+    paths: &'static [&'static str],
+    /// What makes what they read, so that it can be divided.
+    before: Before,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    AttentionNorm,
+    /// The rows of values, one for each feature of a head that asks.
+    Values,
+    Norm,
+    /// The rows of what is multiplied by the gate.
+    Up,
+    /// Something that is not linear.
+    Other,
+}
+
+impl Group {
+    const fn new(paths: &'static [&'static str], before: Before) -> Self {
+        Self { paths, before }
+    }
+
+    fn all(sizes: &DecoderConfig, ff: &FeedForward) -> Vec<Self> {
+        let values = match sizes.n_heads == sizes.n_heads_kv {
+            true => Before::Values,
+            false => Before::Other,
+        };
+        let [up, down]: [&'static [&'static str]; 2] = match ff {
+            FeedForward::Plain(_) => [&["ff.Plain.up"], &["ff.Plain.down"]],
+            FeedForward::Gated(_) => [&["ff.Gated.gate", "ff.Gated.up"], &["ff.Gated.down"]],
+        };
+        let of_down = match ff {
+            FeedForward::Plain(_) => Before::Other,
+            FeedForward::Gated(_) => Before::Up,
+        };
+        vec![
+            Self::new(&["query", "key", "value"], Before::AttentionNorm),
+            Self::new(&["dense"], values),
+            Self::new(up, Before::Norm),
+            Self::new(down, of_down),
+        ]
+    }
+}
+
+/// Rounds the weights of all layers.
+pub(super) fn round(
+    mut network: LanguageModel,
+    sizes: &DecoderConfig,
+    windows: &[Tensor<2, Int>],
+    rounder: &mut Rounder<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<LanguageModel, Error> {
+    let decoder = &mut network.decoder;
+    let begun = windows
+        .iter()
+        .map(|window| decoder.begin(window.clone(), None, 0));
+    let mut passing: Vec<(Tensor<3>, Seen)> = begun.collect();
+    let count = decoder.layers.len();
+    for (index, layer) in decoder.layers.iter_mut().enumerate() {
+        progress(index, count);
+        let groups = Group::all(sizes, &layer.ff);
+        let mut grams = read(layer, &groups, &passing);
+        if rounder.scales() {
+            for (group, gram) in groups.iter().zip(&mut grams) {
+                scale(layer, group, gram, rounder, index)?;
+            }
+        }
+        for (at, group) in groups.iter().enumerate() {
+            let gram = rounder.sees.then(|| &grams[at]);
+            rounder.round(together(layer, group, index), gram)?;
+        }
+        for (x, seen) in &mut passing {
+            *x = layer.forward(x.clone(), seen, &mut None);
+        }
+    }
+    progress(count, count);
+    Ok(network)
+}
+
+/// What each group reads.
+fn read(layer: &DecoderLayer, groups: &[Group], passing: &[(Tensor<3>, Seen)]) -> Vec<Gram> {
+    let first = |group: &Group| group.paths[0];
+    let columns = groups.iter().map(|group| {
+        let [columns, _] = linear(layer, first(group)).weight.val().dims();
+        // Sums of what nobody reads would only take room.
+        if passing.is_empty() { 0 } else { columns }
+    });
+    let mut grams: Vec<Gram> = columns.map(Gram::new).collect();
+    for (x, seen) in passing {
+        let taps = Taps::attach(layer, inputs(groups.iter().map(first)));
+        layer.forward(x.clone(), seen, &mut None);
+        let of = |path: &str| groups.iter().position(|group| first(group) == path);
+        add(taps.detach(), of, &mut grams);
+    }
+    grams
+}
+
+/// Multiplies the columns of a group's weights and divides what it reads, so that the network computes the same.
+fn scale(
+    layer: &mut DecoderLayer,
+    group: &Group,
+    gram: &mut Gram,
+    rounder: &Rounder<'_>,
+    index: usize,
+) -> Result<(), Error> {
+    if group.before == Before::Other {
+        return Ok(());
+    }
+    let factors = rounder.factors(&together(layer, group, index), gram)?;
+    *gram = gram.divided(&factors);
+    for path in group.paths {
+        let weight = &mut linear_mut(layer, path).weight;
+        let device = weight.val().device();
+        let factors = Tensor::<1>::from_floats(&factors[..], &device).unsqueeze_dim::<2>(1);
+        change(weight, |weight| weight * factors);
+    }
+    let device = layer.dense.weight.val().device();
+    let factors = Tensor::<1>::from_floats(&factors[..], &device);
+    match group.before {
+        Before::AttentionNorm => divide_norm(&mut layer.attention_norm, factors),
+        Before::Norm => divide_norm(&mut layer.norm, factors),
+        Before::Values => divide_rows(&mut layer.value, factors),
+        Before::Up => divide_rows(linear_mut(layer, "ff.Gated.up"), factors),
+        Before::Other => {}
+    }
+    Ok(())
+}
+
+fn divide_norm(norm: &mut Norm, factors: Tensor<1>) {
+    let (gamma, beta) = match norm {
+        Norm::LayerNorm(norm) => (&mut norm.gamma, norm.beta.as_mut()),
+        Norm::RmsNorm(norm) => (&mut norm.gamma, None),
+    };
+    for param in std::iter::once(gamma).chain(beta) {
+        change(param, |x| x / factors.clone());
+    }
+}
+
+/// Divides what a linear layer makes.
+fn divide_rows(layer: &mut Linear, factors: Tensor<1>) {
+    let columns = factors.clone().unsqueeze_dim::<2>(0);
+    change(&mut layer.weight, |weight| weight / columns);
+    if let Some(bias) = &mut layer.bias {
+        change(bias, |bias| bias / factors);
+    }
+}
+
+fn together<'a>(layer: &'a mut DecoderLayer, group: &Group, index: usize) -> Together<'a> {
+    let all = linears(layer).into_iter();
+    let own = all.filter(|(path, _)| group.paths.contains(path));
+    let named = own.map(|(path, layer)| (format!("decoder.layers.{index}.{path}"), layer));
+    Together {
+        layers: named.collect(),
+    }
+}
+
+/// The linear layers of a layer, with their paths in it.
+fn linears(layer: &mut DecoderLayer) -> Vec<(&'static str, &mut Linear)> {
+    let mut all = vec![
+        ("query", &mut layer.query),
+        ("key", &mut layer.key),
+        ("value", &mut layer.value),
+        ("dense", &mut layer.dense),
+    ];
+    match &mut layer.ff {
+        FeedForward::Plain(ff) => {
+            all.push(("ff.Plain.up", &mut ff.up));
+            all.push(("ff.Plain.down", &mut ff.down));
+        }
+        FeedForward::Gated(ff) => {
+            all.push(("ff.Gated.gate", &mut ff.gate));
+            all.push(("ff.Gated.up", &mut ff.up));
+            all.push(("ff.Gated.down", &mut ff.down));
+        }
+    }
+    all
+}
+
+fn linear_mut<'a>(layer: &'a mut DecoderLayer, path: &str) -> &'a mut Linear {
+    let found = linears(layer).into_iter().find(|(own, _)| *own == path);
+    found.expect("a group's path is a layer's").1
+}
+
+fn linear<'a>(layer: &'a DecoderLayer, path: &str) -> &'a Linear {
+    match (path, &layer.ff) {
+        ("query", _) => &layer.query,
+        ("key", _) => &layer.key,
+        ("value", _) => &layer.value,
+        ("dense", _) => &layer.dense,
+        ("ff.Plain.up", FeedForward::Plain(ff)) => &ff.up,
+        ("ff.Gated.gate", FeedForward::Gated(ff)) => &ff.gate,
+        ("ff.Gated.up", FeedForward::Gated(ff)) => &ff.up,
+        (_, FeedForward::Plain(ff)) => &ff.down,
+        (_, FeedForward::Gated(ff)) => &ff.down,
+    }
+}

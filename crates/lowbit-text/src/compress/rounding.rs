@@ -1,0 +1,215 @@
+//! One weight after the other.
+
+use burn::module::Param;
+use burn::tensor::{Tensor, TensorData};
+use lowbit::nn::Linear;
+use lowbit::quantizers::{Selection, Slot, Tapped};
+use lowbit::repair::{Gram, awq_factors, gptq_blocks};
+use lowbit_formats::block::{BlockCodes, Scales};
+use lowbit_formats::{BlockFormat, FormatError, Rounding};
+use safetensors::tensor::Dtype;
+
+use super::{Algorithm, Rounded, Weights};
+use crate::packed::{self, Packed};
+use crate::weights::Numbers;
+use crate::{Error, ModelFolder};
+
+/// Linear layers that read the same numbers.
+pub(super) struct Together<'a> {
+    pub(super) layers: Vec<(String, &'a mut Linear)>,
+}
+
+/// What rounds weights, and what it rounded.
+pub(super) struct Rounder<'a> {
+    model: &'a ModelFolder,
+    format: BlockFormat,
+    algorithm: Algorithm,
+    /// Whether layers read something.
+    pub(super) sees: bool,
+    pub(super) weights: Weights,
+    pub(super) reports: Vec<Rounded>,
+}
+
+impl<'a> Rounder<'a> {
+    pub(super) fn new(
+        model: &'a ModelFolder,
+        format: BlockFormat,
+        algorithm: Algorithm,
+        sees: bool,
+    ) -> Self {
+        Self {
+            model,
+            format,
+            algorithm,
+            sees,
+            weights: Weights::new(),
+            reports: Vec::new(),
+        }
+    }
+
+    pub(super) fn format(&self) -> BlockFormat {
+        self.format
+    }
+
+    pub(super) fn scales(&self) -> bool {
+        self.algorithm.scales()
+    }
+
+    /// The name that the weight of a layer has in the model's files.
+    pub(super) fn name(&self, path: &str) -> String {
+        let config = &self.model.config;
+        let place = config.family.place(path, "weight", config.inner);
+        place.map_or_else(String::new, |place| place.key)
+    }
+
+    /// The type of the numbers of a layer's weight.
+    fn numbers(&self, path: &str) -> Dtype {
+        let dtype = self.model.weights.float(&self.name(path));
+        dtype.unwrap_or(Dtype::F32)
+    }
+
+    fn nearest(
+        &self,
+        weight: &[f32],
+        columns: usize,
+        numbers: Dtype,
+    ) -> Result<BlockCodes, FormatError> {
+        let shape = [weight.len() / columns.max(1), columns];
+        let scales = packed::kept(self.format.scales(weight, &shape)?, numbers);
+        self.format
+            .encode_with(weight, &shape, scales, Rounding::NearestEven)
+    }
+
+    fn packed(&self, codes: BlockCodes, numbers: Dtype) -> Packed {
+        let global = match &codes.scales {
+            &Scales::Float8 { tensor, .. } => Some(if tensor > 0.0 { 1.0 / tensor } else { 1.0 }),
+            _ => None,
+        };
+        Packed {
+            format: self.format,
+            codes,
+            global,
+            numbers,
+        }
+    }
+
+    /// What the columns of layers that read the same are multiplied by.
+    pub(super) fn factors(&self, together: &Together<'_>, gram: &Gram) -> Result<Vec<f32>, Error> {
+        let columns = gram.columns();
+        let weights: Vec<Vec<f32>> = together
+            .layers
+            .iter()
+            .map(|(_, layer)| rows(layer))
+            .collect();
+        let numbers = together
+            .layers
+            .first()
+            .map_or(Dtype::F32, |(path, _)| self.numbers(path));
+        let round = |weight: &[f32]| {
+            let codes = self.nearest(weight, columns, numbers)?;
+            self.packed(codes, numbers).numbers()
+        };
+        awq_factors(&weights, gram, round).map_err(|error| Error::field("format", error))
+    }
+
+    /// Rounds the weights of layers that read the same.
+    pub(super) fn round(
+        &mut self,
+        together: Together<'_>,
+        gram: Option<&Gram>,
+    ) -> Result<(), Error> {
+        for (path, layer) in together.layers {
+            let weight = rows(layer);
+            let [columns, _] = layer.weight.val().dims();
+            let numbers = self.numbers(&path);
+            let of_format = |error| Error::field(format!("{path}.weight"), error);
+            let nearest = self.nearest(&weight, columns, numbers).map_err(of_format)?;
+            let codes = match gram.filter(|_| self.algorithm.makes_up()) {
+                None => nearest.clone(),
+                Some(gram) => {
+                    let kept = |scales| packed::kept(scales, numbers);
+                    let codes = gptq_blocks(&weight, gram, &self.format, &kept);
+                    let codes = codes.map_err(of_format)?;
+                    codes.ok_or_else(|| {
+                        Error::field(format!("{path}.input"), "saw a NaN or an infinity")
+                    })?
+                }
+            };
+            let error = |codes: BlockCodes| -> Result<Option<f64>, FormatError> {
+                let Some(gram) = gram else { return Ok(None) };
+                let rounded = self.packed(codes, numbers).numbers()?;
+                let both = rounded.iter().zip(&weight);
+                let apart: Vec<f64> = both.map(|(&q, &w)| f64::from(q) - f64::from(w)).collect();
+                let signal: Vec<f64> = weight.iter().map(|&w| w.into()).collect();
+                let power = gram.power(&signal);
+                Ok(Some(if power > 0.0 {
+                    gram.power(&apart) / power
+                } else {
+                    0.0
+                }))
+            };
+            self.reports.push(Rounded {
+                layer: path.clone(),
+                nearest: error(nearest).map_err(of_format)?,
+                error: error(codes.clone()).map_err(of_format)?,
+            });
+            let packed = self.packed(codes, numbers);
+            // Whether it can be stored is said before anything is written.
+            packed.parts()?;
+            set(layer, packed.numbers().map_err(of_format)?);
+            self.weights.insert(path, packed);
+        }
+        Ok(())
+    }
+}
+
+/// The weight of a layer as `[out, in]`.
+fn rows(layer: &Linear) -> Vec<f32> {
+    let weight = layer.weight.val();
+    let numbers = Numbers {
+        shape: weight.dims().to_vec(),
+        values: weight.into_data().iter::<f32>().collect(),
+    };
+    numbers.transposed().values
+}
+
+fn set(layer: &mut Linear, rows: Vec<f32>) {
+    let [inputs, outputs] = layer.weight.val().dims();
+    let numbers = Numbers {
+        shape: vec![outputs, inputs],
+        values: rows,
+    };
+    let numbers = numbers.transposed();
+    let device = layer.weight.val().device();
+    let data = TensorData::new(numbers.values, numbers.shape);
+    change(&mut layer.weight, |_| Tensor::from_data(data, &device));
+}
+
+/// Replaces what a parameter is.
+pub(super) fn change<const D: usize>(
+    param: &mut Param<Tensor<D>>,
+    to: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) {
+    *param = param.clone().map(to);
+}
+
+/// What is read by layers of these paths.
+pub(super) fn inputs<'p>(paths: impl Iterator<Item = &'p str>) -> Selection {
+    paths
+        .fold(Selection::all(), Selection::path)
+        .slot(Slot::INPUT)
+}
+
+/// Adds what was read to sums of its own.
+pub(super) fn add<'g>(
+    seen: Vec<Tapped>,
+    gram: impl Fn(&str) -> Option<usize>,
+    grams: &'g mut [Gram],
+) {
+    for tapped in seen {
+        if let Some(at) = gram(&tapped.place.layer) {
+            let read: Vec<f32> = tapped.read.iter::<f32>().collect();
+            grams[at].add(&read);
+        }
+    }
+}
