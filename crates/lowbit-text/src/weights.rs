@@ -118,6 +118,27 @@ impl Weights {
         sizes.sum()
     }
 
+    /// Bits by which weights that are packed take less than in float32.
+    ///
+    /// # Errors
+    /// If a weight's shape cannot be read.
+    pub fn saved_bits(&self) -> Result<u64, Error> {
+        let saved = |parts: &BTreeMap<String, Place>| {
+            let bytes: usize = parts.values().map(|place| place.bytes).sum();
+            let elements = match (parts.get("weight_shape"), parts.get("weight_packed")) {
+                (Some(shape), _) => {
+                    let extents = shape.read()?;
+                    let (extents, _) = extents.as_chunks::<8>();
+                    extents.iter().map(|e| u64::from_le_bytes(*e)).product()
+                }
+                (None, Some(halves)) => 2 * halves.bytes as u64,
+                (None, None) => parts.get("weight").map_or(0, |bytes| bytes.bytes as u64),
+            };
+            Ok(elements.saturating_mul(32).saturating_sub(8 * bytes as u64))
+        };
+        self.packed.values().map(saved).sum()
+    }
+
     /// The type of a tensor of numbers in floating point; of one that is packed, of the numbers that it stands
     /// for.
     pub(crate) fn float(&self, name: &str) -> Option<Dtype> {

@@ -37,7 +37,8 @@ pub(crate) struct Arguments {
     /// The new folder
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What is quantized, by formats: a plan's file, posit-albert or posit-albert-16 [default: nothing]
+    /// What is quantized: a plan's file, posit-albert, posit-albert-16, or a name that `lowbit config show` takes
+    /// [default: nothing]
     #[arg(long, value_name = "FILE|NAME")]
     plan: Option<String>,
     /// In its place every operand of every product in this format; intN stands for affine(N,symmetric)
@@ -49,6 +50,9 @@ pub(crate) struct Arguments {
     /// Highest learning rate: it rises over the first tenth, and falls to nothing
     #[arg(long, value_name = "RATE", default_value_t = 5e-5)]
     lr: f64,
+    /// The same of what quantizers learn, such as thresholds [default: --lr]
+    #[arg(long, value_name = "RATE")]
+    threshold_lr: Option<f64>,
     /// What AdamW takes away of each weight in a step, times the rate
     #[arg(long, value_name = "DECAY", default_value_t = 0.01)]
     weight_decay: f32,
@@ -87,7 +91,7 @@ pub(crate) struct Arguments {
 }
 
 /// What a folder in the making says itself.
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 14] = [
     "model",
     "data",
     "test",
@@ -95,6 +99,7 @@ const OPTIONS: [&str; 13] = [
     "format",
     "epochs",
     "lr",
+    "threshold_lr",
     "weight_decay",
     "batch",
     "length",
@@ -181,6 +186,7 @@ impl Arguments {
             test: self.test.as_ref().map(absolute).transpose()?,
             epochs: self.epochs,
             lr: self.lr,
+            threshold_lr: self.threshold_lr.unwrap_or(self.lr),
             weight_decay: self.weight_decay,
             batch: self.batch,
             length,

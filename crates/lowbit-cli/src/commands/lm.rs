@@ -112,7 +112,7 @@ impl Arguments {
             positions: folder.config.positions(),
             device: device.clone(),
         };
-        let bits = parameter_bits(&loaded.network, &loaded.layers);
+        let bits = way.bits(folder, parameter_bits(&loaded.network, &loaded.layers))?;
         Ok((f(&language)?, bits))
     }
 

@@ -138,7 +138,7 @@ impl Arguments {
             },
             device: device.clone(),
         };
-        let bits = parameter_bits(&loaded.network, &loaded.layers);
+        let bits = way.bits(folder, parameter_bits(&loaded.network, &loaded.layers))?;
         Ok((f(&answering)?, bits))
     }
 

@@ -39,6 +39,21 @@ pub(super) struct Way {
     pub(super) plan: QPlan,
 }
 
+impl Way {
+    /// Bits of the parameters, from what they are with the plan: weights that the folder has packed take less, where
+    /// the plan leaves them as they are.
+    pub(super) fn bits(
+        &self,
+        folder: &ModelFolder,
+        planned: u64,
+    ) -> Result<u64, lowbit_text::Error> {
+        Ok(match self.plan == QPlan::float() {
+            true => planned.saturating_sub(folder.weights.saved_bits()?),
+            false => planned,
+        })
+    }
+}
+
 impl ModelArguments {
     /// The folder, the device, and what is compared: the plan alone, or the model in float and then in the
     /// plan and each format.

@@ -195,3 +195,40 @@ fn what_does_not_fit_is_told_in_one_line() {
         "error: model: holds neither model.safetensors nor model.safetensors.index.json\n";
     assert_eq!(refused(ask), expected);
 }
+
+/// Rounded with a text and without, packed, and read again.
+#[test]
+fn weights_are_packed_and_read_again() {
+    let temporary = folder("bert", "wordpiece");
+    let at = temporary.path();
+    let told = "The tower was built in 1889. It stands in Paris, by the river. ".repeat(40);
+    fs::write(at.join("long.txt"), told).unwrap();
+    let usual = "compress --model model --format affine(4,block=8)";
+    let table = text(at, &format!("{usual} --text long.txt --out small"));
+    assert!(table.contains("encoder.layers.0.query"), "{table}");
+    assert!(table.contains("written to small"), "{table}");
+    let plain = text(at, &format!("{usual} --out plain --json"));
+    let plain: serde_json::Value = serde_json::from_str(&plain).unwrap();
+    assert!(plain["layers"][0]["error"].is_null(), "{plain}");
+    assert!(
+        plain["bytes"].as_u64() < plain["bytes_before"].as_u64(),
+        "{plain}"
+    );
+    let ask = "qa --model small --question When? --context context.txt";
+    assert_eq!(text(at, ask).lines().count(), 2);
+    let refused = error(at, &format!("{usual} --out small"));
+    assert_eq!(
+        refused,
+        "error: small: is not empty; expected a new folder\n"
+    );
+    let refused = error(at, &format!("{usual} --algorithm awq --out other"));
+    assert!(
+        refused.starts_with("error: algorithm: awq divides"),
+        "{refused}"
+    );
+    let refused = error(at, "compress --model model --format posit(8,1) --out other");
+    assert!(
+        refused.starts_with("error: format: posit(8,1) has no packed layout"),
+        "{refused}"
+    );
+}

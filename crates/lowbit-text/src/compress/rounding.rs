@@ -201,11 +201,7 @@ pub(super) fn inputs<'p>(paths: impl Iterator<Item = &'p str>) -> Selection {
 }
 
 /// Adds what was read to sums of its own.
-pub(super) fn add<'g>(
-    seen: Vec<Tapped>,
-    gram: impl Fn(&str) -> Option<usize>,
-    grams: &'g mut [Gram],
-) {
+pub(super) fn add(seen: Vec<Tapped>, gram: impl Fn(&str) -> Option<usize>, grams: &mut [Gram]) {
     for tapped in seen {
         if let Some(at) = gram(&tapped.place.layer) {
             let read: Vec<f32> = tapped.read.iter::<f32>().collect();

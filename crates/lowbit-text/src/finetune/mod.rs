@@ -9,9 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
+use lowbit::calibrate::calibrate;
 use lowbit::config::QPlan;
 use lowbit::models::Stored;
 use lowbit::optim::{OptimizerConfig, OptimizerNumbers, Schedule};
+use lowbit::quantizers::{Place, UNTRAINED_STEP, learned, set_rounding};
 use lowbit::train::{
     Checkpoints, Interrupter, Objective, Progress, Recipe, Regularization, RunConfig, Setting,
     Start, Task, Trainer, softened,
@@ -25,13 +27,16 @@ pub use language::NextToken;
 pub use questions::Spans;
 
 use crate::folder::{CONFIG, copy_tokenizer};
-use crate::models::{Architecture, Loaded, ModelConfig, check_learned, file, tensors};
+use crate::models::{Architecture, Loaded, ModelConfig, QUANTIZERS, file, quantizers, tensors};
 use crate::{Error, ModelFolder};
 
 /// The file of a folder in the making that says what is made.
 const OPTIONS: &str = "finetune.toml";
 /// Where checkpoints are meanwhile.
 const CHECKPOINTS: &str = "checkpoints";
+
+/// Windows that calibration sees, at most.
+const CALIBRATION: usize = 64;
 
 /// What a network is trained on, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +53,8 @@ pub struct FineTune {
     pub epochs: usize,
     /// Highest learning rate.
     pub lr: f64,
+    /// Highest learning rate of what quantizers learn.
+    pub threshold_lr: f64,
     /// What AdamW takes away of each weight in a step, times the rate.
     pub weight_decay: f32,
     /// Windows in a step.
@@ -180,10 +187,12 @@ impl FineTune {
         if let Some((field, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return Err(Error::field(field, "is 0, expected at least 1"));
         }
-        let (lr, decay) = (self.lr, self.weight_decay);
-        if !(lr.is_finite() && lr > 0.0) {
-            return Err(Error::field("lr", format!("is {lr}, expected above 0")));
+        for (field, lr) in [("lr", self.lr), ("threshold_lr", self.threshold_lr)] {
+            if !(lr.is_finite() && lr > 0.0) {
+                return Err(Error::field(field, format!("is {lr}, expected above 0")));
+            }
         }
+        let decay = self.weight_decay;
         if !(decay.is_finite() && decay >= 0.0) {
             let message = format!("is {decay}, expected 0 or more");
             return Err(Error::field("weight_decay", message));
@@ -203,10 +212,12 @@ impl FineTune {
 
     /// Trains from the beginning, or from the last checkpoint of the folder, to the end, and writes there what
     /// [`ModelFolder`] and `transformers` read: `config.json`, `model.safetensors` in float32, the tokenizer's
-    /// files, and `plan.toml` if something is quantized. Returns whether it came to the end, or was interrupted.
+    /// files, `plan.toml` if something is quantized, and `quantizers.safetensors` if quantizers learn something:
+    /// what the model's own folder says of that, else what calibration on the first 64 windows sets, is where it
+    /// begins. Returns whether it came to the end, or was interrupted.
     ///
     /// # Errors
-    /// If a file cannot be read or written, the plan learns something or does not fit, or a loss is no number.
+    /// If a file cannot be read or written, the plan does not fit, or a loss is no number.
     pub fn run(
         &self,
         folder: &Path,
@@ -299,15 +310,19 @@ impl FineTune {
         (folder, interrupter): (&Path, &Interrupter),
         progress: &mut dyn Progress,
     ) -> Result<bool, Error> {
-        check_learned(&loaded.network)?;
         let config = self.config();
+        let checkpoints = folder.join(CHECKPOINTS);
+        let network = match checkpoints.exists() {
+            true => loaded.network,
+            false => self.calibrated(loaded, &task, progress)?,
+        };
         let setting = Setting {
             task,
             batch: self.batch,
             seed: self.seed,
         };
-        let checkpoints = Checkpoints::new(folder.join(CHECKPOINTS));
-        let mut trainer = Trainer::new(loaded.network, &config, setting).resume(&checkpoints)?;
+        let checkpoints = Checkpoints::new(checkpoints);
+        let mut trainer = Trainer::new(network, &config, setting).resume(&checkpoints)?;
         progress.start(&config, trainer.state().epoch, 0);
         while trainer.state().epoch < self.epochs {
             let epoch = trainer.epoch(interrupter, progress)?;
@@ -323,6 +338,29 @@ impl FineTune {
         let checkpoints = folder.join(CHECKPOINTS);
         fs::remove_dir_all(&checkpoints).map_err(Error::io(&checkpoints))?;
         Ok(true)
+    }
+
+    /// The network with what calibration sets and the model's folder does not say, from the first windows.
+    fn calibrated<M: Stored>(
+        &self,
+        loaded: Loaded<M>,
+        task: &impl Task<M>,
+        progress: &mut dyn Progress,
+    ) -> Result<M, Error> {
+        let network = loaded.network;
+        let missing = learned(&network).into_iter();
+        let missing = missing.filter(|l| l.learned.calibrated && loaded.begun.contains(&l.key));
+        let missing: BTreeSet<Place> = missing.map(|l| l.place).collect();
+        if missing.is_empty() {
+            return Ok(network);
+        }
+        set_rounding(self.seed, UNTRAINED_STEP);
+        let windows: Vec<u32> = (0..task.examples().min(CALIBRATION) as u32).collect();
+        let fresh = |place: &Place| missing.contains(place);
+        let (network, found) =
+            calibrate(network, fresh, |network| task.forward(network, &windows))?;
+        progress.calibrated(&found);
+        Ok(network)
     }
 
     /// Writes the folder.
@@ -350,6 +388,9 @@ impl FineTune {
         if self.plan != QPlan::float() {
             write("plan.toml", self.plan.to_toml().as_bytes())?;
         }
+        if let Some(learned) = quantizers(network) {
+            write(QUANTIZERS, &learned)?;
+        }
         // Last, so that a folder with it is whole.
         let path = self.model.join(CONFIG);
         let text = fs::read(&path).map_err(Error::io(&path))?;
@@ -374,7 +415,7 @@ impl FineTune {
             start: Start::Scratch,
             epochs: self.epochs,
             lr: self.lr,
-            threshold_lr: self.lr,
+            threshold_lr: self.threshold_lr,
             optimizer: OptimizerConfig::AdamW {
                 weight_decay: self.weight_decay,
             },

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::save::{check_learned, file, tensors};
+use super::quantizers::{QUANTIZERS, quantizers};
+use super::save::{file, tensors};
 use super::{DecoderConfig, Family, LanguageModel};
-use crate::Error;
 
 /// A network of GPT-2's kind that reads characters.
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +21,9 @@ pub struct CharacterModel<'a> {
 
 impl CharacterModel<'_> {
     /// The files of a folder as `save_pretrained` writes it: `config.json` of a GPT-2 whose head has weights of
-    /// its own, `model.safetensors` in float32, and a `tokenizer.json` that makes a token of each character.
-    ///
-    /// # Errors
-    /// If quantizers learned something, which such a folder has no place for.
-    pub fn files(&self) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-        check_learned(self.network)?;
+    /// its own, `model.safetensors` in float32, and a `tokenizer.json` that makes a token of each character; and
+    /// what quantizers learned.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let text = |value: Value| format!("{value:#}\n").into_bytes();
         let special = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -42,10 +39,12 @@ impl CharacterModel<'_> {
             ("tokenizer.json", text(self.tokenizer())),
             ("tokenizer_config.json", text(special)),
         ];
-        Ok(files
+        let learned = quantizers(self.network).map(|bytes| (QUANTIZERS, bytes));
+        files
             .into_iter()
+            .chain(learned)
             .map(|(name, bytes)| (PathBuf::from(name), bytes))
-            .collect())
+            .collect()
     }
 
     fn config(&self) -> Value {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use lowbit::config::{Layer, Planner, QPlan};
-use lowbit::quantizers::{ModulePath, learned};
+use lowbit::quantizers::ModulePath;
 
 use super::family::Place;
+use super::quantizers::with_quantizers;
 use super::{Architecture, LanguageModel, ModelConfig, QuestionAnswering};
 use crate::Error;
 use crate::weights::Weights;
@@ -23,6 +24,8 @@ pub struct Loaded<M> {
     pub unused: Vec<String>,
     /// What is to be said of `config.json`, a line each.
     pub notes: Vec<String>,
+    /// What quantizers learn and the folder does not say, so that it is where it begins.
+    pub begun: BTreeSet<String>,
 }
 
 impl<M: Module> Loaded<M> {
@@ -31,11 +34,10 @@ impl<M: Module> Loaded<M> {
     pub fn warnings(&self) -> Vec<String> {
         let unused = (!self.unused.is_empty())
             .then(|| format!("not used of the file: {}", self.unused.join(", ")));
-        let learned = learned(&self.network);
-        let begin = learned.first().map(|first| {
-            let (count, at) = (learned.len(), &first.key);
+        let begin = self.begun.first().map(|first| {
+            let count = self.begun.len();
             format!(
-                "{count} parameters of quantizers are where they begin, not calibrated: {at}, ..."
+                "{count} parameters of quantizers are where they begin, not calibrated: {first}, ..."
             )
         });
         let notes = self.notes.iter().cloned();
@@ -92,8 +94,8 @@ fn of_another_kind(weights: &Weights, message: &str) -> Error {
     Error::file(file, Error::field("model_type", message))
 }
 
-/// The network that `init` builds of a plan with all its parameters as the files have them; quantizers'
-/// parameters stay.
+/// The network that `init` builds of a plan with all its parameters as the files have them; what quantizers learn
+/// and no file says stays.
 ///
 /// # Errors
 /// If the plan does not fit, or a tensor is missing, of another shape, or not in floating point.
@@ -122,7 +124,9 @@ fn load<M: Module>(
     }
     let names = weights.names();
     let rest = names.filter(|name| !load.used.contains(*name) && !config.family.is_unused(name));
+    let (network, begun) = with_quantizers(network, weights.folder())?;
     Ok(Loaded {
+        begun,
         network,
         layers,
         unused: rest.map(String::from).collect(),

@@ -4,6 +4,7 @@ mod characters;
 mod family;
 mod json;
 mod load;
+mod quantizers;
 mod save;
 
 pub use characters::CharacterModel;
@@ -15,4 +16,5 @@ pub use lowbit::models::transformer::{
     EncoderLayer, FeedForward, Gated, LanguageModel, LlamaKind, Norm, Plain, QuestionAnswering,
     Rotary, Stretch,
 };
-pub(crate) use save::{check_learned, file, serialized, tensors};
+pub(crate) use quantizers::{QUANTIZERS, quantizers};
+pub(crate) use save::{file, serialized, tensors};

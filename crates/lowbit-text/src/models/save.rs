@@ -4,27 +4,12 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use lowbit::quantizers::{ModulePath, learned};
+use lowbit::quantizers::ModulePath;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::Family;
-use crate::Error;
 use crate::packed::Stored;
 use crate::weights::Numbers;
-
-/// Whether all that the network has has a place in such files.
-///
-/// # Errors
-/// If quantizers learned something.
-pub(crate) fn check_learned<M: Module>(network: &M) -> Result<(), Error> {
-    let learned = learned(network);
-    let Some(first) = learned.first() else {
-        return Ok(());
-    };
-    let message = "is learned by a quantizer, which a folder of transformers has no place for; \
-        expected a plan of formats";
-    Err(Error::field(first.key.clone(), message))
-}
 
 /// The parameters by the family's names, of a network with `inner` layers in a group; the head's are its own.
 pub(crate) fn tensors<M: Module>(

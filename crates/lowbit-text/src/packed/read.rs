@@ -118,78 +118,85 @@ fn table(scale: &Stored) -> [usize; 2] {
     }
 }
 
-/// Words of 32 bits as lists of bytes.
+/// The shape of a weight in words.
+fn shape_of(parts: &Parts) -> Result<[usize; 2], String> {
+    let shape = part(parts, "weight_shape")?;
+    let (extents, _) = shape.bytes.as_chunks::<8>();
+    let extents = extents.iter().map(|bytes| i64::from_le_bytes(*bytes));
+    let extents: Vec<usize> = extents
+        .filter_map(|extent| u32::try_from(extent).ok())
+        .map(|extent| extent as usize)
+        .collect();
+    match (shape.dtype, &extents[..]) {
+        (Dtype::I64, &[rows, columns]) => Ok([rows, columns]),
+        _ => Err("has a weight_shape that is no shape of a matrix".into()),
+    }
+}
+
+/// Integers of so many bits, which are stored above the lowest.
+fn unpacked(bytes: &[u8], bits: u32, count: usize) -> Result<Vec<i32>, String> {
+    let codes = pack::unpack(bytes, bits, count).map_err(|error| error.to_string())?;
+    let signed = codes
+        .into_iter()
+        .map(|code| code as i32 - (1 << (bits - 1)));
+    Ok(signed.collect())
+}
+
 fn integers_in_words(
     parts: &Parts,
     packed: &Stored,
     scale: &Stored,
     known: &[u32],
 ) -> Result<Packed, String> {
-    let shape = part(parts, "weight_shape")?;
-    let (extents, _) = shape.bytes.as_chunks::<8>();
-    let extents: Vec<usize> = match shape.dtype {
-        Dtype::I64 => extents
-            .iter()
-            .map(|b| i64::from_le_bytes(*b) as usize)
-            .collect(),
-        _ => Vec::new(),
-    };
-    let (&[rows, words], &[rows_too, columns]) = (&packed.shape[..], &extents[..]) else {
-        return Err("has a weight_shape that is no shape of a matrix".into());
-    };
+    let [rows, columns] = shape_of(parts)?;
+    let words = packed.shape[1];
     let fits = |bits: &u32| (columns * *bits as usize).div_ceil(32) == words;
     let fitting: Vec<u32> = (1..=8).filter(fits).collect();
     let bits = match fitting[..] {
         [bits] => Some(bits),
         _ => known.iter().copied().find(|bits| fitting.contains(bits)),
     };
-    let Some(bits) = bits.filter(|_| rows == rows_too) else {
+    let Some(bits) = bits.filter(|_| packed.shape[0] == rows) else {
         let shape = &packed.shape;
         return Err(format!(
-            "of {rows_too} x {columns} integers is not packed in {shape:?} words"
+            "of {rows} x {columns} integers is not packed in {shape:?} words"
         ));
-    };
-    let unpacked = |bytes: &[u8], count| {
-        let codes = pack::unpack(bytes, bits, count).map_err(|error| error.to_string())?;
-        Ok::<_, String>(
-            codes
-                .into_iter()
-                .map(move |code| code as i32 - (1 << (bits - 1))),
-        )
     };
     let mut integers = Vec::with_capacity(rows * columns);
     for row in packed.bytes.chunks(4 * words.max(1)) {
-        integers.extend(unpacked(row, columns)?);
+        integers.extend(unpacked(row, bits, columns)?);
     }
-    let groups = table(scale)[1];
-    let zero_points = match parts.get("weight_zero_point") {
-        None => None,
-        Some(packed) => {
-            let words = (rows * bits as usize).div_ceil(32);
-            if packed.shape != [words, groups] || packed.dtype != Dtype::I32 {
-                let found = &packed.shape;
-                return Err(format!(
-                    "has zero points in {found:?}, expected {words} x {groups} words"
-                ));
-            }
-            let mut zero_points = vec![0; rows * groups];
-            let (all, _) = packed.bytes.as_chunks::<4>();
-            for group in 0..groups {
-                let column: Vec<u8> = all
-                    .iter()
-                    .skip(group)
-                    .step_by(groups)
-                    .flatten()
-                    .copied()
-                    .collect();
-                for (row, zero_point) in unpacked(&column, rows)?.enumerate() {
-                    zero_points[row * groups + group] = zero_point;
-                }
-            }
-            Some(zero_points)
-        }
-    };
+    let zero_points = parts.get("weight_zero_point");
+    let zero_points = zero_points.map(|packed| zero_points_in_words(packed, rows, scale, bits));
+    let zero_points = zero_points.transpose()?;
     integers_with(integers, zero_points, scale, [rows, columns], bits)
+}
+
+/// Zero points, which are packed along the rows, in the order of the scales.
+fn zero_points_in_words(
+    packed: &Stored,
+    rows: usize,
+    scale: &Stored,
+    bits: u32,
+) -> Result<Vec<i32>, String> {
+    let groups = table(scale)[1];
+    let words = (rows * bits as usize).div_ceil(32);
+    if packed.shape != [words, groups] || packed.dtype != Dtype::I32 {
+        let found = &packed.shape;
+        return Err(format!(
+            "has zero points in {found:?}, expected {words} x {groups} words"
+        ));
+    }
+    let mut zero_points = vec![0; rows * groups];
+    let (all, _) = packed.bytes.as_chunks::<4>();
+    for group in 0..groups {
+        let column = all.iter().skip(group).step_by(groups).flatten();
+        let column: Vec<u8> = column.copied().collect();
+        for (row, zero_point) in unpacked(&column, bits, rows)?.into_iter().enumerate() {
+            zero_points[row * groups + group] = zero_point;
+        }
+    }
+    Ok(zero_points)
 }
 
 fn integers_in_bytes(

@@ -72,81 +72,82 @@ pub(crate) fn bytes_of(values: &[f32], numbers: Dtype) -> Vec<u8> {
     }
 }
 
+fn stored(dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Stored {
+    Stored {
+        dtype,
+        shape: shape.into(),
+        bytes,
+    }
+}
+
+/// Integers above the lowest of so many bits, in whole words of 32.
+fn words(integers: &[u32], bits: u32) -> Vec<u8> {
+    let above: Vec<u32> = integers.iter().map(|q| q ^ (1 << (bits - 1))).collect();
+    let mut bytes = pack::pack(&above, bits).expect("1 to 8 bits");
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
 impl Packed {
     /// The tensors of the weight, by what they are called after the layer's name.
     ///
     /// # Errors
     /// If rows cannot be cut into the format's runs.
     pub(crate) fn parts(&self) -> Result<Vec<(&'static str, Stored)>, Error> {
-        let shape = &self.codes.shape;
-        let [rows, columns] = [shape[0], shape[1]];
+        let [rows, columns] = [self.codes.shape[0], self.codes.shape[1]];
         let groups = match self.format.granularity() {
-            Granularity::Block { size, .. } => {
-                if !columns.is_multiple_of(size as usize) {
-                    let message =
-                        format!("blocks of {size} do not divide the {columns} inputs of a layer");
-                    return Err(Error::field("format", message));
-                }
-                columns / size as usize
+            Granularity::Block { size, .. } if !columns.is_multiple_of(size as usize) => {
+                let message =
+                    format!("blocks of {size} do not divide the {columns} inputs of a layer");
+                return Err(Error::field("format", message));
             }
+            Granularity::Block { size, .. } => columns / size as usize,
             _ => 1,
         };
-        let table = |dtype, bytes| Stored {
-            dtype,
-            shape: vec![rows, groups],
-            bytes,
+        let elements = || self.codes.elements.clone();
+        let bytes = || {
+            (
+                "weight",
+                stored(Dtype::F8_E4M3, &[rows, columns], elements()),
+            )
         };
-        let packed = |dtype, columns| Stored {
-            dtype,
-            shape: vec![rows, columns],
-            bytes: self.codes.elements.clone(),
+        let halves = || {
+            (
+                "weight_packed",
+                stored(Dtype::U8, &[rows, columns / 2], elements()),
+            )
         };
+        let scale = |stored| ("weight_scale", stored);
         Ok(match &self.codes.scales {
             Scales::Affine(affine) => self.integers(affine, [rows, columns, groups]),
             Scales::PowersOfTwo(scales) => {
                 let packed = match Layout::of(&self.format) {
-                    Some(Layout::Mxfp8) => ("weight", packed(Dtype::F8_E4M3, columns)),
-                    _ => ("weight_packed", packed(Dtype::U8, columns / 2)),
+                    Some(Layout::Mxfp8) => bytes(),
+                    _ => halves(),
                 };
-                vec![packed, ("weight_scale", table(Dtype::U8, scales.clone()))]
+                let scales = stored(Dtype::U8, &[rows, groups], scales.clone());
+                vec![packed, scale(scales)]
             }
             Scales::Float8 { tensor, blocks } => {
-                let global = self.global.unwrap_or(1.0 / tensor);
-                vec![
-                    ("weight_packed", packed(Dtype::U8, columns / 2)),
-                    ("weight_scale", table(Dtype::F8_E4M3, blocks.clone())),
-                    (
-                        "weight_global_scale",
-                        Stored {
-                            dtype: Dtype::F32,
-                            shape: vec![1],
-                            bytes: global.to_le_bytes().into(),
-                        },
-                    ),
-                ]
+                let global = self.global.unwrap_or(1.0 / tensor).to_le_bytes();
+                let global = stored(Dtype::F32, &[1], global.into());
+                let scales = stored(Dtype::F8_E4M3, &[rows, groups], blocks.clone());
+                vec![halves(), scale(scales), ("weight_global_scale", global)]
             }
             Scales::Float { values, .. } => {
                 let shape = match self.format.granularity() {
                     Granularity::Dimension(_) => vec![rows, 1],
                     Granularity::Tile {
-                        rows: a,
-                        columns: b,
-                    } => {
-                        vec![rows.div_ceil(a as usize), columns.div_ceil(b as usize)]
-                    }
+                        rows: height,
+                        columns: width,
+                    } => vec![
+                        rows.div_ceil(height as usize),
+                        columns.div_ceil(width as usize),
+                    ],
                     _ => vec![1],
                 };
-                vec![
-                    ("weight", packed(Dtype::F8_E4M3, columns)),
-                    (
-                        "weight_scale",
-                        Stored {
-                            dtype: self.numbers,
-                            shape,
-                            bytes: bytes_of(values, self.numbers),
-                        },
-                    ),
-                ]
+                let scales = stored(self.numbers, &shape, bytes_of(values, self.numbers));
+                vec![bytes(), scale(scales)]
             }
             Scales::Double { .. } => Vec::new(),
         })
@@ -160,65 +161,36 @@ impl Packed {
         let Some(Layout::Integers(bits)) = Layout::of(&self.format) else {
             return Vec::new();
         };
-        let above = |q: u32| q ^ (1 << (bits - 1));
-        let in_words = |codes: &[u32]| {
-            let mut bytes = pack::pack(codes, bits).expect("1 to 8 bits");
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-            bytes
-        };
         let all = pack::unpack(&self.codes.elements, bits, rows * columns)
             .expect("as many as the shape says");
-        let all: Vec<u32> = all.into_iter().map(above).collect();
-        let words = (columns * bits as usize).div_ceil(32);
+        let in_words = all.chunks(columns.max(1)).flat_map(|row| words(row, bits));
+        let size = (columns * bits as usize).div_ceil(32);
         let scales: Vec<f32> = affine.iter().map(|affine| affine.scale).collect();
-        let shape = [rows as i64, columns as i64];
+        let scales = bytes_of(&scales, self.numbers);
+        let shape = [rows as i64, columns as i64].map(i64::to_le_bytes);
         let mut parts = vec![
             (
                 "weight_packed",
-                Stored {
-                    dtype: Dtype::I32,
-                    shape: vec![rows, words],
-                    bytes: all.chunks(columns.max(1)).flat_map(in_words).collect(),
-                },
+                stored(Dtype::I32, &[rows, size], in_words.collect()),
             ),
             (
                 "weight_scale",
-                Stored {
-                    dtype: self.numbers,
-                    shape: vec![rows, groups],
-                    bytes: bytes_of(&scales, self.numbers),
-                },
+                stored(self.numbers, &[rows, groups], scales),
             ),
-            (
-                "weight_shape",
-                Stored {
-                    dtype: Dtype::I64,
-                    shape: vec![2],
-                    bytes: shape
-                        .iter()
-                        .flat_map(|extent| extent.to_le_bytes())
-                        .collect(),
-                },
-            ),
+            ("weight_shape", stored(Dtype::I64, &[2], shape.concat())),
         ];
         if !self.is_symmetric() {
-            let words = (rows * bits as usize).div_ceil(32);
-            let mut bytes = vec![0; 4 * words * groups];
+            let size = (rows * bits as usize).div_ceil(32);
+            let mut bytes = vec![0; 4 * size * groups];
             for group in 0..groups {
                 let column = affine.iter().skip(group).step_by(groups);
-                let column: Vec<u32> = column.map(|a| above(a.zero_point as u32)).collect();
-                for (word, from) in in_words(&column).chunks(4).enumerate() {
+                let column: Vec<u32> = column.map(|a| a.zero_point as u32).collect();
+                for (word, from) in words(&column, bits).chunks(4).enumerate() {
                     bytes[4 * (word * groups + group)..][..4].copy_from_slice(from);
                 }
             }
-            parts.push((
-                "weight_zero_point",
-                Stored {
-                    dtype: Dtype::I32,
-                    shape: vec![words, groups],
-                    bytes,
-                },
-            ));
+            let zero_points = stored(Dtype::I32, &[size, groups], bytes);
+            parts.push(("weight_zero_point", zero_points));
         }
         parts
     }
@@ -231,64 +203,21 @@ impl Packed {
 /// What `config.json` says of weights in a format, but for the layers whose names are given: its
 /// `quantization_config`.
 pub(crate) fn config(format: &BlockFormat, ignored: &[String]) -> Option<Value> {
-    let (layout, name) = match Layout::of(format)? {
-        layout @ Layout::Integers(_) => (layout, "pack-quantized"),
-        layout @ Layout::Mxfp4 => (layout, "mxfp4-pack-quantized"),
-        layout @ Layout::Nvfp4 => (layout, "nvfp4-pack-quantized"),
-        layout @ Layout::Mxfp8 => (layout, "mxfp8-quantized"),
-        layout @ Layout::Float8 => (layout, "naive-quantized"),
+    let layout = Layout::of(format)?;
+    let name = match layout {
+        Layout::Integers(_) => "pack-quantized",
+        Layout::Mxfp4 => "mxfp4-pack-quantized",
+        Layout::Nvfp4 => "nvfp4-pack-quantized",
+        Layout::Mxfp8 => "mxfp8-quantized",
+        Layout::Float8 => "naive-quantized",
     };
-    let mut weights = json!({ "dynamic": false, "symmetric": true });
-    let mut set = |key: &str, value: Value| weights[key] = value;
-    set(
-        "num_bits",
-        match layout {
-            Layout::Integers(bits) => bits.into(),
-            Layout::Mxfp4 | Layout::Nvfp4 => 4.into(),
-            Layout::Mxfp8 | Layout::Float8 => 8.into(),
-        },
-    );
-    set(
-        "type",
-        if matches!(layout, Layout::Integers(_)) {
-            "int"
-        } else {
-            "float"
-        }
-        .into(),
-    );
-    if let BlockFormat::Grouped(grouped) = format {
-        set("symmetric", grouped.is_symmetric().into());
-    }
-    match format.granularity() {
-        Granularity::Block { size, .. } => {
-            set("group_size", size.into());
-            let strategy = if layout == Layout::Nvfp4 {
-                "tensor_group"
-            } else {
-                "group"
-            };
-            set("strategy", strategy.into());
-        }
-        Granularity::Tile { rows, columns } => {
-            set("block_structure", json!([rows, columns]));
-            set("strategy", "block".into());
-        }
-        Granularity::Dimension(_) => set("strategy", "channel".into()),
-        Granularity::Tensor => set("strategy", "tensor".into()),
-    }
-    match layout {
-        Layout::Mxfp4 | Layout::Mxfp8 => set("scale_dtype", "torch.uint8".into()),
-        Layout::Nvfp4 => set("scale_dtype", "torch.float8_e4m3fn".into()),
-        _ => {}
-    }
     Some(json!({
         "quant_method": "compressed-tensors",
         "format": name,
         "quantization_status": "compressed",
         "config_groups": { "group_0": {
             "targets": ["Linear"],
-            "weights": weights,
+            "weights": of_weights(format, layout),
             "input_activations": null,
             "output_activations": null,
             "format": name,
@@ -297,4 +226,44 @@ pub(crate) fn config(format: &BlockFormat, ignored: &[String]) -> Option<Value> 
         "kv_cache_scheme": null,
         "global_compression_ratio": null,
     }))
+}
+
+/// What it says of the numbers.
+fn of_weights(format: &BlockFormat, layout: Layout) -> Value {
+    let (kind, bits) = match layout {
+        Layout::Integers(bits) => ("int", bits),
+        Layout::Mxfp4 | Layout::Nvfp4 => ("float", 4),
+        Layout::Mxfp8 | Layout::Float8 => ("float", 8),
+    };
+    let symmetric = match format {
+        BlockFormat::Grouped(grouped) => grouped.is_symmetric(),
+        _ => true,
+    };
+    let (strategy, field) = match format.granularity() {
+        Granularity::Block { size, .. } if layout == Layout::Nvfp4 => {
+            ("tensor_group", Some(("group_size", json!(size))))
+        }
+        Granularity::Block { size, .. } => ("group", Some(("group_size", json!(size)))),
+        Granularity::Tile { rows, columns } => {
+            ("block", Some(("block_structure", json!([rows, columns]))))
+        }
+        Granularity::Dimension(_) => ("channel", None),
+        Granularity::Tensor => ("tensor", None),
+    };
+    let scale = match layout {
+        Layout::Mxfp4 | Layout::Mxfp8 => Some(("scale_dtype", "torch.uint8".into())),
+        Layout::Nvfp4 => Some(("scale_dtype", "torch.float8_e4m3fn".into())),
+        _ => None,
+    };
+    let mut weights = json!({
+        "num_bits": bits,
+        "type": kind,
+        "symmetric": symmetric,
+        "strategy": strategy,
+        "dynamic": false,
+    });
+    for (key, value) in field.into_iter().chain(scale) {
+        weights[key] = value;
+    }
+    weights
 }

@@ -27,7 +27,7 @@ fn a_folder_is_the_network_again() {
         alphabet: &alphabet,
     };
     let dir = tempfile::tempdir().unwrap();
-    for (name, bytes) in model.files().unwrap() {
+    for (name, bytes) in model.files() {
         std::fs::write(dir.path().join(name), bytes).unwrap();
     }
     let folder = ModelFolder::open(dir.path()).unwrap();

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Int, Tensor};
 use lowbit::Device;
 use lowbit::config::QPlan;
-use lowbit::train::Interrupter;
 use lowbit_text::ModelFolder;
 use lowbit_text::compress::{Algorithm, Compress, Compressed};
 use lowbit_text::finetune::FineTune;
@@ -202,6 +201,7 @@ fn a_packed_folder_is_trained_on() {
         test: None,
         epochs: 1,
         lr: 1e-4,
+        threshold_lr: 1e-4,
         weight_decay: 0.0,
         batch: 4,
         length: 16,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lowbit::Device;
 use lowbit::config::QPlan;
+use lowbit::quantizers::learned;
 use lowbit::train::{EpochMetrics, Interrupter, Progress, StepMetrics};
 use lowbit_text::finetune::FineTune;
 use lowbit_text::{ModelFolder, plans};
@@ -30,6 +31,7 @@ fn options(model: &Path, data: &Path, plan: QPlan) -> FineTune {
         test: None,
         epochs: 3,
         lr: 1e-2,
+        threshold_lr: 1e-2,
         weight_decay: 0.01,
         batch: 4,
         length: 24,
@@ -133,6 +135,62 @@ fn a_text_is_learned_and_a_stop_changes_no_bit() {
     );
 }
 
+/// Thresholds and steps are calibrated, trained, and kept beside the weights, whether training stopped or not; a
+/// network that is read with their plan has them, and one that is trained on goes on from them.
+#[test]
+fn what_quantizers_learn_is_kept() {
+    let temporary = tempfile::tempdir().unwrap();
+    let at = temporary.path();
+    let model = folder(at, "gpt2", "bytes");
+    let device = Device::flex();
+    for (name, plan) in [
+        ("lsq", QPlan::lsq(4, 4)),
+        ("tqt", QPlan::tqt(8, 8).retrained()),
+    ] {
+        let options = FineTune {
+            epochs: 1,
+            ..options(&model, &text(at), plan.clone())
+        };
+        let out = at.join(name);
+        whole(&options, &out);
+        let stopped = at.join(format!("{name}-stopped"));
+        options.begin(&stopped).unwrap();
+        for steps in [Some(3), None] {
+            let interrupter = Interrupter::new();
+            let mut seen = Seen {
+                stop: steps.map(|steps| (steps, interrupter.clone())),
+                ..Seen::default()
+            };
+            let options = FineTune::of(&stopped).unwrap();
+            let finished = options.run(&stopped, &device, &interrupter, &mut seen);
+            assert_eq!(finished.unwrap(), steps.is_none());
+        }
+        let file = |folder: &Path, name: &str| fs::read(folder.join(name)).unwrap();
+        for name in ["quantizers.safetensors", "model.safetensors"] {
+            assert_eq!(file(&out, name), file(&stopped, name), "{name}");
+        }
+        let read = ModelFolder::open(&out).unwrap();
+        let loaded = read.language_model(&plan, &device).unwrap();
+        assert_eq!(loaded.warnings(), Vec::<String>::new());
+        let kept = learned(&loaded.network);
+        let begun = ModelFolder::open(&model).unwrap();
+        let begun = begun.language_model(&plan, &device).unwrap();
+        assert_eq!(begun.begun.len(), kept.len());
+        let both: Vec<_> = kept.iter().zip(learned(&begun.network)).collect();
+        let trained = both.iter().filter(|(a, _)| a.learned.group.is_some());
+        let moved = trained.clone().filter(|(a, b)| a.values != b.values);
+        assert!(10 * moved.count() > 9 * trained.count(), "{name}");
+        // Another plan's quantizers have other names.
+        let other = read.language_model(&QPlan::tqt(4, 4), &device).unwrap();
+        assert_eq!(other.begun.is_empty(), name == "tqt");
+        let mut damaged = file(&out, "quantizers.safetensors");
+        damaged.truncate(20);
+        fs::write(out.join("quantizers.safetensors"), damaged).unwrap();
+        let refused = read.language_model(&plan, &device).unwrap_err().to_string();
+        assert!(refused.contains("quantizers.safetensors: "), "{refused}");
+    }
+}
+
 /// Questions whose answer is always the last word, as themselves and as a float teacher has them.
 #[test]
 fn questions_are_learned_with_a_teacher_and_without() {
@@ -192,12 +250,6 @@ fn what_cannot_be_is_told() {
         ..good.clone()
     };
     assert!(refused(length).starts_with("length: is 5000, the network knows "));
-    let plan = QPlan::from_toml("[default]\nweight = { method = \"tqt\", bits = 8 }").unwrap();
-    let learns = FineTune {
-        plan,
-        ..good.clone()
-    };
-    assert!(refused(learns).ends_with("expected a plan of formats"));
     let short = at.join("short.txt");
     fs::write(&short, "The tower.").unwrap();
     let alone = FineTune {

@@ -99,20 +99,7 @@ pub fn gptq_blocks(
 ) -> Result<Option<BlockCodes>, FormatError> {
     let columns = gram.columns().max(1);
     let shape = [weight.len() / columns, columns];
-    let together = match format.granularity() {
-        Granularity::Block {
-            size,
-            dim: None | Some(1),
-        } => size as usize,
-        Granularity::Tile { columns, .. } => columns as usize,
-        Granularity::Tensor | Granularity::Dimension(0) => columns,
-        _ => {
-            return Err(FormatError::Unsupported {
-                format: format.to_string(),
-                operation: "blocks along other dimensions than columns".into(),
-            });
-        }
-    };
+    let together = columns_together(format, columns)?;
     let Some(factor) = gram.is_finite().then(|| damped_factor(gram)).flatten() else {
         return Ok(None);
     };
@@ -120,22 +107,16 @@ pub fn gptq_blocks(
     let mut left: Vec<f64> = weight.iter().map(|&w| w.into()).collect();
     let mut scales = Vec::new();
     for first in (0..columns).step_by(together) {
-        let width = together.min(columns - first);
-        let rows = left
-            .chunks_exact(columns)
-            .map(|row| &row[first..first + width]);
+        let end = columns.min(first + together);
+        let rows = left.chunks_exact(columns).map(|row| &row[first..end]);
         let part: Vec<f32> = rows.flatten().map(|&w| w as f32).collect();
-        let of_part = format.scales_of_part(&whole, &part, &[shape[0], width])?;
+        let of_part = format.scales_of_part(&whole, &part, &[shape[0], end - first])?;
         let of_part = kept(of_part);
-        for j in first..first + width {
-            let column: Vec<f32> = left
-                .iter()
-                .skip(j)
-                .step_by(columns)
-                .map(|&w| w as f32)
-                .collect();
-            let near = Rounding::NearestEven;
-            let codes = format.encode_with(&column, &[shape[0], 1], of_part.clone(), near)?;
+        for j in first..end {
+            let column = left.iter().skip(j).step_by(columns);
+            let column: Vec<f32> = column.map(|&w| w as f32).collect();
+            let shape = [shape[0], 1];
+            let codes = format.encode_with(&column, &shape, of_part.clone(), NEAR)?;
             let rounded = format.decode(&codes)?;
             let rows = left.par_chunks_exact_mut(columns).zip(&rounded);
             rows.for_each(|(row, &rounded)| {
@@ -146,12 +127,32 @@ pub fn gptq_blocks(
         scales.push(of_part);
     }
     let rounded: Vec<f32> = left.iter().map(|&w| w as f32).collect();
-    let Some(scales) = Scales::beside(&scales) else {
-        return Err(FormatError::Unsupported {
-            format: format.to_string(),
-            operation: "scales that are quantized in their turn".into(),
-        });
-    };
-    let codes = format.encode_with(&rounded, &shape, scales, Rounding::NearestEven)?;
-    Ok(Some(codes))
+    let scales = Scales::beside(&scales)
+        .ok_or_else(|| unsupported(format, "scales that are quantized in their turn"))?;
+    format.encode_with(&rounded, &shape, scales, NEAR).map(Some)
+}
+
+const NEAR: Rounding = Rounding::NearestEven;
+
+/// Columns that share scales.
+fn columns_together(format: &BlockFormat, columns: usize) -> Result<usize, FormatError> {
+    match format.granularity() {
+        Granularity::Block {
+            size,
+            dim: None | Some(1),
+        } => Ok(size as usize),
+        Granularity::Tile { columns, .. } => Ok(columns as usize),
+        Granularity::Tensor | Granularity::Dimension(0) => Ok(columns),
+        _ => Err(unsupported(
+            format,
+            "blocks along other dimensions than columns",
+        )),
+    }
+}
+
+fn unsupported(format: &BlockFormat, operation: &str) -> FormatError {
+    FormatError::Unsupported {
+        format: format.to_string(),
+        operation: operation.into(),
+    }
 }

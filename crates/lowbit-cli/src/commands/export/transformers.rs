@@ -50,7 +50,7 @@ impl Arguments {
             sizes: gpt.sizes(),
             alphabet: &text.alphabet(),
         };
-        let files = network.files()?.into_iter();
+        let files = network.files().into_iter();
         let mut files: Files = files.map(|(path, bytes)| (out.join(path), bytes)).collect();
         let run = experiment.runs.iter().find(|run| run.name == name);
         let plan = run.map(|run| &run.plan);
