@@ -106,7 +106,11 @@ fn refused(error: &clap::Error) -> ExitCode {
         _ => return explained(error),
     };
     let names_it = reason.is::<FormatError>()
-        || matches!(reason.downcast_ref(), Some(lowbit::Error::Config { .. }));
+        || matches!(reason.downcast_ref(), Some(lowbit::Error::Config { .. }))
+        || matches!(
+            reason.downcast_ref(),
+            Some(lowbit_text::Error::Field { .. })
+        );
     match names_it {
         true => say(format_args!("error: {reason}")),
         // Names the argument, which the reason does not.

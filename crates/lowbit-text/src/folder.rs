@@ -14,7 +14,7 @@ use crate::{Error, Tokenizer, Weights};
 pub(crate) const CONFIG: &str = "config.json";
 
 /// The files of a tokenizer.
-const TOKENIZER: [&str; 3] = [
+pub(crate) const TOKENIZER: [&str; 3] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",

@@ -10,14 +10,14 @@ use lowbit_text::models::ModelConfig;
 
 use super::text::{at_least_one, format};
 use super::{DeviceArgument, Ended, print_json, use_threads};
-use crate::output::print;
+use crate::output::{print, say};
 use crate::progress::Bars;
 
 /// Round the weights of a transformer's linear layers to few bits, by what they read of a text, and write them
 /// packed.
 ///
-/// The new folder has compressed-tensors' layout, which `lowbit lm`, `lowbit qa`, transformers and vLLM read;
-/// activations stay in float. The head and the tables of embeddings stay as they are.
+/// The new folder has the layout of compressed-tensors, vLLM's library, which `lowbit lm`, `lowbit qa` and
+/// transformers read; activations stay in float. The head and the tables of embeddings stay as they are.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// What weights become, seen as [outputs, inputs]: affine of 2 to 8 bits with `dim=0` or `block=N`, mxfp4,
-    /// nvfp4, mxfp8(e4m3), or scaled(e4m3), of the tensor, with `dim=0` or in tiles
+    /// nvfp4, mxfp8(e4m3), or scaled(e4m3), of the tensor, with `dim=0` or `block=128x128`
     #[arg(
         long,
         value_name = "FORMAT",
@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     /// Tokens of a window of the text [default: 2048, or the model's positions if those are fewer]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     length: Option<usize>,
-    /// Windows of the text, from its beginning, at most
+    /// Windows of the text, one after the other from its beginning, at most
     #[arg(long, value_name = "N", default_value = "128", value_parser = at_least_one)]
     windows: usize,
     /// Write weights as numbers of the type that they had, on the format's grid
@@ -91,8 +91,11 @@ impl Arguments {
         };
         let mut bars = Bars::new();
         let made = compress.run(&self.out, &device, &mut |done, all| {
-            bars.count("layers", done, all);
+            bars.count("rounding", done, all);
         })?;
+        for warning in &made.warnings {
+            say(format_args!("warning: {warning}"));
+        }
         if self.json {
             print_json(&made)?;
             return Ok(ExitCode::SUCCESS);

@@ -226,6 +226,9 @@ fn weights_are_packed_and_read_again() {
         refused.starts_with("error: algorithm: awq divides"),
         "{refused}"
     );
+    let refused = error(at, &format!("{usual} --algorithm gpt --out other"));
+    let known = "error: algorithm: is `gpt`, expected nearest, gptq, awq or awq-gptq\n";
+    assert_eq!(refused, known);
     let refused = error(at, "compress --model model --format posit(8,1) --out other");
     assert!(
         refused.starts_with("error: format: posit(8,1) has no packed layout"),

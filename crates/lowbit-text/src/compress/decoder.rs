@@ -65,6 +65,12 @@ pub(super) fn round(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<LanguageModel, Error> {
     let decoder = &mut network.decoder;
+    for (index, layer) in decoder.layers.iter_mut().enumerate() {
+        for (path, linear) in linears(layer) {
+            let [columns, _] = linear.weight.val().dims();
+            rounder.check(&format!("decoder.layers.{index}.{path}"), columns)?;
+        }
+    }
     let begun = windows
         .iter()
         .map(|window| decoder.begin(window.clone(), None, 0));
@@ -130,32 +136,52 @@ fn scale(
     }
     let device = layer.dense.weight.val().device();
     let factors = Tensor::<1>::from_floats(&factors[..], &device);
+    let divide = Divide {
+        factors,
+        rounder,
+        path: format!("decoder.layers.{index}"),
+    };
     match group.before {
-        Before::AttentionNorm => divide_norm(&mut layer.attention_norm, factors),
-        Before::Norm => divide_norm(&mut layer.norm, factors),
-        Before::Values => divide_rows(&mut layer.value, factors),
-        Before::Up => divide_rows(linear_mut(layer, "ff.Gated.up"), factors),
+        Before::AttentionNorm => divide.norm("attention_norm", &mut layer.attention_norm),
+        Before::Norm => divide.norm("norm", &mut layer.norm),
+        Before::Values => divide.rows("value", &mut layer.value),
+        Before::Up => divide.rows("ff.Gated.up", linear_mut(layer, "ff.Gated.up")),
         Before::Other => {}
     }
     Ok(())
 }
 
-fn divide_norm(norm: &mut Norm, factors: Tensor<1>) {
-    let (gamma, beta) = match norm {
-        Norm::LayerNorm(norm) => (&mut norm.gamma, norm.beta.as_mut()),
-        Norm::RmsNorm(norm) => (&mut norm.gamma, None),
-    };
-    for param in std::iter::once(gamma).chain(beta) {
-        change(param, |x| x / factors.clone());
-    }
+/// What parts of a layer are divided by.
+struct Divide<'a> {
+    factors: Tensor<1>,
+    rounder: &'a Rounder<'a>,
+    path: String,
 }
 
-/// Divides what a linear layer makes.
-fn divide_rows(layer: &mut Linear, factors: Tensor<1>) {
-    let columns = factors.clone().unsqueeze_dim::<2>(0);
-    change(&mut layer.weight, |weight| weight / columns);
-    if let Some(bias) = &mut layer.bias {
-        change(bias, |bias| bias / factors);
+impl Divide<'_> {
+    fn norm(&self, name: &str, norm: &mut Norm) {
+        let (kind, gamma, beta) = match norm {
+            Norm::LayerNorm(norm) => ("LayerNorm", &mut norm.gamma, norm.beta.as_mut()),
+            Norm::RmsNorm(norm) => ("RmsNorm", &mut norm.gamma, None),
+        };
+        let path = format!("{}.{name}.{kind}", self.path);
+        let both = [("gamma", Some(gamma)), ("beta", beta)];
+        for (field, param) in both.into_iter().filter_map(|(f, param)| Some((f, param?))) {
+            let factors = self.factors.clone();
+            change(param, |x| self.rounder.written(&path, field, x / factors));
+        }
+    }
+
+    /// What a linear layer makes. Its weight is rounded later.
+    fn rows(&self, name: &str, layer: &mut Linear) {
+        let columns = self.factors.clone().unsqueeze_dim::<2>(0);
+        change(&mut layer.weight, |weight| weight / columns);
+        if let Some(bias) = &mut layer.bias {
+            let (factors, path) = (self.factors.clone(), format!("{}.{name}", self.path));
+            change(bias, |bias| {
+                self.rounder.written(&path, "bias", bias / factors)
+            });
+        }
     }
 }
 

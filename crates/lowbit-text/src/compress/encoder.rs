@@ -16,6 +16,12 @@ pub(super) fn round(
     rounder: &mut Rounder<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<QuestionAnswering, Error> {
+    for group in groups(&mut network) {
+        for (path, layer) in &group.layers {
+            let [columns, _] = layer.weight.val().dims();
+            rounder.check(path, columns)?;
+        }
+    }
     let groups: Vec<(String, usize)> = groups(&mut network)
         .iter()
         .map(|group| {

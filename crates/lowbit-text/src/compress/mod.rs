@@ -14,14 +14,14 @@ use std::str::FromStr;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lowbit::config::QPlan;
-use lowbit_formats::Format;
 use lowbit_formats::new_file::{self, holds_something};
+use lowbit_formats::{BlockFormat, Format};
 use safetensors::tensor::Dtype;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::folder::{CONFIG, copy_tokenizer};
-use crate::models::{Architecture, Family, ModelConfig, serialized, tensors};
+use crate::folder::{CONFIG, TOKENIZER, copy_tokenizer};
+use crate::models::{Architecture, Family, ModelConfig, QUANTIZERS, serialized, tensors};
 use crate::packed::{self, Packed, Stored};
 use crate::{Error, ModelFolder, Tokenizer};
 use rounding::Rounder;
@@ -123,6 +123,8 @@ pub struct Rounded {
 pub struct Compressed {
     /// The weights, in the order of the network.
     pub layers: Vec<Rounded>,
+    /// What is to be said of the model's folder, a line each.
+    pub warnings: Vec<String>,
     /// Bytes of all safetensors files before.
     pub bytes_before: u64,
     /// Bytes of the new one.
@@ -156,28 +158,54 @@ impl Compress {
         }
         let model = ModelFolder::open(&self.model)?;
         self.check(&model)?;
-        let windows = self.batches(&model, device)?;
-        let mut rounder = Rounder::new(&model, format, self.algorithm, !windows.is_empty());
+        // Whether there can be a folder is known before the work.
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let made = self.make(&model, format, device, progress);
+        let written = made.and_then(|(made, bytes)| {
+            self.write(folder, &model, &bytes, format)?;
+            Ok(made)
+        });
+        written.inspect_err(|_| discard(folder))
+    }
+
+    /// What came of the weights, and the file of all.
+    fn make(
+        &self,
+        model: &ModelFolder,
+        format: BlockFormat,
+        device: &Device,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Compressed, Vec<u8>), Error> {
+        let windows = self.batches(model, device)?;
+        let mut rounder = Rounder::new(model, format, self, !windows.is_empty());
         let float = QPlan::float();
-        let all = match &model.config.architecture {
+        let (all, mut warnings) = match &model.config.architecture {
             Architecture::Decoder(sizes) => {
-                let network = model.language_model(&float, device)?.network;
-                let network = decoder::round(network, sizes, &windows, &mut rounder, progress)?;
-                self.files(&network, &model, &rounder)?
+                let loaded = model.language_model(&float, device)?;
+                let warnings = loaded.warnings();
+                let network =
+                    decoder::round(loaded.network, sizes, &windows, &mut rounder, progress)?;
+                (self.files(&network, model, &rounder)?, warnings)
             }
             Architecture::Encoder(_) => {
-                let network = model.question_answering(&float, device)?.network;
-                let network = encoder::round(network, &windows, &mut rounder, progress)?;
-                self.files(&network, &model, &rounder)?
+                let loaded = model.question_answering(&float, device)?;
+                let warnings = loaded.warnings();
+                let network = encoder::round(loaded.network, &windows, &mut rounder, progress)?;
+                (self.files(&network, model, &rounder)?, warnings)
             }
         };
+        if self.model.join(QUANTIZERS).exists() {
+            let message = "is left out: what quantizers learned was of other weights";
+            warnings.push(format!("{QUANTIZERS} {message}"));
+        }
         let bytes = serialized(&all);
-        self.write(folder, &model, &bytes, rounder.format())?;
-        Ok(Compressed {
+        let made = Compressed {
             layers: rounder.reports,
+            warnings,
             bytes_before: model.weights.bytes()?,
             bytes: bytes.len() as u64,
-        })
+        };
+        Ok((made, bytes))
     }
 
     fn check(&self, model: &ModelFolder) -> Result<(), Error> {
@@ -287,7 +315,7 @@ impl Compress {
         folder: &Path,
         model: &ModelFolder,
         weights: &[u8],
-        format: lowbit_formats::BlockFormat,
+        format: BlockFormat,
     ) -> Result<(), Error> {
         let path = self.model.join(CONFIG);
         let text = fs::read(&path).map_err(Error::io(&path))?;
@@ -300,16 +328,26 @@ impl Compress {
                 config.insert("quantization_config".into(), quantization);
             }
         }
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
             new_file::write(&path, bytes).map_err(Error::io(&path))
         };
-        write("model.safetensors", weights)?;
+        write(WEIGHTS, weights)?;
         copy_tokenizer(model.weights.folder(), folder)?;
         // Last, so that a folder with it is whole.
         write(CONFIG, format!("{config:#}\n").as_bytes())
     }
+}
+
+/// The file of the weights.
+const WEIGHTS: &str = "model.safetensors";
+
+/// Takes away what was begun in a folder that was empty.
+fn discard(folder: &Path) {
+    // What cannot be removed is told by whoever begins there again.
+    let own = TOKENIZER.into_iter().chain([WEIGHTS, CONFIG]);
+    own.for_each(|name| drop(fs::remove_file(folder.join(name))));
+    let _removed = fs::remove_dir(folder);
 }
 
 /// Tokens that go through a network at once.

@@ -5,11 +5,11 @@ use burn::tensor::{Tensor, TensorData};
 use lowbit::nn::Linear;
 use lowbit::quantizers::{Selection, Slot, Tapped};
 use lowbit::repair::{Gram, awq_factors, gptq_blocks};
-use lowbit_formats::block::{BlockCodes, Scales};
+use lowbit_formats::block::{BlockCodes, Granularity, Scales};
 use lowbit_formats::{BlockFormat, FormatError, Rounding};
 use safetensors::tensor::Dtype;
 
-use super::{Algorithm, Rounded, Weights};
+use super::{Algorithm, Compress, Rounded, Weights};
 use crate::packed::{self, Packed};
 use crate::weights::Numbers;
 use crate::{Error, ModelFolder};
@@ -24,6 +24,7 @@ pub(super) struct Rounder<'a> {
     model: &'a ModelFolder,
     format: BlockFormat,
     algorithm: Algorithm,
+    unpacked: bool,
     /// Whether layers read something.
     pub(super) sees: bool,
     pub(super) weights: Weights,
@@ -34,21 +35,18 @@ impl<'a> Rounder<'a> {
     pub(super) fn new(
         model: &'a ModelFolder,
         format: BlockFormat,
-        algorithm: Algorithm,
+        options: &Compress,
         sees: bool,
     ) -> Self {
         Self {
             model,
             format,
-            algorithm,
+            algorithm: options.algorithm,
+            unpacked: options.unpacked,
             sees,
             weights: Weights::new(),
             reports: Vec::new(),
         }
-    }
-
-    pub(super) fn format(&self) -> BlockFormat {
-        self.format
     }
 
     pub(super) fn scales(&self) -> bool {
@@ -62,10 +60,54 @@ impl<'a> Rounder<'a> {
         place.map_or_else(String::new, |place| place.key)
     }
 
-    /// The type of the numbers of a layer's weight.
+    /// The type of the numbers that a layer's weight stands for when it is read again.
     fn numbers(&self, path: &str) -> Dtype {
-        let dtype = self.model.weights.float(&self.name(path));
+        let is_f32 = matches!(
+            self.format,
+            BlockFormat::NvFp4(_) | BlockFormat::Microscaling(_)
+        );
+        match is_f32 && !self.unpacked {
+            true => Dtype::F32,
+            false => self.stored(path, "weight"),
+        }
+    }
+
+    /// The type that a parameter of a layer has in the model's files.
+    fn stored(&self, path: &str, name: &str) -> Dtype {
+        let config = &self.model.config;
+        let place = config.family.place(path, name, config.inner);
+        let dtype = place.and_then(|place| self.model.weights.float(&place.key));
         dtype.unwrap_or(Dtype::F32)
+    }
+
+    /// What is left of a parameter of a layer when it is written.
+    pub(super) fn written<const D: usize>(
+        &self,
+        path: &str,
+        name: &str,
+        x: Tensor<D>,
+    ) -> Tensor<D> {
+        let dtype = self.stored(path, name);
+        let (shape, device) = (x.shape(), x.device());
+        let values: Vec<f32> = x.into_data().iter::<f32>().collect();
+        let bytes = packed::bytes_of(&values, dtype);
+        let values = packed::floats_of(dtype, &bytes).expect("a type of 16 or 32 bits");
+        Tensor::from_data(TensorData::new(values, shape), &device)
+    }
+
+    /// Whether weights of so many columns can be stored.
+    ///
+    /// # Errors
+    /// With the layer's path.
+    pub(super) fn check(&self, path: &str, columns: usize) -> Result<(), Error> {
+        match self.format.granularity() {
+            Granularity::Block { size, .. } if !columns.is_multiple_of(size as usize) => {
+                let message =
+                    format!("has {columns} columns, which blocks of {size} do not divide");
+                Err(Error::field(format!("{path}.weight"), message))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn nearest(
@@ -123,6 +165,14 @@ impl<'a> Rounder<'a> {
             let [columns, _] = layer.weight.val().dims();
             let numbers = self.numbers(&path);
             let of_format = |error| Error::field(format!("{path}.weight"), error);
+            if weight.iter().any(|w| !w.is_finite()) {
+                let message = "has a NaN or an infinity";
+                return Err(Error::field(format!("{path}.weight"), message));
+            }
+            if gram.is_some_and(|gram| !gram.is_finite()) {
+                let message = "saw a NaN or an infinity";
+                return Err(Error::field(format!("{path}.input"), message));
+            }
             let nearest = self.nearest(&weight, columns, numbers).map_err(of_format)?;
             let codes = match gram.filter(|_| self.algorithm.makes_up()) {
                 None => nearest.clone(),
@@ -131,17 +181,21 @@ impl<'a> Rounder<'a> {
                     let codes = gptq_blocks(&weight, gram, &self.format, &kept);
                     let codes = codes.map_err(of_format)?;
                     codes.ok_or_else(|| {
-                        Error::field(format!("{path}.input"), "saw a NaN or an infinity")
+                        Error::field(format!("{path}.input"), "has sums without an inverse")
                     })?
                 }
             };
+            let power = gram.map(|gram| {
+                let signal: Vec<f64> = weight.iter().map(|&w| w.into()).collect();
+                gram.power(&signal)
+            });
             let error = |codes: BlockCodes| -> Result<Option<f64>, FormatError> {
-                let Some(gram) = gram else { return Ok(None) };
+                let Some((gram, power)) = gram.zip(power) else {
+                    return Ok(None);
+                };
                 let rounded = self.packed(codes, numbers).numbers()?;
                 let both = rounded.iter().zip(&weight);
                 let apart: Vec<f64> = both.map(|(&q, &w)| f64::from(q) - f64::from(w)).collect();
-                let signal: Vec<f64> = weight.iter().map(|&w| w.into()).collect();
-                let power = gram.power(&signal);
                 Ok(Some(if power > 0.0 {
                     gram.power(&apart) / power
                 } else {
@@ -154,8 +208,6 @@ impl<'a> Rounder<'a> {
                 error: error(codes.clone()).map_err(of_format)?,
             });
             let packed = self.packed(codes, numbers);
-            // Whether it can be stored is said before anything is written.
-            packed.parts()?;
             set(layer, packed.numbers().map_err(of_format)?);
             self.weights.insert(path, packed);
         }

@@ -311,17 +311,16 @@ impl FineTune {
         progress: &mut dyn Progress,
     ) -> Result<bool, Error> {
         let config = self.config();
-        let checkpoints = folder.join(CHECKPOINTS);
-        let network = match checkpoints.exists() {
-            true => loaded.network,
-            false => self.calibrated(loaded, &task, progress)?,
+        let checkpoints = Checkpoints::new(folder.join(CHECKPOINTS));
+        let network = match checkpoints.last()? {
+            Some(_) => loaded.network,
+            None => self.calibrated(loaded, &task, progress)?,
         };
         let setting = Setting {
             task,
             batch: self.batch,
             seed: self.seed,
         };
-        let checkpoints = Checkpoints::new(checkpoints);
         let mut trainer = Trainer::new(network, &config, setting).resume(&checkpoints)?;
         progress.start(&config, trainer.state().epoch, 0);
         while trainer.state().epoch < self.epochs {

@@ -111,6 +111,15 @@ fn quantized(config: &Value) -> Result<Vec<String>, Error> {
     }
     let groups = config["config_groups"].as_object();
     let mut groups = groups.into_iter().flat_map(|groups| groups.values());
+    let mut tiles = groups
+        .clone()
+        .map(|group| &group["weights"]["block_structure"]);
+    if let Some(tile) =
+        tiles.find(|tile| !tile.is_null() && **tile != serde_json::json!([128, 128]))
+    {
+        let message = format!("is {tile}, expected [128,128]");
+        return Err(Error::field("quantization_config.block_structure", message));
+    }
     let of_inputs = groups.any(|group| !group["input_activations"].is_null());
     let note =
         "config.json quantizes what layers read, too; that is in float unless a plan says it";

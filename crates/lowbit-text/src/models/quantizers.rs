@@ -47,13 +47,16 @@ pub(super) fn with_quantizers<M: Module>(
     }
     let bytes = fs::read(&path).map_err(Error::io(&path))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::file(&path, error))?;
-    let numbers = file.tensors().into_iter().filter_map(|(name, view)| {
-        let values = floats_of(view.dtype(), view.data())?;
-        Some((name, values))
+    let numbers = file.tensors().into_iter().map(|(name, view)| {
+        let values = floats_of(view.dtype(), view.data()).ok_or_else(|| {
+            let message = format!("{name} is {:?}, expected F32, F16 or BF16", view.dtype());
+            Error::file(&path, message)
+        });
+        Ok((name, values?))
     });
     let mut set = Set {
         path: ModulePath::default(),
-        values: numbers.collect(),
+        values: numbers.collect::<Result<_, Error>>()?,
         error: None,
     };
     missing.retain(|key| !set.values.contains_key(key));

@@ -1,13 +1,13 @@
-//! Weights of few bits in safetensors, laid out as compressed-tensors has them, which vLLM and `transformers`
-//! read.
+//! Weights of few bits in safetensors, laid out as compressed-tensors has them, the library of vLLM that
+//! `transformers` reads them with.
 //!
 //! | layout | a weight `[out, in]` is |
 //! |---|---|
-//! | `pack-quantized` | `weight_packed`, I32: integers of 1 to 8 bits above the lowest, side by side from the lowest bit on, rows apart; `weight_scale` `[out, groups]`; `weight_shape`; where there are zero points, `weight_zero_point`, I32, packed along `out` |
+//! | `pack-quantized` | `weight_packed`, I32: integers of 2 to 8 bits above the lowest, side by side from the lowest bit on, rows apart; `weight_scale` `[out, groups]`; `weight_shape`; where there are zero points, `weight_zero_point`, I32, packed along `out` |
 //! | `mxfp4-pack-quantized` | `weight_packed`, U8: two e2m1 a byte, the first in the low half; `weight_scale`, U8: E8M0 |
 //! | `nvfp4-pack-quantized` | the same, with `weight_scale` of e4m3 and `weight_global_scale`, by which scales are divided |
 //! | `mxfp8-quantized` | `weight` of e4m3, `weight_scale`, U8: E8M0 |
-//! | `float-quantized`, `naive-quantized` | `weight` of e4m3, `weight_scale`: of the tensor, of each output, or of tiles |
+//! | `float-quantized`, `naive-quantized` | `weight` of e4m3, `weight_scale`: of the tensor, of each output, or of tiles of 128x128 |
 //! | `int-quantized` | `weight`, I8, `weight_scale`, and `weight_zero_point` where there are some |
 //!
 //! What a weight is, is known from these tensors; `config.json` has it once more, for those who need it.
@@ -123,7 +123,12 @@ impl Layout {
                 let is_e4m3 = ScaledElement::float(e4m3()) == Ok(scaled.element());
                 let is_whole = matches!(
                     scaled.granularity(),
-                    Granularity::Tensor | Granularity::Dimension(0) | Granularity::Tile { .. }
+                    Granularity::Tensor
+                        | Granularity::Dimension(0)
+                        | Granularity::Tile {
+                            rows: 128,
+                            columns: 128
+                        }
                 );
                 (is_e4m3 && is_whole && !scaled.is_double()).then_some(Self::Float8)
             }
@@ -217,7 +222,10 @@ mod tests {
         let narrow = refused("int4", &|parts| {
             parts.get_mut("weight_packed").unwrap().shape = vec![40, 7];
         });
-        assert_eq!(narrow, "of 40 x 64 integers is not packed in [40, 7] words");
+        assert_eq!(
+            narrow,
+            "of 40 x 64 integers of 2 to 8 bits is not packed in [40, 7] words"
+        );
         let seven = refused("mxfp4", &|parts| {
             parts.get_mut("weight_scale").unwrap().shape = vec![40, 7];
         });
@@ -226,6 +234,20 @@ mod tests {
             parts.get_mut("weight_zero_point").unwrap().shape = vec![40, 4];
         });
         assert_eq!(zeros, "has zero points in [40, 4], expected 5 x 4 words");
+        let ordered = refused("int4", &|parts| {
+            let shape = parts["weight_shape"].clone();
+            parts.insert("weight_g_idx".into(), shape);
+        });
+        assert!(ordered.starts_with("has a weight_g_idx"), "{ordered}");
+        let short = refused("int4", &|parts| {
+            parts.get_mut("weight_shape").unwrap().bytes =
+                [40i64, 16].map(i64::to_le_bytes).concat();
+            parts.get_mut("weight_packed").unwrap().shape = vec![40, 2];
+        });
+        assert_eq!(
+            short,
+            "has rows of 16 integers, whose width 2 words do not tell"
+        );
         let other = refused("fp8-channel", &|parts| {
             parts.get_mut("weight").unwrap().dtype = Dtype::I16;
         });
@@ -260,6 +282,7 @@ mod tests {
             "nvfp4(block=32)",
             "scaled(e5m2)",
             "scaled(e4m3,block=64)",
+            "scaled(e4m3,block=100x100)",
             "bfp(8)",
         ] {
             let refused = check(&text.parse().unwrap()).unwrap_err().to_string();

@@ -12,12 +12,13 @@ use super::{Packed, Stored};
 
 /// What the tensors of a weight are called, after its layer's name; the weight itself, where it is one of them,
 /// has its usual name.
-pub(crate) const PARTS: [&str; 5] = [
+pub(crate) const PARTS: [&str; 6] = [
     "weight_packed",
     "weight_scale",
     "weight_shape",
     "weight_zero_point",
     "weight_global_scale",
+    "weight_g_idx",
 ];
 
 /// The weight whose part a tensor is, if it is one: the layer's name, and which part.
@@ -41,6 +42,11 @@ impl Packed {
             true => part(parts, "weight_packed")?,
             false => part(parts, "weight")?,
         };
+        if parts.contains_key("weight_g_idx") {
+            return Err(
+                "has a weight_g_idx, groups of columns in another order than their own".into(),
+            );
+        }
         let scale = part(parts, "weight_scale")?;
         let &[rows, columns] = &packed.shape[..] else {
             return Err(format!("is {:?}, expected a matrix", packed.shape));
@@ -151,15 +157,19 @@ fn integers_in_words(
     let [rows, columns] = shape_of(parts)?;
     let words = packed.shape[1];
     let fits = |bits: &u32| (columns * *bits as usize).div_ceil(32) == words;
-    let fitting: Vec<u32> = (1..=8).filter(fits).collect();
-    let bits = match fitting[..] {
-        [bits] => Some(bits),
-        _ => known.iter().copied().find(|bits| fitting.contains(bits)),
-    };
-    let Some(bits) = bits.filter(|_| packed.shape[0] == rows) else {
+    let mut fitting: Vec<u32> = (2..=8).filter(fits).collect();
+    if fitting.len() > 1 {
+        fitting.retain(|bits| known.contains(bits));
+        if fitting.len() != 1 {
+            return Err(format!(
+                "has rows of {columns} integers, whose width {words} words do not tell"
+            ));
+        }
+    }
+    let (&[bits], true) = (&fitting[..], packed.shape[0] == rows) else {
         let shape = &packed.shape;
         return Err(format!(
-            "of {rows} x {columns} integers is not packed in {shape:?} words"
+            "of {rows} x {columns} integers of 2 to 8 bits is not packed in {shape:?} words"
         ));
     };
     let mut integers = Vec::with_capacity(rows * columns);

@@ -21,8 +21,8 @@ pub(crate) fn check(format: &Format) -> Result<BlockFormat, Error> {
         return Ok(*block);
     }
     let message = format!(
-        "{format} has no packed layout, expected affine(1 to 8 bits) with dim=0 or block=N, mxfp4, nvfp4, \
-         mxfp8(e4m3), or scaled(e4m3) of the tensor, with dim=0 or in tiles"
+        "{format} has no packed layout, expected affine of 2 to 8 bits with dim=0 or block=N, mxfp4, nvfp4, \
+         mxfp8(e4m3), or scaled(e4m3) of the tensor, with dim=0 or block=128x128"
     );
     Err(Error::field("format", message))
 }

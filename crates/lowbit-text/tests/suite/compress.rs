@@ -219,6 +219,13 @@ fn a_packed_folder_is_trained_on() {
     assert_eq!(scores(&out).len(), 9 * 40);
 }
 
+/// A folder for another of the same name.
+fn damaged_parent(at: &Path) -> PathBuf {
+    let parent = at.join("others");
+    fs::create_dir(&parent).unwrap();
+    parent
+}
+
 #[test]
 fn what_cannot_be_is_refused_in_a_line() {
     let at = tempfile::tempdir().unwrap();
@@ -247,7 +254,7 @@ fn what_cannot_be_is_refused_in_a_line() {
     );
     assert_eq!(
         with(&|o| o.format = "affine(4,block=7)".parse().unwrap()),
-        "format: blocks of 7 do not divide the 16 inputs of a layer"
+        "decoder.layers.0.query.weight: has 16 columns, which blocks of 7 do not divide"
     );
     assert!(
         with(&|o| o.format = "posit(8,1)".parse().unwrap())
@@ -268,6 +275,21 @@ fn what_cannot_be_is_refused_in_a_line() {
         o.algorithm = Algorithm::Awq;
     });
     assert!(message.starts_with("algorithm: awq divides"), "{message}");
+    let damaged = at.path().join("damaged");
+    fs::rename(llama(&damaged_parent(at.path())), &damaged).unwrap();
+    let shard = damaged.join("model-00001-of-00003.safetensors");
+    let mut bytes = fs::read(&shard).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&shard, bytes).unwrap();
+    for algorithm in Algorithm::ALL {
+        let message = with(&|o| {
+            o.model = damaged.clone();
+            o.algorithm = algorithm;
+        });
+        assert!(message.starts_with("decoder.layers."), "{message}");
+        assert!(message.contains("a NaN or an infinity"), "{message}");
+    }
     fs::create_dir(&out).unwrap();
     fs::write(out.join("mine"), "").unwrap();
     assert!(refused(&usual, &out).ends_with("is not empty; expected a new folder"));

@@ -155,6 +155,8 @@ fn what_quantizers_learn_is_kept() {
         whole(&options, &out);
         let stopped = at.join(format!("{name}-stopped"));
         options.begin(&stopped).unwrap();
+        // As a stop leaves it that comes while the first checkpoint is written.
+        fs::create_dir(stopped.join("checkpoints")).unwrap();
         for steps in [Some(3), None] {
             let interrupter = Interrupter::new();
             let mut seen = Seen {
