@@ -89,7 +89,9 @@ pub(super) fn round(
             let gram = rounder.sees.then(|| &grams[at]);
             rounder.round(together(layer, group, index), gram)?;
         }
-        for (x, seen) in &mut passing {
+        // Nobody reads what the last one makes.
+        let read = passing.iter_mut().filter(|_| index + 1 < count);
+        for (x, seen) in read {
             *x = layer.forward(x.clone(), seen, &mut None);
         }
     }
@@ -98,16 +100,16 @@ pub(super) fn round(
 }
 
 /// What each group reads.
-fn read(layer: &DecoderLayer, groups: &[Group], passing: &[(Tensor<3>, Seen)]) -> Vec<Gram> {
+fn read(layer: &mut DecoderLayer, groups: &[Group], passing: &[(Tensor<3>, Seen)]) -> Vec<Gram> {
     let first = |group: &Group| group.paths[0];
     let columns = groups.iter().map(|group| {
-        let [columns, _] = linear(layer, first(group)).weight.val().dims();
+        let [columns, _] = linear_mut(layer, first(group)).weight.val().dims();
         // Sums of what nobody reads would only take room.
         if passing.is_empty() { 0 } else { columns }
     });
     let mut grams: Vec<Gram> = columns.map(Gram::new).collect();
     for (x, seen) in passing {
-        let taps = Taps::attach(layer, inputs(groups.iter().map(first)));
+        let taps = Taps::attach(&*layer, inputs(groups.iter().map(first)));
         layer.forward(x.clone(), seen, &mut None);
         let of = |path: &str| groups.iter().position(|group| first(group) == path);
         add(taps.detach(), of, &mut grams);
@@ -219,18 +221,4 @@ fn linears(layer: &mut DecoderLayer) -> Vec<(&'static str, &mut Linear)> {
 fn linear_mut<'a>(layer: &'a mut DecoderLayer, path: &str) -> &'a mut Linear {
     let found = linears(layer).into_iter().find(|(own, _)| *own == path);
     found.expect("a group's path is a layer's").1
-}
-
-fn linear<'a>(layer: &'a DecoderLayer, path: &str) -> &'a Linear {
-    match (path, &layer.ff) {
-        ("query", _) => &layer.query,
-        ("key", _) => &layer.key,
-        ("value", _) => &layer.value,
-        ("dense", _) => &layer.dense,
-        ("ff.Plain.up", FeedForward::Plain(ff)) => &ff.up,
-        ("ff.Gated.gate", FeedForward::Gated(ff)) => &ff.gate,
-        ("ff.Gated.up", FeedForward::Gated(ff)) => &ff.up,
-        (_, FeedForward::Plain(ff)) => &ff.down,
-        (_, FeedForward::Gated(ff)) => &ff.down,
-    }
 }

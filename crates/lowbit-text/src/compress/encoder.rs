@@ -16,20 +16,16 @@ pub(super) fn round(
     rounder: &mut Rounder<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<QuestionAnswering, Error> {
-    for group in groups(&mut network) {
+    let mut groups = Vec::new();
+    for group in self::groups(&mut network) {
         for (path, layer) in &group.layers {
             let [columns, _] = layer.weight.val().dims();
             rounder.check(path, columns)?;
         }
+        let (path, layer) = &group.layers[0];
+        let [columns, _] = layer.weight.val().dims();
+        groups.push((path.clone(), if windows.is_empty() { 0 } else { columns }));
     }
-    let groups: Vec<(String, usize)> = groups(&mut network)
-        .iter()
-        .map(|group| {
-            let (path, layer) = &group.layers[0];
-            let [columns, _] = layer.weight.val().dims();
-            (path.clone(), if windows.is_empty() { 0 } else { columns })
-        })
-        .collect();
     let mut grams: Vec<Gram> = groups
         .iter()
         .map(|(_, columns)| Gram::new(*columns))

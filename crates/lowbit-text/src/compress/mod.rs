@@ -5,7 +5,7 @@ mod decoder;
 mod encoder;
 mod rounding;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::folder::{CONFIG, TOKENIZER, copy_tokenizer};
 use crate::models::{Architecture, Family, ModelConfig, QUANTIZERS, serialized, tensors};
-use crate::packed::{self, Packed, Stored};
+use crate::packed::{self, Stored};
 use crate::{Error, ModelFolder, Tokenizer};
 use rounding::Rounder;
 
@@ -130,9 +130,6 @@ pub struct Compressed {
     /// Bytes of the new one.
     pub bytes: u64,
 }
-
-/// Weights of a network by their layers' paths.
-type Weights = BTreeMap<String, Packed>;
 
 impl Compress {
     /// Rounds the weights and writes a new folder.
@@ -282,8 +279,17 @@ impl Compress {
             ..
         } = model.config;
         let mut all = BTreeMap::new();
+        let mut packed = BTreeSet::new();
+        let rounded = rounder.weights.iter().filter(|_| !self.unpacked);
+        for (path, weight) in rounded {
+            let name = rounder.name(path);
+            let layer = name.strip_suffix("weight").unwrap_or(&name);
+            let parts = weight.parts().into_iter();
+            all.extend(parts.map(|(part, stored)| (format!("{layer}{part}"), stored)));
+            packed.insert(name);
+        }
         for (name, numbers) in tensors(network, family, inner) {
-            if tied && name == "lm_head.weight" {
+            if packed.contains(&name) || tied && name == "lm_head.weight" {
                 continue;
             }
             let dtype = model.weights.float(&name).unwrap_or(Dtype::F32);
@@ -294,17 +300,6 @@ impl Compress {
             if let Some(numbers) = model.weights.read(name)? {
                 let dtype = model.weights.float(name).unwrap_or(Dtype::F32);
                 all.entry(name.into()).or_insert(numbers.stored(dtype));
-            }
-        }
-        if self.unpacked {
-            return Ok(all);
-        }
-        for (path, packed) in &rounder.weights {
-            let name = rounder.name(path);
-            all.remove(&name);
-            let layer = name.strip_suffix("weight").unwrap_or(&name);
-            for (part, stored) in packed.parts()? {
-                all.insert(format!("{layer}{part}"), stored);
             }
         }
         Ok(all)

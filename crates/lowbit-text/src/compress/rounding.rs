@@ -1,15 +1,17 @@
 //! One weight after the other.
 
+use std::collections::BTreeMap;
+
 use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 use lowbit::nn::Linear;
 use lowbit::quantizers::{Selection, Slot, Tapped};
-use lowbit::repair::{Gram, awq_factors, gptq_blocks};
+use lowbit::repair::{GptqFactor, Gram, awq_factors, gptq_blocks};
 use lowbit_formats::block::{BlockCodes, Granularity, Scales};
 use lowbit_formats::{BlockFormat, FormatError, Rounding};
 use safetensors::tensor::Dtype;
 
-use super::{Algorithm, Compress, Rounded, Weights};
+use super::{Algorithm, Compress, Rounded};
 use crate::packed::{self, Packed};
 use crate::weights::Numbers;
 use crate::{Error, ModelFolder};
@@ -27,7 +29,8 @@ pub(super) struct Rounder<'a> {
     unpacked: bool,
     /// Whether layers read something.
     pub(super) sees: bool,
-    pub(super) weights: Weights,
+    /// Weights by their layers' paths.
+    pub(super) weights: BTreeMap<String, Packed>,
     pub(super) reports: Vec<Rounded>,
 }
 
@@ -44,7 +47,7 @@ impl<'a> Rounder<'a> {
             algorithm: options.algorithm,
             unpacked: options.unpacked,
             sees,
-            weights: Weights::new(),
+            weights: BTreeMap::new(),
             reports: Vec::new(),
         }
     }
@@ -160,58 +163,75 @@ impl<'a> Rounder<'a> {
         together: Together<'_>,
         gram: Option<&Gram>,
     ) -> Result<(), Error> {
+        let of_input = |message: &str| {
+            let path = together.layers.first().map_or("", |(path, _)| path);
+            Error::field(format!("{path}.input"), message)
+        };
+        if gram.is_some_and(|gram| !gram.is_finite()) {
+            return Err(of_input("saw a NaN or an infinity"));
+        }
+        let factor = match gram.filter(|_| self.algorithm.makes_up()) {
+            Some(gram) => {
+                let factor = GptqFactor::of(gram);
+                Some(factor.ok_or_else(|| of_input("has sums without an inverse"))?)
+            }
+            None => None,
+        };
         for (path, layer) in together.layers {
-            let weight = rows(layer);
             let [columns, _] = layer.weight.val().dims();
-            let numbers = self.numbers(&path);
-            let of_format = |error| Error::field(format!("{path}.weight"), error);
+            let weight = rows(layer);
             if weight.iter().any(|w| !w.is_finite()) {
                 let message = "has a NaN or an infinity";
                 return Err(Error::field(format!("{path}.weight"), message));
             }
-            if gram.is_some_and(|gram| !gram.is_finite()) {
-                let message = "saw a NaN or an infinity";
-                return Err(Error::field(format!("{path}.input"), message));
-            }
-            let nearest = self.nearest(&weight, columns, numbers).map_err(of_format)?;
-            let codes = match gram.filter(|_| self.algorithm.makes_up()) {
-                None => nearest.clone(),
-                Some(gram) => {
-                    let kept = |scales| packed::kept(scales, numbers);
-                    let codes = gptq_blocks(&weight, gram, &self.format, &kept);
-                    let codes = codes.map_err(of_format)?;
-                    codes.ok_or_else(|| {
-                        Error::field(format!("{path}.input"), "has sums without an inverse")
-                    })?
-                }
-            };
-            let power = gram.map(|gram| {
-                let signal: Vec<f64> = weight.iter().map(|&w| w.into()).collect();
-                gram.power(&signal)
-            });
-            let error = |codes: BlockCodes| -> Result<Option<f64>, FormatError> {
-                let Some((gram, power)) = gram.zip(power) else {
-                    return Ok(None);
-                };
-                let rounded = self.packed(codes, numbers).numbers()?;
-                let both = rounded.iter().zip(&weight);
-                let apart: Vec<f64> = both.map(|(&q, &w)| f64::from(q) - f64::from(w)).collect();
-                Ok(Some(if power > 0.0 {
-                    gram.power(&apart) / power
-                } else {
-                    0.0
-                }))
-            };
-            self.reports.push(Rounded {
-                layer: path.clone(),
-                nearest: error(nearest).map_err(of_format)?,
-                error: error(codes.clone()).map_err(of_format)?,
-            });
-            let packed = self.packed(codes, numbers);
-            set(layer, packed.numbers().map_err(of_format)?);
+            let rounded = self.rounded(&path, (&weight, columns), gram, factor.as_ref());
+            let (packed, numbers) =
+                rounded.map_err(|error| Error::field(format!("{path}.weight"), error))?;
+            set(layer, numbers);
             self.weights.insert(path, packed);
         }
         Ok(())
+    }
+
+    /// One weight rounded, and what it then stands for; reports what that does to the layer's sums.
+    fn rounded(
+        &mut self,
+        path: &str,
+        (weight, columns): (&[f32], usize),
+        gram: Option<&Gram>,
+        factor: Option<&GptqFactor>,
+    ) -> Result<(Packed, Vec<f32>), FormatError> {
+        let numbers = self.numbers(path);
+        let power = gram.map(|gram| gram.power(weight));
+        let error = |rounded: &[f32]| {
+            let (gram, power) = gram.zip(power)?;
+            let both = rounded.iter().zip(weight);
+            let apart: Vec<f32> = both.map(|(q, w)| q - w).collect();
+            Some(match power > 0.0 {
+                true => gram.power(&apart) / power,
+                false => 0.0,
+            })
+        };
+        let packed = self.packed(self.nearest(weight, columns, numbers)?, numbers);
+        let values = packed.numbers()?;
+        let nearest = error(&values);
+        let (packed, values, error) = match factor {
+            None => (packed, values, nearest),
+            Some(factor) => {
+                let kept = |scales| packed::kept(scales, numbers);
+                let codes = gptq_blocks(weight, factor, &self.format, &kept)?;
+                let packed = self.packed(codes, numbers);
+                let values = packed.numbers()?;
+                let error = error(&values);
+                (packed, values, error)
+            }
+        };
+        self.reports.push(Rounded {
+            layer: path.into(),
+            nearest,
+            error,
+        });
+        Ok((packed, values))
     }
 }
 

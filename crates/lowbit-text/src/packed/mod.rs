@@ -181,7 +181,7 @@ mod tests {
             assert_eq!(bits(&found), bits(&expected), "{name}");
             // Integers in bytes are written in words.
             if name != "int8-bytes" {
-                let written = packed.parts().unwrap().into_iter();
+                let written = packed.parts().into_iter();
                 let written: BTreeMap<String, Stored> = written
                     .map(|(part, stored)| (part.into(), stored))
                     .collect();

@@ -89,18 +89,11 @@ fn words(integers: &[u32], bits: u32) -> Vec<u8> {
 }
 
 impl Packed {
-    /// The tensors of the weight, by what they are called after the layer's name.
-    ///
-    /// # Errors
-    /// If rows cannot be cut into the format's runs.
-    pub(crate) fn parts(&self) -> Result<Vec<(&'static str, Stored)>, Error> {
+    /// The tensors of the weight, by what they are called after the layer's name. The format's runs divide its
+    /// rows.
+    pub(crate) fn parts(&self) -> Vec<(&'static str, Stored)> {
         let [rows, columns] = [self.codes.shape[0], self.codes.shape[1]];
         let groups = match self.format.granularity() {
-            Granularity::Block { size, .. } if !columns.is_multiple_of(size as usize) => {
-                let message =
-                    format!("blocks of {size} do not divide the {columns} inputs of a layer");
-                return Err(Error::field("format", message));
-            }
             Granularity::Block { size, .. } => columns / size as usize,
             _ => 1,
         };
@@ -118,7 +111,7 @@ impl Packed {
             )
         };
         let scale = |stored| ("weight_scale", stored);
-        Ok(match &self.codes.scales {
+        match &self.codes.scales {
             Scales::Affine(affine) => self.integers(affine, [rows, columns, groups]),
             Scales::PowersOfTwo(scales) => {
                 let packed = match Layout::of(&self.format) {
@@ -150,7 +143,7 @@ impl Packed {
                 vec![bytes(), scale(scales)]
             }
             Scales::Double { .. } => Vec::new(),
-        })
+        }
     }
 
     fn integers(

@@ -14,9 +14,13 @@ use serde_json::{Value, json};
 
 use crate::finetune::{folder, whole};
 
-/// The Llama of the fixtures, with a tokenizer of 40 words.
 fn llama(at: &Path) -> PathBuf {
-    let model = folder(at, "llama", "wordpiece");
+    with_words(at, "llama")
+}
+
+/// A network of the fixtures that knows 40 tokens, with a tokenizer of 40 words.
+fn with_words(at: &Path, network: &str) -> PathBuf {
+    let model = folder(at, network, "wordpiece");
     let words = (0..40).map(|i| (format!("w{i}"), i.into()));
     let words: serde_json::Map<String, Value> = words.collect();
     let tokenizer = json!({
@@ -153,34 +157,28 @@ fn columns_are_multiplied_and_what_they_read_is_divided() {
     }
 }
 
-/// An encoder, whose layers are applied several times, and a decoder that cannot be packed.
+/// An encoder, whose layers are applied several times, and a decoder that cannot be packed: every layer's sums are
+/// nearer by GPTQ.
 #[test]
 fn other_families_are_rounded() {
     let at = tempfile::tempdir().unwrap();
-    let text = at.path().join("text.txt");
-    fs::write(
-        &text,
-        "the time has come to talk of many things. ".repeat(40),
-    )
-    .unwrap();
-    for (network, tokenizer, unpacked, layers) in [
-        ("bert", "wordpiece", false, 12),
-        ("gpt2", "bytes", true, 12),
-    ] {
-        let model = folder(at.path(), network, tokenizer);
+    let words = text(at.path());
+    let line = "the time has come to talk of many things. ".repeat(40);
+    let told = at.path().join("told.txt");
+    fs::write(&told, line).unwrap();
+    let albert = with_words(at.path(), "albert");
+    let gpt2 = folder(at.path(), "gpt2", "bytes");
+    // Four layers of six and the mapping; two layers of six.
+    for (model, text, unpacked, layers) in [(albert, words, false, 25), (gpt2, told, true, 12)] {
         let options = Compress {
             unpacked,
-            ..options(
-                &model,
-                "affine(4,block=8)",
-                Algorithm::Gptq,
-                Some(text.clone()),
-            )
+            ..options(&model, "affine(4,block=8)", Algorithm::Gptq, Some(text))
         };
-        let made = run(&options, &at.path().join(format!("{network}-4")));
-        assert_eq!(made.layers.len(), layers, "{network}");
+        let made = run(&options, &model.with_extension("int4"));
+        assert_eq!(made.layers.len(), layers, "{made:?}");
         for layer in &made.layers {
-            assert!(layer.error <= layer.nearest, "{network}: {layer:?}");
+            let [nearest, error] = [layer.nearest, layer.error].map(Option::unwrap);
+            assert!(error < nearest, "{layer:?}");
         }
     }
 }

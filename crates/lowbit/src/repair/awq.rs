@@ -35,9 +35,7 @@ pub fn awq_factors<E>(
             let rounded = round(&scaled)?;
             let columns = factors.iter().cycle();
             let numbers = rounded.iter().zip(weight).zip(columns);
-            let apart: Vec<f64> = numbers
-                .map(|((&q, &w), &s)| f64::from(q) / f64::from(s) - f64::from(w))
-                .collect();
+            let apart: Vec<f32> = numbers.map(|((q, w), s)| q / s - w).collect();
             error += gram.power(&apart);
         }
         if best.as_ref().is_none_or(|(least, _)| error < *least) {

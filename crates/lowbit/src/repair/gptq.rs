@@ -47,62 +47,69 @@ pub fn gptq<M: Module, I: ModelInput, const O: usize>(
 /// The integers of the weights, `[rows][columns]`.
 pub(super) fn codes(problem: &Problem) -> Option<Vec<f64>> {
     let columns = problem.moments.columns;
-    let factor = damped_factor(&problem.moments.gram)?;
+    let factor = GptqFactor::of(&problem.moments.gram)?;
     let mut weight = problem.weight.clone();
     let rows = weight.par_chunks_mut(columns.max(1)).zip(&problem.grids);
     rows.for_each(|(row, grid)| {
         for j in 0..columns {
             let code = grid.nearest(row[j]);
-            make_up(row, j, code * grid.step, &factor);
+            factor.make_up(row, j, code * grid.step);
             row[j] = code;
         }
     });
     Some(weight)
 }
 
-/// `U` of what a layer reads; none where it is no number.
-fn damped_factor(gram: &Gram) -> Option<Vec<f64>> {
-    let columns = gram.columns();
-    let mut hessian: Vec<f64> = gram.sums.iter().map(|x| 2.0 * x).collect();
-    let diagonal = || (0..columns).map(|i| i * columns + i);
-    let mean = diagonal().map(|i| hessian[i]).sum::<f64>() / columns.max(1) as f64;
-    for i in diagonal() {
-        // An input that is always zero.
-        if hessian[i] == 0.0 {
-            hessian[i] = 1.0;
-        }
-        hessian[i] += DAMPING * mean;
-    }
-    inverse_factor(&hessian, columns)
+/// `U` of what layers read, for all weights that read it.
+#[derive(Debug, Clone)]
+pub struct GptqFactor {
+    columns: usize,
+    /// `[columns][columns]`
+    upper: Vec<f64>,
 }
 
-/// Moves the weights of a row after `j`, so that they make up for `row[j]` becoming `rounded`.
-fn make_up(row: &mut [f64], j: usize, rounded: f64, factor: &[f64]) {
-    let of_column = &factor[j * row.len()..][..row.len()];
-    let error = (row[j] - rounded) / of_column[j];
-    let later = row[j + 1..].iter_mut().zip(&of_column[j + 1..]);
-    later.for_each(|(w, u)| *w -= error * u);
+impl GptqFactor {
+    /// That of the sums; `None` where they are not finite, or so far from positive that there is none.
+    pub fn of(gram: &Gram) -> Option<Self> {
+        let columns = gram.columns();
+        let mut hessian: Vec<f64> = gram.sums.iter().map(|x| 2.0 * x).collect();
+        let diagonal = || (0..columns).map(|i| i * columns + i);
+        let mean = diagonal().map(|i| hessian[i]).sum::<f64>() / columns.max(1) as f64;
+        for i in diagonal() {
+            // An input that is always zero.
+            if hessian[i] == 0.0 {
+                hessian[i] = 1.0;
+            }
+            hessian[i] += DAMPING * mean;
+        }
+        let upper = inverse_factor(&hessian, columns)?;
+        Some(Self { columns, upper })
+    }
+
+    /// Moves the weights of a row after `j`, so that they make up for `row[j]` becoming `rounded`.
+    fn make_up(&self, row: &mut [f64], j: usize, rounded: f64) {
+        let of_column = &self.upper[j * self.columns..][..self.columns];
+        let error = (row[j] - rounded) / of_column[j];
+        let later = row[j + 1..].iter_mut().zip(&of_column[j + 1..]);
+        later.for_each(|(w, u)| *w -= error * u);
+    }
 }
 
 /// The codes of a weight `[rows][columns]` in a block format, rounded as [`gptq()`] rounds: one column after
 /// the other, and the scales of a group of columns from what its weights are when its first one is rounded.
-/// `gram` is of what the layer reads, and `kept` says what a file keeps of scales. `None` where `gram` is of no
-/// use.
+/// `factor` is of what the layer reads, and `kept` says what a file keeps of scales.
 ///
 /// # Errors
 /// If blocks do not lie along columns, or the shape does not fit.
 pub fn gptq_blocks(
     weight: &[f32],
-    gram: &Gram,
+    factor: &GptqFactor,
     format: &BlockFormat,
     kept: &dyn Fn(Scales) -> Scales,
-) -> Result<Option<BlockCodes>, FormatError> {
-    let columns = gram.columns().max(1);
+) -> Result<BlockCodes, FormatError> {
+    let columns = factor.columns.max(1);
     let shape = [weight.len() / columns, columns];
     let together = columns_together(format, columns)?;
-    let Some(factor) = gram.is_finite().then(|| damped_factor(gram)).flatten() else {
-        return Ok(None);
-    };
     let whole = format.scales(weight, &shape)?;
     let mut left: Vec<f64> = weight.iter().map(|&w| w.into()).collect();
     let mut scales = Vec::new();
@@ -120,7 +127,7 @@ pub fn gptq_blocks(
             let rounded = format.decode(&codes)?;
             let rows = left.par_chunks_exact_mut(columns).zip(&rounded);
             rows.for_each(|(row, &rounded)| {
-                make_up(row, j, rounded.into(), &factor);
+                factor.make_up(row, j, rounded.into());
                 row[j] = rounded.into();
             });
         }
@@ -129,7 +136,7 @@ pub fn gptq_blocks(
     let rounded: Vec<f32> = left.iter().map(|&w| w as f32).collect();
     let scales = Scales::beside(&scales)
         .ok_or_else(|| unsupported(format, "scales that are quantized in their turn"))?;
-    format.encode_with(&rounded, &shape, scales, NEAR).map(Some)
+    format.encode_with(&rounded, &shape, scales, NEAR)
 }
 
 const NEAR: Rounding = Rounding::NearestEven;

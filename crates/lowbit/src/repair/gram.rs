@@ -57,16 +57,17 @@ impl Gram {
     }
 
     /// `sum |W x|^2` of a weight `[rows][columns]`, by products in `f32`.
-    pub fn power(&self, weight: &[f64]) -> f64 {
+    pub fn power(&self, weight: &[f32]) -> f64 {
         let columns = self.columns.max(1);
         let rows = weight.len() / columns;
         // By the mean, so that `f32` holds it.
         let count = self.count.max(1) as f64;
         let means: Vec<f32> = self.sums.iter().map(|sum| (sum / count) as f32).collect();
-        let turned = (0..weight.len()).map(|i| weight[i % rows * columns + i / rows] as f32);
+        let turned = (0..weight.len()).map(|i| weight[i % rows * columns + i / rows]);
         let turned: Vec<f32> = turned.collect();
         let made = products(&turned, &means, [rows, columns], columns);
-        let terms = made.iter().zip(weight).map(|(&x, w)| f64::from(x) * w);
+        let terms = made.iter().zip(weight);
+        let terms = terms.map(|(&x, &w)| f64::from(x) * f64::from(w));
         (terms.sum::<f64>() * count).max(0.0)
     }
 

@@ -29,7 +29,7 @@ pub use algorithm::{Algorithm, check_algorithms};
 pub use awq::awq_factors;
 pub use bias::bias_correct;
 pub use equalize::equalize;
-pub use gptq::{gptq, gptq_blocks};
+pub use gptq::{GptqFactor, gptq, gptq_blocks};
 pub use gram::Gram;
 
 use serde::Serialize;

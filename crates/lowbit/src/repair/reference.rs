@@ -100,9 +100,8 @@ fn blocks_are_rounded_as_numpy_does() {
         };
         let weight: Vec<f32> = case.weight.iter().map(|&w| w as f32).collect();
         let gram = &problem.moments.gram;
-        let codes = gptq::gptq_blocks(&weight, gram, &format, &steps)
-            .unwrap()
-            .unwrap();
+        let factor = gptq::GptqFactor::of(gram).unwrap();
+        let codes = gptq::gptq_blocks(&weight, &factor, &format, &steps).unwrap();
         let numbers = format.decode(&codes).unwrap();
         let expected = case.codes.iter().enumerate();
         let expected: Vec<f32> = expected
@@ -119,6 +118,7 @@ fn blocks_make_up_for_one_another() {
     let case = &Case::all("gptq")[0];
     let problem = case.problem();
     let gram = &problem.moments.gram;
+    let factor = gptq::GptqFactor::of(gram).unwrap();
     let weight: Vec<f32> = case.weight.iter().map(|&w| w as f32).collect();
     for text in [
         "affine(3,block=2)",
@@ -131,19 +131,19 @@ fn blocks_make_up_for_one_another() {
         };
         let error = |codes: &BlockCodes| {
             let numbers = format.decode(codes).unwrap();
-            let apart = numbers.iter().zip(&case.weight);
-            gram.power(&apart.map(|(&q, w)| f64::from(q) - w).collect::<Vec<f64>>())
+            let apart = numbers.iter().zip(&weight);
+            gram.power(&apart.map(|(q, w)| q - w).collect::<Vec<f32>>())
         };
         let shape = [case.rows, case.columns];
         let nearest = format.encode(&weight, &shape, Default::default()).unwrap();
-        let made = gptq::gptq_blocks(&weight, gram, &format, &|scales| scales);
-        let [nearest, made] = [nearest, made.unwrap().unwrap()].map(|codes| error(&codes));
+        let made = gptq::gptq_blocks(&weight, &factor, &format, &|scales| scales);
+        let [nearest, made] = [nearest, made.unwrap()].map(|codes| error(&codes));
         assert!(made < nearest, "{text}: {made} {nearest}");
     }
     let Ok(Format::Block(down)) = "mxfp4(dim=0)".parse() else {
         panic!("no block format")
     };
-    let refused = gptq::gptq_blocks(&weight, gram, &down, &|scales| scales);
+    let refused = gptq::gptq_blocks(&weight, &factor, &down, &|scales| scales);
     assert!(refused.unwrap_err().to_string().contains("columns"));
 }
 
@@ -162,4 +162,5 @@ fn no_number_is_no_rounding() {
     let mut problem = case.problem();
     problem.moments.gram.sums[0] = f64::NAN;
     assert_eq!(gptq::codes(&problem), None);
+    assert!(gptq::GptqFactor::of(&problem.moments.gram).is_none());
 }
